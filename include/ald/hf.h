@@ -1,0 +1,35 @@
+/* Hugging Face model directories: config.json, tokenizer files, safetensors. Layer: model. */
+#ifndef ALD_HF_H
+#define ALD_HF_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ald/params.h"
+#include "ald/safetensors.h"
+#include "ald/sha256.h"
+#include "ald/status.h"
+
+/* Fills values[params->total] with the directory's weights as float32. INPUT naming file and tensor
+ * for one that is missing or of another shape (a tied model may carry lm_head.weight: ignored).
+ * Tensors that the list doesn't know are an error, rotary inv_freq buffers apart. Local. */
+ald_status_t ald_hf_load(const char *directory, const ald_params_t *params, float *values);
+/* One tensor alone ("lm_head.weight" of a tied model is its embedding), values[count]. */
+ald_status_t ald_hf_load_output_matrix(const char *directory, const ald_params_t *params,
+                                       float *values);
+/* Writes a model directory in the place of `directory`, atomically (a temporary folder renamed):
+ * weights in `dtype` (rounded to nearest even), config.json with torch_dtype to fit, and the other
+ * files of `origin` (generation_config.json, tokenizer files, licence, ...) copied as they are;
+ * `done` (may be NULL) is written as done.json. Files above `shard_bytes` (0: 5 GB) become the
+ * sharded form with its index. Root only. */
+ald_status_t ald_hf_save(const char *directory, const char *origin, const ald_params_t *params,
+                         const float *values, ald_dtype_t dtype, int64_t shard_bytes,
+                         const ald_json_t *done);
+/* The same without making the folder atomic: files go straight into an existing folder, for
+ * checkpoints, which publish the folder themselves. */
+ald_status_t ald_hf_save_into(const char *directory, const char *origin, const ald_params_t *params,
+                              const float *values, ald_dtype_t dtype, int64_t shard_bytes);
+/* sha256 over the bytes of the weight files, in the order of their names. Local. */
+ald_status_t ald_hf_sha256(const char *directory, char hex[ALD_SHA256_HEX]);
+
+#endif

@@ -1,0 +1,56 @@
+/* The safetensors format, read by mapping and written atomically. Layer: model. */
+#ifndef ALD_SAFETENSORS_H
+#define ALD_SAFETENSORS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ald/model_config.h"
+#include "ald/status.h"
+
+/* One tensor in a mapped file. */
+typedef struct {
+    const char *name;
+    const char *file; /* path, for messages */
+    ald_dtype_t dtype;
+    int ndim;
+    int64_t shape[4];
+    int64_t count;    /* elements */
+    const void *data; /* little-endian, not necessarily aligned */
+} ald_stored_t;
+
+/* The tensors of one file or of a directory (model.safetensors, or the sharded form with
+ * model.safetensors.index.json). Opaque: everything in it has been checked. */
+typedef struct ald_safetensors ald_safetensors_t;
+
+/* INPUT naming file and tensor for: a file cut short, a header that isn't JSON or too large,
+ * overlapping or out-of-file offsets, holes, a size that doesn't fit shape and dtype, an unknown
+ * dtype, a tensor that the index promises and the file lacks. Local; free with close. */
+ald_status_t ald_safetensors_open(const char *directory_or_file, ald_safetensors_t **out);
+void ald_safetensors_close(ald_safetensors_t *set); /* takes NULL */
+int64_t ald_safetensors_count(const ald_safetensors_t *set);
+const ald_stored_t *ald_safetensors_at(const ald_safetensors_t *set, int64_t index);
+/* NULL when there is none of that name. */
+const ald_stored_t *ald_safetensors_find(const ald_safetensors_t *set, const char *name);
+/* The weight files, sorted by name; owned by the set. */
+int64_t ald_safetensors_files(const ald_safetensors_t *set, const char *const **paths);
+
+/* Converts `count` stored elements to float32, from element `first` (threads share the work). */
+void ald_stored_to_f32(const ald_stored_t *tensor, int64_t first, int64_t count, float *out);
+/* float32 to a stored dtype, round to nearest even. */
+void ald_f32_to_stored(const float *values, int64_t count, ald_dtype_t dtype, void *out);
+int ald_dtype_size(ald_dtype_t dtype);
+const char *ald_dtype_name(ald_dtype_t dtype); /* "F32", "BF16", "F16" */
+
+/* One tensor to write. */
+typedef struct {
+    const char *name;
+    int ndim;
+    int64_t shape[4];
+    const float *values;
+} ald_unstored_t;
+/* Writes one file, atomically, tensors in the given order. */
+ald_status_t ald_safetensors_write(const char *path, const ald_unstored_t *tensors, int64_t count,
+                                   ald_dtype_t dtype);
+
+#endif

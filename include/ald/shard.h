@@ -1,0 +1,98 @@
+/* Teacher shards: HDF5 files of per-token teacher distributions. The format is the table in
+ * DESIGN.md section 5; src/data/README.md repeats it for readers of the files. Layer: data.
+ *
+ * N sequences, T tokens, R response positions, K support size, H hidden size, V vocabulary. */
+#ifndef ALD_SHARD_H
+#define ALD_SHARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ald/arena.h"
+#include "ald/sha256.h"
+#include "ald/status.h"
+
+#define ALD_SHARD_SCHEMA 1
+
+typedef enum {
+    ALD_SOURCE_CHOSEN = 0,
+    ALD_SOURCE_REJECTED = 1,
+    ALD_SOURCE_POLICY = 2,
+} ald_source_t;
+
+typedef enum {
+    ALD_ENCODING_FULL,
+    ALD_ENCODING_HIDDEN,
+    ALD_ENCODING_TOPK,
+} ald_encoding_t;
+
+/* The attributes of `/`. */
+typedef struct {
+    ald_encoding_t encoding;
+    int64_t vocab_size;  /* V */
+    int64_t hidden_size; /* H of both teachers; only `hidden` uses it */
+    int64_t top_k;       /* K; 0 unless topk */
+    int64_t policy_step; /* -1: not on-policy */
+    int64_t seed;
+    char contrast[12];   /* "reverse" or "reference": which model the second slot holds */
+    char sha256_dpo[ALD_SHA256_HEX], sha256_reverse[ALD_SHA256_HEX];
+    char sha256_tokenizer[ALD_SHA256_HEX], sha256_data[ALD_SHA256_HEX];
+    char chat_format[24];
+    char tool_version[24];
+    char created[32];    /* ISO 8601, UTC */
+    const char *config;  /* effective configuration, whole; borrowed by the writer, owned by the
+                            reader */
+    bool gzip;           /* writer only: compress /teacher */
+} ald_shard_header_t;
+
+/* One scored sequence. P prompt tokens, R response positions. Unused encodings' members are NULL. */
+typedef struct {
+    int64_t id; /* row in the dataset */
+    ald_source_t source;
+    const char *prompt, *response; /* UTF-8 */
+    const int32_t *prompt_ids;     /* [P] */
+    int64_t prompt_count;
+    const int32_t *response_ids;   /* [R] */
+    int64_t response_count;
+    const float *logprob_dpo, *logprob_reverse; /* [R] of the token */
+    const float *logprob_policy;                /* [R]; NULL when writing means NaN */
+    const float *tvd;                           /* [R] */
+    const float *full_logprob_dpo, *full_log_ratio;         /* [R, V] */
+    const uint16_t *hidden_dpo, *hidden_reverse;            /* [R, H] bfloat16 bits */
+    const int32_t *topk_id;                                 /* [R, K] */
+    const float *topk_logprob_dpo, *topk_log_ratio;         /* [R, K], f16 in the file */
+    const float *tail_dpo, *tail_reverse;                   /* [R] log of the mass outside */
+} ald_scored_t;
+
+/* Writer: one per file; the file carries its final name only after a commit. */
+typedef struct ald_shard_writer ald_shard_writer_t;
+ald_status_t ald_shard_writer_open(const char *path, const ald_shard_header_t *header,
+                                   ald_shard_writer_t **out);
+/* Copies or writes the sequence; the caller keeps its memory. A failure spoils the writer: only
+ * discard is then allowed. */
+ald_status_t ald_shard_writer_append(ald_shard_writer_t *writer, const ald_scored_t *sequence);
+/* Closes, fsyncs, renames; frees the writer, also on failure. RESOURCE naming the file when the
+ * disk is full, INPUT for other reasons to fail. */
+ald_status_t ald_shard_writer_commit(ald_shard_writer_t *writer);
+void ald_shard_writer_discard(ald_shard_writer_t *writer); /* takes NULL */
+
+/* Reader: checks header, shapes and offsets at open; local, one thread at a time. */
+typedef struct ald_shard ald_shard_t;
+ald_status_t ald_shard_open(const char *path, ald_shard_t **out);
+void ald_shard_close(ald_shard_t *shard); /* takes NULL */
+const ald_shard_header_t *ald_shard_header(const ald_shard_t *shard);
+int64_t ald_shard_count(const ald_shard_t *shard);     /* N */
+int64_t ald_shard_positions(const ald_shard_t *shard); /* R, all sequences */
+int64_t ald_shard_tokens(const ald_shard_t *shard);    /* T */
+/* id, source, prompt_count and response_count of sequence i, without reading its data. */
+ald_status_t ald_shard_peek(ald_shard_t *shard, int64_t i, ald_scored_t *out);
+/* Everything of sequence i, in the arena; with_teacher = false leaves /teacher unread. INPUT naming
+ * file and dataset when a checksum or a range (ids within V) doesn't hold. */
+ald_status_t ald_shard_read(ald_shard_t *shard, int64_t i, bool with_teacher, ald_arena_t *arena,
+                            ald_scored_t *out);
+
+const char *ald_encoding_name(ald_encoding_t encoding);
+ald_status_t ald_encoding_parse(const char *name, ald_encoding_t *out); /* INPUT for others */
+const char *ald_source_name(ald_source_t source);
+
+#endif

@@ -1,0 +1,204 @@
+#include "ald/arena.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#define ALIGNMENT 64
+#define BLOCK_BYTES ((size_t)1 << 20) /* smallest block of an arena */
+
+static _Atomic size_t held, peak, blocks;
+
+/* Lies in the 64 bytes before each block. */
+typedef struct {
+    size_t bytes;
+} header_t;
+
+static header_t *header_of(void *pointer)
+{
+    return (header_t *)((char *)pointer - ALIGNMENT);
+}
+
+static void count_in(size_t bytes)
+{
+    size_t now = atomic_fetch_add(&held, bytes) + bytes;
+    size_t seen = atomic_load(&peak);
+    while (now > seen && !atomic_compare_exchange_weak(&peak, &seen, now))
+        ;
+    atomic_fetch_add(&blocks, 1);
+}
+
+void *ald_alloc(size_t bytes)
+{
+    if (bytes > SIZE_MAX - 2 * ALIGNMENT)
+        return NULL;
+    size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    char *base = aligned_alloc(ALIGNMENT, rounded + ALIGNMENT);
+    if (base == NULL)
+        return NULL;
+    void *pointer = base + ALIGNMENT;
+    header_of(pointer)->bytes = bytes;
+    count_in(bytes);
+    return pointer;
+}
+
+void *ald_calloc(size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes))
+        return NULL;
+    void *pointer = ald_alloc(bytes);
+    if (pointer != NULL)
+        memset(pointer, 0, bytes);
+    return pointer;
+}
+
+void *ald_realloc(void *pointer, size_t bytes)
+{
+    void *fresh = ald_alloc(bytes);
+    if (fresh == NULL || pointer == NULL)
+        return fresh;
+    size_t old = header_of(pointer)->bytes;
+    memcpy(fresh, pointer, old < bytes ? old : bytes);
+    ald_free(pointer);
+    return fresh;
+}
+
+void ald_free(void *pointer)
+{
+    if (pointer == NULL)
+        return;
+    atomic_fetch_sub(&held, header_of(pointer)->bytes);
+    atomic_fetch_sub(&blocks, 1);
+    free(header_of(pointer));
+}
+
+char *ald_strdup(const char *text)
+{
+    size_t bytes = strlen(text) + 1;
+    char *copy = ald_alloc(bytes);
+    return copy == NULL ? NULL : memcpy(copy, text, bytes);
+}
+
+size_t ald_memory_held(void)
+{
+    return atomic_load(&held);
+}
+
+size_t ald_memory_peak(void)
+{
+    return atomic_load(&peak);
+}
+
+size_t ald_memory_blocks(void)
+{
+    return atomic_load(&blocks);
+}
+
+size_t ald_memory_peak_rss(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (size_t)usage.ru_maxrss * 1024;
+}
+
+struct ald_arena_block {
+    ald_arena_block_t *next;
+    size_t capacity; /* of `data` */
+    char *data;      /* behind this header, 64-byte aligned */
+};
+
+void ald_arena_init(ald_arena_t *arena)
+{
+    memset(arena, 0, sizeof *arena);
+}
+
+static ald_arena_block_t *block_new(size_t bytes)
+{
+    size_t capacity = bytes > BLOCK_BYTES ? bytes : BLOCK_BYTES;
+    if (capacity > SIZE_MAX - ALIGNMENT)
+        return NULL;
+    char *base = ald_alloc(capacity + ALIGNMENT);
+    if (base == NULL)
+        return NULL;
+    ald_arena_block_t *block = (ald_arena_block_t *)base;
+    *block = (ald_arena_block_t){.capacity = capacity, .data = base + ALIGNMENT};
+    return block;
+}
+
+/* Moves to a block with room behind the current one, which may mean a new block. Blocks too small
+ * in between are passed over until the next release. */
+static int arena_advance(ald_arena_t *arena, size_t bytes)
+{
+    ald_arena_block_t **link = arena->current == NULL ? &arena->first : &arena->current->next;
+    while (*link != NULL && (*link)->capacity < bytes)
+        link = &(*link)->next;
+    if (*link == NULL)
+        *link = block_new(bytes);
+    if (*link == NULL)
+        return 0;
+    arena->current = *link;
+    arena->used = 0;
+    return 1;
+}
+
+void *ald_arena_alloc(ald_arena_t *arena, size_t bytes)
+{
+    if (bytes > SIZE_MAX - 2 * ALIGNMENT)
+        return NULL;
+    size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    if (arena->current == NULL || arena->current->capacity - arena->used < rounded)
+        if (!arena_advance(arena, rounded))
+            return NULL;
+    void *pointer = arena->current->data + arena->used;
+    arena->used += rounded;
+    arena->in_use += rounded;
+    if (arena->in_use > arena->high)
+        arena->high = arena->in_use;
+    return pointer;
+}
+
+void *ald_arena_calloc(ald_arena_t *arena, size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes))
+        return NULL;
+    void *pointer = ald_arena_alloc(arena, bytes);
+    if (pointer != NULL)
+        memset(pointer, 0, bytes);
+    return pointer;
+}
+
+char *ald_arena_strdup(ald_arena_t *arena, const char *text, size_t length)
+{
+    char *copy = ald_arena_alloc(arena, length + 1);
+    if (copy == NULL)
+        return NULL;
+    memcpy(copy, text, length);
+    copy[length] = '\0';
+    return copy;
+}
+
+ald_arena_mark_t ald_arena_mark(const ald_arena_t *arena)
+{
+    return (ald_arena_mark_t){arena->current, arena->used, arena->in_use};
+}
+
+void ald_arena_release(ald_arena_t *arena, ald_arena_mark_t mark)
+{
+    arena->current = mark.block;
+    arena->used = mark.used;
+    arena->in_use = mark.in_use;
+}
+
+void ald_arena_reset(ald_arena_t *arena)
+{
+    for (ald_arena_block_t *block = arena->first; block != NULL;) {
+        ald_arena_block_t *next = block->next;
+        ald_free(block);
+        block = next;
+    }
+    ald_arena_init(arena);
+}

@@ -1,0 +1,158 @@
+/* The folder half of ald/file.h. */
+#include "ald/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <fcntl.h>
+
+#include "ald/arena.h"
+
+#define RAISE_ERRNO(what, path)                                                                    \
+    ALD_CHECK(0, ald_status_of_errno(errno), "%s: cannot %s: %s", (path), (what), strerror(errno))
+
+char *ald_path_join(const char *a, const char *b)
+{
+    size_t bytes = strlen(a) + strlen(b) + 2;
+    char *path = ald_alloc(bytes);
+    if (path == NULL)
+        return NULL;
+    bool alone = b[0] == '/' || a[0] == '\0';
+    bool slash = !alone && a[strlen(a) - 1] != '/';
+    snprintf(path, bytes, "%s%s%s", alone ? "" : a, slash ? "/" : "", b);
+    return path;
+}
+
+char *ald_path_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = ald_strdup(slash == NULL ? "." : path);
+    if (folder != NULL && slash != NULL)
+        folder[slash == path ? 1 : slash - path] = '\0';
+    return folder;
+}
+
+ald_status_t ald_dir_make(const char *path)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *copy = ald_strdup(path);
+    ALD_CHECK_MEMORY(copy, strlen(path));
+    for (char *slash = strchr(copy + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (mkdir(copy, 0777) != 0 && errno != EEXIST)
+            RAISE_ERRNO("make the folder", copy);
+        *slash = '/';
+    }
+    if (mkdir(copy, 0777) != 0 && errno != EEXIST)
+        RAISE_ERRNO("make the folder", path);
+    ALD_CHECK(ald_path_is_directory(path), ALD_STATUS_INPUT, "%s: expected a folder", path);
+done:
+    ald_free(copy);
+    return status;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+ald_status_t ald_dir_list(const char *path, char ***names, size_t *count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t list;
+    ald_vec_init(&list, sizeof(char *));
+    DIR *folder = opendir(path);
+    *names = NULL;
+    *count = 0;
+    if (folder == NULL)
+        RAISE_ERRNO("read the folder", path);
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        char *name = ald_strdup(entry->d_name);
+        ALD_CHECK_MEMORY(name, strlen(entry->d_name));
+        status = ald_vec_push(&list, &name);
+        if (status != ALD_STATUS_OK)
+            ald_free(name);
+        ALD_TRY(status);
+    }
+    if (list.count > 0)
+        qsort(list.data, list.count, sizeof(char *), compare_names);
+    *names = list.data;
+    *count = list.count;
+    ald_vec_init(&list, sizeof(char *));
+done:
+    if (folder != NULL)
+        closedir(folder);
+    ald_names_free(list.data, list.count);
+    return status;
+}
+
+void ald_names_free(char **names, size_t count)
+{
+    for (size_t i = 0; i < count; ++i)
+        ald_free(names[i]);
+    ald_free(names);
+}
+
+ald_status_t ald_dir_remove(const char *path)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char **names = NULL, *child = NULL;
+    size_t count = 0;
+    struct stat info;
+    if (lstat(path, &info) != 0)
+        return ALD_STATUS_OK;
+    if (!S_ISDIR(info.st_mode)) {
+        if (unlink(path) != 0 && errno != ENOENT)
+            RAISE_ERRNO("remove", path);
+        return ALD_STATUS_OK;
+    }
+    ALD_TRY(ald_dir_list(path, &names, &count));
+    for (size_t i = 0; i < count; ++i) {
+        ald_free(child);
+        child = ald_path_join(path, names[i]);
+        ALD_CHECK_MEMORY(child, strlen(path));
+        ALD_TRY(ald_dir_remove(child));
+    }
+    if (rmdir(path) != 0 && errno != ENOENT)
+        RAISE_ERRNO("remove", path);
+done:
+    ald_free(child);
+    ald_names_free(names, count);
+    return status;
+}
+
+ald_status_t ald_dir_publish(const char *temporary, const char *path)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    size_t bytes = strlen(path) + 32;
+    char *aside = ald_alloc(bytes), *parent = ald_path_folder(path);
+    int folder = -1;
+    bool moved = false;
+    ALD_CHECK_MEMORY(aside, bytes);
+    ALD_CHECK_MEMORY(parent, bytes);
+    snprintf(aside, bytes, "%s.old-%ld", path, (long)getpid());
+    if (ald_path_exists(path)) {
+        if (rename(path, aside) != 0)
+            RAISE_ERRNO("replace", path);
+        moved = true;
+    }
+    if (rename(temporary, path) != 0)
+        RAISE_ERRNO("rename to this name", path);
+    folder = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0 || (fsync(folder) != 0 && errno != EINVAL))
+        RAISE_ERRNO("sync", parent);
+    if (moved)
+        ALD_TRY(ald_dir_remove(aside));
+done:
+    if (folder >= 0)
+        close(folder);
+    ald_free(aside);
+    ald_free(parent);
+    return status;
+}

@@ -1,0 +1,272 @@
+#include "ald/json.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+
+#include "ald/arena.h"
+#include "ald/file.h"
+
+static json_t *in(const ald_json_t *value)
+{
+    return (json_t *)value;
+}
+
+static ald_json_t *out_of(json_t *value)
+{
+    return (ald_json_t *)value;
+}
+
+ald_status_t ald_json_parse(const char *text, size_t length, const char *name, ald_json_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    json_error_t error;
+    *out = out_of(json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error));
+    ALD_CHECK(*out != NULL,
+              json_error_code(&error) == json_error_out_of_memory ? ALD_STATUS_RESOURCE
+                                                                  : ALD_STATUS_INPUT,
+              "%s:%d:%d: not valid JSON: %s", name, error.line, error.column, error.text);
+done:
+    return status;
+}
+
+ald_status_t ald_json_read(const char *path, ald_json_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *text = NULL;
+    size_t size = 0;
+    *out = NULL;
+    ALD_TRY(ald_file_read(path, &text, &size));
+    ALD_TRY(ald_json_parse(text, size, path, out));
+done:
+    ald_free(text);
+    return status;
+}
+
+void ald_json_free(ald_json_t *value)
+{
+    json_decref(in(value));
+}
+
+bool ald_json_is_object(const ald_json_t *value)
+{
+    return json_is_object(in(value));
+}
+
+bool ald_json_is_array(const ald_json_t *value)
+{
+    return json_is_array(in(value));
+}
+
+bool ald_json_is_string(const ald_json_t *value)
+{
+    return json_is_string(in(value));
+}
+
+bool ald_json_is_number(const ald_json_t *value)
+{
+    return json_is_number(in(value));
+}
+
+bool ald_json_is_integer(const ald_json_t *value)
+{
+    return json_is_integer(in(value));
+}
+
+bool ald_json_is_bool(const ald_json_t *value)
+{
+    return json_is_boolean(in(value));
+}
+
+bool ald_json_is_null(const ald_json_t *value)
+{
+    return value == NULL || json_is_null(in(value));
+}
+
+const char *ald_json_type_name(const ald_json_t *value)
+{
+    if (value == NULL)
+        return "nothing";
+    switch (json_typeof(in(value))) {
+    case JSON_OBJECT:
+        return "an object";
+    case JSON_ARRAY:
+        return "an array";
+    case JSON_STRING:
+        return "a string";
+    case JSON_INTEGER:
+        return "an integer";
+    case JSON_REAL:
+        return "a number";
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return "a boolean";
+    default:
+        return "null";
+    }
+}
+
+const ald_json_t *ald_json_get(const ald_json_t *object, const char *key)
+{
+    return out_of(json_object_get(in(object), key));
+}
+
+const ald_json_t *ald_json_at(const ald_json_t *array, size_t index)
+{
+    return out_of(json_array_get(in(array), index));
+}
+
+size_t ald_json_count(const ald_json_t *value)
+{
+    return json_is_object(in(value)) ? json_object_size(in(value)) : json_array_size(in(value));
+}
+
+const char *ald_json_text(const ald_json_t *value, size_t *length)
+{
+    if (length != NULL)
+        *length = json_string_length(in(value));
+    return json_string_value(in(value));
+}
+
+int64_t ald_json_integer(const ald_json_t *value, int64_t otherwise)
+{
+    return json_is_integer(in(value)) ? json_integer_value(in(value)) : otherwise;
+}
+
+double ald_json_number(const ald_json_t *value, double otherwise)
+{
+    return json_is_number(in(value)) ? json_number_value(in(value)) : otherwise;
+}
+
+bool ald_json_bool(const ald_json_t *value, bool otherwise)
+{
+    return json_is_boolean(in(value)) ? json_is_true(in(value)) : otherwise;
+}
+
+bool ald_json_next(const ald_json_t *object, void **iterator, const char **key,
+                   const ald_json_t **value)
+{
+    *iterator = *iterator == NULL ? json_object_iter(in(object))
+                                  : json_object_iter_next(in(object), *iterator);
+    if (*iterator == NULL)
+        return false;
+    *key = json_object_iter_key(*iterator);
+    *value = out_of(json_object_iter_value(*iterator));
+    return true;
+}
+
+ald_json_t *ald_json_new_object(void)
+{
+    return out_of(json_object());
+}
+
+ald_json_t *ald_json_new_array(void)
+{
+    return out_of(json_array());
+}
+
+ald_json_t *ald_json_new_string(const char *text)
+{
+    return ald_json_new_text(text, strlen(text));
+}
+
+/* Length of the valid UTF-8 sequence at `text`, 0 for none. */
+static size_t utf8_length(const unsigned char *text, size_t left)
+{
+    unsigned c = text[0];
+    size_t need = c < 0x80 ? 1 : c >= 0xC2 && c < 0xE0 ? 2 : c >= 0xE0 && c < 0xF0 ? 3
+                  : c >= 0xF0 && c < 0xF5 ? 4 : 0;
+    if (need == 0 || need > left)
+        return 0;
+    for (size_t i = 1; i < need; ++i)
+        if ((text[i] & 0xC0) != 0x80)
+            return 0;
+    if (need == 3 && ((c == 0xE0 && text[1] < 0xA0) || (c == 0xED && text[1] > 0x9F)))
+        return 0;
+    if (need == 4 && ((c == 0xF0 && text[1] < 0x90) || (c == 0xF4 && text[1] > 0x8F)))
+        return 0;
+    return need;
+}
+
+ald_json_t *ald_json_new_text(const char *text, size_t length)
+{
+    json_t *value = json_stringn(text, length);
+    if (value != NULL)
+        return out_of(value);
+    char *clean = ald_alloc(3 * length + 1); /* U+FFFD is three bytes */
+    if (clean == NULL)
+        return NULL;
+    size_t used = 0;
+    for (size_t i = 0; i < length;) {
+        size_t step = utf8_length((const unsigned char *)text + i, length - i);
+        memcpy(clean + used, step > 0 ? text + i : "\xEF\xBF\xBD", step > 0 ? step : 3);
+        used += step > 0 ? step : 3;
+        i += step > 0 ? step : 1;
+    }
+    value = json_stringn(clean, used);
+    ald_free(clean);
+    return out_of(value);
+}
+
+ald_json_t *ald_json_new_integer(int64_t value)
+{
+    return out_of(json_integer(value));
+}
+
+ald_json_t *ald_json_new_number(double value)
+{
+    return out_of(isfinite(value) ? json_real(value) : json_null());
+}
+
+ald_json_t *ald_json_new_bool(bool value)
+{
+    return out_of(json_boolean(value));
+}
+
+ald_json_t *ald_json_copy(const ald_json_t *value)
+{
+    return out_of(json_deep_copy(in(value)));
+}
+
+/* A member or item that could not be made leaves this key, which dump refuses. */
+static const char spoiled[] = "\001spoiled";
+
+void ald_json_set(ald_json_t *object, const char *key, ald_json_t *value)
+{
+    if (json_object_set_new(in(object), key, in(value)) != 0)
+        json_object_set_new(in(object), spoiled, json_null());
+}
+
+void ald_json_push(ald_json_t *array, ald_json_t *value)
+{
+    if (json_array_append_new(in(array), in(value)) != 0)
+        json_array_append_new(in(array), json_string(spoiled));
+}
+
+ald_status_t ald_json_dump(const ald_json_t *value, bool indent, char **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    size_t flags = JSON_ENCODE_ANY | JSON_REAL_PRECISION(9) | (indent ? JSON_INDENT(2) : 0);
+    char *text = json_dumps(in(value), flags);
+    *out = NULL;
+    ALD_CHECK(text != NULL && strstr(text, "\\u0001spoiled") == NULL, ALD_STATUS_INTERNAL,
+              "a JSON value could not be built");
+    *out = ald_strdup(text);
+    ALD_CHECK_MEMORY(*out, strlen(text));
+done:
+    free(text);
+    return status;
+}
+
+ald_status_t ald_json_write(const ald_json_t *value, const char *path)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *text = NULL;
+    ALD_TRY(ald_json_dump(value, true, &text));
+    size_t length = strlen(text);
+    text[length] = '\n'; /* the terminator's place */
+    ALD_TRY(ald_file_write(path, text, length + 1));
+done:
+    ald_free(text);
+    return status;
+}

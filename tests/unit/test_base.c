@@ -1,0 +1,143 @@
+/* Unit tests of the base layer. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "ald/arena.h"
+#include "ald/file.h"
+#include "ald/json.h"
+#include "ald/rng.h"
+#include "ald/sha256.h"
+
+static void sha256_matches_fips_examples(void **state)
+{
+    (void)state;
+    char hex[ALD_SHA256_HEX], million[1000];
+    ald_sha256_t sha;
+    ald_sha256_init(&sha);
+    ald_sha256_update(&sha, "abc", 3);
+    ald_sha256_final(&sha, hex);
+    assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    memset(million, 'a', sizeof million);
+    ald_sha256_init(&sha);
+    for (int i = 0; i < 1000; ++i)
+        ald_sha256_update(&sha, million, sizeof million);
+    ald_sha256_final(&sha, hex);
+    assert_string_equal(hex, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}
+
+/* Known answers of Philox4x32-10 (the Random123 test vectors). */
+static void philox_matches_known_answers(void **state)
+{
+    (void)state;
+    uint32_t out[4];
+    ald_philox(0, 0, 0, out);
+    assert_int_equal(out[0], 0x6627e8d5);
+    assert_int_equal(out[1], 0xe169c58d);
+    assert_int_equal(out[2], 0xbc57ac4c);
+    assert_int_equal(out[3], 0x9b00dbd8);
+    ald_philox(UINT64_MAX, UINT64_MAX, UINT64_MAX, out);
+    assert_int_equal(out[0], 0x408f276d);
+    assert_int_equal(out[3], 0x6d5451fd);
+}
+
+static void permutation_has_each_number_once(void **state)
+{
+    (void)state;
+    int64_t order[1000], seen[1000] = {0};
+    ald_rng_permutation(7, 3, 1000, order);
+    for (int i = 0; i < 1000; ++i)
+        seen[order[i]]++;
+    int moved = 0;
+    for (int i = 0; i < 1000; ++i) {
+        assert_int_equal(seen[i], 1);
+        moved += order[i] != i;
+    }
+    assert_true(moved > 900);
+}
+
+static void arena_reuses_memory_after_release(void **state)
+{
+    (void)state;
+    ald_arena_t arena;
+    ald_arena_init(&arena);
+    ald_arena_mark_t start = ald_arena_mark(&arena);
+    for (int round = 0; round < 3; ++round) {
+        for (size_t i = 1; i < 40; ++i) {
+            char *block = ald_arena_alloc(&arena, i * 100000);
+            assert_non_null(block);
+            assert_int_equal((uintptr_t)block % 64, 0);
+            memset(block, 1, i * 100000);
+        }
+        if (round == 0)
+            *state = (void *)ald_memory_held();
+        assert_int_equal(ald_memory_held(), (size_t)*state);
+        ald_arena_release(&arena, start);
+    }
+    ald_arena_reset(&arena);
+    assert_int_equal(ald_memory_blocks(), 0);
+}
+
+static void json_names_the_place_of_an_error(void **state)
+{
+    (void)state;
+    ald_json_t *value = NULL;
+    assert_int_equal(ald_json_parse("{\"a\": 1,\n \"b\": }", 16, "x.json", &value),
+                     ALD_STATUS_INPUT);
+    assert_non_null(strstr(ald_status_message(), "x.json:2:"));
+    assert_int_equal(ald_json_parse("{\"a\": \"\xff\"}", 10, "x.json", &value), ALD_STATUS_INPUT);
+}
+
+static void json_text_replaces_invalid_utf8(void **state)
+{
+    (void)state;
+    ald_json_t *text = ald_json_new_text("a\xc3\xa9\xff\xed\xa0\x80", 7);
+    assert_string_equal(ald_json_text(text, NULL),
+                        "a\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
+    ald_json_free(text);
+}
+
+static void writer_gives_the_final_name_only_on_commit(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/ald-base-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    char *path = ald_path_join(folder, "file");
+    ald_writer_t *writer = NULL;
+    assert_int_equal(ald_writer_open(path, &writer), ALD_STATUS_OK);
+    assert_int_equal(ald_writer_write(writer, "one", 3), ALD_STATUS_OK);
+    assert_false(ald_path_exists(path));
+    ald_writer_discard(writer);
+    char **names;
+    size_t count;
+    assert_int_equal(ald_dir_list(folder, &names, &count), ALD_STATUS_OK);
+    assert_int_equal(count, 0);
+    ald_names_free(names, count);
+    assert_int_equal(ald_file_write(path, "two", 3), ALD_STATUS_OK);
+    assert_int_equal(ald_file_size(path), 3);
+    assert_int_equal(ald_dir_remove(folder), ALD_STATUS_OK);
+    assert_false(ald_path_exists(folder));
+    ald_free(path);
+    assert_int_equal(ald_memory_blocks(), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sha256_matches_fips_examples),
+        cmocka_unit_test(philox_matches_known_answers),
+        cmocka_unit_test(permutation_has_each_number_once),
+        cmocka_unit_test(arena_reuses_memory_after_release),
+        cmocka_unit_test(json_names_the_place_of_an_error),
+        cmocka_unit_test(json_text_replaces_invalid_utf8),
+        cmocka_unit_test(writer_gives_the_final_name_only_on_commit),
+    };
+    return cmocka_run_group_tests_name("base", tests, NULL, NULL);
+}

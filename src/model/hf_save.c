@@ -1,0 +1,335 @@
+/* The writing half of ald/hf.h. */
+#include "ald/hf.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ald/arena.h"
+#include "ald/file.h"
+
+static const char *dtype_text(ald_dtype_t dtype)
+{
+    static const char *const names[] = {"\"float32\"", "\"bfloat16\"", "\"float16\""};
+    return names[dtype];
+}
+
+/* The end of the JSON string that begins at text[at]. */
+static size_t skip_string(const char *text, size_t at)
+{
+    for (++at; text[at] != '\0' && text[at] != '"'; ++at)
+        at += text[at] == '\\' && text[at + 1] != '\0';
+    return text[at] == '"' ? at + 1 : at;
+}
+
+static size_t skip_space(const char *text, size_t at)
+{
+    while (isspace((unsigned char)text[at]))
+        ++at;
+    return at;
+}
+
+/* Finds the scalar value of a key of the outermost object in valid JSON; false when absent. */
+static bool find_scalar(const char *text, const char *key, size_t *begin, size_t *end)
+{
+    int depth = 0;
+    for (size_t at = 0; text[at] != '\0';) {
+        depth += (text[at] == '{' || text[at] == '[') - (text[at] == '}' || text[at] == ']');
+        if (text[at] != '"') {
+            ++at;
+            continue;
+        }
+        size_t first = at + 1, after = skip_string(text, at), length = after - first - 1;
+        at = skip_space(text, after);
+        if (depth != 1 || text[at] != ':' || strlen(key) != length ||
+            strncmp(text + first, key, length) != 0)
+            continue;
+        *begin = skip_space(text, at + 1);
+        *end = text[*begin] == '"' ? skip_string(text, *begin)
+                                   : *begin + strcspn(text + *begin, ",} \t\r\n");
+        return true;
+    }
+    return false;
+}
+
+/* Exchanges the value of one key, where the text has it, and keeps every other byte (numbers keep
+ * their digits). */
+static ald_status_t replace_scalar(ald_vec_t *text, const char *key, const char *value, bool *found)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *old = text->data;
+    size_t begin = 0, end = 0;
+    ald_vec_t changed;
+    ald_vec_init(&changed, 1);
+    if (!find_scalar(old, key, &begin, &end))
+        return status;
+    *found = true;
+    ALD_TRY(ald_vec_printf(&changed, "%.*s%s%s", (int)begin, old, value, old + end));
+    ald_vec_reset(text);
+    *text = changed;
+    ald_vec_init(&changed, 1);
+done:
+    ald_vec_reset(&changed);
+    return status;
+}
+
+static ald_status_t replace_dtype(ald_vec_t *text, ald_dtype_t dtype)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    bool found = false;
+    ald_vec_t changed;
+    ald_vec_init(&changed, 1);
+    ALD_TRY(replace_scalar(text, "torch_dtype", dtype_text(dtype), &found));
+    ALD_TRY(replace_scalar(text, "dtype", dtype_text(dtype), &found));
+    if (found)
+        goto done;
+    const char *old = text->data;
+    size_t begin = skip_space(old, 0) + 1; /* behind the brace; config.json is never empty */
+    ALD_TRY(ald_vec_printf(&changed, "%.*s\n  \"torch_dtype\": %s,%s", (int)begin, old,
+                           dtype_text(dtype), old + begin));
+    ald_vec_reset(text);
+    *text = changed;
+    ald_vec_init(&changed, 1);
+done:
+    ald_vec_reset(&changed);
+    return status;
+}
+
+static ald_status_t write_config(const char *directory, const char *origin, ald_dtype_t dtype)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_model_config_t config;
+    char *from = ald_path_join(origin, "config.json"),
+         *to = ald_path_join(directory, "config.json");
+    char *text = NULL;
+    size_t size = 0;
+    ald_vec_t changed;
+    ald_vec_init(&changed, 1);
+    ALD_CHECK_MEMORY(from, strlen(origin));
+    ALD_CHECK_MEMORY(to, strlen(directory));
+    ALD_TRY(ald_model_config_read(origin, &config));
+    ALD_TRY(ald_file_read(from, &text, &size));
+    ALD_TRY(ald_vec_printf(&changed, "%s", text));
+    if (config.dtype != dtype)
+        ALD_TRY(replace_dtype(&changed, dtype));
+    ALD_TRY(ald_file_write(to, changed.data, changed.count));
+done:
+    ald_vec_reset(&changed);
+    ald_free(text);
+    ald_free(from);
+    ald_free(to);
+    return status;
+}
+
+/* What belongs to the origin's weights or to a run, not to the model that is being written. */
+static bool is_left_behind(const char *name)
+{
+    static const char *const names[] = {"config.json", "done.json", "optimizer.h5", "state.json"};
+    static const char *const ends[] = {".safetensors", ".safetensors.index.json",
+                                       ".bin",         ".bin.index.json",
+                                       ".h5",          ".pt",
+                                       ".pth",         ".gguf",
+                                       ".msgpack",     ".onnx"};
+    if (name[0] == '.' || strncmp(name, "metrics.", 8) == 0 || strstr(name, ".tmp-") != NULL)
+        return true;
+    for (size_t i = 0; i < sizeof names / sizeof *names; ++i)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; ++i) {
+        size_t length = strlen(name), tail = strlen(ends[i]);
+        if (length >= tail && strcmp(name + length - tail, ends[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static ald_status_t copy_one(const char *directory, const char *origin, const char *name)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *from = ald_path_join(origin, name), *to = ald_path_join(directory, name);
+    ALD_CHECK_MEMORY(from, strlen(origin));
+    ALD_CHECK_MEMORY(to, strlen(directory));
+    if (ald_file_size(from) >= 0) /* regular files only */
+        ALD_TRY(ald_file_copy(from, to));
+done:
+    ald_free(from);
+    ald_free(to);
+    return status;
+}
+
+static ald_status_t copy_others(const char *directory, const char *origin)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char **names = NULL;
+    size_t count = 0;
+    ALD_TRY(ald_dir_list(origin, &names, &count));
+    for (size_t i = 0; i < count; ++i)
+        if (!is_left_behind(names[i]))
+            ALD_TRY(copy_one(directory, origin, names[i]));
+done:
+    ald_names_free(names, count);
+    return status;
+}
+
+/* The tensors of one weight file: [first, end) of the list. */
+typedef struct {
+    int64_t first, end, bytes;
+    char name[48];
+} part_t;
+
+/* Cuts the list where the next tensor would take a file above the limit. */
+static ald_status_t plan_parts(const ald_params_t *params, int64_t size, int64_t limit,
+                               ald_vec_t *parts)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    part_t part = {0};
+    for (int64_t i = 0; i < params->count; ++i) {
+        int64_t bytes = params->tensors[i].count * size;
+        if (part.end > part.first && part.bytes + bytes > limit) {
+            ALD_TRY(ald_vec_push(parts, &part));
+            part = (part_t){.first = i};
+        }
+        part.end = i + 1;
+        part.bytes += bytes;
+    }
+    ALD_TRY(ald_vec_push(parts, &part));
+    for (size_t i = 0; i < parts->count; ++i) {
+        part_t *one = &ALD_VEC_AT(parts, part_t, i);
+        if (parts->count == 1)
+            snprintf(one->name, sizeof one->name, "model.safetensors");
+        else
+            snprintf(one->name, sizeof one->name, "model-%05zu-of-%05zu.safetensors", i + 1,
+                     parts->count);
+    }
+done:
+    return status;
+}
+
+static ald_status_t write_part(const char *directory, const ald_params_t *params,
+                               const float *values, ald_dtype_t dtype, const part_t *part)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t count = part->end - part->first;
+    ald_unstored_t *list = ald_calloc((size_t)count, sizeof *list);
+    char *path = ald_path_join(directory, part->name);
+    ALD_CHECK_MEMORY(list, (size_t)count * sizeof *list);
+    ALD_CHECK_MEMORY(path, strlen(directory));
+    for (int64_t i = 0; i < count; ++i) {
+        const ald_tensor_t *tensor = &params->tensors[part->first + i];
+        list[i] = (ald_unstored_t){.name = tensor->name,
+                                   .ndim = tensor->ndim,
+                                   .shape = {tensor->shape[0], tensor->shape[1]},
+                                   .values = values + tensor->offset};
+    }
+    ALD_TRY(ald_safetensors_write(path, list, count, dtype));
+done:
+    ald_free(path);
+    ald_free(list);
+    return status;
+}
+
+static ald_status_t write_index(const char *directory, const ald_params_t *params,
+                                const ald_vec_t *parts, int64_t total_size)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_json_t *index = ald_json_new_object(), *metadata = ald_json_new_object();
+    ald_json_t *map = ald_json_new_object();
+    char *path = ald_path_join(directory, "model.safetensors.index.json");
+    ald_json_set(metadata, "total_size", ald_json_new_integer(total_size));
+    for (size_t p = 0; p < parts->count; ++p) {
+        const part_t *part = &ALD_VEC_AT(parts, part_t, p);
+        for (int64_t i = part->first; i < part->end; ++i)
+            ald_json_set(map, params->tensors[i].name, ald_json_new_string(part->name));
+    }
+    ald_json_set(index, "metadata", metadata);
+    ald_json_set(index, "weight_map", map);
+    ALD_CHECK_MEMORY(path, strlen(directory));
+    ALD_TRY(ald_json_write(index, path));
+done:
+    ald_json_free(index);
+    ald_free(path);
+    return status;
+}
+
+ald_status_t ald_hf_save_into(const char *directory, const char *origin, const ald_params_t *params,
+                              const float *values, ald_dtype_t dtype, int64_t shard_bytes)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t limit = shard_bytes > 0 ? shard_bytes : 5000000000;
+    const int64_t size = ald_dtype_size(dtype);
+    ald_vec_t parts;
+    ald_vec_init(&parts, sizeof(part_t));
+    ALD_TRY(write_config(directory, origin, dtype));
+    ALD_TRY(copy_others(directory, origin));
+    ALD_TRY(plan_parts(params, size, limit, &parts));
+    for (size_t i = 0; i < parts.count; ++i)
+        ALD_TRY(write_part(directory, params, values, dtype, &ALD_VEC_AT(&parts, part_t, i)));
+    if (parts.count > 1)
+        ALD_TRY(write_index(directory, params, &parts, params->total * size));
+done:
+    ald_vec_reset(&parts);
+    return status;
+}
+
+static ald_status_t write_done(const char *directory, const ald_json_t *done_json)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *path = NULL;
+    if (done_json == NULL)
+        return status;
+    path = ald_path_join(directory, "done.json");
+    ALD_CHECK_MEMORY(path, strlen(directory));
+    ALD_TRY(ald_json_write(done_json, path));
+done:
+    ald_free(path);
+    return status;
+}
+
+/* Makes the parents of `target` and the temporary folder itself, empty. */
+static ald_status_t make_temporary(const char *target, const char *temporary)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *parent = ald_path_folder(target);
+    ALD_CHECK_MEMORY(parent, strlen(target));
+    ALD_TRY(ald_dir_make(parent));
+    ALD_TRY(ald_dir_remove(temporary)); /* of a dead process with our number */
+    ALD_CHECK(mkdir(temporary, 0777) == 0, ald_status_of_errno(errno),
+              "%s: cannot make the folder: %s", target, strerror(errno));
+done:
+    ald_free(parent);
+    return status;
+}
+
+ald_status_t ald_hf_save(const char *directory, const char *origin, const ald_params_t *params,
+                         const float *values, ald_dtype_t dtype, int64_t shard_bytes,
+                         const ald_json_t *done_json)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    bool made = false;
+    const size_t bytes = strlen(directory) + 32;
+    char *target = ald_strdup(directory), *temporary = ald_alloc(bytes);
+    ALD_CHECK_MEMORY(target, bytes);
+    ALD_CHECK_MEMORY(temporary, bytes);
+    for (size_t length = strlen(target); length > 1 && target[length - 1] == '/'; --length)
+        target[length - 1] = '\0';
+    snprintf(temporary, bytes, "%s.tmp-%ld", target, (long)getpid());
+    ALD_TRY(make_temporary(target, temporary));
+    made = true;
+    ALD_TRY(ald_hf_save_into(temporary, origin, params, values, dtype, shard_bytes));
+    ALD_TRY(write_done(temporary, done_json));
+    ALD_TRY(ald_dir_publish(temporary, target));
+    made = false;
+done:
+    if (made) {
+        char *message = ald_strdup(ald_status_message()); /* kept over the clean-up */
+        ald_dir_remove(temporary);
+        ald_status_raise(status, "%s", message != NULL ? message : "out of memory");
+        ald_free(message);
+    }
+    ald_free(target);
+    ald_free(temporary);
+    return status;
+}

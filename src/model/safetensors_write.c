@@ -1,0 +1,97 @@
+#include <endian.h>
+#include <string.h>
+
+#include "ald/arena.h"
+#include "ald/file.h"
+#include "ald/safetensors.h"
+
+static int64_t element_count(const ald_unstored_t *tensor)
+{
+    int64_t count = 1;
+    for (int i = 0; i < tensor->ndim; ++i)
+        count *= tensor->shape[i];
+    return count;
+}
+
+/* Describes one tensor whose bytes begin at *at, and moves *at behind them. */
+static ald_json_t *describe(const ald_unstored_t *tensor, ald_dtype_t dtype, int64_t *at)
+{
+    ald_json_t *entry = ald_json_new_object();
+    ald_json_t *shape = ald_json_new_array(), *offsets = ald_json_new_array();
+    for (int i = 0; i < tensor->ndim; ++i)
+        ald_json_push(shape, ald_json_new_integer(tensor->shape[i]));
+    ald_json_push(offsets, ald_json_new_integer(*at));
+    *at += element_count(tensor) * ald_dtype_size(dtype);
+    ald_json_push(offsets, ald_json_new_integer(*at));
+    ald_json_set(entry, "dtype", ald_json_new_string(ald_dtype_name(dtype)));
+    ald_json_set(entry, "shape", shape);
+    ald_json_set(entry, "data_offsets", offsets);
+    return entry;
+}
+
+/* The header's text, padded with blanks so that the data is aligned to 8 bytes. */
+static ald_status_t make_header(const ald_unstored_t *tensors, int64_t count, ald_dtype_t dtype,
+                                ald_vec_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *text = NULL;
+    int64_t at = 0;
+    ald_json_t *header = ald_json_new_object(), *metadata = ald_json_new_object();
+    ald_json_set(metadata, "format", ald_json_new_string("pt")); /* transformers asks for it */
+    ald_json_set(header, "__metadata__", metadata);
+    for (int64_t i = 0; i < count; ++i)
+        ald_json_set(header, tensors[i].name, describe(&tensors[i], dtype, &at));
+    ALD_TRY(ald_json_dump(header, false, &text));
+    ALD_TRY(ald_vec_append(out, text, strlen(text)));
+    while (out->count % 8 != 0)
+        ALD_TRY(ald_vec_append(out, " ", 1));
+done:
+    ald_json_free(header);
+    ald_free(text);
+    return status;
+}
+
+static ald_status_t write_values(ald_writer_t *writer, const float *values, int64_t count,
+                                 ald_dtype_t dtype, void *buffer, int64_t room)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (int64_t i = 0; i < count; i += room) {
+        int64_t some = count - i < room ? count - i : room;
+        const void *bytes = values + i;
+        if (dtype != ALD_DTYPE_F32) {
+            ald_f32_to_stored(values + i, some, dtype, buffer);
+            bytes = buffer;
+        }
+        ALD_TRY(ald_writer_write(writer, bytes, (size_t)(some * ald_dtype_size(dtype))));
+    }
+done:
+    return status;
+}
+
+ald_status_t ald_safetensors_write(const char *path, const ald_unstored_t *tensors, int64_t count,
+                                   ald_dtype_t dtype)
+{
+    enum { ROOM = 1 << 21 };
+    ald_status_t status = ALD_STATUS_OK;
+    ald_writer_t *writer = NULL;
+    void *buffer = NULL;
+    ald_vec_t header;
+    ald_vec_init(&header, 1);
+    ALD_TRY(make_header(tensors, count, dtype, &header));
+    buffer = ald_alloc(ROOM * sizeof(float));
+    ALD_CHECK_MEMORY(buffer, ROOM * sizeof(float));
+    ALD_TRY(ald_writer_open(path, &writer));
+    uint64_t length = htole64(header.count);
+    ALD_TRY(ald_writer_write(writer, &length, sizeof length));
+    ALD_TRY(ald_writer_write(writer, header.data, header.count));
+    for (int64_t i = 0; i < count; ++i)
+        ALD_TRY(write_values(writer, tensors[i].values, element_count(&tensors[i]), dtype, buffer,
+                             ROOM));
+    status = ald_writer_commit(writer);
+    writer = NULL;
+done:
+    ald_writer_discard(writer);
+    ald_free(buffer);
+    ald_vec_reset(&header);
+    return status;
+}

@@ -1,0 +1,329 @@
+/* Weight files: conversions, whole model directories, and every kind of damage. */
+#include "scratch.h"
+
+#include <math.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+#include "ald/hf.h"
+
+static void halves_round_trip_exactly(void **state)
+{
+    (void)state;
+    for (int d = ALD_DTYPE_BF16; d <= ALD_DTYPE_F16; ++d) {
+        for (uint32_t bits = 0; bits < 65536; ++bits) {
+            uint16_t half = (uint16_t)bits, back;
+            float value;
+            ald_stored_t tensor = {.dtype = (ald_dtype_t)d, .data = &half, .count = 1};
+            ald_stored_to_f32(&tensor, 0, 1, &value);
+            ald_f32_to_stored(&value, 1, (ald_dtype_t)d, &back);
+            if (isnan(value)) {
+                ald_stored_t again = {.dtype = (ald_dtype_t)d, .data = &back, .count = 1};
+                ald_stored_to_f32(&again, 0, 1, &value);
+                assert_true(isnan(value));
+            } else {
+                assert_int_equal(back, half);
+            }
+        }
+    }
+}
+
+static uint16_t narrow(float value, ald_dtype_t dtype)
+{
+    uint16_t half;
+    ald_f32_to_stored(&value, 1, dtype, &half);
+    return half;
+}
+
+/* Between each two neighbouring halves: below, at and above the middle. */
+static void halves_round_to_nearest_even(void **state)
+{
+    (void)state;
+    for (uint32_t bits = 0; bits < 0x7BFF; ++bits) {
+        uint16_t pair[2] = {(uint16_t)bits, (uint16_t)(bits + 1)};
+        float v[2];
+        ald_stored_to_f32(&(ald_stored_t){.dtype = ALD_DTYPE_F16, .data = pair}, 0, 2, v);
+        float middle = 0.5f * (v[0] + v[1]); /* exact in float */
+        assert_int_equal(narrow(nextafterf(middle, -1), ALD_DTYPE_F16), bits);
+        assert_int_equal(narrow(nextafterf(middle, 1e9f), ALD_DTYPE_F16), bits + 1);
+        assert_int_equal(narrow(middle, ALD_DTYPE_F16), bits + (bits & 1));
+        assert_int_equal(narrow(-middle, ALD_DTYPE_F16), 0x8000 | (bits + (bits & 1)));
+    }
+    assert_int_equal(narrow(65519.0f, ALD_DTYPE_F16), 0x7BFF);
+    assert_int_equal(narrow(65520.0f, ALD_DTYPE_F16), 0x7C00);
+    assert_int_equal(narrow(1.00390625f, ALD_DTYPE_BF16), 0x3F80); /* a tie, to even */
+    assert_int_equal(narrow(1.01171875f, ALD_DTYPE_BF16), 0x3F82);
+    assert_int_equal(narrow(3.4e38f, ALD_DTYPE_BF16), 0x7F80);
+    assert_int_equal(narrow(INFINITY, ALD_DTYPE_BF16), 0x7F80);
+}
+
+static const char config_text[] =
+    "{\n \"model_type\": \"qwen2\", \"vocab_size\": 50, \"hidden_size\": 16, "
+    "\"intermediate_size\": 24,\n \"num_hidden_layers\": 2, \"num_attention_heads\": 4, "
+    "\"num_key_value_heads\": 2, \"initializer_range\": 0.041666666666666664,\n "
+    "\"nested\": {\"torch_dtype\": \"kept\"}, \"torch_dtype\" : \"float32\", "
+    "\"tie_word_embeddings\": true}\n";
+
+typedef struct {
+    ald_params_t params;
+    float *values, *again;
+} model_t;
+
+/* The scratch folder becomes an origin without weights; values are multiples of 1/64. */
+static model_t make_model(void **state)
+{
+    model_t model = {0};
+    ald_model_config_t config;
+    scratch_file(state, "config.json", config_text, sizeof config_text - 1);
+    scratch_file(state, "tokenizer.json", "{}", 2);
+    scratch_file(state, "metrics.jsonl", "{}", 2);
+    scratch_file(state, ".hidden", "x", 1);
+    expect_ok(ald_model_config_read(*state, &config));
+    expect_ok(ald_params_init(&config, &model.params));
+    model.values = ald_alloc((size_t)model.params.total * sizeof(float));
+    model.again = ald_alloc((size_t)model.params.total * sizeof(float));
+    for (int64_t i = 0; i < model.params.total; ++i)
+        model.values[i] = (float)(i % 255 - 127) / 64;
+    return model;
+}
+
+static void free_model(model_t *model)
+{
+    ald_params_reset(&model->params);
+    ald_free(model->values);
+    ald_free(model->again);
+}
+
+static void models_round_trip_in_every_dtype(void **state)
+{
+    model_t model = make_model(state);
+    const size_t bytes = (size_t)model.params.total * sizeof(float);
+    for (int i = 0; i < 6; ++i) {
+        const char *to = scratch_path(state, "deep/out/");
+        ald_model_config_t config;
+        ald_json_t *done = ald_json_new_object();
+        expect_ok(ald_hf_save(to, *state, &model.params, model.values, (ald_dtype_t)(i % 3),
+                              i < 3 ? 0 : 2000, done));
+        ald_json_free(done);
+        memset(model.again, 0, bytes);
+        expect_ok(ald_hf_load(to, &model.params, model.again));
+        assert_memory_equal(model.values, model.again, bytes);
+        expect_ok(ald_model_config_read(to, &config));
+        assert_int_equal(config.dtype, i % 3);
+        assert_true(ald_path_exists(scratch_path(state, "deep/out/tokenizer.json")));
+        assert_true(ald_path_exists(scratch_path(state, "deep/out/done.json")));
+        assert_false(ald_path_exists(scratch_path(state, "deep/out/metrics.jsonl")));
+        assert_false(ald_path_exists(scratch_path(state, "deep/out/.hidden")));
+        assert_int_equal(ald_path_exists(scratch_path(state, "deep/out/model.safetensors")), i < 3);
+    }
+    float *matrix = ald_alloc(50 * 16 * sizeof(float));
+    expect_ok(ald_hf_load_output_matrix(scratch_path(state, "deep/out"), &model.params, matrix));
+    assert_memory_equal(matrix, model.values, 50 * 16 * sizeof(float));
+    ald_free(matrix);
+    free_model(&model);
+}
+
+static void config_keeps_its_other_bytes(void **state)
+{
+    model_t model = make_model(state);
+    char *text = NULL;
+    size_t size = 0;
+    expect_ok(ald_hf_save(scratch_path(state, "out"), *state, &model.params, model.values,
+                          ALD_DTYPE_BF16, 0, NULL));
+    expect_ok(ald_file_read(scratch_path(state, "out/config.json"), &text, &size));
+    assert_non_null(strstr(text, "\"torch_dtype\" : \"bfloat16\", \"tie_word"));
+    assert_non_null(strstr(text, "{\"torch_dtype\": \"kept\"}"));
+    assert_non_null(strstr(text, "0.041666666666666664"));
+    assert_int_equal(size, sizeof config_text - 1 + strlen("bfloat16") - strlen("float32"));
+    ald_free(text);
+    free_model(&model);
+}
+
+static void digest_covers_the_weights_alone(void **state)
+{
+    model_t model = make_model(state);
+    char a[ALD_SHA256_HEX], b[ALD_SHA256_HEX];
+    const char *to = scratch_path(state, "out");
+    expect_ok(ald_hf_save(to, *state, &model.params, model.values, ALD_DTYPE_F32, 0, NULL));
+    expect_ok(ald_hf_sha256(to, a));
+    scratch_file(state, "out/extra.txt", "x", 1);
+    expect_ok(ald_hf_sha256(to, b));
+    assert_string_equal(a, b);
+    model.values[5] += 1;
+    expect_ok(ald_hf_save(to, *state, &model.params, model.values, ALD_DTYPE_F32, 0, NULL));
+    expect_ok(ald_hf_sha256(to, b));
+    assert_string_not_equal(a, b);
+    free_model(&model);
+}
+
+static void a_full_disk_leaves_nothing_behind(void **state)
+{
+    model_t model = make_model(state);
+    struct rlimit old, small;
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &old);
+    small = old;
+    small.rlim_cur = 4096;
+    setrlimit(RLIMIT_FSIZE, &small);
+    ald_status_t status = ald_hf_save(scratch_path(state, "out"), *state, &model.params,
+                                      model.values, ALD_DTYPE_F32, 0, NULL);
+    setrlimit(RLIMIT_FSIZE, &old);
+    expect_failure(status, ALD_STATUS_RESOURCE, "model.safetensors");
+    char **names = NULL;
+    size_t count = 0;
+    expect_ok(ald_dir_list(*state, &names, &count));
+    for (size_t i = 0; i < count; ++i)
+        assert_null(strstr(names[i], "out"));
+    ald_names_free(names, count);
+    free_model(&model);
+}
+
+/* Writes a file of `header` and `data_size` bytes of data and opens it. */
+static ald_status_t open_made(void **state, const char *header, size_t data_size)
+{
+    uint8_t bytes[4096] = {0};
+    uint64_t length = strlen(header);
+    memcpy(bytes, &length, 8);
+    memcpy(bytes + 8, header, length);
+    const char *path = scratch_file(state, "made.safetensors", bytes, 8 + length + data_size);
+    ald_safetensors_t *set = NULL;
+    ald_status_t status = ald_safetensors_open(path, &set);
+    ald_safetensors_close(set);
+    return status;
+}
+
+#define A(begin, end) "\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[" begin "," end "]}"
+#define B(begin, end) "\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[" begin "," end "]}"
+
+static void damaged_headers_are_refused(void **state)
+{
+    static const struct {
+        const char *header;
+        size_t size;
+        const char *words;
+    } cases[] = {
+        {"{" A("0", "8") "," B("8", "16") "}", 12, "tensor \"b\": data_offsets [8, 16] end after"},
+        {"{" A("0", "8") "," B("4", "12") "}", 12, "tensor \"b\": data_offsets [4, 12] overlap"},
+        {"{" A("0", "8") "," B("0", "8") "}", 8, "overlap"},
+        {"{" A("0", "8") "," B("12", "20") "}", 20, "leave a hole"},
+        {"{" A("0", "8") "}", 12, "expected 8 bytes of data after the header, found 12"},
+        {"{" A("8", "0") "}", 8, "expected [begin, end]"},
+        {"{" A("-8", "0") "}", 8, "expected [begin, end]"},
+        {"{" A("0", "12") "}", 12, "span 12 bytes"},
+        {"{" A("0", "9223372036854775807") "}", 8, "end after"},
+        {"{\"a\":{\"dtype\":\"F8_E4M3\",\"shape\":[8],\"data_offsets\":[0,8]}}", 8,
+         "expected F32, BF16 or F16, found \"F8_E4M3\""},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[-2],\"data_offsets\":[0,8]}}", 8, "shape"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,4],\"data_offsets\":[0,8]}}", 8,
+         "shape"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":2,\"data_offsets\":[0,8]}}", 8, "shape"},
+        {"{\"a\": 3}", 0, "expected an object"},
+        {"[1]", 0, "header: expected an object"},
+        {"{\"a\"", 0, "not valid JSON"},
+        {"{" A("0", "8") "," A("0", "8") "}", 8, "duplicate"},
+    };
+    expect_ok(
+        open_made(state, "{\"__metadata__\":{\"x\":\"y\"}," A("0", "8") "," B("8", "16") "}", 16));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i)
+        expect_failure(open_made(state, cases[i].header, cases[i].size), ALD_STATUS_INPUT,
+                       cases[i].words);
+}
+
+static void short_files_are_refused(void **state)
+{
+    ald_safetensors_t *set = NULL;
+    const uint8_t huge[12] = {255, 255, 255, 255, 255, 255, 255, 127};
+    expect_failure(ald_safetensors_open(scratch_file(state, "a", "", 0), &set), ALD_STATUS_INPUT,
+                   "cut short");
+    expect_failure(ald_safetensors_open(scratch_file(state, "b", huge, 12), &set), ALD_STATUS_INPUT,
+                   "header");
+    expect_failure(ald_safetensors_open(scratch_path(state, "c"), &set), ALD_STATUS_INPUT,
+                   "cannot read");
+    expect_failure(ald_safetensors_open(*state, &set), ALD_STATUS_INPUT, "found neither");
+}
+
+static void a_cut_model_file_is_refused_at_any_length(void **state)
+{
+    model_t model = make_model(state);
+    char *data = NULL;
+    size_t size = 0;
+    expect_ok(ald_hf_save(scratch_path(state, "out"), *state, &model.params, model.values,
+                          ALD_DTYPE_BF16, 0, NULL));
+    expect_ok(ald_file_read(scratch_path(state, "out/model.safetensors"), &data, &size));
+    for (size_t cut = 0; cut < size; cut += 97) {
+        scratch_file(state, "out/model.safetensors", data, cut);
+        expect_failure(ald_hf_load(scratch_path(state, "out"), &model.params, model.again),
+                       ALD_STATUS_INPUT, "out/model.safetensors");
+    }
+    ald_free(data);
+    free_model(&model);
+}
+
+static void wrong_tensors_are_named(void **state)
+{
+    model_t model = make_model(state);
+    ald_unstored_t list[64] = {{0}};
+    const char *path = scratch_path(state, "model.safetensors");
+    for (int64_t i = 0; i < model.params.count; ++i) {
+        const ald_tensor_t *tensor = &model.params.tensors[i];
+        list[i] = (ald_unstored_t){tensor->name,
+                                   tensor->ndim,
+                                   {tensor->shape[0], tensor->shape[1]},
+                                   model.values + tensor->offset};
+    }
+    int64_t count = model.params.count;
+    expect_ok(ald_safetensors_write(path, list, count - 1, ALD_DTYPE_F32));
+    expect_failure(ald_hf_load(*state, &model.params, model.again), ALD_STATUS_INPUT,
+                   "lack tensor \"model.norm.weight\"");
+    list[count] =
+        (ald_unstored_t){"model.layers.0.self_attn.rotary_emb.inv_freq", 1, {2}, model.values};
+    list[count + 1] = (ald_unstored_t){"lm_head.weight", 1, {2}, model.values};
+    expect_ok(ald_safetensors_write(path, list, count + 2, ALD_DTYPE_F32));
+    expect_ok(ald_hf_load(*state, &model.params, model.again));
+    list[count].name = "model.layers.2.mlp.up_proj.weight";
+    expect_ok(ald_safetensors_write(path, list, count + 1, ALD_DTYPE_F32));
+    expect_failure(ald_hf_load(*state, &model.params, model.again), ALD_STATUS_INPUT,
+                   "\"model.layers.2.mlp.up_proj.weight\" has no place");
+    list[0].shape[0] = 25;
+    list[0].shape[1] = 32;
+    expect_ok(ald_safetensors_write(path, list, count, ALD_DTYPE_F32));
+    expect_failure(ald_hf_load(*state, &model.params, model.again), ALD_STATUS_INPUT,
+                   "\"model.embed_tokens.weight\": expected shape [50, 16] by config.json, found "
+                   "[25, 32]");
+    free_model(&model);
+}
+
+static void an_index_must_be_kept(void **state)
+{
+    static const char broken[] = "{\"weight_map\": {\"model.norm.weight\": \"../x\"}}";
+    static const char lacking[] =
+        "{\"weight_map\": {\"gone\": \"model-00001-of-00002.safetensors\"}}";
+    model_t model = make_model(state);
+    const char *out = scratch_path(state, "out");
+    expect_ok(ald_hf_save(out, *state, &model.params, model.values, ALD_DTYPE_F32, 16384, NULL));
+    assert_true(ald_path_exists(scratch_path(state, "out/model-00002-of-00002.safetensors")));
+    scratch_file(state, "out/model.safetensors.index.json", lacking, sizeof lacking - 1);
+    expect_failure(ald_hf_load(out, &model.params, model.again), ALD_STATUS_INPUT,
+                   "tensor \"gone\" is not in model-00001-of-00002.safetensors");
+    scratch_file(state, "out/model.safetensors.index.json", broken, sizeof broken - 1);
+    expect_failure(ald_hf_load(out, &model.params, model.again), ALD_STATUS_INPUT, "weight_map");
+    free_model(&model);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SCRATCH_TEST(halves_round_trip_exactly),
+        SCRATCH_TEST(halves_round_to_nearest_even),
+        SCRATCH_TEST(models_round_trip_in_every_dtype),
+        SCRATCH_TEST(config_keeps_its_other_bytes),
+        SCRATCH_TEST(digest_covers_the_weights_alone),
+        SCRATCH_TEST(a_full_disk_leaves_nothing_behind),
+        SCRATCH_TEST(damaged_headers_are_refused),
+        SCRATCH_TEST(short_files_are_refused),
+        SCRATCH_TEST(a_cut_model_file_is_refused_at_any_length),
+        SCRATCH_TEST(wrong_tensors_are_named),
+        SCRATCH_TEST(an_index_must_be_kept),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,61 @@
+/* Communicators, agreement, and the end of a job. Layer: par. */
+#ifndef ALD_COMM_H
+#define ALD_COMM_H
+
+#include <mpi.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ald/status.h"
+
+typedef struct {
+    MPI_Comm mpi; /* MPI_COMM_NULL: this rank isn't in it */
+    int rank, size;
+} ald_comm_t;
+
+/* MPI_Init_thread (FUNNELED), errors fatal. Collective over the world. */
+void ald_comm_start(int *argc, char ***argv, ald_comm_t *world);
+/* Collective. */
+void ald_comm_finish(void);
+
+/* The ranks of `parent` that say `member`, in their order; the others get rank -1 and size 0.
+ * Collective over `parent`. Free with ald_comm_free. */
+void ald_comm_subset(const ald_comm_t *parent, bool member, ald_comm_t *out);
+/* The ranks of `parent` on this node. Collective over `parent`. */
+void ald_comm_node(const ald_comm_t *parent, ald_comm_t *out);
+void ald_comm_free(ald_comm_t *comm); /* collective over it; takes one that this rank isn't in */
+
+/* All ranks return the status of the lowest rank that failed, with its message; OK when none did.
+ * Collective: every rank must call it, whatever its own status is. Allocates nothing. */
+ald_status_t ald_comm_agree(const ald_comm_t *comm, ald_status_t status);
+/* USAGE on all ranks unless all have the same `size` bytes (compared by digest); `what` names them
+ * in the message. Collective. */
+ald_status_t ald_comm_compare(const ald_comm_t *comm, const void *data, size_t size,
+                              const char *what);
+/* Broadcast of any size (in pieces of at most 1 GiB). Collective. */
+void ald_comm_broadcast(const ald_comm_t *comm, void *data, size_t bytes, int root);
+
+/* A failure that the other ranks can't be told of: one line, then MPI_Abort with the code. */
+_Noreturn void ald_comm_abort(ald_status_t code);
+
+/* An array of floats that lies once per node, in shared memory. */
+typedef struct {
+    float *values;
+    bool filler; /* this rank fills it, then all call ald_shared_ready */
+    MPI_Win window;
+    ald_comm_t node;
+} ald_shared_t;
+/* RESOURCE when there is no room. Collective over `comm`. */
+ald_status_t ald_shared_init(const ald_comm_t *comm, int64_t count, ald_shared_t *out);
+void ald_shared_ready(ald_shared_t *shared); /* collective over its node */
+void ald_shared_reset(ald_shared_t *shared); /* collective over its node; takes a zeroed one */
+
+/* SIGUSR1 and SIGTERM set a flag. */
+void ald_signals_catch(void);
+bool ald_signals_seen(void);
+
+/* debug.fail = "SITE:RANK:TIME": raises INTERNAL at that call of that site on that rank. Local. */
+void ald_fail_setup(const char *specification, int rank);
+ald_status_t ald_fail_point(const char *site);
+
+#endif

@@ -1,0 +1,145 @@
+#include "ald/model.h"
+
+#include <omp.h>
+#include <string.h>
+
+#include "model/layer.h"
+
+ald_status_t ald_cache_init(const ald_model_config_t *config, int64_t capacity, ald_cache_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    size_t bytes = sizeof(float) *
+                   (size_t)(config->layers * 2 * capacity * config->kv_heads * config->head_dim);
+    *out = (ald_cache_t){.capacity = capacity, .data = ald_alloc(bytes)};
+    ALD_CHECK_MEMORY(out->data, bytes);
+done:
+    return status;
+}
+
+void ald_cache_reset(ald_cache_t *cache)
+{
+    ald_free(cache->data);
+    *cache = (ald_cache_t){0};
+}
+
+/* Rows [capacity, NKV D] of a layer's keys (which = 0) or values (1). */
+static float *cache_rows(const ald_cache_t *cache, const ald_sizes_t *s, int64_t layer, int which)
+{
+    return cache->data + (2 * layer + which) * cache->capacity * s->NKV * s->D;
+}
+
+/* Copies the keys and values of one qkv row behind `length` rows. */
+static void cache_put(ald_cache_t *cache, const ald_sizes_t *s, int64_t layer, int64_t at,
+                      const float *qkv)
+{
+    int64_t row = s->NKV * s->D;
+    for (int which = 0; which < 2; ++which)
+        memcpy(cache_rows(cache, s, layer, which) + at * row,
+               qkv + s->NH * s->D + which * row, sizeof(float) * (size_t)row);
+}
+
+/* Buffers for T rows of one layer. */
+typedef struct {
+    float *x, *normed, *qkv, *attention, *gate_up, *act, *scores;
+} rows_t;
+
+static ald_status_t rows_init(const ald_sizes_t *s, int64_t T, int64_t scores, ald_arena_t *arena,
+                              rows_t *r)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    *r = (rows_t){
+        ALD_ARENA_ARRAY(arena, float, T *s->H),        ALD_ARENA_ARRAY(arena, float, T *s->H),
+        ALD_ARENA_ARRAY(arena, float, T *s->Q),        ALD_ARENA_ARRAY(arena, float, T *s->NH *s->D),
+        ALD_ARENA_ARRAY(arena, float, T * 2 * s->I),   ALD_ARENA_ARRAY(arena, float, T *s->I),
+        ALD_ARENA_ARRAY(arena, float, scores + 1)};
+    ALD_CHECK(r->x && r->normed && r->qkv && r->attention && r->gate_up && r->act && r->scores,
+              ALD_STATUS_RESOURCE, "out of memory: decoding %lld rows", (long long)T);
+done:
+    return status;
+}
+
+ald_status_t ald_prefill(const ald_model_t *model, const int32_t *ids, int64_t count,
+                         ald_arena_t *arena, ald_cache_t *cache, float *hidden)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_params_t *params = model->params;
+    const ald_sizes_t s = ald_sizes(&params->config);
+    const ald_segment_t whole = {0, count, -1};
+    ald_arena_mark_t mark = ald_arena_mark(arena);
+    int32_t *positions = ALD_ARENA_ARRAY(arena, int32_t, count);
+    rows_t r;
+    ALD_CHECK(count > 0 && count <= cache->capacity, ALD_STATUS_INTERNAL,
+              "prefill of %lld tokens into a cache of %lld", (long long)count,
+              (long long)cache->capacity);
+    ALD_CHECK_MEMORY(positions, sizeof(int32_t) * (size_t)count);
+    ALD_TRY(rows_init(&s, count, 0, arena, &r));
+    for (int64_t t = 0; t < count; ++t)
+        positions[t] = (int32_t)t;
+    ald_embedding(count, s.H, ids, model->values + params->embedding, r.x);
+    for (int64_t l = 0; l < params->config.layers; ++l) {
+        const ald_layer_t w = ald_layer(params, model->values, l);
+        ald_layer_qkv(&s, &w, model->gemm, count, positions, r.x, r.normed, NULL, r.qkv);
+        for (int64_t t = 0; t < count; ++t)
+            cache_put(cache, &s, l, t, r.qkv + t * s.Q);
+        ALD_TRY(ald_attention(count, s.NH, s.NKV, s.D, 1, &whole, r.qkv, r.attention, NULL));
+        ald_layer_output(&s, &w, model->gemm, count, r.x, r.attention, r.normed);
+        memcpy(r.x, r.normed, sizeof(float) * (size_t)(count * s.H));
+        ald_layer_mlp(&s, &w, model->gemm, count, r.x, r.normed, r.gate_up, r.act, r.x);
+    }
+    cache->length = count;
+    ald_rmsnorm(1, s.H, s.H, s.eps, r.x + (count - 1) * s.H, model->values + params->final_norm,
+                hidden);
+done:
+    ald_arena_release(arena, mark);
+    return status;
+}
+
+/* Each sequence's new row against its own cache; `offset[i]` is its place in the scores. */
+static void decode_attention(const ald_sizes_t *s, int64_t layer, int64_t count,
+                             ald_cache_t *const *caches, const int64_t *offset, rows_t *r)
+{
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < count; ++i) {
+        ald_cache_t *cache = caches[i];
+        cache_put(cache, s, layer, cache->length, r->qkv + i * s->Q);
+        ald_attention_decode(cache->length + 1, s->NH, s->NKV, s->D, r->qkv + i * s->Q,
+                             cache_rows(cache, s, layer, 0), cache_rows(cache, s, layer, 1),
+                             r->scores + offset[i], r->attention + i * s->NH * s->D);
+    }
+}
+
+ald_status_t ald_decode(const ald_model_t *model, int64_t count, const int32_t *ids,
+                        ald_cache_t *const *caches, ald_arena_t *arena, float *hidden)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_params_t *params = model->params;
+    const ald_sizes_t s = ald_sizes(&params->config);
+    ald_arena_mark_t mark = ald_arena_mark(arena);
+    int32_t *positions = ALD_ARENA_ARRAY(arena, int32_t, count);
+    int64_t *offset = ALD_ARENA_ARRAY(arena, int64_t, count), scores = 0;
+    rows_t r;
+    ALD_CHECK(positions != NULL && offset != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    for (int64_t i = 0; i < count; ++i) {
+        ALD_CHECK(caches[i]->length < caches[i]->capacity, ALD_STATUS_INTERNAL,
+                  "a cache of %lld tokens is full", (long long)caches[i]->capacity);
+        positions[i] = (int32_t)caches[i]->length;
+        offset[i] = scores;
+        scores += s.NH * (caches[i]->length + 1);
+    }
+    ALD_TRY(rows_init(&s, count, scores, arena, &r));
+    ald_embedding(count, s.H, ids, model->values + params->embedding, r.x);
+    for (int64_t l = 0; l < params->config.layers; ++l) {
+        const ald_layer_t w = ald_layer(params, model->values, l);
+        ald_layer_qkv(&s, &w, model->gemm, count, positions, r.x, r.normed, NULL, r.qkv);
+        decode_attention(&s, l, count, caches, offset, &r);
+        ald_layer_output(&s, &w, model->gemm, count, r.x, r.attention, r.normed);
+        memcpy(r.x, r.normed, sizeof(float) * (size_t)(count * s.H));
+        ald_layer_mlp(&s, &w, model->gemm, count, r.x, r.normed, r.gate_up, r.act, r.x);
+    }
+    for (int64_t i = 0; i < count; ++i)
+        caches[i]->length += 1;
+    ald_rmsnorm(count, s.H, s.H, s.eps, r.x, model->values + params->final_norm, hidden);
+done:
+    ald_arena_release(arena, mark);
+    return status;
+}

@@ -1,0 +1,91 @@
+#include "ald/model.h"
+
+#include <string.h>
+
+#include "model/activations.h"
+#include "model/layer.h"
+
+static ald_status_t kept_init(const ald_params_t *params, int64_t T, ald_arena_t *arena,
+                              ald_activations_t *a)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_sizes_t s = ald_sizes(&params->config);
+    a->layer = ald_arena_calloc(arena, (size_t)params->config.layers, sizeof *a->layer);
+    a->last = ALD_ARENA_ARRAY(arena, float, T *s.H);
+    bool enough = a->layer != NULL && a->last != NULL;
+    for (int64_t l = 0; l < params->config.layers && enough; ++l) {
+        ald_kept_t *k = &a->layer[l];
+        k->x = ALD_ARENA_ARRAY(arena, float, T *s.H);
+        k->qkv = ALD_ARENA_ARRAY(arena, float, T *s.Q);
+        k->raw = params->config.qk_norm ? ALD_ARENA_ARRAY(arena, float, T *s.Q) : NULL;
+        k->attention = ALD_ARENA_ARRAY(arena, float, T *s.NH *s.D);
+        k->lse = ALD_ARENA_ARRAY(arena, float, T *s.NH);
+        k->middle = ALD_ARENA_ARRAY(arena, float, T *s.H);
+        k->gate_up = ALD_ARENA_ARRAY(arena, float, T * 2 * s.I);
+        enough = k->gate_up != NULL && k->middle != NULL && k->lse != NULL && k->x != NULL &&
+                 k->qkv != NULL && k->attention != NULL && (k->raw != NULL) == params->config.qk_norm;
+    }
+    ALD_CHECK(enough, ALD_STATUS_RESOURCE,
+              "out of memory: activations of %lld tokens; lower optimizer.micro_batch_tokens",
+              (long long)T);
+done:
+    return status;
+}
+
+/* One layer's buffers when nothing is kept. */
+static ald_status_t scratch_init(const ald_sizes_t *s, int64_t T, ald_arena_t *arena, ald_kept_t *k)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    *k = (ald_kept_t){.qkv = ALD_ARENA_ARRAY(arena, float, T *s->Q),
+                      .attention = ALD_ARENA_ARRAY(arena, float, T *s->NH *s->D),
+                      .middle = ALD_ARENA_ARRAY(arena, float, T *s->H),
+                      .gate_up = ALD_ARENA_ARRAY(arena, float, T * 2 * s->I)};
+    ALD_CHECK(k->qkv != NULL && k->attention != NULL && k->middle != NULL && k->gate_up != NULL,
+              ALD_STATUS_RESOURCE, "out of memory: one layer of %lld tokens", (long long)T);
+done:
+    return status;
+}
+
+ald_status_t ald_forward(const ald_model_t *model, const ald_batch_t *batch, ald_arena_t *arena,
+                         ald_activations_t **keep, float *hidden)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_params_t *params = model->params;
+    const ald_sizes_t s = ald_sizes(&params->config);
+    const int64_t T = batch->tokens;
+    ald_activations_t *a = NULL;
+    ald_kept_t scratch = {0};
+    if (keep != NULL) {
+        a = ald_arena_calloc(arena, 1, sizeof *a);
+        ALD_CHECK_MEMORY(a, sizeof *a);
+        ALD_TRY(kept_init(params, T, arena, a));
+        *keep = a;
+    }
+    ald_arena_mark_t mark = ald_arena_mark(arena);
+    if (keep == NULL)
+        ALD_TRY(scratch_init(&s, T, arena, &scratch));
+    float *normed = ALD_ARENA_ARRAY(arena, float, T *s.H);
+    float *act = ALD_ARENA_ARRAY(arena, float, T *s.I);
+    float *x = ALD_ARENA_ARRAY(arena, float, T *s.H);
+    ALD_CHECK(normed != NULL && act != NULL && x != NULL, ALD_STATUS_RESOURCE,
+              "out of memory: %lld tokens", (long long)T);
+
+    ald_embedding(T, s.H, batch->ids, model->values + params->embedding, x);
+    for (int64_t l = 0; l < params->config.layers; ++l) {
+        const ald_layer_t w = ald_layer(params, model->values, l);
+        ald_kept_t *k = keep != NULL ? &a->layer[l] : &scratch;
+        if (k->x != NULL)
+            memcpy(k->x, x, sizeof(float) * (size_t)(T * s.H));
+        ald_layer_qkv(&s, &w, model->gemm, T, batch->positions, x, normed, k->raw, k->qkv);
+        ALD_TRY(ald_attention(T, s.NH, s.NKV, s.D, batch->segments, batch->segment, k->qkv,
+                              k->attention, k->lse));
+        ald_layer_output(&s, &w, model->gemm, T, x, k->attention, k->middle);
+        ald_layer_mlp(&s, &w, model->gemm, T, k->middle, normed, k->gate_up, act, x);
+    }
+    if (keep != NULL)
+        memcpy(a->last, x, sizeof(float) * (size_t)(T * s.H));
+    ald_rmsnorm(T, s.H, s.H, s.eps, x, model->values + params->final_norm, hidden);
+    ald_arena_release(arena, mark);
+done:
+    return status;
+}

@@ -1,0 +1,76 @@
+#include "ald/model.h"
+
+#include <string.h>
+
+#define CHUNK_BYTES ((int64_t)256 << 20) /* of logits; large enough for full-speed products */
+
+int64_t ald_head_chunk(int64_t vocab_size)
+{
+    int64_t rows = CHUNK_BYTES / ((int64_t)sizeof(float) * vocab_size);
+    return rows < 16 ? 16 : rows > 1024 ? 1024 : rows;
+}
+
+void ald_head_logits(const ald_model_t *model, int64_t count, const float *h, float *logits)
+{
+    const ald_model_config_t *c = &model->params->config;
+    ald_linear(model->gemm, count, c->vocab_size, c->hidden_size, h,
+               model->values + model->params->lm_head, 0.0f, logits);
+}
+
+static void gather_rows(int64_t count, int64_t H, const int64_t *row, const float *from, float *to)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < count; ++i)
+        memcpy(to + i * H, from + row[i] * H, sizeof(float) * (size_t)H);
+}
+
+/* Rows may repeat (a shared prompt's last position predicts both responses): in order, serially by
+ * column blocks. */
+static void scatter_add_rows(int64_t count, int64_t H, const int64_t *row, const float *from,
+                             float *to)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t h0 = 0; h0 < H; h0 += 64)
+        for (int64_t i = 0; i < count; ++i)
+            for (int64_t h = h0; h < h0 + 64 && h < H; ++h)
+                to[row[i] * H + h] += from[i * H + h];
+}
+
+ald_status_t ald_head(const ald_model_t *model, const float *hidden, int64_t R, const int64_t *row,
+                      ald_arena_t *arena, ald_head_fn callback, void *context, float *d_hidden,
+                      float *gradients)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_model_config_t *c = &model->params->config;
+    const int64_t V = c->vocab_size, H = c->hidden_size;
+    const float *w = model->values + model->params->lm_head;
+    int64_t chunk = ald_head_chunk(V) < R ? ald_head_chunk(V) : R;
+    ald_arena_mark_t mark = ald_arena_mark(arena);
+    float *logits = ALD_ARENA_ARRAY(arena, float, chunk *V);
+    float *h = ALD_ARENA_ARRAY(arena, float, chunk *H);
+    ALD_CHECK(logits != NULL && h != NULL, ALD_STATUS_RESOURCE,
+              "out of memory: logits of %lld positions", (long long)chunk);
+    for (int64_t first = 0; first < R; first += chunk) {
+        int64_t count = R - first < chunk ? R - first : chunk;
+        gather_rows(count, H, row + first, hidden, h);
+        ald_head_logits(model, count, h, logits);
+        ALD_TRY(callback(context, first, count, logits));
+        if (d_hidden == NULL)
+            continue;
+        ald_linear_backward_weight(model->gemm, count, V, H, logits, h,
+                                   gradients + model->params->lm_head);
+        ald_linear_backward_input(model->gemm, count, V, H, logits, w, 0.0f, h);
+        scatter_add_rows(count, H, row + first, h, d_hidden);
+    }
+done:
+    ald_arena_release(arena, mark);
+    return status;
+}
+
+void ald_token_logprobs(int64_t rows, int64_t V, const float *logits, const int32_t *target,
+                        float *logprob)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < rows; ++i)
+        logprob[i] = logits[i * V + target[i]] - ald_logsumexp(V, logits + i * V);
+}

@@ -1,0 +1,314 @@
+#include "ald/ops.h"
+
+#include <math.h>
+#include <omp.h>
+
+#include "ald/gemm.h"
+#include "num/kernel.h"
+
+#define QB 64  /* query rows of a block */
+#define KB 128 /* key rows of a block */
+
+/* What a task needs, so that block functions stay short. Rows of qkv are `ld` floats apart. */
+typedef struct {
+    int64_t NH, NKV, D, ld, T;
+    const ald_segment_t *segment;
+    const float *qkv;
+    float scale;
+    const ald_gemm_t *gemm;
+} shape_t;
+
+static shape_t shape_make(int64_t T, int64_t NH, int64_t NKV, int64_t D,
+                          const ald_segment_t *segment, const float *qkv)
+{
+    return (shape_t){NH, NKV, D, (NH + 2 * NKV) * D, T, segment, qkv,
+                     1.0f / sqrtf((float)D), ald_gemm_find("openblas")};
+}
+
+static const float *query(const shape_t *s, int64_t row, int64_t head)
+{
+    return s->qkv + row * s->ld + head * s->D;
+}
+
+static const float *key(const shape_t *s, int64_t row, int64_t head)
+{
+    return query(s, row, s->NH + head / (s->NH / s->NKV));
+}
+
+static const float *value(const shape_t *s, int64_t row, int64_t head)
+{
+    return query(s, row, s->NH + s->NKV + head / (s->NH / s->NKV));
+}
+
+/* The chain of a segment's ancestors, oldest first, and itself last. */
+enum { CHAIN = 8 };
+static int chain_of(const ald_segment_t *segment, int64_t index, int64_t chain[CHAIN])
+{
+    int depth = 0;
+    for (int64_t i = index; i >= 0 && depth < CHAIN; i = segment[i].parent)
+        chain[depth++] = i;
+    for (int i = 0; i < depth / 2; ++i) {
+        int64_t swap = chain[i];
+        chain[i] = chain[depth - 1 - i];
+        chain[depth - 1 - i] = swap;
+    }
+    return depth;
+}
+
+/* Scores of rows [q0, q0 + m) against [k0, k0 + n), masked where the key lies behind the query
+ * (never among ancestors, whose rows all come before). */
+static void block_scores(const shape_t *s, int64_t head, int64_t q0, int64_t m, int64_t k0,
+                         int64_t n, float *scores)
+{
+    s->gemm->run(false, true, m, n, s->D, s->scale, query(s, q0, head), s->ld, key(s, k0, head),
+                 s->ld, 0.0f, scores, KB);
+    for (int64_t i = 0; i < m && k0 + n > q0 + 1; ++i)
+        for (int64_t j = q0 + i + 1 - k0 > 0 ? q0 + i + 1 - k0 : 0; j < n; ++j)
+            scores[i * KB + j] = -INFINITY;
+}
+
+/* Folds a block of scores into the running maximum, sum and output of each row (m rows). */
+ALD_CLONES
+static void block_fold(int64_t m, int64_t n, int64_t D, float *scores, float *maximum, float *sum,
+                       float *out, int64_t ldo)
+{
+    for (int64_t i = 0; i < m; ++i) {
+        float *x = scores + i * KB;
+        float top = maximum[i];
+#pragma omp simd reduction(max : top)
+        for (int64_t j = 0; j < n; ++j)
+            top = x[j] > top ? x[j] : top;
+        float shrink = ald_expf(maximum[i] - top), total = 0.0f;
+#pragma omp simd reduction(+ : total)
+        for (int64_t j = 0; j < n; ++j) {
+            x[j] = ald_expf(x[j] - top);
+            total += x[j];
+        }
+        sum[i] = sum[i] * shrink + total;
+        maximum[i] = top;
+        if (shrink != 1.0f)
+#pragma omp simd
+            for (int64_t d = 0; d < D; ++d)
+                out[i * ldo + d] *= shrink;
+    }
+}
+
+/* Output and log-sum-exp of the query rows [q0, q0 + m) of a segment, one head. */
+static void forward_block(const shape_t *s, int64_t index, int64_t head, int64_t q0, int64_t m,
+                          float *scores, float *out, float *lse)
+{
+    int64_t chain[CHAIN], ldo = s->NH * s->D;
+    int depth = chain_of(s->segment, index, chain);
+    float top[QB], sum[QB] = {0};
+    float *o = out + q0 * ldo + head * s->D;
+    for (int64_t i = 0; i < m; ++i) {
+        top[i] = -1e30f;
+        memset(o + i * ldo, 0, sizeof(float) * (size_t)s->D);
+    }
+    for (int c = 0; c < depth; ++c) {
+        const ald_segment_t *range = &s->segment[chain[c]];
+        int64_t end = c == depth - 1 ? q0 + m : range->end;
+        for (int64_t k0 = range->begin; k0 < end; k0 += KB) {
+            int64_t n = end - k0 < KB ? end - k0 : KB;
+            block_scores(s, head, q0, m, k0, n, scores);
+            block_fold(m, n, s->D, scores, top, sum, o, ldo);
+            s->gemm->run(false, false, m, s->D, n, 1.0f, scores, KB, value(s, k0, head), s->ld,
+                         1.0f, o, ldo);
+        }
+    }
+    for (int64_t i = 0; i < m; ++i) {
+        for (int64_t d = 0; d < s->D; ++d)
+            o[i * ldo + d] /= sum[i];
+        if (lse != NULL)
+            lse[head * s->T + q0 + i] = top[i] + logf(sum[i]);
+    }
+}
+
+/* (segment, first row) of every block of queries. */
+typedef struct {
+    int64_t segment, row;
+} block_t;
+
+static ald_status_t list_blocks(int64_t segments, const ald_segment_t *segment, block_t **out,
+                                int64_t *count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t total = 0, used = 0;
+    for (int64_t i = 0; i < segments; ++i)
+        total += (segment[i].end - segment[i].begin + QB - 1) / QB;
+    *out = ald_calloc((size_t)total + 1, sizeof **out);
+    ALD_CHECK_MEMORY(*out, (size_t)total * sizeof **out);
+    for (int64_t i = 0; i < segments; ++i)
+        for (int64_t row = segment[i].begin; row < segment[i].end; row += QB)
+            (*out)[used++] = (block_t){i, row};
+    *count = total;
+done:
+    return status;
+}
+
+ald_status_t ald_attention(int64_t T, int64_t NH, int64_t NKV, int64_t D, int64_t segments,
+                           const ald_segment_t *segment, const float *qkv, float *out, float *lse)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    shape_t s = shape_make(T, NH, NKV, D, segment, qkv);
+    block_t *block = NULL;
+    int64_t blocks = 0;
+    size_t scratch_floats = (size_t)omp_get_max_threads() * QB * KB;
+    float *scratch = ald_alloc(scratch_floats * sizeof(float));
+    ALD_CHECK_MEMORY(scratch, scratch_floats * sizeof(float));
+    ALD_TRY(list_blocks(segments, segment, &block, &blocks));
+#pragma omp parallel for schedule(dynamic) collapse(2)
+    for (int64_t b = 0; b < blocks; ++b)
+        for (int64_t head = 0; head < NH; ++head) {
+            int64_t end = segment[block[b].segment].end, row = block[b].row;
+            forward_block(&s, block[b].segment, head, row, end - row < QB ? end - row : QB,
+                          scratch + (size_t)omp_get_thread_num() * QB * KB, out, lse);
+        }
+done:
+    ald_free(block);
+    ald_free(scratch);
+    return status;
+}
+
+/* P = exp(S - lse), then dS = P (dP - delta) scale, in place of dP. */
+ALD_CLONES
+static void block_softmax_backward(int64_t m, int64_t n, float scale, const float *lse,
+                                   const float *delta, float *p, float *dp)
+{
+    for (int64_t i = 0; i < m; ++i)
+#pragma omp simd
+        for (int64_t j = 0; j < n; ++j) {
+            float x = ald_expf(p[i * KB + j] - lse[i]);
+            p[i * KB + j] = x;
+            dp[i * KB + j] = x * (dp[i * KB + j] - delta[i]) * scale;
+        }
+}
+
+typedef struct {
+    const float *out, *lse, *dout;
+    float *dqkv;
+} gradients_t;
+
+/* All that the query rows [q0, q0 + m) give to dq, dk, dv. `scratch` is 2 QB KB floats. */
+static void backward_block(const shape_t *s, const gradients_t *g, int64_t index, int64_t head,
+                           int64_t q0, int64_t m, float *scratch)
+{
+    int64_t chain[CHAIN], ldo = s->NH * s->D;
+    int depth = chain_of(s->segment, index, chain);
+    float *p = scratch, *dp = scratch + QB * KB, delta[QB];
+    const float *dout = g->dout + q0 * ldo + head * s->D;
+    for (int64_t i = 0; i < m; ++i) {
+        const float *o = g->out + (q0 + i) * ldo + head * s->D;
+        delta[i] = 0.0f;
+        for (int64_t d = 0; d < s->D; ++d)
+            delta[i] += o[d] * dout[i * ldo + d];
+    }
+    for (int c = 0; c < depth; ++c) {
+        const ald_segment_t *range = &s->segment[chain[c]];
+        int64_t end = c == depth - 1 ? q0 + m : range->end;
+        for (int64_t k0 = range->begin; k0 < end; k0 += KB) {
+            int64_t n = end - k0 < KB ? end - k0 : KB;
+            float *dk = g->dqkv + (key(s, k0, head) - s->qkv);
+            float *dv = g->dqkv + (value(s, k0, head) - s->qkv);
+            block_scores(s, head, q0, m, k0, n, p);
+            s->gemm->run(false, true, m, n, s->D, 1.0f, dout, ldo, value(s, k0, head), s->ld, 0.0f,
+                         dp, KB);
+            block_softmax_backward(m, n, s->scale, g->lse + head * s->T + q0, delta, p, dp);
+            s->gemm->run(true, false, n, s->D, m, 1.0f, p, KB, dout, ldo, 1.0f, dv, s->ld);
+            s->gemm->run(false, false, m, s->D, n, 1.0f, dp, KB, key(s, k0, head), s->ld, 1.0f,
+                         g->dqkv + q0 * s->ld + head * s->D, s->ld);
+            s->gemm->run(true, false, n, s->D, m, 1.0f, dp, KB, query(s, q0, head), s->ld, 1.0f, dk,
+                         s->ld);
+        }
+    }
+}
+
+/* Roots with their descendants: the rows that share keys. */
+static ald_status_t list_trees(int64_t segments, const ald_segment_t *segment, int64_t **out,
+                               int64_t *count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    *count = 0;
+    *out = ald_alloc(((size_t)segments + 1) * sizeof **out);
+    ALD_CHECK_MEMORY(*out, ((size_t)segments + 1) * sizeof **out);
+    for (int64_t i = 0; i < segments; ++i)
+        if (segment[i].parent < 0)
+            (*out)[(*count)++] = i;
+    (*out)[*count] = segments;
+done:
+    return status;
+}
+
+/* One tree and one key/value head: nobody else writes their dk and dv. */
+static void backward_tree(const shape_t *s, const gradients_t *g, int64_t first, int64_t last,
+                          int64_t kv_head, float *scratch)
+{
+    int64_t group = s->NH / s->NKV;
+    for (int64_t i = first; i < last; ++i)
+        for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head)
+            for (int64_t q0 = s->segment[i].begin; q0 < s->segment[i].end; q0 += QB) {
+                int64_t left = s->segment[i].end - q0;
+                backward_block(s, g, i, head, q0, left < QB ? left : QB, scratch);
+            }
+}
+
+ald_status_t ald_attention_backward(int64_t T, int64_t NH, int64_t NKV, int64_t D, int64_t segments,
+                                    const ald_segment_t *segment, const float *qkv,
+                                    const float *out, const float *lse, const float *dout,
+                                    float *dqkv)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    shape_t s = shape_make(T, NH, NKV, D, segment, qkv);
+    gradients_t g = {out, lse, dout, dqkv};
+    int64_t *tree = NULL, trees = 0;
+    size_t scratch_floats = (size_t)omp_get_max_threads() * 2 * QB * KB;
+    float *scratch = ald_alloc(scratch_floats * sizeof(float));
+    ALD_CHECK_MEMORY(scratch, scratch_floats * sizeof(float));
+    ALD_TRY(list_trees(segments, segment, &tree, &trees));
+    memset(dqkv, 0, sizeof(float) * (size_t)(T * s.ld));
+#pragma omp parallel for schedule(dynamic) collapse(2)
+    for (int64_t i = 0; i < trees; ++i)
+        for (int64_t h = 0; h < NKV; ++h)
+            backward_tree(&s, &g, tree[i], tree[i + 1], h,
+                          scratch + (size_t)omp_get_thread_num() * 2 * QB * KB);
+done:
+    ald_free(tree);
+    ald_free(scratch);
+    return status;
+}
+
+ALD_CLONES
+static float dot(int64_t n, const float *a, const float *b)
+{
+    float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; ++i)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+ALD_CLONES
+static void axpy(int64_t n, float a, const float *x, float *y)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i)
+        y[i] += a * x[i];
+}
+
+void ald_attention_decode(int64_t length, int64_t NH, int64_t NKV, int64_t D, const float *q,
+                          const float *k, const float *v, float *scores, float *out)
+{
+    float scale = 1.0f / sqrtf((float)D);
+    for (int64_t head = 0; head < NH; ++head) {
+        int64_t kv = head / (NH / NKV);
+        float *x = scores + head * length, *o = out + head * D, top = -INFINITY;
+        for (int64_t t = 0; t < length; ++t) {
+            x[t] = scale * dot(D, q + head * D, k + (t * NKV + kv) * D);
+            top = x[t] > top ? x[t] : top;
+        }
+        double sum = ald_exp_shifted(length, x, top, x);
+        memset(o, 0, sizeof(float) * (size_t)D);
+        for (int64_t t = 0; t < length; ++t)
+            axpy(D, (float)(x[t] / sum), v + (t * NKV + kv) * D, o);
+    }
+}

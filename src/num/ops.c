@@ -1,0 +1,261 @@
+#include "ald/ops.h"
+
+#include <math.h>
+
+#include "num/kernel.h"
+
+void ald_embedding(int64_t T, int64_t H, const int32_t *ids, const float *table, float *x)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t t = 0; t < T; ++t)
+        memcpy(x + t * H, table + ids[t] * H, sizeof(float) * (size_t)H);
+}
+
+#define COLUMNS 64 /* a thread's block of columns in the sums over rows */
+
+/* Sums over rows go by columns, each column in the order of the rows: the same bits for any number
+ * of threads. */
+void ald_embedding_backward(int64_t T, int64_t H, const int32_t *ids, const float *dx,
+                            float *dtable)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t h0 = 0; h0 < H; h0 += COLUMNS) {
+        int64_t h1 = h0 + COLUMNS < H ? h0 + COLUMNS : H;
+        for (int64_t t = 0; t < T; ++t)
+            for (int64_t h = h0; h < h1; ++h)
+                dtable[ids[t] * H + h] += dx[t * H + h];
+    }
+}
+
+ALD_CLONES
+static float inverse_rms(int64_t H, double eps, const float *x)
+{
+    float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t h = 0; h < H; ++h)
+        sum += x[h] * x[h];
+    return (float)(1.0 / sqrt((double)sum / (double)H + eps));
+}
+
+ALD_CLONES
+static void rmsnorm_row(int64_t H, float scale, const float *x, const float *w, float *y)
+{
+#pragma omp simd
+    for (int64_t h = 0; h < H; ++h)
+        y[h] = x[h] * scale * w[h];
+}
+
+void ald_rmsnorm(int64_t rows, int64_t H, int64_t ld, double eps, const float *x, const float *w,
+                 float *y)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t r = 0; r < rows; ++r)
+        rmsnorm_row(H, inverse_rms(H, eps, x + r * ld), x + r * ld, w, y + r * ld);
+}
+
+/* y = s x w, s = (mean(x^2) + eps)^-1/2:  dx = s w dy - x s^3 / H sum(dy w x) */
+ALD_CLONES
+static void rmsnorm_row_backward(int64_t H, float s, const float *x, const float *w,
+                                 const float *dy, int accumulate, float *dx)
+{
+    float dot = 0.0f;
+#pragma omp simd reduction(+ : dot)
+    for (int64_t h = 0; h < H; ++h)
+        dot += dy[h] * w[h] * x[h];
+    float c = dot * s * s * s / (float)H;
+    if (accumulate)
+#pragma omp simd
+        for (int64_t h = 0; h < H; ++h)
+            dx[h] += s * w[h] * dy[h] - c * x[h];
+    else
+#pragma omp simd
+        for (int64_t h = 0; h < H; ++h)
+            dx[h] = s * w[h] * dy[h] - c * x[h];
+}
+
+/* dw += sum over rows of dy x s. Blocks of rows first give their scales. */
+static void rmsnorm_weight_backward(int64_t rows, int64_t H, int64_t ld, double eps,
+                                    const float *x, const float *dy, float *dw)
+{
+    enum { BLOCK = 256 };
+    float scale[BLOCK];
+    for (int64_t r0 = 0; r0 < rows; r0 += BLOCK) {
+        int64_t count = rows - r0 < BLOCK ? rows - r0 : BLOCK;
+#pragma omp parallel for schedule(static)
+        for (int64_t i = 0; i < count; ++i)
+            scale[i] = inverse_rms(H, eps, x + (r0 + i) * ld);
+#pragma omp parallel for schedule(static)
+        for (int64_t h0 = 0; h0 < H; h0 += COLUMNS) {
+            int64_t h1 = h0 + COLUMNS < H ? h0 + COLUMNS : H;
+            for (int64_t i = 0; i < count; ++i)
+                for (int64_t h = h0; h < h1; ++h)
+                    dw[h] += dy[(r0 + i) * ld + h] * x[(r0 + i) * ld + h] * scale[i];
+        }
+    }
+}
+
+void ald_rmsnorm_backward(int64_t rows, int64_t H, int64_t ld, double eps, const float *x,
+                          const float *w, const float *dy, int accumulate, float *dx, float *dw)
+{
+    rmsnorm_weight_backward(rows, H, ld, eps, x, dy, dw);
+#pragma omp parallel for schedule(static)
+    for (int64_t r = 0; r < rows; ++r)
+        rmsnorm_row_backward(H, inverse_rms(H, eps, x + r * ld), x + r * ld, w, dy + r * ld,
+                             accumulate, dx + r * ld);
+}
+
+void ald_bias(int64_t T, int64_t N, const float *bias, float *x)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t t = 0; t < T; ++t)
+        for (int64_t n = 0; n < N; ++n)
+            x[t * N + n] += bias[n];
+}
+
+void ald_bias_backward(int64_t T, int64_t N, const float *dy, float *dbias)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t n0 = 0; n0 < N; n0 += COLUMNS) {
+        int64_t n1 = n0 + COLUMNS < N ? n0 + COLUMNS : N;
+        for (int64_t t = 0; t < T; ++t)
+            for (int64_t n = n0; n < n1; ++n)
+                dbias[n] += dy[t * N + n];
+    }
+}
+
+void ald_add(int64_t count, const float *y, float *x)
+{
+#pragma omp parallel for simd schedule(static)
+    for (int64_t i = 0; i < count; ++i)
+        x[i] += y[i];
+}
+
+ALD_CLONES
+static void rope_head(int64_t half, const float *cosine, const float *sine, float *x)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < half; ++i) {
+        float a = x[i], b = x[i + half];
+        x[i] = a * cosine[i] - b * sine[i];
+        x[i + half] = b * cosine[i] + a * sine[i];
+    }
+}
+
+void ald_rope(int64_t T, int64_t heads, int64_t D, int64_t ld, const int32_t *positions,
+              double theta, int direction, float *x)
+{
+    int64_t half = D / 2;
+    double frequency[half];
+    for (int64_t i = 0; i < half; ++i)
+        frequency[i] = pow(theta, -2.0 * (double)i / (double)D);
+#pragma omp parallel for schedule(static)
+    for (int64_t t = 0; t < T; ++t) {
+        float cosine[half], sine[half];
+        for (int64_t i = 0; i < half; ++i) {
+            /* transformers rounds frequency and angle to float32; the difference is below 1e-7 of
+             * the angle, and double is the more exact side. */
+            double angle = (double)positions[t] * frequency[i];
+            cosine[i] = (float)cos(angle);
+            sine[i] = (float)(direction * sin(angle));
+        }
+        for (int64_t h = 0; h < heads; ++h)
+            rope_head(half, cosine, sine, x + t * ld + h * D);
+    }
+}
+
+ALD_CLONES
+static void swiglu_row(int64_t I, const float *g, const float *u, float *y)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < I; ++i)
+        y[i] = g[i] / (1.0f + ald_expf(-g[i])) * u[i];
+}
+
+void ald_swiglu(int64_t T, int64_t I, const float *gu, float *y)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t t = 0; t < T; ++t)
+        swiglu_row(I, gu + 2 * t * I, gu + (2 * t + 1) * I, y + t * I);
+}
+
+/* y = g s u, s = sigmoid(g):  dg = dy u s (1 + g (1 - s)), du = dy g s */
+ALD_CLONES
+static void swiglu_row_backward(int64_t I, const float *g, const float *u, const float *dy,
+                                float *dg, float *du)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < I; ++i) {
+        float gate = g[i], up = u[i];
+        float s = 1.0f / (1.0f + ald_expf(-gate));
+        dg[i] = dy[i] * up * s * (1.0f + gate * (1.0f - s));
+        du[i] = dy[i] * gate * s;
+    }
+}
+
+void ald_swiglu_backward(int64_t T, int64_t I, const float *gu, const float *dy, float *dgu)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t t = 0; t < T; ++t)
+        swiglu_row_backward(I, gu + 2 * t * I, gu + (2 * t + 1) * I, dy + t * I, dgu + 2 * t * I,
+                            dgu + (2 * t + 1) * I);
+}
+
+ALD_CLONES
+static float maximum(int64_t n, const float *x)
+{
+    float m = x[0];
+#pragma omp simd reduction(max : m)
+    for (int64_t i = 0; i < n; ++i)
+        m = x[i] > m ? x[i] : m;
+    return m;
+}
+
+/* 64 lanes of float within blocks of 4096, the blocks in double: near double's accuracy for sums of
+ * a vocabulary's length, at float's speed. */
+ALD_CLONES
+double ald_exp_shifted(int64_t n, const float *x, float shift, float *y)
+{
+    double total = 0.0;
+    for (int64_t start = 0; start < n; start += 4096) {
+        int64_t end = start + 4096 < n ? start + 4096 : n;
+        float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = start; i < end; ++i) {
+            float e = ald_expf(x[i] - shift);
+            y[i] = e;
+            sum += e;
+        }
+        total += (double)sum;
+    }
+    return total;
+}
+
+ALD_CLONES
+static double sum_exp(int64_t n, const float *x, float shift)
+{
+    double total = 0.0;
+    for (int64_t start = 0; start < n; start += 4096) {
+        int64_t end = start + 4096 < n ? start + 4096 : n;
+        float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = start; i < end; ++i)
+            sum += ald_expf(x[i] - shift);
+        total += (double)sum;
+    }
+    return total;
+}
+
+float ald_logsumexp(int64_t n, const float *x)
+{
+    float shift = maximum(n, x);
+    return (float)((double)shift + log(sum_exp(n, x, shift)));
+}
+
+int64_t ald_argmax(int64_t n, const float *x)
+{
+    int64_t best = 0;
+    for (int64_t i = 1; i < n; ++i)
+        if (x[i] > x[best])
+            best = i;
+    return best;
+}

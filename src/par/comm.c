@@ -1,0 +1,181 @@
+#include "ald/comm.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ald/log.h"
+#include "ald/sha256.h"
+
+void ald_comm_start(int *argc, char ***argv, ald_comm_t *world)
+{
+    int provided;
+    MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
+    world->mpi = MPI_COMM_WORLD;
+    MPI_Comm_rank(world->mpi, &world->rank);
+    MPI_Comm_size(world->mpi, &world->size);
+}
+
+void ald_comm_finish(void)
+{
+    MPI_Finalize();
+}
+
+static void comm_describe(ald_comm_t *comm)
+{
+    comm->rank = -1;
+    comm->size = 0;
+    if (comm->mpi == MPI_COMM_NULL)
+        return;
+    MPI_Comm_rank(comm->mpi, &comm->rank);
+    MPI_Comm_size(comm->mpi, &comm->size);
+}
+
+void ald_comm_subset(const ald_comm_t *parent, bool member, ald_comm_t *out)
+{
+    MPI_Comm_split(parent->mpi, member ? 0 : MPI_UNDEFINED, parent->rank, &out->mpi);
+    comm_describe(out);
+}
+
+void ald_comm_node(const ald_comm_t *parent, ald_comm_t *out)
+{
+    MPI_Comm_split_type(parent->mpi, MPI_COMM_TYPE_SHARED, parent->rank, MPI_INFO_NULL, &out->mpi);
+    comm_describe(out);
+}
+
+void ald_comm_free(ald_comm_t *comm)
+{
+    if (comm->mpi != MPI_COMM_NULL && comm->size > 0)
+        MPI_Comm_free(&comm->mpi);
+    *comm = (ald_comm_t){.mpi = MPI_COMM_NULL, .rank = -1};
+}
+
+ald_status_t ald_comm_agree(const ald_comm_t *comm, ald_status_t status)
+{
+    struct {
+        int code, rank;
+    } mine = {status == ALD_STATUS_OK ? 0 : -1, comm->rank}, first;
+    if (comm->size <= 1)
+        return status;
+    MPI_Allreduce(&mine, &first, 1, MPI_2INT, MPI_MINLOC, comm->mpi);
+    if (first.code == 0)
+        return ALD_STATUS_OK;
+    struct {
+        int code;
+        char text[1024];
+    } word = {status, ""};
+    snprintf(word.text, sizeof word.text, "%s", ald_status_message());
+    MPI_Bcast(&word, sizeof word, MPI_BYTE, first.rank, comm->mpi);
+    return ald_status_raise((ald_status_t)word.code, "%s", word.text);
+}
+
+ald_status_t ald_comm_compare(const ald_comm_t *comm, const void *data, size_t size,
+                              const char *what)
+{
+    ald_sha256_t sha;
+    char mine[ALD_SHA256_HEX], root[ALD_SHA256_HEX];
+    ald_sha256_init(&sha);
+    ald_sha256_update(&sha, data, size);
+    ald_sha256_final(&sha, mine);
+    memcpy(root, mine, sizeof root);
+    MPI_Bcast(root, sizeof root, MPI_CHAR, 0, comm->mpi);
+    ald_status_t status = ALD_STATUS_OK;
+    if (strcmp(root, mine) != 0)
+        status = ald_status_raise(ALD_STATUS_USAGE, "%s differs between rank 0 and rank %d", what,
+                                  comm->rank);
+    return ald_comm_agree(comm, status);
+}
+
+void ald_comm_broadcast(const ald_comm_t *comm, void *data, size_t bytes, int root)
+{
+    const size_t piece = (size_t)1 << 30;
+    for (size_t at = 0; at < bytes; at += piece)
+        MPI_Bcast((char *)data + at, (int)(bytes - at < piece ? bytes - at : piece), MPI_BYTE, root,
+                  comm->mpi);
+}
+
+_Noreturn void ald_comm_abort(ald_status_t code)
+{
+    ald_log_error("%s", ald_status_message());
+    fflush(NULL);
+    MPI_Abort(MPI_COMM_WORLD, code);
+    abort();
+}
+
+/* Whether /dev/shm has the room is asked first: Open MPI ends the job when it hasn't. One rank on a
+ * node needs no window. */
+ald_status_t ald_shared_init(const ald_comm_t *comm, int64_t count, ald_shared_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    MPI_Aint bytes = (MPI_Aint)sizeof(float) * (MPI_Aint)count;
+    *out = (ald_shared_t){.window = MPI_WIN_NULL};
+    ald_comm_node(comm, &out->node);
+    out->filler = out->node.rank == 0;
+    MPI_Win_allocate_shared(out->filler ? bytes : 0, sizeof(float), MPI_INFO_NULL, out->node.mpi,
+                            &out->values, &out->window);
+    MPI_Aint size;
+    int unit;
+    MPI_Win_shared_query(out->window, 0, &size, &unit, &out->values);
+    ALD_CHECK(out->values != NULL, ALD_STATUS_RESOURCE, "out of shared memory: %lld bytes",
+              (long long)bytes);
+done:
+    return ald_comm_agree(comm, status);
+}
+
+void ald_shared_ready(ald_shared_t *shared)
+{
+    MPI_Win_fence(0, shared->window);
+    MPI_Barrier(shared->node.mpi);
+}
+
+void ald_shared_reset(ald_shared_t *shared)
+{
+    if (shared->node.size > 0) {
+        MPI_Win_free(&shared->window);
+        ald_comm_free(&shared->node);
+    }
+    *shared = (ald_shared_t){.window = MPI_WIN_NULL};
+}
+
+static volatile sig_atomic_t signal_seen;
+
+static void on_signal(int number)
+{
+    (void)number;
+    signal_seen = 1;
+}
+
+void ald_signals_catch(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGUSR1, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is an errno, not the end */
+}
+
+bool ald_signals_seen(void)
+{
+    return signal_seen != 0;
+}
+
+static struct {
+    char site[64];
+    int time, seen;
+} fail;
+
+void ald_fail_setup(const char *specification, int rank)
+{
+    int at, time;
+    memset(&fail, 0, sizeof fail);
+    if (sscanf(specification, "%63[^:]:%d:%d", fail.site, &at, &time) == 3 && at == rank)
+        fail.time = time;
+}
+
+ald_status_t ald_fail_point(const char *site)
+{
+    if (fail.time == 0 || strcmp(site, fail.site) != 0 || ++fail.seen != fail.time)
+        return ALD_STATUS_OK;
+    return ald_status_raise(ALD_STATUS_INTERNAL, "debug.fail: %s, time %d", site, fail.time);
+}

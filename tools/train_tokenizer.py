@@ -74,6 +74,8 @@ class Pairs:
         for pair in zip(word, word[1:]):
             self.counts[pair] += sign * self.weights[index]
             self.where[pair].add(index)
+            if not self.counts[pair]:
+                del self.counts[pair]
 
     def best(self):
         """The most frequent pair, the first in order of symbols among equals; or None."""
@@ -85,8 +87,6 @@ class Pairs:
             self.count(index, -1)
             self.words[index] = merge_pair(self.words[index], pair)
             self.count(index, 1)
-        self.counts.pop(pair, None)
-        self.counts = +self.counts if len(self.counts) > 200000 else self.counts
 
 
 def merge_pair(word, pair):

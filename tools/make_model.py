@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Makes a fresh, randomly initialised model directory in the Hugging Face layout."""
 import argparse
+import glob
 import json
 import math
 import os
@@ -240,6 +241,8 @@ def main(argv):
     parser, o = parse(argv)
     ids = complete(parser, o)
     os.makedirs(o.output, exist_ok=True)
+    for old in glob.glob(os.path.join(glob.escape(o.output), "model*.safetensors*")):
+        os.remove(old)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(os.path.join(o.tokenizer, name), os.path.join(o.output, name))
     write_json(os.path.join(o.output, "config.json"), model_config(o, ids))

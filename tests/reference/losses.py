@@ -122,7 +122,8 @@ def distill_topk(teacher, z_student, token_id, log_dpo, log_ratio, tail_dpo, tai
     full_dpo = np.concatenate([log_dpo, tail_dpo[:, None]], axis=1)
     full_c = np.concatenate([log_dpo - log_ratio, tail_c[:, None]], axis=1)
     has_tail = np.isfinite(tail_dpo) & np.isfinite(tail_c)
-    if not has_tail.all():  # K = V: there is no rest
+    assert has_tail.all() or not has_tail.any()
+    if not has_tail.any():  # K = V: there is no rest
         log_student, full_dpo, full_c = (x[:, :-1] for x in (log_student, full_dpo, full_c))
     alpha = teacher.alpha(distance)
     log_teacher = teacher.log_distribution(full_dpo, full_c, alpha)

@@ -108,30 +108,30 @@ def teacher_alpha(teacher, dpo_probs, c_probs):
     return teacher.strength * distance + teacher.epsilon
 
 
-def teacher_probs(teacher, z_dpo, z_c, alpha):
+def teacher_rows(teacher, z_dpo, z_c, alpha):
+    """Log-probabilities [R, V]."""
     a = alpha[:, None]
     z = {"reverse": (1 + a) * z_dpo - a * z_c, "reference": (1 - a) * z_c + a * z_dpo}
     star = z_dpo if teacher.extrapolation == "none" else z[teacher.contrast]
-    return (star / teacher.temperature).softmax(-1)
+    return (star / teacher.temperature).log_softmax(-1)
 
 
 def rows_divergence(kind, student, teacher):
-    """Rows of log-probabilities, the teacher's as probabilities."""
-    p, log_q = student.exp(), teacher.log()
-    if kind == "reverse":
-        return F.kl_div(log_q, p, reduction="none").sum(-1)
-    if kind == "forward":
-        return F.kl_div(student, teacher, reduction="none").sum(-1)
-    mixture = ((p + teacher) / 2).log()
-    return (F.kl_div(mixture, p, reduction="none")
-            + F.kl_div(mixture, teacher, reduction="none")).sum(-1) / 2
+    """Of rows of log-probabilities; kl_div's arguments are (q, p) for KL(p || q)."""
+    if kind == "jsd":
+        mixture = torch.logaddexp(student, teacher) - torch.tensor(2.0).log()
+        both = [F.kl_div(mixture, rows, reduction="none", log_target=True)
+                for rows in (student, teacher)]
+        return (both[0] + both[1]).sum(-1) / 2
+    p, q = (student, teacher) if kind == "reverse" else (teacher, student)
+    return F.kl_div(q, p, reduction="none", log_target=True).sum(-1)
 
 
 def distill(teacher: Teacher, z_student, z_dpo, z_c):
     """Loss of one sequence; all [R, V], the teachers' as arrays or tensors without gradient."""
     z_dpo, z_c = torch.as_tensor(z_dpo).detach(), torch.as_tensor(z_c).detach()
     alpha = teacher_alpha(teacher, z_dpo.softmax(-1), z_c.softmax(-1))
-    target = teacher_probs(teacher, z_dpo, z_c, alpha)
+    target = teacher_rows(teacher, z_dpo, z_c, alpha)
     rows = rows_divergence(teacher.divergence, z_student.log_softmax(-1), target)
     if teacher.token_weight == "beta":
         rows = rows * (teacher.beta / alpha)

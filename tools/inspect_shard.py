@@ -268,14 +268,14 @@ def show(options):
     if options.row is not None and not 0 <= options.row < shard.count:
         raise Unusable(f"{options.file}: row {options.row}: expected 0 to {shard.count - 1}")
     vocabulary = Vocabulary(options.tokenizer)
+    if options.plot:
+        plot(shard, options.row, vocabulary, options.plot)
     if options.config:
         print(text_of(shard.attributes.get("config", "")))
     elif options.row is not None:
         print_row(shard, options.row, vocabulary)
     else:
         print_summary(shard)
-    if options.plot:
-        plot(shard, options.row, vocabulary, options.plot)
 
 
 def main(argv):

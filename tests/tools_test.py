@@ -243,6 +243,8 @@ def test_model_values(folder):
     assert abs(weights["model.embed_tokens.weight"].std() / 0.02 - 1) < 0.05
     assert abs(weights["model.layers.0.mlp.down_proj.weight"].std() / 0.01 - 1) < 0.1
     same = make_model(folder, "n", "--hidden", 64)[2]
+    wide = make_model(folder, "n", "--hidden", 64, "--init-std", 0.1)[2]
+    assert abs(wide["model.embed_tokens.weight"].std() / 0.1 - 1) < 0.05
     other = make_model(folder, "n", "--hidden", 64, "--seed", 2)[2]
     name = "model.layers.1.mlp.up_proj.weight"
     assert (same[name] == weights[name]).all() and (other[name] != weights[name]).any()

@@ -21,7 +21,8 @@ ald_status_t ald_json_parse(const char *text, size_t length, const char *name, a
 {
     ald_status_t status = ALD_STATUS_OK;
     json_error_t error;
-    *out = out_of(json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error));
+    *out = out_of(json_loadb(text, length,
+                             JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error));
     ALD_CHECK(*out != NULL,
               json_error_code(&error) == json_error_out_of_memory ? ALD_STATUS_RESOURCE
                                                                   : ALD_STATUS_INPUT,

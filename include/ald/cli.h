@@ -1,0 +1,27 @@
+/* Command line parts that commands share. Layer: cli. */
+#ifndef ALD_CLI_H
+#define ALD_CLI_H
+
+#include "ald/comm.h"
+#include "ald/config.h"
+#include "ald/status.h"
+
+/* A command: its own arguments without the program's name (argv[0] is the command). Collective over
+ * the world; the same status on every rank. */
+typedef struct {
+    const char *name, *arguments, *summary, *help;
+    ald_status_t (*run)(int argc, char **argv, const ald_comm_t *world);
+} ald_command_t;
+
+/* Options that every command with a configuration takes. `config` must be reset after. */
+typedef struct {
+    ald_config_t config;
+    int64_t show;        /* eval --show ROW, else -1 */
+    int64_t part, parts; /* score --part I/N, else from the Slurm array, else 0 of 1 */
+} ald_options_t;
+/* Parses -c, --set, --quiet, --verbose and what `extra` names ("show", "part" or ""), loads and
+ * compares the configuration, sets threads and logging. Collective. */
+ald_status_t ald_options_parse(int argc, char **argv, const char *extra, const ald_comm_t *world,
+                               ald_options_t *out);
+
+#endif

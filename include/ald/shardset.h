@@ -1,0 +1,42 @@
+/* Several shards seen as one list of sequences. Layer: data. */
+#ifndef ALD_SHARDSET_H
+#define ALD_SHARDSET_H
+
+#include "ald/shard.h"
+
+/* A sequence of the set: where it lies, and its lengths. */
+typedef struct {
+    int32_t shard;
+    int64_t index, id;
+    ald_source_t source;
+    int64_t prompt_count, response_count;
+} ald_entry_t;
+
+typedef struct {
+    ald_shard_t **shards; /* owned, open */
+    char **paths;         /* owned */
+    int64_t shard_count;
+    ald_entry_t *entries; /* owned; by id, source, place: the same however the shards were cut */
+    int64_t count;
+} ald_shardset_t;
+
+/* Opens the files. INPUT for one that is damaged, or that doesn't fit `expected` (see
+ * ald_shard_fits). Local; free with reset. */
+ald_status_t ald_shardset_open(const char *const *paths, int64_t count,
+                               const ald_shard_header_t *expected, ald_shardset_t *out);
+/* All shard-NNNNNN.h5 of a folder; INPUT when there is none. */
+ald_status_t ald_shardset_open_folder(const char *folder, const ald_shard_header_t *expected,
+                                      ald_shardset_t *out);
+void ald_shardset_reset(ald_shardset_t *set); /* takes a zeroed one */
+ald_status_t ald_shardset_read(ald_shardset_t *set, int64_t entry, ald_arena_t *arena,
+                               ald_scored_t *out);
+
+/* INPUT naming file and both sides unless the header says the same as `expected` where that says
+ * something: encoding, contrast, vocab_size, top_k, sha256 of teachers, tokenizer and data, chat
+ * format ("" and 0 in `expected`: anything). */
+ald_status_t ald_shard_fits(const char *path, const ald_shard_header_t *header,
+                            const ald_shard_header_t *expected);
+/* FOLDER/shard-NNNNNN.h5, freed by ald_free. */
+char *ald_shard_path(const char *folder, int64_t number);
+
+#endif

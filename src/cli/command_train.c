@@ -1,0 +1,83 @@
+/* sft, dpo and distill: a configuration, then the stage. */
+#include "ald/commands.h"
+#include "ald/stages.h"
+
+#define CONFIG_ARGUMENTS "-c FILE.cfg [--set path=value]... [--quiet | --verbose]"
+
+static ald_status_t run_stage(int argc, char **argv, const ald_comm_t *world,
+                              ald_status_t (*stage)(const ald_config_t *, const ald_comm_t *))
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_options_t options;
+    ALD_TRY(ald_options_parse(argc, argv, "", world, &options));
+    ALD_TRY(stage(&options.config, world));
+done:
+    ald_config_reset(&options.config);
+    return status;
+}
+
+static ald_status_t run_sft(int argc, char **argv, const ald_comm_t *world)
+{
+    return run_stage(argc, argv, world, ald_stage_sft);
+}
+
+static ald_status_t run_dpo(int argc, char **argv, const ald_comm_t *world)
+{
+    return run_stage(argc, argv, world, ald_stage_dpo);
+}
+
+static ald_status_t run_distill(int argc, char **argv, const ald_comm_t *world)
+{
+    return run_stage(argc, argv, world, ald_stage_distill);
+}
+
+static ald_status_t run_generate(int argc, char **argv, const ald_comm_t *world)
+{
+    return run_stage(argc, argv, world, ald_stage_generate);
+}
+
+static ald_status_t run_score(int argc, char **argv, const ald_comm_t *world)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_options_t options;
+    ALD_TRY(ald_options_parse(argc, argv, "part", world, &options));
+    ALD_TRY(ald_stage_score(&options.config, world, options.part, options.parts));
+done:
+    ald_config_reset(&options.config);
+    return status;
+}
+
+static ald_status_t run_eval(int argc, char **argv, const ald_comm_t *world)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_options_t options;
+    ALD_TRY(ald_options_parse(argc, argv, "show", world, &options));
+    ALD_TRY(ald_stage_eval(&options.config, world, options.show));
+done:
+    ald_config_reset(&options.config);
+    return status;
+}
+
+const ald_command_t ald_command_sft = {
+    "sft", CONFIG_ARGUMENTS, "trains a model directory on the chosen responses",
+    "Reads sft.model and data.train, writes the model directory sft.output.\n", run_sft};
+const ald_command_t ald_command_dpo = {
+    "dpo", CONFIG_ARGUMENTS, "trains on preference pairs; dpo.reverse swaps them",
+    "Reads dpo.policy, dpo.reference and data.train, writes the model directory dpo.output.\n",
+    run_dpo};
+const ald_command_t ald_command_distill = {
+    "distill", CONFIG_ARGUMENTS, "distils the composed teacher into the policy",
+    "Reads distill.policy, the teachers and data.train or shards.directory, writes the model\n"
+    "directory distill.output, shards, metrics and checkpoints.\n", run_distill};
+const ald_command_t ald_command_generate = {
+    "generate", CONFIG_ARGUMENTS, "samples responses to the prompts of data.train",
+    "Reads generate.model and data.train, writes generate.output (JSONL).\n", run_generate};
+const ald_command_t ald_command_score = {
+    "score", CONFIG_ARGUMENTS " [--part I/N]", "writes teacher shards for pairs or generations",
+    "Reads the teachers and data.train, writes shards into shards.directory. Under a Slurm array,\n"
+    "or with --part I/N, each task makes its own part. Shards that are there and fit are kept.\n",
+    run_score};
+const ald_command_t ald_command_eval = {
+    "eval", CONFIG_ARGUMENTS " [--show ROW]", "rewards, perplexity and generations on data.eval",
+    "Reads eval.model, the pair eval.dpo and eval.contrast, and data.eval; writes eval.json and\n"
+    "eval.html into eval.output. --show prints a row's rewards token by token.\n", run_eval};

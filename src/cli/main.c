@@ -1,0 +1,100 @@
+/* The command table, and the only place where a status becomes an exit code. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ald/arena.h"
+#include "ald/cli.h"
+#include "ald/commands.h"
+#include "ald/log.h"
+
+static const ald_command_t *const commands[] = {
+    &ald_command_sft,  &ald_command_dpo,     &ald_command_score, &ald_command_generate,
+    &ald_command_distill, &ald_command_eval, &ald_command_inspect, &ald_command_tokenize,
+    &ald_command_bench,
+};
+#define COMMANDS (sizeof commands / sizeof commands[0])
+
+static void print_help(void)
+{
+    puts("aligndistil: aligns language models with preferences by token-level distillation\n\n"
+         "usage: aligndistil COMMAND -c FILE.cfg [--set path=value]... [--quiet | --verbose]\n");
+    for (size_t i = 0; i < COMMANDS; ++i)
+        printf("  %-9s %s\n", commands[i]->name, commands[i]->summary);
+    puts("\nAny command runs alone, under mpirun or under srun.\n"
+         "aligndistil COMMAND --help tells more; aligndistil --version the version.\n"
+         "exit codes: 0 done, 2 command line or configuration, 3 input, 4 memory or disk,\n"
+         "            5 internal, 75 stopped by a signal after a checkpoint: run again");
+}
+
+static int print_command_help(const ald_command_t *command)
+{
+    printf("usage: aligndistil %s %s\n\n%s\n%s", command->name, command->arguments,
+           command->summary, command->help);
+    char *keys = NULL;
+    if (strstr(command->arguments, "-c FILE.cfg") != NULL &&
+        ald_config_describe(NULL, &keys) == ALD_STATUS_OK)
+        printf("\nconfiguration keys:\n%s", keys);
+    ald_free(keys);
+    return 0;
+}
+
+static const ald_command_t *find_command(const char *name)
+{
+    for (size_t i = 0; i < COMMANDS; ++i)
+        if (strcmp(commands[i]->name, name) == 0)
+            return commands[i];
+    return NULL;
+}
+
+/* What can be answered without MPI: help and version. -1: nothing was. */
+static int answer_alone(int argc, char **argv)
+{
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        print_help();
+        return argc < 2 ? ALD_STATUS_USAGE : 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("aligndistil " ALD_VERSION);
+        return 0;
+    }
+    const ald_command_t *command = find_command(argv[1]);
+    for (int i = 2; i < argc && command != NULL; ++i)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return print_command_help(command);
+    return -1;
+}
+
+static void report_end(const ald_comm_t *world, double begun)
+{
+    unsigned long long mine = ald_memory_peak_rss(), all = 0;
+    MPI_Reduce(&mine, &all, 1, MPI_UNSIGNED_LONG_LONG, MPI_SUM, 0, world->mpi);
+    ald_log_info("wall %.1f s, peak memory %.1f MiB on rank 0, %.1f MiB on all %d",
+                 ald_time() - begun, (double)mine / 1048576.0, (double)all / 1048576.0, world->size);
+    if (ald_memory_blocks() != 0)
+        ald_log_verbose("memory: %zu blocks, %zu bytes still held", ald_memory_blocks(),
+                        ald_memory_held());
+}
+
+int main(int argc, char **argv)
+{
+    ald_comm_t world;
+    int answered = answer_alone(argc, argv);
+    if (answered >= 0)
+        return answered;
+    double begun = ald_time();
+    ald_comm_start(&argc, &argv, &world);
+    ald_signals_catch();
+    ald_log_setup(ALD_LOG_NORMAL, world.rank == 0);
+    const ald_command_t *command = find_command(argv[1]);
+    ald_status_t status =
+        command == NULL ? ald_status_raise(ALD_STATUS_USAGE, "%s: unknown command; see "
+                                                             "aligndistil --help", argv[1])
+                        : command->run(argc - 1, argv + 1, &world);
+    if (world.rank == 0 && status != ALD_STATUS_OK)
+        ald_log_error("%s", ald_status_message());
+    fflush(stdout);
+    report_end(&world, begun);
+    ald_comm_finish();
+    return (int)status;
+}

@@ -1,0 +1,240 @@
+#include "ald/config.h"
+
+#include <libconfig.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ald/arena.h"
+#include "ald/file.h"
+#include "config/keys.h"
+
+/* Longest path of a key that is looked at: "group.key"; anything longer is unknown anyway. */
+enum { PATH_SIZE = 256, PLACE_SIZE = 600 };
+
+static const char *type_name(const config_setting_t *setting)
+{
+    switch (config_setting_type(setting)) {
+    case CONFIG_TYPE_GROUP:
+        return "a group";
+    case CONFIG_TYPE_INT:
+    case CONFIG_TYPE_INT64:
+        return "an integer";
+    case CONFIG_TYPE_FLOAT:
+        return "a number";
+    case CONFIG_TYPE_STRING:
+        return "a string";
+    case CONFIG_TYPE_BOOL:
+        return "a boolean";
+    default:
+        return "a list";
+    }
+}
+
+static bool is_integer(const config_setting_t *setting)
+{
+    int type = config_setting_type(setting);
+    return type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64;
+}
+
+static bool read_real(const config_setting_t *setting, double *out)
+{
+    if (setting == NULL)
+        return false;
+    if (is_integer(setting))
+        *out = (double)config_setting_get_int64(setting);
+    else if (config_setting_type(setting) == CONFIG_TYPE_FLOAT)
+        *out = config_setting_get_float(setting);
+    else
+        return false;
+    return true;
+}
+
+static bool read_value(const ald_config_key_t *key, const config_setting_t *setting,
+                       ald_config_value_t *out)
+{
+    switch (key->kind) {
+    case ALD_KIND_INTEGER:
+        out->integer = is_integer(setting) ? config_setting_get_int64(setting) : 0;
+        return is_integer(setting);
+    case ALD_KIND_REAL:
+        return read_real(setting, &out->reals[0]);
+    case ALD_KIND_REALS2:
+        return (config_setting_is_array(setting) || config_setting_is_list(setting)) &&
+               config_setting_length(setting) == 2 &&
+               read_real(config_setting_get_elem(setting, 0), &out->reals[0]) &&
+               read_real(config_setting_get_elem(setting, 1), &out->reals[1]);
+    case ALD_KIND_BOOL:
+        out->flag = config_setting_get_bool(setting);
+        return config_setting_type(setting) == CONFIG_TYPE_BOOL;
+    default:
+        out->text = config_setting_get_string(setting);
+        return out->text != NULL;
+    }
+}
+
+static void describe_place(const config_setting_t *setting, const char *file, char *place)
+{
+    const char *source = config_setting_source_file(setting);
+    snprintf(place, PLACE_SIZE, "%.500s:%u", source == NULL ? file : source,
+             config_setting_source_line(setting));
+}
+
+static ald_status_t unknown_key(const char *place, const char *path)
+{
+    return ald_status_raise(ALD_STATUS_USAGE, "%s: %s: unknown key; did you mean %s?", place, path,
+                            ald_config_nearest(path));
+}
+
+static ald_status_t load_setting(ald_config_t *config, const config_setting_t *setting,
+                                 const char *path, const char *place)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_config_key_t *key = ald_config_find(path);
+    ald_config_value_t value = {0};
+    ALD_CHECK(!ald_config_is_group(path), ALD_STATUS_USAGE,
+              "%s: %s: expected a group, %s: { ... }; found %s", place, path, path,
+              type_name(setting));
+    if (key == NULL && config_setting_is_group(setting)) {
+        int length = 0;
+        const char *nearest = ald_config_nearest_group(path, &length);
+        return ald_status_raise(ALD_STATUS_USAGE, "%s: %s: unknown group; did you mean %.*s?",
+                                place, path, length, nearest);
+    }
+    if (key == NULL)
+        return unknown_key(place, path);
+    ALD_CHECK(read_value(key, setting, &value), ALD_STATUS_USAGE, "%s: %s: expected %s, found %s",
+              place, path, ald_config_expectation(key), type_name(setting));
+    ALD_TRY(ald_config_store(config, key, &value, place));
+done:
+    return status;
+}
+
+/* Walks the settings of a group; `prefix` is "" for the root, else "group.". */
+static ald_status_t load_group(ald_config_t *config, const config_setting_t *group,
+                               const char *prefix, const char *file)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (int i = 0; i < config_setting_length(group); ++i) {
+        const config_setting_t *setting = config_setting_get_elem(group, (unsigned)i);
+        char path[PATH_SIZE], place[PLACE_SIZE];
+        snprintf(path, sizeof path, "%s%.100s", prefix, config_setting_name(setting));
+        describe_place(setting, file, place);
+        if (config_setting_is_group(setting) && ald_config_is_group(path)) {
+            char inner[PATH_SIZE];
+            snprintf(inner, sizeof inner, "%.200s.", path);
+            ALD_TRY(load_group(config, setting, inner, file));
+        } else {
+            ALD_TRY(load_setting(config, setting, path, place));
+        }
+    }
+done:
+    return status;
+}
+
+/* The text is read here and not by libconfig, whose scanner ends the process when read(2) fails. */
+static ald_status_t load_file(ald_config_t *config, const char *path)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *text = NULL, *folder = NULL;
+    size_t size = 0;
+    config_t parsed;
+    config_init(&parsed);
+    if (ald_file_read(path, &text, &size) != ALD_STATUS_OK) {
+        status = ald_status_raise(ALD_STATUS_USAGE, "%s", ald_status_message());
+        goto done;
+    }
+    folder = ald_path_folder(path);
+    ALD_CHECK_MEMORY(folder, strlen(path));
+    ALD_CHECK(memchr(text, '\0', size) == NULL, ALD_STATUS_USAGE,
+              "%s: not a configuration file: it contains NUL bytes", path);
+    config_set_include_dir(&parsed, folder);
+    if (!config_read_string(&parsed, text)) {
+        const char *source = config_error_file(&parsed);
+        status = ald_status_raise(ALD_STATUS_USAGE, "%s:%d: %s", source == NULL ? path : source,
+                                  config_error_line(&parsed), config_error_text(&parsed));
+        goto done;
+    }
+    ALD_TRY(load_group(config, config_root_setting(&parsed), "", path));
+done:
+    config_destroy(&parsed);
+    ald_free(folder);
+    ald_free(text);
+    return status;
+}
+
+static ald_status_t load_assignment(ald_config_t *config, const char *assignment)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char path[PATH_SIZE];
+    size_t length = strcspn(assignment, "=");
+    ALD_CHECK(assignment[length] == '=' && length > 0, ALD_STATUS_USAGE,
+              "--set %s: expected path=value", assignment);
+    snprintf(path, sizeof path, "%.*s", (int)(length < 200 ? length : 200), assignment);
+    const ald_config_key_t *key = ald_config_find(path);
+    ALD_CHECK(!ald_config_is_group(path), ALD_STATUS_USAGE,
+              "--set: %s: is a group; expected one of its keys", path);
+    if (key == NULL)
+        return unknown_key("--set", path);
+    ALD_TRY(ald_config_store_text(config, key, assignment + length + 1, "--set"));
+done:
+    return status;
+}
+
+static ald_status_t resolve(char **member, const char *folder)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    if ((*member)[0] == '\0' || folder[0] == '\0' || strcmp(folder, ".") == 0)
+        return status;
+    char *joined = ald_path_join(folder, *member);
+    ALD_CHECK_MEMORY(joined, strlen(folder) + strlen(*member));
+    ald_free(*member);
+    *member = joined;
+done:
+    return status;
+}
+
+static ald_status_t resolve_all(ald_config_t *config, const char *folder)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(resolve(&config->output, folder)); /* first: the OUTPUT keys stand on it */
+    for (size_t i = 0; i < ald_config_key_count; ++i) {
+        const ald_config_key_t *key = &ald_config_keys[i];
+        if (key->kind == ALD_KIND_INPUT)
+            ALD_TRY(resolve(ald_config_member(config, key), folder));
+        else if (key->kind == ALD_KIND_OUTPUT)
+            ALD_TRY(resolve(ald_config_member(config, key), config->output));
+    }
+done:
+    return status;
+}
+
+ald_status_t ald_config_load(const char *path, const char *const *settings, int count,
+                             ald_config_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *folder = NULL;
+    memset(out, 0, sizeof *out);
+    for (size_t i = 0; i < ald_config_key_count; ++i)
+        ALD_TRY(ald_config_store_text(out, &ald_config_keys[i], ald_config_keys[i].standard,
+                                      "defaults"));
+    if (path != NULL)
+        ALD_TRY(load_file(out, path));
+    for (int i = 0; i < count; ++i)
+        ALD_TRY(load_assignment(out, settings[i]));
+    folder = path == NULL ? ald_strdup(".") : ald_path_folder(path);
+    ALD_CHECK_MEMORY(folder, 1);
+    ALD_TRY(resolve_all(out, folder));
+done:
+    ald_free(folder);
+    if (status != ALD_STATUS_OK)
+        ald_config_reset(out);
+    return status;
+}
+
+void ald_config_reset(ald_config_t *config)
+{
+    for (size_t i = 0; i < ald_config_key_count; ++i)
+        if (ald_config_is_text(&ald_config_keys[i]))
+            ald_free(*(char **)ald_config_member(config, &ald_config_keys[i]));
+    memset(config, 0, sizeof *config);
+}

@@ -1,0 +1,235 @@
+#include "config/keys.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ald/arena.h"
+
+#define KEY(kind, path, standard, low, high, choices, help)                                        \
+    {ALD_KIND_##kind, #path, offsetof(ald_config_t, path), standard, low, high, choices, help},
+const ald_config_key_t ald_config_keys[] = {ALD_CONFIG_KEYS(KEY)};
+#undef KEY
+const size_t ald_config_key_count = sizeof ald_config_keys / sizeof ald_config_keys[0];
+
+bool ald_config_is_text(const ald_config_key_t *key)
+{
+    return key->kind <= ALD_KIND_CHOICE;
+}
+
+const char *ald_config_expectation(const ald_config_key_t *key)
+{
+    static const char *const names[] = {
+        [ALD_KIND_STRING] = "a string",         [ALD_KIND_INPUT] = "a path in quotes",
+        [ALD_KIND_OUTPUT] = "a path in quotes", [ALD_KIND_ROOT] = "a path in quotes",
+        [ALD_KIND_CHOICE] = "a string",         [ALD_KIND_INTEGER] = "an integer",
+        [ALD_KIND_REAL] = "a number",           [ALD_KIND_REALS2] = "two numbers, [a, b]",
+        [ALD_KIND_BOOL] = "true or false",
+    };
+    return names[key->kind];
+}
+
+const ald_config_key_t *ald_config_find(const char *path)
+{
+    for (size_t i = 0; i < ald_config_key_count; ++i)
+        if (strcmp(ald_config_keys[i].path, path) == 0)
+            return &ald_config_keys[i];
+    return NULL;
+}
+
+bool ald_config_is_group(const char *path)
+{
+    size_t length = strlen(path);
+    for (size_t i = 0; i < ald_config_key_count; ++i)
+        if (strncmp(ald_config_keys[i].path, path, length) == 0 &&
+            ald_config_keys[i].path[length] == '.')
+            return true;
+    return false;
+}
+
+/* Insertions, deletions, replacements and swaps of neighbours; texts are cut at 63 characters. */
+static int edit_distance(const char *a, const char *b)
+{
+    enum { LONGEST = 64 };
+    int rows[3][LONGEST];
+    size_t na = strnlen(a, LONGEST - 1), nb = strnlen(b, LONGEST - 1);
+    for (size_t j = 0; j <= nb; ++j)
+        rows[0][j] = (int)j;
+    for (size_t i = 1; i <= na; ++i) {
+        int *row = rows[i % 3], *above = rows[(i - 1) % 3], *second = rows[(i + 1) % 3];
+        row[0] = (int)i;
+        for (size_t j = 1; j <= nb; ++j) {
+            int best = above[j - 1] + (a[i - 1] != b[j - 1]);
+            best = above[j] + 1 < best ? above[j] + 1 : best;
+            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                best = second[j - 2] + 1 < best ? second[j - 2] + 1 : best;
+            row[j] = best;
+        }
+    }
+    return rows[na % 3][nb];
+}
+
+static const char *last_part(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    return dot == NULL ? path : dot + 1;
+}
+
+const char *ald_config_nearest(const char *path)
+{
+    const char *nearest = ald_config_keys[0].path;
+    int least = 1 << 20;
+    for (size_t i = 0; i < ald_config_key_count; ++i) {
+        const char *known = ald_config_keys[i].path;
+        int whole = 2 * edit_distance(path, known);
+        int part = 2 * edit_distance(last_part(path), last_part(known)) + 3; /* the wrong group */
+        int distance = whole < part ? whole : part;
+        if (distance < least) {
+            least = distance;
+            nearest = known;
+        }
+    }
+    return nearest;
+}
+
+const char *ald_config_nearest_group(const char *name, int *length)
+{
+    const char *nearest = NULL;
+    int least = 1 << 20;
+    for (size_t i = 0; i < ald_config_key_count; ++i) {
+        const char *path = ald_config_keys[i].path;
+        char group[64] = "";
+        if (strchr(path, '.') != NULL)
+            memcpy(group, path, strcspn(path, "."));
+        int distance = edit_distance(name, group);
+        if (group[0] != '\0' && distance < least) {
+            least = distance;
+            nearest = path;
+            *length = (int)strlen(group);
+        }
+    }
+    return nearest;
+}
+
+static bool among(const char *choices, const char *text)
+{
+    size_t length = strlen(text);
+    for (const char *at = choices; at != NULL; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL)
+        if (strcspn(at, "|") == length && strncmp(at, text, length) == 0)
+            return true;
+    return false;
+}
+
+static bool in_range(const ald_config_key_t *key, double value)
+{
+    return isfinite(value) && value >= key->low && value <= key->high;
+}
+
+static ald_status_t store_text(ald_config_t *config, const ald_config_key_t *key, const char *text,
+                               const char *place)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char **member = ald_config_member(config, key);
+    ALD_CHECK(key->kind != ALD_KIND_CHOICE || among(key->choices, text), ALD_STATUS_USAGE,
+              "%s: %s: \"%s\" is not a choice; expected one of %s", place, key->path, text,
+              key->choices);
+    char *copy = ald_strdup(text);
+    ALD_CHECK_MEMORY(copy, strlen(text) + 1);
+    ald_free(*member);
+    *member = copy;
+done:
+    return status;
+}
+
+ald_status_t ald_config_store(ald_config_t *config, const ald_config_key_t *key,
+                              const ald_config_value_t *value, const char *place)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    void *member = ald_config_member(config, key);
+    int reals = key->kind == ALD_KIND_REAL ? 1 : key->kind == ALD_KIND_REALS2 ? 2 : 0;
+    if (ald_config_is_text(key))
+        return store_text(config, key, value->text, place);
+    if (key->kind == ALD_KIND_BOOL)
+        *(bool *)member = value->flag;
+    if (key->kind == ALD_KIND_INTEGER) {
+        ALD_CHECK(in_range(key, (double)value->integer), ALD_STATUS_USAGE,
+                  "%s: %s: %lld is out of range; expected %.15g to %.15g", place, key->path,
+                  (long long)value->integer, key->low, key->high);
+        *(int64_t *)member = value->integer;
+    }
+    for (int i = 0; i < reals; ++i) {
+        ALD_CHECK(in_range(key, value->reals[i]), ALD_STATUS_USAGE,
+                  "%s: %s: %.15g is out of range; expected %.15g to %.15g", place, key->path,
+                  value->reals[i], key->low, key->high);
+        ((double *)member)[i] = value->reals[i];
+    }
+done:
+    return status;
+}
+
+/* Resolves \" \\ \n \r \t of quoted text in place; false when the quotes don't close at its end. */
+static bool unquote(char *text)
+{
+    char *to = text, *from = text + 1;
+    for (; *from != '\0' && *from != '"'; ++from, ++to) {
+        if (*from == '\\' && from[1] != '\0') {
+            ++from;
+            *to = *from == 'n' ? '\n' : *from == 'r' ? '\r' : *from == 't' ? '\t' : *from;
+        } else {
+            *to = *from;
+        }
+    }
+    bool closed = from[0] == '"' && from[1] == '\0';
+    *to = '\0';
+    return closed;
+}
+
+static bool parse_reals(const char *text, int count, double *out)
+{
+    char *end = NULL;
+    for (int i = 0; i < count; ++i) {
+        text += strspn(text, count > 1 ? " \t[(,{" : " \t");
+        out[i] = strtod(text, &end);
+        if (end == text)
+            return false;
+        text = end;
+    }
+    return text[strspn(text, count > 1 ? " \t])}" : " \t")] == '\0';
+}
+
+static bool parse(const ald_config_key_t *key, char *text, ald_config_value_t *out)
+{
+    char *end = NULL;
+    out->text = text;
+    switch (key->kind) {
+    case ALD_KIND_INTEGER:
+        out->integer = strtoll(text, &end, 10);
+        end += end != text && *end == 'L';
+        return end != text && *end == '\0';
+    case ALD_KIND_REAL:
+        return parse_reals(text, 1, out->reals);
+    case ALD_KIND_REALS2:
+        return parse_reals(text, 2, out->reals);
+    case ALD_KIND_BOOL:
+        out->flag = strcmp(text, "true") == 0;
+        return out->flag || strcmp(text, "false") == 0;
+    default:
+        return text[0] != '"' || unquote(text);
+    }
+}
+
+ald_status_t ald_config_store_text(ald_config_t *config, const ald_config_key_t *key,
+                                   const char *text, const char *place)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_config_value_t value = {0};
+    char *copy = ald_strdup(text);
+    ALD_CHECK_MEMORY(copy, strlen(text) + 1);
+    ALD_CHECK(parse(key, copy, &value), ALD_STATUS_USAGE, "%s: %s: expected %s, found \"%s\"",
+              place, key->path, ald_config_expectation(key), text);
+    ALD_TRY(ald_config_store(config, key, &value, place));
+done:
+    ald_free(copy);
+    return status;
+}

@@ -1,0 +1,141 @@
+/* The configuration as text: effective values, and the help. Layer: config. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ald/arena.h"
+#include "ald/vec.h"
+#include "config/keys.h"
+
+/* The shortest form that reads back the same, always recognisable as a real. */
+static ald_status_t print_real(ald_vec_t *text, double value)
+{
+    char number[40];
+    for (int digits = 6; digits <= 17; ++digits) {
+        snprintf(number, sizeof number, "%.*g", digits, value);
+        if (strtod(number, NULL) == value)
+            break;
+    }
+    return ald_vec_printf(text, "%s%s", number, strpbrk(number, ".e") == NULL ? ".0" : "");
+}
+
+static ald_status_t print_string(ald_vec_t *text, const char *value)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(ald_vec_printf(text, "\""));
+    for (; *value != '\0'; ++value) {
+        if (*value == '"' || *value == '\\')
+            ALD_TRY(ald_vec_printf(text, "\\%c", *value));
+        else if ((unsigned char)*value < ' ')
+            ALD_TRY(ald_vec_printf(text, "\\x%02x", (unsigned)*value));
+        else
+            ALD_TRY(ald_vec_printf(text, "%c", *value));
+    }
+    ALD_TRY(ald_vec_printf(text, "\""));
+done:
+    return status;
+}
+
+static ald_status_t print_value(ald_vec_t *text, const ald_config_t *config,
+                                const ald_config_key_t *key)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const void *member = (const char *)config + key->offset;
+    const double *reals = member;
+    switch (key->kind) {
+    case ALD_KIND_INTEGER: {
+        long long value = *(const int64_t *)member;
+        return ald_vec_printf(text, "%lld%s", value, value > INT32_MAX ? "L" : "");
+    }
+    case ALD_KIND_BOOL:
+        return ald_vec_printf(text, "%s", *(const bool *)member ? "true" : "false");
+    case ALD_KIND_REAL:
+        return print_real(text, reals[0]);
+    case ALD_KIND_REALS2:
+        ALD_TRY(ald_vec_printf(text, "["));
+        ALD_TRY(print_real(text, reals[0]));
+        ALD_TRY(ald_vec_printf(text, ", "));
+        ALD_TRY(print_real(text, reals[1]));
+        return ald_vec_printf(text, "]");
+    default:
+        return print_string(text, *(char *const *)member);
+    }
+done:
+    return status;
+}
+
+/* Characters of "group." in a path, 0 for a key of the root. */
+static size_t group_length(const char *path)
+{
+    const char *dot = strchr(path, '.');
+    return dot == NULL ? 0 : (size_t)(dot - path) + 1;
+}
+
+ald_status_t ald_config_print(const ald_config_t *config, char **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t text;
+    const char *open = "";
+    size_t length = 0;
+    ald_vec_init(&text, 1);
+    *out = NULL;
+    for (size_t i = 0; i < ald_config_key_count; ++i) {
+        const ald_config_key_t *key = &ald_config_keys[i];
+        if (length > 0 && strncmp(open, key->path, length) != 0)
+            ALD_TRY(ald_vec_printf(&text, "};\n"));
+        if (length == 0 || strncmp(open, key->path, length) != 0) {
+            open = key->path;
+            length = group_length(open);
+            if (length > 0)
+                ALD_TRY(ald_vec_printf(&text, "%.*s: {\n", (int)length - 1, open));
+        }
+        ALD_TRY(ald_vec_printf(&text, "%s%s = ", length > 0 ? "  " : "", key->path + length));
+        ALD_TRY(print_value(&text, config, key));
+        ALD_TRY(ald_vec_printf(&text, ";\n"));
+    }
+    if (length > 0)
+        ALD_TRY(ald_vec_printf(&text, "};\n"));
+    *out = text.data;
+    text.data = NULL;
+done:
+    ald_vec_reset(&text);
+    return status;
+}
+
+static ald_status_t describe_key(ald_vec_t *text, const ald_config_key_t *key)
+{
+    static const char *const kinds[] = {"string",  "path",   "path",      "path", "choice",
+                                        "integer", "number", "2 numbers", "bool"};
+    ald_status_t status = ALD_STATUS_OK;
+    const char *quote = ald_config_is_text(key) ? "\"" : "";
+    char standard[80];
+    snprintf(standard, sizeof standard, "%s%s%s", quote, key->standard, quote);
+    ALD_TRY(ald_vec_printf(text, "  %-30s %-9s %-20s %s", key->path, kinds[key->kind], standard,
+                           key->help));
+    if (key->kind == ALD_KIND_CHOICE)
+        ALD_TRY(ald_vec_printf(text, " (%s)", key->choices));
+    ALD_TRY(ald_vec_printf(text, "\n"));
+done:
+    return status;
+}
+
+ald_status_t ald_config_describe(const char *group, char **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t text;
+    ald_vec_init(&text, 1);
+    *out = NULL;
+    for (size_t i = 0; i < ald_config_key_count; ++i) {
+        const char *path = ald_config_keys[i].path;
+        size_t length = group_length(path);
+        if (group == NULL ||
+            (length > 0 && strlen(group) == length - 1 && strncmp(path, group, length - 1) == 0))
+            ALD_TRY(describe_key(&text, &ald_config_keys[i]));
+    }
+    ALD_TRY(ald_vec_printf(&text, "%s", ""));
+    *out = text.data;
+    text.data = NULL;
+done:
+    ald_vec_reset(&text);
+    return status;
+}

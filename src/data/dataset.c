@@ -1,0 +1,58 @@
+#include "ald/dataset.h"
+
+#include "ald/log.h"
+
+ald_status_t ald_dataset_open(const ald_config_t *config, const char *model, int64_t vocab_size,
+                              const char *path, const char *key, ald_pairs_need_t need,
+                              ald_dataset_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    *out = (ald_dataset_t){0};
+    ALD_TRY(ald_tokenizer_open(model, &out->tokenizer));
+    ALD_CHECK(ald_tokenizer_size(out->tokenizer) <= vocab_size, ALD_STATUS_INPUT,
+              "%s/tokenizer.json: %lld ids, but config.json says vocab_size %lld", model,
+              (long long)ald_tokenizer_size(out->tokenizer), (long long)vocab_size);
+    ALD_TRY(ald_chat_open(config->data.chat_format, out->tokenizer, &out->chat));
+    ALD_CHECK(path != NULL && path[0] != '\0', ALD_STATUS_USAGE,
+              "%s: not set; expected a JSONL file", key);
+    ALD_TRY(ald_pairs_load(path, need, out->tokenizer, &out->chat, config->data.max_prompt_tokens,
+                           config->data.max_response_tokens, &out->pairs));
+    const ald_pairs_counts_t *counts = &out->pairs.counts;
+    ald_log_info("%s: %lld rows, chat format %s; cut: %lld prompts, %lld responses; %lld rows whose "
+                 "responses are the same",
+                 path, (long long)out->pairs.count, out->chat.name,
+                 (long long)counts->prompts_cut, (long long)counts->responses_cut,
+                 (long long)counts->identical);
+done:
+    return status;
+}
+
+void ald_dataset_reset(ald_dataset_t *dataset)
+{
+    ald_pairs_reset(&dataset->pairs);
+    ald_tokenizer_destroy(dataset->tokenizer);
+    *dataset = (ald_dataset_t){0};
+}
+
+void ald_dataset_metrics(const ald_dataset_t *dataset, ald_metrics_t *metrics)
+{
+    const ald_pairs_counts_t *counts = &dataset->pairs.counts;
+    ald_metrics_set(metrics, "data/rows", (double)dataset->pairs.count);
+    ald_metrics_set(metrics, "data/prompts_cut", (double)counts->prompts_cut);
+    ald_metrics_set(metrics, "data/responses_cut", (double)counts->responses_cut);
+    ald_metrics_set(metrics, "data/identical", (double)counts->identical);
+}
+
+ald_item_t ald_item_of(const ald_pair_t *pair, const ald_text_t *first, const ald_text_t *second)
+{
+    ald_item_t item = {.prompt = pair->prompt.ids,
+                       .prompt_count = pair->prompt.count,
+                       .responses = second == NULL ? 1 : 2,
+                       .response = {first->ids, NULL},
+                       .response_count = {first->count, 0}};
+    if (second != NULL) {
+        item.response[1] = second->ids;
+        item.response_count[1] = second->count;
+    }
+    return item;
+}

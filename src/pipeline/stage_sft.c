@@ -1,0 +1,135 @@
+/* Supervised fine-tuning: cross-entropy on the chosen responses, averaged over a step's response
+ * tokens. */
+#include "ald/stages.h"
+
+#include "ald/dataset.h"
+#include "ald/engine.h"
+#include "ald/loss.h"
+
+typedef struct {
+    const ald_pairs_t *pairs;
+    const int64_t *items; /* rows of the step */
+    float weight;         /* 1 / response tokens of the step */
+    const int32_t *target;
+    int64_t V;
+    double loss; /* of the micro-batch */
+} sft_t;
+
+enum { COLUMN_LOSS, COLUMN_TOKENS };
+
+static ald_status_t sft_head(void *context, int64_t first, int64_t count, float *logits)
+{
+    sft_t *sft = context;
+    const int64_t V = sft->V;
+    double loss = 0.0;
+    float logprob[count];
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < count; ++i)
+        logprob[i] = ald_cross_entropy_row(V, sft->target[first + i], sft->weight, logits + i * V);
+    for (int64_t i = 0; i < count; ++i)
+        loss -= logprob[i];
+    sft->loss += loss;
+    return ALD_STATUS_OK;
+}
+
+static ald_status_t sft_micro(void *context, ald_engine_t *engine, int64_t first, int64_t count,
+                              double *columns)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    sft_t *sft = context;
+    const ald_model_t model = ald_engine_model(engine);
+    const int64_t H = engine->params.config.hidden_size;
+    ald_item_t *items = ALD_ARENA_ARRAY(&engine->arena, ald_item_t, count);
+    ald_packed_t packed;
+    ald_activations_t *kept = NULL;
+    ALD_CHECK_MEMORY(items, sizeof *items * (size_t)count);
+    for (int64_t i = 0; i < count; ++i) {
+        const ald_pair_t *pair = &sft->pairs->rows[sft->items[first + i]];
+        items[i] = ald_item_of(pair, &pair->chosen, NULL);
+    }
+    ALD_TRY(ald_pack(items, count, &engine->arena, &packed));
+    float *hidden = ALD_ARENA_ARRAY(&engine->arena, float, packed.batch.tokens *H);
+    float *d_hidden = ald_arena_calloc(&engine->arena, (size_t)(packed.batch.tokens * H),
+                                       sizeof(float));
+    ALD_CHECK(hidden != NULL && d_hidden != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(ald_forward(&model, &packed.batch, &engine->arena, &kept, hidden));
+    sft->target = packed.target;
+    sft->loss = 0.0;
+    sft->V = engine->params.config.vocab_size;
+    ALD_TRY(ald_head(&model, hidden, packed.positions, packed.row, &engine->arena, sft_head, sft,
+                     d_hidden, engine->optimizer.gradient));
+    ALD_TRY(ald_backward(&model, &packed.batch, kept, &engine->arena, d_hidden,
+                         engine->optimizer.gradient));
+    columns[COLUMN_LOSS] = sft->loss;
+    columns[COLUMN_TOKENS] = (double)packed.positions;
+done:
+    return status;
+}
+
+/* The step's items, their lengths, and the weight of a token. */
+static int64_t sft_items(const ald_config_t *config, const ald_pairs_t *pairs, int64_t step,
+                         int64_t *order, int64_t *items, int64_t *tokens, float *weight)
+{
+    int64_t positions = 0, count = ald_step_items(config, pairs->count, step, order, items);
+    for (int64_t i = 0; i < count; ++i) {
+        const ald_pair_t *pair = &pairs->rows[items[i]];
+        ald_item_t item = ald_item_of(pair, &pair->chosen, NULL);
+        tokens[i] = ald_item_tokens(&item);
+        positions += pair->chosen.count;
+    }
+    *weight = 1.0f / (float)positions;
+    return count;
+}
+
+static ald_status_t sft_train(ald_engine_t *engine, const ald_dataset_t *data)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_config_t *config = engine->config;
+    const int64_t n = data->pairs.count, batch = config->optimizer.batch_size;
+    ald_metrics_t metrics;
+    double columns[ALD_COLUMNS];
+    sft_t sft = {.pairs = &data->pairs};
+    int64_t *order = ald_alloc(sizeof *order * (size_t)(n + 2 * batch));
+    if (order == NULL)
+        status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: the data's order");
+    ALD_TRY(ald_comm_agree(engine->comm, status));
+    int64_t *items = order + n, *tokens = items + batch;
+    sft.items = items;
+    ALD_TRY(ald_engine_begin(engine, ald_total_steps(config, n)));
+    while (engine->step < engine->steps) {
+        int64_t count =
+            sft_items(config, &data->pairs, engine->step, order, items, tokens, &sft.weight);
+        double epoch = (double)(engine->step + 1) / (double)ald_epoch_steps(config, n);
+        ALD_TRY(ald_engine_step(engine, tokens, count, epoch, sft_micro, &sft, columns, &metrics));
+        ald_metrics_set(&metrics, "loss", columns[COLUMN_LOSS] / columns[COLUMN_TOKENS]);
+        if (engine->step == 0)
+            ald_dataset_metrics(data, &metrics);
+        ALD_TRY(ald_engine_advance(engine, &metrics));
+    }
+done:
+    ald_free(order);
+    return status;
+}
+
+ald_status_t ald_stage_sft(const ald_config_t *config, const ald_comm_t *world)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_engine_t engine = {0};
+    ald_dataset_t data = {0};
+    ALD_CHECK(config->sft.model[0] != '\0', ALD_STATUS_USAGE,
+              "sft.model: not set; expected a model directory");
+    ALD_TRY(ald_engine_init(config, world, "sft", config->sft.model, config->sft.output, &engine));
+    ALD_TRY(ald_comm_agree(
+        world, ald_dataset_open(config, config->sft.model, engine.params.config.vocab_size,
+                                config->data.train, "data.train", ALD_PAIRS_CHOSEN, &data)));
+    ALD_TRY(sft_train(&engine, &data));
+    ald_json_t *inputs = ald_json_new_object();
+    ald_json_set(inputs, "model", ald_json_new_string(config->sft.model));
+    ald_json_set(inputs, "data", ald_json_new_string(config->data.train));
+    ald_json_set(inputs, "sha256_data", ald_json_new_string(data.pairs.sha256));
+    ALD_TRY(ald_engine_finish(&engine, inputs));
+done:
+    ald_dataset_reset(&data);
+    ald_engine_reset(&engine);
+    return status;
+}

@@ -1,0 +1,62 @@
+/* Cuts text into the pieces that byte-pair merges stay within. Layer: text. */
+#ifndef ALD_TEXT_PRETOKENIZER_H
+#define ALD_TEXT_PRETOKENIZER_H
+
+#include "ald/json.h"
+#include "ald/status.h"
+#include "ald/vec.h"
+#include "text/regex.h"
+
+enum { ALD_PRETOKENIZER_STAGES = 32 };
+
+typedef enum {
+    ALD_STAGE_PREFIX, /* a space before pieces that don't start with one */
+    ALD_STAGE_SPLIT,
+    ALD_STAGE_DIGITS,
+} ald_stage_kind_t;
+
+/* What becomes of the matches of a split; the names are tokenizer.json's. */
+typedef enum {
+    ALD_SPLIT_REMOVED,
+    ALD_SPLIT_ISOLATED,
+    ALD_SPLIT_MERGED_WITH_PREVIOUS,
+    ALD_SPLIT_MERGED_WITH_NEXT,
+    ALD_SPLIT_CONTIGUOUS,
+} ald_split_t;
+
+typedef struct {
+    ald_stage_kind_t kind;
+    ald_split_t behavior;
+    bool invert;
+    ald_regex_t *regex; /* owned */
+} ald_stage_t;
+
+typedef struct {
+    ald_stage_t stages[ALD_PRETOKENIZER_STAGES];
+    int count;
+    bool bytes; /* a ByteLevel was seen: it has to be there, and last */
+} ald_pretokenizer_t;
+
+typedef struct {
+    size_t start, length;
+} ald_span_t;
+
+/* The pieces of one text, and memory for the way there; one per thread, reused. */
+typedef struct {
+    const char *text;        /* what the spans refer to: the text given, or `buffers` */
+    ald_vec_t spans, before; /* ald_span_t */
+    ald_vec_t buffers[2];    /* bytes */
+    ald_regex_match_t *match;
+} ald_pieces_t;
+
+/* INPUT naming what isn't supported, without the file. */
+ald_status_t ald_pretokenizer_load(const ald_json_t *json, ald_pretokenizer_t *out);
+void ald_pretokenizer_reset(ald_pretokenizer_t *pretokenizer); /* takes a zeroed one */
+
+ald_status_t ald_pieces_init(ald_pieces_t *pieces);
+void ald_pieces_reset(ald_pieces_t *pieces); /* takes a zeroed one */
+/* Fills `pieces` with the non-empty pieces of valid UTF-8, which must stay in place meanwhile. */
+ald_status_t ald_pretokenizer_split(const ald_pretokenizer_t *pretokenizer, const char *text,
+                                    size_t length, ald_pieces_t *pieces);
+
+#endif

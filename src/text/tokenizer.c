@@ -1,0 +1,378 @@
+#include "ald/tokenizer.h"
+
+#include <string.h>
+
+#include "ald/arena.h"
+#include "ald/file.h"
+#include "ald/json.h"
+#include "ald/sha256.h"
+#include "text/added.h"
+#include "text/bpe.h"
+#include "text/pretokenizer.h"
+#include "text/unicode.h"
+
+struct ald_tokenizer {
+    ald_arena_t arena; /* holds everything below but the patterns */
+    ald_normalizer_t normalizer;
+    ald_pretokenizer_t pretokenizer;
+    ald_bpe_t bpe;
+    ald_added_list_t added;
+    const ald_added_t **added_by_id; /* [size] */
+    int64_t size;
+    int32_t eos;
+    const char *chat_template;
+    int16_t symbol_bytes[ALD_BYTE_SYMBOL_END];
+    char sha256[ALD_SHA256_HEX];
+};
+
+/* Truncation and padding blocks are what transformers replaces at every call; nothing here asks
+ * for either. A post-processor only puts special tokens around the text, which encode never does.
+ */
+static ald_status_t check_post_processor(const ald_json_t *json, int depth)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *type = NULL;
+    const ald_json_t *list = ald_json_get(json, "processors");
+    if (ald_json_is_null(json))
+        return status;
+    ALD_TRY(ald_component_type(json, "post_processor", &type));
+    if (strcmp(type, "Sequence") == 0 && depth < 4) {
+        for (size_t i = 0; i < ald_json_count(list); ++i)
+            ALD_TRY(check_post_processor(ald_json_at(list, i), depth + 1));
+    } else if (strcmp(type, "ByteLevel") != 0 && strcmp(type, "TemplateProcessing") != 0) {
+        return ald_component_unsupported("post_processor", type);
+    }
+done:
+    return status;
+}
+
+static ald_status_t check_decoder(const ald_json_t *json)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *type = NULL;
+    ALD_TRY(ald_component_type(json, "decoder", &type));
+    if (strcmp(type, "ByteLevel") != 0)
+        return ald_component_unsupported("decoder", type);
+done:
+    return status;
+}
+
+/* Indexes the added tokens by id and holds them against the vocabulary. */
+static ald_status_t index_added(ald_tokenizer_t *tokenizer)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_added_list_t *list = &tokenizer->added;
+    tokenizer->size = tokenizer->bpe.size;
+    for (size_t i = 0; i < list->count; ++i)
+        if (list->tokens[i].id >= tokenizer->size)
+            tokenizer->size = list->tokens[i].id + 1;
+    tokenizer->added_by_id =
+        ald_arena_calloc(&tokenizer->arena, (size_t)tokenizer->size, sizeof(ald_added_t *));
+    ALD_CHECK_MEMORY(tokenizer->added_by_id, (size_t)tokenizer->size * sizeof(ald_added_t *));
+    for (size_t i = 0; i < list->count; ++i) {
+        const ald_added_t *token = &list->tokens[i];
+        int32_t known = ald_bpe_find(&tokenizer->bpe, token->content, token->content_length);
+        ALD_CHECK(known < 0 || known == token->id, ALD_STATUS_INPUT,
+                  "added_tokens: \"%s\" has id %d, but %d in model.vocab", token->content,
+                  token->id, known);
+        ALD_CHECK(known >= 0 || token->id >= tokenizer->bpe.size ||
+                      tokenizer->bpe.by_id[token->id].text == NULL,
+                  ALD_STATUS_INPUT,
+                  "added_tokens: \"%s\" has id %d, which is \"%s\" in model.vocab", token->content,
+                  token->id, tokenizer->bpe.by_id[token->id].text);
+        tokenizer->added_by_id[token->id] = token;
+    }
+done:
+    return status;
+}
+
+static ald_status_t load_components(ald_tokenizer_t *tokenizer, const ald_json_t *json)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_CHECK(ald_json_is_object(json), ALD_STATUS_INPUT, "expected an object, found %s",
+              ald_json_type_name(json));
+    ALD_TRY(ald_component_check(json, "",
+                                "version truncation padding added_tokens normalizer pre_tokenizer "
+                                "post_processor decoder model"));
+    ALD_TRY(ald_normalizer_load(ald_json_get(json, "normalizer"), &tokenizer->normalizer));
+    ALD_TRY(ald_pretokenizer_load(ald_json_get(json, "pre_tokenizer"), &tokenizer->pretokenizer));
+    ALD_TRY(check_post_processor(ald_json_get(json, "post_processor"), 0));
+    ALD_TRY(check_decoder(ald_json_get(json, "decoder")));
+    ALD_TRY(ald_bpe_load(ald_json_get(json, "model"), &tokenizer->arena, &tokenizer->bpe));
+    ALD_TRY(ald_added_load(ald_json_get(json, "added_tokens"), &tokenizer->normalizer,
+                           &tokenizer->arena, &tokenizer->added));
+    ALD_TRY(index_added(tokenizer));
+    ald_symbol_bytes(tokenizer->symbol_bytes);
+done:
+    return status;
+}
+
+static ald_status_t load_file(ald_tokenizer_t *tokenizer, const char *path)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *text = NULL;
+    size_t size = 0;
+    ald_json_t *json = NULL;
+    ald_sha256_t sha;
+    ALD_TRY(ald_file_read(path, &text, &size));
+    ald_sha256_init(&sha);
+    ald_sha256_update(&sha, text, size);
+    ald_sha256_final(&sha, tokenizer->sha256);
+    ALD_TRY(ald_json_parse(text, size, path, &json));
+    status = load_components(tokenizer, json);
+    if (status != ALD_STATUS_OK)
+        status = ald_status_prefix(status, "%s", path);
+done:
+    ald_json_free(json);
+    ald_free(text);
+    return status;
+}
+
+/* A special token in tokenizer_config.json is text, or an object with "content". */
+static ald_status_t load_eos(ald_tokenizer_t *tokenizer, const ald_json_t *config)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_json_t *eos = ald_json_get(config, "eos_token");
+    if (ald_json_is_object(eos))
+        eos = ald_json_get(eos, "content");
+    if (ald_json_is_null(eos))
+        return status;
+    ALD_CHECK(ald_json_is_string(eos), ALD_STATUS_INPUT, "eos_token: expected a string, found %s",
+              ald_json_type_name(eos));
+    tokenizer->eos = ald_tokenizer_find(tokenizer, ald_json_text(eos, NULL));
+    ALD_CHECK(tokenizer->eos >= 0, ALD_STATUS_INPUT, "eos_token \"%s\" is not in the vocabulary",
+              ald_json_text(eos, NULL));
+done:
+    return status;
+}
+
+/* The template is text, or a list of named ones of which "default" counts. */
+static ald_status_t load_template(ald_tokenizer_t *tokenizer, const ald_json_t *json)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    size_t length = 0;
+    for (size_t i = 0; ald_json_is_array(json) && i < ald_json_count(json); ++i) {
+        const ald_json_t *item = ald_json_at(json, i);
+        const char *name = ald_json_text(ald_json_get(item, "name"), NULL);
+        if (name != NULL && strcmp(name, "default") == 0)
+            json = ald_json_get(item, "template");
+    }
+    const char *text = ald_json_text(json, &length);
+    if (text == NULL)
+        return status;
+    tokenizer->chat_template = ald_arena_strdup(&tokenizer->arena, text, length);
+    ALD_CHECK_MEMORY(tokenizer->chat_template, length);
+done:
+    return status;
+}
+
+static ald_status_t load_config(ald_tokenizer_t *tokenizer, const char *path)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_json_t *json = NULL;
+    if (!ald_path_exists(path))
+        return status;
+    ALD_TRY(ald_json_read(path, &json));
+    status = load_eos(tokenizer, json);
+    if (status != ALD_STATUS_OK)
+        status = ald_status_prefix(status, "%s", path);
+    else
+        status = load_template(tokenizer, ald_json_get(json, "chat_template"));
+done:
+    ald_json_free(json);
+    return status;
+}
+
+/* A file of its own goes before tokenizer_config.json, as in transformers. */
+static ald_status_t load_template_file(ald_tokenizer_t *tokenizer, const char *path)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *text = NULL;
+    size_t size = 0;
+    if (!ald_path_exists(path))
+        return status;
+    ALD_TRY(ald_file_read(path, &text, &size));
+    tokenizer->chat_template = ald_arena_strdup(&tokenizer->arena, text, size);
+    ALD_CHECK_MEMORY(tokenizer->chat_template, size);
+done:
+    ald_free(text);
+    return status;
+}
+
+ald_status_t ald_tokenizer_open(const char *directory, ald_tokenizer_t **out)
+{
+    static ald_status_t (*const loaders[])(ald_tokenizer_t *, const char *) = {
+        load_file, load_config, load_template_file};
+    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json",
+                                        "chat_template.jinja"};
+    ald_status_t status = ALD_STATUS_OK;
+    char *path = NULL;
+    ald_tokenizer_t *tokenizer = ald_calloc(1, sizeof *tokenizer);
+    *out = NULL;
+    ALD_CHECK_MEMORY(tokenizer, sizeof *tokenizer);
+    tokenizer->eos = -1;
+    for (int i = 0; i < 3; ++i) {
+        ald_free(path);
+        path = ald_path_join(directory, names[i]);
+        ALD_CHECK_MEMORY(path, strlen(directory));
+        ALD_TRY(loaders[i](tokenizer, path));
+    }
+    *out = tokenizer;
+    tokenizer = NULL;
+done:
+    ald_free(path);
+    ald_tokenizer_destroy(tokenizer);
+    return status;
+}
+
+void ald_tokenizer_destroy(ald_tokenizer_t *tokenizer)
+{
+    if (tokenizer == NULL)
+        return;
+    ald_pretokenizer_reset(&tokenizer->pretokenizer);
+    ald_arena_reset(&tokenizer->arena);
+    ald_free(tokenizer);
+}
+
+/* Memory of one call of encode. */
+typedef struct {
+    const ald_tokenizer_t *tokenizer;
+    ald_vec_t normal; /* bytes */
+    ald_vec_t raw_segments, segments;
+    ald_pieces_t pieces;
+    ald_bpe_scratch_t scratch;
+    ald_vec_t *ids;
+} encoder_t;
+
+static ald_status_t encode_pieces(encoder_t *encoder, const char *text, size_t length)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_pieces_t *pieces = &encoder->pieces;
+    ALD_TRY(ald_pretokenizer_split(&encoder->tokenizer->pretokenizer, text, length, pieces));
+    for (size_t i = 0; i < pieces->spans.count; ++i) {
+        ald_span_t span = ALD_VEC_AT(&pieces->spans, ald_span_t, i);
+        ALD_TRY(ald_bpe_encode(&encoder->tokenizer->bpe, pieces->text + span.start, span.length,
+                               &encoder->scratch, encoder->ids));
+    }
+done:
+    return status;
+}
+
+/* Raw text without raw added tokens: normalised, then searched for the others. */
+static ald_status_t encode_plain(encoder_t *encoder, const char *text, size_t length)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_tokenizer_t *tokenizer = encoder->tokenizer;
+    encoder->normal.count = 0;
+    encoder->segments.count = 0;
+    ALD_TRY(ald_normalizer_apply(&tokenizer->normalizer, text, length, &encoder->normal));
+    const char *normal = encoder->normal.data;
+    ALD_TRY(ald_added_split(&tokenizer->added.normalized, normal, encoder->normal.count,
+                            &encoder->segments));
+    for (size_t i = 0; i < encoder->segments.count; ++i) {
+        const ald_segment_t *segment = &ALD_VEC_AT(&encoder->segments, ald_segment_t, i);
+        if (segment->token != NULL)
+            ALD_TRY(ald_vec_push(encoder->ids, &segment->token->id));
+        else
+            ALD_TRY(encode_pieces(encoder, normal + segment->start, segment->end - segment->start));
+    }
+done:
+    return status;
+}
+
+ald_status_t ald_tokenizer_encode(const ald_tokenizer_t *tokenizer, const char *text, size_t length,
+                                  ald_vec_t *ids)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    encoder_t encoder = {.tokenizer = tokenizer, .ids = ids};
+    ald_vec_init(&encoder.normal, 1);
+    ald_vec_init(&encoder.raw_segments, sizeof(ald_segment_t));
+    ald_vec_init(&encoder.segments, sizeof(ald_segment_t));
+    ald_bpe_scratch_init(&encoder.scratch);
+    ALD_TRY(ald_pieces_init(&encoder.pieces));
+    ALD_TRY(ald_utf8_check(text, length));
+    ALD_TRY(ald_added_split(&tokenizer->added.raw, text, length, &encoder.raw_segments));
+    for (size_t i = 0; i < encoder.raw_segments.count; ++i) {
+        const ald_segment_t *segment = &ALD_VEC_AT(&encoder.raw_segments, ald_segment_t, i);
+        if (segment->token != NULL)
+            ALD_TRY(ald_vec_push(ids, &segment->token->id));
+        else
+            ALD_TRY(encode_plain(&encoder, text + segment->start, segment->end - segment->start));
+    }
+done:
+    ald_vec_reset(&encoder.normal);
+    ald_vec_reset(&encoder.raw_segments);
+    ald_vec_reset(&encoder.segments);
+    ald_pieces_reset(&encoder.pieces);
+    ald_bpe_scratch_reset(&encoder.scratch);
+    return status;
+}
+
+/* A token whose every character stands for a byte is those bytes, any other its own text. */
+static ald_status_t decode_token(const ald_tokenizer_t *tokenizer, const ald_token_t *token,
+                                 ald_vec_t *text)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    size_t start = text->count, step = 0;
+    for (size_t at = 0; at < token->length; at += step) {
+        int32_t c = ald_utf8_next(token->text + at, token->length - at, &step);
+        int16_t byte = c < ALD_BYTE_SYMBOL_END ? tokenizer->symbol_bytes[c] : -1;
+        if (byte < 0) {
+            text->count = start;
+            return ald_vec_append(text, token->text, token->length);
+        }
+        char c_byte = (char)byte;
+        ALD_TRY(ald_vec_append(text, &c_byte, 1));
+    }
+done:
+    return status;
+}
+
+/* Ids without a token are left out, as the reference implementation does: output matrices are often
+ * padded beyond the vocabulary. */
+ald_status_t ald_tokenizer_decode(const ald_tokenizer_t *tokenizer, const int32_t *ids,
+                                  size_t count, bool skip_special, ald_vec_t *text)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (size_t i = 0; i < count; ++i) {
+        if (ids[i] < 0 || ids[i] >= tokenizer->size)
+            continue;
+        const ald_added_t *added = tokenizer->added_by_id[ids[i]];
+        if (added != NULL && added->special && skip_special)
+            continue;
+        if (added != NULL)
+            ALD_TRY(ald_vec_append(text, added->content, added->content_length));
+        else if (ids[i] < tokenizer->bpe.size && tokenizer->bpe.by_id[ids[i]].text != NULL)
+            ALD_TRY(decode_token(tokenizer, &tokenizer->bpe.by_id[ids[i]], text));
+    }
+done:
+    return status;
+}
+
+int32_t ald_tokenizer_find(const ald_tokenizer_t *tokenizer, const char *token)
+{
+    for (size_t i = 0; i < tokenizer->added.count; ++i)
+        if (strcmp(tokenizer->added.tokens[i].content, token) == 0)
+            return tokenizer->added.tokens[i].id;
+    return ald_bpe_find(&tokenizer->bpe, token, strlen(token));
+}
+
+int64_t ald_tokenizer_size(const ald_tokenizer_t *tokenizer)
+{
+    return tokenizer->size;
+}
+
+int32_t ald_tokenizer_eos(const ald_tokenizer_t *tokenizer)
+{
+    return tokenizer->eos;
+}
+
+const char *ald_tokenizer_chat_template(const ald_tokenizer_t *tokenizer)
+{
+    return tokenizer->chat_template;
+}
+
+const char *ald_tokenizer_sha256(const ald_tokenizer_t *tokenizer)
+{
+    return tokenizer->sha256;
+}

@@ -1,0 +1,179 @@
+#include "text/unicode.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+int32_t ald_utf8_next(const char *text, size_t length, size_t *step)
+{
+    utf8proc_int32_t c = 0xFFFD;
+    utf8proc_ssize_t used =
+        utf8proc_iterate((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length, &c);
+    *step = used > 0 ? (size_t)used : 1;
+    return c;
+}
+
+size_t ald_utf8_last(const char *text, size_t length)
+{
+    size_t at = length - 1;
+    while (at > 0 && ((unsigned char)text[at] & 0xC0) == 0x80)
+        --at;
+    return at;
+}
+
+ald_status_t ald_utf8_check(const char *text, size_t length)
+{
+    size_t at = 0;
+    while (at < length) {
+        utf8proc_int32_t c;
+        if ((unsigned char)text[at] < 0x80) {
+            ++at;
+            continue;
+        }
+        utf8proc_ssize_t used = utf8proc_iterate((const utf8proc_uint8_t *)text + at,
+                                                 (utf8proc_ssize_t)(length - at), &c);
+        if (used <= 0)
+            return ald_status_raise(ALD_STATUS_INPUT, "invalid UTF-8 at byte %zu (0x%02X)", at,
+                                    (unsigned)(unsigned char)text[at]);
+        at += (size_t)used;
+    }
+    return ALD_STATUS_OK;
+}
+
+bool ald_unicode_is_space(int32_t c)
+{
+    if (c < 0x80)
+        return c == ' ' || (c >= '\t' && c <= '\r');
+    utf8proc_category_t category = utf8proc_category(c);
+    return c == 0x85 || category == UTF8PROC_CATEGORY_ZS || category == UTF8PROC_CATEGORY_ZL ||
+           category == UTF8PROC_CATEGORY_ZP;
+}
+
+bool ald_unicode_is_word(int32_t c)
+{
+    utf8proc_category_t category = utf8proc_category(c);
+    bool letter = category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL;
+    bool circled = (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
+                   (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
+    bool joiner = c == 0x200C || c == 0x200D;
+    return letter || circled || joiner || category == UTF8PROC_CATEGORY_PC;
+}
+
+bool ald_unicode_is_numeric(int32_t c)
+{
+    utf8proc_category_t category = utf8proc_category(c);
+    return category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL ||
+           category == UTF8PROC_CATEGORY_NO;
+}
+
+ald_status_t ald_component_check(const ald_json_t *object, const char *place, const char *known)
+{
+    void *iterator = NULL;
+    const char *key = NULL;
+    const ald_json_t *value = NULL;
+    while (ald_json_next(object, &iterator, &key, &value)) {
+        size_t length = strlen(key);
+        bool found = false;
+        for (const char *at = known; *at != '\0' && !found; at += strspn(at, " ")) {
+            size_t word = strcspn(at, " ");
+            found = word == length && memcmp(at, key, length) == 0;
+            at += word;
+        }
+        if (!found)
+            return ald_status_raise(ALD_STATUS_INPUT, "%s%s%s is not supported", place,
+                                    place[0] == '\0' ? "" : ".", key);
+    }
+    return ALD_STATUS_OK;
+}
+
+ald_status_t ald_component_type(const ald_json_t *object, const char *place, const char **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_CHECK(ald_json_is_object(object), ALD_STATUS_INPUT, "%s: expected an object, found %s",
+              place, ald_json_type_name(object));
+    *out = ald_json_text(ald_json_get(object, "type"), NULL);
+    ALD_CHECK(*out != NULL, ALD_STATUS_INPUT, "%s.type: expected a string, found %s", place,
+              ald_json_type_name(ald_json_get(object, "type")));
+done:
+    return status;
+}
+
+ald_status_t ald_component_unsupported(const char *place, const char *type)
+{
+    return ald_status_raise(ALD_STATUS_INPUT, "%s.type \"%s\" is not supported", place, type);
+}
+
+static ald_status_t add_form(const char *type, ald_normalizer_t *out)
+{
+    static const struct {
+        const char *name;
+        int options;
+    } forms[] = {
+        {"NFC", UTF8PROC_STABLE | UTF8PROC_COMPOSE},
+        {"NFD", UTF8PROC_STABLE | UTF8PROC_DECOMPOSE},
+        {"NFKC", UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT},
+        {"NFKD", UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT},
+    };
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; ++i)
+        if (strcmp(forms[i].name, type) == 0 && out->count < ALD_NORMALIZER_FORMS) {
+            out->forms[out->count++] = forms[i].options;
+            return ALD_STATUS_OK;
+        }
+    return ald_component_unsupported("normalizer", type);
+}
+
+/* `depth` bounds what a hostile file can nest. */
+static ald_status_t load_normalizer(const ald_json_t *json, int depth, ald_normalizer_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *type = NULL;
+    const ald_json_t *list = ald_json_get(json, "normalizers");
+    ALD_TRY(ald_component_type(json, "normalizer", &type));
+    ALD_TRY(ald_component_check(json, "normalizer", "type normalizers"));
+    if (strcmp(type, "Sequence") != 0)
+        return add_form(type, out);
+    ALD_CHECK(ald_json_is_array(list) && depth < 4, ALD_STATUS_INPUT,
+              "normalizer.normalizers: expected a list, found %s", ald_json_type_name(list));
+    for (size_t i = 0; i < ald_json_count(list); ++i)
+        ALD_TRY(load_normalizer(ald_json_at(list, i), depth + 1, out));
+done:
+    return status;
+}
+
+ald_status_t ald_normalizer_load(const ald_json_t *json, ald_normalizer_t *out)
+{
+    memset(out, 0, sizeof *out);
+    return ald_json_is_null(json) ? ALD_STATUS_OK : load_normalizer(json, 0, out);
+}
+
+static bool is_ascii(const char *text, size_t length)
+{
+    unsigned char all = 0;
+    for (size_t i = 0; i < length; ++i)
+        all |= (unsigned char)text[i];
+    return all < 0x80;
+}
+
+ald_status_t ald_normalizer_apply(const ald_normalizer_t *normalizer, const char *text,
+                                  size_t length, ald_vec_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    utf8proc_uint8_t *held = NULL;
+    int count = is_ascii(text, length) ? 0 : normalizer->count; /* every form keeps ASCII */
+    for (int i = 0; i < count; ++i) {
+        utf8proc_uint8_t *mapped = NULL;
+        utf8proc_ssize_t size =
+            utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length, &mapped,
+                         (utf8proc_option_t)normalizer->forms[i]);
+        ALD_CHECK(size >= 0, size == UTF8PROC_ERROR_NOMEM ? ALD_STATUS_RESOURCE : ALD_STATUS_INPUT,
+                  "cannot normalise the text: %s", utf8proc_errmsg(size));
+        free(held);
+        held = mapped;
+        text = (const char *)mapped;
+        length = (size_t)size;
+    }
+    ALD_TRY(ald_vec_append(out, text, length));
+done:
+    free(held);
+    return status;
+}

@@ -1,0 +1,45 @@
+/* UTF-8, character classes and normalisation forms. Layer: text. */
+#ifndef ALD_TEXT_UNICODE_H
+#define ALD_TEXT_UNICODE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ald/json.h"
+#include "ald/status.h"
+#include "ald/vec.h"
+
+/* The code point at the start of valid UTF-8, and its length in bytes. */
+int32_t ald_utf8_next(const char *text, size_t length, size_t *step);
+/* Where the last character of valid UTF-8 starts; `length` is not 0. */
+size_t ald_utf8_last(const char *text, size_t length);
+/* INPUT "invalid UTF-8 at byte N" unless the text is valid (surrogates are not). */
+ald_status_t ald_utf8_check(const char *text, size_t length);
+
+bool ald_unicode_is_space(int32_t c);   /* White_Space */
+bool ald_unicode_is_word(int32_t c);    /* \w of UTS 18 */
+bool ald_unicode_is_numeric(int32_t c); /* general category N */
+
+enum { ALD_NORMALIZER_FORMS = 8 };
+/* The forms that a tokenizer's "normalizer" asks for, in order. */
+typedef struct {
+    int forms[ALD_NORMALIZER_FORMS]; /* options of utf8proc */
+    int count;
+} ald_normalizer_t;
+
+/* INPUT naming what isn't supported, without the file. */
+ald_status_t ald_normalizer_load(const ald_json_t *json, ald_normalizer_t *out);
+/* Appends the normalised text to `out` (a vec of bytes). */
+ald_status_t ald_normalizer_apply(const ald_normalizer_t *normalizer, const char *text,
+                                  size_t length, ald_vec_t *out);
+
+/* INPUT unless every member of `object` is one of the words of `known`. `place` names the object.
+ */
+ald_status_t ald_component_check(const ald_json_t *object, const char *place, const char *known);
+/* The "type" of a component; INPUT when it has none. Borrowed. */
+ald_status_t ald_component_type(const ald_json_t *object, const char *place, const char **out);
+/* INPUT 'PLACE.type "TYPE" is not supported'. */
+ald_status_t ald_component_unsupported(const char *place, const char *type);
+
+#endif

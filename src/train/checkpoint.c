@@ -1,0 +1,269 @@
+#include "ald/checkpoint.h"
+
+#include <hdf5.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ald/file.h"
+
+/* OUTPUT/checkpoints, or a step's folder in it with `suffix` behind; freed by ald_free. */
+static char *checkpoint_path(const ald_engine_t *engine, int64_t step, const char *suffix)
+{
+    size_t bytes = strlen(engine->output) + strlen(suffix) + 64;
+    char *path = ald_alloc(bytes);
+    if (path != NULL && step > 0)
+        snprintf(path, bytes, "%s/checkpoints/step-%06lld%s", engine->output, (long long)step,
+                 suffix);
+    else if (path != NULL)
+        snprintf(path, bytes, "%s/checkpoints", engine->output);
+    return path;
+}
+
+/* Steps of the finished checkpoints, ascending; freed by ald_free. */
+static int64_t *list_steps(const ald_engine_t *engine, size_t *count)
+{
+    char *folder = checkpoint_path(engine, 0, ""), **names = NULL;
+    size_t entries = 0, used = 0;
+    int64_t *steps = NULL;
+    if (folder != NULL && ald_path_is_directory(folder) &&
+        ald_dir_list(folder, &names, &entries) == ALD_STATUS_OK)
+        steps = ald_alloc(sizeof *steps * (entries + 1));
+    for (size_t i = 0; steps != NULL && i < entries; ++i) {
+        int end = 0;
+        long long step;
+        if (sscanf(names[i], "step-%lld%n", &step, &end) == 1 && names[i][end] == '\0' && step > 0)
+            steps[used++] = step;
+    }
+    ald_names_free(names, entries);
+    ald_free(folder);
+    *count = used;
+    return steps;
+}
+
+int64_t ald_checkpoint_newest(const ald_engine_t *engine)
+{
+    size_t count;
+    int64_t *steps = list_steps(engine, &count), newest = 0;
+    for (size_t i = 0; i < count; ++i)
+        newest = steps[i] > newest ? steps[i] : newest;
+    ald_free(steps);
+    return newest;
+}
+
+/* The configuration as a checkpoint remembers it. */
+static ald_status_t write_state(const ald_engine_t *engine, const char *folder)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *text = NULL, *path = ald_path_join(folder, "state.json");
+    ald_json_t *state = ald_json_new_object();
+    ALD_CHECK(path != NULL && state != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(ald_config_print(engine->config, &text));
+    ald_json_set(state, "stage", ald_json_new_string(engine->stage));
+    ald_json_set(state, "step", ald_json_new_integer(engine->step));
+    ald_json_set(state, "steps", ald_json_new_integer(engine->steps));
+    ald_json_set(state, "optimizer_steps", ald_json_new_integer(engine->optimizer.steps));
+    ald_json_set(state, "seed", ald_json_new_integer(engine->config->seed));
+    ald_json_set(state, "tool_version", ald_json_new_string(ALD_VERSION));
+    ald_json_set(state, "config", ald_json_new_string(text));
+    ALD_TRY(ald_json_write(state, path));
+done:
+    ald_json_free(state);
+    ald_free(text);
+    ald_free(path);
+    return status;
+}
+
+/* One float dataset with a checksum, chunks of 1 MiB. */
+static bool put_floats(hid_t file, const char *name, const float *values, int64_t count)
+{
+    hsize_t size = (hsize_t)count, chunk = size < 262144 ? size : 262144;
+    hid_t space = H5Screate_simple(1, &size, NULL), plist = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_chunk(plist, 1, &chunk);
+    H5Pset_fletcher32(plist);
+    hid_t data = H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, plist, H5P_DEFAULT);
+    bool good = data >= 0 && H5Dwrite(data, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT,
+                                      values) >= 0;
+    good = data >= 0 && H5Dclose(data) >= 0 && good;
+    H5Pclose(plist);
+    H5Sclose(space);
+    return good;
+}
+
+static bool get_floats(hid_t file, const char *name, float *values, int64_t count)
+{
+    hid_t data = H5Dopen2(file, name, H5P_DEFAULT);
+    if (data < 0)
+        return false;
+    hid_t space = H5Dget_space(data);
+    bool good = H5Sget_simple_extent_npoints(space) == count &&
+                H5Dread(data, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0;
+    H5Sclose(space);
+    H5Dclose(data);
+    return good;
+}
+
+static ald_status_t write_moments(const char *folder, const float *m, const float *v, int64_t count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *path = ald_path_join(folder, "optimizer.h5");
+    ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    H5dont_atexit();
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    ALD_CHECK(file >= 0, ALD_STATUS_INPUT, "%s: cannot be written", path);
+    bool good = put_floats(file, "m", m, count) && put_floats(file, "v", v, count);
+    good = H5Fclose(file) >= 0 && good;
+    ALD_CHECK(good, ALD_STATUS_RESOURCE, "%s: cannot be written; is the disk full?", path);
+done:
+    ald_free(path);
+    return status;
+}
+
+static ald_status_t read_moments(const char *folder, float *m, float *v, int64_t count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *path = ald_path_join(folder, "optimizer.h5");
+    ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    ALD_CHECK(file >= 0, ALD_STATUS_INPUT, "%s: not a readable HDF5 file", path);
+    bool good = get_floats(file, "m", m, count) && get_floats(file, "v", v, count);
+    H5Fclose(file);
+    ALD_CHECK(good, ALD_STATUS_INPUT, "%s: expected datasets m and v of %lld numbers", path,
+              (long long)count);
+done:
+    ald_free(path);
+    return status;
+}
+
+/* Removes all but the newest keep_last. */
+static ald_status_t remove_old(const ald_engine_t *engine)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t keep = engine->config->checkpoint.keep_last;
+    size_t count;
+    int64_t *steps = list_steps(engine, &count);
+    for (size_t i = 0; keep > 0 && i < count; ++i) {
+        int64_t newer = 0;
+        for (size_t j = 0; j < count; ++j)
+            newer += steps[j] > steps[i];
+        if (newer < keep)
+            continue;
+        char *path = checkpoint_path(engine, steps[i], "");
+        ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
+        status = ald_dir_remove(path);
+        ald_free(path);
+        ALD_TRY(status);
+    }
+done:
+    ald_free(steps);
+    return status;
+}
+
+static ald_status_t write_folder(ald_engine_t *engine, const float *m, const float *v)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *temporary = checkpoint_path(engine, engine->step, ".tmp");
+    char *path = checkpoint_path(engine, engine->step, "");
+    ALD_CHECK(temporary != NULL && path != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(ald_dir_remove(temporary));
+    ALD_TRY(ald_dir_make(temporary));
+    ALD_TRY(ald_fail_point("checkpoint_write"));
+    ALD_TRY(ald_hf_save_into(temporary, engine->origin, &engine->params, engine->values,
+                             ALD_DTYPE_F32, 0));
+    ALD_TRY(write_moments(temporary, m, v, engine->params.total));
+    ALD_TRY(write_state(engine, temporary));
+    ALD_TRY(ald_dir_publish(temporary, path));
+    ALD_TRY(ald_metrics_flush(engine->metrics));
+    ALD_TRY(remove_old(engine));
+done:
+    ald_free(temporary);
+    ald_free(path);
+    return status;
+}
+
+/* Room for both whole moments on root. */
+static ald_status_t moments_alloc(const ald_engine_t *engine, float **m)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    size_t bytes = 2 * sizeof(float) * (size_t)engine->params.total;
+    *m = NULL;
+    if (engine->comm->rank == 0) {
+        *m = ald_alloc(bytes);
+        ALD_CHECK_MEMORY(*m, bytes);
+    }
+done:
+    return ald_comm_agree(engine->comm, status);
+}
+
+ald_status_t ald_checkpoint_write(ald_engine_t *engine)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    float *m = NULL, *v = NULL;
+    ALD_TRY(moments_alloc(engine, &m));
+    v = m == NULL ? NULL : m + engine->params.total;
+    ald_optimizer_gather(&engine->optimizer, m, v);
+    if (engine->comm->rank == 0)
+        status = write_folder(engine, m, v);
+    ALD_TRY(ald_comm_agree(engine->comm, status));
+    ald_log_verbose("%s: checkpoint of step %lld", engine->stage, (long long)engine->step);
+done:
+    ald_free(m);
+    return status;
+}
+
+/* The state's step counts, and its configuration held to the one at hand. */
+static ald_status_t read_state(ald_engine_t *engine, const char *folder, int64_t *optimizer_steps)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_json_t *state = NULL;
+    char *text = NULL, *path = ald_path_join(folder, "state.json");
+    ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(ald_json_read(path, &state));
+    ALD_TRY(ald_config_print(engine->config, &text));
+    const char *saved = ald_json_text(ald_json_get(state, "config"), NULL);
+    *optimizer_steps = ald_json_integer(ald_json_get(state, "optimizer_steps"), -1);
+    ALD_CHECK(saved != NULL && *optimizer_steps >= 0, ALD_STATUS_INPUT,
+              "%s: expected the keys config and optimizer_steps", path);
+    ALD_CHECK(strcmp(saved, text) == 0, ALD_STATUS_USAGE,
+              "%s: this checkpoint was made with another configuration; remove %s/checkpoints or "
+              "set checkpoint.resume = false to start anew",
+              path, engine->output);
+done:
+    ald_json_free(state);
+    ald_free(text);
+    ald_free(path);
+    return status;
+}
+
+ald_status_t ald_checkpoint_read(ald_engine_t *engine, int64_t step)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    float *m = NULL, *v = NULL;
+    int64_t optimizer_steps = 0;
+    char *folder = checkpoint_path(engine, step, "");
+    ALD_TRY(moments_alloc(engine, &m));
+    v = m == NULL ? NULL : m + engine->params.total;
+    if (folder == NULL)
+        status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory");
+    if (status == ALD_STATUS_OK && engine->comm->rank == 0) {
+        status = read_state(engine, folder, &optimizer_steps);
+        if (status == ALD_STATUS_OK)
+            status = ald_hf_load(folder, &engine->params, engine->values);
+        if (status == ALD_STATUS_OK)
+            status = read_moments(folder, m, v, engine->params.total);
+    }
+    ALD_TRY(ald_comm_agree(engine->comm, status));
+    MPI_Bcast(&optimizer_steps, 1, MPI_INT64_T, 0, engine->comm->mpi);
+    ald_comm_broadcast(engine->comm, engine->values, sizeof(float) * (size_t)engine->params.total,
+                       0);
+    ald_optimizer_scatter(&engine->optimizer, m, v, optimizer_steps);
+    engine->step = step;
+    ald_log_info("%s: going on from %s", engine->stage, folder);
+done:
+    ald_free(m);
+    ald_free(folder);
+    return status;
+}

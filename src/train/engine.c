@@ -1,0 +1,255 @@
+#include "ald/engine.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ald/batch.h"
+#include "ald/checkpoint.h"
+#include "ald/file.h"
+#include "ald/rng.h"
+
+int64_t ald_epoch_steps(const ald_config_t *config, int64_t count)
+{
+    int64_t batch = config->optimizer.batch_size;
+    return (count + batch - 1) / batch;
+}
+
+int64_t ald_total_steps(const ald_config_t *config, int64_t count)
+{
+    int64_t steps = ald_epoch_steps(config, count) * config->optimizer.epochs;
+    int64_t limit = config->optimizer.max_steps;
+    return limit > 0 && limit < steps ? limit : steps;
+}
+
+int64_t ald_step_items(const ald_config_t *config, int64_t count, int64_t step, int64_t *order,
+                       int64_t *items)
+{
+    int64_t per_epoch = ald_epoch_steps(config, count), batch = config->optimizer.batch_size;
+    int64_t first = step % per_epoch * batch;
+    ald_rng_permutation((uint64_t)config->seed, (uint64_t)(step / per_epoch), count, order);
+    int64_t taken = count - first < batch ? count - first : batch;
+    memcpy(items, order + first, sizeof *items * (size_t)taken);
+    return taken;
+}
+
+static ald_status_t engine_load(ald_engine_t *engine)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_model_config_t shape;
+    ALD_TRY(ald_model_config_read(engine->origin, &shape));
+    ALD_TRY(ald_params_init(&shape, &engine->params));
+    size_t bytes = sizeof(float) * (size_t)engine->params.total;
+    engine->values = ald_alloc(bytes);
+    ALD_CHECK_MEMORY(engine->values, bytes);
+    if (engine->comm->rank == 0)
+        ALD_TRY(ald_hf_load(engine->origin, &engine->params, engine->values));
+    ALD_TRY(ald_optimizer_init(engine->config, engine->comm, engine->params.total,
+                               &engine->optimizer));
+    if (engine->comm->rank == 0)
+        ALD_TRY(ald_dir_make(engine->output));
+done:
+    return status;
+}
+
+ald_status_t ald_engine_init(const ald_config_t *config, const ald_comm_t *trainers,
+                             const char *stage, const char *origin, const char *output,
+                             ald_engine_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    *out = (ald_engine_t){.config = config, .comm = trainers, .stage = stage, .origin = origin,
+                          .output = output};
+    ALD_TRY(ald_comm_agree(trainers, engine_load(out)));
+    ald_comm_broadcast(trainers, out->values, sizeof(float) * (size_t)out->params.total, 0);
+    ald_log_verbose("%s: %lld parameters, %lld bytes of weights, gradients and moments on rank 0",
+                    stage, (long long)out->params.total, (long long)ald_memory_held());
+done:
+    return status;
+}
+
+void ald_engine_reset(ald_engine_t *engine)
+{
+    ald_metrics_close(engine->metrics);
+    ald_arena_reset(&engine->arena);
+    ald_optimizer_reset(&engine->optimizer);
+    ald_free(engine->values);
+    ald_params_reset(&engine->params);
+    *engine = (ald_engine_t){0};
+}
+
+ald_model_t ald_engine_model(const ald_engine_t *engine)
+{
+    return (ald_model_t){&engine->params, engine->values, ald_gemm_find("openblas")};
+}
+
+/* A finished or unwanted earlier run in this folder makes room for a new one. */
+static ald_status_t clear_earlier(const ald_engine_t *engine)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *finished = ald_path_join(engine->output, "done.json");
+    char *checkpoints = ald_path_join(engine->output, "checkpoints");
+    ALD_CHECK(finished != NULL && checkpoints != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    if (ald_path_exists(finished) || !engine->config->checkpoint.resume) {
+        ALD_TRY(ald_dir_remove(finished));
+        ALD_TRY(ald_dir_remove(checkpoints));
+    }
+done:
+    ald_free(finished);
+    ald_free(checkpoints);
+    return status;
+}
+
+ald_status_t ald_engine_begin(ald_engine_t *engine, int64_t steps)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t newest = 0;
+    engine->steps = steps;
+    if (engine->comm->rank == 0) {
+        status = clear_earlier(engine);
+        newest = ald_checkpoint_newest(engine);
+    }
+    ALD_TRY(ald_comm_agree(engine->comm, status));
+    MPI_Bcast(&newest, 1, MPI_INT64_T, 0, engine->comm->mpi);
+    if (newest > 0)
+        ALD_TRY(ald_checkpoint_read(engine, newest));
+    if (engine->comm->rank == 0)
+        status = ald_metrics_open(engine->output, newest, &engine->metrics);
+    ALD_TRY(ald_comm_agree(engine->comm, status));
+    engine->started = ald_time();
+    ald_progress_begin(&engine->progress, engine->stage, steps);
+done:
+    return status;
+}
+
+/* This rank's micro-batches: each leaves a row of columns and its gradient in the sums. */
+static ald_status_t run_micros(ald_engine_t *engine, const int64_t *start, int64_t micros,
+                               ald_micro_fn micro, void *context, double *rows)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_arena_mark_t mark = ald_arena_mark(&engine->arena);
+    for (int64_t m = engine->comm->rank; m < micros; m += engine->comm->size) {
+        ALD_TRY(micro(context, engine, start[m], start[m + 1] - start[m], rows + m * ALD_COLUMNS));
+        ald_arena_release(&engine->arena, mark);
+        ALD_TRY(ald_optimizer_add(&engine->optimizer));
+    }
+done:
+    ald_arena_release(&engine->arena, mark);
+    return status;
+}
+
+static void step_metrics(const ald_engine_t *engine, double epoch, double lr, double norm,
+                         double tokens, double seconds, ald_metrics_t *metrics)
+{
+    ald_metrics_clear(metrics);
+    ald_metrics_set(metrics, "step", (double)(engine->step + 1));
+    ald_metrics_set(metrics, "epoch", epoch);
+    ald_metrics_set(metrics, "loss", NAN); /* holds the place; the stage sets it */
+    ald_metrics_set(metrics, "grad_norm", norm);
+    ald_metrics_set(metrics, "lr", lr);
+    ald_metrics_set(metrics, "tokens", tokens);
+    ald_metrics_set(metrics, "tokens_per_second", tokens / seconds);
+    ald_metrics_set(metrics, "seconds", seconds);
+}
+
+ald_status_t ald_engine_step(ald_engine_t *engine, const int64_t *tokens, int64_t count,
+                             double epoch, ald_micro_fn micro, void *context,
+                             double columns[ALD_COLUMNS], ald_metrics_t *metrics)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    double begun = ald_time(), norm = 0.0, total = 0.0;
+    double lr = ald_schedule(engine->config, engine->step, engine->steps);
+    int64_t *start = ald_alloc(sizeof *start * ((size_t)count + 1));
+    double *rows = ald_calloc((size_t)count + 1, sizeof(double) * ALD_COLUMNS);
+    int64_t micros = 0;
+    if (start == NULL || rows == NULL) {
+        status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: a step of %lld items",
+                                  (long long)count);
+    } else {
+        micros = ald_micro_split(tokens, count, engine->config->optimizer.micro_batch_tokens, start);
+        status = run_micros(engine, start, micros, micro, context, rows);
+    }
+    ALD_TRY(ald_comm_agree(engine->comm, status));
+    /* One addend of each element isn't zero, so the sum is exact and its order doesn't matter. */
+    MPI_Allreduce(MPI_IN_PLACE, rows, (int)(micros * ALD_COLUMNS), MPI_DOUBLE, MPI_SUM,
+                  engine->comm->mpi);
+    memset(columns, 0, sizeof(double) * ALD_COLUMNS);
+    for (int64_t m = 0; m < micros; ++m)
+        for (int c = 0; c < ALD_COLUMNS; ++c)
+            columns[c] += rows[m * ALD_COLUMNS + c];
+    ALD_TRY(ald_comm_agree(engine->comm, ald_optimizer_step(&engine->optimizer, lr, engine->values,
+                                                            &norm)));
+    for (int64_t i = 0; i < count; ++i)
+        total += (double)tokens[i];
+    engine->tokens += total;
+    step_metrics(engine, epoch, lr, norm, total, ald_time() - begun, metrics);
+done:
+    ald_free(start);
+    ald_free(rows);
+    return status;
+}
+
+ald_status_t ald_engine_advance(ald_engine_t *engine, ald_metrics_t *metrics)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char detail[96];
+    int64_t every = engine->config->checkpoint.every_steps;
+    engine->step += 1;
+    if (engine->comm->rank == 0)
+        status = ald_metrics_append(engine->metrics, metrics);
+    snprintf(detail, sizeof detail, "loss %.4f  grad %.3g  %.0f tokens/s",
+             ald_metrics_get(metrics, "loss"), ald_metrics_get(metrics, "grad_norm"),
+             ald_metrics_get(metrics, "tokens_per_second"));
+    ald_progress_update(&engine->progress, engine->step, detail);
+    int stop = ald_signals_seen();
+    MPI_Allreduce(MPI_IN_PLACE, &stop, 1, MPI_INT, MPI_MAX, engine->comm->mpi);
+    ALD_TRY(ald_comm_agree(engine->comm, status));
+    if (stop || (every > 0 && engine->step % every == 0 && engine->step < engine->steps))
+        ALD_TRY(ald_checkpoint_write(engine));
+    ALD_CHECK(!stop, ALD_STATUS_STOPPED,
+              "%s: stopped by a signal after step %lld; run the same command again to go on",
+              engine->stage, (long long)engine->step);
+done:
+    if (status != ALD_STATUS_OK || engine->step == engine->steps)
+        ald_progress_end(&engine->progress);
+    return status;
+}
+
+static ald_status_t write_results(ald_engine_t *engine, const ald_json_t *inputs)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char hex[ALD_SHA256_HEX], *path = ald_path_join(engine->output, "done.json");
+    ald_dtype_t dtype = engine->params.config.dtype;
+    ald_json_t *made = ald_json_new_object();
+    ALD_CHECK(path != NULL && made != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    if (strcmp(engine->config->runtime.dtype, "auto") != 0)
+        dtype = strcmp(engine->config->runtime.dtype, "BF16") == 0 ? ALD_DTYPE_BF16 : ALD_DTYPE_F32;
+    ALD_TRY(ald_hf_save_into(engine->output, engine->origin, &engine->params, engine->values, dtype,
+                             0));
+    ALD_TRY(ald_metrics_flush(engine->metrics));
+    ALD_TRY(ald_hf_sha256(engine->output, hex));
+    ald_json_set(made, "stage", ald_json_new_string(engine->stage));
+    ald_json_set(made, "tool_version", ald_json_new_string(ALD_VERSION));
+    ald_json_set(made, "steps", ald_json_new_integer(engine->step));
+    ald_json_set(made, "sha256", ald_json_new_string(hex));
+    ald_json_set(made, "inputs", ald_json_copy(inputs));
+    ALD_TRY(ald_json_write(made, path));
+done:
+    ald_json_free(made);
+    ald_free(path);
+    return status;
+}
+
+ald_status_t ald_engine_finish(ald_engine_t *engine, ald_json_t *inputs)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    if (engine->comm->rank == 0)
+        status = write_results(engine, inputs);
+    ald_json_free(inputs);
+    ALD_TRY(ald_comm_agree(engine->comm, status));
+    double seconds = ald_time() - engine->started;
+    ald_log_info("%s: %lld steps in %.1f s, %.0f tokens/s, written to %s", engine->stage,
+                 (long long)engine->step, seconds, engine->tokens / (seconds > 0 ? seconds : 1),
+                 engine->output);
+done:
+    return status;
+}

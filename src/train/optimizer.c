@@ -1,0 +1,260 @@
+#include "ald/optimizer.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "ald/arena.h"
+#include "num/kernel.h"
+
+#define BLOCK ((int64_t)65536)
+#define UNIT 0x1.0p-40
+#define LARGEST 0x1.0p20
+
+static int64_t blocks_of(int64_t total)
+{
+    return (total + BLOCK - 1) / BLOCK;
+}
+
+/* First float of a rank's share. */
+static int64_t share(int64_t total, int size, int rank)
+{
+    int64_t at = blocks_of(total) * rank / size * BLOCK;
+    return at < total ? at : total;
+}
+
+ald_status_t ald_optimizer_init(const ald_config_t *config, const ald_comm_t *trainers,
+                                int64_t total, ald_optimizer_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    *out = (ald_optimizer_t){.comm = trainers,
+                             .total = total,
+                             .first = share(total, trainers->size, trainers->rank),
+                             .beta1 = config->optimizer.betas[0],
+                             .beta2 = config->optimizer.betas[1],
+                             .epsilon = config->optimizer.epsilon,
+                             .weight_decay = config->optimizer.weight_decay,
+                             .max_grad_norm = config->optimizer.max_grad_norm};
+    out->count = share(total, trainers->size, trainers->rank + 1) - out->first;
+    out->gradient = ald_calloc((size_t)total, sizeof(float));
+    out->sum = ald_calloc((size_t)total, sizeof(int64_t));
+    out->m = ald_calloc((size_t)out->count + 1, sizeof(float));
+    out->v = ald_calloc((size_t)out->count + 1, sizeof(float));
+    ALD_CHECK(out->gradient && out->sum && out->m && out->v, ALD_STATUS_RESOURCE,
+              "out of memory: gradients and moments of %lld parameters", (long long)total);
+done:
+    return status;
+}
+
+void ald_optimizer_reset(ald_optimizer_t *optimizer)
+{
+    ald_free(optimizer->gradient);
+    ald_free(optimizer->sum);
+    ald_free(optimizer->m);
+    ald_free(optimizer->v);
+    *optimizer = (ald_optimizer_t){0};
+}
+
+/* The largest magnitude met, NaN counting as infinite. */
+ALD_CLONES
+static float add_block(int64_t count, float *gradient, int64_t *sum)
+{
+    float largest = 0.0f;
+    for (int64_t i = 0; i < count; ++i) {
+        float g = gradient[i], size = g < 0.0f ? -g : g;
+        largest = size <= largest ? largest : size == size ? size : INFINITY;
+        /* A float has 24 bits: exact for |g| >= 2^-17, rounded to the nearest unit below. */
+        double scaled = (double)g * (1.0 / UNIT);
+        sum[i] += size <= (float)LARGEST ? (int64_t)rint(scaled) : 0;
+        gradient[i] = 0.0f;
+    }
+    return largest;
+}
+
+ald_status_t ald_optimizer_add(ald_optimizer_t *optimizer)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    float largest = 0.0f;
+    int64_t blocks = blocks_of(optimizer->total);
+#pragma omp parallel for schedule(static) reduction(max : largest)
+    for (int64_t b = 0; b < blocks; ++b) {
+        int64_t left = optimizer->total - b * BLOCK;
+        float found = add_block(left < BLOCK ? left : BLOCK, optimizer->gradient + b * BLOCK,
+                                optimizer->sum + b * BLOCK);
+        largest = found > largest ? found : largest;
+    }
+    ALD_CHECK(largest <= (float)LARGEST, ALD_STATUS_INTERNAL,
+              "the training has diverged: a gradient of size %g; lower optimizer.lr",
+              (double)largest);
+done:
+    return status;
+}
+
+/* Every rank's share, as MPI's v-collectives take it. */
+static void all_shares(const ald_optimizer_t *o, int *counts, int *starts)
+{
+    for (int r = 0; r < o->comm->size; ++r) {
+        starts[r] = (int)share(o->total, o->comm->size, r);
+        counts[r] = (int)share(o->total, o->comm->size, r + 1) - starts[r];
+    }
+}
+
+/* sums over all trainers, this rank's share in place at the start of its share. */
+static ald_status_t reduce_sums(ald_optimizer_t *o)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int counts[o->comm->size], starts[o->comm->size];
+    int64_t *mine = NULL;
+    if (o->comm->size == 1)
+        return status;
+    all_shares(o, counts, starts);
+    mine = ald_alloc(sizeof(int64_t) * ((size_t)o->count + 1));
+    if (mine == NULL)
+        status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: sums of gradients");
+    ALD_TRY(ald_comm_agree(o->comm, status));
+    MPI_Reduce_scatter(o->sum, mine, counts, MPI_INT64_T, MPI_SUM, o->comm->mpi);
+    memcpy(o->sum + o->first, mine, sizeof(int64_t) * (size_t)o->count);
+done:
+    ald_free(mine);
+    return status;
+}
+
+ALD_CLONES
+static double block_square(int64_t count, const int64_t *sum)
+{
+    double total = 0.0;
+    for (int64_t i = 0; i < count; ++i) {
+        double g = (double)sum[i] * UNIT;
+        total += g * g;
+    }
+    return total;
+}
+
+/* The global norm from per-block squares, added in the order of the blocks: the same bits for any
+ * number of trainers. */
+static ald_status_t global_norm(const ald_optimizer_t *o, double *norm)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t blocks = blocks_of(o->total), first = o->first / BLOCK;
+    double *square = ald_calloc((size_t)blocks + 1, sizeof(double)), total = 0.0;
+    if (square == NULL)
+        status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: squares of gradients");
+    ALD_TRY(ald_comm_agree(o->comm, status));
+#pragma omp parallel for schedule(static)
+    for (int64_t b = 0; b < blocks_of(o->count); ++b) {
+        int64_t left = o->count - b * BLOCK;
+        square[first + b] = block_square(left < BLOCK ? left : BLOCK, o->sum + o->first + b * BLOCK);
+    }
+    if (o->comm->size > 1) /* one addend per block is not zero: exact */
+        MPI_Allreduce(MPI_IN_PLACE, square, (int)blocks, MPI_DOUBLE, MPI_SUM, o->comm->mpi);
+    for (int64_t b = 0; b < blocks; ++b)
+        total += square[b];
+    *norm = sqrt(total);
+done:
+    ald_free(square);
+    return status;
+}
+
+/* The numbers of one update. */
+typedef struct {
+    double beta1, beta2, epsilon, clip, rate, root_correction2, keep;
+} update_t;
+
+ALD_CLONES
+static void update_block(int64_t count, const update_t *u, const int64_t *sum, float *m, float *v,
+                         float *x)
+{
+    float beta1 = (float)u->beta1, beta2 = (float)u->beta2;
+    float rest1 = (float)(1.0 - u->beta1), rest2 = (float)(1.0 - u->beta2);
+    for (int64_t i = 0; i < count; ++i) {
+        float g = (float)((double)sum[i] * UNIT * u->clip);
+        m[i] = beta1 * m[i] + rest1 * g;
+        v[i] = beta2 * v[i] + rest2 * g * g;
+        double denominator = sqrt((double)v[i]) / u->root_correction2 + u->epsilon;
+        x[i] = (float)((double)x[i] * u->keep - u->rate * (double)m[i] / denominator);
+    }
+}
+
+static void update_share(ald_optimizer_t *o, const update_t *u, float *values)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t b = 0; b < blocks_of(o->count); ++b) {
+        int64_t at = b * BLOCK, left = o->count - at;
+        update_block(left < BLOCK ? left : BLOCK, u, o->sum + o->first + at, o->m + at, o->v + at,
+                     values + o->first + at);
+    }
+}
+
+static void gather_values(const ald_optimizer_t *o, float *values)
+{
+    int counts[o->comm->size], starts[o->comm->size];
+    if (o->comm->size == 1)
+        return;
+    all_shares(o, counts, starts);
+    MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values, counts, starts, MPI_FLOAT,
+                   o->comm->mpi);
+}
+
+ald_status_t ald_optimizer_step(ald_optimizer_t *optimizer, double lr, float *values,
+                                double *grad_norm)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_optimizer_t *o = optimizer;
+    ALD_TRY(reduce_sums(o));
+    ALD_TRY(global_norm(o, grad_norm));
+    double limit = o->max_grad_norm, steps = (double)++o->steps;
+    update_t u = {.beta1 = o->beta1,
+                  .beta2 = o->beta2,
+                  .epsilon = o->epsilon,
+                  .clip = limit > 0.0 && *grad_norm > limit ? limit / (*grad_norm + 1e-6) : 1.0,
+                  .rate = lr / (1.0 - pow(o->beta1, steps)),
+                  .root_correction2 = sqrt(1.0 - pow(o->beta2, steps)),
+                  .keep = 1.0 - lr * o->weight_decay};
+    update_share(o, &u, values);
+    memset(o->sum, 0, sizeof(int64_t) * (size_t)o->total);
+    gather_values(o, values);
+done:
+    return status;
+}
+
+static void gather_moment(const ald_optimizer_t *o, const float *mine, float *all)
+{
+    int counts[o->comm->size], starts[o->comm->size];
+    all_shares(o, counts, starts);
+    MPI_Gatherv(mine, (int)o->count, MPI_FLOAT, all, counts, starts, MPI_FLOAT, 0, o->comm->mpi);
+}
+
+void ald_optimizer_gather(const ald_optimizer_t *optimizer, float *m, float *v)
+{
+    gather_moment(optimizer, optimizer->m, m);
+    gather_moment(optimizer, optimizer->v, v);
+}
+
+static void scatter_moment(const ald_optimizer_t *o, const float *all, float *mine)
+{
+    int counts[o->comm->size], starts[o->comm->size];
+    all_shares(o, counts, starts);
+    MPI_Scatterv(all, counts, starts, MPI_FLOAT, mine, (int)o->count, MPI_FLOAT, 0, o->comm->mpi);
+}
+
+void ald_optimizer_scatter(ald_optimizer_t *optimizer, const float *m, const float *v,
+                           int64_t steps)
+{
+    scatter_moment(optimizer, m, optimizer->m);
+    scatter_moment(optimizer, v, optimizer->v);
+    optimizer->steps = steps;
+}
+
+double ald_schedule(const ald_config_t *config, int64_t step, int64_t steps)
+{
+    double lr = config->optimizer.lr, low = lr * config->optimizer.min_lr_ratio;
+    int64_t warmup = (int64_t)ceil(config->optimizer.warmup_ratio * (double)steps);
+    if (step < warmup)
+        return lr * (double)(step + 1) / (double)warmup;
+    double rest = (double)(steps - warmup > 1 ? steps - warmup : 1);
+    double done = (double)(step - warmup) / rest;
+    if (strcmp(config->optimizer.schedule, "cosine") == 0)
+        return low + (lr - low) * 0.5 * (1.0 + cos(3.14159265358979323846 * done));
+    if (strcmp(config->optimizer.schedule, "linear") == 0)
+        return low + (lr - low) * (1.0 - done);
+    return lr;
+}

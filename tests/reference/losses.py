@@ -1,0 +1,130 @@
+"""Losses on logits [R, V] of the response positions. AlignDistil: arXiv 2503.02832, eq. 11 to 17."""
+from dataclasses import dataclass
+
+import numpy as np
+
+from .model import log_softmax
+
+
+def sft(logits, response):
+    """(sum of -log p over the response, number of positions)."""
+    rows = log_softmax(logits)
+    return -rows[np.arange(len(response)), np.asarray(response)].sum(), len(response)
+
+
+def log_sigmoid(x):
+    return -np.logaddexp(0.0, -x)
+
+
+def dpo(beta, chosen, rejected, ref_chosen, ref_rejected, smoothing=0.0, reverse=False):
+    """From summed response log-probabilities: (loss, reward of chosen, reward of rejected).
+
+    The rewards are those of the data's chosen and rejected, also when `reverse` swaps them.
+    """
+    rewards = beta * (chosen - ref_chosen), beta * (rejected - ref_rejected)
+    margin = (rewards[0] - rewards[1]) * (-1 if reverse else 1)
+    loss = -(1 - smoothing) * log_sigmoid(margin) - smoothing * log_sigmoid(-margin)
+    return loss, rewards[0], rewards[1]
+
+
+@dataclass
+class Teacher:
+    contrast: str = "reverse"         # what z_c is: "reverse" | "reference"
+    extrapolation: str = "adaptive"   # "adaptive" | "constant" | "none"
+    strength: float = 20.0            # r
+    epsilon: float = 1e-3
+    beta: float = 0.1                 # beta0
+    temperature: float = 1.0          # tau
+    divergence: str = "reverse"       # "reverse" | "forward" | "jsd"
+    token_weight: str = "beta"        # "beta" | "uniform"
+    granularity: str = "token"        # "token" | "sequence": alpha from the mean TVD
+    length_normalize: bool = True
+
+    def alpha(self, distance):
+        """alpha_t (eq. 16); for "none", what it counts as in the weight."""
+        if self.granularity == "sequence":
+            distance = np.full_like(distance, distance.mean())
+        if self.extrapolation == "adaptive":
+            return self.strength * distance + self.epsilon
+        return np.full_like(distance, 1.0 if self.extrapolation == "none" else self.strength)
+
+    def log_distribution(self, z_dpo, z_c, alpha):
+        """log softmax(z* / tau); the rows may be logits or log-probabilities."""
+        if self.extrapolation == "none":
+            z = z_dpo
+        elif self.contrast == "reverse":
+            z = z_dpo + alpha[:, None] * (z_dpo - z_c)
+        else:
+            z = z_c + alpha[:, None] * (z_dpo - z_c)
+        return log_softmax(z / self.temperature)
+
+    def weight(self, alpha):
+        """beta_t = beta0 / alpha_t (eq. 17)."""
+        return self.beta / alpha if self.token_weight == "beta" else np.ones_like(alpha)
+
+
+def tvd(log_p, log_q):
+    return 0.5 * np.abs(np.exp(log_p) - np.exp(log_q)).sum(axis=-1)
+
+
+def kl(log_p, log_q):
+    """KL(p || q) of each row; outcomes without mass in p count nothing."""
+    p = np.exp(log_p)
+    with np.errstate(invalid="ignore"):
+        return np.where(p > 0, p * (log_p - log_q), 0.0).sum(axis=-1)
+
+
+def divergence(kind, log_student, log_teacher):
+    if kind == "reverse":
+        return kl(log_student, log_teacher)
+    if kind == "forward":
+        return kl(log_teacher, log_student)
+    mixture = np.logaddexp(log_student, log_teacher) - np.log(2.0)
+    return 0.5 * kl(log_student, mixture) + 0.5 * kl(log_teacher, mixture)
+
+
+def token_reward(beta, log_dpo, log_c):
+    return beta * (log_dpo - log_c)
+
+
+def sequence_loss(teacher, per_token, alpha):
+    total = (teacher.weight(alpha) * per_token).sum()
+    return total / len(per_token) if teacher.length_normalize else total
+
+
+def distill(teacher, z_student, z_dpo, z_c):
+    """One sequence, all [R, V]: its loss and a dict of what each position gave."""
+    log_student, log_dpo, log_c = (log_softmax(z) for z in (z_student, z_dpo, z_c))
+    distance = tvd(log_dpo, log_c)
+    alpha = teacher.alpha(distance)
+    log_teacher = teacher.log_distribution(z_dpo, z_c, alpha)
+    per_token = divergence(teacher.divergence, log_student, log_teacher)
+    parts = {"tvd": distance, "alpha": alpha, "weight": teacher.weight(alpha),
+             "divergence": per_token, "kl/teacher": kl(log_student, log_teacher),
+             "kl/dpo": kl(log_student, log_dpo),
+             "reward/token": (np.exp(log_student)
+                              * token_reward(teacher.beta, log_dpo, log_c)).sum(axis=-1)}
+    return sequence_loss(teacher, per_token, alpha), parts
+
+
+def gather_outcomes(rows, token_id):
+    """Log-probabilities [R, V] to [R, K + 1]: the support, then all the rest as one outcome."""
+    inside = np.take_along_axis(rows, token_id, axis=1)
+    rest = np.exp(rows)
+    np.put_along_axis(rest, token_id, 0.0, axis=1)
+    with np.errstate(divide="ignore"):
+        return np.concatenate([inside, np.log(rest.sum(axis=1, keepdims=True))], axis=1)
+
+
+def distill_topk(teacher, z_student, token_id, log_dpo, log_ratio, tail_dpo, tail_c, distance):
+    """The same from a `topk` shard: token_id, log_dpo, log_ratio [R, K]; tails, distance [R]."""
+    log_student = gather_outcomes(log_softmax(z_student), token_id)
+    full_dpo = np.concatenate([log_dpo, tail_dpo[:, None]], axis=1)
+    full_c = np.concatenate([log_dpo - log_ratio, tail_c[:, None]], axis=1)
+    has_tail = np.isfinite(tail_dpo) & np.isfinite(tail_c)
+    assert has_tail.all() or not has_tail.any()
+    if not has_tail.any():  # K = V: there is no rest
+        log_student, full_dpo, full_c = (x[:, :-1] for x in (log_student, full_dpo, full_c))
+    alpha = teacher.alpha(distance)
+    log_teacher = teacher.log_distribution(full_dpo, full_c, alpha)
+    return sequence_loss(teacher, divergence(teacher.divergence, log_student, log_teacher), alpha)

@@ -1,0 +1,145 @@
+"""The model and its losses once more, in PyTorch and float64, for gradients by autograd.
+
+    params = parameters(weights)            # {name: tensor}, from safetensors_reader
+    logits = response_logits(config, params, prompt, response)
+    gradients = backward(loss, params)      # {name: float64 array}
+"""
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .losses import Teacher  # settings only
+
+torch.set_default_dtype(torch.float64)
+
+
+def parameters(weights):
+    return {name: torch.tensor(w, requires_grad=True) for name, w in weights.items()}
+
+
+def norm(x, weight, epsilon):
+    return weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + epsilon)
+
+
+def rope_tables(count, width, theta):
+    inverse = 1.0 / theta ** (torch.arange(0, width, 2) / width)
+    angle = torch.arange(count)[:, None] * inverse[None, :]
+    return torch.cat([angle, angle], -1).cos(), torch.cat([angle, angle], -1).sin()
+
+
+def rope(x, tables):
+    """x [heads, T, D]"""
+    half = x.shape[-1] // 2
+    turned = torch.cat([-x[..., half:], x[..., :half]], -1)
+    return x * tables[0] + turned * tables[1]
+
+
+def project(p, name, x):
+    return F.linear(x, p[name + ".weight"], p.get(name + ".bias"))
+
+
+def attention(config, p, prefix, x):
+    T, heads, epsilon = len(x), config["num_attention_heads"], config["rms_norm_eps"]
+    q, k, v = (project(p, f"{prefix}{n}_proj", x) for n in "qkv")
+    width = q.shape[-1] // heads
+    q, k, v = (y.view(T, -1, width) for y in (q, k, v))
+    if prefix + "q_norm.weight" in p:
+        q = norm(q, p[prefix + "q_norm.weight"], epsilon)
+        k = norm(k, p[prefix + "k_norm.weight"], epsilon)
+    q, k, v = (y.transpose(0, 1) for y in (q, k, v))
+    tables = rope_tables(T, width, config.get("rope_theta", 10000.0))
+    q, k = rope(q, tables), rope(k, tables)
+    group = heads // k.shape[0]
+    k, v = (y.repeat_interleave(group, 0) for y in (k, v))
+    scores = q @ k.transpose(1, 2) * width ** -0.5
+    scores = scores + torch.full((T, T), float("-inf")).triu(1)
+    mixed = torch.softmax(scores, -1) @ v
+    return project(p, prefix + "o_proj", mixed.transpose(0, 1).reshape(T, -1))
+
+
+def mlp(p, prefix, x):
+    gate = F.silu(project(p, prefix + "gate_proj", x))
+    return project(p, prefix + "down_proj", gate * project(p, prefix + "up_proj", x))
+
+
+def forward(config, p, ids):
+    """(logits [T, V], final normed hidden states [T, H])."""
+    epsilon = config["rms_norm_eps"]
+    x = p["model.embed_tokens.weight"][torch.tensor(list(ids))]
+    for layer in range(config["num_hidden_layers"]):
+        at = f"model.layers.{layer}."
+        x = x + attention(config, p, at + "self_attn.",
+                          norm(x, p[at + "input_layernorm.weight"], epsilon))
+        x = x + mlp(p, at + "mlp.", norm(x, p[at + "post_attention_layernorm.weight"], epsilon))
+    x = norm(x, p["model.norm.weight"], epsilon)
+    tied = config.get("tie_word_embeddings", False)
+    return F.linear(x, p["model.embed_tokens.weight" if tied else "lm_head.weight"]), x
+
+
+def response_logits(config, p, prompt, response):
+    return forward(config, p, list(prompt) + list(response))[0][len(prompt) - 1:-1]
+
+
+def logprobs(config, p, prompt, response):
+    rows = response_logits(config, p, prompt, response).log_softmax(-1)
+    return rows.gather(1, torch.tensor(list(response))[:, None])[:, 0]
+
+
+def sft(logits, response):
+    """Sum of -log p over the response."""
+    return F.cross_entropy(logits, torch.tensor(list(response)), reduction="sum")
+
+
+def dpo(beta, chosen, rejected, ref_chosen, ref_rejected, smoothing=0.0, reverse=False):
+    if reverse:
+        chosen, rejected, ref_chosen, ref_rejected = rejected, chosen, ref_rejected, ref_chosen
+    x = beta * ((chosen - rejected) - (ref_chosen - ref_rejected))
+    return -(1 - smoothing) * F.logsigmoid(x) - smoothing * F.logsigmoid(-x)
+
+
+def teacher_alpha(teacher, dpo_probs, c_probs):
+    distance = (dpo_probs - c_probs).abs().sum(-1) / 2
+    if teacher.granularity == "sequence":
+        distance = distance.mean().expand_as(distance)
+    if teacher.extrapolation == "none":
+        return torch.ones_like(distance)
+    if teacher.extrapolation == "constant":
+        return torch.full_like(distance, teacher.strength)
+    return teacher.strength * distance + teacher.epsilon
+
+
+def teacher_rows(teacher, z_dpo, z_c, alpha):
+    """Log-probabilities [R, V]."""
+    a = alpha[:, None]
+    z = {"reverse": (1 + a) * z_dpo - a * z_c, "reference": (1 - a) * z_c + a * z_dpo}
+    star = z_dpo if teacher.extrapolation == "none" else z[teacher.contrast]
+    return (star / teacher.temperature).log_softmax(-1)
+
+
+def rows_divergence(kind, student, teacher):
+    """Of rows of log-probabilities; kl_div's arguments are (q, p) for KL(p || q)."""
+    if kind == "jsd":
+        mixture = torch.logaddexp(student, teacher) - torch.tensor(2.0).log()
+        both = [F.kl_div(mixture, rows, reduction="none", log_target=True)
+                for rows in (student, teacher)]
+        return (both[0] + both[1]).sum(-1) / 2
+    p, q = (student, teacher) if kind == "reverse" else (teacher, student)
+    return F.kl_div(q, p, reduction="none", log_target=True).sum(-1)
+
+
+def distill(teacher: Teacher, z_student, z_dpo, z_c):
+    """Loss of one sequence; all [R, V], the teachers' as arrays or tensors without gradient."""
+    z_dpo, z_c = torch.as_tensor(z_dpo).detach(), torch.as_tensor(z_c).detach()
+    alpha = teacher_alpha(teacher, z_dpo.softmax(-1), z_c.softmax(-1))
+    target = teacher_rows(teacher, z_dpo, z_c, alpha)
+    rows = rows_divergence(teacher.divergence, z_student.log_softmax(-1), target)
+    if teacher.token_weight == "beta":
+        rows = rows * (teacher.beta / alpha)
+    return rows.mean() if teacher.length_normalize else rows.sum()
+
+
+def backward(loss, p):
+    """{name: gradient}, zeros for tensors that the loss doesn't reach."""
+    gradients = torch.autograd.grad(loss, list(p.values()), allow_unused=True)
+    return {name: np.zeros(tuple(w.shape)) if g is None else g.numpy().copy()
+            for (name, w), g in zip(p.items(), gradients)}

@@ -1,0 +1,220 @@
+/* Unit tests of the configuration. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ald/arena.h"
+#include "ald/config.h"
+#include "ald/file.h"
+
+static char folder[] = "/tmp/ald-config-XXXXXX";
+static char file[64];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    if (mkdtemp(folder) == NULL)
+        return 1;
+    snprintf(file, sizeof file, "%s/run.cfg", folder);
+    return 0;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    return ald_dir_remove(folder) != ALD_STATUS_OK;
+}
+
+static ald_status_t load(const char *text, const char *setting, ald_config_t *out)
+{
+    assert_int_equal(ald_file_write(file, text, strlen(text)), ALD_STATUS_OK);
+    return ald_config_load(file, &setting, setting != NULL, out);
+}
+
+/* The load fails as USAGE with exactly this message; %F in it stands for the file. */
+static void fails(const char *text, const char *setting, const char *expected)
+{
+    ald_config_t config;
+    char message[1024] = "";
+    if (expected[0] == '%')
+        snprintf(message, sizeof message, "%s%s", file, expected + 2);
+    else
+        snprintf(message, sizeof message, "%s", expected);
+    assert_int_equal(load(text, setting, &config), ALD_STATUS_USAGE);
+    assert_string_equal(ald_status_message(), message);
+    assert_int_equal(ald_memory_blocks(), 0);
+}
+
+static void defaults_are_valid(void **state)
+{
+    (void)state;
+    ald_config_t config;
+    assert_int_equal(ald_config_load(NULL, NULL, 0, &config), ALD_STATUS_OK);
+    assert_int_equal(config.seed, 1);
+    assert_string_equal(config.output, "runs");
+    assert_string_equal(config.sft.output, "runs/sft");
+    assert_string_equal(config.data.train, "");
+    assert_true(config.optimizer.betas[0] == 0.9 && config.optimizer.betas[1] == 0.95);
+    assert_true(config.distill.length_normalize);
+    ald_config_reset(&config);
+    ald_config_reset(&config);
+    assert_int_equal(ald_memory_blocks(), 0);
+}
+
+static void values_and_paths_are_read(void **state)
+{
+    (void)state;
+    ald_config_t config;
+    char expected[128];
+    assert_int_equal(load("seed = 5000000000L;\noutput = \"out\";\n"
+                          "data: { train = \"a.jsonl\"; eval = \"/b.jsonl\"; };\n"
+                          "optimizer = { lr = 1; betas = (0, 0.5); max_steps = 7; };\n"
+                          "distill: { length_normalize = false; };\n",
+                          "teacher.dpo=x y", &config),
+                     ALD_STATUS_OK);
+    assert_int_equal(config.seed, 5000000000);
+    assert_true(config.optimizer.lr == 1.0 && config.optimizer.betas[1] == 0.5);
+    assert_int_equal(config.optimizer.max_steps, 7);
+    assert_false(config.distill.length_normalize);
+    snprintf(expected, sizeof expected, "%s/a.jsonl", folder);
+    assert_string_equal(config.data.train, expected);
+    assert_string_equal(config.data.eval, "/b.jsonl");
+    snprintf(expected, sizeof expected, "%s/out/shards", folder);
+    assert_string_equal(config.shards.directory, expected);
+    snprintf(expected, sizeof expected, "%s/x y", folder);
+    assert_string_equal(config.teacher.dpo, expected);
+    ald_config_reset(&config);
+    assert_int_equal(ald_memory_blocks(), 0);
+}
+
+static void settings_override_by_type(void **state)
+{
+    (void)state;
+    const char *settings[] = {"seed=3",
+                              "dpo.reverse=true",
+                              "optimizer.lr=2e-5",
+                              "debug.fail=a:1:2",
+                              "data.responses=\"both\"",
+                              "output=\"/o \\\"q\"",
+                              "optimizer.betas=[0.8, 0.9]"};
+    ald_config_t config;
+    assert_int_equal(ald_config_load(NULL, settings, 7, &config), ALD_STATUS_OK);
+    assert_int_equal(config.seed, 3);
+    assert_true(config.dpo.reverse && config.optimizer.lr == 2e-5);
+    assert_string_equal(config.debug.fail, "a:1:2");
+    assert_string_equal(config.data.responses, "both");
+    assert_string_equal(config.output, "/o \"q");
+    assert_true(config.optimizer.betas[0] == 0.8 && config.optimizer.betas[1] == 0.9);
+    ald_config_reset(&config);
+}
+
+static void errors_name_place_and_expectation(void **state)
+{
+    (void)state;
+    fails("data: {\n  trian = \"x\";\n};", NULL,
+          "%F:2: data.trian: unknown key; did you mean data.train?");
+    fails("dta: { train = \"x\"; };", NULL, "%F:1: dta: unknown group; did you mean data?");
+    fails("data: { lr = 1.0; };", NULL, "%F:1: data.lr: unknown key; did you mean optimizer.lr?");
+    fails("seed = 1;\noutput = ;", NULL, "%F:2: syntax error");
+    fails("seed = \"1\";", NULL, "%F:1: seed: expected an integer, found a string");
+    fails("seed = 1.5;", NULL, "%F:1: seed: expected an integer, found a number");
+    fails("seed: { a = 1; };", NULL, "%F:1: seed: expected an integer, found a group");
+    fails("data = 3;", NULL, "%F:1: data: expected a group, data: { ... }; found an integer");
+    fails("data: { train = 1; };", NULL,
+          "%F:1: data.train: expected a path in quotes, found an integer");
+    fails("optimizer: { betas = [0.9]; };", NULL,
+          "%F:1: optimizer.betas: expected two numbers, [a, b], found a list");
+    fails("optimizer: {\n batch_size = 0; };", NULL,
+          "%F:2: optimizer.batch_size: 0 is out of range; expected 1 to 1000000000");
+    fails("dpo: { reverse = 1; };", NULL,
+          "%F:1: dpo.reverse: expected true or false, found an integer");
+    fails("distill: { mode = \"on\"; };", NULL,
+          "%F:1: distill.mode: \"on\" is not a choice; expected one of "
+          "on-policy|off-policy|mixed");
+}
+
+static void settings_errors_name_the_key(void **state)
+{
+    (void)state;
+    fails("", "data.trian=x", "--set: data.trian: unknown key; did you mean data.train?");
+    fails("", "data=x", "--set: data: is a group; expected one of its keys");
+    fails("", "seed", "--set seed: expected path=value");
+    fails("", "seed=1x", "--set: seed: expected an integer, found \"1x\"");
+    fails("", "optimizer.lr=nan", "--set: optimizer.lr: nan is out of range; expected 0 to 1000");
+    fails("", "dpo.reverse=yes", "--set: dpo.reverse: expected true or false, found \"yes\"");
+    fails("", "output=\"a", "--set: output: expected a path in quotes, found \"\"a\"");
+}
+
+static void missing_files_are_usage_errors(void **state)
+{
+    (void)state;
+    ald_config_t config;
+    assert_int_equal(ald_config_load("/nonexistent/x.cfg", NULL, 0, &config), ALD_STATUS_USAGE);
+    assert_non_null(strstr(ald_status_message(), "/nonexistent/x.cfg"));
+    assert_int_equal(ald_config_load(folder, NULL, 0, &config), ALD_STATUS_USAGE);
+    assert_int_equal(ald_memory_blocks(), 0);
+}
+
+static void included_files_are_checked_too(void **state)
+{
+    (void)state;
+    ald_config_t config;
+    char other[64];
+    snprintf(other, sizeof other, "%s/more.cfg", folder);
+    assert_int_equal(ald_file_write(other, "\nsede = 4;\n", 11), ALD_STATUS_OK);
+    assert_int_equal(load("output = \"o\";\n@include \"more.cfg\"\n", NULL, &config),
+                     ALD_STATUS_USAGE);
+    assert_non_null(
+        strstr(ald_status_message(), "more.cfg:2: sede: unknown key; did you mean seed?"));
+    assert_int_equal(ald_file_write(other, "seed = 4;\n", 10), ALD_STATUS_OK);
+    assert_int_equal(load("@include \"more.cfg\"\n", NULL, &config), ALD_STATUS_OK);
+    assert_int_equal(config.seed, 4);
+    ald_config_reset(&config);
+}
+
+static void printed_configuration_reads_back(void **state)
+{
+    (void)state;
+    ald_config_t config, again;
+    char *text = NULL, *second = NULL;
+    assert_int_equal(load("seed = 9000000000000L; output = \"/o \\\"\\\\\";\n"
+                          "optimizer: { lr = 0.30000000000000004; };",
+                          NULL, &config),
+                     ALD_STATUS_OK);
+    assert_int_equal(ald_config_print(&config, &text), ALD_STATUS_OK);
+    assert_int_equal(load(text, NULL, &again), ALD_STATUS_OK);
+    assert_true(again.optimizer.lr == 0.30000000000000004);
+    assert_int_equal(again.seed, 9000000000000);
+    assert_int_equal(ald_config_print(&again, &second), ALD_STATUS_OK);
+    assert_string_equal(text, second);
+    ald_free(text);
+    ald_free(second);
+    ald_config_reset(&config);
+    ald_config_reset(&again);
+    assert_int_equal(ald_config_describe("dpo", &text), ALD_STATUS_OK);
+    assert_non_null(strstr(text, "dpo.label_smoothing"));
+    assert_null(strstr(text, "teacher.dpo"));
+    ald_free(text);
+    assert_int_equal(ald_memory_blocks(), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults_are_valid),
+        cmocka_unit_test(values_and_paths_are_read),
+        cmocka_unit_test(settings_override_by_type),
+        cmocka_unit_test(errors_name_place_and_expectation),
+        cmocka_unit_test(settings_errors_name_the_key),
+        cmocka_unit_test(missing_files_are_usage_errors),
+        cmocka_unit_test(included_files_are_checked_too),
+        cmocka_unit_test(printed_configuration_reads_back),
+    };
+    return cmocka_run_group_tests_name("config", tests, make_folder, remove_folder);
+}

@@ -1,0 +1,145 @@
+/* The text layer on real tokenizers, templates and pairs, where ../shared/data (beside the
+ * repository, or the folder ALD_SHARED) exists; skips, saying so, where it doesn't. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ald/arena.h"
+#include "ald/file.h"
+#include "ald/json.h"
+#include "ald/log.h"
+#include "ald/tokenizer.h"
+#include "text/unicode.h"
+
+static char shared[1024];
+
+static bool find_shared(void)
+{
+    const char *given = getenv("ALD_SHARED");
+    const char *end = strstr(__FILE__, "tests/unit/");
+    if (given != NULL)
+        snprintf(shared, sizeof shared, "%s", given);
+    else
+        snprintf(shared, sizeof shared, "%.*s../shared/data",
+                 end == NULL ? 0 : (int)(end - __FILE__), __FILE__);
+    return ald_path_is_directory(shared);
+}
+
+static ald_tokenizer_t *open_tokenizer(const char *name)
+{
+    char path[1200];
+    ald_tokenizer_t *tokenizer = NULL;
+    snprintf(path, sizeof path, "%s/tokenizers/%s", shared, name);
+    if (ald_tokenizer_open(path, &tokenizer) != ALD_STATUS_OK)
+        fail_msg("%s", ald_status_message());
+    return tokenizer;
+}
+
+/* Calls `check` with each line of a JSONL file; returns their number. */
+static int for_each_line(const char *name,
+                         void (*check)(const ald_json_t *row, int line, void *data), void *data)
+{
+    char path[1200], *text = NULL;
+    size_t size = 0;
+    int line = 0;
+    snprintf(path, sizeof path, "%s/%s", shared, name);
+    assert_int_equal(ald_file_read(path, &text, &size), ALD_STATUS_OK);
+    for (char *at = text, *end; at < text + size; at = end + 1) {
+        ald_json_t *row = NULL;
+        end = memchr(at, '\n', (size_t)(text + size - at));
+        end = end == NULL ? text + size : end;
+        if (ald_json_parse(at, (size_t)(end - at), path, &row) != ALD_STATUS_OK)
+            fail_msg("line %d: %s", line + 1, ald_status_message());
+        check(row, ++line, data);
+        ald_json_free(row);
+    }
+    ald_free(text);
+    return line;
+}
+
+static bool normalize; /* whether the tokenizer under test asks for NFC */
+
+static void check_encoding(const ald_json_t *row, int line, void *data)
+{
+    const ald_tokenizer_t *tokenizer = data;
+    ald_vec_t ids, text, expected;
+    size_t length = 0;
+    const char *input = ald_json_text(ald_json_get(row, "text"), &length);
+    const ald_json_t *wanted = ald_json_get(row, "ids");
+    ald_vec_init(&ids, sizeof(int32_t));
+    ald_vec_init(&text, 1);
+    ald_vec_init(&expected, 1);
+    assert_int_equal(ald_tokenizer_encode(tokenizer, input, length, &ids), ALD_STATUS_OK);
+    if (ids.count != ald_json_count(wanted))
+        fail_msg("line %d: %zu ids, expected %zu", line, ids.count, ald_json_count(wanted));
+    for (size_t i = 0; i < ids.count; ++i)
+        if (ALD_VEC_AT(&ids, int32_t, i) != ald_json_integer(ald_json_at(wanted, i), -1))
+            fail_msg("line %d: id %zu is %d", line, i, ALD_VEC_AT(&ids, int32_t, i));
+    assert_int_equal(ald_tokenizer_decode(tokenizer, ids.data, ids.count, false, &text),
+                     ALD_STATUS_OK);
+    ald_json_t *nfc = ald_json_new_object();
+    ald_normalizer_t normalizer;
+    ald_json_set(nfc, "type", ald_json_new_string("NFC"));
+    assert_int_equal(ald_normalizer_load(normalize ? nfc : NULL, &normalizer), ALD_STATUS_OK);
+    assert_int_equal(ald_normalizer_apply(&normalizer, input, length, &expected), ALD_STATUS_OK);
+    if (text.count != expected.count || memcmp(text.data, expected.data, text.count) != 0)
+        fail_msg("line %d: decoded text differs: %.*s", line, (int)text.count, (char *)text.data);
+    ald_json_free(nfc);
+    ald_vec_reset(&ids);
+    ald_vec_reset(&text);
+    ald_vec_reset(&expected);
+}
+
+static void encodings_are_identical(void **state)
+{
+    static const char *const names[] = {"gpt2", "qwen2.5-instruct", "qwen3",
+                                        "smollm2-135m-instruct"};
+    (void)state;
+    for (int i = 0; i < 4; ++i) {
+        char file[100];
+        ald_tokenizer_t *tokenizer = open_tokenizer(names[i]);
+        snprintf(file, sizeof file, "encodings/%s.jsonl", names[i]);
+        normalize = strncmp(names[i], "qwen", 4) == 0;
+        print_message("%s: %d lines\n", file, for_each_line(file, check_encoding, tokenizer));
+        ald_tokenizer_destroy(tokenizer);
+    }
+    assert_int_equal(ald_memory_blocks(), 0);
+}
+
+static void speed_is_reported(void **state)
+{
+    char path[1200], *text = NULL;
+    size_t size = 0;
+    ald_vec_t ids;
+    (void)state;
+    ald_tokenizer_t *tokenizer = open_tokenizer("qwen2.5-instruct");
+    snprintf(path, sizeof path, "%s/text/tinyshakespeare.txt", shared);
+    assert_int_equal(ald_file_read(path, &text, &size), ALD_STATUS_OK);
+    ald_vec_init(&ids, sizeof(int32_t));
+    double start = ald_time();
+    assert_int_equal(ald_tokenizer_encode(tokenizer, text, size, &ids), ALD_STATUS_OK);
+    print_message("%zu bytes, %zu ids: %.1f MB/s\n", size, ids.count,
+                  (double)size / 1e6 / (ald_time() - start));
+    ald_vec_reset(&ids);
+    ald_free(text);
+    ald_tokenizer_destroy(tokenizer);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(encodings_are_identical),
+        cmocka_unit_test(speed_is_reported),
+    };
+    if (!find_shared()) {
+        printf("text_shared: skipped, there is no %s\n", shared);
+        return 0;
+    }
+    return cmocka_run_group_tests_name("text_shared", tests, NULL, NULL);
+}

@@ -1,0 +1,295 @@
+#!/usr/bin/python3
+"""Shows a teacher shard: a summary, one row token by token, or plots of it.
+
+Needs h5py and NumPy, and matplotlib for --plot. alpha = r TVD + epsilon (or r, or 1, where the
+shard's configuration says extrapolation "constant" or "none"); the reward of a token is
+beta (log pi_dpo - log pi_c). r, epsilon and beta are the configuration's unless given. Token texts
+need --tokenizer.
+"""
+import argparse
+import json
+import os
+import re
+import sys
+
+import h5py
+import numpy as np
+
+FORMAT = "aligndistil-shard"
+DEFAULTS = {"strength": 20.0, "epsilon": 1e-3, "beta": 0.1}
+
+
+class Unusable(Exception):
+    """The shard cannot be read as one; carries the line for the user."""
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def text_of(value):
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def setting(config, name):
+    """A key of the teacher group in the configuration's text; None where it isn't there."""
+    group = re.search(r"\bteacher\s*[:=]\s*\{(.*?)\}", config, re.S)
+    found = re.search(rf"\b{name}\s*=\s*\"?([-+.\w]+)", group.group(1)) if group else None
+    return found.group(1) if found else None
+
+
+class Shard:
+    def __init__(self, path, options):
+        self.path = path
+        self.file = h5py.File(path, "r")
+        self.attributes = {k: v.item() if isinstance(v, np.generic) else v
+                           for k, v in self.file.attrs.items()}
+        if text_of(self.attributes.get("format", "")) != FORMAT:
+            raise Unusable(f"{path}: attribute format of /: expected {FORMAT}")
+        self.response_start = self.numbers("/sequence/response_start")
+        self.token_start = self.numbers("/sequence/token_start")
+        self.count = len(self.response_start) - 1
+        self.tvd = self.numbers("/response/tvd")
+        self.ratio = (self.numbers("/response/logprob_dpo")
+                      - self.numbers("/response/logprob_reverse"))
+        self.set_teacher(options)
+        self.check_starts(self.response_start, len(self.tvd), "/sequence/response_start")
+        self.check_starts(self.token_start, len(self.dataset("/token/id")),
+                          "/sequence/token_start")
+
+    def set_teacher(self, options):
+        config = text_of(self.attributes.get("config", ""))
+        for name, default in DEFAULTS.items():
+            value = getattr(options, name)
+            value = setting(config, name) if value is None else value
+            setattr(self, name, default if value is None else float(value))
+        kind = setting(config, "extrapolation") or "adaptive"
+        self.rule = {"adaptive": f"r TVD + epsilon, r {self.strength:g}, epsilon {self.epsilon:g}",
+                     "constant": f"r {self.strength:g}"}.get(kind, kind)
+        self.alpha = {"adaptive": self.strength * self.tvd + self.epsilon,
+                      "constant": np.full_like(self.tvd, self.strength)}.get(
+                          kind, np.ones_like(self.tvd))
+        self.reward = self.beta * self.ratio
+
+    def check_starts(self, starts, end, path):
+        if len(starts) < 1 or starts[0] != 0 or starts[-1] != end or (np.diff(starts) < 0).any():
+            raise Unusable(f"{self.path}: {path}: expected rising offsets from 0 to {end}")
+
+    def dataset(self, path):
+        if not isinstance(self.file.get(path), h5py.Dataset):
+            raise Unusable(f"{self.path}: {path}: no such dataset")
+        return self.file[path]
+
+    def numbers(self, path):
+        data = self.dataset(path)[...]
+        return data.astype(np.float64) if data.dtype.kind == "f" else data
+
+    def sources(self):
+        """The name of each sequence's source."""
+        data = self.dataset("/sequence/source")
+        names = {v: k for k, v in (h5py.check_enum_dtype(data.dtype) or {}).items()}
+        return [names.get(int(v), str(v)) for v in data[...]]
+
+    def text(self, name, row):
+        return text_of(self.dataset(f"/sequence/{name}")[row])
+
+    def row_range(self, row):
+        return slice(self.response_start[row], self.response_start[row + 1])
+
+
+class Vocabulary:
+    """Texts of token ids, from a byte-level tokenizer.json; `directory` None: the bare ids."""
+
+    def __init__(self, directory):
+        self.texts = None
+        if directory:
+            with open(os.path.join(directory, "tokenizer.json"), encoding="utf-8") as file:
+                tokenizer = json.load(file)
+            self.bytes = self.byte_table()
+            self.texts = {i: self.decode(t) for t, i in tokenizer["model"]["vocab"].items()}
+            self.texts.update({t["id"]: t["content"] for t in tokenizer.get("added_tokens", [])})
+
+    @staticmethod
+    def byte_table():
+        """Symbol to byte: printable Latin-1 is itself, the rest counts up from U+0100."""
+        kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
+        moved = [b for b in range(256) if b not in kept]
+        return {**{chr(b): b for b in kept}, **{chr(256 + i): b for i, b in enumerate(moved)}}
+
+    def decode(self, token):
+        if not all(c in self.bytes for c in token):
+            return token
+        return bytes(self.bytes[c] for c in token).decode("utf-8", "backslashreplace")
+
+    def text(self, number):
+        if self.texts is None:
+            return ""
+        return json.dumps(self.texts.get(int(number), "?"), ensure_ascii=False)
+
+
+# --- the summary -------------------------------------------------------------------------------
+
+
+def spread(values):
+    """mean, then the 5%, 50% and 95% points and the extremes."""
+    values = np.asarray(values, np.float64)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return "none"
+    points = np.percentile(values, [0, 5, 50, 95, 100])
+    names = ("min", "5%", "50%", "95%", "max")
+    return f"mean {values.mean():9.4g}  " + "  ".join(
+        f"{n} {p:9.4g}" for n, p in zip(names, points))
+
+
+def print_attributes(shard):
+    for name in sorted(shard.attributes):
+        value = text_of(shard.attributes[name])
+        if name == "config":
+            value = f"{len(value.splitlines())} lines (--config prints them)"
+        print(f"  {name:18} {value}")
+
+
+def print_sources(shard):
+    sources = np.array(shard.sources())
+    responses, tokens = np.diff(shard.response_start), np.diff(shard.token_start)
+    for source in sorted(set(sources)):
+        mine = sources == source
+        print(f"  {source:9} {mine.sum():6} sequences; response length {spread(responses[mine])}")
+    print(f"  prompt    {len(sources):6} sequences; prompt length   {spread(tokens - responses)}")
+
+
+def print_teacher(shard):
+    found = []
+    shard.file["/teacher"].visititems(
+        lambda name, item: found.append((name, item)) if isinstance(item, h5py.Dataset) else None)
+    for name, data in found:
+        size = data.id.get_storage_size() / 2**20
+        print(f"  /teacher/{name:16} {str(data.shape):16} {data.dtype}  {size:.2f} MiB"
+              f"{'' if data.fletcher32 else '  no checksum'}")
+
+
+def print_summary(shard):
+    print(f"{shard.path}: {shard.count} sequences, {shard.token_start[-1]} tokens, "
+          f"{shard.response_start[-1]} response positions, "
+          f"{os.path.getsize(shard.path) / 2**20:.2f} MiB")
+    print_attributes(shard)
+    print_sources(shard)
+    if isinstance(shard.file.get("/teacher"), h5py.Group):
+        print_teacher(shard)
+    print(f"  TVD     {spread(shard.tvd)}")
+    print(f"  alpha   {spread(shard.alpha)}   ({shard.rule})")
+    print(f"  reward  {spread(shard.reward)}   (of the token there; beta {shard.beta:g})")
+    policy = shard.numbers("/response/logprob_policy")
+    print(f"  sampled {np.isfinite(policy).sum()} positions; log p of the policy {spread(policy)}")
+
+
+# --- one row -----------------------------------------------------------------------------------
+
+
+def print_row(shard, row, vocabulary):
+    mine = shard.row_range(row)
+    tokens = shard.dataset("/token/id")[shard.token_start[row]:shard.token_start[row + 1]]
+    response = shard.dataset("/response/id")[mine]
+    prompt = tokens[:len(tokens) - len(response)]
+    print(f"{shard.path}, row {row}: dataset row {shard.dataset('/sequence/id')[row]}, "
+          f"{shard.sources()[row]}, {len(prompt)} + {len(response)} tokens, "
+          f"reward {shard.reward[mine].sum():.4f}")
+    print("prompt: " + shard.text("prompt", row))
+    print("response: " + shard.text("response", row))
+    print("prompt tokens: " + " ".join(vocabulary.text(t) or str(t) for t in prompt))
+    print(f"{'':>5} {'id':>7} {'alpha':>9} {'TVD':>8} {'reward':>9} {'log dpo':>9}  token")
+    dpo = shard.dataset("/response/logprob_dpo")[mine]
+    for i, token in enumerate(response):
+        at = mine.start + i
+        print(f"{i:5} {token:7} {shard.alpha[at]:9.4f} {shard.tvd[at]:8.5f} "
+              f"{shard.reward[at]:9.4f} {dpo[i]:9.4f}  {vocabulary.text(token)}")
+
+
+# --- plots -------------------------------------------------------------------------------------
+
+
+def plot_row(axes, shard, row, vocabulary):
+    mine = shard.row_range(row)
+    ids = shard.dataset("/response/id")[mine]
+    for axis, values, name in zip(axes, (shard.alpha, shard.reward), ("alpha", "token reward")):
+        axis.bar(np.arange(len(ids)), values[mine], width=0.8)
+        axis.set_ylabel(name)
+        axis.axhline(0, color="black", linewidth=0.5)
+    if len(ids) <= 120:
+        axes[1].set_xticks(np.arange(len(ids)))
+        axes[1].set_xticklabels([(vocabulary.text(i) or str(i)).replace("$", r"\$") for i in ids],
+                                rotation=90, fontsize=7)
+    axes[0].set_title(f"row {row}")
+
+
+def plot_histograms(axes, shard):
+    for axis, values, name in zip(axes, (shard.alpha, shard.reward), ("alpha", "token reward")):
+        axis.hist(values[np.isfinite(values)], bins=60)
+        axis.set_yscale("log")
+        axis.set_xlabel(name)
+        axis.set_ylabel("positions")
+
+
+def plot(shard, row, vocabulary, path):
+    import matplotlib
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    width = 8 if row is None else min(24, max(8, 0.18 * (shard.row_range(row).stop
+                                                         - shard.row_range(row).start)))
+    figure, axes = pyplot.subplots(2, 1, figsize=(width, 6), sharex=row is not None)
+    if row is None:
+        plot_histograms(axes, shard)
+    else:
+        plot_row(axes, shard, row, vocabulary)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+# --- command line ------------------------------------------------------------------------------
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("file", metavar="FILE", help="shard-NNNNNN.h5")
+    add("--row", type=int, metavar="N", help="print sequence N (from 0) token by token")
+    add("--plot", metavar="OUT.png", help="alpha and token reward: along --row, or histograms")
+    add("--tokenizer", metavar="DIR", help="folder of the tokenizer.json, for the token texts")
+    add("--config", action="store_true", help="print the configuration that made the shard")
+    add("--strength", type=float, metavar="R", help="r (the shard's, else 20)")
+    add("--epsilon", type=float, metavar="E", help="epsilon (the shard's, else 0.001)")
+    add("--beta", type=float, metavar="B", help="beta (the shard's, else 0.1)")
+    return parser.parse_args(argv)
+
+
+def show(options):
+    shard = Shard(options.file, options)
+    if options.row is not None and not 0 <= options.row < shard.count:
+        raise Unusable(f"{options.file}: row {options.row}: expected 0 to {shard.count - 1}")
+    vocabulary = Vocabulary(options.tokenizer)
+    if options.plot:
+        plot(shard, options.row, vocabulary, options.plot)
+    if options.config:
+        print(text_of(shard.attributes.get("config", "")))
+    elif options.row is not None:
+        print_row(shard, options.row, vocabulary)
+    else:
+        print_summary(shard)
+
+
+def main(argv):
+    options = parse(argv)
+    try:
+        show(options)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (Unusable, OSError, KeyError, ValueError) as error:
+        line = str(error) if isinstance(error, Unusable) else f"{options.file}: {error}"
+        print(f"inspect_shard: {line}", file=sys.stderr)
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

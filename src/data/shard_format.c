@@ -1,0 +1,138 @@
+#include "shard_format.h"
+
+#include <string.h>
+
+#define INFO(name, path, type, rows, width, in)                                                    \
+    {path, ALD_COLUMN_##type, ALD_ROWS_##rows, ALD_WIDTH_##width, ALD_IN_##in},
+const ald_dataset_info_t ald_shard_datasets[ALD_DATASET_COUNT] = {ALD_SHARD_DATASETS(INFO)};
+#undef INFO
+
+#define INTEGER(member)                                                                            \
+    {                                                                                              \
+#member, false, offsetof(ald_shard_header_t, member), sizeof(int64_t)                      \
+    }
+#define TEXT(member)                                                                               \
+    {                                                                                              \
+#member, true, offsetof(ald_shard_header_t, member),                                       \
+            sizeof(((ald_shard_header_t *)0)->member)                                              \
+    }
+const ald_shard_attribute_t ald_shard_attributes[ALD_SHARD_ATTRIBUTES] = {
+    INTEGER(vocab_size),    INTEGER(hidden_size), INTEGER(top_k),    INTEGER(policy_step),
+    INTEGER(seed),          TEXT(contrast),       TEXT(sha256_dpo),  TEXT(sha256_reverse),
+    TEXT(sha256_tokenizer), TEXT(sha256_data),    TEXT(chat_format), TEXT(tool_version),
+    TEXT(created),
+};
+#undef INTEGER
+#undef TEXT
+
+const char *const ald_shard_groups[ALD_SHARD_GROUPS] = {"/sequence", "/token", "/response",
+                                                        "/teacher"};
+
+static const char *const encoding_names[] = {"full", "hidden", "topk"};
+
+const char *ald_encoding_name(ald_encoding_t encoding)
+{
+    return encoding_names[encoding];
+}
+
+ald_status_t ald_encoding_parse(const char *name, ald_encoding_t *out)
+{
+    for (int i = 0; i <= ALD_ENCODING_TOPK; ++i) {
+        if (strcmp(name, encoding_names[i]) == 0) {
+            *out = (ald_encoding_t)i;
+            return ALD_STATUS_OK;
+        }
+    }
+    return ald_status_raise(ALD_STATUS_INPUT,
+                            "encoding: expected full, hidden or topk, found \"%.40s\"", name);
+}
+
+const char *ald_source_name(ald_source_t source)
+{
+    static const char *const names[] = {"chosen", "rejected", "policy"};
+    return names[source];
+}
+
+int64_t ald_dataset_width(const ald_dataset_info_t *info, const ald_shard_header_t *header)
+{
+    switch (info->width) {
+    case ALD_WIDTH_V:
+        return header->vocab_size;
+    case ALD_WIDTH_H:
+        return header->hidden_size;
+    case ALD_WIDTH_K:
+        return header->top_k;
+    default:
+        return 1;
+    }
+}
+
+size_t ald_column_size(ald_column_type_t type)
+{
+    static const size_t sizes[] = {8, 4, 4, 2, 2, 1, 16}; /* text: a reference into the heap */
+    return sizes[type];
+}
+
+static hid_t source_type(void)
+{
+    hid_t type = H5Tenum_create(H5T_STD_U8LE);
+    for (uint8_t i = ALD_SOURCE_CHOSEN; type >= 0 && i <= ALD_SOURCE_POLICY; ++i) {
+        if (H5Tenum_insert(type, ald_source_name((ald_source_t)i), &i) < 0) {
+            H5Tclose(type);
+            return -1;
+        }
+    }
+    return type;
+}
+
+hid_t ald_column_h5_type(ald_column_type_t type)
+{
+    switch (type) {
+    case ALD_COLUMN_I64:
+        return H5Tcopy(H5T_STD_I64LE);
+    case ALD_COLUMN_I32:
+        return H5Tcopy(H5T_STD_I32LE);
+    case ALD_COLUMN_F32:
+        return H5Tcopy(H5T_IEEE_F32LE);
+    case ALD_COLUMN_F16:
+        return ald_h5_f16_type();
+    case ALD_COLUMN_BF16:
+        return H5Tcopy(H5T_STD_U16LE);
+    case ALD_COLUMN_SOURCE:
+        return source_type();
+    case ALD_COLUMN_TEXT:
+        return ald_h5_text_type();
+    }
+    return -1;
+}
+
+bool ald_dataset_is_in(const ald_dataset_info_t *info, ald_encoding_t encoding)
+{
+    return (info->encodings >> encoding & 1) != 0;
+}
+
+const void **ald_dataset_member(ald_scored_t *sequence, ald_dataset_t dataset)
+{
+    switch (dataset) {
+#define MEMBER(name, member)                                                                       \
+    case ALD_DATASET_##name:                                                                       \
+        return (const void **)&sequence->member;
+        MEMBER(RESPONSE_ID, response_ids)
+        MEMBER(LOGPROB_DPO, logprob_dpo)
+        MEMBER(LOGPROB_REVERSE, logprob_reverse)
+        MEMBER(LOGPROB_POLICY, logprob_policy)
+        MEMBER(TVD, tvd)
+        MEMBER(FULL_LOGPROB, full_logprob_dpo)
+        MEMBER(FULL_RATIO, full_log_ratio)
+        MEMBER(HIDDEN_DPO, hidden_dpo)
+        MEMBER(HIDDEN_REVERSE, hidden_reverse)
+        MEMBER(TOPK_ID, topk_id)
+        MEMBER(TOPK_LOGPROB, topk_logprob_dpo)
+        MEMBER(TOPK_RATIO, topk_log_ratio)
+        MEMBER(TAIL_DPO, tail_dpo)
+        MEMBER(TAIL_REVERSE, tail_reverse)
+#undef MEMBER
+    default:
+        return NULL;
+    }
+}

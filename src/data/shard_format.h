@@ -1,0 +1,110 @@
+/* The layout of a shard, written once: the writer, the reader and the tests walk these tables. The
+ * meaning of each entry is in DESIGN.md section 5 and in src/data/README.md. Private to src/data.
+ */
+#ifndef ALD_DATA_SHARD_FORMAT_H
+#define ALD_DATA_SHARD_FORMAT_H
+
+#include <stdbool.h>
+
+#include "ald/shard.h"
+#include "h5.h"
+
+#define ALD_SHARD_FORMAT_NAME "aligndistil-shard"
+
+typedef enum {
+    ALD_COLUMN_I64,
+    ALD_COLUMN_I32,
+    ALD_COLUMN_F32,
+    ALD_COLUMN_F16,    /* floats in memory */
+    ALD_COLUMN_BF16,   /* u16 bits with the attribute dtype = "bfloat16" */
+    ALD_COLUMN_SOURCE, /* u8 enum */
+    ALD_COLUMN_TEXT,   /* variable-length UTF-8, the only type without a checksum */
+} ald_column_type_t;
+
+/* How many rows a dataset has, and how many elements a row has. */
+typedef enum {
+    ALD_ROWS_N,
+    ALD_ROWS_N1, /* N + 1 */
+    ALD_ROWS_T,
+    ALD_ROWS_R,
+} ald_column_rows_t;
+
+typedef enum {
+    ALD_WIDTH_1, /* one dimension */
+    ALD_WIDTH_V,
+    ALD_WIDTH_H,
+    ALD_WIDTH_K,
+} ald_column_width_t;
+
+enum {
+    ALD_IN_FULL = 1 << ALD_ENCODING_FULL,
+    ALD_IN_HIDDEN = 1 << ALD_ENCODING_HIDDEN,
+    ALD_IN_TOPK = 1 << ALD_ENCODING_TOPK,
+    ALD_IN_ALL = ALD_IN_FULL | ALD_IN_HIDDEN | ALD_IN_TOPK,
+};
+
+/* D(constant, path, type, rows, width, encodings). Datasets of one row per position of /teacher and
+ * /response come last: their memory is the member of ald_scored_t in shard_format.c. */
+#define ALD_SHARD_DATASETS(D)                                                                      \
+    D(SEQUENCE_ID, "/sequence/id", I64, N, 1, ALL)                                                 \
+    D(SEQUENCE_SOURCE, "/sequence/source", SOURCE, N, 1, ALL)                                      \
+    D(TOKEN_START, "/sequence/token_start", I64, N1, 1, ALL)                                       \
+    D(RESPONSE_START, "/sequence/response_start", I64, N1, 1, ALL)                                 \
+    D(PROMPT, "/sequence/prompt", TEXT, N, 1, ALL)                                                 \
+    D(RESPONSE, "/sequence/response", TEXT, N, 1, ALL)                                             \
+    D(TOKEN_ID, "/token/id", I32, T, 1, ALL)                                                       \
+    D(RESPONSE_ID, "/response/id", I32, R, 1, ALL)                                                 \
+    D(LOGPROB_DPO, "/response/logprob_dpo", F32, R, 1, ALL)                                        \
+    D(LOGPROB_REVERSE, "/response/logprob_reverse", F32, R, 1, ALL)                                \
+    D(LOGPROB_POLICY, "/response/logprob_policy", F32, R, 1, ALL)                                  \
+    D(TVD, "/response/tvd", F32, R, 1, ALL)                                                        \
+    D(FULL_LOGPROB, "/teacher/logprob_dpo", F32, R, V, FULL)                                       \
+    D(FULL_RATIO, "/teacher/log_ratio", F32, R, V, FULL)                                           \
+    D(HIDDEN_DPO, "/teacher/hidden_dpo", BF16, R, H, HIDDEN)                                       \
+    D(HIDDEN_REVERSE, "/teacher/hidden_reverse", BF16, R, H, HIDDEN)                               \
+    D(TOPK_ID, "/teacher/token_id", I32, R, K, TOPK)                                               \
+    D(TOPK_LOGPROB, "/teacher/logprob_dpo", F16, R, K, TOPK)                                       \
+    D(TOPK_RATIO, "/teacher/log_ratio", F16, R, K, TOPK)                                           \
+    D(TAIL_DPO, "/teacher/tail_dpo", F32, R, 1, TOPK)                                              \
+    D(TAIL_REVERSE, "/teacher/tail_reverse", F32, R, 1, TOPK)
+
+#define ALD_SHARD_CONSTANT(name, path, type, rows, width, in) ALD_DATASET_##name,
+typedef enum { ALD_SHARD_DATASETS(ALD_SHARD_CONSTANT) ALD_DATASET_COUNT } ald_dataset_t;
+#undef ALD_SHARD_CONSTANT
+
+typedef struct {
+    const char *path;
+    ald_column_type_t type;
+    ald_column_rows_t rows;
+    ald_column_width_t width;
+    int encodings; /* a bit for each that has it */
+} ald_dataset_info_t;
+
+extern const ald_dataset_info_t ald_shard_datasets[ALD_DATASET_COUNT];
+
+/* The attributes of `/` that are members of ald_shard_header_t; format, schema_version, encoding
+ * and config are not. */
+typedef struct {
+    const char *name;
+    bool is_text;
+    size_t offset, size; /* of the member: char[size], or int64_t */
+} ald_shard_attribute_t;
+
+enum { ALD_SHARD_ATTRIBUTES = 13 };
+extern const ald_shard_attribute_t ald_shard_attributes[ALD_SHARD_ATTRIBUTES];
+
+/* The groups that hold the datasets. */
+enum { ALD_SHARD_GROUPS = 4 };
+extern const char *const ald_shard_groups[ALD_SHARD_GROUPS];
+
+/* Elements in a row of a dataset under this header. */
+int64_t ald_dataset_width(const ald_dataset_info_t *info, const ald_shard_header_t *header);
+/* Bytes of one element in the file, which for numbers is also how we hold it. */
+size_t ald_column_size(ald_column_type_t type);
+/* A new type id (H5Tclose), in the file and in memory alike; -1 after a failure. */
+hid_t ald_column_h5_type(ald_column_type_t type);
+bool ald_dataset_is_in(const ald_dataset_info_t *info, ald_encoding_t encoding);
+/* The member of a sequence that holds a dataset of positions (ALD_ROWS_R). */
+const void **ald_dataset_member(ald_scored_t *sequence, ald_dataset_t dataset);
+
+#endif

@@ -1,0 +1,109 @@
+/* A small shard of each encoding, the same for the same arguments. */
+#ifndef ALD_TESTS_SHARD_SAMPLE_H
+#define ALD_TESTS_SHARD_SAMPLE_H
+
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ald/rng.h"
+#include "ald/shard.h"
+
+enum { SAMPLE_V = 50, SAMPLE_H = 24, SAMPLE_K = 5, SAMPLE_LONGEST = 40 };
+
+typedef struct {
+    char prompt[64], response[64];
+    int32_t ids[2 * SAMPLE_LONGEST], topk_id[SAMPLE_LONGEST * SAMPLE_K];
+    float columns[6][SAMPLE_LONGEST], wide[2][SAMPLE_LONGEST * SAMPLE_V];
+    uint16_t hidden[2][SAMPLE_LONGEST * SAMPLE_H];
+} sample_memory_t;
+
+static inline void sample_fill(float *out, int64_t count, uint64_t stream)
+{
+    for (int64_t i = 0; i < count; ++i)
+        out[i] = (float)(int)(ald_rng_uniform(7, stream, (uint64_t)i) * 1024) / 64 - 8;
+}
+
+/* Sequence i: lengths vary, one response is empty; values are exact in half precision. */
+static inline ald_scored_t sample_sequence(int64_t i, ald_encoding_t encoding,
+                                           sample_memory_t *memory)
+{
+    const int64_t P = 1 + i * 7 % SAMPLE_LONGEST, R = i * 11 % SAMPLE_LONGEST;
+    ald_scored_t out = {
+        .id = 1000 + i, .source = (ald_source_t)(i % 3), .prompt_count = P, .response_count = R};
+    snprintf(memory->prompt, sizeof memory->prompt, "prompt %d \xC3\xA9", (int)i);
+    snprintf(memory->response, sizeof memory->response, i == 1 ? "" : "response %d", (int)i);
+    for (int t = 0; t < P + R; ++t)
+        memory->ids[t] = (int32_t)(ald_rng_uniform(9, (uint64_t)i, (uint64_t)t) * SAMPLE_V);
+    for (int c = 0; c < 6; ++c)
+        sample_fill(memory->columns[c], R, (uint64_t)(100 * i + c));
+    for (int c = 0; c < 2; ++c) {
+        sample_fill(memory->wide[c], R * SAMPLE_V, (uint64_t)(100 * i + 50 + c));
+        for (int t = 0; t < R * SAMPLE_H; ++t)
+            memory->hidden[c][t] = (uint16_t)(t * 31 + i * 7 + c);
+    }
+    for (int t = 0; t < R * SAMPLE_K; ++t)
+        memory->topk_id[t] = (int32_t)((t * 13 + i) % SAMPLE_V);
+    out.prompt = memory->prompt;
+    out.response = memory->response;
+    out.prompt_ids = memory->ids;
+    out.response_ids = memory->ids + P;
+    out.logprob_dpo = memory->columns[0];
+    out.logprob_reverse = memory->columns[1];
+    out.logprob_policy = out.source == ALD_SOURCE_POLICY ? memory->columns[2] : NULL;
+    out.tvd = memory->columns[3];
+    if (encoding == ALD_ENCODING_FULL) {
+        out.full_logprob_dpo = memory->wide[0];
+        out.full_log_ratio = memory->wide[1];
+    } else if (encoding == ALD_ENCODING_HIDDEN) {
+        out.hidden_dpo = memory->hidden[0];
+        out.hidden_reverse = memory->hidden[1];
+    } else {
+        out.topk_id = memory->topk_id;
+        out.topk_logprob_dpo = memory->wide[0];
+        out.topk_log_ratio = memory->wide[1];
+        out.tail_dpo = memory->columns[4];
+        out.tail_reverse = memory->columns[5];
+    }
+    return out;
+}
+
+static inline ald_shard_header_t sample_header(ald_encoding_t encoding)
+{
+    ald_shard_header_t header = {.encoding = encoding,
+                                 .vocab_size = SAMPLE_V,
+                                 .hidden_size = SAMPLE_H,
+                                 .top_k = encoding == ALD_ENCODING_TOPK ? SAMPLE_K : 0,
+                                 .policy_step = -1,
+                                 .seed = 17,
+                                 .contrast = "reverse",
+                                 .chat_format = "chatml",
+                                 .tool_version = "test",
+                                 .created = "2025-01-01T00:00:00Z",
+                                 .config = "seed = 17;\n"};
+    memset(header.sha256_dpo, 'a', 64);
+    memset(header.sha256_reverse, 'b', 64);
+    memset(header.sha256_tokenizer, 'c', 64);
+    memset(header.sha256_data, 'd', 64);
+    return header;
+}
+
+static inline ald_status_t sample_write(const char *path, ald_encoding_t encoding, int64_t count,
+                                        bool gzip)
+{
+    static sample_memory_t memory;
+    ald_shard_writer_t *writer = NULL;
+    ald_shard_header_t header = sample_header(encoding);
+    header.gzip = gzip;
+    ald_status_t status = ald_shard_writer_open(path, &header, &writer);
+    for (int64_t i = 0; i < count && status == ALD_STATUS_OK; ++i) {
+        ald_scored_t sequence = sample_sequence(i, encoding, &memory);
+        status = ald_shard_writer_append(writer, &sequence);
+    }
+    if (status == ALD_STATUS_OK)
+        return ald_shard_writer_commit(writer);
+    ald_shard_writer_discard(writer);
+    return status;
+}
+
+#endif

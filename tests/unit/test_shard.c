@@ -1,0 +1,474 @@
+/* Shards: every encoding there and back, equal bytes for equal content, and every kind of damage.
+ */
+#include "scratch.h"
+
+#include <math.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "data/shard_format.h"
+#include "shard_sample.h"
+
+static void expect_floats(const float *found, const float *expected, int64_t count)
+{
+    assert_non_null(found);
+    assert_memory_equal(found, expected, (size_t)count * sizeof *found);
+}
+
+static void expect_teacher(const ald_scored_t *found, const ald_scored_t *expected)
+{
+    const int64_t R = expected->response_count;
+    if (expected->full_log_ratio != NULL && R > 0) {
+        expect_floats(found->full_logprob_dpo, expected->full_logprob_dpo, R * SAMPLE_V);
+        expect_floats(found->full_log_ratio, expected->full_log_ratio, R * SAMPLE_V);
+    }
+    if (expected->hidden_dpo != NULL && R > 0) {
+        assert_memory_equal(found->hidden_dpo, expected->hidden_dpo, (size_t)(2 * R * SAMPLE_H));
+        assert_memory_equal(found->hidden_reverse, expected->hidden_reverse,
+                            (size_t)(2 * R * SAMPLE_H));
+    }
+    if (expected->topk_id != NULL && R > 0) {
+        assert_memory_equal(found->topk_id, expected->topk_id, (size_t)(4 * R * SAMPLE_K));
+        expect_floats(found->topk_logprob_dpo, expected->topk_logprob_dpo, R * SAMPLE_K);
+        expect_floats(found->topk_log_ratio, expected->topk_log_ratio, R * SAMPLE_K);
+        expect_floats(found->tail_dpo, expected->tail_dpo, R);
+        expect_floats(found->tail_reverse, expected->tail_reverse, R);
+    }
+}
+
+static void expect_sequence(const ald_scored_t *found, const ald_scored_t *expected)
+{
+    const int64_t P = expected->prompt_count, R = expected->response_count;
+    assert_int_equal(found->id, expected->id);
+    assert_int_equal(found->source, expected->source);
+    assert_int_equal(found->prompt_count, P);
+    assert_int_equal(found->response_count, R);
+    assert_string_equal(found->prompt, expected->prompt);
+    assert_string_equal(found->response, expected->response);
+    assert_memory_equal(found->prompt_ids, expected->prompt_ids, (size_t)(4 * P));
+    if (R == 0)
+        return;
+    assert_memory_equal(found->response_ids, expected->response_ids, (size_t)(4 * R));
+    expect_floats(found->logprob_dpo, expected->logprob_dpo, R);
+    expect_floats(found->logprob_reverse, expected->logprob_reverse, R);
+    expect_floats(found->tvd, expected->tvd, R);
+    for (int64_t t = 0; t < R; ++t)
+        assert_true(expected->logprob_policy == NULL
+                        ? isnan(found->logprob_policy[t])
+                        : found->logprob_policy[t] == expected->logprob_policy[t]);
+}
+
+static void every_encoding_comes_back(void **state)
+{
+    static sample_memory_t memory;
+    ald_arena_t arena = {0};
+    for (int variant = 0; variant < 6; ++variant) {
+        const ald_encoding_t encoding = (ald_encoding_t)(variant % 3);
+        const char *path = scratch_path(state, "a.h5");
+        ald_shard_t *shard = NULL;
+        expect_ok(sample_write(path, encoding, 400, variant >= 3));
+        expect_ok(ald_shard_open(path, &shard));
+        assert_int_equal(ald_shard_count(shard), 400);
+        for (int64_t i = 399; i >= 0; --i) {
+            ald_scored_t expected = sample_sequence(i, encoding, &memory), found;
+            expect_ok(ald_shard_read(shard, i, true, &arena, &found));
+            expect_sequence(&found, &expected);
+            expect_teacher(&found, &expected);
+            expect_ok(ald_shard_read(shard, i, false, &arena, &found));
+            expect_sequence(&found, &expected);
+            assert_true(found.hidden_dpo == NULL && found.topk_id == NULL);
+            ald_arena_reset(&arena);
+        }
+        ald_shard_close(shard);
+    }
+    ald_arena_reset(&arena);
+}
+
+static void the_header_comes_back(void **state)
+{
+    const char *path = scratch_path(state, "a.h5");
+    ald_shard_t *shard = NULL;
+    expect_ok(sample_write(path, ALD_ENCODING_TOPK, 3, false));
+    expect_ok(ald_shard_open(path, &shard));
+    const ald_shard_header_t *found = ald_shard_header(shard);
+    const ald_shard_header_t expected = sample_header(ALD_ENCODING_TOPK);
+    for (int i = 0; i < ALD_SHARD_ATTRIBUTES; ++i) {
+        const ald_shard_attribute_t *attribute = &ald_shard_attributes[i];
+        assert_memory_equal((const char *)found + attribute->offset,
+                            (const char *)&expected + attribute->offset, attribute->size);
+    }
+    assert_string_equal(found->config, expected.config);
+    assert_int_equal(ald_shard_tokens(shard), (1 + 8 + 15) + (0 + 11 + 22));
+    assert_int_equal(ald_shard_positions(shard), 0 + 11 + 22);
+    ald_shard_close(shard);
+}
+
+static void equal_content_gives_equal_bytes(void **state)
+{
+    for (int e = 0; e < 3; ++e) {
+        char a[ALD_SHA256_HEX], b[ALD_SHA256_HEX];
+        expect_ok(sample_write(scratch_path(state, "a.h5"), (ald_encoding_t)e, 300, e == 1));
+        sleep(1); /* so that a time in the file would differ */
+        expect_ok(sample_write(scratch_path(state, "b.h5"), (ald_encoding_t)e, 300, e == 1));
+        expect_ok(ald_sha256_file(scratch_path(state, "a.h5"), a));
+        expect_ok(ald_sha256_file(scratch_path(state, "b.h5"), b));
+        assert_string_equal(a, b);
+    }
+}
+
+static void an_empty_shard_and_odd_texts_are_fine(void **state)
+{
+    static sample_memory_t memory;
+    const char *path = scratch_path(state, "a.h5");
+    ald_shard_t *shard = NULL;
+    ald_shard_writer_t *writer = NULL;
+    ald_arena_t arena = {0};
+    expect_ok(sample_write(path, ALD_ENCODING_HIDDEN, 0, false));
+    expect_ok(ald_shard_open(path, &shard));
+    assert_int_equal(ald_shard_count(shard), 0);
+    ald_shard_close(shard);
+    ald_shard_header_t header = sample_header(ALD_ENCODING_HIDDEN);
+    ald_scored_t sequence = sample_sequence(2, ALD_ENCODING_HIDDEN, &memory);
+    sequence.response = "cut \xC3";
+    expect_ok(ald_shard_writer_open(path, &header, &writer));
+    expect_ok(ald_shard_writer_append(writer, &sequence));
+    expect_ok(ald_shard_writer_commit(writer));
+    expect_ok(ald_shard_open(path, &shard));
+    expect_ok(ald_shard_read(shard, 0, true, &arena, &sequence));
+    assert_string_equal(sequence.response, "cut \xEF\xBF\xBD");
+    ald_shard_close(shard);
+    ald_arena_reset(&arena);
+}
+
+/* Rows above 1 MiB are cut into several chunks. */
+static void wide_rows_come_back(void **state)
+{
+    enum { WIDE = 300000 };
+    static sample_memory_t memory;
+    const char *path = scratch_path(state, "a.h5");
+    ald_shard_header_t header = sample_header(ALD_ENCODING_FULL);
+    ald_scored_t sequence = sample_sequence(1, ALD_ENCODING_FULL, &memory), found;
+    ald_shard_writer_t *writer = NULL;
+    ald_shard_t *shard = NULL;
+    ald_arena_t arena = {0};
+    float *row = ald_alloc(3 * WIDE * sizeof *row);
+    sample_fill(row, 3 * WIDE, 5);
+    header.vocab_size = WIDE;
+    sequence.response_count = 3;
+    sequence.full_logprob_dpo = sequence.full_log_ratio = row;
+    expect_ok(ald_shard_writer_open(path, &header, &writer));
+    expect_ok(ald_shard_writer_append(writer, &sequence));
+    expect_ok(ald_shard_writer_commit(writer));
+    expect_ok(ald_shard_open(path, &shard));
+    expect_ok(ald_shard_read(shard, 0, true, &arena, &found));
+    expect_floats(found.full_log_ratio, row, 3 * WIDE);
+    ald_shard_close(shard);
+    ald_arena_reset(&arena);
+    ald_free(row);
+}
+
+/* Only files named as the final ones are left in the folder. */
+static void expect_no_temporary(void **state)
+{
+    char **names = NULL;
+    size_t count = 0;
+    expect_ok(ald_dir_list(*state, &names, &count));
+    for (size_t i = 0; i < count; ++i)
+        assert_null(strstr(names[i], ".tmp-"));
+    ald_names_free(names, count);
+}
+
+static void a_full_disk_is_reported_at_any_size(void **state)
+{
+    const char *path = scratch_path(state, "a.h5"), *good = scratch_path(state, "good.h5");
+    struct rlimit old, small;
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &old);
+    expect_ok(sample_write(good, ALD_ENCODING_FULL, 60, false));
+    const rlim_t size = (rlim_t)ald_file_size(good);
+    for (rlim_t limit = 0; limit < size; limit += 7919) {
+        small = old;
+        small.rlim_cur = limit;
+        setrlimit(RLIMIT_FSIZE, &small);
+        ald_status_t status = sample_write(path, ALD_ENCODING_FULL, 60, false);
+        setrlimit(RLIMIT_FSIZE, &old);
+        expect_failure(status, ALD_STATUS_RESOURCE, "a.h5");
+        assert_false(ald_path_exists(path));
+        expect_no_temporary(state);
+    }
+    expect_ok(sample_write(path, ALD_ENCODING_FULL, 60, false));
+}
+
+static void a_spoiled_writer_cannot_commit(void **state)
+{
+    const char *path = scratch_path(state, "a.h5");
+    static sample_memory_t memory;
+    ald_shard_header_t header = sample_header(ALD_ENCODING_FULL);
+    ald_scored_t sequence = sample_sequence(2, ALD_ENCODING_FULL, &memory);
+    ald_shard_writer_t *writer = NULL;
+    expect_ok(ald_shard_writer_open(path, &header, &writer));
+    sequence.tvd = NULL;
+    expect_failure(ald_shard_writer_append(writer, &sequence), ALD_STATUS_INTERNAL, "lacks a part");
+    expect_failure(ald_shard_writer_commit(writer), ALD_STATUS_INTERNAL, "after a failure");
+    assert_false(ald_path_exists(path));
+    expect_no_temporary(state);
+    expect_failure(sample_write(scratch_path(state, "none/a.h5"), ALD_ENCODING_FULL, 1, false),
+                   ALD_STATUS_INPUT, "No such file or directory");
+}
+
+/* Opens a shard and reads all of it. */
+static ald_status_t read_all(const char *path)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_shard_t *shard = NULL;
+    ald_arena_t arena = {0};
+    ald_scored_t sequence;
+    ALD_TRY(ald_shard_open(path, &shard));
+    for (int64_t i = 0; i < ald_shard_count(shard); ++i)
+        ALD_TRY(ald_shard_read(shard, i, true, &arena, &sequence));
+done:
+    ald_shard_close(shard);
+    ald_arena_reset(&arena);
+    return status;
+}
+
+static void cut_files_are_refused_at_any_length(void **state)
+{
+    char *data = NULL;
+    size_t size = 0;
+    expect_ok(sample_write(scratch_path(state, "a.h5"), ALD_ENCODING_TOPK, 20, false));
+    expect_ok(ald_file_read(scratch_path(state, "a.h5"), &data, &size));
+    for (size_t cut = 0; cut < size; cut += 613) {
+        const char *path = scratch_file(state, "cut.h5", data, cut);
+        expect_failure(read_all(path), ALD_STATUS_INPUT, "cut short");
+    }
+    expect_failure(read_all(scratch_path(state, "gone.h5")), ALD_STATUS_INPUT, "no such shard");
+    expect_failure(read_all(*state), ALD_STATUS_INPUT, "no such shard");
+    ald_free(data);
+}
+
+/* One bit in the first chunk of each dataset with a checksum. */
+static void flipped_bits_are_found(void **state)
+{
+    for (int d = 0; d < ALD_DATASET_COUNT; ++d) {
+        const ald_dataset_info_t *info = &ald_shard_datasets[d];
+        const char *path = scratch_path(state, "a.h5");
+        if (info->type == ALD_COLUMN_TEXT)
+            continue;
+        ald_encoding_t encoding = ald_dataset_is_in(info, ALD_ENCODING_TOPK) ? ALD_ENCODING_TOPK
+                                  : ald_dataset_is_in(info, ALD_ENCODING_FULL)
+                                      ? ALD_ENCODING_FULL
+                                      : ALD_ENCODING_HIDDEN;
+        expect_ok(sample_write(path, encoding, 20, false));
+        ald_h5_begin();
+        hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+        hid_t dataset = H5Dopen2(file, info->path, H5P_DEFAULT), space = H5Dget_space(dataset);
+        haddr_t address;
+        hsize_t offset[2], size;
+        unsigned mask;
+        assert_true(H5Dget_chunk_info(dataset, space, 0, offset, &mask, &address, &size) >= 0);
+        H5Sclose(space);
+        H5Dclose(dataset);
+        H5Fclose(file);
+        FILE *stream = fopen(path, "r+b");
+        fseek(stream, (long)(address + size / 2), SEEK_SET);
+        int byte = fgetc(stream);
+        fseek(stream, -1, SEEK_CUR);
+        fputc(byte ^ 4, stream);
+        fclose(stream);
+        expect_failure(read_all(path), ALD_STATUS_INPUT, "Fletcher-32");
+        expect_failure(read_all(path), ALD_STATUS_INPUT, info->path);
+    }
+}
+
+static hid_t reopen(const char *path)
+{
+    ald_h5_begin();
+    return H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+}
+
+static void store(hid_t file, const char *name, hid_t type, hsize_t at, const void *value)
+{
+    hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT), space = H5Dget_space(dataset);
+    const hsize_t one[2] = {1, 1}, start[2] = {at, 0};
+    hid_t memory = H5Screate_simple(1, one, NULL);
+    assert_true(H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, one, NULL) >= 0);
+    assert_true(H5Dwrite(dataset, type, memory, space, H5P_DEFAULT, value) >= 0);
+    H5Sclose(memory);
+    H5Sclose(space);
+    H5Dclose(dataset);
+}
+
+static void put_integer(hid_t file, const char *name, int64_t value)
+{
+    assert_true(H5Adelete(file, name) >= 0);
+    expect_ok(ald_h5_put_integer(file, "test", name, value));
+}
+
+static void put_text(hid_t file, const char *name, const char *value)
+{
+    assert_true(H5Adelete(file, name) >= 0);
+    expect_ok(ald_h5_put_text(file, "test", name, value));
+}
+
+/* A dataset without data in the place of another, of `rows` rows. */
+static void replace(hid_t file, const char *name, hid_t type, hsize_t rows, int checksum)
+{
+    const hsize_t chunk = 1024;
+    hid_t space = H5Screate_simple(1, &rows, NULL), list = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_chunk(list, 1, rows < chunk ? &rows : &chunk);
+    if (checksum)
+        H5Pset_fletcher32(list);
+    assert_true(H5Ldelete(file, name, H5P_DEFAULT) >= 0);
+    hid_t dataset = H5Dcreate2(file, name, type, space, H5P_DEFAULT, list, H5P_DEFAULT);
+    assert_true(dataset >= 0);
+    H5Dclose(dataset);
+    H5Pclose(list);
+    H5Sclose(space);
+}
+
+static void damage(hid_t file, int kind)
+{
+    const int64_t minus = -1, large = 1000000, twelve = 12;
+    const int32_t bad_id = SAMPLE_V;
+    const uint8_t bad_source = 7;
+    hid_t source = ald_column_h5_type(ALD_COLUMN_SOURCE);
+    switch (kind) {
+    case 0:
+        put_integer(file, "schema_version", 2);
+        break;
+    case 1:
+        H5Ldelete(file, "/response/tvd", H5P_DEFAULT);
+        break;
+    case 2:
+        store(file, "/sequence/token_start", H5T_NATIVE_INT64, 3, &minus);
+        break;
+    case 3:
+        store(file, "/sequence/response_start", H5T_NATIVE_INT64, 0, &twelve);
+        break;
+    case 4:
+        store(file, "/sequence/response_start", H5T_NATIVE_INT64, 20, &large);
+        break;
+    case 5:
+        store(file, "/token/id", H5T_NATIVE_INT32, 5, &bad_id);
+        break;
+    case 6:
+        store(file, "/teacher/token_id", H5T_NATIVE_INT32, 0, &bad_id);
+        break;
+    case 7:
+        store(file, "/sequence/source", source, 2, &bad_source);
+        break;
+    case 8:
+        put_text(file, "format", "other");
+        break;
+    case 9:
+        H5Adelete(file, "encoding");
+        break;
+    case 10:
+        put_text(file, "encoding", "sampled");
+        break;
+    case 11:
+        put_text(file, "vocab_size", "50");
+        break;
+    case 12:
+        put_integer(file, "vocab_size", -50);
+        break;
+    case 13:
+        put_integer(file, "top_k", 6);
+        break;
+    case 14:
+        replace(file, "/response/tvd", H5T_IEEE_F64LE, 10, 1);
+        break;
+    case 15:
+        replace(file, "/response/tvd", H5T_IEEE_F32LE, (hsize_t)1 << 40, 1);
+        break;
+    case 16:
+        replace(file, "/response/tvd", H5T_IEEE_F32LE, 10, 0);
+        break;
+    case 17:
+        H5Ldelete(file, "/response/tvd", H5P_DEFAULT);
+        H5Lcreate_soft("/response/logprob_dpo", file, "/response/tvd", H5P_DEFAULT, H5P_DEFAULT);
+        break;
+    case 18:
+        H5Ldelete(file, "/teacher", H5P_DEFAULT);
+        H5Lcreate_external("other.h5", "/teacher", file, "/teacher", H5P_DEFAULT, H5P_DEFAULT);
+        break;
+    case 19:
+        H5Ldelete(file, "/token/id", H5P_DEFAULT);
+        H5Lcreate_hard(file, "/response/id", file, "/token/id", H5P_DEFAULT, H5P_DEFAULT);
+        break;
+    case 20:
+        H5Ldelete(file, "/response/tvd", H5P_DEFAULT);
+        H5Gclose(H5Gcreate2(file, "/response/tvd", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+        break;
+    case 21:
+        store(file, "/sequence/id", H5T_NATIVE_INT64, 1, &minus);
+        break;
+    case 22:
+        put_text(file, "chat_format", "a name that is far longer than any of ours");
+        break;
+    case 23:
+        put_text(file, "contrast", "both");
+        break;
+    }
+    H5Tclose(source);
+}
+
+static void every_damage_is_named(void **state)
+{
+    static const char *const words[] = {
+        "schema version 2, but this program reads up to version 1",
+        "/response/tvd is missing",
+        "/sequence/token_start[3]: expected",
+        "/sequence/response_start: expected 0 first, found 12",
+        "/sequence/response_start[20]: expected",
+        "/token/id: element 5: expected an id below 50, found 50",
+        "/teacher/token_id: element 0: expected an id below 50",
+        "/sequence/source[2]: expected 0 to 2, found 7",
+        "attribute \"format\": expected \"aligndistil-shard\", found \"other\"",
+        "attribute \"encoding\" is missing",
+        "encoding: expected full, hidden or topk, found \"sampled\"",
+        "attribute \"vocab_size\": expected one integer",
+        "attribute \"vocab_size\": expected 1 to",
+        "expected 6 columns, found 5",
+        "/response/tvd: expected 32-bit floats",
+        "/response/tvd: 1099511627776 rows need",
+        "/response/tvd: expected a Fletcher-32 checksum",
+        "/response/tvd: expected the data itself, found a link",
+        "/teacher: expected the data itself, found a link",
+        "expected",
+        "/response/tvd: expected a dataset",
+        "/sequence/id[1]: expected a row's number, found -1",
+        "attribute \"chat_format\": expected at most 23 characters",
+        "attribute \"contrast\": expected reverse or reference",
+    };
+    const char *path = scratch_path(state, "a.h5");
+    for (int kind = 0; kind < (int)(sizeof words / sizeof *words); ++kind) {
+        expect_ok(sample_write(path, ALD_ENCODING_TOPK, 20, false));
+        hid_t file = reopen(path);
+        assert_true(file >= 0);
+        damage(file, kind);
+        assert_true(H5Fclose(file) >= 0);
+        expect_failure(read_all(path), ALD_STATUS_INPUT, words[kind]);
+        expect_failure(read_all(path), ALD_STATUS_INPUT, "a.h5");
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SCRATCH_TEST(every_encoding_comes_back),
+        SCRATCH_TEST(the_header_comes_back),
+        SCRATCH_TEST(equal_content_gives_equal_bytes),
+        SCRATCH_TEST(an_empty_shard_and_odd_texts_are_fine),
+        SCRATCH_TEST(wide_rows_come_back),
+        SCRATCH_TEST(a_full_disk_is_reported_at_any_size),
+        SCRATCH_TEST(a_spoiled_writer_cannot_commit),
+        SCRATCH_TEST(cut_files_are_refused_at_any_length),
+        SCRATCH_TEST(flipped_bits_are_found),
+        SCRATCH_TEST(every_damage_is_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,217 @@
+#include "ald/stages.h"
+
+#include <string.h>
+
+#include "ald/file.h"
+#include "ald/log.h"
+#include "ald/sha256.h"
+#include "pipeline/distill.h"
+#include "pipeline/scoring.h"
+
+static ald_status_t file_sha256(const char *folder, const char *name, char hex[ALD_SHA256_HEX])
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *path = ald_path_join(folder, name);
+    ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(ald_sha256_file(path, hex));
+done:
+    ald_free(path);
+    return status;
+}
+
+/* What the shards must say, as far as the configuration tells: a teacher that isn't set may be any. */
+static ald_status_t expected_header(const ald_config_t *config, int64_t vocab_size,
+                                    ald_shard_header_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *contrast = ald_contrast_directory(config);
+    *out = (ald_shard_header_t){.vocab_size = vocab_size, .encoding = ALD_ENCODING_FULL};
+    strcpy(out->contrast, config->teacher.contrast);
+    ALD_TRY(file_sha256(config->distill.policy, "tokenizer.json", out->sha256_tokenizer));
+    if (config->teacher.dpo[0] != '\0')
+        ALD_TRY(ald_hf_sha256(config->teacher.dpo, out->sha256_dpo));
+    if (contrast[0] != '\0')
+        ALD_TRY(ald_hf_sha256(contrast, out->sha256_reverse));
+    if (config->data.train[0] != '\0')
+        ALD_TRY(ald_sha256_file(config->data.train, out->sha256_data));
+done:
+    return status;
+}
+
+static ald_status_t train_on(ald_distill_t *d, ald_shardset_t *set)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_engine_t *engine = &d->trainer.engine;
+    const int64_t n = set->count, batch = d->config->optimizer.batch_size;
+    ald_metrics_t metrics;
+    int64_t *order = ald_alloc(sizeof *order * (size_t)(n + batch));
+    if (order == NULL)
+        status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: the data's order");
+    ALD_TRY(ald_comm_agree(&d->trainers, status));
+    ALD_TRY(ald_engine_begin(engine, ald_total_steps(d->config, n)));
+    while (engine->step < engine->steps) {
+        int64_t count = ald_step_items(d->config, n, engine->step, order, order + n);
+        double epoch = (double)(engine->step + 1) / (double)ald_epoch_steps(d->config, n);
+        ALD_TRY(ald_trainer_step(&d->trainer, set, order + n, count, epoch, &metrics));
+        ald_metrics_set(&metrics, "wait/generate", 0.0);
+        ald_metrics_set(&metrics, "wait/score", 0.0);
+        ald_metrics_set(&metrics, "wait/train", 0.0);
+        ALD_TRY(ald_engine_advance(engine, &metrics));
+    }
+done:
+    ald_free(order);
+    return status;
+}
+
+static ald_status_t train_on_folder(ald_distill_t *d)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_shardset_t set = {0};
+    ald_shard_header_t expected;
+    const char *folder = d->config->shards.directory;
+    status = expected_header(d->config, d->trainer.engine.params.config.vocab_size, &expected);
+    if (status == ALD_STATUS_OK)
+        status = ald_shardset_open_folder(folder, &expected, &set);
+    ALD_TRY(ald_comm_agree(&d->trainers, status));
+    ald_log_info("distill: %lld sequences in %lld shards of %s, encoding %s", (long long)set.count,
+                 (long long)set.shard_count, folder,
+                 ald_encoding_name(ald_shard_header(set.shards[0])->encoding));
+    ALD_TRY(train_on(d, &set));
+done:
+    ald_shardset_reset(&set);
+    return status;
+}
+
+ald_status_t ald_distill_off_policy(ald_distill_t *distill)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    if (distill->scores && distill->data.pairs.count > 0)
+        status = ald_scoring_run(&distill->scorer, &distill->scorers, &distill->data, 0, 1);
+    ALD_TRY(ald_comm_agree(distill->world, status));
+    if (distill->trains)
+        status = train_on_folder(distill);
+    ALD_TRY(ald_comm_agree(distill->world, status));
+done:
+    return status;
+}
+
+static bool on_policy(const ald_config_t *config)
+{
+    return strcmp(config->distill.mode, "off-policy") != 0;
+}
+
+/* The policy's tokens must be the teachers'. */
+static ald_status_t compare_with_policy(const ald_distill_t *d)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_config_t *config = d->config;
+    ald_model_config_t shape;
+    char hex[ALD_SHA256_HEX];
+    ALD_TRY(ald_model_config_read(config->distill.policy, &shape));
+    ALD_CHECK(shape.vocab_size == d->scorer.header.vocab_size, ALD_STATUS_INPUT,
+              "%s/config.json: vocab_size %lld, but the policy %s has %lld", config->teacher.dpo,
+              (long long)d->scorer.header.vocab_size, config->distill.policy,
+              (long long)shape.vocab_size);
+    ALD_TRY(file_sha256(config->distill.policy, "tokenizer.json", hex));
+    ALD_CHECK(strcmp(hex, d->scorer.header.sha256_tokenizer) == 0, ALD_STATUS_INPUT,
+              "%s/tokenizer.json: differs from the policy's, %s; expected the same tokenizer",
+              config->teacher.dpo, config->distill.policy);
+done:
+    return status;
+}
+
+static ald_status_t open_data(ald_distill_t *d)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_config_t *config = d->config;
+    const char *responses = config->data.responses;
+    ald_pairs_need_t need = ALD_PAIRS_SCORED;
+    ald_model_config_t shape;
+    ALD_TRY(ald_model_config_read(config->distill.policy, &shape));
+    if (strcmp(config->distill.mode, "on-policy") == 0)
+        need = ALD_PAIRS_PROMPT;
+    else if (strcmp(config->distill.mode, "mixed") == 0)
+        need = strcmp(responses, "both") == 0     ? ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED
+               : strcmp(responses, "chosen") == 0 ? ALD_PAIRS_CHOSEN
+                                                  : ALD_PAIRS_REJECTED;
+    ALD_TRY(ald_dataset_open(config, config->distill.policy, shape.vocab_size, config->data.train,
+                             "data.train", need, &d->data));
+done:
+    return status;
+}
+
+/* Splits the world and loads what each role holds. */
+static ald_status_t distill_init(ald_distill_t *d)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_config_t *config = d->config;
+    bool scoring = on_policy(config) || config->data.train[0] != '\0';
+    ALD_CHECK(config->distill.policy[0] != '\0', ALD_STATUS_USAGE,
+              "distill.policy: not set; expected a model directory");
+    ALD_TRY(ald_placement_make(config, d->world->size, &d->place));
+    d->trains = ald_ranks_have(&d->place.trainers, d->world->rank);
+    d->scores = scoring && ald_ranks_have(&d->place.scorers, d->world->rank);
+    d->generates = on_policy(config) && ald_ranks_have(&d->place.generators, d->world->rank);
+    ald_comm_subset(d->world, d->trains, &d->trainers);
+    ald_comm_subset(d->world, d->scores, &d->scorers);
+    ald_log_info("distill: %s, %d trainers, %d scorers, %d generators", config->distill.mode,
+                 d->place.trainers.count, scoring ? d->place.scorers.count : 0,
+                 on_policy(config) ? d->place.generators.count : 0);
+    if (scoring)
+        status = open_data(d);
+    ALD_TRY(ald_comm_agree(d->world, status));
+    if (d->scores)
+        status = ald_scorer_init(config, &d->scorers, &d->scorer);
+    if (d->scores && status == ALD_STATUS_OK)
+        status = compare_with_policy(d);
+    ALD_TRY(ald_comm_agree(d->world, status));
+    if (d->trains)
+        status = ald_trainer_init(config, &d->trainers, &d->trainer);
+    ALD_TRY(ald_comm_agree(d->world, status));
+done:
+    return status;
+}
+
+static ald_status_t distill_finish(ald_distill_t *d)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_config_t *config = d->config;
+    if (d->trains) {
+        ald_json_t *inputs = ald_json_new_object();
+        ald_json_set(inputs, "policy", ald_json_new_string(config->distill.policy));
+        ald_json_set(inputs, "dpo", ald_json_new_string(config->teacher.dpo));
+        ald_json_set(inputs, "contrast", ald_json_new_string(ald_contrast_directory(config)));
+        ald_json_set(inputs, "data", ald_json_new_string(config->data.train));
+        ald_json_set(inputs, "shards", ald_json_new_string(config->shards.directory));
+        status = ald_engine_finish(&d->trainer.engine, inputs);
+    }
+    return ald_comm_agree(d->world, status);
+}
+
+static void distill_reset(ald_distill_t *d)
+{
+    if (d->trains)
+        ald_trainer_reset(&d->trainer);
+    if (d->scores)
+        ald_scorer_reset(&d->scorer);
+    ald_dataset_reset(&d->data);
+    ald_params_reset(&d->policy_params);
+    ald_free(d->policy);
+    ald_comm_free(&d->trainers);
+    ald_comm_free(&d->scorers);
+}
+
+ald_status_t ald_stage_distill(const ald_config_t *config, const ald_comm_t *world)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_distill_t d = {.config = config,
+                       .world = world,
+                       .trainers = {.mpi = MPI_COMM_NULL},
+                       .scorers = {.mpi = MPI_COMM_NULL}};
+    ALD_TRY(distill_init(&d));
+    ALD_TRY(on_policy(config) ? ald_distill_on_policy(&d) : ald_distill_off_policy(&d));
+    ALD_TRY(distill_finish(&d));
+done:
+    distill_reset(&d);
+    return status;
+}

@@ -14,6 +14,7 @@
 #include "ald/file.h"
 #include "ald/json.h"
 #include "ald/log.h"
+#include "ald/pairs.h"
 #include "ald/tokenizer.h"
 #include "text/unicode.h"
 
@@ -131,11 +132,107 @@ static void speed_is_reported(void **state)
     ald_tokenizer_destroy(tokenizer);
 }
 
+typedef struct {
+    ald_chat_t chat;
+    bool generate;
+    ald_vec_t conversations; /* ald_json_t *: lines of chats.jsonl, kept */
+    int compared, refused;
+} templates_t;
+
+static void keep_conversation(const ald_json_t *row, int line, void *data)
+{
+    ald_json_t *copy = ald_json_copy(row);
+    (void)line;
+    assert_int_equal(ald_vec_push(&((templates_t *)data)->conversations, &copy), ALD_STATUS_OK);
+}
+
+/* Equal to the template's own rendering, or refused because of tool calls. */
+static void check_rendering(const ald_json_t *row, int line, void *data)
+{
+    templates_t *templates = data;
+    const ald_json_t *messages = ALD_VEC_AT(&templates->conversations, ald_json_t *, line - 1);
+    ald_vec_t text;
+    size_t length = 0;
+    const char *expected = ald_json_text(ald_json_get(row, "text"), &length);
+    ald_vec_init(&text, 1);
+    ald_status_t status = ald_chat_render(&templates->chat, messages, templates->generate, &text);
+    if (status == ALD_STATUS_OK) {
+        assert_non_null(expected);
+        if (text.count != length || memcmp(text.data, expected, length) != 0)
+            fail_msg("line %d: %.*s", line, (int)text.count, (char *)text.data);
+        templates->compared++;
+    } else {
+        assert_non_null(strstr(ald_status_message(), "\"tool_calls\" are not supported"));
+        templates->refused++;
+    }
+    ald_vec_reset(&text);
+}
+
+static void templates_render_identically(void **state)
+{
+    static const char *const names[] = {"qwen2.5-instruct", "qwen3", "smollm2-135m-instruct"};
+    templates_t templates = {.compared = 0};
+    (void)state;
+    ald_vec_init(&templates.conversations, sizeof(ald_json_t *));
+    for_each_line("templates/chats.jsonl", keep_conversation, &templates);
+    for (int i = 0; i < 6; ++i) {
+        char file[100];
+        ald_tokenizer_t *tokenizer = open_tokenizer(names[i / 2]);
+        if (ald_chat_open("auto", tokenizer, &templates.chat) != ALD_STATUS_OK)
+            fail_msg("%s", ald_status_message());
+        templates.generate = i % 2 == 1;
+        snprintf(file, sizeof file, "templates/%s%s.rendered.jsonl", names[i / 2],
+                 templates.generate ? ".gen" : "");
+        for_each_line(file, check_rendering, &templates);
+        ald_tokenizer_destroy(tokenizer);
+    }
+    print_message("%d conversations identical, %d refused\n", templates.compared,
+                  templates.refused);
+    assert_int_equal(templates.compared, 24);
+    assert_int_equal(templates.refused, 6);
+    for (size_t i = 0; i < templates.conversations.count; ++i)
+        ald_json_free(ALD_VEC_AT(&templates.conversations, ald_json_t *, i));
+    ald_vec_reset(&templates.conversations);
+    assert_int_equal(ald_memory_blocks(), 0);
+}
+
+static void preference_pairs_load(void **state)
+{
+    static const struct {
+        const char *file;
+        int rows;
+    } files[] = {{"hh_helpful_base.train.messages.jsonl", 1835},
+                 {"hh_helpful_base.test.messages.jsonl", 495}};
+    ald_chat_t chat;
+    (void)state;
+    ald_tokenizer_t *tokenizer = open_tokenizer("smollm2-135m-instruct");
+    assert_int_equal(ald_chat_open("auto", tokenizer, &chat), ALD_STATUS_OK);
+    for (int i = 0; i < 2; ++i) {
+        char path[1200];
+        ald_pairs_t pairs;
+        snprintf(path, sizeof path, "%s/pairs/%s", shared, files[i].file);
+        double start = ald_time();
+        if (ald_pairs_load(path, ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED, tokenizer, &chat, 512, 64,
+                           &pairs) != ALD_STATUS_OK)
+            fail_msg("%s", ald_status_message());
+        print_message("%s: %lld rows in %.2f s, %lld prompts and %lld responses cut\n",
+                      files[i].file, (long long)pairs.count, ald_time() - start,
+                      (long long)pairs.counts.prompts_cut, (long long)pairs.counts.responses_cut);
+        assert_int_equal(pairs.count, files[i].rows);
+        assert_true(pairs.counts.responses_cut > 0);
+        ald_pairs_reset(&pairs);
+    }
+    ald_tokenizer_destroy(tokenizer);
+    assert_int_equal(ald_memory_blocks(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(encodings_are_identical),
         cmocka_unit_test(speed_is_reported),
+        cmocka_unit_test(templates_render_identically),
+        cmocka_unit_test(preference_pairs_load),
     };
     if (!find_shared()) {
         printf("text_shared: skipped, there is no %s\n", shared);

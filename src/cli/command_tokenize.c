@@ -1,0 +1,265 @@
+/* tokenize: ids, text and rendered conversations of a model directory's tokenizer. */
+#include <stdio.h>
+#include <string.h>
+
+#include "ald/arena.h"
+#include "ald/chat.h"
+#include "ald/commands.h"
+#include "ald/file.h"
+#include "ald/log.h"
+#include "ald/tokenizer.h"
+
+typedef enum { MODE_TEXT, MODE_JSONL, MODE_DECODE, MODE_RENDER } tokenize_mode_t;
+
+typedef struct {
+    const char *directory, *file, *chat_format; /* file NULL: standard input */
+    tokenize_mode_t mode;
+    bool count, generation_prompt;
+} request_t;
+
+/* The chat format is opened when a conversation first needs it: plain text works without. */
+typedef struct {
+    const request_t *request;
+    ald_tokenizer_t *tokenizer;
+    ald_chat_t chat;
+    bool chat_open;
+    ald_vec_t ids, text;
+} session_t;
+
+static ald_status_t parse_request(int argc, char **argv, request_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    *out = (request_t){.chat_format = "auto"};
+    for (int i = 1; i < argc; ++i) {
+        const char *word = argv[i];
+        if (strcmp(word, "--jsonl") == 0) {
+            out->mode = MODE_JSONL;
+        } else if (strcmp(word, "--decode") == 0) {
+            out->mode = MODE_DECODE;
+        } else if (strcmp(word, "--render") == 0) {
+            out->mode = MODE_RENDER;
+        } else if (strcmp(word, "--count") == 0) {
+            out->count = true;
+        } else if (strcmp(word, "--add-generation-prompt") == 0) {
+            out->generation_prompt = true;
+        } else if (strcmp(word, "--chat-format") == 0 && i + 1 < argc) {
+            out->chat_format = argv[++i];
+        } else if (strcmp(word, "--quiet") != 0 && strcmp(word, "--verbose") != 0) {
+            ALD_CHECK(word[0] != '-' && out->file == NULL, ALD_STATUS_USAGE,
+                      "tokenize: %s: unknown argument; see aligndistil tokenize --help", word);
+            *(out->directory == NULL ? &out->directory : &out->file) = word;
+        }
+    }
+    ALD_CHECK(out->directory != NULL, ALD_STATUS_USAGE, "tokenize: MODEL_DIR is missing");
+done:
+    return status;
+}
+
+static ald_status_t read_input(const char *path, char **data, size_t *size)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t text;
+    char block[65536];
+    size_t got;
+    if (path != NULL)
+        return ald_file_read(path, data, size);
+    ald_vec_init(&text, 1);
+    while ((got = fread(block, 1, sizeof block, stdin)) > 0)
+        ALD_TRY(ald_vec_append(&text, block, got));
+    ALD_CHECK(!ferror(stdin), ALD_STATUS_INPUT, "standard input: cannot be read");
+    ALD_TRY(ald_vec_printf(&text, "%s", "")); /* the NUL */
+    *data = text.data;
+    *size = text.count;
+    text.data = NULL;
+done:
+    ald_vec_reset(&text);
+    return status;
+}
+
+static ald_status_t print_json(const char *key, ald_json_t *value)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *line = NULL;
+    ald_json_t *object = ald_json_new_object();
+    ald_json_set(object, key, value);
+    ALD_TRY(ald_json_dump(object, false, &line));
+    puts(line);
+done:
+    ald_json_free(object);
+    ald_free(line);
+    return status;
+}
+
+static ald_status_t print_ids(const session_t *session)
+{
+    ald_json_t *list = NULL;
+    if (session->request->count)
+        return print_json("count", ald_json_new_integer((int64_t)session->ids.count));
+    list = ald_json_new_array();
+    for (size_t i = 0; i < session->ids.count; ++i)
+        ald_json_push(list, ald_json_new_integer(ALD_VEC_AT(&session->ids, int32_t, i)));
+    return print_json("ids", list);
+}
+
+static ald_status_t encode(session_t *session, const char *text, size_t length)
+{
+    session->ids.count = 0;
+    return ald_tokenizer_encode(session->tokenizer, text, length, &session->ids);
+}
+
+static ald_status_t render(session_t *session, const ald_json_t *messages)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    session->text.count = 0;
+    if (!session->chat_open)
+        ALD_TRY(ald_chat_open(session->request->chat_format, session->tokenizer, &session->chat));
+    session->chat_open = true;
+    ALD_TRY(ald_chat_render(&session->chat, messages, session->request->generation_prompt,
+                            &session->text));
+done:
+    return status;
+}
+
+static const ald_json_t *messages_of(const ald_json_t *row)
+{
+    return ald_json_is_array(row) ? row : ald_json_get(row, "messages");
+}
+
+static ald_status_t line_to_ids(session_t *session, const ald_json_t *row)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    size_t length = 0;
+    const char *text = ald_json_text(ald_json_get(row, "text"), &length);
+    const ald_json_t *messages = messages_of(row);
+    ALD_CHECK(text != NULL || messages != NULL, ALD_STATUS_INPUT,
+              "expected {\"text\": string} or {\"messages\": list}");
+    if (text != NULL) {
+        ALD_TRY(encode(session, text, length));
+    } else {
+        ALD_TRY(render(session, messages));
+        ALD_TRY(encode(session, session->text.data, session->text.count));
+    }
+    ALD_TRY(print_ids(session));
+done:
+    return status;
+}
+
+static ald_status_t line_to_text(session_t *session, const ald_json_t *row)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_json_t *list = ald_json_get(row, "ids");
+    int64_t size = ald_tokenizer_size(session->tokenizer);
+    session->ids.count = 0;
+    session->text.count = 0;
+    ALD_CHECK(ald_json_is_array(list), ALD_STATUS_INPUT, "expected {\"ids\": list of integers}");
+    for (size_t i = 0; i < ald_json_count(list); ++i) {
+        int64_t id = ald_json_integer(ald_json_at(list, i), -1);
+        int32_t narrow = (int32_t)id;
+        ALD_CHECK(id >= 0 && id < size, ALD_STATUS_INPUT,
+                  "\"ids\"[%zu]: expected an integer from 0 to %lld", i, (long long)size - 1);
+        ALD_TRY(ald_vec_push(&session->ids, &narrow));
+    }
+    ALD_TRY(ald_tokenizer_decode(session->tokenizer, session->ids.data, session->ids.count, false,
+                                 &session->text));
+    ALD_TRY(print_json("text", session->text.count == 0
+                                   ? ald_json_new_string("")
+                                   : ald_json_new_text(session->text.data, session->text.count)));
+done:
+    return status;
+}
+
+/* A conversation that the format refuses is an answer here, not the end. */
+static ald_status_t line_to_conversation(session_t *session, const ald_json_t *row)
+{
+    const ald_json_t *messages = messages_of(row);
+    ald_status_t status = render(session, messages == NULL ? row : messages);
+    if (status == ALD_STATUS_INPUT && session->chat_open)
+        return print_json("error", ald_json_new_string(ald_status_message()));
+    if (status != ALD_STATUS_OK)
+        return status;
+    return print_json("text", ald_json_new_text(session->text.data, session->text.count));
+}
+
+static ald_status_t run_lines(session_t *session, const char *data, size_t size)
+{
+    static ald_status_t (*const handlers[])(session_t *, const ald_json_t *) = {
+        [MODE_JSONL] = line_to_ids,
+        [MODE_DECODE] = line_to_text,
+        [MODE_RENDER] = line_to_conversation,
+    };
+    ald_status_t status = ALD_STATUS_OK;
+    const char *name = session->request->file == NULL ? "standard input" : session->request->file;
+    ald_json_t *row = NULL;
+    long line = 1;
+    for (const char *at = data, *end = data + size; at < end; ++line) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at));
+        const char *next = newline == NULL ? end : newline;
+        if (strspn(at, " \t\r") < (size_t)(next - at)) {
+            ALD_TRY(ald_json_parse(at, (size_t)(next - at), "not a JSON line", &row));
+            ALD_TRY(handlers[session->request->mode](session, row));
+        }
+        ald_json_free(row);
+        row = NULL;
+        at = next + 1;
+    }
+done:
+    ald_json_free(row);
+    return status == ALD_STATUS_OK ? status : ald_status_prefix(status, "%s:%ld", name, line);
+}
+
+static ald_status_t run_text(session_t *session, const char *data, size_t size)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(encode(session, data, size));
+    if (session->request->count)
+        printf("%zu", session->ids.count);
+    for (size_t i = 0; i < session->ids.count && !session->request->count; ++i)
+        printf("%s%d", i == 0 ? "" : " ", ALD_VEC_AT(&session->ids, int32_t, i));
+    putchar('\n');
+done:
+    return status;
+}
+
+static ald_status_t run_request(int argc, char **argv)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    request_t request;
+    session_t session = {.request = &request};
+    char *data = NULL;
+    size_t size = 0;
+    ald_vec_init(&session.ids, sizeof(int32_t));
+    ald_vec_init(&session.text, 1);
+    ALD_TRY(parse_request(argc, argv, &request));
+    ALD_TRY(ald_tokenizer_open(request.directory, &session.tokenizer));
+    ALD_TRY(read_input(request.file, &data, &size));
+    ALD_TRY(request.mode == MODE_TEXT ? run_text(&session, data, size)
+                                      : run_lines(&session, data, size));
+    ALD_CHECK(fflush(stdout) == 0 && !ferror(stdout), ALD_STATUS_RESOURCE,
+              "standard output: cannot be written");
+done:
+    ald_free(data);
+    ald_vec_reset(&session.ids);
+    ald_vec_reset(&session.text);
+    ald_tokenizer_destroy(session.tokenizer);
+    return status;
+}
+
+/* Rank 0 does it all. */
+static ald_status_t run_tokenize(int argc, char **argv, const ald_comm_t *world)
+{
+    ald_status_t status = world->rank == 0 ? run_request(argc, argv) : ALD_STATUS_OK;
+    return ald_comm_agree(world, status);
+}
+
+const ald_command_t ald_command_tokenize = {
+    "tokenize", "MODEL_DIR [FILE] [--jsonl | --decode | --render] [--count]",
+    "ids, text and rendered conversations",
+    "Reads FILE or standard input and prints the ids of its text on one line.\n"
+    "  --jsonl                  lines {\"text\"} or {\"messages\"}; prints a line {\"ids\"} for "
+    "each\n"
+    "  --decode                 lines {\"ids\"}; prints lines {\"text\"}\n"
+    "  --render                 lines {\"messages\"}; prints lines {\"text\"} or {\"error\"}\n"
+    "  --add-generation-prompt  conversations end where the answer begins\n"
+    "  --chat-format FORMAT     as data.chat_format (auto)\n"
+    "  --count                  the number of ids instead of them\n",
+    run_tokenize};

@@ -50,12 +50,13 @@ def model_tensors(o):
         yield "lm_head.weight", (o.vocab_size, o.hidden), "normal"
 
 
-def initial_values(rng, shape, kind, layers, jitter):
-    """Ones for norms, normal(0.02) for the rest; what feeds the residual is scaled by depth."""
+def initial_values(rng, shape, kind, o):
+    """Ones for norms, normal(init_std) for the rest; what feeds the residual is scaled by depth."""
     noise = rng.standard_normal(shape, dtype=np.float32)
     if kind == "one":
-        return 1 + np.float32(jitter) * noise
-    return noise * np.float32(0.02 / math.sqrt(2 * layers) if kind == "residual" else 0.02)
+        return 1 + np.float32(o.norm_jitter) * noise
+    scale = 1 / math.sqrt(2 * o.layers) if kind == "residual" else 1
+    return noise * np.float32(o.init_std * scale)
 
 
 # --- safetensors -------------------------------------------------------------------------------
@@ -106,7 +107,7 @@ def write_weights(o, tensors):
     rng = np.random.default_rng(o.seed)
 
     def values_of(shape, kind):
-        return initial_values(rng, shape, kind, o.layers, o.norm_jitter)
+        return initial_values(rng, shape, kind, o)
 
     if not o.max_shard_mb:
         write_safetensors(os.path.join(o.output, "model.safetensors"), tensors, o.dtype, values_of)
@@ -161,7 +162,7 @@ def model_config(o, ids):
         "num_attention_heads": o.heads, "num_key_value_heads": o.kv_heads,
         "intermediate_size": o.intermediate, "max_position_embeddings": o.max_position,
         "hidden_act": "silu", "rms_norm_eps": 1e-6, "rope_theta": o.rope_theta,
-        "tie_word_embeddings": o.tied, "attention_dropout": 0.0, "initializer_range": 0.02,
+        "tie_word_embeddings": o.tied, "attention_dropout": 0.0, "initializer_range": o.init_std,
         "bos_token_id": ids["bos"], "eos_token_id": ids["eos"], "pad_token_id": ids["pad"],
         "torch_dtype": TORCH_DTYPE[o.dtype], "use_cache": True,
     }
@@ -210,6 +211,9 @@ def parse(argv):
     add("--untied", dest="tied", action="store_false", help="an output matrix of its own")
     add("--tied", dest="tied", action="store_true", help="the embedding is it (default)")
     add("--attention-bias", action="store_true", help="llama, qwen3: biases (qwen2 has them)")
+    add("--init-std", type=float, default=0.02, metavar="S",
+        help="weights start at normal(0, S) (0.02); narrow models learn to copy several times "
+             "sooner at about 1 / sqrt(hidden)")
     add("--norm-jitter", type=float, default=0.0, metavar="S",
         help="norm weights start at normal(1, S) instead of 1 (for tests)")
     add("--dtype", choices=TORCH_DTYPE, default="F32", help="(F32)")

@@ -11,11 +11,12 @@
 #include "ald/vec.h"
 
 typedef struct {
-    char name[24];              /* "chatml", "none", ...; the shard attribute `chat_format` */
-    bool none;                  /* strings joined as they are, no markup */
-    const char *default_system; /* static text put first where a conversation has no system message,
-                                   or NULL */
-    int32_t end_token;          /* closes a response: <|im_end|>, without a format the EOS; or -1 */
+    char name[24];            /* "chatml", "chatml-qwen3", "none", ...; the shard attribute
+                                 `chat_format` */
+    bool none;                /* strings joined as they are, no markup */
+    char default_system[512]; /* put first where a conversation has no system message; "": nothing */
+    int32_t end_token;        /* closes a response: <|im_end|>, without a format the EOS; or -1 */
+    int rules;                /* private: the template's treatment of roles */
 } ald_chat_t;
 
 /* Finds the format: `format` is data.chat_format; "auto" recognises the tokenizer's template (none

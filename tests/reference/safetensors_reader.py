@@ -26,6 +26,7 @@ def read_file(path):
     for name, t in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         first, last = t["data_offsets"]
         assert first == end, f"{path}: {name} starts at {first}, expected {end}"
+        assert last <= len(data), f"{path}: {name} ends at {last} of {len(data)} bytes"
         assert last - first == WIDTH[t["dtype"]] * math.prod(t["shape"]), f"{path}: {name} size"
         tensors[name] = decode(data[first:last], t["dtype"]).reshape(t["shape"])
         end = last

@@ -1,0 +1,44 @@
+/* The generator: samples responses. Layer: role. */
+#ifndef ALD_GENERATOR_H
+#define ALD_GENERATOR_H
+
+#include "ald/config.h"
+#include "ald/dataset.h"
+#include "ald/model.h"
+#include "ald/sampler.h"
+#include "ald/vec.h"
+
+typedef struct {
+    ald_model_t model; /* with the invariant products: a sample doesn't depend on its batch */
+    ald_sampling_t sampling;
+    int64_t max_new_tokens, limit; /* limit: ids of the tokenizer */
+    uint64_t seed;
+    int32_t stop[24];
+    int stops;
+} ald_generator_t;
+
+/* Settings from the configuration; `model` stays the caller's. Local. */
+void ald_generator_init(const ald_config_t *config, const ald_model_t *model,
+                        const ald_dataset_t *data, ald_generator_t *out);
+
+/* What to sample: the prompt of a row; `sample` and `round` make streams of random numbers apart. */
+typedef struct {
+    int64_t row, sample, round;
+} ald_request_t;
+
+/* One response in a vec of bytes: this header, then count ids (int32_t), then count log-probabilities
+ * (float) under the policy, untempered. `request` is its place in the list of requests. */
+typedef struct {
+    int64_t request, count;
+} ald_sampled_t;
+
+/* Appends a record per request, in the order of the requests, to `out`. Responses end with a stop
+ * token unless cut at max_new_tokens. The same for any batch, threads and ranks. Local. */
+ald_status_t ald_generator_run(const ald_generator_t *generator, const ald_pairs_t *pairs,
+                               const ald_request_t *requests, int64_t count, ald_arena_t *arena,
+                               ald_vec_t *out);
+/* The record at *at, and the pointers to its arrays; moves *at behind it. INTERNAL past the end. */
+ald_status_t ald_sampled_next(const ald_vec_t *records, size_t *at, ald_sampled_t *out,
+                              const int32_t **ids, const float **logprobs);
+
+#endif

@@ -1,0 +1,111 @@
+#include "ald/sampler.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "ald/ops.h"
+
+typedef struct {
+    float p;
+    int32_t id;
+} candidate_t;
+
+/* By falling probability, then rising id. */
+static int compare_candidates(const void *a, const void *b)
+{
+    const candidate_t *x = a, *y = b;
+    if (x->p != y->p)
+        return x->p > y->p ? -1 : 1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+/* Walks probabilities in order of id until the sum passes u times the whole. */
+static int32_t walk_all(int64_t n, const float *p, double total, double u)
+{
+    double left = u * total, sum = 0.0;
+    int32_t last = 0;
+    for (int64_t v = 0; v < n; ++v) {
+        if (p[v] <= 0.0f)
+            continue;
+        last = (int32_t)v;
+        sum += p[v];
+        if (sum > left)
+            break;
+    }
+    return last;
+}
+
+/* Candidates of at least `floor` probability (unnormalised), sorted. */
+static int64_t collect(int64_t n, const float *p, float floor, candidate_t *out)
+{
+    int64_t count = 0;
+    for (int64_t v = 0; v < n; ++v)
+        if (p[v] >= floor)
+            out[count++] = (candidate_t){p[v], (int32_t)v};
+    qsort(out, (size_t)count, sizeof *out, compare_candidates);
+    return count;
+}
+
+/* How many sorted candidates the filters keep; -1 when more candidates would be needed to know. */
+static int64_t kept(const ald_sampling_t *s, int64_t n, const candidate_t *c, int64_t count,
+                    double total, double *mass)
+{
+    int64_t limit = s->top_k > 0 && s->top_k < n ? s->top_k : n;
+    double whole = total;
+    if (limit > count && count < n && s->top_p >= 1.0)
+        return -1;
+    if (limit < n) { /* top-p works on what top-k left */
+        if (limit > count)
+            return -1;
+        whole = 0.0;
+        for (int64_t i = 0; i < limit; ++i)
+            whole += c[i].p;
+    }
+    *mass = 0.0;
+    for (int64_t i = 0; i < limit; ++i) {
+        if (i == count)
+            return -1;
+        *mass += c[i].p;
+        if (s->top_p < 1.0 && *mass >= s->top_p * whole)
+            return i + 1;
+    }
+    return limit;
+}
+
+static int32_t walk_filtered(const ald_sampling_t *s, int64_t n, const float *p, double total,
+                             double u, candidate_t *c)
+{
+    double mass = 0.0;
+    int64_t count = collect(n, p, 1e-4f, c), keep = kept(s, n, c, count, total, &mass);
+    if (keep < 0) {
+        count = collect(n, p, 0.0f, c);
+        keep = kept(s, n, c, count, total, &mass);
+    }
+    double sum = 0.0;
+    for (int64_t i = 0; i < keep; ++i) {
+        sum += c[i].p;
+        if (sum > u * mass)
+            return c[i].id;
+    }
+    return c[keep > 0 ? keep - 1 : 0].id;
+}
+
+int32_t ald_sample(const ald_sampling_t *sampling, int64_t V, int64_t limit, const float *logits,
+                   double u, float *work, float *logprob)
+{
+    int64_t n = limit < V ? limit : V;
+    int32_t picked = (int32_t)ald_argmax(n, logits);
+    if (sampling->temperature > 0.0) {
+        float inverse = (float)(1.0 / sampling->temperature), top = logits[picked] * inverse;
+        candidate_t *candidates = (candidate_t *)(work + V);
+        for (int64_t v = 0; v < n; ++v)
+            work[v] = logits[v] * inverse;
+        double total = ald_exp_shifted(n, work, top, work);
+        bool filtered = sampling->top_p < 1.0 || (sampling->top_k > 0 && sampling->top_k < n);
+        picked = filtered ? walk_filtered(sampling, n, work, total, u, candidates)
+                          : walk_all(n, work, total, u);
+    }
+    *logprob = logits[picked] - ald_logsumexp(V, logits);
+    return picked;
+}

@@ -1,0 +1,21 @@
+/* Private to pipeline: responses to many prompts, sampled by all ranks. */
+#ifndef ALD_PIPELINE_SAMPLING_H
+#define ALD_PIPELINE_SAMPLING_H
+
+#include "ald/comm.h"
+#include "ald/generator.h"
+
+typedef struct {
+    const int32_t *ids;
+    const float *logprobs;
+    int64_t count;
+} ald_response_t;
+
+/* `samples` responses to each of the first `rows` prompts; response i belongs to row i / samples.
+ * On root, *out is an array of rows * samples freed by ald_free with all it points to; NULL
+ * elsewhere. Collective. */
+ald_status_t ald_sample_all(const ald_generator_t *generator, const ald_dataset_t *data,
+                            int64_t rows, int64_t samples, const ald_comm_t *comm,
+                            ald_response_t **out);
+
+#endif

@@ -1,0 +1,189 @@
+#include "ald/stages.h"
+
+#include <string.h>
+
+#include "ald/file.h"
+#include "ald/generator.h"
+#include "ald/log.h"
+#include "ald/scorer.h"
+#include "pipeline/sampling.h"
+
+/* This rank's requests: every size-th of all. */
+static ald_status_t sample_share(const ald_generator_t *generator, const ald_dataset_t *data,
+                                 int64_t rows, int64_t samples, const ald_comm_t *comm,
+                                 ald_vec_t *records)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_arena_t arena;
+    ald_arena_init(&arena);
+    int64_t total = rows * samples, mine = 0;
+    ald_request_t *requests = ald_calloc((size_t)(total / comm->size + 1), sizeof *requests);
+    ALD_CHECK(requests != NULL, ALD_STATUS_RESOURCE, "out of memory: requests");
+    for (int64_t i = comm->rank; i < total; i += comm->size)
+        requests[mine++] = (ald_request_t){i / samples, i % samples, 0};
+    ALD_TRY(ald_generator_run(generator, &data->pairs, requests, mine, &arena, records));
+done:
+    ald_free(requests);
+    ald_arena_reset(&arena);
+    return status;
+}
+
+/* All ranks' records on root, rank after rank; `starts` [size + 1] are the ranks' places. */
+static ald_status_t gather_records(const ald_comm_t *comm, const ald_vec_t *mine, ald_vec_t *all,
+                                   int *starts)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int counts[comm->size], own = (int)mine->count;
+    MPI_Gather(&own, 1, MPI_INT, counts, 1, MPI_INT, 0, comm->mpi);
+    starts[0] = 0;
+    for (int r = 0; r < comm->size && comm->rank == 0; ++r)
+        starts[r + 1] = starts[r] + counts[r];
+    if (comm->rank == 0)
+        status = ald_vec_append(all, NULL, (size_t)starts[comm->size]);
+    ALD_TRY(ald_comm_agree(comm, status));
+    MPI_Gatherv(mine->data, own, MPI_BYTE, all->data, counts, starts, MPI_BYTE, 0, comm->mpi);
+done:
+    return status;
+}
+
+ald_status_t ald_sample_all(const ald_generator_t *generator, const ald_dataset_t *data,
+                            int64_t rows, int64_t samples, const ald_comm_t *comm,
+                            ald_response_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t mine, all;
+    int starts[comm->size + 1];
+    ald_vec_init(&mine, 1);
+    ald_vec_init(&all, 1);
+    *out = NULL;
+    ALD_TRY(ald_comm_agree(comm, sample_share(generator, data, rows, samples, comm, &mine)));
+    ALD_TRY(gather_records(comm, &mine, &all, starts));
+    if (comm->rank == 0) {
+        size_t bytes = sizeof **out * (size_t)(rows * samples + 1);
+        *out = ald_alloc(bytes + all.count);
+        if (*out == NULL)
+            status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: %zu bytes", bytes);
+        else if (all.count > 0)
+            memcpy((char *)*out + bytes, all.data, all.count);
+        ald_vec_t copy = {.data = (char *)*out + bytes, .count = all.count, .item = 1};
+        for (int r = 0; r < comm->size && status == ALD_STATUS_OK; ++r)
+            for (size_t at = (size_t)starts[r];
+                 at < (size_t)starts[r + 1] && status == ALD_STATUS_OK;) {
+                ald_sampled_t record;
+                ald_response_t response;
+                status = ald_sampled_next(&copy, &at, &record, &response.ids, &response.logprobs);
+                response.count = record.count;
+                if (status == ALD_STATUS_OK)
+                    (*out)[record.request * comm->size + r] = response;
+            }
+    }
+    ALD_TRY(ald_comm_agree(comm, status));
+done:
+    ald_vec_reset(&mine);
+    ald_vec_reset(&all);
+    return status;
+}
+
+static ald_json_t *array_of_ids(const int32_t *ids, int64_t count)
+{
+    ald_json_t *array = ald_json_new_array();
+    for (int64_t i = 0; i < count; ++i)
+        ald_json_push(array, ald_json_new_integer(ids[i]));
+    return array;
+}
+
+/* One line: ids are kept beside the text, so that scoring sees exactly what was sampled. */
+static ald_status_t response_line(const ald_dataset_t *data, const ald_pair_t *pair, int64_t sample,
+                                  const ald_response_t *response, int32_t end, ald_vec_t *text,
+                                  char **line)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    bool ended = response->count > 0 && response->ids[response->count - 1] == end;
+    ald_json_t *object = ald_json_new_object(), *logprobs = ald_json_new_array();
+    text->count = 0;
+    ALD_TRY(ald_tokenizer_decode(data->tokenizer, response->ids, (size_t)(response->count - ended),
+                                 false, text));
+    ald_json_set(object, "id", ald_json_new_integer(pair->id));
+    ald_json_set(object, "sample", ald_json_new_integer(sample));
+    ald_json_set(object, "prompt", ald_json_new_string(pair->prompt.text));
+    ald_json_set(object, "response", ald_json_new_text(text->data, text->count));
+    ald_json_set(object, "prompt_ids", array_of_ids(pair->prompt.ids, pair->prompt.count));
+    ald_json_set(object, "response_ids", array_of_ids(response->ids, response->count));
+    for (int64_t i = 0; i < response->count; ++i)
+        ald_json_push(logprobs, ald_json_new_number((double)response->logprobs[i]));
+    ald_json_set(object, "logprobs", logprobs);
+    logprobs = NULL;
+    ald_json_set(object, "finished", ald_json_new_bool(ended));
+    ALD_TRY(ald_json_dump(object, false, line));
+done:
+    ald_json_free(logprobs);
+    ald_json_free(object);
+    return status;
+}
+
+static ald_status_t write_responses(const char *path, const ald_dataset_t *data,
+                                    const ald_response_t *responses, int64_t samples)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_writer_t *writer = NULL;
+    char *folder = ald_path_folder(path), *line = NULL;
+    ald_vec_t text;
+    ald_vec_init(&text, 1);
+    ALD_CHECK(folder != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(ald_dir_make(folder));
+    ALD_TRY(ald_writer_open(path, &writer));
+    for (int64_t i = 0; i < data->pairs.count * samples; ++i) {
+        ALD_TRY(response_line(data, &data->pairs.rows[i / samples], i % samples, &responses[i],
+                              data->chat.end_token, &text, &line));
+        ALD_TRY(ald_writer_write(writer, line, strlen(line)));
+        ALD_TRY(ald_writer_write(writer, "\n", 1));
+        ald_free(line);
+        line = NULL;
+    }
+    status = ald_writer_commit(writer);
+    writer = NULL;
+done:
+    ald_writer_discard(writer);
+    ald_vec_reset(&text);
+    ald_free(line);
+    ald_free(folder);
+    return status;
+}
+
+static void report(const ald_response_t *responses, int64_t count, double seconds, const char *path)
+{
+    int64_t tokens = 0;
+    for (int64_t i = 0; i < count; ++i)
+        tokens += responses[i].count;
+    ald_log_info("generate: %lld responses, %lld tokens, %.0f tokens/s, written to %s",
+                 (long long)count, (long long)tokens, (double)tokens / seconds, path);
+}
+
+ald_status_t ald_stage_generate(const ald_config_t *config, const ald_comm_t *world)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_frozen_t frozen = {0};
+    ald_dataset_t data = {0};
+    ald_generator_t generator;
+    ald_response_t *responses = NULL;
+    double begun = ald_time();
+    ALD_TRY(ald_frozen_load(world, config->generate.model, "generate.model", &frozen));
+    ALD_TRY(ald_comm_agree(
+        world, ald_dataset_open(config, config->generate.model, frozen.params.config.vocab_size,
+                                config->data.train, "data.train", ALD_PAIRS_PROMPT, &data)));
+    ald_generator_init(config, &frozen.model, &data, &generator);
+    ALD_TRY(ald_sample_all(&generator, &data, data.pairs.count, config->generate.samples, world,
+                           &responses));
+    if (world->rank == 0) {
+        status = write_responses(config->generate.output, &data, responses,
+                                 config->generate.samples);
+        report(responses, data.pairs.count * config->generate.samples, ald_time() - begun,
+               config->generate.output);
+    }
+    ALD_TRY(ald_comm_agree(world, status));
+done:
+    ald_free(responses);
+    ald_dataset_reset(&data);
+    ald_frozen_reset(&frozen);
+    return status;
+}

@@ -1,0 +1,207 @@
+#include "ald/generator.h"
+
+#include <string.h>
+
+#include "ald/rng.h"
+
+#define SLOTS 48 /* sequences decoded together */
+
+void ald_generator_init(const ald_config_t *config, const ald_model_t *model,
+                        const ald_dataset_t *data, ald_generator_t *out)
+{
+    const ald_model_config_t *shape = &model->params->config;
+    *out = (ald_generator_t){
+        .model = {model->params, model->values, ald_gemm_find("invariant")},
+        .sampling = {config->sampling.temperature, config->sampling.top_p, config->sampling.top_k},
+        .max_new_tokens = config->sampling.max_new_tokens,
+        .limit = ald_tokenizer_size(data->tokenizer),
+        .seed = (uint64_t)config->seed};
+    if (data->chat.end_token >= 0)
+        out->stop[out->stops++] = data->chat.end_token;
+    for (int i = 0; i < shape->eos_count && out->stops < 24; ++i)
+        out->stop[out->stops++] = shape->eos[i];
+}
+
+/* A sequence being written. */
+typedef struct {
+    int64_t request; /* -1: free */
+    ald_cache_t cache;
+    int32_t *ids; /* [max_new_tokens] */
+    float *logprobs;
+    int64_t count;
+    uint64_t stream;
+    bool ended;
+} slot_t;
+
+typedef struct {
+    const ald_generator_t *g;
+    const ald_pairs_t *pairs;
+    const ald_request_t *requests;
+    ald_arena_t *arena;
+    slot_t slot[SLOTS];
+    float *hidden, *logits, *work; /* [SLOTS, H], [SLOTS, V], [SLOTS, 3V] */
+    int32_t **ids;                 /* [requests] finished responses, from ald_alloc */
+    int64_t *counts;
+} session_t;
+
+static bool is_stop(const ald_generator_t *g, int32_t id)
+{
+    for (int i = 0; i < g->stops; ++i)
+        if (g->stop[i] == id)
+            return true;
+    return false;
+}
+
+/* Picks the next token of each of `count` slots from their rows of logits. */
+static void pick(session_t *s, slot_t *const *active, int64_t count)
+{
+    const int64_t V = s->g->model.params->config.vocab_size;
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < count; ++i) {
+        slot_t *slot = active[i];
+        double u = ald_rng_uniform(s->g->seed, slot->stream, (uint64_t)slot->count);
+        int32_t id = ald_sample(&s->g->sampling, V, s->g->limit, s->logits + i * V, u,
+                                s->work + 3 * i * V, &slot->logprobs[slot->count]);
+        slot->ids[slot->count++] = id;
+        slot->ended = is_stop(s->g, id) || slot->count == s->g->max_new_tokens;
+    }
+}
+
+static ald_status_t slot_start(session_t *s, slot_t *slot, int64_t request)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_request_t *r = &s->requests[request];
+    const ald_pair_t *pair = &s->pairs->rows[r->row];
+    int64_t longest = s->g->max_new_tokens;
+    *slot = (slot_t){.request = request};
+    slot->stream = ald_rng_mix(ald_rng_mix((uint64_t)pair->id, (uint64_t)r->sample),
+                               (uint64_t)r->round);
+    slot->ids = ald_alloc((sizeof *slot->ids + sizeof *slot->logprobs) * (size_t)longest);
+    ALD_CHECK_MEMORY(slot->ids, (size_t)longest * 8);
+    slot->logprobs = (float *)(slot->ids + longest);
+    ALD_TRY(ald_cache_init(&s->g->model.params->config, pair->prompt.count + longest, &slot->cache));
+    ALD_TRY(ald_prefill(&s->g->model, pair->prompt.ids, pair->prompt.count, s->arena, &slot->cache,
+                        s->hidden));
+    ald_head_logits(&s->g->model, 1, s->hidden, s->logits);
+    pick(s, &slot, 1);
+done:
+    return status;
+}
+
+static void slot_finish(session_t *s, slot_t *slot)
+{
+    if (slot->request >= 0) {
+        s->ids[slot->request] = slot->ids;
+        s->counts[slot->request] = slot->count;
+    }
+    ald_cache_reset(&slot->cache);
+    slot->request = -1;
+}
+
+/* One token more for every active slot. */
+static ald_status_t step(session_t *s, slot_t *const *active, int64_t count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int32_t ids[SLOTS];
+    ald_cache_t *caches[SLOTS];
+    for (int64_t i = 0; i < count; ++i) {
+        ids[i] = active[i]->ids[active[i]->count - 1];
+        caches[i] = &active[i]->cache;
+    }
+    ALD_TRY(ald_decode(&s->g->model, count, ids, caches, s->arena, s->hidden));
+    ald_head_logits(&s->g->model, count, s->hidden, s->logits);
+    pick(s, active, count);
+done:
+    return status;
+}
+
+/* Fills free slots, decodes until nothing is left. */
+static ald_status_t session_run(session_t *s, int64_t count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t next = 0, running = 0;
+    do {
+        slot_t *active[SLOTS];
+        running = 0;
+        for (int i = 0; i < SLOTS; ++i) {
+            slot_t *slot = &s->slot[i];
+            while (slot->request < 0 && next < count) {
+                ALD_TRY(slot_start(s, slot, next++));
+                if (slot->ended)
+                    slot_finish(s, slot);
+            }
+            if (slot->request >= 0)
+                active[running++] = slot;
+        }
+        if (running == 0)
+            break;
+        ALD_TRY(step(s, active, running));
+        for (int64_t i = 0; i < running; ++i)
+            if (active[i]->ended)
+                slot_finish(s, active[i]);
+    } while (running > 0);
+done:
+    return status;
+}
+
+static ald_status_t write_records(const session_t *s, int64_t count, ald_vec_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (int64_t i = 0; i < count; ++i) {
+        ald_sampled_t record = {i, s->counts[i]};
+        const float *logprobs = (const float *)(s->ids[i] + s->g->max_new_tokens);
+        ALD_TRY(ald_vec_append(out, &record, sizeof record));
+        ALD_TRY(ald_vec_append(out, s->ids[i], sizeof(int32_t) * (size_t)record.count));
+        ALD_TRY(ald_vec_append(out, logprobs, sizeof(float) * (size_t)record.count));
+    }
+done:
+    return status;
+}
+
+ald_status_t ald_generator_run(const ald_generator_t *generator, const ald_pairs_t *pairs,
+                               const ald_request_t *requests, int64_t count, ald_arena_t *arena,
+                               ald_vec_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_model_config_t *shape = &generator->model.params->config;
+    ald_arena_mark_t mark = ald_arena_mark(arena);
+    session_t *s = ald_arena_calloc(arena, 1, sizeof *s);
+    ALD_CHECK(s != NULL, ALD_STATUS_RESOURCE, "out of memory: sampling");
+    *s = (session_t){.g = generator, .pairs = pairs, .requests = requests, .arena = arena};
+    for (int i = 0; i < SLOTS; ++i)
+        s->slot[i].request = -1;
+    s->hidden = ALD_ARENA_ARRAY(arena, float, SLOTS *shape->hidden_size);
+    s->logits = ALD_ARENA_ARRAY(arena, float, SLOTS *shape->vocab_size);
+    s->work = ALD_ARENA_ARRAY(arena, float, SLOTS * 3 * shape->vocab_size);
+    s->ids = ald_arena_calloc(arena, (size_t)count + 1, sizeof *s->ids);
+    s->counts = ald_arena_calloc(arena, (size_t)count + 1, sizeof *s->counts);
+    ALD_CHECK(s->hidden && s->logits && s->work && s->ids && s->counts, ALD_STATUS_RESOURCE,
+              "out of memory: sampling %d sequences at once", SLOTS);
+    status = session_run(s, count);
+    for (int i = 0; i < SLOTS; ++i)
+        slot_finish(s, &s->slot[i]);
+    if (status == ALD_STATUS_OK)
+        status = write_records(s, count, out);
+    for (int64_t i = 0; i < count; ++i)
+        ald_free(s->ids[i]);
+done:
+    ald_arena_release(arena, mark);
+    return status;
+}
+
+ald_status_t ald_sampled_next(const ald_vec_t *records, size_t *at, ald_sampled_t *out,
+                              const int32_t **ids, const float **logprobs)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *data = records->data;
+    ALD_CHECK(records->count - *at >= sizeof *out, ALD_STATUS_INTERNAL, "a record of a sample is cut");
+    memcpy(out, data + *at, sizeof *out);
+    size_t body = (sizeof(int32_t) + sizeof(float)) * (size_t)out->count;
+    ALD_CHECK(records->count - *at - sizeof *out >= body, ALD_STATUS_INTERNAL,
+              "a record of a sample is cut");
+    *ids = (const int32_t *)(data + *at + sizeof *out);
+    *logprobs = (const float *)(*ids + out->count);
+    *at += sizeof *out + body;
+done:
+    return status;
+}

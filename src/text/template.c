@@ -1,0 +1,309 @@
+#include "text/template.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#include "ald/arena.h"
+#include "ald/sha256.h"
+
+/* A template being read. */
+typedef struct {
+    const char *begin, *at, *end;
+    bool after_block; /* a block or a comment has just ended */
+    ald_vec_t *out;
+} reader_t;
+
+#define PRINTED "\003" /* ends what is printed, as ; ends a statement */
+
+/* Literals are written in single quotes with \n for newlines; a quote within becomes a control
+ * character, so that '+' can only be what joins two literals. */
+static ald_status_t put_char(ald_vec_t *out, char c)
+{
+    if (c == '\n')
+        return ald_vec_append(out, "\\n", 2);
+    if (c == '\'')
+        return ald_vec_append(out, "\x02", 1);
+    return ald_vec_append(out, &c, 1);
+}
+
+static ald_status_t put_text(ald_vec_t *out, const char *text, size_t length)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    if (length == 0)
+        return status;
+    ALD_TRY(ald_vec_append(out, "='", 2));
+    for (size_t i = 0; i < length; ++i)
+        ALD_TRY(put_char(out, text[i]));
+    ALD_TRY(ald_vec_append(out, "'" PRINTED, 2));
+done:
+    return status;
+}
+
+/* The literal that starts at *at, which moves behind it. */
+static ald_status_t put_literal(ald_vec_t *out, const char **at, const char *end)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char quote = **at, *p = *at + 1;
+    ALD_TRY(ald_vec_append(out, "'", 1));
+    for (; p < end && *p != quote; ++p) {
+        char c = *p;
+        if (c == '\\' && p + 1 < end) {
+            c = *++p;
+            c = c == 'n' ? '\n' : c == 't' ? '\t' : c == 'r' ? '\r' : c;
+        }
+        ALD_TRY(put_char(out, c));
+    }
+    ALD_TRY(ald_vec_append(out, "'", 1));
+    *at = p < end ? p + 1 : end;
+done:
+    return status;
+}
+
+static bool is_word(char c)
+{
+    return isalnum((unsigned char)c) || c == '_';
+}
+
+/* The length of ['name'] at `p`, with the name's bounds; 0 for anything else. */
+static size_t subscript(const char *p, const char *end, const char **name, size_t *length)
+{
+    if (end - p < 5 || p[0] != '[' || (p[1] != '\'' && p[1] != '"'))
+        return 0;
+    *name = p + 2;
+    *length = 0;
+    while (*name + *length < end && is_word((*name)[*length]))
+        ++*length;
+    const char *after = *name + *length;
+    bool closed = *length > 0 && end - after >= 2 && after[0] == p[1] && after[1] == ']';
+    return closed ? *length + 4 : 0;
+}
+
+/* The inside of a tag without its layout. */
+static ald_status_t put_code(ald_vec_t *out, const char *p, const char *end)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *name = NULL;
+    size_t length = 0;
+    while (p < end) {
+        const char *text = out->data;
+        size_t step = subscript(p, end, &name, &length);
+        if (step > 0 && out->count > 0 &&
+            (is_word(text[out->count - 1]) || text[out->count - 1] == ']')) {
+            ALD_TRY(ald_vec_append(out, ".", 1));
+            ALD_TRY(ald_vec_append(out, name, length));
+            p += step;
+        } else if (*p == '\'' || *p == '"') {
+            ALD_TRY(put_literal(out, &p, end));
+        } else if (isspace((unsigned char)*p)) {
+            while (p < end && isspace((unsigned char)*p))
+                ++p;
+            if (p < end && is_word(*p) && out->count > 0 && is_word(text[out->count - 1]))
+                ALD_TRY(ald_vec_append(out, " ", 1));
+        } else {
+            ALD_TRY(ald_vec_append(out, p++, 1));
+        }
+    }
+done:
+    return status;
+}
+
+/* The end of the tag whose inside starts at `p`: the place of its closing mark, quotes respected.
+ */
+static const char *tag_end(const char *p, const char *end, char kind)
+{
+    char quote = 0;
+    for (; p + 1 < end; ++p) {
+        if (quote != 0 && *p == '\\' && kind != '#')
+            ++p;
+        else if (quote != 0)
+            quote = *p == quote ? 0 : quote;
+        else if ((*p == '\'' || *p == '"') && kind != '#')
+            quote = *p;
+        else if (*p == (kind == '{' ? '}' : kind) && p[1] == '}')
+            return p;
+    }
+    return NULL;
+}
+
+static const char *next_tag(const char *p, const char *end)
+{
+    for (; p + 1 < end; ++p)
+        if (*p == '{' && (p[1] == '{' || p[1] == '%' || p[1] == '#'))
+            return p;
+    return end;
+}
+
+/* Text up to the next tag, trimmed as the tags on both sides ask. */
+static ald_status_t read_text(reader_t *reader, bool trim_left)
+{
+    const char *from = reader->at, *to = next_tag(from, reader->end);
+    bool tag = to < reader->end, trim_right = tag && to + 2 < reader->end && to[2] == '-';
+    reader->at = to;
+    bool line_start = from == reader->begin;
+    if (reader->after_block && from < to && *from == '\n') { /* trim_blocks */
+        line_start = true;
+        ++from;
+    }
+    while (trim_left && from < to && isspace((unsigned char)*from))
+        ++from;
+    while (trim_right && to > from && isspace((unsigned char)to[-1]))
+        --to;
+    if (tag && !trim_right && reader->at[1] != '{') { /* lstrip_blocks */
+        const char *line = to;
+        while (line > from && (line[-1] == ' ' || line[-1] == '\t'))
+            --line;
+        if (line == from ? line_start : line[-1] == '\n')
+            to = line;
+    }
+    return put_text(reader->out, from, (size_t)(to - from));
+}
+
+static ald_status_t read_tag(reader_t *reader, bool *trim_left, bool *closed)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char kind = reader->at[1], *from = reader->at + 2;
+    const char *to = tag_end(from, reader->end, kind);
+    *closed = to != NULL;
+    if (to == NULL)
+        return status;
+    reader->at = to + 2;
+    *trim_left = to > from && to[-1] == '-';
+    reader->after_block = kind != '{';
+    to -= *trim_left;
+    from += from < to && (*from == '-' || *from == '+');
+    if (kind == '#')
+        return status;
+    ALD_TRY(ald_vec_append(reader->out, kind == '{' ? "=" : "%", 1));
+    ALD_TRY(put_code(reader->out, from, to));
+    ALD_TRY(ald_vec_append(reader->out, kind == '{' ? PRINTED : ";", 1));
+done:
+    return status;
+}
+
+/* Replaces `from` by `to`, which is not longer, in place. */
+static void replace(ald_vec_t *text, const char *from, size_t length, const char *to)
+{
+    char *data = text->data, *out = data;
+    const char *at = data, *end = data + text->count;
+    while (at < end) {
+        const char *found = memmem(at, (size_t)(end - at), from, length);
+        size_t keep = (size_t)((found == NULL ? end : found) - at);
+        memmove(out, at, keep);
+        out += keep;
+        at += keep;
+        if (found != NULL) {
+            memcpy(out, to, strlen(to));
+            out += strlen(to);
+            at += length;
+        }
+    }
+    text->count = (size_t)(out - data);
+}
+
+ald_status_t ald_template_canonical(const char *text, ald_vec_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    reader_t reader = {text, text, text + strlen(text), false, out};
+    bool trim_left = false, closed = true;
+    if (reader.end > text && reader.end[-1] == '\n') /* jinja's keep_trailing_newline is off */
+        --reader.end;
+    while (reader.at < reader.end) {
+        ALD_TRY(read_text(&reader, trim_left));
+        if (reader.at == reader.end)
+            break;
+        ALD_TRY(read_tag(&reader, &trim_left, &closed));
+        if (!closed) {
+            ALD_TRY(ald_vec_printf(out, "unclosed"));
+            break;
+        }
+    }
+    replace(out, PRINTED "=", 2, "+"); /* printing one after the other is printing the sum */
+    replace(out, "'+'", 3, "");
+done:
+    return status;
+}
+
+/* sha256 of canonical templates, with the default system message as "@". */
+static const struct {
+    ald_template_t kind;
+    const char *sha256;
+} known_templates[] = {
+    {ALD_TEMPLATE_SMOLLM2, "02700763edcfd2912eac057e6d828c50ef13fdc07d93633f568314e49b23001e"},
+    {ALD_TEMPLATE_QWEN25, "3c4a46e21649433819d30d1fb051dd2efe6cf23b2d35653e6189ffd8744411bc"},
+    {ALD_TEMPLATE_QWEN3, "90d1762b086fed8fed3c4b86d68933eeffb1cbc631cf1d32ea46d6376acdae9c"},
+};
+static const char plain_template[] =
+    "%for message in "
+    "messages;='<|im_start|>'+message.role+'\\n'+message.content+'<|im_end|>\\n'" PRINTED
+    "%endfor;%if add_generation_prompt;='<|im_start|>assistant\\n'" PRINTED "%endif;";
+
+/* Cuts the default system message, if the template has one, out into `message`; false when it
+ * doesn't fit. Only "\n" is an escape there. */
+static bool take_default(ald_vec_t *canonical, char *message, size_t size)
+{
+    static const char opening[] = "<|im_start|>system\\n", closing[] = "<|im_end|>\\n'";
+    const char *from = canonical->data, *end = from + canonical->count;
+    message[0] = '\0';
+    while ((from = memmem(from, (size_t)(end - from), opening, strlen(opening))) != NULL) {
+        from += strlen(opening);
+        const char *quote = memchr(from, '\'', (size_t)(end - from));
+        const char *to = memmem(from, (size_t)(end - from), closing, strlen(closing));
+        if (to == NULL || quote == NULL || to > quote || to == from)
+            continue;
+        char copy[512];
+        size_t length = (size_t)(to - from);
+        if (length >= size || length >= sizeof copy || memchr(from, 2, length) != NULL)
+            return false;
+        memcpy(message, from, length);
+        message[length] = '\0';
+        memcpy(copy, from, length);
+        replace(canonical, copy, length, "@");
+        return true;
+    }
+    return true;
+}
+
+/* Turns the canonical form's \n back into newlines, in place. */
+static void restore_newlines(char *text)
+{
+    char *to = text;
+    for (; *text != '\0'; ++text, ++to) {
+        *to = *text;
+        if (text[0] == '\\' && text[1] == 'n') {
+            *to = '\n';
+            ++text;
+        }
+    }
+    *to = '\0';
+}
+
+ald_status_t ald_template_recognise(const char *text, bool *known, ald_template_t *kind,
+                                    char *default_system, size_t size)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t canonical;
+    ald_sha256_t sha;
+    char hex[ALD_SHA256_HEX];
+    ald_vec_init(&canonical, 1);
+    *known = false;
+    ALD_TRY(ald_template_canonical(text, &canonical));
+    if (canonical.count == 0 || !take_default(&canonical, default_system, size))
+        goto done;
+    restore_newlines(default_system);
+    if (canonical.count == strlen(plain_template) &&
+        memcmp(canonical.data, plain_template, canonical.count) == 0) {
+        *known = true;
+        *kind = ALD_TEMPLATE_PLAIN;
+    }
+    ald_sha256_init(&sha);
+    ald_sha256_update(&sha, canonical.data, canonical.count);
+    ald_sha256_final(&sha, hex);
+    for (size_t i = 0; i < sizeof known_templates / sizeof known_templates[0]; ++i)
+        if (strcmp(known_templates[i].sha256, hex) == 0) {
+            *known = true;
+            *kind = known_templates[i].kind;
+        }
+done:
+    ald_vec_reset(&canonical);
+    return status;
+}

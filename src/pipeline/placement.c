@@ -1,0 +1,24 @@
+#include "ald/placement.h"
+
+bool ald_ranks_have(const ald_ranks_t *ranks, int rank)
+{
+    return rank >= ranks->first && rank < ranks->first + ranks->count;
+}
+
+ald_status_t ald_placement_make(const ald_config_t *config, int size, ald_placement_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t t = config->roles.trainers, s = config->roles.scorers, g = config->roles.generators;
+    ALD_CHECK(t + s + g <= size, ALD_STATUS_USAGE,
+              "roles: %lld trainers, %lld scorers and %lld generators need %lld ranks, but there "
+              "are %d", (long long)t, (long long)s, (long long)g, (long long)(t + s + g), size);
+    ald_ranks_t left = {(int)t, (int)(size - t - s - g)}, all = {0, size};
+    ald_ranks_t rest = left.count > 0 ? left : all;
+    out->trainers = t > 0 ? (ald_ranks_t){0, (int)t} : rest;
+    out->scorers = s > 0 ? (ald_ranks_t){(int)(size - g - s), (int)s} : rest;
+    out->generators = g > 0 ? (ald_ranks_t){(int)(size - g), (int)g} : rest;
+    /* Trainers begin with rank 0, which writes the files; with all ranks claimed by others, `all`
+     * begins there too, and without trainers the unclaimed ranks do. */
+done:
+    return status;
+}

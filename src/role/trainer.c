@@ -1,0 +1,349 @@
+#include "ald/trainer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ald/batch.h"
+#include "ald/hf.h"
+#include "ald/scorer.h"
+
+enum {
+    COLUMN_LOSS,
+    COLUMN_SEQUENCES,
+    COLUMN_POSITIONS,
+    COLUMN_KL_TEACHER,
+    COLUMN_KL_DPO,
+    COLUMN_ALPHA,
+    COLUMN_TVD,
+    COLUMN_WEIGHT,
+    COLUMN_REWARD,
+    COLUMN_ON_POLICY,
+};
+
+ald_status_t ald_trainer_init(const ald_config_t *config, const ald_comm_t *trainers,
+                              ald_trainer_t *out)
+{
+    *out = (ald_trainer_t){.config = config, .policy_step = -1};
+    ald_teacher_init(config, &out->teacher);
+    ald_vec_init(&out->alphas, sizeof(float));
+    return ald_engine_init(config, trainers, "distill", config->distill.policy,
+                           config->distill.output, &out->engine);
+}
+
+void ald_trainer_reset(ald_trainer_t *trainer)
+{
+    ald_shared_reset(&trainer->heads[0]);
+    ald_shared_reset(&trainer->heads[1]);
+    ald_vec_reset(&trainer->alphas);
+    ald_engine_reset(&trainer->engine);
+    *trainer = (ald_trainer_t){0};
+}
+
+/* One teacher's output matrix. */
+static ald_status_t load_head(ald_trainer_t *trainer, const char *directory, const char *key,
+                              ald_shared_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_model_config_t shape = {0};
+    ald_params_t params = {0};
+    const ald_comm_t *comm = trainer->engine.comm;
+    if (directory[0] == '\0')
+        status = ald_status_raise(ALD_STATUS_USAGE,
+                                  "%s: not set; shards of encoding \"hidden\" need the teachers' "
+                                  "model directories", key);
+    if (status == ALD_STATUS_OK)
+        status = ald_model_config_read(directory, &shape);
+    if (status == ALD_STATUS_OK)
+        status = ald_params_init(&shape, &params);
+    ALD_TRY(ald_comm_agree(comm, status));
+    trainer->teacher_hidden = shape.hidden_size;
+    ALD_TRY(ald_shared_init(comm, shape.vocab_size * shape.hidden_size, out));
+    if (out->filler)
+        status = ald_hf_load_output_matrix(directory, &params, out->values);
+    ALD_TRY(ald_comm_agree(comm, status));
+    ald_shared_ready(out);
+done:
+    ald_params_reset(&params);
+    return status;
+}
+
+ald_status_t ald_trainer_heads(ald_trainer_t *trainer)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_config_t *config = trainer->config;
+    if (trainer->heads[0].values != NULL)
+        return status;
+    ALD_TRY(load_head(trainer, config->teacher.dpo, "teacher.dpo", &trainer->heads[0]));
+    ALD_TRY(load_head(trainer, ald_contrast_directory(config), "teacher.reverse",
+                      &trainer->heads[1]));
+done:
+    return status;
+}
+
+/* A micro-batch: its sequences, and per position what the loss needs and gives. */
+typedef struct {
+    const ald_trainer_t *trainer;
+    const ald_scored_t *sequence;
+    const ald_packed_t *packed;
+    int64_t *owner;           /* [R] sequence of a position */
+    double *factor, *scale;   /* [R] */
+    ald_position_t *position; /* [R] */
+    float *lp, *ratio;        /* [chunk, V] the teacher's rows */
+    float *rows;              /* [chunk, H] hidden states */
+} micro_t;
+
+static float from_bf16(uint16_t bits)
+{
+    uint32_t wide = (uint32_t)bits << 16;
+    float value;
+    memcpy(&value, &wide, sizeof value);
+    return value;
+}
+
+/* logits[count, V] of one teacher from stored hidden states. */
+static void hidden_logits(micro_t *m, int64_t first, int64_t count, int which, float *logits)
+{
+    const ald_trainer_t *t = m->trainer;
+    const int64_t H = t->teacher_hidden, V = t->engine.params.config.vocab_size;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < count; ++i) {
+        const ald_scored_t *s = &m->sequence[m->owner[first + i]];
+        int64_t at = first + i - m->packed->start[m->owner[first + i]];
+        const uint16_t *bits = (which == 0 ? s->hidden_dpo : s->hidden_reverse) + at * H;
+        for (int64_t h = 0; h < H; ++h)
+            m->rows[i * H + h] = from_bf16(bits[h]);
+    }
+    ald_linear(ald_gemm_find("openblas"), count, V, H, m->rows, t->heads[which].values, 0.0f,
+               logits);
+}
+
+/* The loss of one position; the teacher's rows of `hidden` are logits until now. */
+static void distill_position(micro_t *m, int64_t r, float *lp, float *ratio, float *z)
+{
+    const ald_teacher_t *teacher = &m->trainer->teacher;
+    const int64_t V = m->trainer->engine.params.config.vocab_size;
+    const ald_scored_t *s = &m->sequence[m->owner[r]];
+    int64_t at = r - m->packed->start[m->owner[r]];
+    if (s->topk_id != NULL) {
+        int64_t K = ald_shard_header(m->trainer->set->shards[0])->top_k;
+        m->position[r] = ald_distill_topk_row(
+            teacher, m->factor[r], m->scale[r], V, K, s->topk_id + at * K,
+            s->topk_logprob_dpo + at * K, s->topk_log_ratio + at * K, (double)s->tail_dpo[at],
+            (double)s->tail_reverse[at], z);
+        return;
+    }
+    if (s->full_logprob_dpo != NULL) {
+        memcpy(lp, s->full_logprob_dpo + at * V, sizeof(float) * (size_t)V);
+        memcpy(ratio, s->full_log_ratio + at * V, sizeof(float) * (size_t)V);
+    } else {
+        ald_teacher_logits_row(V, lp, ratio);
+    }
+    m->position[r] = ald_distill_row(teacher, m->factor[r], m->scale[r], V, lp, ratio, z);
+}
+
+static ald_status_t distill_head(void *context, int64_t first, int64_t count, float *logits)
+{
+    micro_t *m = context;
+    const int64_t V = m->trainer->engine.params.config.vocab_size;
+    if (m->sequence[0].hidden_dpo != NULL) {
+        hidden_logits(m, first, count, 0, m->lp);
+        hidden_logits(m, first, count, 1, m->ratio);
+    }
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < count; ++i)
+        distill_position(m, first + i, m->lp + i * V, m->ratio + i * V, logits + i * V);
+    return ALD_STATUS_OK;
+}
+
+/* alpha, weight and scale of a sequence's positions. */
+static ald_status_t weigh_sequence(micro_t *m, ald_trainer_t *t, int64_t s, double *columns)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_scored_t *sequence = &m->sequence[s];
+    int64_t first = m->packed->start[s], length = sequence->response_count;
+    double mean = 0.0, share = t->teacher.length_normalize ? 1.0 / (double)length : 1.0;
+    for (int64_t i = 0; i < length; ++i)
+        mean += sequence->tvd[i] / (double)length;
+    for (int64_t i = 0; i < length; ++i) {
+        double alpha = ald_teacher_alpha(&t->teacher,
+                                         t->teacher.by_sequence ? mean : sequence->tvd[i]);
+        double weight = ald_teacher_weight(&t->teacher, alpha);
+        float kept = (float)alpha;
+        m->owner[first + i] = s;
+        m->factor[first + i] = ald_teacher_factor(&t->teacher, alpha);
+        m->scale[first + i] = weight * share / (double)t->step_count;
+        columns[COLUMN_ALPHA] += alpha;
+        columns[COLUMN_WEIGHT] += weight;
+        columns[COLUMN_TVD] += sequence->tvd[i];
+        ALD_TRY(ald_vec_push(&t->alphas, &kept));
+    }
+    columns[COLUMN_SEQUENCES] += 1.0;
+    columns[COLUMN_POSITIONS] += (double)length;
+    columns[COLUMN_ON_POLICY] += sequence->source == ALD_SOURCE_POLICY;
+done:
+    return status;
+}
+
+static ald_status_t micro_alloc(micro_t *m, ald_trainer_t *t, int64_t R)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_arena_t *arena = &t->engine.arena;
+    const int64_t V = t->engine.params.config.vocab_size;
+    int64_t chunk = ald_head_chunk(V) < R ? ald_head_chunk(V) : R;
+    bool wide = m->sequence[0].topk_id == NULL;
+    m->owner = ALD_ARENA_ARRAY(arena, int64_t, R);
+    m->factor = ALD_ARENA_ARRAY(arena, double, R);
+    m->scale = ALD_ARENA_ARRAY(arena, double, R);
+    m->position = ALD_ARENA_ARRAY(arena, ald_position_t, R);
+    m->lp = ALD_ARENA_ARRAY(arena, float, wide ? chunk *V : 1);
+    m->ratio = ALD_ARENA_ARRAY(arena, float, wide ? chunk *V : 1);
+    m->rows = ALD_ARENA_ARRAY(arena, float, chunk *t->teacher_hidden + 1);
+    ALD_CHECK(m->owner && m->factor && m->scale && m->position && m->lp && m->ratio && m->rows,
+              ALD_STATUS_RESOURCE, "out of memory: distilling %lld positions", (long long)R);
+done:
+    return status;
+}
+
+/* Reads the sequences and packs them. */
+static ald_status_t read_sequences(ald_trainer_t *t, int64_t first, int64_t count,
+                                   ald_scored_t *sequence, ald_packed_t *packed)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_arena_t *arena = &t->engine.arena;
+    ald_item_t *items = ALD_ARENA_ARRAY(arena, ald_item_t, count);
+    ALD_CHECK(items != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    for (int64_t i = 0; i < count; ++i) {
+        ALD_TRY(ald_shardset_read(t->set, t->entries[first + i], arena, &sequence[i]));
+        items[i] = (ald_item_t){.prompt = sequence[i].prompt_ids,
+                                .prompt_count = sequence[i].prompt_count,
+                                .responses = 1,
+                                .response = {sequence[i].response_ids, NULL},
+                                .response_count = {sequence[i].response_count, 0}};
+    }
+    ALD_TRY(ald_pack(items, count, arena, packed));
+done:
+    return status;
+}
+
+static void sum_positions(const micro_t *m, int64_t step_count, double *columns)
+{
+    for (int64_t r = 0; r < m->packed->positions; ++r) {
+        const ald_position_t *p = &m->position[r];
+        columns[COLUMN_LOSS] += m->scale[r] * (double)step_count * p->divergence;
+        columns[COLUMN_KL_TEACHER] += p->kl_teacher;
+        columns[COLUMN_KL_DPO] += p->kl_dpo;
+        columns[COLUMN_REWARD] += p->reward;
+    }
+}
+
+static ald_status_t distill_micro(void *context, ald_engine_t *engine, int64_t first, int64_t count,
+                                  double *columns)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_trainer_t *t = context;
+    ald_arena_t *arena = &engine->arena;
+    const ald_model_t model = ald_engine_model(engine);
+    const int64_t H = engine->params.config.hidden_size;
+    ald_scored_t *sequence = ALD_ARENA_ARRAY(arena, ald_scored_t, count);
+    ald_packed_t packed;
+    ald_activations_t *kept = NULL;
+    micro_t m = {.trainer = t, .sequence = sequence, .packed = &packed};
+    ALD_CHECK(sequence != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(read_sequences(t, first, count, sequence, &packed));
+    ALD_TRY(micro_alloc(&m, t, packed.positions));
+    for (int64_t s = 0; s < count; ++s)
+        ALD_TRY(weigh_sequence(&m, t, s, columns));
+    float *hidden = ALD_ARENA_ARRAY(arena, float, packed.batch.tokens *H);
+    float *d_hidden = ald_arena_calloc(arena, (size_t)(packed.batch.tokens * H), sizeof(float));
+    ALD_CHECK(hidden != NULL && d_hidden != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(ald_forward(&model, &packed.batch, arena, &kept, hidden));
+    ALD_TRY(ald_head(&model, hidden, packed.positions, packed.row, arena, distill_head, &m,
+                     d_hidden, engine->optimizer.gradient));
+    ALD_TRY(ald_backward(&model, &packed.batch, kept, arena, d_hidden,
+                         engine->optimizer.gradient));
+    sum_positions(&m, t->step_count, columns);
+done:
+    return status;
+}
+
+static int compare_floats(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* The 95th percentile of all trainers' alphas, on root (0 elsewhere). */
+static ald_status_t alpha_p95(ald_trainer_t *t, double *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_comm_t *comm = t->engine.comm;
+    int counts[comm->size], starts[comm->size], mine = (int)t->alphas.count, total = 0;
+    float *all = NULL;
+    *out = 0.0;
+    MPI_Allgather(&mine, 1, MPI_INT, counts, 1, MPI_INT, comm->mpi);
+    for (int r = 0; r < comm->size; ++r) {
+        starts[r] = total;
+        total += counts[r];
+    }
+    if (comm->rank == 0) {
+        all = ald_alloc(sizeof *all * ((size_t)total + 1));
+        if (all == NULL)
+            status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: %d alphas", total);
+    }
+    ALD_TRY(ald_comm_agree(comm, status));
+    MPI_Gatherv(t->alphas.data, mine, MPI_FLOAT, all, counts, starts, MPI_FLOAT, 0, comm->mpi);
+    if (comm->rank == 0 && total > 0) {
+        qsort(all, (size_t)total, sizeof *all, compare_floats);
+        *out = all[(int64_t)(0.95 * (double)(total - 1) + 0.5)];
+    }
+done:
+    ald_free(all);
+    return status;
+}
+
+static void distill_metrics(const ald_trainer_t *t, const double *columns, double p95,
+                            ald_metrics_t *metrics)
+{
+    double sequences = columns[COLUMN_SEQUENCES], positions = columns[COLUMN_POSITIONS];
+    double staleness = t->policy_step < 0 ? 0.0 : (double)(t->engine.step - t->policy_step);
+    ald_metrics_set(metrics, "loss", columns[COLUMN_LOSS] / sequences);
+    ald_metrics_set(metrics, "kl/teacher", columns[COLUMN_KL_TEACHER] / positions);
+    ald_metrics_set(metrics, "kl/dpo", columns[COLUMN_KL_DPO] / positions);
+    ald_metrics_set(metrics, "alpha/mean", columns[COLUMN_ALPHA] / positions);
+    ald_metrics_set(metrics, "alpha/p95", p95);
+    ald_metrics_set(metrics, "tvd/mean", columns[COLUMN_TVD] / positions);
+    ald_metrics_set(metrics, "weight/mean", columns[COLUMN_WEIGHT] / positions);
+    ald_metrics_set(metrics, "reward/token", columns[COLUMN_REWARD] / positions);
+    ald_metrics_set(metrics, "response_length", positions / sequences);
+    ald_metrics_set(metrics, "staleness", staleness);
+    ald_metrics_set(metrics, "on_policy", columns[COLUMN_ON_POLICY] / sequences);
+}
+
+ald_status_t ald_trainer_step(ald_trainer_t *trainer, ald_shardset_t *set, const int64_t *entries,
+                              int64_t count, double epoch, ald_metrics_t *metrics)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    double columns[ALD_COLUMNS], p95;
+    int64_t *tokens = ald_alloc(sizeof *tokens * (size_t)count);
+    if (tokens == NULL)
+        status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(ald_comm_agree(trainer->engine.comm, status));
+    for (int64_t i = 0; i < count; ++i) {
+        const ald_entry_t *e = &set->entries[entries[i]];
+        tokens[i] = e->prompt_count + e->response_count - 1;
+    }
+    trainer->set = set;
+    trainer->entries = entries;
+    trainer->step_count = count;
+    trainer->alphas.count = 0;
+    if (ald_shard_header(set->shards[0])->encoding == ALD_ENCODING_HIDDEN)
+        ALD_TRY(ald_trainer_heads(trainer));
+    ALD_TRY(ald_engine_step(&trainer->engine, tokens, count, epoch, distill_micro, trainer, columns,
+                            metrics));
+    ALD_TRY(alpha_p95(trainer, &p95));
+    distill_metrics(trainer, columns, p95, metrics);
+done:
+    ald_free(tokens);
+    return status;
+}

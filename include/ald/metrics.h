@@ -31,4 +31,17 @@ ald_status_t ald_metrics_append(ald_metrics_file_t *file, const ald_metrics_t *m
 ald_status_t ald_metrics_flush(ald_metrics_file_t *file);
 void ald_metrics_close(ald_metrics_file_t *file); /* takes NULL; doesn't flush */
 
+/* The series of a metrics.jsonl or metrics.h5, whatever wrote it, in the order of the file. */
+typedef struct {
+    char *name;     /* owned */
+    double *values; /* [steps], owned; NaN where a step lacks it */
+} ald_metrics_series_t;
+typedef struct {
+    ald_metrics_series_t *series; /* [count], owned */
+    int64_t count, steps;
+} ald_metrics_table_t;
+/* INPUT naming file and place for damage; a last line without its newline is left out. Local. */
+ald_status_t ald_metrics_read(const char *path, ald_metrics_table_t *out);
+void ald_metrics_table_reset(ald_metrics_table_t *table); /* takes a zeroed one */
+
 #endif

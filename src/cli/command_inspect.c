@@ -1,0 +1,147 @@
+/* inspect: what is in a file or folder of ours, on one screen. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ald/arena.h"
+#include "ald/commands.h"
+#include "ald/file.h"
+#include "inspect.h"
+
+typedef struct {
+    int64_t row; /* -1: a summary */
+    const char *tokenizer;
+    bool json;
+    int paths; /* argv[1 .. paths] after parsing */
+} inspect_options_t;
+
+static ald_status_t parse(int argc, char **argv, inspect_options_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    *out = (inspect_options_t){.row = -1};
+    for (int i = 1; i < argc; ++i) {
+        const char *word = argv[i], *value = i + 1 < argc ? argv[i + 1] : "";
+        if (strcmp(word, "--row") == 0) {
+            char *end;
+            out->row = strtoll(value, &end, 10);
+            ALD_CHECK(end != value && *end == '\0' && out->row >= 0, ALD_STATUS_USAGE,
+                      "--row %s: expected a sequence's number from 0", value);
+            ++i;
+        } else if (strcmp(word, "--tokenizer") == 0) {
+            ALD_CHECK(value[0] != '\0', ALD_STATUS_USAGE, "--tokenizer: expected a folder");
+            out->tokenizer = value;
+            ++i;
+        } else if (strcmp(word, "--json") == 0) {
+            out->json = true;
+        } else {
+            ALD_CHECK(strncmp(word, "--", 2) != 0, ALD_STATUS_USAGE,
+                      "%s: unknown option; see aligndistil inspect --help", word);
+            argv[++out->paths] = argv[i];
+        }
+    }
+    ALD_CHECK(out->paths > 0, ALD_STATUS_USAGE, "inspect: expected a file or folder");
+done:
+    return status;
+}
+
+static bool has_file(const char *folder, const char *name)
+{
+    char *path = ald_path_join(folder, name);
+    bool there = path != NULL && ald_path_exists(path);
+    ald_free(path);
+    return there;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    const size_t length = strlen(text), tail = strlen(end);
+    return length >= tail && strcmp(text + length - tail, end) == 0;
+}
+
+static ald_status_t inspect_folder(const char *path, ald_json_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *metrics = ald_path_join(path, "metrics.jsonl");
+    ALD_CHECK_MEMORY(metrics, strlen(path));
+    if (has_file(path, "config.json"))
+        status = ald_inspect_model(path, out);
+    else if (ald_path_exists(metrics))
+        status = ald_inspect_metrics(metrics, out);
+    else
+        status = ald_inspect_shards(path, out);
+done:
+    ald_free(metrics);
+    return status;
+}
+
+static ald_status_t inspect_path(const char *path, const inspect_options_t *options,
+                                 ald_json_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    *out = NULL;
+    ALD_CHECK(ald_path_exists(path), ALD_STATUS_INPUT, "%s: no such file or folder", path);
+    if (options->row >= 0)
+        return ald_inspect_row(path, options->row, options->tokenizer, out);
+    if (ald_path_is_directory(path))
+        return inspect_folder(path, out);
+    if (ends_with(path, ".jsonl") || ends_with(path, "metrics.h5"))
+        return ald_inspect_metrics(path, out);
+    ALD_CHECK(ends_with(path, ".h5"), ALD_STATUS_INPUT,
+              "%s: expected a model directory, a shard, a folder of shards, a checkpoint, or "
+              "metrics",
+              path);
+    return ald_inspect_shards(path, out);
+done:
+    return status;
+}
+
+static ald_status_t print_report(const ald_json_t *report, bool json)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *text = NULL;
+    if (!json) {
+        ald_inspect_print(report);
+        return status;
+    }
+    ALD_TRY(ald_json_dump(report, true, &text));
+    puts(text);
+done:
+    ald_free(text);
+    return status;
+}
+
+static ald_status_t inspect(int argc, char **argv)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    inspect_options_t options;
+    ald_json_t *report = NULL;
+    ALD_TRY(parse(argc, argv, &options));
+    for (int i = 1; i <= options.paths; ++i) {
+        if (i > 1 && !options.json)
+            putchar('\n');
+        ald_json_free(report);
+        report = NULL;
+        ALD_TRY(inspect_path(argv[i], &options, &report));
+        ALD_TRY(print_report(report, options.json));
+    }
+done:
+    ald_json_free(report);
+    return status;
+}
+
+static ald_status_t run(int argc, char **argv, const ald_comm_t *world)
+{
+    return ald_comm_agree(world, world->rank == 0 ? inspect(argc, argv) : ALD_STATUS_OK);
+}
+
+const ald_command_t ald_command_inspect = {
+    .name = "inspect",
+    .arguments = "PATH... [--row N [--tokenizer DIR]] [--json]",
+    .summary = "shows what is in a model, shard, checkpoint or metrics file",
+    .help = "PATH is a model directory, a shard, a folder of shards, a checkpoint folder, or\n"
+            "metrics.jsonl or metrics.h5.\n"
+            "  --row N          sequence N (from 0) of a shard, token by token\n"
+            "  --tokenizer DIR  with --row: also the tokens' texts\n"
+            "  --json           one JSON object per path\n",
+    .run = run,
+};

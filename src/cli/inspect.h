@@ -1,0 +1,23 @@
+/* What `inspect` finds, as JSON, and how it is printed. Private to the command. */
+#ifndef ALD_CLI_INSPECT_H
+#define ALD_CLI_INSPECT_H
+
+#include "ald/json.h"
+#include "ald/shard.h"
+#include "ald/status.h"
+
+/* Each makes a report on what lies at `path`; freed by ald_json_free. Local. */
+ald_status_t ald_inspect_model(const char *path, ald_json_t **out);
+/* One shard, or all shard-NNNNNN.h5 of a folder together. */
+ald_status_t ald_inspect_shards(const char *path, ald_json_t **out);
+/* Sequence `row` of one shard, token by token; `tokenizer` is a model directory for the tokens'
+ * texts, or NULL. */
+ald_status_t ald_inspect_row(const char *path, int64_t row, const char *tokenizer,
+                             ald_json_t **out);
+ald_status_t ald_inspect_metrics(const char *path, ald_json_t **out);
+
+/* Prints a report to stdout. Scalars are lines; an object of scalars is one line; an array of
+ * objects is a table; an array of numbers is drawn in one line of bars. */
+void ald_inspect_print(const ald_json_t *report);
+
+#endif

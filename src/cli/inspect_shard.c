@@ -1,0 +1,347 @@
+#include "inspect.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ald/arena.h"
+#include "ald/file.h"
+#include "ald/shardset.h"
+#include "ald/tokenizer.h"
+
+/* The teacher's settings by the shard's own configuration, or the defaults. */
+typedef struct {
+    double strength, epsilon, beta;
+    char rule[16]; /* adaptive, constant, none */
+} settings_t;
+
+/* The text behind "key = " in the group `teacher`; NULL without one. */
+static const char *find_setting(const char *config, const char *key)
+{
+    const char *at = strstr(config, "teacher");
+    const size_t length = strlen(key);
+    const char *end = at == NULL ? NULL : strchr(at, '}');
+    while (at != NULL && (at = strstr(at, key)) != NULL && (end == NULL || at < end)) {
+        const char *value = at + length;
+        const bool whole = strchr(" \n\t{;", at[-1]) != NULL;
+        value += strspn(value, " \t");
+        if (whole && *value == '=')
+            return value + 1 + strspn(value + 1, " \t\"");
+        at += length;
+    }
+    return NULL;
+}
+
+static double setting_number(const char *config, const char *key, double otherwise)
+{
+    const char *text = find_setting(config, key);
+    return text == NULL ? otherwise : strtod(text, NULL);
+}
+
+static settings_t read_settings(const char *config)
+{
+    settings_t out = {.strength = setting_number(config, "strength", 20),
+                      .epsilon = setting_number(config, "epsilon", 1e-3),
+                      .beta = setting_number(config, "beta", 0.1),
+                      .rule = "adaptive"};
+    const char *rule = find_setting(config, "extrapolation");
+    if (rule != NULL)
+        snprintf(out.rule, sizeof out.rule, "%.*s", (int)strcspn(rule, "\";\n"), rule);
+    return out;
+}
+
+static double alpha(const settings_t *settings, double tvd)
+{
+    if (strcmp(settings->rule, "none") == 0)
+        return 0;
+    return strcmp(settings->rule, "constant") == 0 ? settings->strength
+                                                   : settings->strength * tvd + settings->epsilon;
+}
+
+/* Values of all shards together. */
+typedef struct {
+    ald_vec_t tvd, alpha, reward, lengths; /* double */
+    int64_t shards, sequences, tokens, positions, bytes, sampled;
+    int64_t sources[ALD_SOURCE_POLICY + 1];
+} totals_t;
+
+static ald_status_t add_sequence(totals_t *totals, const settings_t *settings,
+                                 const ald_scored_t *sequence)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const double length = (double)sequence->response_count;
+    ++totals->sources[sequence->source];
+    ALD_TRY(ald_vec_push(&totals->lengths, &length));
+    for (int64_t t = 0; t < sequence->response_count; ++t) {
+        const double tvd = sequence->tvd[t], strength = alpha(settings, tvd);
+        const double reward =
+            settings->beta * (double)(sequence->logprob_dpo[t] - sequence->logprob_reverse[t]);
+        totals->sampled += !isnan(sequence->logprob_policy[t]);
+        ALD_TRY(ald_vec_push(&totals->tvd, &tvd));
+        ALD_TRY(ald_vec_push(&totals->alpha, &strength));
+        ALD_TRY(ald_vec_push(&totals->reward, &reward));
+    }
+done:
+    return status;
+}
+
+static ald_status_t add_shard(totals_t *totals, const char *path, ald_shard_t *shard)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const settings_t settings = read_settings(ald_shard_header(shard)->config);
+    ald_arena_t arena = {0};
+    ald_scored_t sequence;
+    for (int64_t i = 0; i < ald_shard_count(shard); ++i) {
+        ald_arena_mark_t mark = ald_arena_mark(&arena);
+        ALD_TRY(ald_shard_read(shard, i, false, &arena, &sequence));
+        ALD_TRY(add_sequence(totals, &settings, &sequence));
+        ald_arena_release(&arena, mark);
+    }
+    ++totals->shards;
+    totals->sequences += ald_shard_count(shard);
+    totals->tokens += ald_shard_tokens(shard);
+    totals->positions += ald_shard_positions(shard);
+    totals->bytes += ald_file_size(path);
+done:
+    ald_arena_reset(&arena);
+    return status;
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Counts of 20 equal bins between the ends. */
+static ald_json_t *histogram(const double *sorted, size_t count)
+{
+    enum { BINS = 20 };
+    int64_t bins[BINS] = {0};
+    const double low = sorted[0], width = (sorted[count - 1] - low) / BINS;
+    for (size_t i = 0; i < count; ++i) {
+        int b = width > 0 ? (int)((sorted[i] - low) / width) : 0;
+        ++bins[b < 0 ? 0 : b < BINS ? b : BINS - 1];
+    }
+    ald_json_t *array = ald_json_new_array();
+    for (int b = 0; b < BINS; ++b)
+        ald_json_push(array, ald_json_new_integer(bins[b]));
+    return array;
+}
+
+/* Mean, percentiles and histogram of the finite values; sorts them. */
+static ald_json_t *spread(ald_vec_t *values)
+{
+    ald_json_t *out = ald_json_new_object();
+    double *list = values->data, sum = 0;
+    size_t count = 0;
+    for (size_t i = 0; i < values->count; ++i)
+        if (isfinite(list[i]))
+            list[count++] = list[i];
+    for (size_t i = 0; i < count; ++i)
+        sum += list[i];
+    if (count == 0)
+        return out;
+    qsort(list, count, sizeof *list, compare_numbers);
+    const double last = (double)(count - 1);
+    ald_json_set(out, "mean", ald_json_new_number(sum / (double)count));
+    ald_json_set(out, "min", ald_json_new_number(list[0]));
+    ald_json_set(out, "p5", ald_json_new_number(list[(size_t)(0.05 * last + 0.5)]));
+    ald_json_set(out, "p50", ald_json_new_number(list[(size_t)(0.5 * last + 0.5)]));
+    ald_json_set(out, "p95", ald_json_new_number(list[(size_t)(0.95 * last + 0.5)]));
+    ald_json_set(out, "max", ald_json_new_number(list[count - 1]));
+    ald_json_set(out, "histogram", histogram(list, count));
+    return out;
+}
+
+static void put_text(ald_json_t *report, const char *name, const char *text)
+{
+    ald_json_set(report, name, ald_json_new_string(text));
+}
+
+static void put_integer(ald_json_t *report, const char *name, int64_t value)
+{
+    ald_json_set(report, name, ald_json_new_integer(value));
+}
+
+static void put_header(ald_json_t *report, const ald_shard_header_t *header)
+{
+    put_text(report, "encoding", ald_encoding_name(header->encoding));
+    put_text(report, "contrast", header->contrast);
+    put_integer(report, "vocab_size", header->vocab_size);
+    put_integer(report, "hidden_size", header->hidden_size);
+    put_integer(report, "top_k", header->top_k);
+    put_integer(report, "policy_step", header->policy_step);
+    put_integer(report, "seed", header->seed);
+    put_text(report, "chat_format", header->chat_format);
+    put_text(report, "tool_version", header->tool_version);
+    put_text(report, "created", header->created);
+    put_text(report, "sha256_dpo", header->sha256_dpo);
+    put_text(report, "sha256_reverse", header->sha256_reverse);
+    put_text(report, "sha256_tokenizer", header->sha256_tokenizer);
+    put_text(report, "sha256_data", header->sha256_data);
+}
+
+static void put_totals(ald_json_t *report, totals_t *totals, const settings_t *settings)
+{
+    ald_json_t *sources = ald_json_new_object();
+    char rule[96];
+    snprintf(rule, sizeof rule, "%s, r %g, epsilon %g, beta %g", settings->rule, settings->strength,
+             settings->epsilon, settings->beta);
+    for (int s = 0; s <= ALD_SOURCE_POLICY; ++s)
+        put_integer(sources, ald_source_name((ald_source_t)s), totals->sources[s]);
+    put_integer(report, "shards", totals->shards);
+    put_integer(report, "sequences", totals->sequences);
+    put_integer(report, "tokens", totals->tokens);
+    put_integer(report, "positions", totals->positions);
+    put_integer(report, "sampled_positions", totals->sampled);
+    put_integer(report, "bytes", totals->bytes);
+    if (totals->positions > 0)
+        ald_json_set(report, "bytes_per_position",
+                     ald_json_new_number((double)totals->bytes / (double)totals->positions));
+    ald_json_set(report, "sources", sources);
+    ald_json_set(report, "response_length", spread(&totals->lengths));
+    ald_json_set(report, "tvd", spread(&totals->tvd));
+    ald_json_set(report, "alpha", spread(&totals->alpha));
+    ald_json_set(report, "reward", spread(&totals->reward));
+    put_text(report, "settings", rule);
+}
+
+static void totals_init(totals_t *totals)
+{
+    *totals = (totals_t){0};
+    ald_vec_init(&totals->tvd, sizeof(double));
+    ald_vec_init(&totals->alpha, sizeof(double));
+    ald_vec_init(&totals->reward, sizeof(double));
+    ald_vec_init(&totals->lengths, sizeof(double));
+}
+
+static void totals_reset(totals_t *totals)
+{
+    ald_vec_reset(&totals->tvd);
+    ald_vec_reset(&totals->alpha);
+    ald_vec_reset(&totals->reward);
+    ald_vec_reset(&totals->lengths);
+}
+
+static ald_status_t make_report(const char *path, const ald_shardset_t *set, ald_json_t *report)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    totals_t totals;
+    totals_init(&totals);
+    const ald_shard_header_t *header = ald_shard_header(set->shards[0]);
+    const settings_t settings = read_settings(header->config);
+    for (int64_t i = 0; i < set->shard_count; ++i)
+        ALD_TRY(add_shard(&totals, set->paths[i], set->shards[i]));
+    put_text(report, "path", path);
+    put_text(report, "kind", ald_path_is_directory(path) ? "shards" : "shard");
+    put_header(report, header);
+    put_totals(report, &totals, &settings);
+done:
+    totals_reset(&totals);
+    return status;
+}
+
+ald_status_t ald_inspect_shards(const char *path, ald_json_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_shardset_t set = {0};
+    ald_json_t *report = ald_json_new_object();
+    *out = NULL;
+    if (ald_path_is_directory(path))
+        ALD_TRY(ald_shardset_open_folder(path, &(ald_shard_header_t){0}, &set));
+    else
+        ALD_TRY(ald_shardset_open(&path, 1, &(ald_shard_header_t){0}, &set));
+    ALD_TRY(make_report(path, &set, report));
+    *out = report;
+    report = NULL;
+done:
+    ald_shardset_reset(&set);
+    ald_json_free(report);
+    return status;
+}
+
+static ald_status_t token_text(const ald_tokenizer_t *tokenizer, int32_t id, ald_json_t *row)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t text;
+    ald_vec_init(&text, 1);
+    ALD_TRY(ald_tokenizer_decode(tokenizer, &id, 1, false, &text));
+    ald_json_set(row, "token", ald_json_new_text(text.data == NULL ? "" : text.data, text.count));
+done:
+    ald_vec_reset(&text);
+    return status;
+}
+
+static ald_status_t put_tokens(ald_json_t *report, const ald_scored_t *sequence,
+                               const settings_t *settings, const ald_tokenizer_t *tokenizer)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_json_t *rows = ald_json_new_array();
+    double total = 0;
+    for (int64_t t = 0; t < sequence->response_count; ++t) {
+        ald_json_t *row = ald_json_new_object();
+        const double dpo = sequence->logprob_dpo[t], reverse = sequence->logprob_reverse[t];
+        ald_json_push(rows, row);
+        put_integer(row, "position", t);
+        put_integer(row, "id", sequence->response_ids[t]);
+        ald_json_set(row, "dpo", ald_json_new_number(dpo));
+        ald_json_set(row, "contrast", ald_json_new_number(reverse));
+        ald_json_set(row, "policy", ald_json_new_number(sequence->logprob_policy[t]));
+        ald_json_set(row, "tvd", ald_json_new_number(sequence->tvd[t]));
+        ald_json_set(row, "alpha", ald_json_new_number(alpha(settings, sequence->tvd[t])));
+        ald_json_set(row, "reward", ald_json_new_number(settings->beta * (dpo - reverse)));
+        total += settings->beta * (dpo - reverse);
+        if (tokenizer != NULL)
+            ALD_TRY(token_text(tokenizer, sequence->response_ids[t], row));
+    }
+    ald_json_set(report, "reward", ald_json_new_number(total));
+    ald_json_set(report, "tokens", rows);
+    rows = NULL;
+done:
+    ald_json_free(rows);
+    return status;
+}
+
+static ald_status_t make_row_report(const char *path, ald_shard_t *shard, int64_t row,
+                                    const ald_tokenizer_t *tokenizer, ald_json_t *report)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const settings_t settings = read_settings(ald_shard_header(shard)->config);
+    ald_arena_t arena = {0};
+    ald_scored_t sequence;
+    ALD_TRY(ald_shard_read(shard, row, false, &arena, &sequence));
+    put_text(report, "path", path);
+    put_integer(report, "row", row);
+    put_integer(report, "dataset_row", sequence.id);
+    put_text(report, "source", ald_source_name(sequence.source));
+    put_text(report, "prompt", sequence.prompt);
+    put_text(report, "response", sequence.response);
+    put_integer(report, "prompt_tokens", sequence.prompt_count);
+    put_integer(report, "response_tokens", sequence.response_count);
+    ALD_TRY(put_tokens(report, &sequence, &settings, tokenizer));
+done:
+    ald_arena_reset(&arena);
+    return status;
+}
+
+ald_status_t ald_inspect_row(const char *path, int64_t row, const char *tokenizer, ald_json_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_shard_t *shard = NULL;
+    ald_tokenizer_t *words = NULL;
+    ald_json_t *report = ald_json_new_object();
+    *out = NULL;
+    ALD_TRY(ald_shard_open(path, &shard));
+    if (tokenizer != NULL)
+        ALD_TRY(ald_tokenizer_open(tokenizer, &words));
+    ALD_TRY(make_row_report(path, shard, row, words, report));
+    *out = report;
+    report = NULL;
+done:
+    ald_tokenizer_destroy(words);
+    ald_shard_close(shard);
+    ald_json_free(report);
+    return status;
+}

@@ -47,6 +47,17 @@ done:
     return status;
 }
 
+static ald_status_t run_eval(int argc, char **argv, const ald_comm_t *world)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_options_t options;
+    ALD_TRY(ald_options_parse(argc, argv, "show", world, &options));
+    ALD_TRY(ald_stage_eval(&options.config, world, options.show));
+done:
+    ald_config_reset(&options.config);
+    return status;
+}
+
 const ald_command_t ald_command_sft = {
     "sft", CONFIG_ARGUMENTS, "trains a model directory on the chosen responses",
     "Reads sft.model and data.train, writes the model directory sft.output.\n", run_sft};
@@ -66,3 +77,7 @@ const ald_command_t ald_command_score = {
     "Reads the teachers and data.train, writes shards into shards.directory. Under a Slurm array,\n"
     "or with --part I/N, each task makes its own part. Shards that are there and fit are kept.\n",
     run_score};
+const ald_command_t ald_command_eval = {
+    "eval", CONFIG_ARGUMENTS " [--show ROW]", "rewards, perplexity and generations on data.eval",
+    "Reads eval.model, the pair eval.dpo and eval.contrast, and data.eval; writes eval.json and\n"
+    "eval.html into eval.output. --show prints a row's rewards token by token.\n", run_eval};

@@ -43,6 +43,16 @@ void ald_dataset_metrics(const ald_dataset_t *dataset, ald_metrics_t *metrics)
     ald_metrics_set(metrics, "data/identical", (double)counts->identical);
 }
 
+ald_status_t ald_dataset_decode(const ald_dataset_t *dataset, const int32_t *ids, int64_t count,
+                                ald_vec_t *text, bool *ended)
+{
+    bool closed = count > 0 && ids[count - 1] == dataset->chat.end_token;
+    if (ended != NULL)
+        *ended = closed;
+    text->count = 0;
+    return ald_tokenizer_decode(dataset->tokenizer, ids, (size_t)(count - closed), false, text);
+}
+
 ald_item_t ald_item_of(const ald_pair_t *pair, const ald_text_t *first, const ald_text_t *second)
 {
     ald_item_t item = {.prompt = pair->prompt.ids,

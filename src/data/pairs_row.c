@@ -259,6 +259,9 @@ done:
 static int needed(const ald_pairs_reader_t *reader, const ald_json_t *row)
 {
     int need = (int)reader->need;
+    if ((need & ALD_PAIRS_PRESENT) != 0 && ald_json_get(row, "chosen") != NULL &&
+        ald_json_get(row, "rejected") != NULL)
+        return need | ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED;
     if ((need & ALD_PAIRS_SCORED) == 0)
         return need;
     return ald_json_get(row, "response") != NULL ? ALD_PAIRS_RESPONSE

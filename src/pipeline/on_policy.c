@@ -143,9 +143,7 @@ static ald_status_t sampled_text(loop_t *loop, ald_scored_t *sequence)
     const ald_dataset_t *data = &loop->d->data;
     ald_vec_t text;
     ald_vec_init(&text, 1);
-    int64_t n = sequence->response_count;
-    n -= n > 0 && sequence->response_ids[n - 1] == data->chat.end_token;
-    ALD_TRY(ald_tokenizer_decode(data->tokenizer, sequence->response_ids, (size_t)n, false, &text));
+    ALD_TRY(ald_dataset_decode(data, sequence->response_ids, sequence->response_count, &text, NULL));
     ald_json_t *clean = ald_json_new_text(text.data, text.count); /* makes it UTF-8 */
     size_t length = 0;
     const char *bytes = ald_json_text(clean, &length);

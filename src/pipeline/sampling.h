@@ -12,10 +12,10 @@ typedef struct {
 } ald_response_t;
 
 /* `samples` responses to each of the first `rows` prompts; response i belongs to row i / samples.
- * On root, *out is an array of rows * samples freed by ald_free with all it points to; NULL
- * elsewhere. Collective. */
+ * *out is an array of rows * samples, freed by ald_free with all it points to, on root or
+ * everywhere, else NULL. Collective. */
 ald_status_t ald_sample_all(const ald_generator_t *generator, const ald_dataset_t *data,
-                            int64_t rows, int64_t samples, const ald_comm_t *comm,
+                            int64_t rows, int64_t samples, const ald_comm_t *comm, bool everywhere,
                             ald_response_t **out);
 
 #endif

@@ -28,26 +28,52 @@ done:
     return status;
 }
 
-/* All ranks' records on root, rank after rank; `starts` [size + 1] are the ranks' places. */
-static ald_status_t gather_records(const ald_comm_t *comm, const ald_vec_t *mine, ald_vec_t *all,
-                                   int *starts)
+/* All ranks' records on root (or everywhere), rank after rank; `starts` [size + 1] are the ranks'
+ * places. */
+static ald_status_t gather_records(const ald_comm_t *comm, bool everywhere, const ald_vec_t *mine,
+                                   ald_vec_t *all, int *starts)
 {
     ald_status_t status = ALD_STATUS_OK;
     int counts[comm->size], own = (int)mine->count;
-    MPI_Gather(&own, 1, MPI_INT, counts, 1, MPI_INT, 0, comm->mpi);
+    MPI_Allgather(&own, 1, MPI_INT, counts, 1, MPI_INT, comm->mpi);
     starts[0] = 0;
-    for (int r = 0; r < comm->size && comm->rank == 0; ++r)
+    for (int r = 0; r < comm->size; ++r)
         starts[r + 1] = starts[r] + counts[r];
-    if (comm->rank == 0)
+    if (comm->rank == 0 || everywhere)
         status = ald_vec_append(all, NULL, (size_t)starts[comm->size]);
     ALD_TRY(ald_comm_agree(comm, status));
     MPI_Gatherv(mine->data, own, MPI_BYTE, all->data, counts, starts, MPI_BYTE, 0, comm->mpi);
+    if (everywhere)
+        ald_comm_broadcast(comm, all->data, all->count, 0);
+done:
+    return status;
+}
+
+/* The list of responses, with the records that it points into behind it. */
+static ald_status_t list_responses(const ald_vec_t *all, const int *starts, int ranks, int64_t total,
+                                   ald_response_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    size_t bytes = sizeof **out * (size_t)(total + 1);
+    *out = ald_alloc(bytes + all->count);
+    ALD_CHECK_MEMORY(*out, bytes + all->count);
+    ald_vec_t copy = {.data = (char *)*out + bytes, .count = all->count, .item = 1};
+    if (all->count > 0)
+        memcpy(copy.data, all->data, all->count);
+    for (int r = 0; r < ranks; ++r)
+        for (size_t at = (size_t)starts[r]; at < (size_t)starts[r + 1];) {
+            ald_sampled_t record;
+            ald_response_t response;
+            ALD_TRY(ald_sampled_next(&copy, &at, &record, &response.ids, &response.logprobs));
+            response.count = record.count;
+            (*out)[record.request * ranks + r] = response;
+        }
 done:
     return status;
 }
 
 ald_status_t ald_sample_all(const ald_generator_t *generator, const ald_dataset_t *data,
-                            int64_t rows, int64_t samples, const ald_comm_t *comm,
+                            int64_t rows, int64_t samples, const ald_comm_t *comm, bool everywhere,
                             ald_response_t **out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -57,26 +83,9 @@ ald_status_t ald_sample_all(const ald_generator_t *generator, const ald_dataset_
     ald_vec_init(&all, 1);
     *out = NULL;
     ALD_TRY(ald_comm_agree(comm, sample_share(generator, data, rows, samples, comm, &mine)));
-    ALD_TRY(gather_records(comm, &mine, &all, starts));
-    if (comm->rank == 0) {
-        size_t bytes = sizeof **out * (size_t)(rows * samples + 1);
-        *out = ald_alloc(bytes + all.count);
-        if (*out == NULL)
-            status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: %zu bytes", bytes);
-        else if (all.count > 0)
-            memcpy((char *)*out + bytes, all.data, all.count);
-        ald_vec_t copy = {.data = (char *)*out + bytes, .count = all.count, .item = 1};
-        for (int r = 0; r < comm->size && status == ALD_STATUS_OK; ++r)
-            for (size_t at = (size_t)starts[r];
-                 at < (size_t)starts[r + 1] && status == ALD_STATUS_OK;) {
-                ald_sampled_t record;
-                ald_response_t response;
-                status = ald_sampled_next(&copy, &at, &record, &response.ids, &response.logprobs);
-                response.count = record.count;
-                if (status == ALD_STATUS_OK)
-                    (*out)[record.request * comm->size + r] = response;
-            }
-    }
+    ALD_TRY(gather_records(comm, everywhere, &mine, &all, starts));
+    if (comm->rank == 0 || everywhere)
+        status = list_responses(&all, starts, comm->size, rows * samples, out);
     ALD_TRY(ald_comm_agree(comm, status));
 done:
     ald_vec_reset(&mine);
@@ -94,15 +103,12 @@ static ald_json_t *array_of_ids(const int32_t *ids, int64_t count)
 
 /* One line: ids are kept beside the text, so that scoring sees exactly what was sampled. */
 static ald_status_t response_line(const ald_dataset_t *data, const ald_pair_t *pair, int64_t sample,
-                                  const ald_response_t *response, int32_t end, ald_vec_t *text,
-                                  char **line)
+                                  const ald_response_t *response, ald_vec_t *text, char **line)
 {
     ald_status_t status = ALD_STATUS_OK;
-    bool ended = response->count > 0 && response->ids[response->count - 1] == end;
+    bool ended;
     ald_json_t *object = ald_json_new_object(), *logprobs = ald_json_new_array();
-    text->count = 0;
-    ALD_TRY(ald_tokenizer_decode(data->tokenizer, response->ids, (size_t)(response->count - ended),
-                                 false, text));
+    ALD_TRY(ald_dataset_decode(data, response->ids, response->count, text, &ended));
     ald_json_set(object, "id", ald_json_new_integer(pair->id));
     ald_json_set(object, "sample", ald_json_new_integer(sample));
     ald_json_set(object, "prompt", ald_json_new_string(pair->prompt.text));
@@ -134,7 +140,7 @@ static ald_status_t write_responses(const char *path, const ald_dataset_t *data,
     ALD_TRY(ald_writer_open(path, &writer));
     for (int64_t i = 0; i < data->pairs.count * samples; ++i) {
         ALD_TRY(response_line(data, &data->pairs.rows[i / samples], i % samples, &responses[i],
-                              data->chat.end_token, &text, &line));
+                              &text, &line));
         ALD_TRY(ald_writer_write(writer, line, strlen(line)));
         ALD_TRY(ald_writer_write(writer, "\n", 1));
         ald_free(line);
@@ -173,7 +179,7 @@ ald_status_t ald_stage_generate(const ald_config_t *config, const ald_comm_t *wo
                                 config->data.train, "data.train", ALD_PAIRS_PROMPT, &data)));
     ald_generator_init(config, &frozen.model, &data, &generator);
     ALD_TRY(ald_sample_all(&generator, &data, data.pairs.count, config->generate.samples, world,
-                           &responses));
+                           false, &responses));
     if (world->rank == 0) {
         status = write_responses(config->generate.output, &data, responses,
                                  config->generate.samples);

@@ -1,0 +1,227 @@
+#include "pipeline/eval.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "ald/file.h"
+#include "ald/log.h"
+
+#define SHOWN 20 /* answers on the page */
+
+static ald_json_t *json_of_interval(const ald_interval_t *value)
+{
+    ald_json_t *json = ald_json_new_object();
+    ald_json_set(json, "value", ald_json_new_number(value->value));
+    ald_json_set(json, "low", ald_json_new_number(value->low));
+    ald_json_set(json, "high", ald_json_new_number(value->high));
+    ald_json_set(json, "count", ald_json_new_integer(value->count));
+    return json;
+}
+
+static ald_json_t *json_of_models(const ald_eval_t *e)
+{
+    static const char *const names[ALD_VIEWS] = {"model", "dpo", "contrast", "reference"};
+    ald_json_t *json = ald_json_new_object();
+    for (int k = 0; k < ALD_VIEWS; ++k) {
+        if (e->directory[k][0] == '\0')
+            continue;
+        ald_json_t *model = ald_json_new_object();
+        ald_json_set(model, "directory", ald_json_new_string(e->directory[k]));
+        ald_json_set(model, "sha256", ald_json_new_string(e->frozen[k].sha256));
+        ald_json_set(json, names[k], model);
+    }
+    return json;
+}
+
+static ald_json_t *json_of_sampling(const ald_config_t *config)
+{
+    ald_json_t *json = ald_json_new_object();
+    ald_json_set(json, "samples", ald_json_new_integer(config->eval.generate));
+    ald_json_set(json, "temperature", ald_json_new_number(config->sampling.temperature));
+    ald_json_set(json, "top_p", ald_json_new_number(config->sampling.top_p));
+    ald_json_set(json, "top_k", ald_json_new_integer(config->sampling.top_k));
+    ald_json_set(json, "max_new_tokens", ald_json_new_integer(config->sampling.max_new_tokens));
+    ald_json_set(json, "seed", ald_json_new_integer(config->seed));
+    return json;
+}
+
+static ald_status_t write_json(const ald_eval_t *e, const char *path)
+{
+    ald_json_t *json = ald_json_new_object(), *metrics = ald_json_new_object();
+    ald_json_set(json, "format", ald_json_new_string("aligndistil-eval"));
+    ald_json_set(json, "tool_version", ald_json_new_string(ALD_VERSION));
+    ald_json_set(json, "models", json_of_models(e));
+    ald_json_set(json, "data", ald_json_new_string(e->config->data.eval));
+    ald_json_set(json, "sha256_data", ald_json_new_string(e->data.pairs.sha256));
+    ald_json_set(json, "rows", ald_json_new_integer(e->rows));
+    ald_json_set(json, "pairs", ald_json_new_integer(e->pairs));
+    ald_json_set(json, "prompts_cut", ald_json_new_integer(e->data.pairs.counts.prompts_cut));
+    ald_json_set(json, "responses_cut", ald_json_new_integer(e->data.pairs.counts.responses_cut));
+    ald_json_set(json, "beta", ald_json_new_number(e->config->teacher.beta));
+    ald_json_set(json, "sampling", json_of_sampling(e->config));
+    for (int i = 0; i < e->metric_count; ++i)
+        ald_json_set(metrics, e->metrics[i].name, json_of_interval(&e->metrics[i].value));
+    ald_json_set(json, "metrics", metrics);
+    ald_status_t status = ald_json_write(json, path);
+    ald_json_free(json);
+    return status;
+}
+
+static const ald_pair_t *row_of(const ald_eval_t *e, int64_t sample)
+{
+    return &e->data.pairs.rows[sample / e->config->eval.generate];
+}
+
+static ald_json_t *json_of_answer(const ald_eval_t *e, int64_t i)
+{
+    const ald_answer_t *answer = &e->answers[i];
+    const ald_pair_t *row = row_of(e, i);
+    ald_json_t *json = ald_json_new_object();
+    ald_json_set(json, "id", ald_json_new_integer(row->id));
+    ald_json_set(json, "sample", ald_json_new_integer(i % e->config->eval.generate));
+    ald_json_set(json, "prompt", ald_json_new_string(row->prompt.text));
+    ald_json_set(json, "response", ald_json_new_text(answer->text, strlen(answer->text)));
+    if (row->chosen.text != NULL)
+        ald_json_set(json, "chosen", ald_json_new_string(row->chosen.text));
+    ald_json_set(json, "tokens", ald_json_new_integer(e->responses[i].count));
+    ald_json_set(json, "finished", ald_json_new_bool(answer->ended));
+    if (answer->exact >= 0)
+        ald_json_set(json, "exact", ald_json_new_bool(answer->exact > 0));
+    if (answer->forbidden >= 0)
+        ald_json_set(json, "forbidden", ald_json_new_bool(answer->forbidden > 0));
+    ald_json_set(json, "kl", ald_json_new_number(e->sampled[i].kl));
+    ald_json_set(json, "reward",
+                 ald_json_new_number(e->config->teacher.beta * e->sampled[i].reward));
+    return json;
+}
+
+static ald_status_t write_answers(const ald_eval_t *e, const char *path)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_writer_t *writer = NULL;
+    char *line = NULL;
+    ALD_TRY(ald_writer_open(path, &writer));
+    for (int64_t i = 0; i < e->samples; ++i) {
+        ald_json_t *json = json_of_answer(e, i);
+        status = ald_json_dump(json, false, &line);
+        ald_json_free(json);
+        ALD_TRY(status);
+        ALD_TRY(ald_writer_write(writer, line, strlen(line)));
+        ALD_TRY(ald_writer_write(writer, "\n", 1));
+        ald_free(line);
+        line = NULL;
+    }
+    status = ald_writer_commit(writer);
+    writer = NULL;
+done:
+    ald_free(line);
+    ald_writer_discard(writer);
+    return status;
+}
+
+static ald_status_t put_escaped(ald_vec_t *page, const char *text)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (; *text != '\0'; ++text) {
+        const char *name = *text == '&'   ? "&amp;"
+                           : *text == '<' ? "&lt;"
+                           : *text == '>' ? "&gt;"
+                                          : NULL;
+        if (name != NULL)
+            ALD_TRY(ald_vec_printf(page, "%s", name));
+        else
+            ALD_TRY(ald_vec_append(page, text, 1));
+    }
+done:
+    return status;
+}
+
+static ald_status_t put_answer(const ald_eval_t *e, int64_t i, ald_vec_t *page)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_answer_t *answer = &e->answers[i];
+    ALD_TRY(ald_vec_printf(page, "<tr><td>%lld<td><pre>", (long long)row_of(e, i)->id));
+    ALD_TRY(put_escaped(page, row_of(e, i)->prompt.text));
+    ALD_TRY(ald_vec_printf(page, "</pre><td><pre>"));
+    ALD_TRY(put_escaped(page, answer->text));
+    ALD_TRY(ald_vec_printf(page, "</pre><td>%s %s %s\n",
+                           answer->exact < 0 ? "" : answer->exact > 0 ? "exact" : "<b>wrong</b>",
+                           answer->forbidden > 0 ? "<b>forbidden term</b>" : "",
+                           answer->ended ? "" : "<b>cut</b>"));
+done:
+    return status;
+}
+
+static ald_status_t write_page(const ald_eval_t *e, const char *path)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t page;
+    ald_vec_init(&page, 1);
+    ALD_TRY(ald_vec_printf(
+        &page, "<!doctype html><meta charset=\"utf-8\"><title>aligndistil eval</title>\n"
+               "<style>body{font:15px sans-serif;max-width:70em;margin:2em auto}"
+               "td,th{padding:.2em .7em;text-align:left;vertical-align:top}"
+               "pre{white-space:pre-wrap;margin:0}b{color:#a00}</style>\n<h1>"));
+    ALD_TRY(put_escaped(&page, e->directory[ALD_VIEW_POLICY][0] != '\0'
+                                   ? e->directory[ALD_VIEW_POLICY]
+                                   : e->directory[ALD_VIEW_DPO]));
+    ALD_TRY(ald_vec_printf(&page, "</h1>\n<p>%lld rows of ", (long long)e->rows));
+    ALD_TRY(put_escaped(&page, e->config->data.eval));
+    ALD_TRY(ald_vec_printf(&page, "; intervals of 95%%.\n<table><tr><th>metric<th>value<th>low"
+                                  "<th>high<th>of<th>meaning\n"));
+    for (int i = 0; i < e->metric_count; ++i) {
+        const ald_interval_t *v = &e->metrics[i].value;
+        ALD_TRY(ald_vec_printf(&page, "<tr><td>%s<td>%.4g<td>%.4g<td>%.4g<td>%lld<td>%s\n",
+                               e->metrics[i].name, v->value, v->low, v->high, (long long)v->count,
+                               e->metrics[i].meaning));
+    }
+    ALD_TRY(ald_vec_printf(&page, "</table>\n"));
+    if (e->samples > 0)
+        ALD_TRY(ald_vec_printf(&page, "<table><tr><th>row<th>prompt<th>answer<th>\n"));
+    for (int64_t i = 0; i < e->samples && i < SHOWN; ++i)
+        ALD_TRY(put_answer(e, i, &page));
+    ALD_TRY(ald_vec_printf(&page, "</table>\n"));
+    ALD_TRY(ald_file_write(path, page.data, page.count));
+done:
+    ald_vec_reset(&page);
+    return status;
+}
+
+static void print_metrics(const ald_eval_t *e)
+{
+    printf("%-20s %10s   %-21s %7s  %s\n", "metric", "value", "95% interval", "of", "meaning");
+    for (int i = 0; i < e->metric_count; ++i) {
+        const ald_interval_t *v = &e->metrics[i].value;
+        char range[48];
+        snprintf(range, sizeof range, "[%.4g, %.4g]", v->low, v->high);
+        printf("%-20s %10.4g   %-21s %7lld  %s\n", e->metrics[i].name, v->value, range,
+               (long long)v->count, e->metrics[i].meaning);
+    }
+}
+
+/* Writes one file of the folder. */
+static ald_status_t write_file(const ald_eval_t *e, const char *name,
+                               ald_status_t (*write)(const ald_eval_t *, const char *))
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *path = ald_path_join(e->config->eval.output, name);
+    ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(write(e, path));
+done:
+    ald_free(path);
+    return status;
+}
+
+ald_status_t ald_eval_report(const ald_eval_t *eval)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(ald_dir_make(eval->config->eval.output));
+    if (eval->samples > 0)
+        ALD_TRY(write_file(eval, "answers.jsonl", write_answers));
+    ALD_TRY(write_file(eval, "eval.html", write_page));
+    ALD_TRY(write_file(eval, "eval.json", write_json));
+    print_metrics(eval);
+    ald_log_info("eval: written to %s", eval->config->eval.output);
+done:
+    return status;
+}

@@ -1,0 +1,315 @@
+/* Evaluation on data.eval: rewards of the data's pairs, perplexity, and what the model answers. */
+#include "ald/stages.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ald/figures.h"
+#include "ald/log.h"
+#include "ald/loss.h"
+#include "pipeline/eval.h"
+
+static const char *const view_keys[ALD_VIEWS] = {"eval.model", "eval.dpo", "eval.contrast",
+                                                 "eval.reference"};
+
+/* Loads what is set; all must share one vocabulary. */
+static ald_status_t load_models(ald_eval_t *e)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *given[ALD_VIEWS] = {e->config->eval.model, e->config->eval.dpo,
+                                    e->config->eval.contrast, e->config->eval.reference};
+    int first = -1;
+    e->measure.micro_batch_tokens = e->config->optimizer.micro_batch_tokens;
+    for (int k = 0; k < ALD_VIEWS; ++k) {
+        e->directory[k] = given[k];
+        if (given[k][0] == '\0')
+            continue;
+        ALD_TRY(ald_frozen_load(e->world, given[k], view_keys[k], &e->frozen[k]));
+        e->measure.models[k] = &e->frozen[k].model;
+        first = first < 0 ? k : first;
+        ALD_CHECK(e->frozen[k].params.config.vocab_size ==
+                      e->frozen[first].params.config.vocab_size,
+                  ALD_STATUS_INPUT, "%s/config.json: vocab_size %lld, but %s has %lld", given[k],
+                  (long long)e->frozen[k].params.config.vocab_size, given[first],
+                  (long long)e->frozen[first].params.config.vocab_size);
+    }
+    ALD_CHECK(first >= 0, ALD_STATUS_USAGE,
+              "eval.model: not set; expected a model directory (or eval.dpo and eval.contrast)");
+    ALD_TRY(ald_comm_agree(e->world, ald_dataset_open(e->config, given[first],
+                                                      e->frozen[first].params.config.vocab_size,
+                                                      e->config->data.eval, "data.eval",
+                                                      ALD_PAIRS_PRESENT, &e->data)));
+    int64_t most = e->config->eval.max_rows;
+    e->rows = most > 0 && most < e->data.pairs.count ? most : e->data.pairs.count;
+done:
+    return status;
+}
+
+static bool has_pair(const ald_pair_t *row)
+{
+    return row->chosen.count > 0 && row->rejected.count > 0;
+}
+
+/* Memory for all that follows, and the rows that have pairs. */
+static ald_status_t make_room(ald_eval_t *e, ald_item_t **items)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    size_t n = (size_t)e->rows;
+    if (e->measure.models[ALD_VIEW_POLICY] != NULL)
+        e->samples = e->rows * e->config->eval.generate;
+    size_t s = (size_t)e->samples;
+    e->pair_row = ald_calloc(n + 1, sizeof *e->pair_row);
+    e->preferred = ald_calloc(2 * n + 1, sizeof *e->preferred);
+    e->sampled = ald_calloc(s + 1, sizeof *e->sampled);
+    e->answers = ald_calloc(s + 1, sizeof *e->answers);
+    *items = ald_calloc((n > s ? n : s) + 1, sizeof **items);
+    ALD_CHECK(e->pair_row && e->preferred && e->sampled && e->answers && *items,
+              ALD_STATUS_RESOURCE, "out of memory: %lld rows", (long long)e->rows);
+    for (int64_t i = 0; i < e->rows; ++i)
+        if (has_pair(&e->data.pairs.rows[i]))
+            e->pair_row[e->pairs++] = i;
+done:
+    return status;
+}
+
+static ald_status_t measure_pairs(ald_eval_t *e, ald_item_t *items)
+{
+    for (int64_t i = 0; i < e->pairs; ++i) {
+        const ald_pair_t *row = &e->data.pairs.rows[e->pair_row[i]];
+        items[i] = ald_item_of(row, &row->chosen, &row->rejected);
+    }
+    return ald_measure(&e->measure, e->world, items, e->pairs, false, e->preferred);
+}
+
+static ald_status_t measure_samples(ald_eval_t *e, ald_item_t *items)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_generator_t generator;
+    int64_t per_row = e->config->eval.generate;
+    if (e->samples == 0)
+        return status;
+    ald_generator_init(e->config, &e->frozen[ALD_VIEW_POLICY].model, &e->data, &generator);
+    ALD_TRY(ald_sample_all(&generator, &e->data, e->rows, per_row, e->world, true, &e->responses));
+    for (int64_t i = 0; i < e->samples; ++i) {
+        const ald_pair_t *row = &e->data.pairs.rows[i / per_row];
+        const ald_text_t response = {e->responses[i].ids, e->responses[i].count, NULL};
+        items[i] = ald_item_of(row, &response, NULL);
+    }
+    ALD_TRY(ald_measure(&e->measure, e->world, items, e->samples, true, e->sampled));
+done:
+    return status;
+}
+
+/* Texts of the answers, and what they get right. */
+static ald_status_t judge_answers(ald_eval_t *e)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t text;
+    ald_vec_init(&text, 1);
+    for (int64_t i = 0; i < e->samples; ++i) {
+        const ald_pair_t *row = &e->data.pairs.rows[i / e->config->eval.generate];
+        ald_answer_t *answer = &e->answers[i];
+        ALD_TRY(ald_dataset_decode(&e->data, e->responses[i].ids, e->responses[i].count, &text,
+                                   &answer->ended));
+        ALD_TRY(ald_vec_append(&text, NULL, 1)); /* a NUL at the end */
+        answer->text = ald_strdup(text.data);
+        ALD_CHECK_MEMORY(answer->text, text.count);
+        answer->exact = row->required == NULL ? -1 : ald_figures_exact(answer->text, row->required);
+        answer->forbidden =
+            row->forbidden == NULL ? -1 : ald_terms_found(answer->text, row->forbidden) > 0;
+    }
+done:
+    ald_vec_reset(&text);
+    return status;
+}
+
+static void put_metric(ald_eval_t *e, const char *name, const char *meaning, ald_interval_t value)
+{
+    if (value.count == 0 || isnan(value.value))
+        return;
+    e->metrics[e->metric_count].name = name;
+    e->metrics[e->metric_count].meaning = meaning;
+    e->metrics[e->metric_count++].value = value;
+}
+
+/* Share of pairs, and mean margin, by beta0 (log pi_dpo - log pi_other) of the whole responses. */
+static void put_rewards(ald_eval_t *e, ald_view_t other, const char *accuracy, const char *margin,
+                        double *work)
+{
+    int64_t right = 0;
+    if (e->measure.models[ALD_VIEW_DPO] == NULL || e->measure.models[other] == NULL)
+        return;
+    for (int64_t i = 0; i < e->pairs; ++i) {
+        const ald_measured_t *pair = &e->preferred[2 * i];
+        double reward[2];
+        for (int j = 0; j < 2; ++j)
+            reward[j] = pair[j].logprob[ALD_VIEW_DPO] - pair[j].logprob[other];
+        work[i] = e->config->teacher.beta * (reward[0] - reward[1]);
+        right += work[i] > 0.0;
+    }
+    put_metric(e, accuracy, "pairs whose chosen response has the higher reward",
+               ald_interval_share(right, e->pairs));
+    put_metric(e, margin, "reward of chosen less reward of rejected",
+               ald_interval_ratio(e->pairs, work, NULL));
+}
+
+static void put_perplexity(ald_eval_t *e, double *work, double *lengths)
+{
+    if (e->measure.models[ALD_VIEW_POLICY] == NULL)
+        return;
+    for (int64_t i = 0; i < e->pairs; ++i) {
+        work[i] = -e->preferred[2 * i].logprob[ALD_VIEW_POLICY];
+        lengths[i] = (double)e->data.pairs.rows[e->pair_row[i]].chosen.count;
+    }
+    ald_interval_t nats = ald_interval_ratio(e->pairs, work, lengths);
+    put_metric(e, "perplexity", "of the chosen responses, per token",
+               (ald_interval_t){exp(nats.value), exp(nats.low), exp(nats.high), nats.count});
+}
+
+/* Share of the answers that are asked for it and have it. */
+static ald_interval_t share_of(const ald_eval_t *e, bool exact)
+{
+    int64_t asked = 0, have = 0;
+    for (int64_t i = 0; i < e->samples; ++i) {
+        int found = exact ? e->answers[i].exact : e->answers[i].forbidden;
+        asked += found >= 0;
+        have += found > 0;
+    }
+    return ald_interval_share(have, asked);
+}
+
+static void put_answers(ald_eval_t *e, double *work, double *lengths)
+{
+    int64_t ended = 0, n = e->samples;
+    put_metric(e, "exact", "answers with all required figures in their places", share_of(e, true));
+    put_metric(e, "forbidden", "answers with a forbidden term", share_of(e, false));
+    for (int64_t i = 0; i < n; ++i) {
+        lengths[i] = (double)e->responses[i].count;
+        ended += e->answers[i].ended;
+    }
+    put_metric(e, "finished", "answers that end before the limit", ald_interval_share(ended, n));
+    put_metric(e, "response_length", "tokens of an answer", ald_interval_ratio(n, lengths, NULL));
+    for (int64_t i = 0; i < n; ++i)
+        work[i] = e->sampled[i].kl;
+    put_metric(e, "kl/token", "nats from the reference, per token",
+               ald_interval_ratio(n, work, lengths));
+    put_metric(e, "kl/sequence", "nats from the reference, per answer",
+               ald_interval_ratio(n, work, NULL));
+    for (int64_t i = 0; i < n; ++i)
+        work[i] = e->config->teacher.beta * e->sampled[i].reward;
+    put_metric(e, "reward/token", "expected token reward under the model",
+               ald_interval_ratio(n, work, lengths));
+}
+
+static ald_status_t report(ald_eval_t *e)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    size_t n = (size_t)(e->rows + e->samples);
+    double *work = ald_alloc(sizeof *work * 2 * (n + 1));
+    ALD_CHECK_MEMORY(work, sizeof *work * 2 * (n + 1));
+    ALD_TRY(judge_answers(e));
+    put_rewards(e, ALD_VIEW_REFERENCE, "reward_accuracy/dpo", "reward_margin/dpo", work);
+    put_rewards(e, ALD_VIEW_CONTRAST, "reward_accuracy/pair", "reward_margin/pair", work);
+    put_perplexity(e, work, work + n);
+    if (e->samples > 0)
+        put_answers(e, work, work + n);
+    ALD_TRY(ald_eval_report(e));
+done:
+    ald_free(work);
+    return status;
+}
+
+/* The rewards of one response, token by token. */
+static ald_status_t show_response(const ald_eval_t *e, const char *title, const ald_text_t *response,
+                                  const ald_measured_t *position)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_teacher_t teacher;
+    double sum = 0.0;
+    ald_vec_t text;
+    ald_vec_init(&text, 1);
+    ald_teacher_init(e->config, &teacher);
+    printf("%s\n%4s %8s  %-18s %9s %9s %9s %7s %8s %8s\n", title, "t", "id", "token", "log dpo",
+           "log c", "reward", "tvd", "alpha", "weight");
+    for (int64_t t = 0; t < response->count; ++t) {
+        const ald_measured_t *p = &position[t];
+        double dpo = p->logprob[ALD_VIEW_DPO], c = p->logprob[ALD_VIEW_CONTRAST];
+        double alpha = ald_teacher_alpha(&teacher, p->tvd);
+        double reward = e->config->teacher.beta * (dpo - c);
+        char *quoted = NULL;
+        text.count = 0;
+        sum += reward;
+        ALD_TRY(ald_tokenizer_decode(e->data.tokenizer, &response->ids[t], 1, false, &text));
+        ald_json_t *json = ald_json_new_text(text.data, text.count);
+        status = ald_json_dump(json, false, &quoted);
+        ald_json_free(json);
+        if (status == ALD_STATUS_OK)
+            printf("%4lld %8d  %-18s %9.4f %9.4f %+9.4f %7.4f %8.4f %8.4f\n", (long long)t,
+                   response->ids[t], quoted, dpo, c, reward, p->tvd, alpha,
+                   ald_teacher_weight(&teacher, alpha));
+        ald_free(quoted);
+        ALD_TRY(status);
+    }
+    printf("sum of rewards %+.4f\n\n", sum);
+done:
+    ald_vec_reset(&text);
+    return status;
+}
+
+static ald_status_t show_row(const ald_eval_t *e, int64_t show)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_measured_t *positions = NULL;
+    ALD_CHECK(show < e->data.pairs.count, ALD_STATUS_USAGE, "--show %lld: %s has rows 0 to %lld",
+              (long long)show, e->config->data.eval, (long long)e->data.pairs.count - 1);
+    const ald_pair_t *row = &e->data.pairs.rows[show];
+    ALD_CHECK(has_pair(row), ALD_STATUS_INPUT, "%s:%lld: expected \"chosen\" and \"rejected\"",
+              e->config->data.eval, (long long)row->line);
+    ald_item_t item = ald_item_of(row, &row->chosen, &row->rejected);
+    positions = ald_calloc((size_t)(row->chosen.count + row->rejected.count), sizeof *positions);
+    ALD_CHECK_MEMORY(positions, sizeof *positions);
+    ALD_TRY(ald_measure_positions(&e->measure, &item, positions));
+    printf("row %lld\n%s\n\n", (long long)row->id, row->prompt.text);
+    ALD_TRY(show_response(e, "chosen", &row->chosen, positions));
+    ALD_TRY(show_response(e, "rejected", &row->rejected, positions + row->chosen.count));
+done:
+    ald_free(positions);
+    return status;
+}
+
+static void eval_reset(ald_eval_t *e)
+{
+    for (int64_t i = 0; i < e->samples && e->answers != NULL; ++i)
+        ald_free(e->answers[i].text);
+    ald_free(e->answers);
+    ald_free(e->sampled);
+    ald_free(e->responses);
+    ald_free(e->preferred);
+    ald_free(e->pair_row);
+    ald_dataset_reset(&e->data);
+    for (int k = 0; k < ALD_VIEWS; ++k)
+        ald_frozen_reset(&e->frozen[k]);
+}
+
+ald_status_t ald_stage_eval(const ald_config_t *config, const ald_comm_t *world, int64_t show)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_eval_t e = {.config = config, .world = world};
+    ald_item_t *items = NULL;
+    ALD_CHECK(show < 0 || (config->eval.dpo[0] != '\0' && config->eval.contrast[0] != '\0'),
+              ALD_STATUS_USAGE, "--show: needs eval.dpo and eval.contrast");
+    ALD_TRY(load_models(&e));
+    if (show >= 0) {
+        ALD_TRY(ald_comm_agree(world, world->rank == 0 ? show_row(&e, show) : ALD_STATUS_OK));
+        goto done;
+    }
+    ALD_TRY(ald_comm_agree(world, make_room(&e, &items)));
+    ALD_TRY(measure_pairs(&e, items));
+    ALD_TRY(measure_samples(&e, items));
+    ALD_TRY(ald_comm_agree(world, world->rank == 0 ? report(&e) : ALD_STATUS_OK));
+done:
+    ald_free(items);
+    eval_reset(&e);
+    return status;
+}

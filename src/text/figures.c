@@ -1,0 +1,40 @@
+#include "ald/figures.h"
+
+#include <ctype.h>
+#include <string.h>
+#include <strings.h>
+
+typedef int (*compare_fn)(const char *, const char *, size_t);
+
+static bool at_border(const char *text, const char *begin, const char *end)
+{
+    return (begin == text || !isalnum((unsigned char)begin[-1])) && !isalnum((unsigned char)*end);
+}
+
+/* Behind the first `term` at word borders from `from` on; NULL when there is none. */
+static const char *find_term(const char *text, const char *from, const char *term,
+                             compare_fn compare)
+{
+    const size_t length = strlen(term);
+    for (const char *at = from; *at != '\0'; ++at)
+        if (compare(at, term, length) == 0 && at_border(text, at, at + length))
+            return at + length;
+    return NULL;
+}
+
+bool ald_figures_exact(const char *text, const ald_json_t *required)
+{
+    const char *place = text;
+    for (size_t i = 0; i < ald_json_count(required) && place != NULL; ++i)
+        place = find_term(text, place, ald_json_text(ald_json_at(required, i), NULL), strncmp);
+    return place != NULL;
+}
+
+int64_t ald_terms_found(const char *text, const ald_json_t *forbidden)
+{
+    int64_t found = 0;
+    for (size_t i = 0; i < ald_json_count(forbidden); ++i)
+        found += find_term(text, text, ald_json_text(ald_json_at(forbidden, i), NULL),
+                           strncasecmp) != NULL;
+    return found;
+}

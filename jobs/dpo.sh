@@ -1,0 +1,5 @@
+#!/bin/sh
+# Direct preference optimisation.
+. "$ALD_ROOT/jobs/common.sh"
+needs sft
+stage dpo

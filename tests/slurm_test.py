@@ -1,0 +1,152 @@
+#!/usr/bin/python3
+"""The jobs of jobs/, submitted by submit.sh to a real Slurm controller with two nodes."""
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+
+import h5py
+
+import harness
+
+PROGRAMS = ["slurmctld", "slurmd", "munged", "sbatch", "unshare"]
+SITE = """
+ALIGNDISTIL={binary}
+LAUNCH="srun --mpi=pmix"
+SBATCH_OPTIONS="--time=5"
+SFT_SIZE="--nodes=2 --ntasks-per-node=1"
+DPO_SIZE="--nodes=1 --ntasks-per-node=1"
+SCORE_SIZE="--nodes=1 --ntasks-per-node=1"
+SCORE_TASKS=3
+DISTILL_SIZE="--nodes=2 --ntasks-per-node=2"
+DISTILL_ROLES="distill.mode=on-policy roles.trainers=2 roles.scorers=1 roles.generators=1 {more}"
+EVAL_SIZE="--nodes=1 --ntasks-per-node=1"
+export OMPI_MCA_mpi_yield_when_idle=1 OMP_WAIT_POLICY=passive
+export OMPI_MCA_oob_tcp_if_include=lo OMPI_MCA_btl_tcp_if_include=lo
+"""
+CONFIG = """
+seed = 1;
+output = "out";
+data: {{ train = "{desk}/train.jsonl"; eval = "{desk}/eval.jsonl";
+        max_prompt_tokens = 96; max_response_tokens = 64; }};
+optimizer: {{ lr = 1e-3; batch_size = 8; max_steps = 3; }};
+sft: {{ model = "{model}"; }};
+dpo: {{ policy = "out/sft"; reference = "out/sft"; }};
+teacher: {{ dpo = "out/dpo"; reverse = "out/reverse"; }};
+shards: {{ sequences_per_shard = 5; }};
+distill: {{ policy = "out/dpo"; mode = "off-policy"; }};
+eval: {{ dpo = "out/dpo"; contrast = "out/reverse"; reference = "out/sft"; }};
+sampling: {{ max_new_tokens = 12; }};
+"""
+
+
+class Sandbox:
+    """A Slurm of its own for the length of a `with` block."""
+
+    def __enter__(self):
+        missing = [p for p in PROGRAMS if shutil.which(p) is None]
+        if missing:
+            raise harness.Skip(f"{', '.join(missing)}: not installed (tools/setup.sh --test)")
+        if os.getuid() != 0:
+            raise harness.Skip("two nodes on one machine need root (unshare -u)")
+        self.folder = tempfile.mkdtemp(prefix="ald-sl-", dir="/tmp")
+        self.script = os.path.join(harness.HERE, "slurm_sandbox.sh")
+        started = subprocess.run([self.script, "start", self.folder], capture_output=True, text=True)
+        assert started.returncode == 0, started.stderr
+        self.env = harness.environment({"SLURM_CONF": os.path.join(self.folder, "slurm.conf")})
+        for name in ("OMPI_MCA_pml", "OMPI_MCA_btl", "OMPI_MCA_ess_singleton_isolated"):
+            self.env.pop(name, None)  # more than one node
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run(["scancel", "--user=root"], env=self.env, capture_output=True)
+        subprocess.run([self.script, "stop", self.folder], capture_output=True)
+        time.sleep(0.5)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def output(self, *command):
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True)
+        assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+        return done.stdout
+
+    def wait(self, job, timeout):
+        """The job's state once it has ended."""
+        for _ in range(timeout * 4):
+            text = self.output("scontrol", "show", "job", job)
+            state = text.split("JobState=")[1].split()[0]
+            if state not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING"):
+                return state
+            time.sleep(0.25)
+        raise AssertionError(f"job {job} is {state} after {timeout} s")
+
+
+def logs_of(folder):
+    texts = []
+    for name in sorted(os.listdir(folder)):
+        with open(os.path.join(folder, name), errors="replace") as file:
+            texts.append(f"--- {name}\n{file.read()[-1500:]}")
+    return "\n".join(texts)
+
+
+def submit(sandbox, folder, more=""):
+    """Runs submit.sh; {stage: job number}."""
+    site = harness.write(os.path.join(folder, "site.sh"), SITE.format(binary=harness.BINARY, more=more))
+    config = os.path.join(folder, "align.cfg")
+    done = subprocess.run([os.path.join(harness.ROOT, "jobs", "submit.sh"), config],
+                          env={**sandbox.env, "ALD_SITE": site}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    line = done.stdout.splitlines()[0].removeprefix("submitted: ")
+    return dict(word.split() for word in line.split(", "))
+
+
+def prepare(folder):
+    desk = harness.make_desk(folder)
+    model = harness.make_model(folder, "fresh")
+    harness.write(os.path.join(folder, "align.cfg"), CONFIG.format(desk=desk, model=model))
+
+
+def test_whole_route(folder):
+    out = os.path.join(folder, "out")
+    with Sandbox() as sandbox:
+        jobs = submit(sandbox, folder, "shards.directory=rounds")
+        assert list(jobs) == ["sft", "dpo", "reverse", "score", "distill", "eval"]
+        state = sandbox.wait(jobs["eval"], 120)
+        assert state == "COMPLETED", f"{state}\n{logs_of(os.path.join(out, 'logs'))}"
+    for stage in ("sft", "dpo", "reverse", "aligned"):
+        assert harness.read_json(os.path.join(out, stage, "done.json"))["steps"] == 3
+    shards = sorted(os.listdir(os.path.join(out, "shards")))
+    assert shards == [f"shard-{k:06d}.h5" for k in range(4)], shards
+    ids = []
+    for name in shards:
+        with h5py.File(os.path.join(out, "shards", name)) as file:
+            ids += file["sequence/id"][:].tolist()
+    assert ids == list(range(20))
+    logs = os.listdir(os.path.join(out, "logs"))
+    assert sum(name.startswith("score-") for name in logs) == 3, logs
+    for model in ("sft", "dpo", "aligned"):
+        metrics = harness.read_json(os.path.join(out, "eval", model, "eval.json"))["metrics"]
+        assert metrics["exact"]["count"] == 6
+    harness.check_files(out)
+
+
+def test_failure_stops_the_chain(folder):
+    """A stage that fails takes those behind it with it, and says why in its log."""
+    out = os.path.join(folder, "out")
+    shutil.rmtree(out, ignore_errors=True)
+    config = os.path.join(folder, "align.cfg")
+    with open(config) as file:
+        good = file.read()
+    harness.write(config, good.replace('policy = "out/sft"', 'policy = "out/nowhere"'))
+    with Sandbox() as sandbox:
+        jobs = submit(sandbox, folder)
+        assert sandbox.wait(jobs["sft"], 60) == "COMPLETED"
+        assert sandbox.wait(jobs["dpo"], 60) == "FAILED"
+        assert sandbox.wait(jobs["eval"], 60) == "CANCELLED"
+    log = logs_of(os.path.join(out, "logs"))
+    assert "out/nowhere" in log and "aligndistil: error:" in log, log
+    harness.write(config, good)
+
+
+if __name__ == "__main__":
+    harness.main([test_whole_route, test_failure_stops_the_chain], prepare)

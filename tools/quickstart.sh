@@ -1,0 +1,178 @@
+#!/bin/sh
+# The whole route on a small model: installs what is missing, builds, makes data and a fresh model,
+# runs sft, dpo, reverse dpo, score and distill, evaluates every stage, writes a report.
+set -eu
+ROOT=$(cd "$(dirname "$0")/.." && pwd)
+
+usage()
+{
+    cat <<'EOF'
+Usage: tools/quickstart.sh [options]
+Without options: the order desk, whose answers can be checked figure by figure.
+  --pairs FILE      your own preference pairs (JSONL or JSON), with --tokenizer
+  --tokenizer DIR   folder with tokenizer.json and tokenizer_config.json
+  --steps N         dpo and distill steps (60); sft takes ten times as many at most
+  --ranks N         ranks of the on-policy part (3)
+  --output DIR      folder for everything made (runs/quickstart)
+  --baseline        continue DPO for as many steps, to compare (the default; --no-baseline: don't)
+  --seed N          seed of data, model and training (1)
+EOF
+}
+
+fail()
+{
+    echo "quickstart: $1" >&2
+    exit "${2:-2}"
+}
+
+pairs= tokenizer= steps=60 ranks=3 output=$ROOT/runs/quickstart baseline=yes seed=1
+while [ $# -gt 0 ]; do
+    case $1 in
+    --baseline) baseline=yes ;;
+    --no-baseline) baseline=no ;;
+    -h | --help) usage; exit 0 ;;
+    --pairs | --tokenizer | --steps | --ranks | --output | --seed)
+        [ $# -gt 1 ] || fail "$1: expected a value behind it"
+        case $1 in
+        --pairs) pairs=$(realpath "$2") ;;
+        --tokenizer) tokenizer=$(realpath "$2") ;;
+        --steps) steps=$2 ;;
+        --ranks) ranks=$2 ;;
+        --output) output=$(realpath -m "$2") ;;
+        --seed) seed=$2 ;;
+        esac
+        shift ;;
+    *) fail "unknown option $1 (see --help)" ;;
+    esac
+    shift
+done
+for number in "$steps" "$ranks" "$seed"; do
+    case $number in '' | *[!0-9]*) fail "$number: expected a whole number" ;; esac
+done
+[ "$steps" -ge 1 ] && [ "$ranks" -ge 1 ] || fail "--steps and --ranks: expected at least 1"
+[ -z "$pairs" ] && [ -z "$tokenizer" ] || { [ -n "$pairs" ] && [ -n "$tokenizer" ]; } ||
+    fail "--pairs and --tokenizer go together"
+[ -z "$pairs" ] || [ -f "$pairs" ] || fail "$pairs: no such file" 3
+[ -z "$tokenizer" ] || [ -f "$tokenizer/tokenizer.json" ] ||
+    fail "$tokenizer/tokenizer.json: no such file" 3
+
+begun=$(date +%s)
+say()
+{
+    printf '\n[%3d s] %s\n' $(($(date +%s) - begun)) "$1" >&2
+}
+
+# Shows a command, as one can repeat it, and runs it.
+run()
+{
+    echo "\$ $*" >&2
+    "$@"
+}
+
+say "install what is missing, build"
+"$ROOT/tools/setup.sh"
+build=$ROOT/build/release
+mkdir -p "$build"
+{ cmake -S "$ROOT" -B "$build" -DCMAKE_BUILD_TYPE=Release -DALD_TESTS=OFF &&
+    make -C "$build" -j"$(nproc)" aligndistil; } >"$build/build.log" 2>&1 || {
+    tail -n 30 "$build/build.log" >&2
+    fail "the build failed; see $build/build.log" 5
+}
+python=/usr/bin/python3 ald=$build/aligndistil
+mkdir -p "$output"
+rm -rf "$output/data" "$output/fresh" "$output/eval" "$output/shards" "$output/shards-on-policy"
+for stage in sft dpo reverse off-policy on-policy baseline; do
+    rm -rf "${output:?}/$stage"
+done
+cd "$output"
+
+say "data, tokenizer and a fresh model"
+if [ -z "$pairs" ]; then
+    run $python "$ROOT/tools/make_orderdesk.py" --output data --pairs 6000 --eval 200 --seed "$seed"
+    run $python "$ROOT/tools/train_tokenizer.py" --text data/train.jsonl --output data/tokenizer
+    tokenizer=data/tokenizer sft_data=data/sft.jsonl sft_steps=$((steps * 14)) eval_rows=200
+    size="--hidden 128 --layers 4 --init-std 0.09" sft_batch=32 sft_lr=2e-3
+else
+    run $python "$ROOT/tools/split_pairs.py" --pairs "$pairs" --output data --eval 100 --seed "$seed"
+    sft_data=data/train.jsonl sft_steps=$((steps * 3)) eval_rows=60
+    size="--hidden 96 --layers 4 --init-std 0.1" sft_batch=16 sft_lr=2e-3
+fi
+# shellcheck disable=SC2086
+run $python "$ROOT/tools/make_model.py" --tokenizer "$tokenizer" --output fresh --seed "$seed" $size
+
+cat >quickstart.cfg <<EOF
+# Written by tools/quickstart.sh; what differs between stages is set on the command line.
+seed = $seed;
+output = ".";
+data: {
+  train = "data/train.jsonl";  eval = "data/eval.jsonl";
+  max_prompt_tokens = 256;  max_response_tokens = 128;
+};
+optimizer: { lr = 1e-4;  batch_size = 64;  epochs = 100;  max_steps = $steps; };
+sft: { model = "fresh"; };
+dpo: { policy = "sft";  reference = "sft"; };
+teacher: { dpo = "dpo";  reverse = "reverse";  strength = 20.0; };
+distill: { policy = "dpo"; };
+eval: { dpo = "dpo";  contrast = "reverse";  reference = "sft";  max_rows = $eval_rows; };
+sampling: { max_new_tokens = 128; };
+checkpoint: { every_steps = $(((steps + 3) / 4));  keep_last = 0; };
+EOF
+
+say "sft: supervised fine-tuning on the demonstrations"
+run "$ald" sft -c quickstart.cfg --set data.train="$sft_data" --set optimizer.batch_size=$sft_batch \
+    --set optimizer.lr=$sft_lr --set optimizer.max_steps="$sft_steps" --set checkpoint.every_steps=0
+say "dpo: direct preference optimisation"
+run "$ald" dpo -c quickstart.cfg
+say "dpo with the pairs swapped: the reverse model"
+run "$ald" dpo -c quickstart.cfg --set dpo.reverse=true --set dpo.output=reverse \
+    --set checkpoint.every_steps=0
+say "score: teacher shards of the chosen responses"
+run "$ald" score -c quickstart.cfg
+say "distill, off-policy, from those shards"
+run "$ald" distill -c quickstart.cfg --set distill.mode=off-policy --set distill.output=off-policy
+
+say "distill, on-policy, with generators, scorers and trainers as ranks of their own"
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none
+export OMP_WAIT_POLICY=passive
+if [ "$ranks" -ge 3 ]; then
+    roles="--set roles.scorers=$((ranks / 3)) --set roles.generators=$((ranks / 3))"
+    roles="$roles --set roles.trainers=$((ranks - 2 * (ranks / 3)))"
+else
+    roles=
+fi
+# shellcheck disable=SC2086
+run mpirun -n "$ranks" "$ald" distill -c quickstart.cfg --set distill.mode=on-policy \
+    --set distill.output=on-policy --set shards.directory=shards-on-policy \
+    --set teacher.strength=30 $roles
+if [ $baseline = yes ]; then
+    say "the baseline: DPO continued for as many steps"
+    run "$ald" dpo -c quickstart.cfg --set dpo.policy=dpo --set dpo.output=baseline
+fi
+
+say "eval: every stage on held-out prompts"
+evaluate()
+{
+    "$ald" eval -c quickstart.cfg --quiet --set eval.model="$1" --set eval.output="eval/$2" >/dev/null
+    echo "  $1" >&2
+}
+for stage in sft dpo reverse off-policy on-policy baseline; do
+    [ -f $stage/done.json ] || continue
+    evaluate $stage $stage
+    [ $stage != sft ] && [ $stage != reverse ] && [ -d $stage/checkpoints ] || continue
+    for checkpoint in "$stage"/checkpoints/step-*; do
+        evaluate "$checkpoint" "$stage-$(basename "$checkpoint")"
+    done
+done
+
+say "report"
+run $python "$ROOT/tools/report.py" --run . --output report.html
+ald=$(realpath --relative-to="$OLDPWD" "$ald") && cd "$OLDPWD" && here=$(realpath --relative-to=. "$output")
+cat <<EOF
+
+All of this took $(($(date +%s) - begun)) s. The report is $here/report.html. To look further:
+  $ald inspect $here/on-policy
+  $ald inspect $here/shards/shard-000000.h5
+  $ald eval -c $here/quickstart.cfg --show 0
+  $python $(realpath --relative-to=. "$ROOT")/tools/inspect_shard.py $here/shards/shard-000000.h5 --row 0
+EOF

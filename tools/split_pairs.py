@@ -1,0 +1,69 @@
+#!/usr/bin/python3
+"""Splits preference pairs (JSONL, or one JSON array) into train.jsonl and eval.jsonl.
+
+Rows with the same prompt stay together, so no prompt of the evaluation part occurs in training.
+Rows without a prompt, or without both answers, are left out and counted.
+"""
+import argparse
+import json
+import os
+import random
+import sys
+
+
+def read_rows(path):
+    """(place, row) of every row."""
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    if text.lstrip().startswith("["):
+        return [(f"item {i}", row) for i, row in enumerate(json.loads(text))]
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                rows.append((number, json.loads(line)))
+            except ValueError as error:
+                sys.exit(f"split_pairs: {path}:{number}: {error}")
+    return rows
+
+
+def is_complete(row):
+    return isinstance(row, dict) and all(row.get(key) for key in ("prompt", "chosen", "rejected"))
+
+
+def split(rows, count, seed):
+    """(train, eval): whole groups of one prompt until eval has `count` rows."""
+    groups = {}
+    for row in rows:
+        groups.setdefault(json.dumps(row["prompt"], sort_keys=True), []).append(row)
+    keys = sorted(groups)
+    random.Random(seed).shuffle(keys)
+    held, train = [], []
+    for key in keys:
+        (held if len(held) < count else train).extend(groups[key])
+    return train, held
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--pairs", required=True, metavar="FILE")
+    parser.add_argument("--output", required=True, metavar="DIR")
+    parser.add_argument("--eval", type=int, default=100, help="rows held out (100)")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    rows = read_rows(options.pairs)
+    complete = [row for _, row in rows if is_complete(row)]
+    train, held = split(complete, options.eval, options.seed)
+    if not train or not held:
+        sys.exit(f"split_pairs: {options.pairs}: {len(complete)} rows with prompt, chosen and rejected; "
+                 f"expected more than {options.eval}")
+    os.makedirs(options.output, exist_ok=True)
+    for name, part in ("train", train), ("eval", held):
+        with open(os.path.join(options.output, name + ".jsonl"), "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in part)
+    print(f"{options.output}: {len(train)} rows to train on, {len(held)} held out, "
+          f"{len(rows) - len(complete)} left out (no prompt, or not both answers)")
+
+
+if __name__ == "__main__":
+    main()

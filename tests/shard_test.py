@@ -1,0 +1,302 @@
+#!/usr/bin/python3
+"""What `score` writes, recomputed by the NumPy twin from the model files; that the encodings train
+alike; that shards open with h5py, the viewer and `inspect`; that equal content is equal bytes."""
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+
+import h5py
+import numpy as np
+
+import harness
+import training
+from reference import losses, model
+
+K = 24
+SOURCES = {"chosen": 0, "rejected": 1, "policy": 2}
+
+
+class Setting:
+    data = directories = twins = None
+
+
+def score(folder, directory, **options):
+    """Shards of the pairs in FOLDER/directory; `none` as chat format."""
+    settings = {"data__train": Setting.data.path, "data__chat_format": "none",
+                "teacher__dpo": Setting.directories["dpo"], "shards__directory": directory,
+                "teacher__reverse": Setting.directories["reverse"], "shards__top_k": K, **options}
+    training.stage("score", folder, **settings)
+    return os.path.join(folder, directory)
+
+
+def prepare(folder):
+    Setting.data = training.Data(folder)
+    Setting.directories = training.make_models(folder, training.KINDS["qwen3"])
+    Setting.twins = training.load(Setting.directories)
+    for encoding in ("full", "hidden", "topk"):
+        score(folder, encoding, shards__encoding=encoding, data__responses="both")
+
+
+def shard_paths(directory):
+    return [os.path.join(directory, name) for name in sorted(os.listdir(directory))]
+
+
+def keyed(which):
+    """[(key in the shards, (prompt, response))]"""
+    kinds = ("chosen", "rejected") if which == "both" else (which,)
+    keys = [(row, SOURCES[kind]) for row in range(len(Setting.data.rows)) for kind in kinds]
+    return list(zip(keys, Setting.data.sequences(which)))
+
+
+def teacher_logprobs(sequence, contrast="reverse"):
+    """Log-probabilities [R, V] of both teachers."""
+    return [model.log_softmax(Setting.twins[name].response_logits(*sequence))
+            for name in ("dpo", contrast)]
+
+
+def near(name, found, expected, bound):
+    assert found.shape == expected.shape, f"{name}: {found.shape}, expected {expected.shape}"
+    gap = np.abs(found.astype(float) - expected).max()
+    assert gap <= bound, f"{name}: off by {gap:.3g}, more than {bound:.3g}"
+
+
+def check_common(directory, sequences, contrast="reverse"):
+    """Ids, log-probabilities of the tokens, distance."""
+    columns = {name: training.shard_rows(directory, "response/" + name) for name in
+               ("id", "logprob_dpo", "logprob_reverse", "logprob_policy", "tvd")}
+    assert set(columns["id"]) == {key for key, _ in sequences}
+    for key, (prompt, response) in sequences:
+        assert columns["id"][key].tolist() == response, f"tokens of {key}"
+        rows = teacher_logprobs((prompt, response), contrast)
+        at = np.arange(len(response)), np.array(response)
+        near("logprob_dpo", columns["logprob_dpo"][key], rows[0][at], 1e-4)
+        near("logprob_reverse", columns["logprob_reverse"][key], rows[1][at], 1e-4)
+        near("tvd", columns["tvd"][key], losses.tvd(*rows), 1e-4)
+    return columns
+
+
+def token_ids(directory):
+    """Prompt and response tokens per (id, source)."""
+    out = {}
+    for path in shard_paths(directory):
+        with h5py.File(path, "r") as file:
+            start = file["sequence/token_start"][...]
+            for i, key in enumerate(zip(file["sequence/id"], file["sequence/source"])):
+                out[tuple(map(int, key))] = file["token/id"][start[i]:start[i + 1]].tolist()
+    return out
+
+
+# --- contents ----------------------------------------------------------------------------------
+
+
+def full_holds_the_distributions(folder):
+    directory = os.path.join(folder, "full")
+    columns = check_common(directory, keyed("both"))
+    assert all(np.isnan(x).all() for x in columns["logprob_policy"].values())
+    stored = [training.shard_rows(directory, "teacher/" + n) for n in ("logprob_dpo", "log_ratio")]
+    for key, sequence in keyed("both"):
+        rows = teacher_logprobs(sequence)
+        near("logprob_dpo", stored[0][key], rows[0], 1e-3)
+        near("log_ratio", stored[1][key], rows[0] - rows[1], 1e-3)
+
+
+def hidden_holds_the_hidden_states(folder):
+    directory = os.path.join(folder, "hidden")
+    check_common(directory, keyed("both"))
+    for name, twin in (("hidden_dpo", "dpo"), ("hidden_reverse", "reverse")):
+        bits = training.shard_rows(directory, "teacher/" + name)
+        for key, (prompt, response) in keyed("both"):
+            found = (bits[key].astype("<u4") << 16).view("<f4").astype(float)
+            _, hidden = Setting.twins[twin].forward(prompt + response)
+            expected = hidden[len(prompt) - 1:-1]
+            near(name, found / np.abs(expected).clip(1e-3), expected / np.abs(expected).clip(1e-3),
+                 2.0 ** -8 * 1.01)  # half a unit in the last of 8 bits
+
+
+def topk_holds_the_likely_tokens(folder):
+    directory = os.path.join(folder, "topk")
+    check_common(directory, keyed("both"))
+    keys = [key for key, _ in keyed("both")]
+    for (_, sequence), stored in zip(keyed("both"), training.topk_of(directory, keys)):
+        ids, logprob, ratio, tail_dpo, tail_c, _ = stored
+        rows = teacher_logprobs(sequence)
+        larger = np.maximum(*rows)
+        threshold = np.sort(larger, axis=1)[:, -K]
+        inside = np.take_along_axis(larger, ids, axis=1)
+        assert all(len(set(row)) == K for row in ids.tolist()), "a token twice in a support"
+        assert (inside >= threshold[:, None] - 1e-4).all(), "a likelier token is left out"
+        assert (np.diff(inside, axis=1) <= 1e-4).all(), "not in falling order"
+        expected = [np.take_along_axis(r, ids, axis=1) for r in (rows[0], rows[0] - rows[1])]
+        for name, found, value in zip(("logprob_dpo", "log_ratio"), (logprob, ratio), expected):
+            near(name, found, value, 2.0 ** -11 * np.abs(value).max() + 1e-4)  # half precision
+        near("tail_dpo", tail_dpo, losses.gather_outcomes(rows[0], ids)[:, -1], 1e-4)
+        near("tail_reverse", tail_c, losses.gather_outcomes(rows[1], ids)[:, -1], 1e-4)
+
+
+def chosen_and_rejected_alone(folder):
+    for which in ("chosen", "rejected"):
+        directory = score(folder, which, shards__encoding="full", data__responses=which,
+                          optimizer__micro_batch_tokens=40)
+        check_common(directory, keyed(which))
+
+
+def a_reference_as_contrast(folder):
+    directory = score(folder, "contrast", teacher__contrast="reference", data__responses="both",
+                      teacher__reference=Setting.directories["reference"])
+    check_common(directory, keyed("both"), "reference")
+    with h5py.File(shard_paths(directory)[0], "r") as file:
+        assert file.attrs["contrast"] == "reference"
+
+
+def a_chat_format(folder):
+    """ChatML, as the tokenizer's template says."""
+    directory = score(folder, "chat", data__chat_format="auto", data__responses="both")
+    encoder = training.bpe.Encoder(harness.read_json(os.path.join(folder, "tok", "tokenizer.json")))
+    found = token_ids(directory)
+    for row, pair in enumerate(Setting.data.rows):
+        prompt = ([1] + encoder.encode("user\n" + pair["prompt"]) + [2] + encoder.encode("\n") + [1]
+                  + encoder.encode("assistant\n"))
+        for kind in ("chosen", "rejected"):
+            expected = prompt + encoder.encode(pair[kind]) + [2]
+            assert found[row, SOURCES[kind]] == expected, (row, kind)
+
+
+def generations(folder):
+    """Responses of `generate` are scored with the tokens and log-probabilities that it wrote."""
+    path = os.path.join(folder, "generations.jsonl")
+    training.stage("generate", folder, data__train=Setting.data.path, data__chat_format="none",
+                   generate__model=Setting.directories["policy"], generate__output=path,
+                   sampling__max_new_tokens=12)
+    directory = score(folder, "sampled", data__train=path, shards__encoding="full")
+    rows = harness.read_rows(path)
+    sequences = [((row["id"], SOURCES["policy"]), (row["prompt_ids"], row["response_ids"]))
+                 for row in rows]
+    assert len({key for key, _ in sequences}) == len(Setting.data.rows)
+    columns = check_common(directory, sequences)
+    found = token_ids(directory)
+    for row, (key, (prompt, response)) in zip(rows, sequences):
+        assert found[key] == prompt + response
+        near("logprob_policy", columns["logprob_policy"][key], np.array(row["logprobs"]), 1e-6)
+    with h5py.File(shard_paths(directory)[0], "r") as file:
+        assert list(file["sequence/response"].asstr()) == [row["response"] for row in rows]
+
+
+# --- the files ---------------------------------------------------------------------------------
+
+
+def sha256(*paths):
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
+def the_table_of_the_format(folder):
+    for encoding in ("full", "hidden", "topk"):
+        for path in shard_paths(os.path.join(folder, encoding)):
+            done = subprocess.run([harness.PYTHON, os.path.join(harness.HERE, "shard_h5py.py"), path],
+                                  capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+
+
+def attributes_name_the_contents(folder):
+    for encoding in ("full", "hidden", "topk"):
+        with h5py.File(shard_paths(os.path.join(folder, encoding))[0], "r") as file:
+            a = file.attrs
+            assert a["encoding"] == encoding and a["vocab_size"] == 389 and a["hidden_size"] == 16
+            assert a["top_k"] == (K if encoding == "topk" else 0) and a["policy_step"] == -1
+            assert a["chat_format"] == "none" and a["contrast"] == "reverse" and a["seed"] == 1
+            for name in ("dpo", "reverse"):
+                weights = os.path.join(Setting.directories[name], "model.safetensors")
+                assert a["sha256_" + name] == sha256(weights), name
+            tokenizer = os.path.join(folder, "tok", "tokenizer.json")
+            assert a["sha256_tokenizer"] == sha256(tokenizer)
+            assert a["sha256_data"] == sha256(Setting.data.path)
+            assert f'encoding = "{encoding}"' in a["config"]
+            prompts = [row["prompt"] for row in Setting.data.rows for _ in range(2)]
+            assert list(file["sequence/prompt"].asstr()) == prompts
+
+
+def equal_content_is_equal_bytes(folder):
+    """Two runs, alone and on two ranks; several shards each, a chosen response with its rejected."""
+    def files(ranks):
+        shutil.rmtree(os.path.join(folder, "again"), ignore_errors=True)
+        training.stage("score", folder, ranks=ranks, data__train=Setting.data.path,
+                       data__chat_format="none", data__responses="both",
+                       teacher__dpo=Setting.directories["dpo"],
+                       teacher__reverse=Setting.directories["reverse"], shards__directory="again",
+                       shards__sequences_per_shard=4)
+        out = {}
+        for path in shard_paths(os.path.join(folder, "again")):
+            with h5py.File(path, "r") as file:
+                created = file.attrs["created"].encode()
+            with open(path, "rb") as file:
+                content = file.read()
+            assert content.count(created) == 1
+            out[os.path.basename(path)] = content.replace(created, b"-" * len(created))
+        return out
+    first = files(1)
+    time.sleep(1.1)  # another second in `created`
+    assert sorted(first) == [f"shard-{i:06d}.h5" for i in range(3)]
+    assert files(1) == first, "a second run differs"
+    assert files(2) == first, "two ranks differ from one"
+
+
+def viewer_and_inspect(folder):
+    viewer = os.path.join(harness.TOOLS, "inspect_shard.py")
+    image = os.path.join(folder, "plot.png")
+    count = sum(len(r) for _, (_, r) in keyed("both"))
+    for encoding in ("full", "hidden", "topk"):
+        path = shard_paths(os.path.join(folder, encoding))[0]
+        for options in ([], ["--row", "3"], ["--plot", image], ["--row", "1", "--plot", image]):
+            done = subprocess.run([harness.PYTHON, viewer, path, *options], capture_output=True,
+                                  text=True)
+            assert done.returncode == 0, done.stderr
+            if not options:
+                assert "10 sequences" in done.stdout and f"{count} response" in done.stdout
+        with open(image, "rb") as file:
+            assert file.read(4) == b"\x89PNG"
+        os.remove(image)
+        shown = harness.run("inspect", path).out
+        for word in (encoding, "10", str(count), "389"):
+            assert word in shown, f"inspect doesn't say {word}"
+
+
+# --- training on them --------------------------------------------------------------------------
+
+
+def first_step(folder, directory, **options):
+    """Metrics of one step over all sequences."""
+    output = os.path.join(folder, "run")
+    training.stage("distill", folder, distill__policy=Setting.directories["policy"],
+                   distill__mode="off-policy", distill__output=output, shards__directory=directory,
+                   optimizer__batch_size=100, checkpoint__resume=False,
+                   teacher__dpo=Setting.directories["dpo"],
+                   teacher__reverse=Setting.directories["reverse"], **options)
+    return harness.read_rows(os.path.join(output, "metrics.jsonl"))[0]
+
+
+def encodings_train_alike(folder):
+    score(folder, "all", shards__encoding="topk", shards__top_k=389, data__responses="both")
+    for options in ({}, {"teacher__strength": 2.0, "distill__divergence": "forward"},
+                    {"teacher__extrapolation": "constant", "teacher__strength": 1.5,
+                     "distill__divergence": "jsd", "distill__token_weight": "uniform"}):
+        full = first_step(folder, "full", **options)
+        for other in ("hidden", "all"):
+            found = first_step(folder, other, **options)
+            for name in ("loss", "grad_norm", "kl/teacher", "kl/dpo", "reward/token"):
+                gap = abs(found[name] / full[name] - 1)
+                assert gap < 1e-3, f"{other}, {options}: {name} {found[name]}, full {full[name]}"
+            for name in ("alpha/mean", "tvd/mean", "weight/mean", "response_length"):
+                assert found[name] == full[name], name
+
+
+if __name__ == "__main__":
+    harness.main([full_holds_the_distributions, hidden_holds_the_hidden_states,
+                  topk_holds_the_likely_tokens, chosen_and_rejected_alone, a_reference_as_contrast,
+                  a_chat_format, generations, the_table_of_the_format,
+                  attributes_name_the_contents, equal_content_is_equal_bytes, viewer_and_inspect,
+                  encodings_train_alike], prepare)

@@ -1,0 +1,327 @@
+/* Losses row by row against twins in double precision, gradients against central differences. */
+#include "numeric.h"
+
+#include "ald/loss.h"
+
+enum { V = 41 };
+
+static double log_sum_exp(int64_t n, const double *x)
+{
+    double top = -INFINITY, sum = 0.0;
+    for (int64_t i = 0; i < n; ++i)
+        top = x[i] > top ? x[i] : top;
+    for (int64_t i = 0; i < n; ++i)
+        sum += exp(x[i] - top);
+    return top + log(sum);
+}
+
+/* --- cross-entropy --- */
+
+static double cross_entropy(const void *context, const double *z)
+{
+    return log_sum_exp(V, z) - z[*(const int *)context];
+}
+
+static void cross_entropy_row(void **state)
+{
+    const int target = 7;
+    (void)state;
+    for (int shift = 0; shift <= 1; ++shift) {
+        float *z = random_floats(1, V, 3.0);
+        for (int v = 0; v < V; ++v)
+            z[v] += 500.0f * (float)shift; /* no overflow */
+        double *dz = slopes(cross_entropy, &target, z, V), *z2 = to_doubles(z, V);
+        for (int v = 0; v < V; ++v)
+            dz[v] *= 0.25;
+        float logprob = ald_cross_entropy_row(V, target, 0.25f, z);
+        expect_near("log p", logprob, -cross_entropy(&target, z2), shift ? 6e-5 : 2e-6);
+        expect_close("dz", V, z, dz, shift ? 1e-4 : 2e-6);
+        ald_free(z), ald_free(dz), ald_free(z2);
+    }
+}
+
+/* --- DPO --- */
+
+static double soft(double x) /* -log sigmoid(x) */
+{
+    return x > 0.0 ? log1p(exp(-x)) : -x + log1p(exp(x));
+}
+
+static void dpo_loss(void **state)
+{
+    const double sums[][4] = {{-20, -25, -22, -24}, {-25, -20, -24, -22}, {-10, -10, -10, -10},
+                              {-1e4, 0, 0, -1e4}, {0, -1e4, -1e4, 0}};
+    (void)state;
+    for (int i = 0; i < 5; ++i)
+        for (int smoothing = 0; smoothing <= 1; ++smoothing) {
+            double s = 0.2 * smoothing, beta = 0.3, slope, ends[2], unused;
+            const double *l = sums[i];
+            double x = beta * ((l[0] - l[2]) - (l[1] - l[3]));
+            double loss = ald_dpo_loss(beta, s, l[0], l[1], l[2], l[3], &slope);
+            double expected = (1.0 - s) * soft(x) + s * soft(-x);
+            expect_near("loss", loss, expected, 1e-12 * (1.0 + expected));
+            for (int side = 0; side < 2; ++side)
+                ends[side] = ald_dpo_loss(beta, s, l[0] + (side ? 1e-5 : -1e-5), l[1], l[2], l[3],
+                                          &unused);
+            expect_near("d chosen", slope, (ends[1] - ends[0]) / 2e-5, 1e-7);
+            for (int side = 0; side < 2; ++side)
+                ends[side] = ald_dpo_loss(beta, s, l[0], l[1] + (side ? 1e-5 : -1e-5), l[2], l[3],
+                                          &unused);
+            expect_near("d rejected", -slope, (ends[1] - ends[0]) / 2e-5, 1e-7);
+        }
+}
+
+/* --- distillation: a twin over outcomes --- */
+
+/* Outcomes: `group[v]` of each token; log-probabilities of both teachers per outcome. */
+typedef struct {
+    const ald_teacher_t *teacher;
+    double factor;
+    int64_t outcomes;
+    const int *group;
+    double logprob_dpo[V + 1], log_ratio[V + 1];
+} twin_t;
+
+/* Log-probabilities of the outcomes under the student and the teacher. */
+static void outcomes_of(const twin_t *t, const double *z, double *lp, double *lq)
+{
+    double lse = log_sum_exp(V, z), p[V + 1] = {0};
+    for (int v = 0; v < V; ++v)
+        p[t->group[v]] += exp(z[v] - lse);
+    for (int64_t o = 0; o < t->outcomes; ++o) {
+        lp[o] = log(p[o]);
+        lq[o] = (t->logprob_dpo[o] + t->factor * t->log_ratio[o]) / t->teacher->temperature;
+    }
+    lse = log_sum_exp(t->outcomes, lq);
+    for (int64_t o = 0; o < t->outcomes; ++o)
+        lq[o] -= lse;
+}
+
+static double relative_entropy(int64_t n, const double *lp, const double *lq)
+{
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; ++i)
+        sum += exp(lp[i]) * (lp[i] - lq[i]);
+    return sum;
+}
+
+static double twin_divergence(const void *context, const double *z)
+{
+    const twin_t *t = context;
+    double lp[V + 1], lq[V + 1], lm[V + 1];
+    int64_t n = t->outcomes;
+    outcomes_of(t, z, lp, lq);
+    for (int64_t o = 0; o < n; ++o)
+        lm[o] = log(0.5 * (exp(lp[o]) + exp(lq[o])));
+    switch (t->teacher->divergence) {
+    case ALD_DIVERGENCE_REVERSE:
+        return relative_entropy(n, lp, lq);
+    case ALD_DIVERGENCE_FORWARD:
+        return relative_entropy(n, lq, lp);
+    default:
+        return 0.5 * relative_entropy(n, lp, lm) + 0.5 * relative_entropy(n, lq, lm);
+    }
+}
+
+static void check_position(const twin_t *t, const float *z, const float *dz, double scale,
+                           const ald_position_t *found)
+{
+    double *z2 = to_doubles(z, V), *expected = slopes(twin_divergence, t, z, V);
+    double lp[V + 1], lq[V + 1], reward = 0.0;
+    outcomes_of(t, z2, lp, lq);
+    for (int64_t o = 0; o < t->outcomes; ++o)
+        reward += t->teacher->beta * exp(lp[o]) * t->log_ratio[o];
+    double divergence = twin_divergence(t, z2), size = 1e-5 * (1.0 + divergence);
+    expect_near("divergence", found->divergence, divergence, size);
+    expect_near("kl_teacher", found->kl_teacher, relative_entropy(t->outcomes, lp, lq), 3e-5);
+    expect_near("kl_dpo", found->kl_dpo, relative_entropy(t->outcomes, lp, t->logprob_dpo), 1e-5);
+    expect_near("reward", found->reward, reward, 1e-5);
+    double largest = 0.0;
+    for (int v = 0; v < V; ++v)
+        largest = fabs(expected[v]) > largest ? fabs(expected[v]) : largest;
+    for (int v = 0; v < V; ++v) /* with few outcomes the slopes cancel: hence the second term */
+        expect_near("dz", dz[v], scale * expected[v], scale * (1e-5 * largest + 1e-7));
+    ald_free(z2), ald_free(expected);
+}
+
+/* Rows of both teachers and the student, and every token as an outcome of its own. */
+typedef struct {
+    float *z, *lp, *ratio;
+    int group[V];
+} rows_t;
+
+static void rows_init(rows_t *r, uint64_t stream)
+{
+    r->z = random_floats(stream, V, 2.0);
+    r->lp = random_floats(stream + 1, V, 2.0);
+    r->ratio = random_floats(stream + 2, V, 0.5);
+    for (int v = 0; v < V; ++v) {
+        r->ratio[v] += r->lp[v];
+        r->group[v] = v;
+    }
+    ald_teacher_logits_row(V, r->lp, r->ratio);
+}
+
+static void rows_reset(rows_t *r)
+{
+    ald_free(r->z), ald_free(r->lp), ald_free(r->ratio);
+}
+
+static twin_t twin_of(const ald_teacher_t *teacher, double factor, const rows_t *r)
+{
+    twin_t t = {.teacher = teacher, .factor = factor, .outcomes = V, .group = r->group};
+    for (int v = 0; v < V; ++v) {
+        t.logprob_dpo[v] = r->lp[v];
+        t.log_ratio[v] = r->ratio[v];
+    }
+    return t;
+}
+
+static void distill_rows(void **state)
+{
+    (void)state;
+    for (int divergence = 0; divergence < 3; ++divergence)
+        for (int factor = 0; factor < 4; ++factor) {
+            const ald_teacher_t teacher = {.beta = 0.3, .temperature = factor == 2 ? 0.7 : 1.0,
+                                           .divergence = (ald_divergence_t)divergence};
+            rows_t r;
+            rows_init(&r, 10);
+            float z[V], lp[V], ratio[V];
+            int32_t id[V];
+            memcpy(z, r.z, sizeof z), memcpy(lp, r.lp, sizeof lp);
+            memcpy(ratio, r.ratio, sizeof ratio);
+            const twin_t t = twin_of(&teacher, 2.5 * factor - 1.0, &r);
+            ald_position_t found = ald_distill_row(&teacher, t.factor, 0.4, V, lp, ratio, z);
+            check_position(&t, r.z, z, 0.4, &found);
+            /* A support of all tokens is the same. */
+            memcpy(z, r.z, sizeof z);
+            for (int v = 0; v < V; ++v) {
+                id[v] = V - 1 - v;
+                lp[v] = r.lp[V - 1 - v];
+                ratio[v] = r.ratio[V - 1 - v];
+            }
+            found = ald_distill_topk_row(&teacher, t.factor, 0.4, V, V, id, lp, ratio, -INFINITY,
+                                         -INFINITY, z);
+            check_position(&t, r.z, z, 0.4, &found);
+            rows_reset(&r);
+        }
+}
+
+static void check_support(int64_t K, ald_divergence_t divergence)
+{
+    const ald_teacher_t teacher = {.beta = 0.3, .temperature = 1.2, .divergence = divergence};
+    rows_t r;
+    rows_init(&r, 20);
+    float z[V], lp[V], ratio[V];
+    int32_t id[V];
+    double tail[2] = {0.0, 0.0};
+    twin_t t = {.teacher = &teacher, .factor = 3.0, .outcomes = K + 1, .group = r.group};
+    for (int v = 0; v < V; ++v) {
+        int place = (v * 13 + 5) % V; /* the support lies scattered */
+        r.group[v] = place < K ? place : (int)K;
+        if (place < K) {
+            id[place] = v;
+            t.logprob_dpo[place] = lp[place] = r.lp[v];
+            t.log_ratio[place] = ratio[place] = r.ratio[v];
+        } else {
+            tail[0] += exp(r.lp[v]);
+            tail[1] += exp((double)r.lp[v] - r.ratio[v]);
+        }
+    }
+    t.logprob_dpo[K] = log(tail[0]);
+    t.log_ratio[K] = log(tail[0]) - log(tail[1]);
+    memcpy(z, r.z, sizeof z);
+    ald_position_t found = ald_distill_topk_row(&teacher, t.factor, 0.4, V, K, id, lp, ratio,
+                                                log(tail[0]), log(tail[1]), z);
+    check_position(&t, r.z, z, 0.4, &found);
+    rows_reset(&r);
+}
+
+static void distill_supports(void **state)
+{
+    (void)state;
+    for (int divergence = 0; divergence < 3; ++divergence) {
+        check_support(1, (ald_divergence_t)divergence);
+        check_support(12, (ald_divergence_t)divergence);
+        check_support(V - 1, (ald_divergence_t)divergence);
+    }
+}
+
+static void far_teachers_stay_finite(void **state)
+{
+    /* Strong extrapolation drives the teacher to one token, a student to another. */
+    (void)state;
+    for (int divergence = 0; divergence < 3; ++divergence) {
+        const ald_teacher_t teacher = {.beta = 0.1, .temperature = 1.0,
+                                       .divergence = (ald_divergence_t)divergence};
+        rows_t r;
+        rows_init(&r, 30);
+        r.z[3] += 300.0f;
+        ald_position_t found = ald_distill_row(&teacher, 2000.0, 1.0, V, r.lp, r.ratio, r.z);
+        assert_true(isfinite(found.divergence) && isfinite(found.kl_teacher) &&
+                    isfinite(found.kl_dpo));
+        for (int v = 0; v < V; ++v)
+            assert_true(isfinite(r.z[v]));
+        rows_reset(&r);
+    }
+}
+
+static void teacher_rows_and_distance(void **state)
+{
+    float *a = random_floats(1, V, 2.0), *b = random_floats(2, V, 2.0);
+    double *a2 = to_doubles(a, V), *b2 = to_doubles(b, V), tvd = 0.0;
+    double lse_a = log_sum_exp(V, a2), lse_b = log_sum_exp(V, b2);
+    (void)state;
+    ald_teacher_logits_row(V, a, b);
+    for (int v = 0; v < V; ++v) {
+        a2[v] -= lse_a;
+        b2[v] -= lse_b;
+        tvd += 0.5 * fabs(exp(a2[v]) - exp(b2[v]));
+        b2[v] = a2[v] - b2[v];
+    }
+    expect_close("log pi_dpo", V, a, a2, 5e-7);
+    expect_close("log ratio", V, b, b2, 5e-7);
+    expect_near("tvd", ald_tvd_row(V, a, b), tvd, 1e-6);
+    memset(b, 0, sizeof(float) * V);
+    assert_true(ald_tvd_row(V, a, b) == 0.0f);
+    for (int v = 0; v < V; ++v) { /* no token in common */
+        a[v] = v == 0 ? 0.0f : -80.0f;
+        b[v] = a[v] - (v == 1 ? 0.0f : -80.0f);
+    }
+    expect_near("tvd", ald_tvd_row(V, a, b), 1.0, 1e-6);
+    assert_true(ald_tvd_row(V, a, b) <= 1.0f);
+    ald_free(a), ald_free(b), ald_free(a2), ald_free(b2);
+}
+
+static void strength_factor_and_weight(void **state)
+{
+    const ald_teacher_t adaptive = {.adaptive = true, .weighted = true, .strength = 20.0,
+                                    .epsilon = 1e-3, .beta = 0.1};
+    const ald_teacher_t constant = {.reference = true, .strength = 3.0};
+    const ald_teacher_t none = {.none = true, .adaptive = true, .weighted = true, .strength = 20.0,
+                                .beta = 0.1};
+    (void)state;
+    expect_near("alpha", ald_teacher_alpha(&adaptive, 0.25), 5.001, 1e-12);
+    expect_near("factor", ald_teacher_factor(&adaptive, 5.001), 5.001, 1e-12);
+    expect_near("weight", ald_teacher_weight(&adaptive, 5.001), 0.1 / 5.001, 1e-15);
+    expect_near("alpha", ald_teacher_alpha(&constant, 0.25), 3.0, 0.0);
+    expect_near("factor", ald_teacher_factor(&constant, 3.0), 2.0, 0.0); /* z_ref + 3 (z_dpo - z_ref) */
+    expect_near("weight", ald_teacher_weight(&constant, 3.0), 1.0, 0.0);
+    expect_near("alpha", ald_teacher_alpha(&none, 0.25), 1.0, 0.0);
+    expect_near("factor", ald_teacher_factor(&none, 1.0), 0.0, 0.0);
+    expect_near("weight", ald_teacher_weight(&none, 1.0), 0.1, 1e-15);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SCRATCH_TEST(cross_entropy_row),
+        SCRATCH_TEST(dpo_loss),
+        SCRATCH_TEST(distill_rows),
+        SCRATCH_TEST(distill_supports),
+        SCRATCH_TEST(far_teachers_stay_finite),
+        SCRATCH_TEST(teacher_rows_and_distance),
+        SCRATCH_TEST(strength_factor_and_weight),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

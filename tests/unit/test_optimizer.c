@@ -1,0 +1,149 @@
+/* AdamW, clipping and the schedule against a twin in double precision, on one rank. */
+#include "numeric.h"
+
+#include "ald/optimizer.h"
+
+enum { N = 70001, STEPS = 4 }; /* more than one block of 65,536 */
+
+static ald_config_t config_of(double limit, double decay)
+{
+    return (ald_config_t){.optimizer = {.lr = 0.02, .betas = {0.9, 0.95}, .epsilon = 1e-6,
+                                        .weight_decay = decay, .max_grad_norm = limit,
+                                        .schedule = "cosine", .warmup_ratio = 0.1,
+                                        .min_lr_ratio = 0.1}};
+}
+
+/* Loshchilov and Hutter 2019, algorithm 2, with the gradient clipped as PyTorch does. */
+static double twin_step(const ald_config_t *config, int step, double lr, double *g, double *m,
+                        double *v, double *x)
+{
+    double square = 0.0, beta1 = config->optimizer.betas[0], beta2 = config->optimizer.betas[1];
+    for (int i = 0; i < N; ++i)
+        square += g[i] * g[i];
+    double norm = sqrt(square), limit = config->optimizer.max_grad_norm;
+    double clip = limit > 0.0 && norm > limit ? limit / (norm + 1e-6) : 1.0;
+    for (int i = 0; i < N; ++i) {
+        m[i] = beta1 * m[i] + (1.0 - beta1) * clip * g[i];
+        v[i] = beta2 * v[i] + (1.0 - beta2) * clip * clip * g[i] * g[i];
+        double mean = m[i] / (1.0 - pow(beta1, step)), spread = v[i] / (1.0 - pow(beta2, step));
+        x[i] -= lr * (mean / (sqrt(spread) + config->optimizer.epsilon) +
+                      config->optimizer.weight_decay * x[i]);
+    }
+    return norm;
+}
+
+static void check_adamw(double limit, double decay)
+{
+    const ald_config_t config = config_of(limit, decay);
+    const ald_comm_t alone = {.mpi = MPI_COMM_NULL, .rank = 0, .size = 1};
+    ald_optimizer_t o;
+    float *x = random_floats(1, N, 1.0);
+    double *x2 = to_doubles(x, N), *g2 = ald_calloc(3 * N, sizeof(double)), norm;
+    assert_non_null(g2);
+    expect_ok(ald_optimizer_init(&config, &alone, N, &o));
+    assert_int_equal(o.count, N);
+    for (int step = 1; step <= STEPS; ++step) {
+        memset(g2, 0, sizeof(double) * N);
+        for (uint64_t micro = 0; micro < 3; ++micro) { /* sums of micro-batches */
+            float *g = random_floats(10 + 3 * (uint64_t)step + micro, N, 0.01 * step);
+            for (int i = 0; i < N; ++i) {
+                o.gradient[i] = g[i];
+                g2[i] += g[i];
+            }
+            expect_ok(ald_optimizer_add(&o));
+            assert_true(o.gradient[0] == 0.0f && o.gradient[N - 1] == 0.0f);
+            ald_free(g);
+        }
+        double lr = 0.02 / step;
+        double expected = twin_step(&config, step, lr, g2, g2 + N, g2 + 2 * N, x2);
+        expect_ok(ald_optimizer_step(&o, lr, x, &norm));
+        expect_near("norm", norm, expected, 1e-9 * expected);
+    }
+    expect_close("values", N, x, x2, 2e-7);
+    expect_close("m", N, o.m, g2 + N, 1e-6);
+    expect_close("v", N, o.v, g2 + 2 * N, 1e-6);
+    ald_optimizer_reset(&o);
+    ald_free(x), ald_free(x2), ald_free(g2);
+}
+
+static void adamw(void **state)
+{
+    (void)state;
+    check_adamw(0.0, 0.0);
+    check_adamw(1.0, 0.1);
+    check_adamw(1e6, 0.0);
+}
+
+static void order_and_split_change_no_bit(void **state)
+{
+    const ald_config_t config = config_of(1.0, 0.0);
+    const ald_comm_t alone = {.mpi = MPI_COMM_NULL, .rank = 0, .size = 1};
+    float *values[2], *g = random_floats(2, 5 * N, 0.1);
+    (void)state;
+    for (int way = 0; way < 2; ++way) {
+        ald_optimizer_t o;
+        double norm;
+        values[way] = random_floats(1, N, 1.0);
+        expect_ok(ald_optimizer_init(&config, &alone, N, &o));
+        for (int micro = 0; micro < 5; ++micro) {
+            memcpy(o.gradient, g + N * (way == 0 ? micro : 4 - micro), sizeof(float) * N);
+            expect_ok(ald_optimizer_add(&o));
+        }
+        expect_ok(ald_optimizer_step(&o, 0.01, values[way], &norm));
+        ald_optimizer_reset(&o);
+    }
+    assert_memory_equal(values[0], values[1], sizeof(float) * N);
+    ald_free(values[0]), ald_free(values[1]), ald_free(g);
+}
+
+static void divergence_is_an_error(void **state)
+{
+    const ald_config_t config = config_of(1.0, 0.0);
+    const ald_comm_t alone = {.mpi = MPI_COMM_NULL, .rank = 0, .size = 1};
+    const float bad[] = {NAN, INFINITY, -INFINITY, 3e6f};
+    (void)state;
+    for (int i = 0; i < 4; ++i) {
+        ald_optimizer_t o;
+        expect_ok(ald_optimizer_init(&config, &alone, N, &o));
+        o.gradient[N - 2] = bad[i];
+        expect_failure(ald_optimizer_add(&o), ALD_STATUS_INTERNAL, "diverged");
+        ald_optimizer_reset(&o);
+    }
+}
+
+static void schedules(void **state)
+{
+    ald_config_t config = config_of(1.0, 0.0);
+    const double pi = acos(-1.0);
+    (void)state;
+    config.optimizer.lr = 2.0;
+    /* 25 steps: ceil(2.5) of warmup */
+    expect_near("first", ald_schedule(&config, 0, 25), 2.0 / 3.0, 1e-12);
+    expect_near("warm", ald_schedule(&config, 2, 25), 2.0, 1e-12);
+    expect_near("then", ald_schedule(&config, 3, 25), 2.0, 1e-12);
+    for (int step = 3; step < 25; ++step) {
+        double done = (step - 3) / 22.0;
+        config.optimizer.schedule = "cosine";
+        expect_near("cosine", ald_schedule(&config, step, 25), 0.2 + 0.9 * (1.0 + cos(pi * done)),
+                    1e-12);
+        config.optimizer.schedule = "linear";
+        expect_near("linear", ald_schedule(&config, step, 25), 2.0 - 1.8 * done, 1e-12);
+        config.optimizer.schedule = "constant";
+        expect_near("constant", ald_schedule(&config, step, 25), 2.0, 0.0);
+    }
+    config.optimizer.warmup_ratio = 0.0;
+    expect_near("no warmup", ald_schedule(&config, 0, 1), 2.0, 1e-12);
+    config.optimizer.warmup_ratio = 1.0;
+    expect_near("all warmup", ald_schedule(&config, 24, 25), 2.0, 1e-12);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SCRATCH_TEST(adamw),
+        SCRATCH_TEST(order_and_split_change_no_bit),
+        SCRATCH_TEST(divergence_is_an_error),
+        SCRATCH_TEST(schedules),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

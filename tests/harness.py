@@ -232,7 +232,7 @@ def main(tests, prepare=None):
                 print(f"{name}: skipped: {why}")
                 skipped += 1
             except AssertionError as error:
-                print(f"{name}: FAILED: {error}")
+                print(f"{name}: FAILED: {str(error) or traceback.format_exc()}")
                 failed += 1
             except Exception:
                 print(f"{name}: FAILED: {traceback.format_exc()}")

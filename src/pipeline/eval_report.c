@@ -83,6 +83,8 @@ static ald_json_t *json_of_answer(const ald_eval_t *e, int64_t i)
     ald_json_set(json, "response", ald_json_new_text(answer->text, strlen(answer->text)));
     if (row->chosen.text != NULL)
         ald_json_set(json, "chosen", ald_json_new_string(row->chosen.text));
+    ald_json_set(json, "response_ids",
+                 ald_json_of_ids(e->responses[i].ids, e->responses[i].count));
     ald_json_set(json, "tokens", ald_json_new_integer(e->responses[i].count));
     ald_json_set(json, "finished", ald_json_new_bool(answer->ended));
     if (answer->exact >= 0)

@@ -17,5 +17,7 @@ typedef struct {
 ald_status_t ald_sample_all(const ald_generator_t *generator, const ald_dataset_t *data,
                             int64_t rows, int64_t samples, const ald_comm_t *comm, bool everywhere,
                             ald_response_t **out);
+/* A list of ids, made. */
+ald_json_t *ald_json_of_ids(const int32_t *ids, int64_t count);
 
 #endif

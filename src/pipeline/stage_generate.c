@@ -93,7 +93,7 @@ done:
     return status;
 }
 
-static ald_json_t *array_of_ids(const int32_t *ids, int64_t count)
+ald_json_t *ald_json_of_ids(const int32_t *ids, int64_t count)
 {
     ald_json_t *array = ald_json_new_array();
     for (int64_t i = 0; i < count; ++i)
@@ -113,8 +113,8 @@ static ald_status_t response_line(const ald_dataset_t *data, const ald_pair_t *p
     ald_json_set(object, "sample", ald_json_new_integer(sample));
     ald_json_set(object, "prompt", ald_json_new_string(pair->prompt.text));
     ald_json_set(object, "response", ald_json_new_text(text->data, text->count));
-    ald_json_set(object, "prompt_ids", array_of_ids(pair->prompt.ids, pair->prompt.count));
-    ald_json_set(object, "response_ids", array_of_ids(response->ids, response->count));
+    ald_json_set(object, "prompt_ids", ald_json_of_ids(pair->prompt.ids, pair->prompt.count));
+    ald_json_set(object, "response_ids", ald_json_of_ids(response->ids, response->count));
     for (int64_t i = 0; i < response->count; ++i)
         ald_json_push(logprobs, ald_json_new_number((double)response->logprobs[i]));
     ald_json_set(object, "logprobs", logprobs);

@@ -90,11 +90,12 @@ say "data, tokenizer and a fresh model"
 if [ -z "$pairs" ]; then
     run $python "$ROOT/tools/make_orderdesk.py" --output data --pairs 6000 --eval 200 --seed "$seed"
     run $python "$ROOT/tools/train_tokenizer.py" --text data/train.jsonl --output data/tokenizer
-    tokenizer=data/tokenizer sft_data=data/sft.jsonl sft_steps=$((steps * 14)) eval_rows=200
-    size="--hidden 128 --layers 4 --init-std 0.09" sft_batch=32 sft_lr=2e-3
+    tokenizer=data/tokenizer sft_data=data/sft.jsonl sft_steps=$((steps * 14)) eval_rows=200 batch=64
+    size="--hidden 128 --layers 4 --heads 8 --kv-heads 4 --init-std 0.09" sft_batch=32 sft_lr=2e-3
 else
-    run $python "$ROOT/tools/split_pairs.py" --pairs "$pairs" --output data --eval 100 --seed "$seed"
-    sft_data=data/train.jsonl sft_steps=$((steps * 3)) eval_rows=60
+    run $python "$ROOT/tools/split_pairs.py" --pairs "$pairs" --output data --eval 100 \
+        --limit $((steps * 32)) --seed "$seed"
+    sft_data=data/train.jsonl sft_steps=$((steps * 3)) eval_rows=60 batch=16
     size="--hidden 96 --layers 4 --init-std 0.1" sft_batch=16 sft_lr=2e-3
 fi
 # shellcheck disable=SC2086
@@ -108,7 +109,7 @@ data: {
   train = "data/train.jsonl";  eval = "data/eval.jsonl";
   max_prompt_tokens = 256;  max_response_tokens = 128;
 };
-optimizer: { lr = 1e-4;  batch_size = 64;  epochs = 100;  max_steps = $steps; };
+optimizer: { lr = 1e-4;  batch_size = $batch;  epochs = 100;  max_steps = $steps; };
 sft: { model = "fresh"; };
 dpo: { policy = "sft";  reference = "sft"; };
 teacher: { dpo = "dpo";  reverse = "reverse";  strength = 20.0; };

@@ -49,11 +49,13 @@ def main():
     parser.add_argument("--pairs", required=True, metavar="FILE")
     parser.add_argument("--output", required=True, metavar="DIR")
     parser.add_argument("--eval", type=int, default=100, help="rows held out (100)")
+    parser.add_argument("--limit", type=int, default=0, help="rows to train on at most (0: all)")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     rows = read_rows(options.pairs)
     complete = [row for _, row in rows if is_complete(row)]
     train, held = split(complete, options.eval, options.seed)
+    train = train[:options.limit or None]
     if not train or not held:
         sys.exit(f"split_pairs: {options.pairs}: {len(complete)} rows with prompt, chosen and rejected; "
                  f"expected more than {options.eval}")

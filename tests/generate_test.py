@@ -105,12 +105,15 @@ def frequencies_are_the_twins(folder):
 
 
 def samples_depend_on_nothing_else(folder):
-    """Not on threads, ranks, or what else is sampled: 75 requests, more than run at once."""
+    """Not on threads, ranks, or what else is sampled: 75 requests, more than run at once. The model
+    is so wide that a matrix product for speed would have other bits for other batches."""
+    Setting.directories["wide"] = harness.make_model(
+        folder, "wide", 1, "--hidden", 144, "--heads", 4, "--intermediate", 328, "--init-std", 0.1)
     rows = (Setting.data.rows * 5)[:25]
     path = harness.write_rows(os.path.join(folder, "many.jsonl"), rows)
 
     def sample(**options):
-        out = generate(folder, data=path, generate__samples=3, sampling__max_new_tokens=16,
+        out = generate(folder, "wide", data=path, generate__samples=3, sampling__max_new_tokens=16,
                        **options)
         assert [(r["id"], r["sample"]) for r in out] == [(i, s) for i in range(25)
                                                          for s in range(3)]
@@ -121,7 +124,7 @@ def samples_depend_on_nothing_else(folder):
         assert sample(ranks=ranks, threads=threads) == first, f"{ranks} ranks, {threads} threads"
     assert sample(optimizer__micro_batch_tokens=1) == first
     few = harness.write_rows(os.path.join(folder, "few.jsonl"), rows[:2])
-    alone = generate(folder, data=few, generate__samples=1, sampling__max_new_tokens=16)
+    alone = generate(folder, "wide", data=few, sampling__max_new_tokens=16)
     assert alone == [first[0], first[3]], "fewer requests give other samples"
     assert sample(seed=2) != first
 

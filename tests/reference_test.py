@@ -7,6 +7,7 @@ the program to central differences of the NumPy twin).
 """
 import os
 
+import h5py
 import numpy as np
 
 import harness
@@ -235,6 +236,68 @@ def check_distill(folder, teacher):
               distill__length_normalize=teacher.length_normalize)
 
 
+# --- on-policy: the responses are those that the program sampled -------------------------------
+
+
+def shard_sequences(path):
+    """[(row, (prompt, response), log-probabilities when sampled)] and the policy's step."""
+    with h5py.File(path, "r") as file:
+        tokens, starts = file["sequence/token_start"][...], file["sequence/response_start"][...]
+        ids, logprobs = file["token/id"][...].tolist(), file["response/logprob_policy"][...]
+        out = []
+        for i, row in enumerate(file["sequence/id"][...].tolist()):
+            assert file["sequence/source"][i] == 2
+            split = tokens[i + 1] - (starts[i + 1] - starts[i])
+            sequence = ids[tokens[i]:split], ids[split:tokens[i + 1]]
+            out.append((row, sequence, logprobs[starts[i]:starts[i + 1]]))
+        return out, file.attrs["policy_step"]
+
+
+def check_on_policy(folder, staleness):
+    """Also that each step's samples come from the policy of that step, or of `staleness` before."""
+    needs_torch()
+    start, data = Setting.twins["policy"], Setting.data
+    teacher = losses.Teacher("reverse", "adaptive", 2.5, 0.05, 0.6)
+    directory = os.path.join(folder, f"samples{staleness}")
+    versions = []
+
+    def step_loss(parameters, items):
+        number = len(versions)
+        versions.append({name: p.detach().numpy().copy() for name, p in parameters.items()})
+        version = max(0, number - staleness)
+        sampler = model.Model(start.config, versions[version])
+        sampled, policy_step = shard_sequences(os.path.join(directory, f"shard-{number:06d}.h5"))
+        assert policy_step == version and [row for row, _, _ in sampled] == items
+        total, parts = 0, []
+        for row, (prompt, response), logprobs in sampled:
+            assert prompt == data.prompts[row]
+            gap = np.abs(sampler.logprobs(prompt, response) - logprobs).max()
+            assert gap < 1e-4, f"step {number + 1}: sampled from another policy, off by {gap:.2g}"
+            fixed = [Setting.twins[name].response_logits(prompt, response)
+                     for name in ("dpo", "reverse")]
+            z = torch_twin.response_logits(start.config, parameters, prompt, response)
+            total = total + torch_twin.distill(teacher, z, *fixed)
+            parts.append(losses.distill(teacher, z.detach().numpy(), *fixed)[1])
+        metrics = distill_metrics(parts, [sequence for _, sequence, _ in sampled])
+        return total / len(items), {**metrics, "on_policy": 1, "staleness": number - version}
+
+    check_run(folder, "distill", start, step_loss, 5, 2, data__train=data.path,
+              distill__mode="on-policy", distill__policy=Setting.directories["policy"],
+              distill__max_staleness=staleness, sampling__max_new_tokens=14,
+              shards__directory=directory, shards__encoding="full",
+              teacher__dpo=Setting.directories["dpo"],
+              teacher__reverse=Setting.directories["reverse"], teacher__strength=2.5,
+              teacher__epsilon=0.05, teacher__beta=0.6)
+
+
+def on_policy(folder):
+    check_on_policy(folder, 0)
+
+
+def on_policy_one_step_behind(folder):
+    check_on_policy(folder, 1)
+
+
 def distill(contrast, extrapolation, **options):
     """Each of the six teachers, the other settings spread over them."""
     teacher = losses.Teacher(contrast, extrapolation, 2.5, 0.05, 0.6, **options)
@@ -260,5 +323,5 @@ DISTILL = [
 
 if __name__ == "__main__":
     harness.main([sft, sft_with_the_usual_epsilon, dpo, dpo_reverse, dpo_smoothed,
-                  dpo_against_its_own_start, dpo_reverse_smoothed_against_its_own_start, *DISTILL],
-                 prepare)
+                  dpo_against_its_own_start, dpo_reverse_smoothed_against_its_own_start, *DISTILL,
+                  on_policy, on_policy_one_step_behind], prepare)

@@ -150,6 +150,30 @@ def a_reference_as_contrast(folder):
         assert file.attrs["contrast"] == "reference"
 
 
+def teachers_of_other_kinds(folder):
+    """BF16 in several files, and F16 of another family and width; the policy is smaller than both."""
+    common = ["--vocab-size", 389, "--init-std", 0.2, "--norm-jitter", 0.2]
+    first = harness.make_model(folder, "first", 5, *common, "--type", "llama", "--untied",
+                               "--hidden", 24, "--heads", 4, "--attention-bias", "--dtype", "BF16",
+                               "--max-shard-mb", 0.02)
+    second = harness.make_model(folder, "second", 6, *common, "--type", "mistral", "--hidden", 32,
+                                "--dtype", "F16")
+    assert len([n for n in os.listdir(first) if n.endswith(".safetensors")]) > 2
+    directory = score(folder, "kinds", shards__encoding="full", teacher__dpo=first,
+                      teacher__reverse=second)
+    kept = dict(Setting.twins)
+    Setting.twins.update(dpo=model.Model.load(first), reverse=model.Model.load(second))
+    try:
+        check_common(directory, keyed("chosen"))
+        found = first_step(folder, directory, teacher__dpo=first, teacher__reverse=second)
+        policy = training.logits_of(Setting.twins["policy"], Setting.data.sequences("chosen"))
+        expected = np.mean([losses.distill(losses.Teacher(), z, *teacher_logprobs(sequence))[0]
+                            for z, (_, sequence) in zip(policy, keyed("chosen"))])
+        assert abs(found["loss"] / expected - 1) < 1e-4, (found["loss"], expected)
+    finally:
+        Setting.twins.update(kept)
+
+
 def a_chat_format(folder):
     """ChatML, as the tokenizer's template says."""
     directory = score(folder, "chat", data__chat_format="auto", data__responses="both")
@@ -271,11 +295,11 @@ def viewer_and_inspect(folder):
 def first_step(folder, directory, **options):
     """Metrics of one step over all sequences."""
     output = os.path.join(folder, "run")
-    training.stage("distill", folder, distill__policy=Setting.directories["policy"],
-                   distill__mode="off-policy", distill__output=output, shards__directory=directory,
-                   optimizer__batch_size=100, checkpoint__resume=False,
-                   teacher__dpo=Setting.directories["dpo"],
-                   teacher__reverse=Setting.directories["reverse"], **options)
+    training.stage("distill", folder, **{
+        "distill__policy": Setting.directories["policy"], "distill__mode": "off-policy",
+        "distill__output": output, "shards__directory": directory, "optimizer__batch_size": 100,
+        "checkpoint__resume": False, "teacher__dpo": Setting.directories["dpo"],
+        "teacher__reverse": Setting.directories["reverse"], **options})
     return harness.read_rows(os.path.join(output, "metrics.jsonl"))[0]
 
 
@@ -297,6 +321,6 @@ def encodings_train_alike(folder):
 if __name__ == "__main__":
     harness.main([full_holds_the_distributions, hidden_holds_the_hidden_states,
                   topk_holds_the_likely_tokens, chosen_and_rejected_alone, a_reference_as_contrast,
-                  a_chat_format, generations, the_table_of_the_format,
+                  teachers_of_other_kinds, a_chat_format, generations, the_table_of_the_format,
                   attributes_name_the_contents, equal_content_is_equal_bytes, viewer_and_inspect,
                   encodings_train_alike], prepare)

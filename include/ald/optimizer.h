@@ -30,7 +30,8 @@ ald_status_t ald_optimizer_init(const ald_config_t *config, const ald_comm_t *tr
 void ald_optimizer_reset(ald_optimizer_t *optimizer); /* takes a zeroed one */
 
 /* Adds `gradient` into the sums and zeroes it. INTERNAL naming the number when one isn't finite or
- * too large for the unit (2^20): the training has diverged. Local. */
+ * too large for the unit (2^20), or a sum is (2^22 over the number of trainers): the training has
+ * diverged. Local. */
 ald_status_t ald_optimizer_add(ald_optimizer_t *optimizer);
 /* Sums over trainers, clips by the global norm, takes one AdamW step (Loshchilov and Hutter 2019;
  * decoupled decay, bias-corrected) at rate `lr` on this rank's share, gathers `values` [total] on

@@ -54,19 +54,23 @@ void ald_optimizer_reset(ald_optimizer_t *optimizer)
     *optimizer = (ald_optimizer_t){0};
 }
 
-/* The largest magnitude met, NaN counting as infinite. */
+/* The largest magnitude met among addends, NaN counting as infinite, and among sums. */
 ALD_CLONES
-static float add_block(int64_t count, float *gradient, int64_t *sum)
+static float add_block(int64_t count, float *gradient, int64_t *sum, int64_t *largest_sum)
 {
     float largest = 0.0f;
+    int64_t top = 0;
     for (int64_t i = 0; i < count; ++i) {
         float g = gradient[i], size = g < 0.0f ? -g : g;
         largest = size <= largest ? largest : size == size ? size : INFINITY;
         /* A float has 24 bits: exact for |g| >= 2^-17, rounded to the nearest unit below. */
         double scaled = (double)g * (1.0 / UNIT);
         sum[i] += size <= (float)LARGEST ? (int64_t)rint(scaled) : 0;
+        int64_t total = sum[i] < 0 ? -sum[i] : sum[i];
+        top = total > top ? total : top;
         gradient[i] = 0.0f;
     }
+    *largest_sum = top;
     return largest;
 }
 
@@ -74,17 +78,20 @@ ald_status_t ald_optimizer_add(ald_optimizer_t *optimizer)
 {
     ald_status_t status = ALD_STATUS_OK;
     float largest = 0.0f;
-    int64_t blocks = blocks_of(optimizer->total);
-#pragma omp parallel for schedule(static) reduction(max : largest)
+    int64_t blocks = blocks_of(optimizer->total), top = 0;
+    /* So that neither one addend more nor the sum over the trainers passes 63 bits. */
+    const int64_t room = ((int64_t)1 << 62) / optimizer->comm->size;
+#pragma omp parallel for schedule(static) reduction(max : largest, top)
     for (int64_t b = 0; b < blocks; ++b) {
-        int64_t left = optimizer->total - b * BLOCK;
+        int64_t left = optimizer->total - b * BLOCK, found_sum;
         float found = add_block(left < BLOCK ? left : BLOCK, optimizer->gradient + b * BLOCK,
-                                optimizer->sum + b * BLOCK);
+                                optimizer->sum + b * BLOCK, &found_sum);
         largest = found > largest ? found : largest;
+        top = found_sum > top ? found_sum : top;
     }
-    ALD_CHECK(largest <= (float)LARGEST, ALD_STATUS_INTERNAL,
+    ALD_CHECK(largest <= (float)LARGEST && top <= room, ALD_STATUS_INTERNAL,
               "the training has diverged: a gradient of size %g; lower optimizer.lr",
-              (double)largest);
+              largest <= (float)LARGEST ? (double)top * UNIT : (double)largest);
 done:
     return status;
 }

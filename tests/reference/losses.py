@@ -17,14 +17,15 @@ def log_sigmoid(x):
 
 
 def dpo(beta, chosen, rejected, ref_chosen, ref_rejected, smoothing=0.0, reverse=False):
-    """From summed response log-probabilities: (loss, reward of chosen, reward of rejected).
+    """From summed response log-probabilities: (loss, reward of the preferred response, of the other).
 
-    The rewards are those of the data's chosen and rejected, also when `reverse` swaps them.
+    The preferred one is chosen, or rejected with `reverse`.
     """
-    rewards = beta * (chosen - ref_chosen), beta * (rejected - ref_rejected)
-    margin = (rewards[0] - rewards[1]) * (-1 if reverse else 1)
-    loss = -(1 - smoothing) * log_sigmoid(margin) - smoothing * log_sigmoid(-margin)
-    return loss, rewards[0], rewards[1]
+    rewards = [beta * (chosen - ref_chosen), beta * (rejected - ref_rejected)]
+    if reverse:
+        rewards.reverse()
+    margin = rewards[0] - rewards[1]
+    return -(1 - smoothing) * log_sigmoid(margin) - smoothing * log_sigmoid(-margin), *rewards
 
 
 @dataclass

@@ -111,6 +111,27 @@ static void divergence_is_an_error(void **state)
     }
 }
 
+static void sums_cannot_wrap(void **state)
+{
+    /* Each addend is allowed, their sum passes 2^63 units: on 16 ranks 16 times sooner. */
+    const ald_config_t config = config_of(1.0, 0.0);
+    (void)state;
+    for (int size = 1; size <= 16; size *= 16) {
+        const ald_comm_t comm = {.mpi = MPI_COMM_NULL, .rank = 0, .size = size};
+        ald_status_t status = ALD_STATUS_OK;
+        ald_optimizer_t o;
+        int adds = 0;
+        expect_ok(ald_optimizer_init(&config, &comm, N, &o));
+        for (; adds < 100 && status == ALD_STATUS_OK; ++adds) {
+            o.gradient[3] = -1e6f;
+            status = ald_optimizer_add(&o);
+        }
+        expect_failure(status, ALD_STATUS_INTERNAL, "diverged");
+        assert_true((adds - 1) * 1e6 * size < 0x1p23);
+        ald_optimizer_reset(&o);
+    }
+}
+
 static void schedules(void **state)
 {
     ald_config_t config = config_of(1.0, 0.0);
@@ -143,6 +164,7 @@ int main(void)
         SCRATCH_TEST(adamw),
         SCRATCH_TEST(order_and_split_change_no_bit),
         SCRATCH_TEST(divergence_is_an_error),
+        SCRATCH_TEST(sums_cannot_wrap),
         SCRATCH_TEST(schedules),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -112,7 +112,9 @@ static ald_status_t render(session_t *session, const ald_json_t *messages)
     ald_status_t status = ALD_STATUS_OK;
     session->text.count = 0;
     if (!session->chat_open)
-        ALD_TRY(ald_chat_open(session->request->chat_format, session->tokenizer, &session->chat));
+        status = ald_chat_open(session->request->chat_format, session->tokenizer, &session->chat);
+    if (status != ALD_STATUS_OK)
+        ALD_TRY(ald_status_prefix(status, "%s", session->request->directory));
     session->chat_open = true;
     ALD_TRY(ald_chat_render(&session->chat, messages, session->request->generation_prompt,
                             &session->text));

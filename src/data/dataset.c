@@ -12,7 +12,9 @@ ald_status_t ald_dataset_open(const ald_config_t *config, const char *model, int
     ALD_CHECK(ald_tokenizer_size(out->tokenizer) <= vocab_size, ALD_STATUS_INPUT,
               "%s/tokenizer.json: %lld ids, but config.json says vocab_size %lld", model,
               (long long)ald_tokenizer_size(out->tokenizer), (long long)vocab_size);
-    ALD_TRY(ald_chat_open(config->data.chat_format, out->tokenizer, &out->chat));
+    status = ald_chat_open(config->data.chat_format, out->tokenizer, &out->chat);
+    if (status != ALD_STATUS_OK)
+        ALD_TRY(ald_status_prefix(status, "%s", model));
     ALD_CHECK(path != NULL && path[0] != '\0', ALD_STATUS_USAGE,
               "%s: not set; expected a JSONL file", key);
     ALD_TRY(ald_pairs_load(path, need, out->tokenizer, &out->chat, config->data.max_prompt_tokens,

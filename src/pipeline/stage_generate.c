@@ -132,6 +132,7 @@ static ald_status_t write_responses(const char *path, const ald_dataset_t *data,
     ALD_CHECK(folder != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(ald_dir_make(folder));
     ALD_TRY(ald_writer_open(path, &writer));
+    ALD_TRY(ald_fail_point("output_write"));
     for (int64_t i = 0; i < data->pairs.count * samples; ++i) {
         ALD_TRY(response_line(data, &data->pairs.rows[i / samples], i % samples, &responses[i],
                               data->chat.end_token, &text, &line));

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "ald/comm.h"
 #include "ald/rng.h"
 
 #define SLOTS 48 /* sequences decoded together */
@@ -167,6 +168,7 @@ ald_status_t ald_generator_run(const ald_generator_t *generator, const ald_pairs
     ald_arena_mark_t mark = ald_arena_mark(arena);
     session_t *s = ald_arena_calloc(arena, 1, sizeof *s);
     ALD_CHECK(s != NULL, ALD_STATUS_RESOURCE, "out of memory: sampling");
+    ALD_TRY(ald_fail_point("generate"));
     *s = (session_t){.g = generator, .pairs = pairs, .requests = requests, .arena = arena};
     for (int i = 0; i < SLOTS; ++i)
         s->slot[i].request = -1;

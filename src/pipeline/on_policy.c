@@ -133,25 +133,18 @@ static void dataset_sequence(const ald_config_t *config, const ald_pair_t *pair,
     out->response_count = response->count;
 }
 
-/* Decoded text of a sampled response, without its end token; in the arena. */
 static ald_status_t sampled_text(loop_t *loop, ald_scored_t *sequence)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_dataset_t *data = &loop->d->data;
-    ald_vec_t text;
-    ald_vec_init(&text, 1);
-    int64_t n = sequence->response_count;
-    n -= n > 0 && sequence->response_ids[n - 1] == data->chat.end_token;
-    ALD_TRY(ald_tokenizer_decode(data->tokenizer, sequence->response_ids, (size_t)n, false, &text));
-    ald_json_t *clean = ald_json_new_text(text.data, text.count); /* makes it UTF-8 */
+    ald_json_t *text = NULL;
     size_t length = 0;
-    const char *bytes = ald_json_text(clean, &length);
-    length = bytes == NULL ? 0 : strlen(bytes); /* NUL bytes end HDF5's strings */
-    sequence->response = ald_arena_strdup(&loop->arena, bytes == NULL ? "" : bytes, length);
-    ald_json_free(clean);
+    ALD_TRY(ald_sampled_text(&loop->d->data, sequence->response_ids, sequence->response_count,
+                             &text));
+    const char *bytes = ald_json_text(text, &length);
+    sequence->response = ald_arena_strdup(&loop->arena, bytes, length);
     ALD_CHECK(sequence->response != NULL, ALD_STATUS_RESOURCE, "out of memory");
 done:
-    ald_vec_reset(&text);
+    ald_json_free(text);
     return status;
 }
 

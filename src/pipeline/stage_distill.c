@@ -173,6 +173,8 @@ static ald_status_t distill_finish(ald_distill_t *d)
         ald_json_set(inputs, "dpo", ald_json_new_string(config->teacher.dpo));
         ald_json_set(inputs, "contrast", ald_json_new_string(ald_contrast_directory(config)));
         ald_json_set(inputs, "data", ald_json_new_string(config->data.train));
+        if (d->data.pairs.count > 0)
+            ald_json_set(inputs, "sha256_data", ald_json_new_string(d->data.pairs.sha256));
         ald_json_set(inputs, "shards", ald_json_new_string(config->shards.directory));
         status = ald_engine_finish(&d->trainer.engine, inputs);
     }

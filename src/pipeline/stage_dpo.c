@@ -282,7 +282,7 @@ static ald_status_t reference_make(dpo_t *dpo, ald_engine_t *engine, int64_t *or
     share_reference(dpo, comm);
     for (int64_t row = 0; row < n; ++row)
         if (dpo->skip[row])
-            dpo->reference[2 * row] = NAN;
+            dpo->reference[2 * row] = dpo->reference[2 * row + 1] = NAN;
     if (!fresh)
         ALD_TRY(reference_keep(dpo, comm));
 done:

@@ -207,3 +207,22 @@ ald_status_t ald_sampled_next(const ald_vec_t *records, size_t *at, ald_sampled_
 done:
     return status;
 }
+
+ald_status_t ald_sampled_text(const ald_dataset_t *data, const int32_t *ids, int64_t count,
+                              ald_json_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t text;
+    ald_vec_init(&text, 1);
+    *out = NULL;
+    count -= count > 0 && ids[count - 1] == data->chat.end_token;
+    ALD_TRY(ald_tokenizer_decode(data->tokenizer, ids, (size_t)count, false, &text));
+    for (size_t i = 0; i < text.count; ++i)
+        if (ALD_VEC_AT(&text, char, i) == '\0')
+            ALD_VEC_AT(&text, char, i) = '\xFF'; /* as invalid as can be */
+    *out = ald_json_new_text(text.count == 0 ? "" : text.data, text.count);
+    ALD_CHECK(*out != NULL, ALD_STATUS_RESOURCE, "out of memory: %zu bytes of text", text.count);
+done:
+    ald_vec_reset(&text);
+    return status;
+}

@@ -285,7 +285,7 @@ def generations_can_be_scored(folder):
 
 # --- stop and resume ---------------------------------------------------------------------------
 
-LONG = ["optimizer.epochs=30", "checkpoint.every_steps=10", "optimizer.lr=1e-4"]
+LONG = ["optimizer.epochs=20", "checkpoint.every_steps=10", "optimizer.lr=1e-4"]
 
 
 def stopped(folder, command, output, settings, ranks, number, lines, whole=False):
@@ -308,7 +308,8 @@ def stopped(folder, command, output, settings, ranks, number, lines, whole=False
 
 RESUMED = (("sft", []), ("dpo", []), ("dpo", ["dpo.reference="]), ("distill", []),
            ("distill", ON_POLICY), ("distill", MIXED),
-           ("distill", ON_POLICY + ["roles.trainers=1", "roles.scorers=1"]))
+           ("distill", ON_POLICY + ["roles.trainers=1", "roles.scorers=1"]),
+           ("distill", ON_POLICY + ["distill.max_staleness=2"]))
 
 
 @test

@@ -23,7 +23,8 @@ typedef struct {
     ald_comm_t weights; /* rank 0 of the trainers and the generators that don't train */
     ald_generator_t generator;
     ald_arena_t arena;
-    int64_t begin, steps;           /* the step this run goes on from, and all of them */
+    int64_t begin, kept, steps;     /* the step this run goes on from, the first one whose batch is
+                                       not there yet, and all of them */
     int64_t *order, *items, count;  /* rows of the batch at hand */
     ald_vec_t *inbox; /* one per generator */
     ald_sending_t *sending;
@@ -349,8 +350,8 @@ static ald_status_t run_loop(loop_t *loop, ald_vec_t *outbox)
     ald_status_t status = ALD_STATUS_OK;
     ald_distill_t *d = loop->d;
     int64_t lag = d->config->distill.max_staleness, ring = lag + 1;
-    int64_t S = d->place.scorers.count, begin = loop->begin;
-    char **paths = ald_calloc((size_t)(ring * S), sizeof *paths), path[PATH_BYTES];
+    int64_t room = d->config->optimizer.batch_size, begin = loop->begin; /* shards of a batch */
+    char **paths = ald_calloc((size_t)(ring * room), sizeof *paths), path[PATH_BYTES];
     int64_t *shards = ald_calloc((size_t)ring, sizeof *shards);
     if (paths == NULL || shards == NULL)
         status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory");
@@ -359,11 +360,13 @@ static ald_status_t run_loop(loop_t *loop, ald_vec_t *outbox)
         ald_metrics_t metrics;
         int64_t slot = j % ring, old = (j - lag) % ring;
         memset(loop->wait, 0, sizeof loop->wait);
-        if (j < loop->steps)
-            status = make_batch(loop, j, outbox, path, paths + slot * S, &shards[slot]);
+        if (j < loop->kept && d->trains)
+            status = ald_folder_find(d->config, j, paths + slot * room, &shards[slot]);
+        else if (j >= loop->kept && j < loop->steps)
+            status = make_batch(loop, j, outbox, path, paths + slot * room, &shards[slot]);
         bool steps_now = j - lag >= begin;
         if (d->trains && steps_now)
-            status = train(loop, paths + old * S, shards[old], status, &metrics);
+            status = train(loop, paths + old * room, shards[old], status, &metrics);
         finish_sends(loop);
         status = ald_comm_agree(d->world, status);
         if (steps_now && status == ALD_STATUS_OK) {
@@ -379,7 +382,7 @@ static ald_status_t run_loop(loop_t *loop, ald_vec_t *outbox)
             status = ald_comm_agree(d->world, status);
         }
         if (steps_now && d->trains) {
-            remove_shards(loop, paths + old * S, shards[old]);
+            remove_shards(loop, paths + old * room, shards[old]);
             shards[old] = 0;
         }
         ALD_TRY(status);
@@ -388,50 +391,9 @@ static ald_status_t run_loop(loop_t *loop, ald_vec_t *outbox)
 done:
     for (int64_t i = 0; i < ring && paths != NULL && shards != NULL; ++i)
         for (int64_t s = 0; s < shards[i]; ++s)
-            ald_free(paths[i * S + s]);
+            ald_free(paths[i * room + s]);
     ald_free(paths);
     ald_free(shards);
-    return status;
-}
-
-/* One shard of the folder: USAGE for a data file's, INPUT for another program's; one of an earlier run
- * that is numbered `first` or above goes. */
-static ald_status_t clear_shard(const ald_config_t *config, const char *name, int64_t first)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    ald_shard_t *shard = NULL;
-    char *path = ald_path_join(config->shards.directory, name);
-    ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    bool foreign = ald_shard_is_foreign(path);
-    status = ald_shard_open(path, &shard);
-    if (status == ALD_STATUS_INPUT && !foreign)
-        status = ALD_STATUS_OK; /* damaged */
-    ALD_TRY(status);
-    ALD_CHECK(shard == NULL || ald_shard_header(shard)->policy_step >= 0, ALD_STATUS_USAGE,
-              "%s: this folder holds shards of a data file; distill.mode = \"%s\" writes new "
-              "ones: set another shards.directory", path, config->distill.mode);
-    if (ald_shard_number(name) >= first)
-        ALD_TRY(ald_dir_remove(path));
-done:
-    ald_shard_close(shard);
-    ald_free(path);
-    return status;
-}
-
-/* A folder that holds somebody's scored data must not be written over; what an earlier run left from
- * number `first` on must not stand beside this run's. */
-static ald_status_t clear_folder(const ald_config_t *config, int64_t first)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    char **names = NULL;
-    size_t count = 0;
-    ALD_TRY(ald_dir_make(config->shards.directory));
-    ALD_TRY(ald_dir_list(config->shards.directory, &names, &count));
-    for (size_t i = 0; i < count; ++i)
-        if (ald_shard_number(names[i]) >= 0)
-            ALD_TRY(clear_shard(config, names[i], first));
-done:
-    ald_names_free(names, count);
     return status;
 }
 
@@ -461,7 +423,7 @@ static ald_status_t loop_local(loop_t *loop, ald_vec_t **outbox)
         ALD_CHECK_MEMORY(d->policy, sizeof(float) * (size_t)d->policy_params.total);
     }
     if (d->world->rank == 0)
-        ALD_TRY(clear_folder(config, INT64_MAX));
+        ALD_TRY(ald_folder_clear(config, INT64_MAX));
     if (d->scores) {
         strcpy(d->scorer.header.sha256_data, d->data.pairs.sha256);
         strcpy(d->scorer.header.chat_format, d->data.chat.name);
@@ -484,6 +446,32 @@ static void loop_reset(loop_t *loop, ald_vec_t *outbox)
     ald_comm_free(&loop->weights);
 }
 
+/* Batches that the stopped run had made and not trained on are taken over, so that going on gives
+ * what never stopping gives; everything else from there on goes. Root only. */
+static ald_status_t keep_batches(loop_t *loop)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_config_t *config = loop->d->config;
+    const int64_t n = loop->d->data.pairs.count, lag = config->distill.max_staleness;
+    ald_shard_header_t expected;
+    bool whole = lag > 0 && loop->begin > 0;
+    if (whole)
+        ALD_TRY(ald_distill_expected(config, loop->d->trainer.engine.params.config.vocab_size,
+                                     &expected));
+    loop->kept = loop->begin;
+    while (whole && loop->kept < loop->begin + lag && loop->kept < loop->steps) {
+        int64_t count = ald_step_items(config, n, loop->kept, loop->order, loop->items);
+        ALD_TRY(ald_folder_has(config, loop->kept, count, &expected, &whole));
+        loop->kept += whole;
+    }
+    ALD_TRY(ald_folder_clear(config, loop->kept * config->optimizer.batch_size));
+    if (loop->kept > loop->begin)
+        ald_log_info("distill: batches of steps %lld to %lld are there already",
+                     (long long)loop->begin + 1, (long long)loop->kept);
+done:
+    return status;
+}
+
 ald_status_t ald_distill_on_policy(ald_distill_t *distill)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -498,8 +486,9 @@ ald_status_t ald_distill_on_policy(ald_distill_t *distill)
     loop.begin = d->trains ? d->trainer.engine.step : 0;
     MPI_Bcast(&loop.begin, 1, MPI_INT64_T, 0, d->world->mpi);
     if (d->world->rank == 0)
-        status = clear_folder(d->config, loop.begin * d->config->optimizer.batch_size);
+        status = keep_batches(&loop);
     ALD_TRY(ald_comm_agree(d->world, status));
+    MPI_Bcast(&loop.kept, 1, MPI_INT64_T, 0, d->world->mpi);
     if (d->generates) {
         ald_model_t policy = {&d->policy_params, d->policy, NULL};
         if (d->trains)

@@ -8,9 +8,8 @@
 #include "pipeline/distill.h"
 #include "pipeline/scoring.h"
 
-/* What the shards must say, as far as the configuration tells: a teacher that isn't set may be any. */
-static ald_status_t expected_header(const ald_config_t *config, int64_t vocab_size,
-                                    ald_shard_header_t *out)
+ald_status_t ald_distill_expected(const ald_config_t *config, int64_t vocab_size,
+                                  ald_shard_header_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     const char *contrast = ald_contrast_directory(config);
@@ -60,7 +59,7 @@ static ald_status_t train_on_folder(ald_distill_t *d)
     ald_shardset_t set = {0};
     ald_shard_header_t expected;
     const char *folder = d->config->shards.directory;
-    status = expected_header(d->config, d->trainer.engine.params.config.vocab_size, &expected);
+    status = ald_distill_expected(d->config, d->trainer.engine.params.config.vocab_size, &expected);
     if (status == ALD_STATUS_OK)
         status = ald_shardset_open_folder(folder, &expected, &set);
     ALD_TRY(ald_comm_agree(&d->trainers, status));

@@ -44,7 +44,7 @@ def check_row(row, twin):
     assert prompt == Setting.data.prompts[row["id"]]
     stopped = response[-1] in STOPS
     assert not STOPS & set(response[:-1]) and (stopped or len(response) == NEW), response
-    assert row["finished"] if response[-1] == training.END else stopped or not row["finished"]
+    assert row["finished"] == stopped
     gap = np.abs(twin.logprobs(prompt, response) - row["logprobs"]).max()
     assert gap < 1e-4, f"row {row['id']}: log-probabilities off by {gap:.3g}"
 

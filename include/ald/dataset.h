@@ -13,6 +13,8 @@ typedef struct {
     ald_tokenizer_t *tokenizer;
     ald_chat_t chat;
     ald_pairs_t pairs;
+    int32_t stop[24]; /* end a sampled response: the chat's end token, the model's eos_token_id */
+    int stops;
 } ald_dataset_t;
 
 /* Opens MODEL's tokenizer and chat format, and reads `path` (NULL or "": no rows). INPUT also when
@@ -24,10 +26,8 @@ void ald_dataset_reset(ald_dataset_t *dataset); /* takes a zeroed one */
 /* The counts of rows cut and skipped, as metrics. */
 void ald_dataset_metrics(const ald_dataset_t *dataset, ald_metrics_t *metrics);
 
-/* Puts the text of a response into `text` (a vec of bytes, overwritten): special tokens written out,
- * the chat's end token left off; `ended` (may be NULL) says whether there was one. */
-ald_status_t ald_dataset_decode(const ald_dataset_t *dataset, const int32_t *ids, int64_t count,
-                                ald_vec_t *text, bool *ended);
+/* Whether the token ends a response. */
+bool ald_dataset_stops(const ald_dataset_t *dataset, int32_t id);
 
 /* An item of one response, or of chosen and rejected. */
 ald_item_t ald_item_of(const ald_pair_t *pair, const ald_text_t *first, const ald_text_t *second);

@@ -38,6 +38,7 @@ ald_status_t ald_file_publish(const char *temporary, const char *path);
 
 bool ald_path_exists(const char *path);
 bool ald_path_is_directory(const char *path);
+bool ald_path_same(const char *a, const char *b); /* both are there, and one file or folder */
 int64_t ald_file_size(const char *path); /* -1 when there is none */
 /* "a/b" in memory freed by ald_free (NULL without memory); an absolute `b` is taken alone. */
 char *ald_path_join(const char *a, const char *b);
@@ -51,10 +52,12 @@ ald_status_t ald_dir_list(const char *path, char ***names, size_t *count);
 void ald_names_free(char **names, size_t count);
 /* Removes a folder and what is in it; nothing there is no error. */
 ald_status_t ald_dir_remove(const char *path);
+/* The same after a failure, whose message stays; what can't be removed is left. */
+void ald_dir_discard(const char *path);
 /* Puts a finished temporary folder in the place of `path`: an older one is moved aside first and
  * removed after. fsyncs the parent. */
 ald_status_t ald_dir_publish(const char *temporary, const char *path);
-/* fopen-less append of one line to a log-like file; a short write is an error. */
+/* Appends a line to a log-like file, whole or not at all: no room for it is an error. */
 ald_status_t ald_file_append(const char *path, const void *data, size_t size);
 
 #endif

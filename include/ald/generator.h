@@ -13,11 +13,10 @@ typedef struct {
     ald_sampling_t sampling;
     int64_t max_new_tokens, limit; /* limit: ids of the tokenizer */
     uint64_t seed;
-    int32_t stop[24];
-    int stops;
+    const ald_dataset_t *data; /* for the stop tokens */
 } ald_generator_t;
 
-/* Settings from the configuration; `model` stays the caller's. Local. */
+/* Settings from the configuration; `model` and `data` stay the caller's. Local. */
 void ald_generator_init(const ald_config_t *config, const ald_model_t *model,
                         const ald_dataset_t *data, ald_generator_t *out);
 
@@ -37,6 +36,11 @@ typedef struct {
 ald_status_t ald_generator_run(const ald_generator_t *generator, const ald_pairs_t *pairs,
                                const ald_request_t *requests, int64_t count, ald_arena_t *arena,
                                ald_vec_t *out);
+/* The text of a response without its stop token, as a JSON string (freed by ald_json_free). What data
+ * files and HDF5 don't take, invalid bytes and NUL, becomes U+FFFD. `ended` (may be NULL): whether there was a stop token.
+ * Local. */
+ald_status_t ald_sampled_text(const ald_dataset_t *data, const int32_t *ids, int64_t count,
+                              bool *ended, ald_json_t **out);
 /* The record at *at, and the pointers to its arrays; moves *at behind it. INTERNAL past the end. */
 ald_status_t ald_sampled_next(const ald_vec_t *records, size_t *at, ald_sampled_t *out,
                               const int32_t **ids, const float **logprobs);

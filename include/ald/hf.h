@@ -31,5 +31,7 @@ ald_status_t ald_hf_save_into(const char *directory, const char *origin, const a
                               const float *values, ald_dtype_t dtype, int64_t shard_bytes);
 /* sha256 over the bytes of the weight files, in the order of their names. Local. */
 ald_status_t ald_hf_sha256(const char *directory, char hex[ALD_SHA256_HEX]);
+/* sha256 of the bytes of tokenizer.json. Local. */
+ald_status_t ald_hf_sha256_tokenizer(const char *directory, char hex[ALD_SHA256_HEX]);
 
 #endif

@@ -38,5 +38,7 @@ ald_status_t ald_shard_fits(const char *path, const ald_shard_header_t *header,
                             const ald_shard_header_t *expected);
 /* FOLDER/shard-NNNNNN.h5, freed by ald_free. */
 char *ald_shard_path(const char *folder, int64_t number);
+/* The number in a name shard-NNNNNN.h5; -1 for another name. */
+int64_t ald_shard_number(const char *name);
 
 #endif

@@ -225,7 +225,10 @@ ald_status_t ald_file_append(const char *path, const void *data, size_t size)
     int file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (file < 0)
         RAISE_ERRNO("write", path);
-    ALD_TRY(write_all(file, path, data, size));
+    off_t end = lseek(file, 0, SEEK_END);
+    status = write_all(file, path, data, size);
+    if (status != ALD_STATUS_OK && end >= 0 && ftruncate(file, end) != 0)
+        status = ald_status_prefix(status, "%s: its last line is cut", path);
 done:
     if (file >= 0)
         close(file);
@@ -242,6 +245,13 @@ bool ald_path_is_directory(const char *path)
 {
     struct stat info;
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+bool ald_path_same(const char *a, const char *b)
+{
+    struct stat first, second;
+    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
+           first.st_ino == second.st_ino;
 }
 
 int64_t ald_file_size(const char *path)

@@ -127,6 +127,14 @@ done:
     return status;
 }
 
+void ald_dir_discard(const char *path)
+{
+    char *message = ald_strdup(ald_status_message());
+    ald_dir_remove(path);
+    ald_status_raise(ALD_STATUS_OK, "%s", message != NULL ? message : "out of memory");
+    ald_free(message);
+}
+
 ald_status_t ald_dir_publish(const char *temporary, const char *path)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -142,8 +150,13 @@ ald_status_t ald_dir_publish(const char *temporary, const char *path)
             RAISE_ERRNO("replace", path);
         moved = true;
     }
-    if (rename(temporary, path) != 0)
-        RAISE_ERRNO("rename to this name", path);
+    if (rename(temporary, path) != 0) {
+        status = ald_status_raise(ald_status_of_errno(errno), "%s: cannot rename to this name: %s",
+                                  path, strerror(errno));
+        if (moved)
+            rename(aside, path);
+        goto done;
+    }
     folder = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0 || (fsync(folder) != 0 && errno != EINVAL))
         RAISE_ERRNO("sync", parent);

@@ -26,7 +26,9 @@ ald_status_t ald_json_parse(const char *text, size_t length, const char *name, a
     ALD_CHECK(*out != NULL,
               json_error_code(&error) == json_error_out_of_memory ? ALD_STATUS_RESOURCE
                                                                   : ALD_STATUS_INPUT,
-              "%s:%d:%d: not valid JSON: %s", name, error.line, error.column, error.text);
+              "%s:%d:%d: not valid JSON%s: %s", name, error.line, error.column,
+              json_error_code(&error) == json_error_invalid_utf8 ? " (expected UTF-8)" : "",
+              error.text);
 done:
     return status;
 }

@@ -84,11 +84,16 @@ static ald_status_t inspect_path(const char *path, const inspect_options_t *opti
         return ald_inspect_row(path, options->row, options->tokenizer, out);
     if (ald_path_is_directory(path))
         return inspect_folder(path, out);
+    bool rows = false;
+    if (ends_with(path, ".jsonl") && !ends_with(path, "metrics.jsonl"))
+        ALD_TRY(ald_inspect_rows(path, &rows, out));
+    if (rows)
+        return status;
     if (ends_with(path, ".jsonl") || ends_with(path, "metrics.h5"))
         return ald_inspect_metrics(path, out);
     ALD_CHECK(ends_with(path, ".h5"), ALD_STATUS_INPUT,
-              "%s: expected a model directory, a shard, a folder of shards, a checkpoint, or "
-              "metrics",
+              "%s: expected a model directory, a shard, a folder of shards, a checkpoint, metrics, "
+              "or rows of data (.jsonl)",
               path);
     return ald_inspect_shards(path, out);
 done:
@@ -137,9 +142,9 @@ static ald_status_t run(int argc, char **argv, const ald_comm_t *world)
 const ald_command_t ald_command_inspect = {
     .name = "inspect",
     .arguments = "PATH... [--row N [--tokenizer DIR]] [--json]",
-    .summary = "shows what is in a model, shard, checkpoint or metrics file",
-    .help = "PATH is a model directory, a shard, a folder of shards, a checkpoint folder, or\n"
-            "metrics.jsonl or metrics.h5.\n"
+    .summary = "shows what is in a model, shard, checkpoint, metrics or data file",
+    .help = "PATH is a model directory, a shard, a folder of shards, a checkpoint folder,\n"
+            "metrics.jsonl or metrics.h5, or a JSONL file of generations, pairs or prompts.\n"
             "  --row N          sequence N (from 0) of a shard, token by token\n"
             "  --tokenizer DIR  with --row: also the tokens' texts\n"
             "  --json           one JSON object per path\n",

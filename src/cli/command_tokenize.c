@@ -7,9 +7,10 @@
 #include "ald/commands.h"
 #include "ald/file.h"
 #include "ald/log.h"
+#include "ald/pairs.h"
 #include "ald/tokenizer.h"
 
-typedef enum { MODE_TEXT, MODE_JSONL, MODE_DECODE, MODE_RENDER } tokenize_mode_t;
+typedef enum { MODE_TEXT, MODE_JSONL, MODE_DECODE, MODE_RENDER, MODE_MASK } tokenize_mode_t;
 
 typedef struct {
     const char *directory, *file, *chat_format; /* file NULL: standard input */
@@ -38,6 +39,8 @@ static ald_status_t parse_request(int argc, char **argv, request_t *out)
             out->mode = MODE_DECODE;
         } else if (strcmp(word, "--render") == 0) {
             out->mode = MODE_RENDER;
+        } else if (strcmp(word, "--mask") == 0) {
+            out->mode = MODE_MASK;
         } else if (strcmp(word, "--count") == 0) {
             out->count = true;
         } else if (strcmp(word, "--add-generation-prompt") == 0) {
@@ -51,6 +54,8 @@ static ald_status_t parse_request(int argc, char **argv, request_t *out)
         }
     }
     ALD_CHECK(out->directory != NULL, ALD_STATUS_USAGE, "tokenize: MODEL_DIR is missing");
+    ALD_CHECK(out->mode != MODE_MASK || out->file != NULL, ALD_STATUS_USAGE,
+              "tokenize: --mask: FILE is missing");
 done:
     return status;
 }
@@ -101,6 +106,17 @@ static ald_status_t print_ids(const session_t *session)
     return print_json("ids", list);
 }
 
+static ald_status_t open_chat(session_t *session)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    if (session->chat_open)
+        return status;
+    status = ald_chat_open(session->request->chat_format, session->tokenizer, &session->chat);
+    session->chat_open = status == ALD_STATUS_OK;
+    return session->chat_open ? status
+                              : ald_status_prefix(status, "%s", session->request->directory);
+}
+
 static ald_status_t encode(session_t *session, const char *text, size_t length)
 {
     session->ids.count = 0;
@@ -111,9 +127,7 @@ static ald_status_t render(session_t *session, const ald_json_t *messages)
 {
     ald_status_t status = ALD_STATUS_OK;
     session->text.count = 0;
-    if (!session->chat_open)
-        ALD_TRY(ald_chat_open(session->request->chat_format, session->tokenizer, &session->chat));
-    session->chat_open = true;
+    ALD_TRY(open_chat(session));
     ALD_TRY(ald_chat_render(&session->chat, messages, session->request->generation_prompt,
                             &session->text));
 done:
@@ -207,6 +221,47 @@ done:
     return status == ALD_STATUS_OK ? status : ald_status_prefix(status, "%s:%ld", name, line);
 }
 
+/* A row's prompt and response, and which of the tokens are trained on. */
+static ald_status_t print_mask(const ald_pair_t *row, bool count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *line = NULL;
+    const ald_text_t *parts[] = {&row->prompt, &row->chosen};
+    if (count)
+        return print_json("count", ald_json_new_integer(row->prompt.count + row->chosen.count));
+    ald_json_t *object = ald_json_new_object(), *ids = ald_json_new_array(),
+               *mask = ald_json_new_array();
+    for (int p = 0; p < 2; ++p)
+        for (int64_t i = 0; i < parts[p]->count; ++i) {
+            ald_json_push(ids, ald_json_new_integer(parts[p]->ids[i]));
+            ald_json_push(mask, ald_json_new_integer(p));
+        }
+    ald_json_set(object, "ids", ids);
+    ald_json_set(object, "mask", mask);
+    ALD_TRY(ald_json_dump(object, false, &line));
+    puts(line);
+done:
+    ald_json_free(object);
+    ald_free(line);
+    return status;
+}
+
+/* A data file as sft sees it, nothing cut. */
+static ald_status_t run_mask(session_t *session)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t most = INT32_MAX;
+    ald_pairs_t pairs = {0};
+    ALD_TRY(open_chat(session));
+    ALD_TRY(ald_pairs_load(session->request->file, ALD_PAIRS_CHOSEN | ALD_PAIRS_TEXT,
+                           session->tokenizer, &session->chat, most, most, &pairs));
+    for (int64_t i = 0; i < pairs.count; ++i)
+        ALD_TRY(print_mask(&pairs.rows[i], session->request->count));
+done:
+    ald_pairs_reset(&pairs);
+    return status;
+}
+
 static ald_status_t run_text(session_t *session, const char *data, size_t size)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -231,9 +286,11 @@ static ald_status_t run_request(int argc, char **argv)
     ald_vec_init(&session.text, 1);
     ALD_TRY(parse_request(argc, argv, &request));
     ALD_TRY(ald_tokenizer_open(request.directory, &session.tokenizer));
-    ALD_TRY(read_input(request.file, &data, &size));
-    ALD_TRY(request.mode == MODE_TEXT ? run_text(&session, data, size)
-                                      : run_lines(&session, data, size));
+    if (request.mode != MODE_MASK)
+        ALD_TRY(read_input(request.file, &data, &size));
+    ALD_TRY(request.mode == MODE_MASK   ? run_mask(&session)
+            : request.mode == MODE_TEXT ? run_text(&session, data, size)
+                                        : run_lines(&session, data, size));
     ALD_CHECK(fflush(stdout) == 0 && !ferror(stdout), ALD_STATUS_RESOURCE,
               "standard output: cannot be written");
 done:
@@ -252,13 +309,16 @@ static ald_status_t run_tokenize(int argc, char **argv, const ald_comm_t *world)
 }
 
 const ald_command_t ald_command_tokenize = {
-    "tokenize", "MODEL_DIR [FILE] [--jsonl | --decode | --render] [--count]",
+    "tokenize", "MODEL_DIR [FILE] [--jsonl | --decode | --render | --mask] [--count]",
     "ids, text and rendered conversations",
     "Reads FILE or standard input and prints the ids of its text on one line.\n"
     "  --jsonl                  lines {\"text\"} or {\"messages\"}; prints a line {\"ids\"} for "
     "each\n"
     "  --decode                 lines {\"ids\"}; prints lines {\"text\"}\n"
     "  --render                 lines {\"messages\"}; prints lines {\"text\"} or {\"error\"}\n"
+    "  --mask                   data rows as sft trains on them; prints lines {\"ids\", \"mask\"}, "
+    "mask 1\n"
+    "                           at the tokens of the response\n"
     "  --add-generation-prompt  conversations end where the answer begins\n"
     "  --chat-format FORMAT     as data.chat_format (auto)\n"
     "  --count                  the number of ids instead of them\n",

@@ -9,6 +9,7 @@ static ald_status_t run_stage(int argc, char **argv, const ald_comm_t *world,
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_options_t options;
+    ald_signals_catch();
     ALD_TRY(ald_options_parse(argc, argv, "", world, &options));
     ALD_TRY(stage(&options.config, world));
 done:
@@ -33,13 +34,20 @@ static ald_status_t run_distill(int argc, char **argv, const ald_comm_t *world)
 
 static ald_status_t run_generate(int argc, char **argv, const ald_comm_t *world)
 {
-    return run_stage(argc, argv, world, ald_stage_generate);
+    ald_status_t status = ALD_STATUS_OK;
+    ald_options_t options;
+    ALD_TRY(ald_options_parse(argc, argv, "", world, &options));
+    ALD_TRY(ald_stage_generate(&options.config, world));
+done:
+    ald_config_reset(&options.config);
+    return status;
 }
 
 static ald_status_t run_score(int argc, char **argv, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_options_t options;
+    ald_signals_catch();
     ALD_TRY(ald_options_parse(argc, argv, "part", world, &options));
     ALD_TRY(ald_stage_score(&options.config, world, options.part, options.parts));
 done:
@@ -59,8 +67,10 @@ done:
 }
 
 const ald_command_t ald_command_sft = {
-    "sft", CONFIG_ARGUMENTS, "trains a model directory on the chosen responses",
-    "Reads sft.model and data.train, writes the model directory sft.output.\n", run_sft};
+    "sft", CONFIG_ARGUMENTS, "trains a model directory on the chosen responses, or on plain texts",
+    "Reads sft.model and data.train (pairs, of which \"chosen\" is trained on, or rows {\"text\"}),\n"
+    "writes the model directory sft.output.\n",
+    run_sft};
 const ald_command_t ald_command_dpo = {
     "dpo", CONFIG_ARGUMENTS, "trains on preference pairs; dpo.reverse swaps them",
     "Reads dpo.policy, dpo.reference and data.train, writes the model directory dpo.output.\n",

@@ -5,6 +5,7 @@
 #include "ald/json.h"
 #include "ald/shard.h"
 #include "ald/status.h"
+#include "ald/vec.h"
 
 /* Each makes a report on what lies at `path`; freed by ald_json_free. Local. */
 ald_status_t ald_inspect_model(const char *path, ald_json_t **out);
@@ -15,6 +16,13 @@ ald_status_t ald_inspect_shards(const char *path, ald_json_t **out);
 ald_status_t ald_inspect_row(const char *path, int64_t row, const char *tokenizer,
                              ald_json_t **out);
 ald_status_t ald_inspect_metrics(const char *path, ald_json_t **out);
+
+/* A JSONL file of generations, pairs, prompts or texts; *rows is false, and nothing made, when its first
+ * line has a "step" and is therefore a metrics file. */
+ald_status_t ald_inspect_rows(const char *path, bool *rows, ald_json_t **out);
+
+/* Mean, least, most, quantiles and a histogram of doubles, which are sorted in place. */
+ald_json_t *ald_inspect_spread(ald_vec_t *values);
 
 /* Prints a report to stdout. Scalars are lines; an object of scalars is one line; an array of
  * objects is a table; an array of numbers is drawn in one line of bars. */

@@ -131,7 +131,7 @@ static ald_json_t *histogram(const double *sorted, size_t count)
 }
 
 /* Mean, percentiles and histogram of the finite values; sorts them. */
-static ald_json_t *spread(ald_vec_t *values)
+ald_json_t *ald_inspect_spread(ald_vec_t *values)
 {
     ald_json_t *out = ald_json_new_object();
     double *list = values->data, sum = 0;
@@ -201,10 +201,10 @@ static void put_totals(ald_json_t *report, totals_t *totals, const settings_t *s
         ald_json_set(report, "bytes_per_position",
                      ald_json_new_number((double)totals->bytes / (double)totals->positions));
     ald_json_set(report, "sources", sources);
-    ald_json_set(report, "response_length", spread(&totals->lengths));
-    ald_json_set(report, "tvd", spread(&totals->tvd));
-    ald_json_set(report, "alpha", spread(&totals->alpha));
-    ald_json_set(report, "reward", spread(&totals->reward));
+    ald_json_set(report, "response_length", ald_inspect_spread(&totals->lengths));
+    ald_json_set(report, "tvd", ald_inspect_spread(&totals->tvd));
+    ald_json_set(report, "alpha", ald_inspect_spread(&totals->alpha));
+    ald_json_set(report, "reward", ald_inspect_spread(&totals->reward));
     put_text(report, "settings", rule);
 }
 

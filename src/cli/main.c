@@ -83,7 +83,6 @@ int main(int argc, char **argv)
         return answered;
     double begun = ald_time();
     ald_comm_start(&argc, &argv, &world);
-    ald_signals_catch();
     ald_log_setup(ALD_LOG_NORMAL, world.rank == 0);
     const ald_command_t *command = find_command(argv[1]);
     ald_status_t status =

@@ -2,6 +2,19 @@
 
 #include "ald/log.h"
 
+static ald_status_t find_stops(const char *model, ald_dataset_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_model_config_t shape;
+    ALD_TRY(ald_model_config_read(model, &shape));
+    if (out->chat.end_token >= 0)
+        out->stop[out->stops++] = out->chat.end_token;
+    for (int i = 0; i < shape.eos_count; ++i)
+        out->stop[out->stops++] = shape.eos[i];
+done:
+    return status;
+}
+
 ald_status_t ald_dataset_open(const ald_config_t *config, const char *model, int64_t vocab_size,
                               const char *path, const char *key, ald_pairs_need_t need,
                               ald_dataset_t *out)
@@ -12,7 +25,10 @@ ald_status_t ald_dataset_open(const ald_config_t *config, const char *model, int
     ALD_CHECK(ald_tokenizer_size(out->tokenizer) <= vocab_size, ALD_STATUS_INPUT,
               "%s/tokenizer.json: %lld ids, but config.json says vocab_size %lld", model,
               (long long)ald_tokenizer_size(out->tokenizer), (long long)vocab_size);
-    ALD_TRY(ald_chat_open(config->data.chat_format, out->tokenizer, &out->chat));
+    status = ald_chat_open(config->data.chat_format, out->tokenizer, &out->chat);
+    if (status != ALD_STATUS_OK)
+        ALD_TRY(ald_status_prefix(status, "%s", model));
+    ALD_TRY(find_stops(model, out));
     ALD_CHECK(path != NULL && path[0] != '\0', ALD_STATUS_USAGE,
               "%s: not set; expected a JSONL file", key);
     ALD_TRY(ald_pairs_load(path, need, out->tokenizer, &out->chat, config->data.max_prompt_tokens,
@@ -43,14 +59,12 @@ void ald_dataset_metrics(const ald_dataset_t *dataset, ald_metrics_t *metrics)
     ald_metrics_set(metrics, "data/identical", (double)counts->identical);
 }
 
-ald_status_t ald_dataset_decode(const ald_dataset_t *dataset, const int32_t *ids, int64_t count,
-                                ald_vec_t *text, bool *ended)
+bool ald_dataset_stops(const ald_dataset_t *dataset, int32_t id)
 {
-    bool closed = count > 0 && ids[count - 1] == dataset->chat.end_token;
-    if (ended != NULL)
-        *ended = closed;
-    text->count = 0;
-    return ald_tokenizer_decode(dataset->tokenizer, ids, (size_t)(count - closed), false, text);
+    for (int i = 0; i < dataset->stops; ++i)
+        if (dataset->stop[i] == id)
+            return true;
+    return false;
 }
 
 ald_item_t ald_item_of(const ald_pair_t *pair, const ald_text_t *first, const ald_text_t *second)

@@ -180,6 +180,38 @@ done:
     return status;
 }
 
+/* A plain text, without a chat's markup. */
+static ald_status_t read_text(const ald_pairs_reader_t *reader, const ald_json_t *row, bool *cut,
+                              ald_pair_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t ids;
+    size_t length = 0;
+    const ald_json_t *json = ald_json_get(row, "text");
+    const char *text = ald_json_text(json, &length);
+    const int32_t eos = ald_tokenizer_eos(reader->tokenizer);
+    ald_vec_init(&ids, sizeof(int32_t));
+    ALD_CHECK(text != NULL, ALD_STATUS_INPUT, "\"text\": expected a string, found %s",
+              ald_json_type_name(json));
+    ALD_TRY(keep_text(reader, "", 0, &out->prompt));
+    if (keep_text(reader, text, length, &out->chosen) != ALD_STATUS_OK) {
+        status = ald_status_prefix(ALD_STATUS_INPUT, "\"text\"");
+        goto done;
+    }
+    ALD_TRY(ald_tokenizer_encode(reader->tokenizer, text, length, &ids));
+    if (eos >= 0 && ids.count > 0 && ALD_VEC_AT(&ids, int32_t, ids.count - 1) != eos)
+        ALD_TRY(ald_vec_push(&ids, &eos));
+    ALD_CHECK(ids.count > 1, ALD_STATUS_INPUT, "\"text\": expected at least 2 tokens, found %zu",
+              ids.count);
+    const size_t most = (size_t)reader->max_response + 1, kept = ids.count < most ? ids.count : most;
+    *cut = kept < ids.count;
+    ALD_TRY(keep_ids(reader, &ids, 0, 1, &out->prompt));
+    ALD_TRY(keep_ids(reader, &ids, 1, kept - 1, &out->chosen));
+done:
+    ald_vec_reset(&ids);
+    return status;
+}
+
 /* One for each of response_ids; a response that was cut here loses the same ones. */
 static ald_status_t read_logprobs(const ald_pairs_reader_t *reader, const ald_json_t *row,
                                   ald_pair_t *out)
@@ -277,6 +309,9 @@ ald_status_t ald_pairs_read_row(const ald_pairs_reader_t *reader, const ald_json
     out->policy_step = -1;
     ALD_CHECK(ald_json_is_object(json), ALD_STATUS_INPUT, "expected an object, found %s",
               ald_json_type_name(json));
+    if ((need & ALD_PAIRS_TEXT) && ald_json_get(json, "prompt") == NULL &&
+        ald_json_get(json, "text") != NULL)
+        return read_text(reader, json, &cuts[1], out);
     ALD_TRY(read_prompt(reader, json, &cuts[0], &out->prompt));
     if (need & ALD_PAIRS_CHOSEN)
         ALD_TRY(read_response(reader, json, "chosen", &cuts[1], &out->chosen));

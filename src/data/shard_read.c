@@ -537,3 +537,20 @@ ald_status_t ald_shard_read(ald_shard_t *shard, int64_t i, bool with_teacher, al
 done:
     return status;
 }
+
+bool ald_shard_is_foreign(const char *path)
+{
+    hid_t file = -1;
+    char *format = NULL;
+    int64_t version = 1;
+    ald_h5_begin();
+    bool whole = ald_h5_open(path, &file) == ALD_STATUS_OK;
+    bool ours = whole && ald_h5_get_text(file, path, "format", &format) == ALD_STATUS_OK &&
+                strcmp(format, ALD_SHARD_FORMAT_NAME) == 0 &&
+                ald_h5_get_integer(file, path, "schema_version", &version) == ALD_STATUS_OK &&
+                version <= ALD_SHARD_SCHEMA;
+    if (whole)
+        H5Fclose(file);
+    ald_free(format);
+    return whole && !ours;
+}

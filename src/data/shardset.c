@@ -111,11 +111,12 @@ done:
     return status;
 }
 
-static bool is_shard_name(const char *name)
+int64_t ald_shard_number(const char *name)
 {
-    long long number;
+    long long number = -1;
     int end = 0;
-    return sscanf(name, "shard-%lld.h5%n", &number, &end) == 1 && end > 0 && name[end] == '\0';
+    bool whole = sscanf(name, "shard-%lld.h5%n", &number, &end) == 1 && end > 0 && name[end] == '\0';
+    return whole && number >= 0 ? number : -1;
 }
 
 ald_status_t ald_shardset_open_folder(const char *folder, const ald_shard_header_t *expected,
@@ -129,7 +130,7 @@ ald_status_t ald_shardset_open_folder(const char *folder, const ald_shard_header
     paths = ald_calloc(count + 1, sizeof *paths);
     ALD_CHECK(paths != NULL, ALD_STATUS_RESOURCE, "out of memory");
     for (size_t i = 0; i < count; ++i) {
-        if (!is_shard_name(names[i]))
+        if (ald_shard_number(names[i]) < 0)
             continue;
         paths[used] = ald_path_join(folder, names[i]);
         ALD_CHECK(paths[used++] != NULL, ALD_STATUS_RESOURCE, "out of memory");

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ald/arena.h"
 #include "ald/file.h"
 
 static void shape_text(int ndim, const int64_t *shape, char *out, size_t size)
@@ -102,5 +103,16 @@ ald_status_t ald_hf_sha256(const char *directory, char hex[ALD_SHA256_HEX])
     ALD_TRY(ald_sha256_files(paths, (size_t)count, hex));
 done:
     ald_safetensors_close(set);
+    return status;
+}
+
+ald_status_t ald_hf_sha256_tokenizer(const char *directory, char hex[ALD_SHA256_HEX])
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *path = ald_path_join(directory, "tokenizer.json");
+    ALD_CHECK_MEMORY(path, strlen(directory));
+    ALD_TRY(ald_sha256_file(path, hex));
+done:
+    ald_free(path);
     return status;
 }

@@ -323,12 +323,8 @@ ald_status_t ald_hf_save(const char *directory, const char *origin, const ald_pa
     ALD_TRY(ald_dir_publish(temporary, target));
     made = false;
 done:
-    if (made) {
-        char *message = ald_strdup(ald_status_message()); /* kept over the clean-up */
-        ald_dir_remove(temporary);
-        ald_status_raise(status, "%s", message != NULL ? message : "out of memory");
-        ald_free(message);
-    }
+    if (made)
+        ald_dir_discard(temporary);
     ald_free(target);
     ald_free(temporary);
     return status;

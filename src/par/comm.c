@@ -15,6 +15,7 @@ void ald_comm_start(int *argc, char ***argv, ald_comm_t *world)
     world->mpi = MPI_COMM_WORLD;
     MPI_Comm_rank(world->mpi, &world->rank);
     MPI_Comm_size(world->mpi, &world->size);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is an errno, not the end */
 }
 
 void ald_comm_finish(void)
@@ -152,7 +153,6 @@ void ald_signals_catch(void)
     sigemptyset(&action.sa_mask);
     sigaction(SIGUSR1, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    signal(SIGXFSZ, SIG_IGN); /* a file size limit is an errno, not the end */
 }
 
 bool ald_signals_seen(void)

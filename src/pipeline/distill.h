@@ -21,6 +21,22 @@ typedef struct {
     ald_params_t policy_params;
 } ald_distill_t;
 
+/* What the shards must say, as far as the configuration tells: a teacher that isn't set may be any.
+ * Local. */
+ald_status_t ald_distill_expected(const ald_config_t *config, int64_t vocab_size,
+                                  ald_shard_header_t *out);
+
+/* shards.directory in an on-policy run; all local. Makes the folder and removes an earlier run's
+ * shards numbered `first` or above, which must not stand beside this run's. USAGE when it holds a
+ * data file's shards, which must not be written over, INPUT for another program's. */
+ald_status_t ald_folder_clear(const ald_config_t *config, int64_t first);
+/* The shards of a step: at most batch_size paths, each freed by ald_free. */
+ald_status_t ald_folder_find(const ald_config_t *config, int64_t step, char **paths,
+                             int64_t *count);
+/* Whether they are whole, fit, and hold `count` sequences together. */
+ald_status_t ald_folder_has(const ald_config_t *config, int64_t step, int64_t count,
+                            const ald_shard_header_t *expected, bool *out);
+
 /* Trains on the shards of the folder. Collective over the world. */
 ald_status_t ald_distill_off_policy(ald_distill_t *distill);
 /* Generates, scores and trains step by step. Collective over the world. */

@@ -12,7 +12,8 @@
 
 /* One response that was sampled, and what was found in it. */
 typedef struct {
-    char *text; /* owned */
+    ald_json_t *json; /* owned */
+    const char *text; /* of it */
     int exact, forbidden; /* -1: the row doesn't ask for it */
     bool ended;
 } ald_answer_t;

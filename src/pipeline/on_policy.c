@@ -23,18 +23,20 @@ typedef struct {
     ald_comm_t weights; /* rank 0 of the trainers and the generators that don't train */
     ald_generator_t generator;
     ald_arena_t arena;
-    int64_t steps, *order, *items, count; /* rows of the batch at hand */
+    int64_t begin, kept, steps;     /* the step this run goes on from, the first one whose batch is
+                                       not there yet, and all of them */
+    int64_t *order, *items, count;  /* rows of the batch at hand */
     ald_vec_t *inbox; /* one per generator */
     ald_sending_t *sending;
     int sends;
     double wait[3]; /* generate, score, train */
 } loop_t;
 
-/* The version of the policy that batch `step` is sampled with. */
-static int64_t version_of(const ald_config_t *config, int64_t step)
+/* The version of the policy that batch `step` is sampled with: after that many steps. */
+static int64_t version_of(const loop_t *loop, int64_t step)
 {
-    int64_t version = step - config->distill.max_staleness;
-    return version > 0 ? version : 0;
+    int64_t version = step - loop->d->config->distill.max_staleness;
+    return version > loop->begin ? version : loop->begin;
 }
 
 /* Whether item i of a batch is sampled, or comes from the dataset. A draw that depends on seed, step
@@ -57,10 +59,7 @@ static int64_t scorer_first(const loop_t *loop, int64_t s)
 static void send(loop_t *loop, int to, ald_tag_t tag, ald_status_t code, const void *data,
                  int64_t bytes)
 {
-    ald_sending_t *sending = &loop->sending[loop->sends++];
-    /* Failing to send at all can't be told to the peer. */
-    if (ald_message_send(loop->d->world, to, tag, code, data, bytes, sending) != ALD_STATUS_OK)
-        ald_comm_abort(ALD_STATUS_RESOURCE);
+    ald_message_send(loop->d->world, to, tag, code, data, bytes, &loop->sending[loop->sends++]);
 }
 
 /* Generator g samples the items i with i mod G = g, and sends each scorer its own. */
@@ -77,7 +76,6 @@ static ald_status_t generate(loop_t *loop, int64_t step, ald_vec_t *outbox)
     for (int64_t s = 0; s < S; ++s)
         outbox[s].count = 0;
     ALD_CHECK(requests != NULL && item != NULL, ALD_STATUS_RESOURCE, "out of memory: requests");
-    ALD_TRY(ald_fail_point("generate"));
     for (int64_t s = 0; s < S; ++s) {
         int64_t mine = 0;
         for (int64_t i = scorer_first(loop, s); i < scorer_first(loop, s + 1); ++i) {
@@ -136,23 +134,18 @@ static void dataset_sequence(const ald_config_t *config, const ald_pair_t *pair,
     out->response_count = response->count;
 }
 
-/* Decoded text of a sampled response, without its end token; in the arena. */
 static ald_status_t sampled_text(loop_t *loop, ald_scored_t *sequence)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_dataset_t *data = &loop->d->data;
-    ald_vec_t text;
-    ald_vec_init(&text, 1);
-    ALD_TRY(ald_dataset_decode(data, sequence->response_ids, sequence->response_count, &text, NULL));
-    ald_json_t *clean = ald_json_new_text(text.data, text.count); /* makes it UTF-8 */
+    ald_json_t *text = NULL;
     size_t length = 0;
-    const char *bytes = ald_json_text(clean, &length);
-    length = bytes == NULL ? 0 : strlen(bytes); /* NUL bytes end HDF5's strings */
-    sequence->response = ald_arena_strdup(&loop->arena, bytes == NULL ? "" : bytes, length);
-    ald_json_free(clean);
+    ALD_TRY(ald_sampled_text(&loop->d->data, sequence->response_ids, sequence->response_count,
+                             NULL, &text));
+    const char *bytes = ald_json_text(text, &length);
+    sequence->response = ald_arena_strdup(&loop->arena, bytes, length);
     ALD_CHECK(sequence->response != NULL, ALD_STATUS_RESOURCE, "out of memory");
 done:
-    ald_vec_reset(&text);
+    ald_json_free(text);
     return status;
 }
 
@@ -196,33 +189,30 @@ static ald_status_t write_shard(loop_t *loop, int64_t step, const char *path, in
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_scorer_t *scorer = &loop->d->scorer;
-    ald_shard_writer_t *writer = NULL;
     ald_arena_mark_t mark = ald_arena_mark(&loop->arena);
     ald_scored_t *sequences = ALD_ARENA_ARRAY(&loop->arena, ald_scored_t, last - first);
     ALD_CHECK(sequences != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(collect(loop, step, first, last, sequences));
-    scorer->header.policy_step = version_of(loop->d->config, step);
-    ALD_TRY(ald_shard_writer_open(path, &scorer->header, &writer));
-    ALD_TRY(ald_scorer_run(scorer, sequences, last - first, writer));
-    status = ald_shard_writer_commit(writer);
-    writer = NULL;
+    scorer->header.policy_step = version_of(loop, step);
+    ALD_TRY(ald_scorer_write(scorer, path, sequences, last - first));
 done:
-    ald_shard_writer_discard(writer);
     ald_arena_release(&loop->arena, mark);
     return status;
 }
 
-/* Scorer s: its run of the batch becomes one shard; its name goes to every trainer. */
+/* Scorer s: its run of the batch becomes one shard; its name goes to every trainer. The number in it
+ * is that of its first item among all steps' items, whatever the number of scorers. */
 static ald_status_t score(loop_t *loop, int64_t step, char path[PATH_BYTES])
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_distill_t *d = loop->d;
-    int64_t S = d->place.scorers.count, s = d->world->rank - d->place.scorers.first;
+    int64_t s = d->world->rank - d->place.scorers.first;
     int64_t first = scorer_first(loop, s), last = scorer_first(loop, s + 1);
     path[0] = '\0';
     ALD_TRY(receive_samples(loop));
     if (first < last) {
-        char *name = ald_shard_path(d->config->shards.directory, step * S + s);
+        char *name = ald_shard_path(d->config->shards.directory,
+                                    step * d->config->optimizer.batch_size + first);
         ALD_CHECK(name != NULL, ALD_STATUS_RESOURCE, "out of memory");
         snprintf(path, PATH_BYTES, "%s", name);
         ald_free(name);
@@ -338,15 +328,11 @@ static ald_status_t make_batch(loop_t *loop, int64_t step, ald_vec_t *outbox, ch
     return status;
 }
 
-static ald_status_t finish_sends(loop_t *loop)
+static void finish_sends(loop_t *loop)
 {
-    ald_status_t status = ALD_STATUS_OK;
-    for (int i = 0; i < loop->sends; ++i) {
-        ald_status_t sent = ald_message_finish(loop->d->world, &loop->sending[i], DEADLINE);
-        status = status == ALD_STATUS_OK ? sent : status;
-    }
+    for (int i = 0; i < loop->sends; ++i)
+        ald_message_finish(loop->d->world, &loop->sending[i], DEADLINE);
     loop->sends = 0;
-    return status;
 }
 
 static void remove_shards(const loop_t *loop, char **paths, int64_t shards)
@@ -359,13 +345,13 @@ static void remove_shards(const loop_t *loop, char **paths, int64_t shards)
 }
 
 /* Iterations from the trainers' step on. Batches wait in a ring of max_staleness + 1. */
-static ald_status_t run_loop(loop_t *loop, int64_t begin, ald_vec_t *outbox)
+static ald_status_t run_loop(loop_t *loop, ald_vec_t *outbox)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_distill_t *d = loop->d;
     int64_t lag = d->config->distill.max_staleness, ring = lag + 1;
-    int64_t S = d->place.scorers.count;
-    char **paths = ald_calloc((size_t)(ring * S), sizeof *paths), path[PATH_BYTES];
+    int64_t room = d->config->optimizer.batch_size, begin = loop->begin; /* shards of a batch */
+    char **paths = ald_calloc((size_t)(ring * room), sizeof *paths), path[PATH_BYTES];
     int64_t *shards = ald_calloc((size_t)ring, sizeof *shards);
     if (paths == NULL || shards == NULL)
         status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory");
@@ -374,25 +360,29 @@ static ald_status_t run_loop(loop_t *loop, int64_t begin, ald_vec_t *outbox)
         ald_metrics_t metrics;
         int64_t slot = j % ring, old = (j - lag) % ring;
         memset(loop->wait, 0, sizeof loop->wait);
-        if (j < loop->steps)
-            status = make_batch(loop, j, outbox, path, paths + slot * S, &shards[slot]);
+        if (j < loop->kept && d->trains)
+            status = ald_folder_find(d->config, j, paths + slot * room, &shards[slot]);
+        else if (j >= loop->kept && j < loop->steps)
+            status = make_batch(loop, j, outbox, path, paths + slot * room, &shards[slot]);
         bool steps_now = j - lag >= begin;
         if (d->trains && steps_now)
-            status = train(loop, paths + old * S, shards[old], status, &metrics);
-        ald_status_t sent = finish_sends(loop);
-        status = ald_comm_agree(d->world, status == ALD_STATUS_OK ? sent : status);
+            status = train(loop, paths + old * room, shards[old], status, &metrics);
+        finish_sends(loop);
+        status = ald_comm_agree(d->world, status);
         if (steps_now && status == ALD_STATUS_OK) {
             MPI_Allreduce(MPI_IN_PLACE, loop->wait, 3, MPI_DOUBLE, MPI_MAX, d->world->mpi);
             if (d->trains) {
                 ald_metrics_set(&metrics, "wait/generate", loop->wait[0]);
                 ald_metrics_set(&metrics, "wait/score", loop->wait[1]);
                 ald_metrics_set(&metrics, "wait/train", loop->wait[2]);
+                if (d->trainer.engine.step == 0)
+                    ald_dataset_metrics(&d->data, &metrics);
                 status = ald_engine_advance(&d->trainer.engine, &metrics);
             }
             status = ald_comm_agree(d->world, status);
         }
         if (steps_now && d->trains) {
-            remove_shards(loop, paths + old * S, shards[old]);
+            remove_shards(loop, paths + old * room, shards[old]);
             shards[old] = 0;
         }
         ALD_TRY(status);
@@ -401,27 +391,9 @@ static ald_status_t run_loop(loop_t *loop, int64_t begin, ald_vec_t *outbox)
 done:
     for (int64_t i = 0; i < ring && paths != NULL && shards != NULL; ++i)
         for (int64_t s = 0; s < shards[i]; ++s)
-            ald_free(paths[i * S + s]);
+            ald_free(paths[i * room + s]);
     ald_free(paths);
     ald_free(shards);
-    return status;
-}
-
-/* A folder that holds somebody's scored data must not be written over. */
-static ald_status_t check_folder(const ald_config_t *config)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    ald_shard_t *shard = NULL;
-    char *path = ald_shard_path(config->shards.directory, 0);
-    ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    ALD_TRY(ald_dir_make(config->shards.directory));
-    if (ald_path_exists(path) && ald_shard_open(path, &shard) == ALD_STATUS_OK)
-        ALD_CHECK(ald_shard_header(shard)->policy_step >= 0, ALD_STATUS_USAGE,
-                  "%s: this folder holds shards of a data file; distill.mode = \"%s\" writes new "
-                  "ones: set another shards.directory", path, config->distill.mode);
-done:
-    ald_shard_close(shard);
-    ald_free(path);
     return status;
 }
 
@@ -451,7 +423,7 @@ static ald_status_t loop_local(loop_t *loop, ald_vec_t **outbox)
         ALD_CHECK_MEMORY(d->policy, sizeof(float) * (size_t)d->policy_params.total);
     }
     if (d->world->rank == 0)
-        ALD_TRY(check_folder(config));
+        ALD_TRY(ald_folder_clear(config, INT64_MAX));
     if (d->scores) {
         strcpy(d->scorer.header.sha256_data, d->data.pairs.sha256);
         strcpy(d->scorer.header.chat_format, d->data.chat.name);
@@ -474,20 +446,49 @@ static void loop_reset(loop_t *loop, ald_vec_t *outbox)
     ald_comm_free(&loop->weights);
 }
 
+/* Batches that the stopped run had made and not trained on are taken over, so that going on gives
+ * what never stopping gives; everything else from there on goes. Root only. */
+static ald_status_t keep_batches(loop_t *loop)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_config_t *config = loop->d->config;
+    const int64_t n = loop->d->data.pairs.count, lag = config->distill.max_staleness;
+    ald_shard_header_t expected;
+    bool whole = lag > 0 && loop->begin > 0;
+    if (whole)
+        ALD_TRY(ald_distill_expected(config, loop->d->trainer.engine.params.config.vocab_size,
+                                     &expected));
+    loop->kept = loop->begin;
+    while (whole && loop->kept < loop->begin + lag && loop->kept < loop->steps) {
+        int64_t count = ald_step_items(config, n, loop->kept, loop->order, loop->items);
+        ALD_TRY(ald_folder_has(config, loop->kept, count, &expected, &whole));
+        loop->kept += whole;
+    }
+    ALD_TRY(ald_folder_clear(config, loop->kept * config->optimizer.batch_size));
+    if (loop->kept > loop->begin)
+        ald_log_info("distill: batches of steps %lld to %lld are there already",
+                     (long long)loop->begin + 1, (long long)loop->kept);
+done:
+    return status;
+}
+
 ald_status_t ald_distill_on_policy(ald_distill_t *distill)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_distill_t *d = distill;
     loop_t loop = {.d = d, .steps = ald_total_steps(d->config, d->data.pairs.count)};
     ald_vec_t *outbox = NULL;
-    int64_t begin = 0;
     ald_comm_subset(d->world, d->world->rank == 0 || (d->generates && !d->trains), &loop.weights);
     ALD_TRY(ald_comm_agree(d->world, loop_local(&loop, &outbox)));
     if (d->trains)
         status = ald_engine_begin(&d->trainer.engine, loop.steps);
     ALD_TRY(ald_comm_agree(d->world, status));
-    begin = d->trains ? d->trainer.engine.step : 0;
-    MPI_Bcast(&begin, 1, MPI_INT64_T, 0, d->world->mpi);
+    loop.begin = d->trains ? d->trainer.engine.step : 0;
+    MPI_Bcast(&loop.begin, 1, MPI_INT64_T, 0, d->world->mpi);
+    if (d->world->rank == 0)
+        status = keep_batches(&loop);
+    ALD_TRY(ald_comm_agree(d->world, status));
+    MPI_Bcast(&loop.kept, 1, MPI_INT64_T, 0, d->world->mpi);
     if (d->generates) {
         ald_model_t policy = {&d->policy_params, d->policy, NULL};
         if (d->trains)
@@ -495,7 +496,7 @@ ald_status_t ald_distill_on_policy(ald_distill_t *distill)
         ald_generator_init(d->config, &policy, &d->data, &loop.generator);
     }
     share_weights(&loop);
-    ALD_TRY(run_loop(&loop, begin, outbox));
+    ALD_TRY(run_loop(&loop, outbox));
 done:
     loop_reset(&loop, outbox);
     return status;

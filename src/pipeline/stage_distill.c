@@ -8,26 +8,14 @@
 #include "pipeline/distill.h"
 #include "pipeline/scoring.h"
 
-static ald_status_t file_sha256(const char *folder, const char *name, char hex[ALD_SHA256_HEX])
-{
-    ald_status_t status = ALD_STATUS_OK;
-    char *path = ald_path_join(folder, name);
-    ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    ALD_TRY(ald_sha256_file(path, hex));
-done:
-    ald_free(path);
-    return status;
-}
-
-/* What the shards must say, as far as the configuration tells: a teacher that isn't set may be any. */
-static ald_status_t expected_header(const ald_config_t *config, int64_t vocab_size,
-                                    ald_shard_header_t *out)
+ald_status_t ald_distill_expected(const ald_config_t *config, int64_t vocab_size,
+                                  ald_shard_header_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     const char *contrast = ald_contrast_directory(config);
     *out = (ald_shard_header_t){.vocab_size = vocab_size, .encoding = ALD_ENCODING_FULL};
     strcpy(out->contrast, config->teacher.contrast);
-    ALD_TRY(file_sha256(config->distill.policy, "tokenizer.json", out->sha256_tokenizer));
+    ALD_TRY(ald_hf_sha256_tokenizer(config->distill.policy, out->sha256_tokenizer));
     if (config->teacher.dpo[0] != '\0')
         ALD_TRY(ald_hf_sha256(config->teacher.dpo, out->sha256_dpo));
     if (contrast[0] != '\0')
@@ -56,6 +44,8 @@ static ald_status_t train_on(ald_distill_t *d, ald_shardset_t *set)
         ald_metrics_set(&metrics, "wait/generate", 0.0);
         ald_metrics_set(&metrics, "wait/score", 0.0);
         ald_metrics_set(&metrics, "wait/train", 0.0);
+        if (engine->step == 0 && d->data.pairs.count > 0)
+            ald_dataset_metrics(&d->data, &metrics);
         ALD_TRY(ald_engine_advance(engine, &metrics));
     }
 done:
@@ -69,7 +59,7 @@ static ald_status_t train_on_folder(ald_distill_t *d)
     ald_shardset_t set = {0};
     ald_shard_header_t expected;
     const char *folder = d->config->shards.directory;
-    status = expected_header(d->config, d->trainer.engine.params.config.vocab_size, &expected);
+    status = ald_distill_expected(d->config, d->trainer.engine.params.config.vocab_size, &expected);
     if (status == ALD_STATUS_OK)
         status = ald_shardset_open_folder(folder, &expected, &set);
     ALD_TRY(ald_comm_agree(&d->trainers, status));
@@ -112,7 +102,7 @@ static ald_status_t compare_with_policy(const ald_distill_t *d)
               "%s/config.json: vocab_size %lld, but the policy %s has %lld", config->teacher.dpo,
               (long long)d->scorer.header.vocab_size, config->distill.policy,
               (long long)shape.vocab_size);
-    ALD_TRY(file_sha256(config->distill.policy, "tokenizer.json", hex));
+    ALD_TRY(ald_hf_sha256_tokenizer(config->distill.policy, hex));
     ALD_CHECK(strcmp(hex, d->scorer.header.sha256_tokenizer) == 0, ALD_STATUS_INPUT,
               "%s/tokenizer.json: differs from the policy's, %s; expected the same tokenizer",
               config->teacher.dpo, config->distill.policy);
@@ -182,6 +172,8 @@ static ald_status_t distill_finish(ald_distill_t *d)
         ald_json_set(inputs, "dpo", ald_json_new_string(config->teacher.dpo));
         ald_json_set(inputs, "contrast", ald_json_new_string(ald_contrast_directory(config)));
         ald_json_set(inputs, "data", ald_json_new_string(config->data.train));
+        if (d->data.pairs.count > 0)
+            ald_json_set(inputs, "sha256_data", ald_json_new_string(d->data.pairs.sha256));
         ald_json_set(inputs, "shards", ald_json_new_string(config->shards.directory));
         status = ald_engine_finish(&d->trainer.engine, inputs);
     }

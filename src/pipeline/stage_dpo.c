@@ -3,12 +3,15 @@
 #include "ald/stages.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "ald/checkpoint.h"
 #include "ald/dataset.h"
 #include "ald/engine.h"
+#include "ald/file.h"
 #include "ald/loss.h"
+#include "ald/reference.h"
 
 enum {
     COLUMN_LOSS,
@@ -27,6 +30,9 @@ typedef struct {
                              the policy's before its first step */
     const int64_t *items; /* rows of the step */
     int64_t step_count;
+    bool own, *skip;     /* reference and policy are one; [count]: rows that step 0 fills */
+    char *path;          /* of the kept numbers, and by what content they are known */
+    char made_from[512];
     /* the micro-batch at hand */
     int64_t V;
     const int32_t *target;
@@ -144,9 +150,8 @@ done:
     return status;
 }
 
-/* This rank's share of the reference's log-probabilities; rows that `skip` marks stay NaN. */
-static ald_status_t reference_share(dpo_t *dpo, const ald_model_t *model, const ald_comm_t *comm,
-                                    const bool *skip)
+/* This rank's share of the reference's log-probabilities; rows that dpo->skip marks are left out. */
+static ald_status_t reference_share(dpo_t *dpo, const ald_model_t *model, const ald_comm_t *comm)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_arena_t arena;
@@ -156,7 +161,7 @@ static ald_status_t reference_share(dpo_t *dpo, const ald_model_t *model, const 
     ALD_CHECK_MEMORY(rows, sizeof *rows * (size_t)(3 * n + 1));
     int64_t *tokens = rows + n, *start = rows + 2 * n;
     for (int64_t row = 0; row < n; ++row) {
-        if (skip[row])
+        if (dpo->skip[row])
             continue;
         ald_item_t item = dpo_item(dpo, row);
         tokens[wanted] = ald_item_tokens(&item);
@@ -171,6 +176,9 @@ static ald_status_t reference_share(dpo_t *dpo, const ald_model_t *model, const 
         float *hidden;
         ald_arena_mark_t mark = ald_arena_mark(&arena);
         int64_t count = start[m + 1] - start[m];
+        ALD_TRY(ald_fail_point("reference"));
+        ALD_CHECK(!ald_signals_seen(), ALD_STATUS_STOPPED,
+                  "dpo: stopped by a signal before the first step; run the same command again");
         ALD_TRY(dpo_forward(dpo, model, &arena, rows + start[m], count, NULL, &packed, &hidden));
         for (int64_t i = 0; i < 2 * count; ++i)
             dpo->reference[2 * rows[start[m] + i / 2] + i % 2] = sequence_logprob(dpo, &packed, i);
@@ -191,9 +199,37 @@ static void share_reference(const dpo_t *dpo, const ald_comm_t *comm)
                   comm->mpi);
 }
 
+/* The reference must speak of the policy's tokens; fills `made_from`, by which its kept numbers are
+ * known again. */
+static ald_status_t reference_check(const dpo_t *dpo, const ald_dataset_t *data, int64_t vocab_size,
+                                    char *made_from, size_t room)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_config_t *config = dpo->config;
+    const char *reference = dpo->own ? config->dpo.policy : config->dpo.reference;
+    char weights[ALD_SHA256_HEX], tokenizer[ALD_SHA256_HEX];
+    ald_model_config_t shape;
+    ALD_TRY(ald_model_config_read(reference, &shape));
+    ALD_CHECK(shape.vocab_size == vocab_size, ALD_STATUS_INPUT,
+              "%s/config.json: vocab_size %lld, but the policy %s has %lld", reference,
+              (long long)shape.vocab_size, config->dpo.policy, (long long)vocab_size);
+    ALD_TRY(ald_hf_sha256_tokenizer(reference, tokenizer));
+    ALD_CHECK(strcmp(tokenizer, ald_tokenizer_sha256(data->tokenizer)) == 0, ALD_STATUS_INPUT,
+              "%s/tokenizer.json: differs from that of the policy, %s; expected the same tokenizer",
+              reference, config->dpo.policy);
+    ALD_TRY(ald_hf_sha256(reference, weights));
+    snprintf(made_from, room,
+             "weights %s, tokenizer %s, data %s, chat format %s, at most %lld and %lld tokens, %s",
+             weights, tokenizer, data->pairs.sha256, data->chat.name,
+             (long long)config->data.max_prompt_tokens, (long long)config->data.max_response_tokens,
+             config->dpo.reverse ? "reverse" : "not reverse");
+done:
+    return status;
+}
+
 /* Loads the reference, or takes the policy before its first step, and computes the rows that step 0
  * doesn't give for free. */
-static ald_status_t dpo_reference(dpo_t *dpo, ald_engine_t *engine, bool *skip, bool own)
+static ald_status_t reference_compute(dpo_t *dpo, ald_engine_t *engine)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_config_t *config = dpo->config;
@@ -201,57 +237,89 @@ static ald_status_t dpo_reference(dpo_t *dpo, ald_engine_t *engine, bool *skip, 
     ald_model_config_t shape;
     float *values = NULL;
     ald_model_t model = ald_engine_model(engine);
-    if (!own) {
+    if (!dpo->own) {
         ALD_TRY(ald_model_config_read(config->dpo.reference, &shape));
         ALD_TRY(ald_params_init(&shape, &params));
-        ALD_CHECK(shape.vocab_size == engine->params.config.vocab_size, ALD_STATUS_INPUT,
-                  "%s/config.json: vocab_size %lld, but the policy %s has %lld",
-                  config->dpo.reference, (long long)shape.vocab_size, config->dpo.policy,
-                  (long long)engine->params.config.vocab_size);
         values = ald_alloc(sizeof(float) * (size_t)params.total);
         ALD_CHECK_MEMORY(values, sizeof(float) * (size_t)params.total);
         ALD_TRY(ald_hf_load(config->dpo.reference, &params, values));
         model.params = &params;
         model.values = values;
     }
-    ALD_TRY(reference_share(dpo, &model, engine->comm, skip));
+    ALD_TRY(reference_share(dpo, &model, engine->comm));
 done:
     ald_free(values);
     ald_params_reset(&params);
     return status;
 }
 
-static bool same_directory(const char *a, const char *b)
+/* On root, writes the numbers once they are all known. Collective. */
+static ald_status_t reference_keep(const dpo_t *dpo, const ald_comm_t *comm)
 {
-    return b[0] == '\0' || strcmp(a, b) == 0;
+    ald_status_t status = ALD_STATUS_OK;
+    if (comm->rank == 0)
+        status = ald_reference_write(dpo->path, dpo->made_from, dpo->reference, dpo->pairs->count);
+    return ald_comm_agree(comm, status);
 }
 
-/* All of the reference's numbers, before the first step. When reference and policy are one directory
- * and nothing is resumed, the rows of step 0 are left to that step. */
-static ald_status_t dpo_prepare(dpo_t *dpo, ald_engine_t *engine, int64_t *order, int64_t *items)
+/* Computes what isn't kept. When reference and policy are one directory and nothing is resumed, the
+ * rows of step 0 are left to that step. */
+static ald_status_t reference_make(dpo_t *dpo, ald_engine_t *engine, int64_t *order, int64_t *items)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_config_t *config = dpo->config;
+    const ald_comm_t *comm = engine->comm;
     int64_t n = dpo->pairs->count;
-    bool own = same_directory(config->dpo.policy, config->dpo.reference);
-    bool *skip = ald_calloc((size_t)n, sizeof *skip);
-    if (skip == NULL)
-        status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory");
-    ALD_TRY(ald_comm_agree(engine->comm, status));
-    int64_t resumed = ald_checkpoint_newest(engine);
-    MPI_Bcast(&resumed, 1, MPI_INT64_T, 0, engine->comm->mpi);
-    if (own && resumed == 0) {
+    bool resumes = config->checkpoint.resume && ald_checkpoint_newest(engine) > 0;
+    int fresh = dpo->own && !resumes;
+    MPI_Bcast(&fresh, 1, MPI_INT, 0, comm->mpi);
+    if (fresh) {
         int64_t count = ald_step_items(config, n, 0, order, items);
         for (int64_t i = 0; i < count; ++i)
-            skip[items[i]] = true;
+            dpo->skip[items[i]] = true;
     }
-    ALD_TRY(ald_comm_agree(engine->comm, dpo_reference(dpo, engine, skip, own)));
-    share_reference(dpo, engine->comm);
+    ALD_TRY(ald_comm_agree(comm, reference_compute(dpo, engine)));
+    share_reference(dpo, comm);
     for (int64_t row = 0; row < n; ++row)
-        if (skip[row])
-            dpo->reference[2 * row] = NAN;
+        if (dpo->skip[row])
+            dpo->reference[2 * row] = dpo->reference[2 * row + 1] = NAN;
+    if (!fresh)
+        ALD_TRY(reference_keep(dpo, comm));
 done:
-    ald_free(skip);
+    return status;
+}
+
+/* All of the reference's numbers, before the first step: kept ones, or new ones. */
+static ald_status_t dpo_prepare(dpo_t *dpo, ald_engine_t *engine, const ald_dataset_t *data,
+                                int64_t *order, int64_t *items)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_config_t *config = dpo->config;
+    const ald_comm_t *comm = engine->comm;
+    int64_t n = dpo->pairs->count;
+    int kept = 0;
+    dpo->own = config->dpo.reference[0] == '\0' ||
+               ald_path_same(config->dpo.policy, config->dpo.reference);
+    dpo->path = ald_path_join(engine->output, "reference.h5");
+    dpo->skip = ald_calloc((size_t)n, sizeof *dpo->skip);
+    if (dpo->path == NULL || dpo->skip == NULL)
+        status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(ald_comm_agree(comm, status));
+    if (comm->rank == 0)
+        status = reference_check(dpo, data, engine->params.config.vocab_size, dpo->made_from,
+                                 sizeof dpo->made_from);
+    ALD_TRY(ald_comm_agree(comm, status));
+    if (comm->rank == 0)
+        kept = ald_reference_read(dpo->path, dpo->made_from, dpo->reference, n);
+    MPI_Bcast(&kept, 1, MPI_INT, 0, comm->mpi);
+    if (kept) {
+        ald_comm_broadcast(comm, dpo->reference, sizeof(double) * (size_t)(2 * n), 0);
+        ald_log_info("dpo: the reference's log-probabilities are those of %s", dpo->path);
+    } else {
+        memset(dpo->reference, 0, sizeof(double) * (size_t)(2 * n)); /* also of a damaged file */
+        ALD_TRY(reference_make(dpo, engine, order, items));
+    }
+done:
     return status;
 }
 
@@ -302,7 +370,7 @@ static ald_status_t dpo_train(dpo_t *dpo, ald_engine_t *engine, const ald_datase
     ALD_TRY(ald_comm_agree(engine->comm, status));
     int64_t *items = order + n, *tokens = items + batch;
     dpo->items = items;
-    ALD_TRY(dpo_prepare(dpo, engine, order, items));
+    ALD_TRY(dpo_prepare(dpo, engine, data, order, items));
     ALD_TRY(ald_engine_begin(engine, ald_total_steps(config, n)));
     while (engine->step < engine->steps) {
         dpo->step_count = ald_step_items(config, n, engine->step, order, items);
@@ -316,13 +384,18 @@ static ald_status_t dpo_train(dpo_t *dpo, ald_engine_t *engine, const ald_datase
         dpo_metrics(columns, &metrics);
         if (engine->step == 0) {
             ald_dataset_metrics(data, &metrics);
-            ALD_TRY(share_first_step(dpo, engine->comm));
+            if (dpo->skip[items[0]]) {
+                ALD_TRY(share_first_step(dpo, engine->comm));
+                ALD_TRY(reference_keep(dpo, engine->comm));
+            }
         }
         ALD_TRY(ald_engine_advance(engine, &metrics));
     }
 done:
     ald_free(order);
     ald_free(dpo->reference);
+    ald_free(dpo->skip);
+    ald_free(dpo->path);
     return status;
 }
 

@@ -105,22 +105,17 @@ done:
 static ald_status_t judge_answers(ald_eval_t *e)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_vec_t text;
-    ald_vec_init(&text, 1);
     for (int64_t i = 0; i < e->samples; ++i) {
         const ald_pair_t *row = &e->data.pairs.rows[i / e->config->eval.generate];
         ald_answer_t *answer = &e->answers[i];
-        ALD_TRY(ald_dataset_decode(&e->data, e->responses[i].ids, e->responses[i].count, &text,
-                                   &answer->ended));
-        ALD_TRY(ald_vec_append(&text, NULL, 1)); /* a NUL at the end */
-        answer->text = ald_strdup(text.data);
-        ALD_CHECK_MEMORY(answer->text, text.count);
+        ALD_TRY(ald_sampled_text(&e->data, e->responses[i].ids, e->responses[i].count,
+                                 &answer->ended, &answer->json));
+        answer->text = ald_json_text(answer->json, NULL);
         answer->exact = row->required == NULL ? -1 : ald_figures_exact(answer->text, row->required);
         answer->forbidden =
             row->forbidden == NULL ? -1 : ald_terms_found(answer->text, row->forbidden) > 0;
     }
 done:
-    ald_vec_reset(&text);
     return status;
 }
 
@@ -281,7 +276,7 @@ done:
 static void eval_reset(ald_eval_t *e)
 {
     for (int64_t i = 0; i < e->samples && e->answers != NULL; ++i)
-        ald_free(e->answers[i].text);
+        ald_json_free(e->answers[i].json);
     ald_free(e->answers);
     ald_free(e->sampled);
     ald_free(e->responses);

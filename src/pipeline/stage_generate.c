@@ -103,16 +103,16 @@ ald_json_t *ald_json_of_ids(const int32_t *ids, int64_t count)
 
 /* One line: ids are kept beside the text, so that scoring sees exactly what was sampled. */
 static ald_status_t response_line(const ald_dataset_t *data, const ald_pair_t *pair, int64_t sample,
-                                  const ald_response_t *response, ald_vec_t *text, char **line)
+                                  const ald_response_t *response, char **line)
 {
     ald_status_t status = ALD_STATUS_OK;
     bool ended;
-    ald_json_t *object = ald_json_new_object(), *logprobs = ald_json_new_array();
-    ALD_TRY(ald_dataset_decode(data, response->ids, response->count, text, &ended));
+    ald_json_t *object = ald_json_new_object(), *logprobs = ald_json_new_array(), *text = NULL;
+    ALD_TRY(ald_sampled_text(data, response->ids, response->count, &ended, &text));
     ald_json_set(object, "id", ald_json_new_integer(pair->id));
     ald_json_set(object, "sample", ald_json_new_integer(sample));
     ald_json_set(object, "prompt", ald_json_new_string(pair->prompt.text));
-    ald_json_set(object, "response", ald_json_new_text(text->data, text->count));
+    ald_json_set(object, "response", text);
     ald_json_set(object, "prompt_ids", ald_json_of_ids(pair->prompt.ids, pair->prompt.count));
     ald_json_set(object, "response_ids", ald_json_of_ids(response->ids, response->count));
     for (int64_t i = 0; i < response->count; ++i)
@@ -133,14 +133,13 @@ static ald_status_t write_responses(const char *path, const ald_dataset_t *data,
     ald_status_t status = ALD_STATUS_OK;
     ald_writer_t *writer = NULL;
     char *folder = ald_path_folder(path), *line = NULL;
-    ald_vec_t text;
-    ald_vec_init(&text, 1);
     ALD_CHECK(folder != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(ald_dir_make(folder));
     ALD_TRY(ald_writer_open(path, &writer));
+    ALD_TRY(ald_fail_point("output_write"));
     for (int64_t i = 0; i < data->pairs.count * samples; ++i) {
         ALD_TRY(response_line(data, &data->pairs.rows[i / samples], i % samples, &responses[i],
-                              &text, &line));
+                              &line));
         ALD_TRY(ald_writer_write(writer, line, strlen(line)));
         ALD_TRY(ald_writer_write(writer, "\n", 1));
         ald_free(line);
@@ -150,7 +149,6 @@ static ald_status_t write_responses(const char *path, const ald_dataset_t *data,
     writer = NULL;
 done:
     ald_writer_discard(writer);
-    ald_vec_reset(&text);
     ald_free(line);
     ald_free(folder);
     return status;

@@ -47,8 +47,25 @@ done:
     return status;
 }
 
-/* Whether the shard is there and holds these sequences; a damaged or missing one is to be made, one
- * of other teachers is an error. */
+/* Reads all of it, which holds every checksum to the data. */
+static ald_status_t read_whole(ald_shard_t *shard)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_arena_t arena;
+    ald_arena_init(&arena);
+    for (int64_t i = 0; i < ald_shard_count(shard); ++i) {
+        ald_scored_t sequence;
+        ald_arena_mark_t mark = ald_arena_mark(&arena);
+        ALD_TRY(ald_shard_read(shard, i, true, &arena, &sequence));
+        ald_arena_release(&arena, mark);
+    }
+done:
+    ald_arena_reset(&arena);
+    return status;
+}
+
+/* Whether the shard is there, whole, and holds these sequences; a damaged or missing one is to be
+ * made, one of other teachers or for another program is an error. */
 static ald_status_t shard_is_good(const char *path, const ald_shard_header_t *wanted,
                                   const ald_scored_t *sequences, int64_t count, bool *good)
 {
@@ -57,10 +74,13 @@ static ald_status_t shard_is_good(const char *path, const ald_shard_header_t *wa
     *good = false;
     if (!ald_path_exists(path))
         return status;
-    if (ald_shard_open(path, &shard) != ALD_STATUS_OK) {
+    bool foreign = ald_shard_is_foreign(path);
+    status = ald_shard_open(path, &shard);
+    if (status == ALD_STATUS_INPUT && !foreign) {
         ald_log_warn("%s; it is made anew", ald_status_message());
-        return status;
+        return ALD_STATUS_OK;
     }
+    ALD_TRY(status);
     ALD_TRY(ald_shard_fits(path, ald_shard_header(shard), wanted));
     *good = ald_shard_count(shard) == count &&
             ald_shard_header(shard)->encoding == wanted->encoding;
@@ -70,22 +90,14 @@ static ald_status_t shard_is_good(const char *path, const ald_shard_header_t *wa
         *good = peek.id == sequences[i].id && peek.source == sequences[i].source &&
                 peek.response_count == sequences[i].response_count;
     }
+    status = *good ? read_whole(shard) : ALD_STATUS_OK;
+    if (status == ALD_STATUS_INPUT) {
+        ald_log_warn("%s; it is made anew", ald_status_message());
+        status = ALD_STATUS_OK;
+        *good = false;
+    }
 done:
     ald_shard_close(shard);
-    return status;
-}
-
-static ald_status_t make_shard(ald_scorer_t *scorer, const char *path, ald_scored_t *sequences,
-                               int64_t count)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    ald_shard_writer_t *writer = NULL;
-    ALD_TRY(ald_shard_writer_open(path, &scorer->header, &writer));
-    ALD_TRY(ald_scorer_run(scorer, sequences, count, writer));
-    status = ald_shard_writer_commit(writer);
-    writer = NULL;
-done:
-    ald_shard_writer_discard(writer);
     return status;
 }
 
@@ -103,12 +115,15 @@ static ald_status_t run_share(ald_scorer_t *scorer, const ald_comm_t *comm, ald_
         int64_t first = k * per_shard;
         int64_t here = count - first < per_shard ? count - first : per_shard;
         bool good;
+        ALD_CHECK(!ald_signals_seen(), ALD_STATUS_STOPPED,
+                  "score: stopped by a signal; run the same command again for the shards that are "
+                  "missing");
         ald_free(path);
         path = ald_shard_path(scorer->config->shards.directory, k);
         ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
         ALD_TRY(shard_is_good(path, &scorer->header, list + first, here, &good));
         if (!good)
-            ALD_TRY(make_shard(scorer, path, list + first, here));
+            ALD_TRY(ald_scorer_write(scorer, path, list + first, here));
         made[good] += 1;
         ald_progress_update(&progress, made[0] + made[1], NULL);
     }

@@ -1,4 +1,4 @@
-/* Supervised fine-tuning: cross-entropy on the chosen responses, averaged over a step's response
+/* Supervised fine-tuning: cross-entropy on the chosen responses, or on plain texts, averaged over a step's response
  * tokens. */
 #include "ald/stages.h"
 
@@ -121,7 +121,8 @@ ald_status_t ald_stage_sft(const ald_config_t *config, const ald_comm_t *world)
     ALD_TRY(ald_engine_init(config, world, "sft", config->sft.model, config->sft.output, &engine));
     ALD_TRY(ald_comm_agree(
         world, ald_dataset_open(config, config->sft.model, engine.params.config.vocab_size,
-                                config->data.train, "data.train", ALD_PAIRS_CHOSEN, &data)));
+                                config->data.train, "data.train",
+                                ALD_PAIRS_CHOSEN | ALD_PAIRS_TEXT, &data)));
     ALD_TRY(sft_train(&engine, &data));
     ald_json_t *inputs = ald_json_new_object();
     ald_json_set(inputs, "model", ald_json_new_string(config->sft.model));

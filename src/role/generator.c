@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "ald/comm.h"
 #include "ald/rng.h"
 
 #define SLOTS 48 /* sequences decoded together */
@@ -9,17 +10,13 @@
 void ald_generator_init(const ald_config_t *config, const ald_model_t *model,
                         const ald_dataset_t *data, ald_generator_t *out)
 {
-    const ald_model_config_t *shape = &model->params->config;
     *out = (ald_generator_t){
         .model = {model->params, model->values, ald_gemm_find("invariant")},
         .sampling = {config->sampling.temperature, config->sampling.top_p, config->sampling.top_k},
         .max_new_tokens = config->sampling.max_new_tokens,
         .limit = ald_tokenizer_size(data->tokenizer),
-        .seed = (uint64_t)config->seed};
-    if (data->chat.end_token >= 0)
-        out->stop[out->stops++] = data->chat.end_token;
-    for (int i = 0; i < shape->eos_count && out->stops < 24; ++i)
-        out->stop[out->stops++] = shape->eos[i];
+        .seed = (uint64_t)config->seed,
+        .data = data};
 }
 
 /* A sequence being written. */
@@ -44,14 +41,6 @@ typedef struct {
     int64_t *counts;
 } session_t;
 
-static bool is_stop(const ald_generator_t *g, int32_t id)
-{
-    for (int i = 0; i < g->stops; ++i)
-        if (g->stop[i] == id)
-            return true;
-    return false;
-}
-
 /* Picks the next token of each of `count` slots from their rows of logits. */
 static void pick(session_t *s, slot_t *const *active, int64_t count)
 {
@@ -63,7 +52,7 @@ static void pick(session_t *s, slot_t *const *active, int64_t count)
         int32_t id = ald_sample(&s->g->sampling, V, s->g->limit, s->logits + i * V, u,
                                 s->work + 3 * i * V, &slot->logprobs[slot->count]);
         slot->ids[slot->count++] = id;
-        slot->ended = is_stop(s->g, id) || slot->count == s->g->max_new_tokens;
+        slot->ended = ald_dataset_stops(s->g->data, id) || slot->count == s->g->max_new_tokens;
     }
 }
 
@@ -167,6 +156,7 @@ ald_status_t ald_generator_run(const ald_generator_t *generator, const ald_pairs
     ald_arena_mark_t mark = ald_arena_mark(arena);
     session_t *s = ald_arena_calloc(arena, 1, sizeof *s);
     ALD_CHECK(s != NULL, ALD_STATUS_RESOURCE, "out of memory: sampling");
+    ALD_TRY(ald_fail_point("generate"));
     *s = (session_t){.g = generator, .pairs = pairs, .requests = requests, .arena = arena};
     for (int i = 0; i < SLOTS; ++i)
         s->slot[i].request = -1;
@@ -203,5 +193,27 @@ ald_status_t ald_sampled_next(const ald_vec_t *records, size_t *at, ald_sampled_
     *logprobs = (const float *)(*ids + out->count);
     *at += sizeof *out + body;
 done:
+    return status;
+}
+
+ald_status_t ald_sampled_text(const ald_dataset_t *data, const int32_t *ids, int64_t count,
+                              bool *ended, ald_json_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t text;
+    ald_vec_init(&text, 1);
+    *out = NULL;
+    bool stopped = count > 0 && ald_dataset_stops(data, ids[count - 1]);
+    count -= stopped;
+    if (ended != NULL)
+        *ended = stopped;
+    ALD_TRY(ald_tokenizer_decode(data->tokenizer, ids, (size_t)count, false, &text));
+    for (size_t i = 0; i < text.count; ++i)
+        if (ALD_VEC_AT(&text, char, i) == '\0')
+            ALD_VEC_AT(&text, char, i) = '\xFF'; /* as invalid as can be */
+    *out = ald_json_new_text(text.count == 0 ? "" : text.data, text.count);
+    ALD_CHECK(*out != NULL, ALD_STATUS_RESOURCE, "out of memory: %zu bytes of text", text.count);
+done:
+    ald_vec_reset(&text);
     return status;
 }

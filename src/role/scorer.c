@@ -18,6 +18,7 @@ static ald_status_t frozen_read(const char *directory, const char *key, bool roo
     ald_model_config_t shape;
     ALD_CHECK(directory[0] != '\0', ALD_STATUS_USAGE, "%s: not set; expected a model directory",
               key);
+    ALD_TRY(ald_fail_point("model_read"));
     ALD_TRY(ald_model_config_read(directory, &shape));
     ALD_TRY(ald_params_init(&shape, &out->params));
     if (root)
@@ -59,17 +60,6 @@ const char *ald_contrast_directory(const ald_config_t *config)
                                                               : config->teacher.reverse;
 }
 
-static ald_status_t tokenizer_sha256(const char *directory, char hex[ALD_SHA256_HEX])
-{
-    ald_status_t status = ALD_STATUS_OK;
-    char *path = ald_path_join(directory, "tokenizer.json");
-    ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    ALD_TRY(ald_sha256_file(path, hex));
-done:
-    ald_free(path);
-    return status;
-}
-
 /* The two teachers must speak of the same tokens. */
 static ald_status_t compare_teachers(ald_scorer_t *scorer)
 {
@@ -86,8 +76,8 @@ static ald_status_t compare_teachers(ald_scorer_t *scorer)
               ALD_STATUS_INPUT, "%s/config.json: hidden_size %lld, but the teacher %s has %lld; "
               "expected the same for shards.encoding = \"hidden\"", b,
               (long long)second->hidden_size, a, (long long)first->hidden_size);
-    ALD_TRY(tokenizer_sha256(a, scorer->header.sha256_tokenizer));
-    ALD_TRY(tokenizer_sha256(b, other));
+    ALD_TRY(ald_hf_sha256_tokenizer(a, scorer->header.sha256_tokenizer));
+    ALD_TRY(ald_hf_sha256_tokenizer(b, other));
     ALD_CHECK(strcmp(other, scorer->header.sha256_tokenizer) == 0, ALD_STATUS_INPUT,
               "%s/tokenizer.json: differs from that of the teacher %s; expected the same tokenizer",
               b, a);
@@ -414,5 +404,20 @@ ald_status_t ald_scorer_run(ald_scorer_t *scorer, ald_scored_t *sequences, int64
     }
 done:
     ald_arena_release(&scorer->arena, mark);
+    return status;
+}
+
+ald_status_t ald_scorer_write(ald_scorer_t *scorer, const char *path, ald_scored_t *sequences,
+                              int64_t count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_shard_writer_t *writer = NULL;
+    ALD_TRY(ald_shard_writer_open(path, &scorer->header, &writer));
+    ALD_TRY(ald_scorer_run(scorer, sequences, count, writer));
+    ALD_TRY(ald_fail_point("shard_commit"));
+    status = ald_shard_writer_commit(writer);
+    writer = NULL;
+done:
+    ald_shard_writer_discard(writer);
     return status;
 }

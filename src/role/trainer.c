@@ -213,6 +213,7 @@ static ald_status_t read_sequences(ald_trainer_t *t, int64_t first, int64_t coun
     ald_arena_t *arena = &t->engine.arena;
     ald_item_t *items = ALD_ARENA_ARRAY(arena, ald_item_t, count);
     ALD_CHECK(items != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(ald_fail_point("shard_read"));
     for (int64_t i = 0; i < count; ++i) {
         ALD_TRY(ald_shardset_read(t->set, t->entries[first + i], arena, &sequence[i]));
         items[i] = (ald_item_t){.prompt = sequence[i].prompt_ids,

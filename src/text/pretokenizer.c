@@ -102,7 +102,8 @@ static ald_status_t load(const ald_json_t *json, int depth, ald_pretokenizer_t *
     if (strcmp(type, "Digits") == 0)
         return load_digits(json, out);
     if (strcmp(type, "Sequence") != 0)
-        return ald_component_unsupported("pre_tokenizer", type);
+        return ald_component_unsupported("pre_tokenizer", type,
+                                         "ByteLevel, Split, Digits or Sequence");
     ALD_TRY(ald_component_check(json, "pre_tokenizer", "type pretokenizers"));
     ALD_CHECK(ald_json_is_array(list) && depth < 4, ALD_STATUS_INPUT,
               "pre_tokenizer.pretokenizers: expected a list, found %s", ald_json_type_name(list));

@@ -40,7 +40,8 @@ static ald_status_t check_post_processor(const ald_json_t *json, int depth)
         for (size_t i = 0; i < ald_json_count(list); ++i)
             ALD_TRY(check_post_processor(ald_json_at(list, i), depth + 1));
     } else if (strcmp(type, "ByteLevel") != 0 && strcmp(type, "TemplateProcessing") != 0) {
-        return ald_component_unsupported("post_processor", type);
+        return ald_component_unsupported("post_processor", type,
+                                         "ByteLevel, TemplateProcessing or Sequence");
     }
 done:
     return status;
@@ -52,7 +53,7 @@ static ald_status_t check_decoder(const ald_json_t *json)
     const char *type = NULL;
     ALD_TRY(ald_component_type(json, "decoder", &type));
     if (strcmp(type, "ByteLevel") != 0)
-        return ald_component_unsupported("decoder", type);
+        return ald_component_unsupported("decoder", type, "ByteLevel");
 done:
     return status;
 }

@@ -98,9 +98,10 @@ done:
     return status;
 }
 
-ald_status_t ald_component_unsupported(const char *place, const char *type)
+ald_status_t ald_component_unsupported(const char *place, const char *type, const char *expected)
 {
-    return ald_status_raise(ALD_STATUS_INPUT, "%s.type \"%s\" is not supported", place, type);
+    return ald_status_raise(ALD_STATUS_INPUT, "%s.type \"%s\" is not supported; expected %s", place,
+                            type, expected);
 }
 
 static ald_status_t add_form(const char *type, ald_normalizer_t *out)
@@ -119,7 +120,7 @@ static ald_status_t add_form(const char *type, ald_normalizer_t *out)
             out->forms[out->count++] = forms[i].options;
             return ALD_STATUS_OK;
         }
-    return ald_component_unsupported("normalizer", type);
+    return ald_component_unsupported("normalizer", type, "NFC, NFD, NFKC or NFKD");
 }
 
 /* `depth` bounds what a hostile file can nest. */

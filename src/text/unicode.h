@@ -39,7 +39,7 @@ ald_status_t ald_normalizer_apply(const ald_normalizer_t *normalizer, const char
 ald_status_t ald_component_check(const ald_json_t *object, const char *place, const char *known);
 /* The "type" of a component; INPUT when it has none. Borrowed. */
 ald_status_t ald_component_type(const ald_json_t *object, const char *place, const char **out);
-/* INPUT 'PLACE.type "TYPE" is not supported'. */
-ald_status_t ald_component_unsupported(const char *place, const char *type);
+/* INPUT 'PLACE.type "TYPE" is not supported; expected EXPECTED'. */
+ald_status_t ald_component_unsupported(const char *place, const char *type, const char *expected);
 
 #endif

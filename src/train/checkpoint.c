@@ -1,12 +1,12 @@
 #include "ald/checkpoint.h"
 
-#include <hdf5.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "ald/file.h"
+#include "data/h5.h"
 
 /* OUTPUT/checkpoints, or a step's folder in it with `suffix` behind; freed by ald_free. */
 static char *checkpoint_path(const ald_engine_t *engine, int64_t step, const char *suffix)
@@ -76,47 +76,60 @@ done:
 }
 
 /* One float dataset with a checksum, chunks of 1 MiB. */
-static bool put_floats(hid_t file, const char *name, const float *values, int64_t count)
+static ald_status_t put_floats(hid_t file, const char *path, const char *name, const float *values,
+                               int64_t count)
 {
+    ald_status_t status = ALD_STATUS_OK;
     hsize_t size = (hsize_t)count, chunk = size < 262144 ? size : 262144;
-    hid_t space = H5Screate_simple(1, &size, NULL), plist = H5Pcreate(H5P_DATASET_CREATE);
-    H5Pset_chunk(plist, 1, &chunk);
-    H5Pset_fletcher32(plist);
-    hid_t data = H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, plist, H5P_DEFAULT);
-    bool good = data >= 0 && H5Dwrite(data, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT,
-                                      values) >= 0;
-    good = data >= 0 && H5Dclose(data) >= 0 && good;
+    hid_t space = -1, plist = -1, data = -1;
+    ALD_H5(space = H5Screate_simple(1, &size, NULL), path, name);
+    ALD_H5(plist = ald_h5_dataset_properties(), path, name);
+    ALD_H5(H5Pset_chunk(plist, 1, &chunk), path, name);
+    ALD_H5(H5Pset_fletcher32(plist), path, name);
+    ALD_H5(data = H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, plist, H5P_DEFAULT),
+           path, name);
+    ALD_H5(H5Dwrite(data, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), path, name);
+done:
+    if (data >= 0 && H5Dclose(data) < 0 && status == ALD_STATUS_OK)
+        status = ald_h5_raise(path, name);
     H5Pclose(plist);
     H5Sclose(space);
-    return good;
+    return status;
 }
 
-static bool get_floats(hid_t file, const char *name, float *values, int64_t count)
+static ald_status_t get_floats(hid_t file, const char *path, const char *name, float *values,
+                               int64_t count)
 {
-    hid_t data = H5Dopen2(file, name, H5P_DEFAULT);
-    if (data < 0)
-        return false;
-    hid_t space = H5Dget_space(data);
-    bool good = H5Sget_simple_extent_npoints(space) == count &&
-                H5Dread(data, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0;
+    ald_status_t status = ALD_STATUS_OK;
+    hid_t data = -1, space = -1;
+    ALD_H5(data = H5Dopen2(file, name, H5P_DEFAULT), path, name);
+    ALD_H5(space = H5Dget_space(data), path, name);
+    ALD_CHECK(H5Sget_simple_extent_npoints(space) == count, ALD_STATUS_INPUT,
+              "%s: %s: expected %lld numbers, found %lld", path, name, (long long)count,
+              (long long)H5Sget_simple_extent_npoints(space));
+    ALD_H5(H5Dread(data, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), path, name);
+done:
     H5Sclose(space);
     H5Dclose(data);
-    return good;
+    return status;
 }
 
 static ald_status_t write_moments(const char *folder, const float *m, const float *v, int64_t count)
 {
     ald_status_t status = ALD_STATUS_OK;
+    hid_t file = -1;
     char *path = ald_path_join(folder, "optimizer.h5");
     ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    H5dont_atexit();
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
-    ALD_CHECK(file >= 0, ALD_STATUS_INPUT, "%s: cannot be written", path);
-    bool good = put_floats(file, "m", m, count) && put_floats(file, "v", v, count);
-    good = H5Fclose(file) >= 0 && good;
-    ALD_CHECK(good, ALD_STATUS_RESOURCE, "%s: cannot be written; is the disk full?", path);
+    ald_h5_begin();
+    ALD_TRY(ald_h5_create(path, &file));
+    ALD_TRY(put_floats(file, path, "m", m, count));
+    ALD_TRY(put_floats(file, path, "v", v, count));
+    ALD_H5(H5Fflush(file, H5F_SCOPE_GLOBAL), path, "cannot write");
 done:
+    if (file >= 0 && H5Fclose(file) < 0 && status == ALD_STATUS_OK) /* once, whatever came before */
+        status = ald_h5_raise(path, "cannot write");
+    if (status == ALD_STATUS_OK)
+        status = ald_file_publish(path, path); /* for its fsync */
     ald_free(path);
     return status;
 }
@@ -124,16 +137,16 @@ done:
 static ald_status_t read_moments(const char *folder, float *m, float *v, int64_t count)
 {
     ald_status_t status = ALD_STATUS_OK;
+    hid_t file = -1;
     char *path = ald_path_join(folder, "optimizer.h5");
     ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    ALD_CHECK(file >= 0, ALD_STATUS_INPUT, "%s: not a readable HDF5 file", path);
-    bool good = get_floats(file, "m", m, count) && get_floats(file, "v", v, count);
-    H5Fclose(file);
-    ALD_CHECK(good, ALD_STATUS_INPUT, "%s: expected datasets m and v of %lld numbers", path,
-              (long long)count);
+    ald_h5_begin();
+    ALD_TRY(ald_h5_open(path, &file));
+    ALD_TRY(get_floats(file, path, "m", m, count));
+    ALD_TRY(get_floats(file, path, "v", v, count));
 done:
+    if (file >= 0)
+        H5Fclose(file);
     ald_free(path);
     return status;
 }
@@ -179,6 +192,8 @@ static ald_status_t write_folder(ald_engine_t *engine, const float *m, const flo
     ALD_TRY(ald_metrics_flush(engine->metrics));
     ALD_TRY(remove_old(engine));
 done:
+    if (status != ALD_STATUS_OK && temporary != NULL)
+        ald_dir_discard(temporary);
     ald_free(temporary);
     ald_free(path);
     return status;

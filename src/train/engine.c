@@ -128,6 +128,7 @@ static ald_status_t run_micros(ald_engine_t *engine, const int64_t *start, int64
     ald_status_t status = ALD_STATUS_OK;
     ald_arena_mark_t mark = ald_arena_mark(&engine->arena);
     for (int64_t m = engine->comm->rank; m < micros; m += engine->comm->size) {
+        ALD_TRY(ald_fail_point("train_step"));
         ALD_TRY(micro(context, engine, start[m], start[m + 1] - start[m], rows + m * ALD_COLUMNS));
         ald_arena_release(&engine->arena, mark);
         ALD_TRY(ald_optimizer_add(&engine->optimizer));
@@ -195,6 +196,8 @@ ald_status_t ald_engine_advance(ald_engine_t *engine, ald_metrics_t *metrics)
     int64_t every = engine->config->checkpoint.every_steps;
     engine->step += 1;
     if (engine->comm->rank == 0)
+        status = ald_fail_point("metrics_write");
+    if (engine->comm->rank == 0 && status == ALD_STATUS_OK)
         status = ald_metrics_append(engine->metrics, metrics);
     snprintf(detail, sizeof detail, "loss %.4f  grad %.3g  %.0f tokens/s",
              ald_metrics_get(metrics, "loss"), ald_metrics_get(metrics, "grad_norm"),
@@ -223,6 +226,7 @@ static ald_status_t write_results(ald_engine_t *engine, const ald_json_t *inputs
     ALD_CHECK(path != NULL && made != NULL, ALD_STATUS_RESOURCE, "out of memory");
     if (strcmp(engine->config->runtime.dtype, "auto") != 0)
         dtype = strcmp(engine->config->runtime.dtype, "BF16") == 0 ? ALD_DTYPE_BF16 : ALD_DTYPE_F32;
+    ALD_TRY(ald_fail_point("model_save"));
     ALD_TRY(ald_hf_save_into(engine->output, engine->origin, &engine->params, engine->values, dtype,
                              0));
     ALD_TRY(ald_metrics_flush(engine->metrics));

@@ -1,0 +1,140 @@
+#include "inspect.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "ald/arena.h"
+#include "ald/file.h"
+
+/* Fields whose presence is counted; the first one that all rows have names the kind of file. */
+static const struct {
+    const char *name, *kind;
+} fields[] = {
+    {"response", "generations"}, {"chosen", "pairs"}, {"rejected", "pairs"}, {"text", "texts"},
+    {"prompt", "prompts"},
+};
+enum { FIELDS = sizeof fields / sizeof *fields };
+
+typedef struct {
+    int64_t rows, finished, samples, has[FIELDS];
+    ald_vec_t characters[FIELDS], tokens; /* double; tokens: response_ids */
+} counts_t;
+
+/* Characters of a string, or of the contents of a message list. */
+static double text_length(const ald_json_t *value)
+{
+    double sum = 0;
+    size_t length = 0;
+    const char *text = ald_json_text(value, &length);
+    for (size_t i = 0; i < length; ++i)
+        sum += ((unsigned char)text[i] & 0xC0) != 0x80;
+    for (size_t i = 0; text == NULL && i < ald_json_count(value); ++i)
+        sum += text_length(ald_json_get(ald_json_at(value, i), "content"));
+    return sum;
+}
+
+static ald_status_t add_row(counts_t *counts, const ald_json_t *row)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_json_t *ids = ald_json_get(row, "response_ids");
+    int64_t sample = ald_json_integer(ald_json_get(row, "sample"), 0);
+    ++counts->rows;
+    counts->finished += ald_json_bool(ald_json_get(row, "finished"), false);
+    counts->samples = sample + 1 > counts->samples ? sample + 1 : counts->samples;
+    for (int f = 0; f < FIELDS; ++f) {
+        const ald_json_t *value = ald_json_get(row, fields[f].name);
+        if (value == NULL)
+            continue;
+        const double length = text_length(value);
+        ++counts->has[f];
+        ALD_TRY(ald_vec_push(&counts->characters[f], &length));
+    }
+    if (ids != NULL) {
+        const double length = (double)ald_json_count(ids);
+        ALD_TRY(ald_vec_push(&counts->tokens, &length));
+    }
+done:
+    return status;
+}
+
+static ald_status_t read_rows(const char *path, const char *text, bool *rows, counts_t *counts)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_json_t *row = NULL;
+    int64_t line = 0;
+    *rows = true;
+    for (const char *at = text, *end; *at != '\0'; at = end + (*end == '\n')) {
+        char name[512];
+        end = at + strcspn(at, "\n");
+        snprintf(name, sizeof name, "%s:%lld", path, (long long)++line);
+        if (strspn(at, " \t\r") >= (size_t)(end - at))
+            continue;
+        ald_json_free(row);
+        row = NULL;
+        ALD_TRY(ald_json_parse(at, (size_t)(end - at), name, &row));
+        *rows = counts->rows > 0 || ald_json_get(row, "step") == NULL;
+        if (!*rows)
+            break;
+        ALD_CHECK(ald_json_is_object(row), ALD_STATUS_INPUT, "%s: expected an object, found %s",
+                  name, ald_json_type_name(row));
+        ALD_TRY(add_row(counts, row));
+    }
+done:
+    ald_json_free(row);
+    return status;
+}
+
+static void put_counts(ald_json_t *report, counts_t *counts)
+{
+    const char *kind = "rows";
+    ald_json_t *has = ald_json_new_object();
+    for (int f = FIELDS - 1; f >= 0; --f)
+        if (counts->has[f] == counts->rows && counts->rows > 0)
+            kind = fields[f].kind;
+    ald_json_set(report, "kind", ald_json_new_string(kind));
+    ald_json_set(report, "rows", ald_json_new_integer(counts->rows));
+    for (int f = 0; f < FIELDS; ++f)
+        if (counts->has[f] > 0)
+            ald_json_set(has, fields[f].name, ald_json_new_integer(counts->has[f]));
+    ald_json_set(report, "rows_with", has);
+    if (strcmp(kind, "generations") == 0) {
+        ald_json_set(report, "samples", ald_json_new_integer(counts->samples));
+        ald_json_set(report, "finished", ald_json_new_integer(counts->finished));
+    }
+    for (int f = 0; f < FIELDS; ++f) {
+        char name[32];
+        snprintf(name, sizeof name, "%s_characters", fields[f].name);
+        if (counts->has[f] > 0)
+            ald_json_set(report, name, ald_inspect_spread(&counts->characters[f]));
+    }
+    if (counts->tokens.count > 0)
+        ald_json_set(report, "response_tokens", ald_inspect_spread(&counts->tokens));
+}
+
+ald_status_t ald_inspect_rows(const char *path, bool *rows, ald_json_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    counts_t counts = {0};
+    char *text = NULL;
+    size_t size = 0;
+    ald_json_t *report = NULL;
+    *out = NULL;
+    for (int f = 0; f < FIELDS; ++f)
+        ald_vec_init(&counts.characters[f], sizeof(double));
+    ald_vec_init(&counts.tokens, sizeof(double));
+    ALD_TRY(ald_file_read(path, &text, &size));
+    ALD_TRY(read_rows(path, text, rows, &counts));
+    if (!*rows)
+        goto done;
+    ALD_CHECK(counts.rows > 0, ALD_STATUS_INPUT, "%s: no rows", path);
+    report = ald_json_new_object();
+    ald_json_set(report, "path", ald_json_new_string(path));
+    put_counts(report, &counts);
+    *out = report;
+done:
+    for (int f = 0; f < FIELDS; ++f)
+        ald_vec_reset(&counts.characters[f]);
+    ald_vec_reset(&counts.tokens);
+    ald_free(text);
+    return status;
+}

@@ -1,0 +1,88 @@
+/* The folder of an on-policy run's shards. The shards of step j are those with numbers from
+ * j batch_size to (j + 1) batch_size. */
+#include <string.h>
+
+#include "ald/file.h"
+#include "ald/shardset.h"
+#include "pipeline/distill.h"
+
+/* One shard of the folder: USAGE for a data file's, INPUT for another program's; one of an earlier run
+ * that is numbered `first` or above goes. */
+static ald_status_t clear_shard(const ald_config_t *config, const char *name, int64_t first)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_shard_t *shard = NULL;
+    char *path = ald_path_join(config->shards.directory, name);
+    ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    bool foreign = ald_shard_is_foreign(path);
+    status = ald_shard_open(path, &shard);
+    if (status == ALD_STATUS_INPUT && !foreign)
+        status = ALD_STATUS_OK; /* damaged */
+    ALD_TRY(status);
+    ALD_CHECK(shard == NULL || ald_shard_header(shard)->policy_step >= 0, ALD_STATUS_USAGE,
+              "%s: this folder holds shards of a data file; distill.mode = \"%s\" writes new "
+              "ones: set another shards.directory", path, config->distill.mode);
+    if (ald_shard_number(name) >= first)
+        ALD_TRY(ald_dir_remove(path));
+done:
+    ald_shard_close(shard);
+    ald_free(path);
+    return status;
+}
+
+ald_status_t ald_folder_clear(const ald_config_t *config, int64_t first)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char **names = NULL;
+    size_t count = 0;
+    ALD_TRY(ald_dir_make(config->shards.directory));
+    ALD_TRY(ald_dir_list(config->shards.directory, &names, &count));
+    for (size_t i = 0; i < count; ++i)
+        if (ald_shard_number(names[i]) >= 0)
+            ALD_TRY(clear_shard(config, names[i], first));
+done:
+    ald_names_free(names, count);
+    return status;
+}
+
+ald_status_t ald_folder_find(const ald_config_t *config, int64_t step, char **paths, int64_t *count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char **names = NULL;
+    size_t entries = 0;
+    const int64_t batch = config->optimizer.batch_size;
+    *count = 0;
+    ALD_TRY(ald_dir_list(config->shards.directory, &names, &entries));
+    for (size_t i = 0; i < entries; ++i) {
+        int64_t number = ald_shard_number(names[i]);
+        if (number < step * batch || number >= (step + 1) * batch)
+            continue;
+        ALD_CHECK(*count < batch, ALD_STATUS_INPUT, "%s: two shards of one number, of which one is %s",
+                  config->shards.directory, names[i]);
+        paths[*count] = ald_path_join(config->shards.directory, names[i]);
+        ALD_CHECK(paths[*count] != NULL, ALD_STATUS_RESOURCE, "out of memory");
+        ++*count;
+    }
+done:
+    ald_names_free(names, entries);
+    return status;
+}
+
+ald_status_t ald_folder_has(const ald_config_t *config, int64_t step, int64_t count,
+                            const ald_shard_header_t *expected, bool *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_shardset_t set = {0};
+    int64_t found = 0;
+    char **paths = ald_calloc((size_t)config->optimizer.batch_size, sizeof *paths);
+    *out = false;
+    ALD_CHECK(paths != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(ald_folder_find(config, step, paths, &found));
+    status = ald_shardset_open((const char *const *)paths, found, expected, &set);
+    *out = status == ALD_STATUS_OK && set.count == count;
+    status = status == ALD_STATUS_INPUT ? ALD_STATUS_OK : status;
+done:
+    ald_shardset_reset(&set);
+    ald_names_free(paths, (size_t)found);
+    return status;
+}

@@ -1,0 +1,214 @@
+#!/usr/bin/python3
+"""inspect and tokenize: one screen for each file of ours, and what --help promises."""
+from harness import *  # noqa: F403
+
+CONFIG = """seed = 1;
+output = "out";
+data: { train = "desk/train.jsonl"; };
+sft: { model = "policy"; };
+dpo: { policy = "policy"; };
+teacher: { dpo = "dpo"; reverse = "rev"; };
+distill: { policy = "policy"; };
+generate: { model = "policy"; samples = 2; };
+sampling: { max_new_tokens = 8; };
+shards: { sequences_per_shard = 8; };
+optimizer: { lr = 1e-3; batch_size = 5; };
+checkpoint: { every_steps = 2; };
+"""
+TESTS = []
+
+
+def test(function):
+    TESTS.append(function)
+    return function
+
+
+def prepare(folder):
+    make_desk(folder)
+    for seed, name in enumerate(("policy", "dpo", "rev"), 1):
+        make_model(folder, name, seed)
+    write(f"{folder}/run.cfg", CONFIG)
+    for command in ("sft", "dpo", "score", "generate"):
+        run(command, "-c", f"{folder}/run.cfg")
+    run("distill", "-c", f"{folder}/run.cfg", "--set", "shards.directory=on")
+    write_rows(f"{folder}/texts.jsonl", [{"text": "Tea, please."}, {"text": "No."}])
+
+
+# --- inspect -----------------------------------------------------------------------------------
+
+
+def inspected(path, *words):
+    done = run("inspect", path, *words)
+    assert done.out.count("\n") <= 40, f"{path}: {done.out.count(chr(10))} lines"
+    return done.out
+
+
+def fields_of(path):
+    report = json.loads(run("inspect", path, "--json").out)
+    text = inspected(path)
+    for key in report:
+        if key != "path":
+            assert f"  {key} " in text, f"{path}: {key} is not in\n{text}"
+    return report
+
+
+@test
+def every_kind_fits_a_screen(folder):
+    out = f"{folder}/out"
+    model = fields_of(f"{folder}/policy")
+    assert (model["kind"], model["vocabulary"], model["dtype"]) == ("model", 384, "F32"), model
+    assert fields_of(f"{out}/sft")["kind"] == "model"
+    state = fields_of(f"{out}/sft/checkpoints/step-000002")
+    assert state["kind"] == "checkpoint" and "2" in json.dumps(state), state
+    shard = fields_of(f"{out}/shards/shard-000000.h5")
+    assert (shard["kind"], shard["sequences"], shard["encoding"]) == ("shard", 8, "hidden"), shard
+    shards = fields_of(f"{out}/shards")
+    assert (shards["kind"], shards["shards"], shards["sequences"]) == ("shards", 3, 20), shards
+    assert fields_of(f"{out}/on")["sources"]["policy"] == 20
+    lines, series = (fields_of(f"{out}/aligned/metrics.{end}") for end in ("jsonl", "h5"))
+    assert lines["kind"] == "metrics" and lines["steps"] == 4 and lines["last_step"] == 4, lines
+    path = lines.pop("path"), series.pop("path")
+    assert lines == series, path
+    made = fields_of(f"{out}/generations.jsonl")
+    assert (made["kind"], made["rows"], made["samples"]) == ("generations", 40, 2), made
+    assert made["response_tokens"]["max"] <= 8
+    pairs = fields_of(f"{folder}/desk/train.jsonl")
+    assert pairs["kind"] == "pairs" and pairs["rows_with"]["rejected"] == 20, pairs
+    assert fields_of(f"{folder}/texts.jsonl")["kind"] == "texts"
+
+
+@test
+def long_metrics_fit_too(folder):
+    rows = [{"step": i + 1, "loss": 1 / (i + 1)} for i in range(5000)]
+    write_rows(f"{folder}/long/metrics.jsonl", rows)
+    text = inspected(f"{folder}/long/metrics.jsonl")
+    assert max(map(len, text.splitlines())) <= 160, text
+    assert fields_of(f"{folder}/long")["last_step"] == 5000
+
+
+@test
+def a_row_token_by_token(folder):
+    path = f"{folder}/out/shards/shard-000001.h5"
+    text = run("inspect", path, "--row", 3, "--tokenizer", f"{folder}/policy").out
+    with h5py.File(path) as file:
+        at = file["sequence/response_start"][:]
+        ids = file["response/id"][at[3]:at[4]]
+    assert "confirm" in text and len(text.splitlines()) > len(ids), text
+    done = run("inspect", path, "--row", 8, code=3)
+    assert len(done.errors) == 1 and "8" in done.errors[0], done
+    assert run("inspect", path, "--row", "x", code=2).errors
+
+
+@test
+def bad_files_are_refused(folder):
+    copy(f"{folder}/policy", f"{folder}/bad")
+    os.truncate(f"{folder}/bad/model.safetensors", 500)
+    write(f"{folder}/cut.h5", open(f"{folder}/out/shards/shard-000000.h5", "rb").read()[:3000])
+    write(f"{folder}/word.txt", "hello")
+    write(f"{folder}/broken.jsonl", '{"prompt": "a"}\n{"prom\n')
+    write(f"{folder}/broken/metrics.jsonl", '{"step": 1, "loss": 2}\n{"step": 2, "lo\n{}\n')
+    write(f"{folder}/empty.jsonl", "")
+    write(f"{folder}/bad/metrics.h5", "hello")
+    os.makedirs(f"{folder}/nothing", exist_ok=True)
+    for path, words in (("bad", ["model.safetensors"]), ("cut.h5", ["cut.h5", "cut short"]),
+                        ("word.txt", ["word.txt", "expected"]), ("none", ["none", "no such"]),
+                        ("broken.jsonl", ["broken.jsonl:2", "JSON"]),
+                        ("broken/metrics.jsonl", ["metrics.jsonl:2", "JSON"]),
+                        ("empty.jsonl", ["empty.jsonl", "no rows"]),
+                        ("bad/metrics.h5", ["metrics.h5"]), ("nothing", ["nothing", "shard"])):
+        for n in (1, 3):
+            done = run("inspect", f"{folder}/{path}", ranks=n, code=3)
+            assert len(done.errors) == 1, done
+            for word in words:
+                assert word in done.errors[0], (word, done.errors)
+
+
+# --- tokenize ----------------------------------------------------------------------------------
+
+TEXT = "Tea for 3, please.\nGr\u00fc\u00dfe \u2615 <|im_start|>user"
+
+
+def lines_of(done):
+    return [json.loads(line) for line in done.out.splitlines()]
+
+
+@test
+def text_to_ids_and_back(folder):
+    model = f"{folder}/policy"
+    ids = [int(word) for word in run("tokenize", model, stdin=TEXT.encode()).out.split()]
+    assert len(ids) > 10
+    write(f"{folder}/text.txt", TEXT)
+    for n in (1, 3):
+        assert run("tokenize", model, f"{folder}/text.txt", ranks=n).out.split() == \
+            [str(i) for i in ids]
+    assert run("tokenize", model, "--count", stdin=TEXT.encode()).out == f"{len(ids)}\n"
+    rows = (json.dumps({"text": TEXT}) + "\n\n" + json.dumps({"text": ""}) + "\n").encode()
+    assert lines_of(run("tokenize", model, "--jsonl", stdin=rows)) == [{"ids": ids}, {"ids": []}]
+    assert lines_of(run("tokenize", model, "--jsonl", "--count", stdin=rows)) == \
+        [{"count": len(ids)}, {"count": 0}]
+    back = (json.dumps({"ids": ids}) + "\n").encode()
+    assert lines_of(run("tokenize", model, "--decode", stdin=back)) == [{"text": TEXT}]
+
+
+@test
+def conversations(folder):
+    model = f"{folder}/policy"
+    talk = [{"role": "user", "content": "Tea?"}, {"role": "assistant", "content": "Yes."}]
+    rows = (json.dumps({"messages": talk}) + "\n").encode()
+    whole = "<|im_start|>user\nTea?<|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>\n"
+    text, = lines_of(run("tokenize", model, "--render", stdin=rows))
+    assert text["text"].endswith(whole), text
+    asked = (json.dumps({"messages": talk[:1]}) + "\n").encode()
+    text, = lines_of(run("tokenize", model, "--render", "--add-generation-prompt", stdin=asked))
+    assert text["text"].endswith("<|im_end|>\n<|im_start|>assistant\n"), text
+    plain, = lines_of(run("tokenize", model, "--render", "--chat-format", "none", stdin=rows))
+    assert "im_start" not in plain["text"] and "Tea?" in plain["text"], plain
+    wrong = (json.dumps({"messages": [{"role": "user"}]}) + "\n").encode()
+    answer, = lines_of(run("tokenize", model, "--render", stdin=wrong))
+    assert "content" in answer["error"], answer
+    direct, = lines_of(run("tokenize", model, "--jsonl", stdin=rows))
+    render = json.dumps({"text": lines_of(run("tokenize", model, "--render", stdin=rows))[0]["text"]})
+    assert lines_of(run("tokenize", model, "--jsonl", stdin=render.encode())) == [direct]
+
+
+@test
+def masks(folder):
+    """What sft trains on: the response and its end token, neither prompt nor markup after it."""
+    model = f"{folder}/policy"
+    write_rows(f"{folder}/pairs.jsonl", [{"prompt": "Tea?", "chosen": "Yes, tea."},
+                                         {"text": "Tea, please."}])
+    pair, text = lines_of(run("tokenize", model, f"{folder}/pairs.jsonl", "--mask"))
+    assert text["mask"] == [0] + [1] * (len(text["ids"]) - 1), text
+
+    def decoded(row, part):
+        ids = [i for i, m in zip(row["ids"], row["mask"]) if m == part]
+        back = (json.dumps({"ids": ids}) + "\n").encode()
+        return lines_of(run("tokenize", model, "--decode", stdin=back))[0]["text"]
+    assert decoded(pair, 1) == "Yes, tea.<|im_end|>", pair
+    assert decoded(pair, 0).endswith("Tea?<|im_end|>\n<|im_start|>assistant\n"), pair
+    assert pair["mask"] == sorted(pair["mask"])
+    counts = lines_of(run("tokenize", model, f"{folder}/pairs.jsonl", "--mask", "--count"))
+    assert counts == [{"count": len(pair["ids"])}, {"count": len(text["ids"])}]
+    assert "FILE is missing" in run("tokenize", model, "--mask", code=2).errors[0]
+
+
+@test
+def what_tokenize_refuses(folder):
+    model = f"{folder}/policy"
+    for words, stdin, expected in (
+            ((), b"a\xffb", ["byte 1"]), (("--jsonl",), b"{}\n{\n", ["input:1"]),
+            (("--jsonl",), b'{"text": "a"}\n{\n', ["input:2", "JSON"]),
+            (("--decode",), b'{"ids": [1, 99999]}\n', ["input:1", "\"ids\"[1]", "0 to 383"]),
+            (("--decode",), b'{"ids": 3}\n', ["input:1", "list"])):
+        done = run("tokenize", model, *words, stdin=stdin, code=3)
+        assert len(done.errors) == 1, done
+        for word in expected:
+            assert word in done.errors[0], (word, done.errors)
+    done = run("tokenize", f"{folder}/nowhere", stdin=b"a", code=3)
+    assert len(done.errors) == 1 and "nowhere" in done.errors[0], done
+    done = run("tokenize", model, f"{folder}/none.txt", code=3)
+    assert "none.txt" in done.errors[0], done
+
+
+if __name__ == "__main__":
+    main(TESTS, prepare)

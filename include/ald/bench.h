@@ -37,6 +37,8 @@ typedef struct {
     double seconds;       /* of one run */
     double sgemm_seconds; /* of plain sgemm for its products */
     double share;
+    double cpu_seconds;   /* of one run, all threads together */
+    double cpu_share;     /* the share by the processors' time: steadier on a busy machine */
     double planned_bytes; /* by the sizes of what it holds */
     double held_bytes;    /* allocated at its end: weights, arenas, caches, optimizer */
 } ald_bench_figures_t;

@@ -135,15 +135,15 @@ static void print_text(const words_t *words, const ald_bench_report_t *r, int th
     printf("products       %s\n", ald_gemm_describe());
     printf("machine        sgemm %.1f GFLOP/s, memory read %.1f GB/s\n", r->sgemm_gflops,
            r->read_gigabytes);
-    printf("\n%-9s %10s %10s %9s %9s %7s %12s %10s\n", "", "tokens/s", "GFLOP/s", "seconds",
-           "sgemm s", "share", "planned MiB", "held MiB");
+    printf("\n%-8s %10s %9s %9s %9s %7s %9s %12s %10s\n", "", "tokens/s", "GFLOP/s", "seconds",
+           "sgemm s", "share", "cpu share", "planned MiB", "held MiB");
     for (int i = 0; i < ALD_BENCH_PHASES; ++i) {
         const ald_bench_figures_t *p = &r->phase[i];
         if (p->measured)
-            printf("%-9s %10.1f %10.1f %9.3f %9.3f %6.1f%% %12.1f %10.1f\n", ald_bench_names[i],
-                   p->tokens / p->seconds, gflops(p->flop, p->seconds), p->seconds,
-                   p->sgemm_seconds, 100.0 * p->share, p->planned_bytes / mib,
-                   p->held_bytes / mib);
+            printf("%-8s %10.1f %9.1f %9.3f %9.3f %6.1f%% %8.1f%% %12.1f %10.1f\n",
+                   ald_bench_names[i], p->tokens / p->seconds, gflops(p->flop, p->seconds),
+                   p->seconds, p->sgemm_seconds, 100.0 * p->share, 100.0 * p->cpu_share,
+                   p->planned_bytes / mib, p->held_bytes / mib);
     }
     if (r->phase[ALD_BENCH_DECODE].measured)
         printf("\ndecode could reach %.1f tokens/s by the memory's speed: each step reads all "
@@ -160,6 +160,8 @@ static ald_json_t *phase_json(const ald_bench_figures_t *p)
     ald_json_set(json, "seconds", ald_json_new_number(p->seconds));
     ald_json_set(json, "sgemm_seconds", ald_json_new_number(p->sgemm_seconds));
     ald_json_set(json, "sgemm_share", ald_json_new_number(p->share));
+    ald_json_set(json, "cpu_seconds", ald_json_new_number(p->cpu_seconds));
+    ald_json_set(json, "cpu_sgemm_share", ald_json_new_number(p->cpu_share));
     ald_json_set(json, "planned_bytes", ald_json_new_integer((int64_t)p->planned_bytes));
     ald_json_set(json, "held_bytes", ald_json_new_integer((int64_t)p->held_bytes));
     return json;
@@ -239,6 +241,7 @@ const ald_command_t ald_command_bench = {
             "forward: hidden states of a batch. decode: one token behind each sequence. score: both\n"
             "teachers (of equal weights) over the vocabulary, into a shard. train: a step of one\n"
             "micro-batch, AdamW included. share: the time that plain sgemm takes for the phase's\n"
-            "matrix products, over the phase's time, side by side in one run.\n",
+            "matrix products, over the phase's time, side by side in one run; cpu share: the same\n"
+            "by processor time, which other programs on the machine disturb less.\n",
     .run = run,
 };

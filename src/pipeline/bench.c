@@ -30,7 +30,7 @@ typedef struct {
     ald_cache_t *cache;
     int32_t *ids;
     float *hidden, *logits, *work;
-    double *times; /* [3 repeat] scratch of the measuring */
+    double *times; /* [5 repeat] scratch of the measuring */
 } bench_t;
 
 static int64_t rows(const bench_t *b)
@@ -320,24 +320,31 @@ static ald_status_t measure(bench_t *b, ald_bench_phase_t phase, const products_
     ald_status_t status = ALD_STATUS_OK;
     const int64_t repeat = b->options->repeat;
     double *seconds = b->times, *sgemm = seconds + repeat, *share = sgemm + repeat;
+    double *cpu = share + repeat, *cpu_share = cpu + repeat;
     product_buffers_t buffers;
+    seconds_t before, after;
     ALD_TRY(bench_buffers_init(products, &buffers));
-    double before = bench_products_seconds(products, &buffers);
-    before = bench_products_seconds(products, &buffers); /* the first warmed up */
-    for (int64_t i = 0; i < repeat; ++i) {
-        double begun = ald_time();
+    before = bench_products_time(products, &buffers);
+    before = bench_products_time(products, &buffers); /* the first warmed up */
+    for (int64_t i = 0; i < repeat; ++i, before = after) {
+        seconds_t begun = bench_now();
         ALD_TRY(phases[phase].run(b));
-        seconds[i] = ald_time() - begun;
-        double after = bench_products_seconds(products, &buffers);
-        sgemm[i] = 0.5 * (before + after);
+        seconds_t ended = bench_now();
+        after = bench_products_time(products, &buffers);
+        seconds[i] = ended.wall - begun.wall;
+        sgemm[i] = 0.5 * (before.wall + after.wall);
         share[i] = sgemm[i] / seconds[i];
-        before = after;
-        ald_log_verbose("bench: %s %lld: %.3f s, sgemm %.3f s", ald_bench_names[phase],
-                        (long long)i, seconds[i], sgemm[i]);
+        cpu[i] = ended.cpu - begun.cpu;
+        cpu_share[i] = 0.5 * (before.cpu + after.cpu) / cpu[i];
+        ald_log_verbose("bench: %s %lld: %.3f s, sgemm %.3f s; processor %.3f s, sgemm %.3f s",
+                        ald_bench_names[phase], (long long)i, seconds[i], sgemm[i], cpu[i],
+                        cpu_share[i] * cpu[i]);
     }
     out->seconds = median(seconds, repeat);
     out->sgemm_seconds = median(sgemm, repeat);
     out->share = median(share, repeat);
+    out->cpu_seconds = median(cpu, repeat);
+    out->cpu_share = median(cpu_share, repeat);
     out->measured = true;
 done:
     bench_buffers_reset(&buffers);
@@ -370,8 +377,8 @@ static ald_status_t bench_init(bench_t *b)
     b->self = (ald_comm_t){MPI_COMM_SELF, 0, 1};
     ALD_TRY(ald_config_load(NULL, NULL, 0, &b->config));
     b->config.optimizer.micro_batch_tokens = rows(b);
-    b->times = ald_calloc((size_t)b->options->repeat, 3 * sizeof(double));
-    ALD_CHECK_MEMORY(b->times, (size_t)b->options->repeat * 3 * sizeof(double));
+    b->times = ald_calloc((size_t)b->options->repeat, 5 * sizeof(double));
+    ALD_CHECK_MEMORY(b->times, (size_t)b->options->repeat * 5 * sizeof(double));
     ALD_TRY(init_weights(b));
     ALD_TRY(init_batch(b));
 done:

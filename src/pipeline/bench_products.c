@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 #include "ald/arena.h"
 #include "ald/gemm.h"
@@ -126,27 +127,40 @@ void bench_buffers_reset(product_buffers_t *buffers)
     *buffers = (product_buffers_t){{NULL}};
 }
 
-static double product_seconds(const product_t *p, const product_buffers_t *buffers)
+seconds_t bench_now(void)
+{
+    struct timespec cpu;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+    return (seconds_t){ald_time(), (double)cpu.tv_sec + 1e-9 * (double)cpu.tv_nsec};
+}
+
+static seconds_t product_time(const product_t *p, const product_buffers_t *buffers)
 {
     const ald_gemm_t *gemm = ald_gemm_find("openblas");
-    const double enough = 0.1, begun = ald_time();
-    double elapsed = 0.0, runs = 0.0;
-    while (runs == 0.0 || (runs < p->count && elapsed < enough)) {
+    const double enough = 0.1;
+    const seconds_t begun = bench_now();
+    seconds_t now = begun;
+    double runs = 0.0;
+    while (runs == 0.0 || (runs < p->count && now.wall - begun.wall < enough)) {
         gemm->run(p->transpose_a, p->transpose_b, p->m, p->n, p->k, 1.0f, buffers->matrix[0],
                   p->transpose_a ? p->m : p->k, buffers->matrix[1], p->transpose_b ? p->k : p->n,
                   p->beta, buffers->matrix[2], p->n);
         runs += 1.0;
-        elapsed = ald_time() - begun;
+        now = bench_now();
     }
-    return elapsed / runs * p->count;
+    double scale = p->count / runs;
+    return (seconds_t){(now.wall - begun.wall) * scale, (now.cpu - begun.cpu) * scale};
 }
 
-double bench_products_seconds(const products_t *products, const product_buffers_t *buffers)
+seconds_t bench_products_time(const products_t *products, const product_buffers_t *buffers)
 {
-    double seconds = 0.0;
-    for (int i = 0; i < products->count; ++i)
-        seconds += product_seconds(&products->item[i], buffers);
-    return seconds;
+    seconds_t sum = {0.0, 0.0};
+    for (int i = 0; i < products->count; ++i) {
+        seconds_t one = product_time(&products->item[i], buffers);
+        sum.wall += one.wall;
+        sum.cpu += one.cpu;
+    }
+    return sum;
 }
 
 ALD_CLONES
@@ -185,7 +199,7 @@ ald_status_t bench_machine(double *gflops, double *gigabytes)
     ALD_TRY(bench_buffers_init(&square, &buffers));
     *gflops = *gigabytes = 0.0;
     for (int i = 0; i < TRIES; ++i) {
-        double rate = flop / bench_products_seconds(&square, &buffers) * 1e-9;
+        double rate = flop / bench_products_time(&square, &buffers).wall * 1e-9;
         double speed = (double)count * sizeof(float) / read_seconds(count, x, &sum) * 1e-9;
         *gflops = rate > *gflops ? rate : *gflops;
         *gigabytes = speed > *gigabytes ? speed : *gigabytes;

@@ -32,8 +32,13 @@ typedef struct {
 } product_buffers_t;
 ald_status_t bench_buffers_init(const products_t *products, product_buffers_t *out);
 void bench_buffers_reset(product_buffers_t *buffers);
+/* Seconds on the clock, and of the processors by all threads of this process. */
+typedef struct {
+    double wall, cpu;
+} seconds_t;
+seconds_t bench_now(void);
 /* Seconds of sgemm for the list. What is needed often is run for at least 0.1 s and scaled. */
-double bench_products_seconds(const products_t *products, const product_buffers_t *buffers);
+seconds_t bench_products_time(const products_t *products, const product_buffers_t *buffers);
 
 /* `count` floats in [-scale, scale], neither equal nor subnormal. */
 void bench_fill(int64_t count, float scale, float *x);

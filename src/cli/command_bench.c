@@ -11,7 +11,7 @@
 #include "ald/log.h"
 
 typedef struct {
-    const char *config;
+    const char *config, *only;
     int64_t layers, threads;
     bool json, verbose;
     ald_bench_options_t bench;
@@ -52,30 +52,30 @@ done:
 /* Options with a value. */
 static ald_status_t parse_valued(const char *word, const char *value, words_t *out)
 {
+    ald_status_t status = ALD_STATUS_OK;
     ald_bench_options_t *b = &out->bench;
     const struct {
         const char *word;
-        int64_t *out, high;
-    } counts[] = {{"--layers", &out->layers, 10000},     {"--threads", &out->threads, 4096},
-                  {"--sequences", &b->sequences, 65536}, {"--tokens", &b->tokens, 1 << 20},
-                  {"--repeat", &b->repeat, 1000}};
-    if (value == NULL)
-        return ald_status_raise(ALD_STATUS_USAGE, "%s: expected a value behind it", word);
-    if (strcmp(word, "--only") == 0)
-        return parse_only(value, b->wanted);
-    if (strcmp(word, "--model") == 0) {
-        b->model = value;
-        return ALD_STATUS_OK;
-    }
-    if (strcmp(word, "--config") == 0) {
-        out->config = value;
-        return ALD_STATUS_OK;
-    }
-    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; ++i)
-        if (strcmp(word, counts[i].word) == 0)
-            return parse_count(word, value, counts[i].high, counts[i].out);
-    return ald_status_raise(ALD_STATUS_USAGE, "%s: unknown option; see aligndistil bench --help",
-                            word);
+        const char **text; /* else a count */
+        int64_t *count, high;
+    } options[] = {
+        {"--model", &b->model, NULL, 0},       {"--config", &out->config, NULL, 0},
+        {"--only", &out->only, NULL, 0},       {"--layers", NULL, &out->layers, 10000},
+        {"--threads", NULL, &out->threads, 4096}, {"--sequences", NULL, &b->sequences, 65536},
+        {"--tokens", NULL, &b->tokens, 1 << 20},  {"--repeat", NULL, &b->repeat, 1000},
+    };
+    size_t at = 0, known = sizeof options / sizeof options[0];
+    while (at < known && strcmp(word, options[at].word) != 0)
+        ++at;
+    ALD_CHECK(at < known, ALD_STATUS_USAGE, "%s: unknown option; see aligndistil bench --help",
+              word);
+    ALD_CHECK(value != NULL, ALD_STATUS_USAGE, "%s: expected a value behind it", word);
+    if (options[at].text != NULL)
+        *options[at].text = value;
+    else
+        ALD_TRY(parse_count(word, value, options[at].high, options[at].count));
+done:
+    return status;
 }
 
 static ald_status_t parse(int argc, char **argv, words_t *out)
@@ -94,6 +94,8 @@ static ald_status_t parse(int argc, char **argv, words_t *out)
             ++i;
         }
     }
+    if (out->only != NULL)
+        ALD_TRY(parse_only(out->only, out->bench.wanted));
     ALD_CHECK((out->bench.model == NULL) != (out->config == NULL), ALD_STATUS_USAGE,
               "bench: expected either --model DIR or --config FILE");
     ALD_CHECK(out->layers == 0 || out->config != NULL, ALD_STATUS_USAGE,
@@ -149,7 +151,7 @@ static void print_text(const words_t *words, const ald_bench_report_t *r, int th
         printf("\ndecode could reach %.1f tokens/s by the memory's speed: each step reads all "
                "weights\n",
                (double)o->sequences * r->read_gigabytes * 1e9 / (4.0 * (double)r->parameters));
-    printf("peak memory    %.1f MiB, sgemm's own buffers included\n", r->peak_rss_bytes / mib);
+    printf("peak memory    %.1f MiB, the bench's own buffers included\n", r->peak_rss_bytes / mib);
 }
 
 static ald_json_t *phase_json(const ald_bench_figures_t *p)
@@ -218,7 +220,7 @@ static ald_status_t run(int argc, char **argv, const ald_comm_t *world)
         status = read_shape(&words);
     ALD_TRY(ald_comm_agree(world, status));
     ald_log_setup(words.verbose ? ALD_LOG_VERBOSE : ALD_LOG_NORMAL, world->rank == 0);
-    int threads = ald_threads_set((int)words.threads);
+    int threads = ald_threads_choose(words.threads, world);
     ALD_TRY(ald_comm_agree(world, bench(&words, world, threads)));
 done:
     return status;

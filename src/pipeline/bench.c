@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ald/arena.h"
 #include "ald/file.h"
@@ -38,6 +39,47 @@ static int64_t rows(const bench_t *b)
     return b->options->sequences * b->options->tokens;
 }
 
+/* What a phase must hold at once. */
+static double planned_bytes(const bench_t *b, ald_bench_phase_t phase)
+{
+    const ald_model_config_t *c = &b->options->shape;
+    const double P = (double)b->engine.params.total, T = (double)rows(b);
+    const double H = (double)c->hidden_size, I = (double)c->intermediate_size;
+    const double V = (double)c->vocab_size, D = (double)c->head_dim;
+    const double heads = (double)c->heads * D, kv = 2.0 * (double)c->kv_heads * D;
+    const double n = (double)b->options->sequences;
+    const int64_t most = ald_head_chunk(c->vocab_size);
+    const double chunk = (double)(most < rows(b) ? most : rows(b));
+    const double forward = 4.0 * T * (4.0 * H + 2.0 * heads + kv + 3.0 * I);
+    switch (phase) {
+    case ALD_BENCH_FORWARD:
+        return 4.0 * P + forward;
+    case ALD_BENCH_DECODE:
+        return 4.0 * P + 4.0 * n * (4.0 * V + H + (double)c->layers * kv *
+                                                      (double)(b->options->tokens + DECODE_STEPS));
+    case ALD_BENCH_SCORE:
+        return 4.0 * P + forward + 4.0 * T * H + 4.0 * T * H + 4.0 * chunk * (2.0 * V + 2.0 * H);
+    default: /* weights, gradient, fixed-point sums, two moments: 24 bytes a parameter */
+        return 24.0 * P + 8.0 * T * H + 4.0 * chunk * (V + H) +
+               (double)ald_training_bytes(c, rows(b));
+    }
+}
+
+/* Asked before anything is allocated: the system would rather end the process than refuse. */
+static ald_status_t check_memory(const bench_t *b)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    double there = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    for (int phase = 0; phase < ALD_BENCH_PHASES; ++phase) {
+        double bytes = planned_bytes(b, (ald_bench_phase_t)phase);
+        ALD_CHECK(!b->options->wanted[phase] || bytes < there, ALD_STATUS_RESOURCE,
+                  "out of memory: %s needs %.0f MiB, the machine has %.0f", ald_bench_names[phase],
+                  bytes / 1048576.0, there / 1048576.0);
+    }
+done:
+    return status;
+}
+
 /* Norms of 1, the rest uniform with the usual deviation. */
 static void random_weights(const ald_params_t *params, float *values)
 {
@@ -56,6 +98,7 @@ static ald_status_t init_weights(bench_t *b)
     ald_engine_t *e = &b->engine;
     *e = (ald_engine_t){.config = &b->config, .comm = &b->self, .stage = "bench", .steps = 1000};
     ALD_TRY(ald_params_init(&b->options->shape, &e->params));
+    ALD_TRY(check_memory(b));
     size_t bytes = sizeof(float) * (size_t)e->params.total;
     e->values = ald_alloc(bytes);
     ALD_CHECK_MEMORY(e->values, bytes);
@@ -275,31 +318,6 @@ static const struct {
     [ALD_BENCH_SCORE] = {score_begin, score_run, score_end},
     [ALD_BENCH_TRAIN] = {train_begin, train_run, train_end},
 };
-
-/* What a phase must hold at once. */
-static double planned_bytes(const bench_t *b, ald_bench_phase_t phase)
-{
-    const ald_model_config_t *c = &b->options->shape;
-    const double P = (double)b->engine.params.total, T = (double)rows(b);
-    const double H = (double)c->hidden_size, I = (double)c->intermediate_size;
-    const double V = (double)c->vocab_size, D = (double)c->head_dim;
-    const double heads = (double)c->heads * D, kv = 2.0 * (double)c->kv_heads * D;
-    const double n = (double)b->options->sequences;
-    const double chunk = ald_head_chunk(c->vocab_size) < rows(b) ? (double)ald_head_chunk(c->vocab_size) : T;
-    const double forward = 4.0 * T * (4.0 * H + 2.0 * heads + kv + 3.0 * I);
-    switch (phase) {
-    case ALD_BENCH_FORWARD:
-        return 4.0 * P + forward;
-    case ALD_BENCH_DECODE:
-        return 4.0 * P + 4.0 * n * (4.0 * V + H + (double)c->layers * kv *
-                                                      (double)(b->options->tokens + DECODE_STEPS));
-    case ALD_BENCH_SCORE:
-        return 4.0 * P + forward + 4.0 * T * H + 4.0 * T * H + 4.0 * chunk * (2.0 * V + 2.0 * H);
-    default: /* weights, gradient, fixed-point sums, two moments: 24 bytes a parameter */
-        return 24.0 * P + 8.0 * T * H + 4.0 * chunk * (V + H) +
-               (double)ald_training_bytes(c, rows(b));
-    }
-}
 
 static int compare_doubles(const void *a, const void *b)
 {

@@ -159,6 +159,7 @@ static ald_json_t *phase_json(const ald_bench_figures_t *p)
     ald_json_t *json = ald_json_new_object();
     ald_json_set(json, "tokens_per_second", ald_json_new_number(p->tokens / p->seconds));
     ald_json_set(json, "gflops", ald_json_new_number(gflops(p->flop, p->seconds)));
+    ald_json_set(json, "flop", ald_json_new_number(p->flop));
     ald_json_set(json, "seconds", ald_json_new_number(p->seconds));
     ald_json_set(json, "sgemm_seconds", ald_json_new_number(p->sgemm_seconds));
     ald_json_set(json, "sgemm_share", ald_json_new_number(p->share));

@@ -161,7 +161,7 @@ typedef struct {
     K(BOOL, checkpoint.resume, "true", 0, 0, "", "go on from the newest checkpoint")               \
     K(CHOICE, runtime.precision, "auto", 0, 0, "auto|fp32", "arithmetic of the matrix products")   \
     K(CHOICE, runtime.dtype, "auto", 0, 0, "auto|F32|BF16", "of written weights (auto: as read)")  \
-    K(INTEGER, runtime.threads, "0", 0, 4096, "", "threads per rank (0: the cores at hand)")       \
+    K(INTEGER, runtime.threads, "0", 0, 4096, "", "threads per rank (0: its cores' share)")        \
     K(STRING, debug.fail, "", 0, 0, "", "SITE:RANK:TIME, for tests of failures")
 
 /* Loads FILE.cfg, then the `count` settings "path=value" in order, and resolves paths: INPUT ones

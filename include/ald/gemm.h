@@ -24,6 +24,10 @@ typedef struct {
  * NULL for any other name. */
 const ald_gemm_t *ald_gemm_find(const char *name);
 
+/* The library behind "openblas", with the kernel that it picked for this CPU: "OpenBLAS 0.3.21, Zen
+ * kernel". A static buffer. */
+const char *ald_gemm_describe(void);
+
 /* y[M,N] = x[M,K] w[N,K]^T (+ y): a linear layer. */
 static inline void ald_linear(const ald_gemm_t *gemm, int64_t M, int64_t N, int64_t K,
                               const float *x, const float *w, float beta, float *y)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "ald/arena.h"
 #include "ald/gemm.h"
@@ -111,6 +112,19 @@ done:
     return status;
 }
 
+int ald_threads_choose(int64_t asked, const ald_comm_t *world)
+{
+    const char *text = getenv("OMP_NUM_THREADS"), *policy = getenv("OMP_WAIT_POLICY");
+    const int cores = ald_comm_cores(world);
+    int64_t threads = asked;
+    if (threads == 0 && (text == NULL || !parse_whole(text, &threads) || threads == 0))
+        threads = cores;
+    if (threads > cores && (policy == NULL || strcasecmp(policy, "passive") != 0))
+        ald_log_warn("%lld threads on rank 0's %d cores: set OMP_WAIT_POLICY=passive, or waiting "
+                     "threads take the cores of working ones", (long long)threads, cores);
+    return ald_threads_set((int)threads);
+}
+
 ald_status_t ald_options_parse(int argc, char **argv, const char *extra, const ald_comm_t *world,
                                ald_options_t *out)
 {
@@ -120,7 +134,7 @@ ald_status_t ald_options_parse(int argc, char **argv, const char *extra, const a
     ALD_TRY(ald_comm_agree(world, load(argc, argv, extra, world, out, &text)));
     ALD_TRY(ald_comm_compare(world, text, strlen(text), "the configuration"));
     ald_fail_setup(out->config.debug.fail, world->rank);
-    int threads = ald_threads_set((int)out->config.runtime.threads);
+    int threads = ald_threads_choose(out->config.runtime.threads, world);
     ald_log_info("aligndistil %s %s: %d ranks, %d threads each", ALD_VERSION, argv[0], world->size,
                  threads);
     ald_log_verbose("%s", text);

@@ -3,6 +3,7 @@
 #include <cblas.h>
 #include <omp.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "num/kernel.h"
@@ -109,6 +110,15 @@ const ald_gemm_t *ald_gemm_find(const char *name)
         if (strcmp(back_ends[i].name, name) == 0)
             return &back_ends[i];
     return NULL;
+}
+
+const char *ald_gemm_describe(void)
+{
+    static char text[96];
+    char name[32] = "", version[32] = "";
+    sscanf(openblas_get_config(), "%31s %31s", name, version);
+    snprintf(text, sizeof text, "%s %s, %s kernel", name, version, openblas_get_corename());
+    return text;
 }
 
 int ald_threads_set(int threads)

@@ -37,4 +37,29 @@ static inline float ald_expf(float x)
     return x < -87.0f ? 0.0f : p * scale.f;
 }
 
+/* log(x) to 2 ulp for normal x > 0; anything finite for other x. x = 2^n m, m in [0.71, 1.41], and a
+ * polynomial in m - 1 (Cephes' logf). Vectorises like ald_expf. */
+static inline float ald_logf(float x)
+{
+    union {
+        float f;
+        int32_t i;
+    } bits = {.f = x}, mantissa;
+    int32_t above = bits.i - 0x3F3504F3; /* sqrt(1/2) */
+    float n = (float)(above >> 23);
+    mantissa.i = (above & 0x7FFFFF) + 0x3F3504F3;
+    float r = mantissa.f - 1.0f, square = r * r;
+    float p = 7.0376836292e-2f;
+    p = p * r - 1.1514610310e-1f;
+    p = p * r + 1.1676998740e-1f;
+    p = p * r - 1.2420140846e-1f;
+    p = p * r + 1.4249322787e-1f;
+    p = p * r - 1.6668057665e-1f;
+    p = p * r + 2.0000714765e-1f;
+    p = p * r - 2.4999993993e-1f;
+    p = p * r + 3.3333331174e-1f;
+    p = p * r * square - n * 2.12194440e-4f - 0.5f * square;
+    return r + p + n * 0.693359375f;
+}
+
 #endif

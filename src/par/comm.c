@@ -1,10 +1,13 @@
 #include "ald/comm.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "ald/arena.h"
 #include "ald/log.h"
 #include "ald/sha256.h"
 
@@ -52,14 +55,71 @@ void ald_comm_free(ald_comm_t *comm)
     *comm = (ald_comm_t){.mpi = MPI_COMM_NULL, .rank = -1};
 }
 
+static double shared_cores(const cpu_set_t *all, int ranks, const cpu_set_t *mine)
+{
+    double cores = 0.0;
+    for (int c = 0; c < CPU_SETSIZE; ++c) {
+        int users = 0;
+        for (int r = 0; r < ranks && CPU_ISSET(c, mine); ++r)
+            users += CPU_ISSET(c, &all[r]) != 0;
+        cores += users > 0 ? 1.0 / users : 0.0;
+    }
+    return cores;
+}
+
+int ald_comm_cores(const ald_comm_t *world)
+{
+    ald_comm_t node;
+    cpu_set_t mine;
+    double cores = 1.0;
+    CPU_ZERO(&mine);
+    sched_getaffinity(0, sizeof mine, &mine); /* on failure: no core of its own, hence 1 thread */
+    ald_comm_node(world, &node);
+    cpu_set_t *all = ald_calloc((size_t)node.size, sizeof *all);
+    int enough = all != NULL, everywhere;
+    MPI_Allreduce(&enough, &everywhere, 1, MPI_INT, MPI_MIN, node.mpi);
+    if (everywhere) {
+        MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, node.mpi);
+        cores = shared_cores(all, node.size, &mine) + 1e-6; /* thirds add up to wholes */
+    }
+    ald_free(all);
+    ald_comm_free(&node);
+    return cores < 1.0 ? 1 : (int)cores;
+}
+
+void ald_comm_pause(int *looks)
+{
+    enum { YIELDS = 100, DOUBLINGS = 6 };
+    int asleep = (*looks)++ - YIELDS;
+    if (asleep < 0) {
+        sched_yield();
+        return;
+    }
+    long pause = 16000L << (asleep / 4 < DOUBLINGS ? asleep / 4 : DOUBLINGS);
+    nanosleep(&(struct timespec){.tv_nsec = pause}, NULL);
+}
+
+void ald_comm_wait(MPI_Request *request)
+{
+    int looks = 0, finished = 0;
+    for (;;) {
+        MPI_Test(request, &finished, MPI_STATUS_IGNORE);
+        if (finished)
+            return;
+        ald_comm_pause(&looks);
+    }
+}
+
 ald_status_t ald_comm_agree(const ald_comm_t *comm, ald_status_t status)
 {
     struct {
         int code, rank;
     } mine = {status == ALD_STATUS_OK ? 0 : -1, comm->rank}, first;
+    MPI_Request request;
     if (comm->size <= 1)
         return status;
-    MPI_Allreduce(&mine, &first, 1, MPI_2INT, MPI_MINLOC, comm->mpi);
+    MPI_Iallreduce(&mine, &first, 1, MPI_2INT, MPI_MINLOC, comm->mpi, &request);
+    ald_comm_wait(&request); /* roles and slower ranks may be long in coming */
     if (first.code == 0)
         return ALD_STATUS_OK;
     struct {
@@ -91,6 +151,9 @@ ald_status_t ald_comm_compare(const ald_comm_t *comm, const void *data, size_t s
 void ald_comm_broadcast(const ald_comm_t *comm, void *data, size_t bytes, int root)
 {
     const size_t piece = (size_t)1 << 30;
+    MPI_Request request;
+    MPI_Ibarrier(comm->mpi, &request);
+    ald_comm_wait(&request); /* asleep until all are here */
     for (size_t at = 0; at < bytes; at += piece)
         MPI_Bcast((char *)data + at, (int)(bytes - at < piece ? bytes - at : piece), MPI_BYTE, root,
                   comm->mpi);

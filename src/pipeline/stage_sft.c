@@ -3,64 +3,30 @@
 #include "ald/stages.h"
 
 #include "ald/dataset.h"
-#include "ald/engine.h"
-#include "ald/loss.h"
+#include "ald/sft.h"
 
 typedef struct {
     const ald_pairs_t *pairs;
     const int64_t *items; /* rows of the step */
     float weight;         /* 1 / response tokens of the step */
-    const int32_t *target;
-    int64_t V;
-    double loss; /* of the micro-batch */
 } sft_t;
 
 enum { COLUMN_LOSS, COLUMN_TOKENS };
-
-static ald_status_t sft_head(void *context, int64_t first, int64_t count, float *logits)
-{
-    sft_t *sft = context;
-    const int64_t V = sft->V;
-    double loss = 0.0;
-    float logprob[count];
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < count; ++i)
-        logprob[i] = ald_cross_entropy_row(V, sft->target[first + i], sft->weight, logits + i * V);
-    for (int64_t i = 0; i < count; ++i)
-        loss -= logprob[i];
-    sft->loss += loss;
-    return ALD_STATUS_OK;
-}
 
 static ald_status_t sft_micro(void *context, ald_engine_t *engine, int64_t first, int64_t count,
                               double *columns)
 {
     ald_status_t status = ALD_STATUS_OK;
-    sft_t *sft = context;
-    const ald_model_t model = ald_engine_model(engine);
-    const int64_t H = engine->params.config.hidden_size;
+    const sft_t *sft = context;
     ald_item_t *items = ALD_ARENA_ARRAY(&engine->arena, ald_item_t, count);
     ald_packed_t packed;
-    ald_activations_t *kept = NULL;
     ALD_CHECK_MEMORY(items, sizeof *items * (size_t)count);
     for (int64_t i = 0; i < count; ++i) {
         const ald_pair_t *pair = &sft->pairs->rows[sft->items[first + i]];
         items[i] = ald_item_of(pair, &pair->chosen, NULL);
     }
     ALD_TRY(ald_pack(items, count, &engine->arena, &packed));
-    float *hidden = ALD_ARENA_ARRAY(&engine->arena, float, packed.batch.tokens *H);
-    float *d_hidden = ald_arena_calloc(&engine->arena, (size_t)(packed.batch.tokens * H),
-                                       sizeof(float));
-    ALD_CHECK(hidden != NULL && d_hidden != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    ALD_TRY(ald_forward(&model, &packed.batch, &engine->arena, &kept, hidden));
-    sft->target = packed.target;
-    sft->loss = 0.0;
-    sft->V = engine->params.config.vocab_size;
-    ALD_TRY(ald_head(&model, hidden, packed.positions, packed.row, &engine->arena, sft_head, sft,
-                     d_hidden, engine->optimizer.gradient));
-    ALD_TRY(ald_backward(&model, &packed.batch, kept, &engine->arena, d_hidden,
-                         engine->optimizer.gradient));
-    columns[COLUMN_LOSS] = sft->loss;
+    ALD_TRY(ald_sft_gradient(engine, &packed, sft->weight, &columns[COLUMN_LOSS]));
     columns[COLUMN_TOKENS] = (double)packed.positions;
 done:
     return status;

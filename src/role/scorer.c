@@ -186,13 +186,25 @@ static void select_top(int64_t V, int64_t K, const float *key, int32_t *id)
     }
 }
 
+/* The mass outside the K tokens `id`, summed there, as 1 - the mass inside would cancel. `work` holds
+ * log-probabilities [V] and is overwritten. */
+static double outside_mass(int64_t V, int64_t K, const int32_t *id, float *work)
+{
+    double mass = 0.0;
+    ald_exp_shifted(V, work, 0.0f, work);
+    for (int64_t k = 0; k < K; ++k)
+        work[id[k]] = 0.0f;
+    for (int64_t v = 0; v < V; ++v)
+        mass += (double)work[v];
+    return mass;
+}
+
 /* Support: the K tokens of the largest max(log pi_dpo, log pi_c), so that neither teacher's likely
- * tokens are lost. The tails are sums over what lies outside, not differences from 1. */
+ * tokens are lost. */
 static void topk_position(scoring_t *s, int64_t r, int64_t V, const float *logprob,
                           const float *ratio, float *key, int32_t *id)
 {
     int64_t K = s->scorer->header.top_k;
-    double outside_dpo = 0.0, outside_c = 0.0;
     for (int64_t v = 0; v < V; ++v) {
         float other = logprob[v] - ratio[v];
         key[v] = logprob[v] > other ? logprob[v] : other;
@@ -207,12 +219,11 @@ static void topk_position(scoring_t *s, int64_t r, int64_t V, const float *logpr
         s->topk_logprob[r * K + k] = logprob[id[k]];
         s->topk_ratio[r * K + k] = ratio[id[k]];
     }
-    for (int64_t k = K; k < V; ++k) {
-        outside_dpo += exp((double)logprob[id[k]]);
-        outside_c += exp((double)logprob[id[k]] - ratio[id[k]]);
-    }
-    s->tail_dpo[r] = (float)log(outside_dpo);
-    s->tail_c[r] = (float)log(outside_c);
+    memcpy(key, logprob, sizeof *key * (size_t)V);
+    s->tail_dpo[r] = (float)log(outside_mass(V, K, id, key));
+    for (int64_t v = 0; v < V; ++v)
+        key[v] = logprob[v] - ratio[v];
+    s->tail_c[r] = (float)log(outside_mass(V, K, id, key));
 }
 
 static void score_position(scoring_t *s, int64_t r, int64_t V, float *logprob, float *ratio,

@@ -108,33 +108,62 @@ typedef struct {
     double reverse, forward, to_mixture, from_teacher;
 } sums_t;
 
+#define LN2 0.693147181f
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE void reverse_block(int64_t n, const float *lp, const float *t, float lse_t, sums_t *s)
+{
+    float reverse = 0.0f;
+#pragma omp simd reduction(+ : reverse)
+    for (int64_t v = 0; v < n; ++v)
+        reverse += ald_expf(lp[v]) * (lp[v] - (t[v] - lse_t));
+    s->reverse += reverse;
+}
+
+INLINE void forward_block(int64_t n, const float *lp, const float *t, float lse_t, sums_t *s)
+{
+    float reverse = 0.0f, forward = 0.0f;
+#pragma omp simd reduction(+ : reverse, forward)
+    for (int64_t v = 0; v < n; ++v) {
+        float ratio = lp[v] - (t[v] - lse_t);
+        reverse += ald_expf(lp[v]) * ratio;
+        forward -= ald_expf(t[v] - lse_t) * ratio;
+    }
+    s->reverse += reverse;
+    s->forward += forward;
+}
+
+/* log m is log(p + q) - log 2: half of the least that ald_expf gives isn't normal. */
+INLINE void jsd_block(int64_t n, const float *lp, const float *t, float lse_t, sums_t *s)
+{
+    float reverse = 0.0f, pm = 0.0f, qm = 0.0f;
+#pragma omp simd reduction(+ : reverse, pm, qm)
+    for (int64_t v = 0; v < n; ++v) {
+        float lq = t[v] - lse_t, p = ald_expf(lp[v]), q = ald_expf(lq);
+        float lm = ald_logf(p + q) - LN2;
+        reverse += p * (lp[v] - lq);
+        pm += p > 0.0f ? p * (lp[v] - lm) : 0.0f;
+        qm += q > 0.0f ? q * (lq - lm) : 0.0f;
+    }
+    s->reverse += reverse;
+    s->to_mixture += pm;
+    s->from_teacher += qm;
+}
+
+/* The sums that the divergence needs, and always `reverse`. Blocks in float, their sums in double. */
 ALD_CLONES
-static sums_t divergence_sums(int64_t n, bool all, const float *lp, const float *t, float lse_t)
+static sums_t divergence_sums(int64_t V, ald_divergence_t divergence, const float *lp,
+                              const float *t, float lse_t)
 {
     sums_t s = {0};
-    for (int64_t start = 0; start < n; start += 4096) {
-        int64_t end = start + 4096 < n ? start + 4096 : n;
-        float reverse = 0.0f, forward = 0.0f, pm = 0.0f, qm = 0.0f;
-        if (!all)
-#pragma omp simd reduction(+ : reverse)
-            for (int64_t v = start; v < end; ++v)
-                reverse += ald_expf(lp[v]) * (lp[v] - (t[v] - lse_t));
+    for (int64_t at = 0; at < V; at += 4096) {
+        int64_t n = V - at < 4096 ? V - at : 4096;
+        if (divergence == ALD_DIVERGENCE_REVERSE)
+            reverse_block(n, lp + at, t + at, lse_t, &s);
+        else if (divergence == ALD_DIVERGENCE_FORWARD)
+            forward_block(n, lp + at, t + at, lse_t, &s);
         else
-            for (int64_t v = start; v < end; ++v) {
-                float lq = t[v] - lse_t, p = ald_expf(lp[v]), q = ald_expf(lq);
-                float m = 0.5f * (p + q);
-                reverse += p * (lp[v] - lq);
-                forward += q * (lq - lp[v]);
-                if (m > 0.0f) {
-                    float lm = logf(m);
-                    pm += p > 0.0f ? p * (lp[v] - lm) : 0.0f;
-                    qm += q > 0.0f ? q * (lq - lm) : 0.0f;
-                }
-            }
-        s.reverse += reverse;
-        s.forward += forward;
-        s.to_mixture += pm;
-        s.from_teacher += qm;
+            jsd_block(n, lp + at, t + at, lse_t, &s);
     }
     return s;
 }
@@ -158,11 +187,13 @@ static void forward_gradient(int64_t V, float scale, float lse_t, const float *t
         lp[v] = scale * (ald_expf(lp[v]) - ald_expf(t[v] - lse_t));
 }
 
+ALD_CLONES
 static void jsd_gradient(int64_t V, float scale, float kl, float lse_t, const float *t, float *lp)
 {
+#pragma omp simd
     for (int64_t v = 0; v < V; ++v) {
-        float p = ald_expf(lp[v]), m = 0.5f * (p + ald_expf(t[v] - lse_t));
-        lp[v] = p > 0.0f ? scale * 0.5f * p * (lp[v] - logf(m) - kl) : 0.0f;
+        float p = ald_expf(lp[v]), lm = ald_logf(p + ald_expf(t[v] - lse_t)) - LN2;
+        lp[v] = p > 0.0f ? scale * 0.5f * p * (lp[v] - lm - kl) : 0.0f;
     }
 }
 
@@ -181,8 +212,7 @@ ald_position_t ald_distill_row(const ald_teacher_t *teacher, double factor, doub
     compose(V, ald_logsumexp(V, z), (float)factor, (float)(1.0 / teacher->temperature), z,
             logprob_dpo, log_ratio, &reward, &kl_dpo);
     float lse_t = ald_logsumexp(V, logprob_dpo);
-    sums_t s = divergence_sums(V, teacher->divergence != ALD_DIVERGENCE_REVERSE, z, logprob_dpo,
-                               lse_t);
+    sums_t s = divergence_sums(V, teacher->divergence, z, logprob_dpo, lse_t);
     out = (ald_position_t){chosen_divergence(teacher->divergence, &s), s.reverse, kl_dpo,
                            teacher->beta * reward};
     if (teacher->divergence == ALD_DIVERGENCE_REVERSE)

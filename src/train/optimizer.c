@@ -166,14 +166,16 @@ typedef struct {
     double beta1, beta2, epsilon, clip, rate, root_correction2, keep;
 } update_t;
 
+/* Leaves the sums zeroed. */
 ALD_CLONES
-static void update_block(int64_t count, const update_t *u, const int64_t *sum, float *m, float *v,
+static void update_block(int64_t count, const update_t *u, int64_t *sum, float *m, float *v,
                          float *x)
 {
     float beta1 = (float)u->beta1, beta2 = (float)u->beta2;
     float rest1 = (float)(1.0 - u->beta1), rest2 = (float)(1.0 - u->beta2);
     for (int64_t i = 0; i < count; ++i) {
         float g = (float)((double)sum[i] * UNIT * u->clip);
+        sum[i] = 0;
         m[i] = beta1 * m[i] + rest1 * g;
         v[i] = beta2 * v[i] + rest2 * g * g;
         double denominator = sqrt((double)v[i]) / u->root_correction2 + u->epsilon;
@@ -188,6 +190,18 @@ static void update_share(ald_optimizer_t *o, const update_t *u, float *values)
         int64_t at = b * BLOCK, left = o->count - at;
         update_block(left < BLOCK ? left : BLOCK, u, o->sum + o->first + at, o->m + at, o->v + at,
                      values + o->first + at);
+    }
+}
+
+/* The sums of the other trainers' shares, for the next step. */
+static void clear_others(ald_optimizer_t *o)
+{
+    const int64_t last = o->first + o->count;
+#pragma omp parallel for schedule(static)
+    for (int64_t b = 0; b < blocks_of(o->total); ++b) {
+        int64_t at = b * BLOCK, left = o->total - at;
+        if (at < o->first || at >= last)
+            memset(o->sum + at, 0, sizeof(int64_t) * (size_t)(left < BLOCK ? left : BLOCK));
     }
 }
 
@@ -217,7 +231,7 @@ ald_status_t ald_optimizer_step(ald_optimizer_t *optimizer, double lr, float *va
                   .root_correction2 = sqrt(1.0 - pow(o->beta2, steps)),
                   .keep = 1.0 - lr * o->weight_decay};
     update_share(o, &u, values);
-    memset(o->sum, 0, sizeof(int64_t) * (size_t)o->total);
+    clear_others(o);
     gather_values(o, values);
 done:
     return status;

@@ -1,0 +1,250 @@
+/* bench: speed and memory of this machine on a model's shape. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ald/arena.h"
+#include "ald/bench.h"
+#include "ald/commands.h"
+#include "ald/gemm.h"
+#include "ald/json.h"
+#include "ald/log.h"
+
+typedef struct {
+    const char *config, *only;
+    int64_t layers, threads;
+    bool json, verbose;
+    ald_bench_options_t bench;
+} words_t;
+
+/* --only forward,train */
+static ald_status_t parse_only(const char *text, bool wanted[ALD_BENCH_PHASES])
+{
+    ald_status_t status = ALD_STATUS_OK;
+    memset(wanted, 0, sizeof(bool) * ALD_BENCH_PHASES);
+    for (const char *at = text; at != NULL;) {
+        const char *comma = strchr(at, ',');
+        size_t length = comma != NULL ? (size_t)(comma - at) : strlen(at);
+        int found = -1;
+        for (int i = 0; i < ALD_BENCH_PHASES; ++i)
+            if (strlen(ald_bench_names[i]) == length && strncmp(at, ald_bench_names[i], length) == 0)
+                found = i;
+        ALD_CHECK(found >= 0, ALD_STATUS_USAGE,
+                  "--only %s: expected some of forward,decode,score,train", text);
+        wanted[found] = true;
+        at = comma != NULL ? comma + 1 : NULL;
+    }
+done:
+    return status;
+}
+
+static ald_status_t parse_count(const char *word, const char *value, int64_t high, int64_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *end;
+    *out = strtoll(value, &end, 10);
+    ALD_CHECK(end != value && *end == '\0' && *out >= 1 && *out <= high, ALD_STATUS_USAGE,
+              "%s %s: expected a whole number from 1 to %lld", word, value, (long long)high);
+done:
+    return status;
+}
+
+/* Options with a value. */
+static ald_status_t parse_valued(const char *word, const char *value, words_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_bench_options_t *b = &out->bench;
+    const struct {
+        const char *word;
+        const char **text; /* else a count */
+        int64_t *count, high;
+    } options[] = {
+        {"--model", &b->model, NULL, 0},       {"--config", &out->config, NULL, 0},
+        {"--only", &out->only, NULL, 0},       {"--layers", NULL, &out->layers, 10000},
+        {"--threads", NULL, &out->threads, 4096}, {"--sequences", NULL, &b->sequences, 65536},
+        {"--tokens", NULL, &b->tokens, 1 << 20},  {"--repeat", NULL, &b->repeat, 1000},
+    };
+    size_t at = 0, known = sizeof options / sizeof options[0];
+    while (at < known && strcmp(word, options[at].word) != 0)
+        ++at;
+    ALD_CHECK(at < known, ALD_STATUS_USAGE, "%s: unknown option; see aligndistil bench --help",
+              word);
+    ALD_CHECK(value != NULL, ALD_STATUS_USAGE, "%s: expected a value behind it", word);
+    if (options[at].text != NULL)
+        *options[at].text = value;
+    else
+        ALD_TRY(parse_count(word, value, options[at].high, options[at].count));
+done:
+    return status;
+}
+
+static ald_status_t parse(int argc, char **argv, words_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    *out = (words_t){.bench = {.sequences = 2, .tokens = 512, .repeat = 3}};
+    for (int i = 0; i < ALD_BENCH_PHASES; ++i)
+        out->bench.wanted[i] = true;
+    for (int i = 1; i < argc; ++i) {
+        if (strcmp(argv[i], "--json") == 0) {
+            out->json = true;
+        } else if (strcmp(argv[i], "--verbose") == 0) {
+            out->verbose = true;
+        } else {
+            ALD_TRY(parse_valued(argv[i], i + 1 < argc ? argv[i + 1] : NULL, out));
+            ++i;
+        }
+    }
+    if (out->only != NULL)
+        ALD_TRY(parse_only(out->only, out->bench.wanted));
+    ALD_CHECK((out->bench.model == NULL) != (out->config == NULL), ALD_STATUS_USAGE,
+              "bench: expected either --model DIR or --config FILE");
+    ALD_CHECK(out->layers == 0 || out->config != NULL, ALD_STATUS_USAGE,
+              "--layers: only with --config; a model directory has the layers that it has");
+done:
+    return status;
+}
+
+/* The model's shape, from its directory or from a config.json alone. */
+static ald_status_t read_shape(words_t *words)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_json_t *json = NULL;
+    if (words->bench.model != NULL)
+        return ald_model_config_read(words->bench.model, &words->bench.shape);
+    ALD_TRY(ald_json_read(words->config, &json));
+    ALD_TRY(ald_model_config_parse(json, words->config, &words->bench.shape));
+    if (words->layers > 0)
+        words->bench.shape.layers = words->layers;
+done:
+    ald_json_free(json);
+    return status;
+}
+
+static double gflops(double flop, double seconds)
+{
+    return flop / seconds * 1e-9;
+}
+
+static void print_text(const words_t *words, const ald_bench_report_t *r, int threads)
+{
+    const ald_bench_options_t *o = &words->bench;
+    const double mib = 1048576.0;
+    printf("model          %s, %lld layers, %lld parameters, %s\n", o->shape.model_type,
+           (long long)o->shape.layers, (long long)r->parameters,
+           o->model != NULL ? o->model : "random weights");
+    printf("batch          %lld sequences of %lld tokens, %d threads\n", (long long)o->sequences,
+           (long long)o->tokens, threads);
+    printf("products       %s\n", ald_gemm_describe());
+    printf("machine        sgemm %.1f GFLOP/s, memory read %.1f GB/s\n", r->sgemm_gflops,
+           r->read_gigabytes);
+    printf("\n%-8s %10s %9s %9s %9s %7s %9s %12s %10s\n", "", "tokens/s", "GFLOP/s", "seconds",
+           "sgemm s", "share", "cpu share", "planned MiB", "held MiB");
+    for (int i = 0; i < ALD_BENCH_PHASES; ++i) {
+        const ald_bench_figures_t *p = &r->phase[i];
+        if (p->measured)
+            printf("%-8s %10.1f %9.1f %9.3f %9.3f %6.1f%% %8.1f%% %12.1f %10.1f\n",
+                   ald_bench_names[i], p->tokens / p->seconds, gflops(p->flop, p->seconds),
+                   p->seconds, p->sgemm_seconds, 100.0 * p->share, 100.0 * p->cpu_share,
+                   p->planned_bytes / mib, p->held_bytes / mib);
+    }
+    if (r->phase[ALD_BENCH_DECODE].measured)
+        printf("\ndecode could reach %.1f tokens/s by the memory's speed: each step reads all "
+               "weights\n",
+               (double)o->sequences * r->read_gigabytes * 1e9 / (4.0 * (double)r->parameters));
+    printf("peak memory    %.1f MiB, the bench's own buffers included\n", r->peak_rss_bytes / mib);
+}
+
+static ald_json_t *phase_json(const ald_bench_figures_t *p)
+{
+    ald_json_t *json = ald_json_new_object();
+    ald_json_set(json, "tokens_per_second", ald_json_new_number(p->tokens / p->seconds));
+    ald_json_set(json, "gflops", ald_json_new_number(gflops(p->flop, p->seconds)));
+    ald_json_set(json, "flop", ald_json_new_number(p->flop));
+    ald_json_set(json, "seconds", ald_json_new_number(p->seconds));
+    ald_json_set(json, "sgemm_seconds", ald_json_new_number(p->sgemm_seconds));
+    ald_json_set(json, "sgemm_share", ald_json_new_number(p->share));
+    ald_json_set(json, "cpu_seconds", ald_json_new_number(p->cpu_seconds));
+    ald_json_set(json, "cpu_sgemm_share", ald_json_new_number(p->cpu_share));
+    ald_json_set(json, "planned_bytes", ald_json_new_integer((int64_t)p->planned_bytes));
+    ald_json_set(json, "held_bytes", ald_json_new_integer((int64_t)p->held_bytes));
+    return json;
+}
+
+static ald_status_t print_json(const words_t *words, const ald_bench_report_t *r, int threads)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_bench_options_t *o = &words->bench;
+    char *text = NULL;
+    ald_json_t *json = ald_json_new_object();
+    ald_json_set(json, "model", o->model != NULL ? ald_json_new_string(o->model)
+                                                 : ald_json_new_string(words->config));
+    ald_json_set(json, "layers", ald_json_new_integer(o->shape.layers));
+    ald_json_set(json, "parameters", ald_json_new_integer(r->parameters));
+    ald_json_set(json, "sequences", ald_json_new_integer(o->sequences));
+    ald_json_set(json, "tokens", ald_json_new_integer(o->tokens));
+    ald_json_set(json, "repeat", ald_json_new_integer(o->repeat));
+    ald_json_set(json, "threads", ald_json_new_integer(threads));
+    ald_json_set(json, "blas", ald_json_new_string(ald_gemm_describe()));
+    ald_json_set(json, "machine_sgemm_gflops", ald_json_new_number(r->sgemm_gflops));
+    ald_json_set(json, "machine_read_gb_per_second", ald_json_new_number(r->read_gigabytes));
+    ald_json_set(json, "peak_rss_bytes", ald_json_new_integer((int64_t)r->peak_rss_bytes));
+    for (int i = 0; i < ALD_BENCH_PHASES; ++i)
+        if (r->phase[i].measured)
+            ald_json_set(json, ald_bench_names[i], phase_json(&r->phase[i]));
+    ALD_TRY(ald_json_dump(json, true, &text));
+    puts(text);
+done:
+    ald_json_free(json);
+    ald_free(text);
+    return status;
+}
+
+static ald_status_t bench(words_t *words, const ald_comm_t *world, int threads)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_bench_report_t report;
+    ALD_TRY(ald_bench_run(&words->bench, &report));
+    if (world->rank == 0 && words->json)
+        ALD_TRY(print_json(words, &report, threads));
+    else if (world->rank == 0)
+        print_text(words, &report, threads);
+done:
+    return status;
+}
+
+static ald_status_t run(int argc, char **argv, const ald_comm_t *world)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    words_t words;
+    status = parse(argc, argv, &words);
+    if (status == ALD_STATUS_OK)
+        status = read_shape(&words);
+    ALD_TRY(ald_comm_agree(world, status));
+    ald_log_setup(words.verbose ? ALD_LOG_VERBOSE : ALD_LOG_NORMAL, world->rank == 0);
+    int threads = ald_threads_choose(words.threads, world);
+    ALD_TRY(ald_comm_agree(world, bench(&words, world, threads)));
+done:
+    return status;
+}
+
+const ald_command_t ald_command_bench = {
+    .name = "bench",
+    .arguments = "(--model DIR | --config FILE) [--layers N] [--sequences N] [--tokens N]\n"
+                 "       [--threads N] [--repeat N] [--only PHASES] [--json] [--verbose]",
+    .summary = "times forward, decoding, scoring and training beside the machine's limits",
+    .help = "The model is a directory, or a config.json alone with random weights. Under mpirun all\n"
+            "ranks measure at once, each alone, and rank 0 prints its figures.\n"
+            "  --layers N     with --config: so many layers\n"
+            "  --sequences N  sequences in a batch (2)\n"
+            "  --tokens N     tokens of each (512)\n"
+            "  --threads N    threads per rank (this rank's share of the cores at hand)\n"
+            "  --repeat N     timed runs of each phase; medians are printed (3)\n"
+            "  --only PHASES  some of forward,decode,score,train\n"
+            "  --json         one JSON object\n"
+            "forward: hidden states of a batch. decode: one token behind each sequence. score: both\n"
+            "teachers (of equal weights) over the vocabulary, into a shard. train: a step of one\n"
+            "micro-batch, AdamW included. share: the time that plain sgemm takes for the phase's\n"
+            "matrix products, over the phase's time, side by side in one run; cpu share: the same\n"
+            "by processor time, which other programs on the machine disturb less.\n",
+    .run = run,
+};

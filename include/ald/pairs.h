@@ -10,13 +10,14 @@
 #include "ald/tokenizer.h"
 
 typedef enum {
-    ALD_PAIRS_PROMPT = 0,   /* only "prompt" is needed */
+    ALD_PAIRS_PROMPT = 0, /* only "prompt" is needed */
     ALD_PAIRS_CHOSEN = 1,
     ALD_PAIRS_REJECTED = 2,
     ALD_PAIRS_RESPONSE = 4, /* "response", as `generate` writes it */
-    ALD_PAIRS_SCORED = 8,   /* for `score`: chosen and rejected, or response, whichever the file has */
-    ALD_PAIRS_TEXT = 16,    /* for `sft`: a row may be {"text"} alone: its first token becomes the
-                               prompt, the others, and the tokenizer's EOS, the chosen response */
+    ALD_PAIRS_SCORED =
+        8,               /* for `score`: chosen and rejected, or response, whichever the file has */
+    ALD_PAIRS_TEXT = 16, /* for `sft`: a row may be {"text"} alone: its first token becomes the
+                            prompt, the others, and the tokenizer's EOS, the chosen response */
 } ald_pairs_need_t;
 
 /* A run of tokens and its text; both owned by the ald_pairs_t. */

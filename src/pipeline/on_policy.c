@@ -23,9 +23,9 @@ typedef struct {
     ald_comm_t weights; /* rank 0 of the trainers and the generators that don't train */
     ald_generator_t generator;
     ald_arena_t arena;
-    int64_t begin, kept, steps;     /* the step this run goes on from, the first one whose batch is
-                                       not there yet, and all of them */
-    int64_t *order, *items, count;  /* rows of the batch at hand */
+    int64_t begin, kept, steps;    /* the step this run goes on from, the first one whose batch is
+                                      not there yet, and all of them */
+    int64_t *order, *items, count; /* rows of the batch at hand */
     ald_vec_t *inbox; /* one per generator */
     ald_sending_t *sending;
     int sends;
@@ -139,8 +139,8 @@ static ald_status_t sampled_text(loop_t *loop, ald_scored_t *sequence)
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *text = NULL;
     size_t length = 0;
-    ALD_TRY(ald_sampled_text(&loop->d->data, sequence->response_ids, sequence->response_count,
-                             &text));
+    ALD_TRY(
+        ald_sampled_text(&loop->d->data, sequence->response_ids, sequence->response_count, &text));
     const char *bytes = ald_json_text(text, &length);
     sequence->response = ald_arena_strdup(&loop->arena, bytes, length);
     ALD_CHECK(sequence->response != NULL, ALD_STATUS_RESOURCE, "out of memory");
@@ -200,8 +200,8 @@ done:
     return status;
 }
 
-/* Scorer s: its run of the batch becomes one shard; its name goes to every trainer. The number in it
- * is that of its first item among all steps' items, whatever the number of scorers. */
+/* Scorer s: its run of the batch becomes one shard; its name goes to every trainer. The number in
+ * it is that of its first item among all steps' items, whatever the number of scorers. */
 static ald_status_t score(loop_t *loop, int64_t step, char path[PATH_BYTES])
 {
     ald_status_t status = ALD_STATUS_OK;

@@ -97,8 +97,7 @@ static ald_status_t response_line(const ald_dataset_t *data, const ald_pair_t *p
                                   const ald_response_t *response, char **line)
 {
     ald_status_t status = ALD_STATUS_OK;
-    bool ended =
-        response->count > 0 && response->ids[response->count - 1] == data->chat.end_token;
+    bool ended = response->count > 0 && response->ids[response->count - 1] == data->chat.end_token;
     ald_json_t *object = ald_json_new_object(), *logprobs = ald_json_new_array(), *text = NULL;
     ALD_TRY(ald_sampled_text(data, response->ids, response->count, &text));
     ald_json_set(object, "id", ald_json_new_integer(pair->id));
@@ -130,8 +129,8 @@ static ald_status_t write_responses(const char *path, const ald_dataset_t *data,
     ALD_TRY(ald_writer_open(path, &writer));
     ALD_TRY(ald_fail_point("output_write"));
     for (int64_t i = 0; i < data->pairs.count * samples; ++i) {
-        ALD_TRY(response_line(data, &data->pairs.rows[i / samples], i % samples, &responses[i],
-                              &line));
+        ALD_TRY(
+            response_line(data, &data->pairs.rows[i / samples], i % samples, &responses[i], &line));
         ALD_TRY(ald_writer_write(writer, line, strlen(line)));
         ALD_TRY(ald_writer_write(writer, "\n", 1));
         ald_free(line);

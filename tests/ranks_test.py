@@ -501,6 +501,7 @@ def strings_and_message_lists(folder):
                 stage(folder, command, "many", f"data.chat_format={chat}", f"data.train={data}")
                 same_weights(f"{folder}/one/{name}", f"{folder}/many/{name}",
                              f"{command} {chat} {data}")
+    stage(folder, "sft", "one", "data.chat_format=none")
     stage(folder, "sft", "many")
     first, second = (weights(f"{folder}/{name}/sft") for name in ("one", "many"))
     assert any((first[k] != second[k]).any() for k in first), "none is as chatml"

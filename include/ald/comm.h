@@ -62,8 +62,8 @@ ald_status_t ald_shared_init(const ald_comm_t *comm, int64_t count, ald_shared_t
 void ald_shared_ready(ald_shared_t *shared); /* collective over its node */
 void ald_shared_reset(ald_shared_t *shared); /* collective over its node; takes a zeroed one */
 
-/* SIGUSR1 and SIGTERM set a flag from now on, for stages that can go on later; without this they end
- * the process. */
+/* SIGUSR1 and SIGTERM set a flag from now on, for stages that can go on later; without this they
+ * end the process. */
 void ald_signals_catch(void);
 bool ald_signals_seen(void);
 

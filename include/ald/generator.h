@@ -36,9 +36,9 @@ typedef struct {
 ald_status_t ald_generator_run(const ald_generator_t *generator, const ald_pairs_t *pairs,
                                const ald_request_t *requests, int64_t count, ald_arena_t *arena,
                                ald_vec_t *out);
-/* The text of a response without its stop token, as a JSON string (freed by ald_json_free). What data
- * files and HDF5 don't take, invalid bytes and NUL, becomes U+FFFD. `ended` (may be NULL): whether there was a stop token.
- * Local. */
+/* The text of a response without its stop token, as a JSON string (freed by ald_json_free). What
+ * data files and HDF5 don't take, invalid bytes and NUL, becomes U+FFFD. `ended` (may be NULL) says
+ * whether there was a stop token. Local. */
 ald_status_t ald_sampled_text(const ald_dataset_t *data, const int32_t *ids, int64_t count,
                               bool *ended, ald_json_t **out);
 /* The record at *at, and the pointers to its arrays; moves *at behind it. INTERNAL past the end. */

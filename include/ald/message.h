@@ -1,7 +1,7 @@
-/* Messages between roles: point to point, with a status in each and a deadline on each wait, so that
- * a failure travels to whoever waits for its result. A message that can't be carried at all (no
- * memory, a deadline passed: the line names rank, peer and tag) ends the job by ald_comm_abort, since
- * the peer would wait for good. Layer: par. */
+/* Messages between roles: point to point, with a status in each and a deadline on each wait, so
+ * that a failure travels to whoever waits for its result. A message that can't be carried at all
+ * (no memory, a deadline passed: the line names rank, peer and tag) ends the job by ald_comm_abort,
+ * since the peer would wait for good. Layer: par. */
 #ifndef ALD_MESSAGE_H
 #define ALD_MESSAGE_H
 
@@ -24,7 +24,7 @@ typedef struct {
 /* Sends `bytes` of data and the sender's status; with a status other than OK, no data: the receiver
  * gets it as its own failure. Doesn't block; also to itself. */
 void ald_message_send(const ald_comm_t *comm, int to, ald_tag_t tag, ald_status_t code,
-                              const void *data, int64_t bytes, ald_sending_t *out);
+                      const void *data, int64_t bytes, ald_sending_t *out);
 /* Waits until the data may be reused; takes a finished one. */
 void ald_message_finish(const ald_comm_t *comm, ald_sending_t *sending, double deadline);
 /* Receives into `data` (a vec of bytes, overwritten). The sender's failure is returned as such. */

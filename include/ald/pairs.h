@@ -10,7 +10,7 @@
 #include "ald/tokenizer.h"
 
 typedef enum {
-    ALD_PAIRS_PROMPT = 0,   /* only "prompt" is needed */
+    ALD_PAIRS_PROMPT = 0, /* only "prompt" is needed */
     ALD_PAIRS_CHOSEN = 1,
     ALD_PAIRS_REJECTED = 2,
     ALD_PAIRS_RESPONSE = 4, /* "response", as `generate` writes it */

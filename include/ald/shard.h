@@ -80,8 +80,8 @@ void ald_shard_writer_discard(ald_shard_writer_t *writer); /* takes NULL */
 typedef struct ald_shard ald_shard_t;
 ald_status_t ald_shard_open(const char *path, ald_shard_t **out);
 void ald_shard_close(ald_shard_t *shard); /* takes NULL */
-/* Whether the file is whole but not for this program: another format, or a newer schema version. Such
- * a file isn't to be written over. Local. */
+/* Whether the file is whole but not for this program: another format, or a newer schema version.
+ * Such a file isn't to be written over. Local. */
 bool ald_shard_is_foreign(const char *path);
 const ald_shard_header_t *ald_shard_header(const ald_shard_t *shard);
 int64_t ald_shard_count(const ald_shard_t *shard);     /* N */

@@ -68,7 +68,8 @@ done:
 
 const ald_command_t ald_command_sft = {
     "sft", CONFIG_ARGUMENTS, "trains a model directory on the chosen responses, or on plain texts",
-    "Reads sft.model and data.train (pairs, of which \"chosen\" is trained on, or rows {\"text\"}),\n"
+    "Reads sft.model and data.train (pairs, of which \"chosen\" is trained on, or rows "
+    "{\"text\"}),\n"
     "writes the model directory sft.output.\n",
     run_sft};
 const ald_command_t ald_command_dpo = {

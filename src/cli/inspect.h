@@ -17,8 +17,8 @@ ald_status_t ald_inspect_row(const char *path, int64_t row, const char *tokenize
                              ald_json_t **out);
 ald_status_t ald_inspect_metrics(const char *path, ald_json_t **out);
 
-/* A JSONL file of generations, pairs, prompts or texts; *rows is false, and nothing made, when its first
- * line has a "step" and is therefore a metrics file. */
+/* A JSONL file of generations, pairs, prompts or texts; *rows is false, and nothing made, when its
+ * first line has a "step" and is therefore a metrics file. */
 ald_status_t ald_inspect_rows(const char *path, bool *rows, ald_json_t **out);
 
 /* Mean, least, most, quantiles and a histogram of doubles, which are sorted in place. */

@@ -10,8 +10,8 @@
 static const struct {
     const char *name, *kind;
 } fields[] = {
-    {"response", "generations"}, {"chosen", "pairs"}, {"rejected", "pairs"}, {"text", "texts"},
-    {"prompt", "prompts"},
+    {"response", "generations"}, {"chosen", "pairs"},   {"rejected", "pairs"},
+    {"text", "texts"},           {"prompt", "prompts"},
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 

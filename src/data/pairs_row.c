@@ -203,7 +203,8 @@ static ald_status_t read_text(const ald_pairs_reader_t *reader, const ald_json_t
         ALD_TRY(ald_vec_push(&ids, &eos));
     ALD_CHECK(ids.count > 1, ALD_STATUS_INPUT, "\"text\": expected at least 2 tokens, found %zu",
               ids.count);
-    const size_t most = (size_t)reader->max_response + 1, kept = ids.count < most ? ids.count : most;
+    const size_t most = (size_t)reader->max_response + 1,
+                 kept = ids.count < most ? ids.count : most;
     *cut = kept < ids.count;
     ALD_TRY(keep_ids(reader, &ids, 0, 1, &out->prompt));
     ALD_TRY(keep_ids(reader, &ids, 1, kept - 1, &out->chosen));

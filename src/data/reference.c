@@ -16,8 +16,8 @@ static ald_status_t write_values(hid_t file, const char *path, const double *val
     ALD_H5(space = H5Screate_simple(2, shape, NULL), path, "logprob");
     ALD_H5(list = ald_h5_dataset_properties(), path, "logprob");
     ALD_H5(H5Pset_chunk(list, 2, chunk), path, "logprob");
-    ALD_H5(data = H5Dcreate2(file, "logprob", H5T_IEEE_F64LE, space, H5P_DEFAULT, list,
-                             H5P_DEFAULT),
+    ALD_H5(data =
+               H5Dcreate2(file, "logprob", H5T_IEEE_F64LE, space, H5P_DEFAULT, list, H5P_DEFAULT),
            path, "logprob");
     ALD_H5(H5Dwrite(data, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), path,
            "logprob");

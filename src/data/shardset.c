@@ -115,7 +115,8 @@ int64_t ald_shard_number(const char *name)
 {
     long long number = -1;
     int end = 0;
-    bool whole = sscanf(name, "shard-%lld.h5%n", &number, &end) == 1 && end > 0 && name[end] == '\0';
+    bool whole =
+        sscanf(name, "shard-%lld.h5%n", &number, &end) == 1 && end > 0 && name[end] == '\0';
     return whole && number >= 0 ? number : -1;
 }
 

@@ -8,7 +8,7 @@
 
 /* A header of fixed size, then the data: status, length, and the message of a failure (1 KiB). */
 #define HEADER_WORDS 130
-#define LARGEST (((int64_t)1 << 31) - 1)
+#define LARGEST      (((int64_t)1 << 31) - 1)
 
 /* MPI_Test with pauses: a waiting rank must not take the core of a working one. */
 static void wait_for(const ald_comm_t *comm, MPI_Request *request, int peer, int tag,
@@ -32,8 +32,9 @@ static ald_status_t make_header(int64_t bytes, ald_sending_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     ALD_TRY(ald_fail_point("message_send"));
-    ALD_CHECK(bytes <= LARGEST, ALD_STATUS_INTERNAL, "a message of %lld bytes; expected at most %lld",
-              (long long)bytes, (long long)LARGEST);
+    ALD_CHECK(bytes <= LARGEST, ALD_STATUS_INTERNAL,
+              "a message of %lld bytes; expected at most %lld", (long long)bytes,
+              (long long)LARGEST);
     out->header = ald_calloc(HEADER_WORDS, sizeof(int64_t));
     ALD_CHECK_MEMORY(out->header, HEADER_WORDS * sizeof(int64_t));
 done:
@@ -43,10 +44,8 @@ done:
 void ald_message_send(const ald_comm_t *comm, int to, ald_tag_t tag, ald_status_t code,
                       const void *data, int64_t bytes, ald_sending_t *out)
 {
-    *out = (ald_sending_t){.request = MPI_REQUEST_NULL,
-                           .header_request = MPI_REQUEST_NULL,
-                           .to = to,
-                           .tag = tag};
+    *out = (ald_sending_t){
+        .request = MPI_REQUEST_NULL, .header_request = MPI_REQUEST_NULL, .to = to, .tag = tag};
     char reason[1024];
     snprintf(reason, sizeof reason, "%s", ald_status_message());
     ald_status_t made = make_header(bytes, out);

@@ -6,8 +6,8 @@
 #include "ald/shardset.h"
 #include "pipeline/distill.h"
 
-/* One shard of the folder: USAGE for a data file's, INPUT for another program's; one of an earlier run
- * that is numbered `first` or above goes. */
+/* One shard of the folder: USAGE for a data file's, INPUT for another program's; one of an earlier
+ * run that is numbered `first` or above goes. */
 static ald_status_t clear_shard(const ald_config_t *config, const char *name, int64_t first)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -21,7 +21,8 @@ static ald_status_t clear_shard(const ald_config_t *config, const char *name, in
     ALD_TRY(status);
     ALD_CHECK(shard == NULL || ald_shard_header(shard)->policy_step >= 0, ALD_STATUS_USAGE,
               "%s: this folder holds shards of a data file; distill.mode = \"%s\" writes new "
-              "ones: set another shards.directory", path, config->distill.mode);
+              "ones: set another shards.directory",
+              path, config->distill.mode);
     if (ald_shard_number(name) >= first)
         ALD_TRY(ald_dir_remove(path));
 done:
@@ -57,8 +58,9 @@ ald_status_t ald_folder_find(const ald_config_t *config, int64_t step, char **pa
         int64_t number = ald_shard_number(names[i]);
         if (number < step * batch || number >= (step + 1) * batch)
             continue;
-        ALD_CHECK(*count < batch, ALD_STATUS_INPUT, "%s: two shards of one number, of which one is %s",
-                  config->shards.directory, names[i]);
+        ALD_CHECK(*count < batch, ALD_STATUS_INPUT,
+                  "%s: two shards of one number, of which one is %s", config->shards.directory,
+                  names[i]);
         paths[*count] = ald_path_join(config->shards.directory, names[i]);
         ALD_CHECK(paths[*count] != NULL, ALD_STATUS_RESOURCE, "out of memory");
         ++*count;

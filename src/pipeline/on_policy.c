@@ -23,9 +23,9 @@ typedef struct {
     ald_comm_t weights; /* rank 0 of the trainers and the generators that don't train */
     ald_generator_t generator;
     ald_arena_t arena;
-    int64_t begin, kept, steps;     /* the step this run goes on from, the first one whose batch is
-                                       not there yet, and all of them */
-    int64_t *order, *items, count;  /* rows of the batch at hand */
+    int64_t begin, kept, steps;    /* the step this run goes on from, the first one whose batch is
+                                      not there yet, and all of them */
+    int64_t *order, *items, count; /* rows of the batch at hand */
     ald_vec_t *inbox; /* one per generator */
     ald_sending_t *sending;
     int sends;
@@ -200,8 +200,8 @@ done:
     return status;
 }
 
-/* Scorer s: its run of the batch becomes one shard; its name goes to every trainer. The number in it
- * is that of its first item among all steps' items, whatever the number of scorers. */
+/* Scorer s: its run of the batch becomes one shard; its name goes to every trainer. The number in
+ * it is that of its first item among all steps' items, whatever the number of scorers. */
 static ald_status_t score(loop_t *loop, int64_t step, char path[PATH_BYTES])
 {
     ald_status_t status = ALD_STATUS_OK;

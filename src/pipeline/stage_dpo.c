@@ -30,8 +30,8 @@ typedef struct {
                              the policy's before its first step */
     const int64_t *items; /* rows of the step */
     int64_t step_count;
-    bool own, *skip;     /* reference and policy are one; [count]: rows that step 0 fills */
-    char *path;          /* of the kept numbers, and by what content they are known */
+    bool own, *skip; /* reference and policy are one; [count]: rows that step 0 fills */
+    char *path;      /* of the kept numbers, and by what content they are known */
     char made_from[512];
     /* the micro-batch at hand */
     int64_t V;
@@ -150,7 +150,8 @@ done:
     return status;
 }
 
-/* This rank's share of the reference's log-probabilities; rows that dpo->skip marks are left out. */
+/* This rank's share of the reference's log-probabilities; rows that dpo->skip marks are left out.
+ */
 static ald_status_t reference_share(dpo_t *dpo, const ald_model_t *model, const ald_comm_t *comm)
 {
     ald_status_t status = ALD_STATUS_OK;

@@ -138,8 +138,8 @@ static ald_status_t write_responses(const char *path, const ald_dataset_t *data,
     ALD_TRY(ald_writer_open(path, &writer));
     ALD_TRY(ald_fail_point("output_write"));
     for (int64_t i = 0; i < data->pairs.count * samples; ++i) {
-        ALD_TRY(response_line(data, &data->pairs.rows[i / samples], i % samples, &responses[i],
-                              &line));
+        ALD_TRY(
+            response_line(data, &data->pairs.rows[i / samples], i % samples, &responses[i], &line));
         ALD_TRY(ald_writer_write(writer, line, strlen(line)));
         ALD_TRY(ald_writer_write(writer, "\n", 1));
         ald_free(line);

@@ -183,10 +183,9 @@ ald_status_t ald_bpe_load(const ald_json_t *model, ald_arena_t *arena, ald_bpe_t
     const ald_json_t *type = ald_json_get(model, "type"); /* older files have none */
     if (type != NULL &&
         (!ald_json_is_string(type) || strcmp(ald_json_text(type, NULL), "BPE") != 0))
-        return ald_component_unsupported("model",
-                                         ald_json_is_string(type) ? ald_json_text(type, NULL)
-                                                                  : ald_json_type_name(type),
-                                         "BPE");
+        return ald_component_unsupported(
+            "model",
+            ald_json_is_string(type) ? ald_json_text(type, NULL) : ald_json_type_name(type), "BPE");
     ALD_TRY(ald_component_check(model, "model",
                                 "type dropout unk_token continuing_subword_prefix "
                                 "end_of_word_suffix fuse_unk byte_fallback ignore_merges vocab "

@@ -32,6 +32,7 @@ class Run:
 
     def __init__(self, code, out, err, seconds):
         self.code, self.out, self.err, self.seconds = code, out, err, seconds
+        assert "still held" not in err, f"memory was not given back:\n{err[-1500:]}"
         self.errors = [line[len("aligndistil: error: "):] for line in err.splitlines()
                        if line.startswith("aligndistil: error: ")]
 

@@ -65,15 +65,17 @@ static int answer_alone(int argc, char **argv)
     return -1;
 }
 
+/* Wall clock and memory; memory that some rank didn't give back is a bug, and said. */
 static void report_end(const ald_comm_t *world, double begun)
 {
-    unsigned long long mine = ald_memory_peak_rss(), all = 0;
-    MPI_Reduce(&mine, &all, 1, MPI_UNSIGNED_LONG_LONG, MPI_SUM, 0, world->mpi);
+    unsigned long long mine[3] = {ald_memory_peak_rss(), ald_memory_blocks(), ald_memory_held()};
+    unsigned long long all[3] = {0};
+    MPI_Reduce(mine, all, 3, MPI_UNSIGNED_LONG_LONG, MPI_SUM, 0, world->mpi);
     ald_log_info("wall %.1f s, peak memory %.1f MiB on rank 0, %.1f MiB on all %d",
-                 ald_time() - begun, (double)mine / 1048576.0, (double)all / 1048576.0, world->size);
-    if (ald_memory_blocks() != 0)
-        ald_log_verbose("memory: %zu blocks, %zu bytes still held", ald_memory_blocks(),
-                        ald_memory_held());
+                 ald_time() - begun, (double)mine[0] / 1048576.0, (double)all[0] / 1048576.0,
+                 world->size);
+    if (all[1] != 0)
+        ald_log_warn("memory: %llu blocks of %llu bytes are still held", all[1], all[2]);
 }
 
 int main(int argc, char **argv)

@@ -1,6 +1,7 @@
 #include "ald/message.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "ald/arena.h"
 #include "ald/log.h"
@@ -15,14 +16,15 @@ static ald_status_t wait_for(const ald_comm_t *comm, MPI_Request *request, int p
 {
     ald_status_t status = ALD_STATUS_OK;
     double start = ald_time();
-    int looks = 0;
+    long pause = 2000;
     for (int finished = 0; !finished;) {
         MPI_Test(request, &finished, MPI_STATUS_IGNORE);
         if (finished)
             break;
         ALD_CHECK(ald_time() - start < deadline, ALD_STATUS_INTERNAL,
                   "rank %d waited %.0f s for rank %d, tag %d", comm->rank, deadline, peer, tag);
-        ald_comm_pause(&looks);
+        nanosleep(&(struct timespec){.tv_nsec = pause}, NULL);
+        pause = pause < 1000000 ? pause * 2 : 1000000;
     }
 done:
     return status;

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "ald/arena.h"
 #include "ald/log.h"
@@ -15,7 +16,7 @@ static void wait_for(const ald_comm_t *comm, MPI_Request *request, int peer, int
                      double deadline)
 {
     double start = ald_time();
-    int looks = 0;
+    long pause = 2000;
     for (int finished = 0; !finished;) {
         MPI_Test(request, &finished, MPI_STATUS_IGNORE);
         if (finished)
@@ -24,7 +25,8 @@ static void wait_for(const ald_comm_t *comm, MPI_Request *request, int peer, int
             ald_comm_abort(ald_status_raise(ALD_STATUS_INTERNAL,
                                             "rank %d waited %.0f s for rank %d, tag %d", comm->rank,
                                             deadline, peer, tag));
-        ald_comm_pause(&looks);
+        nanosleep(&(struct timespec){.tv_nsec = pause}, NULL);
+        pause = pause < 1000000 ? pause * 2 : 1000000;
     }
 }
 

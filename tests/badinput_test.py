@@ -2,7 +2,7 @@
 """Commands on bad input, on 1 rank and on 3: one line that names file, place and expectation, the
 contract's exit code, an end within 10 s, nothing half-written under its final name.
 
-Each case is a row of CASES; CONFIG is a configuration under which every command works."""
+Each case is a row of CASES; ROUTE and CONFIG are a configuration under which every command works."""
 import contextlib
 import glob
 import resource
@@ -11,13 +11,7 @@ from harness import *  # noqa: F403
 
 USAGE, INPUT, RESOURCE, INTERNAL = 2, 3, 4, 5
 RANKS = (1, 3)
-CONFIG = """seed = 1;
-output = "out";
-data: { train = "desk/train.jsonl"; };
-sft: { model = "policy"; };
-dpo: { policy = "policy"; reference = "dpo"; };
-teacher: { dpo = "dpo"; reverse = "rev"; };
-shards: { sequences_per_shard = 4; };
+CONFIG = """shards: { sequences_per_shard = 4; };
 distill: { policy = "policy"; mode = "off-policy"; };
 generate: { model = "policy"; };
 sampling: { max_new_tokens = 12; };
@@ -34,10 +28,7 @@ def test(function):
 
 
 def prepare(folder):
-    make_desk(folder)
-    for seed, name in enumerate(("policy", "dpo", "rev"), 1):
-        make_model(folder, name, seed)
-    write(f"{folder}/run.cfg", CONFIG)
+    prepare_route(folder, CONFIG)
     run("score", "-c", f"{folder}/run.cfg", "--set", "output=scored")
     copy(f"{folder}/scored/shards", f"{folder}/shards")
 

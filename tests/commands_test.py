@@ -2,13 +2,7 @@
 """inspect and tokenize: one screen for each file of ours, and what --help promises."""
 from harness import *  # noqa: F403
 
-CONFIG = """seed = 1;
-output = "out";
-data: { train = "desk/train.jsonl"; };
-sft: { model = "policy"; };
-dpo: { policy = "policy"; };
-teacher: { dpo = "dpo"; reverse = "rev"; };
-distill: { policy = "policy"; };
+CONFIG = """distill: { policy = "policy"; };
 generate: { model = "policy"; samples = 2; };
 sampling: { max_new_tokens = 8; };
 shards: { sequences_per_shard = 8; };
@@ -24,10 +18,7 @@ def test(function):
 
 
 def prepare(folder):
-    make_desk(folder)
-    for seed, name in enumerate(("policy", "dpo", "rev"), 1):
-        make_model(folder, name, seed)
-    write(f"{folder}/run.cfg", CONFIG)
+    prepare_route(folder, CONFIG)
     for command in ("sft", "dpo", "score", "generate"):
         run(command, "-c", f"{folder}/run.cfg")
     run("distill", "-c", f"{folder}/run.cfg", "--set", "shards.directory=on")

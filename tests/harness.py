@@ -111,6 +111,15 @@ def make_model(folder, name, seed=1, *options, tokenizer="tok"):
     return path
 
 
+ROUTE = """seed = 1;
+output = "out";
+data: { train = "desk/train.jsonl"; };
+sft: { model = "policy"; };
+dpo: { policy = "policy"; reference = "dpo"; };
+teacher: { dpo = "dpo"; reverse = "rev"; };
+"""
+
+
 def write(path, text):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "wb" if isinstance(text, bytes) else "w") as file:
@@ -137,6 +146,14 @@ def copy(source, target):
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
     return target
+
+
+def prepare_route(folder, config):
+    """Data, a policy and two teachers, and FOLDER/run.cfg, which names them as in ROUTE."""
+    make_desk(folder)
+    for seed, name in enumerate(("policy", "dpo", "rev"), 1):
+        make_model(folder, name, seed)
+    write(f"{folder}/run.cfg", ROUTE + config)
 
 
 # --- reading results ---------------------------------------------------------------------------

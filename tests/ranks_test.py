@@ -7,13 +7,7 @@ import signal
 
 from harness import *  # noqa: F403
 
-CONFIG = """seed = 1;
-output = "out";
-data: { train = "desk/train.jsonl"; };
-sft: { model = "policy"; };
-dpo: { policy = "policy"; reference = "dpo"; };
-teacher: { dpo = "dpo"; reverse = "rev"; };
-shards: { sequences_per_shard = 4; };
+CONFIG = """shards: { sequences_per_shard = 4; };
 distill: { policy = "policy"; mode = "off-policy"; };
 generate: { model = "policy"; };
 sampling: { max_new_tokens = 12; };
@@ -31,10 +25,7 @@ def test(function):
 
 
 def prepare(folder):
-    make_desk(folder)
-    for seed, name in enumerate(("policy", "dpo", "rev"), 1):
-        make_model(folder, name, seed)
-    write(f"{folder}/run.cfg", CONFIG)
+    prepare_route(folder, CONFIG)
 
 
 def stage(folder, command, output, *settings, ranks=1, **options):

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ald/file.h"
 #include "ald/status.h"
 
 /* A JSON value, in truth a json_t. Values got from another belong to it (borrowed); values that a
@@ -61,5 +62,7 @@ void ald_json_push(ald_json_t *array, ald_json_t *value);
 ald_status_t ald_json_dump(const ald_json_t *value, bool indent, char **out);
 /* Writes indented text and a newline, atomically. */
 ald_status_t ald_json_write(const ald_json_t *value, const char *path);
+/* Writes the value as one line of a JSONL file and frees it, also on failure. */
+ald_status_t ald_json_write_line(ald_json_t *value, ald_writer_t *writer);
 
 #endif

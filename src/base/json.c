@@ -273,3 +273,17 @@ done:
     ald_free(text);
     return status;
 }
+
+ald_status_t ald_json_write_line(ald_json_t *value, ald_writer_t *writer)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *text = NULL;
+    ALD_TRY(ald_json_dump(value, false, &text));
+    size_t length = strlen(text);
+    text[length] = '\n'; /* the terminator's place */
+    ALD_TRY(ald_writer_write(writer, text, length + 1));
+done:
+    ald_free(text);
+    ald_json_free(value);
+    return status;
+}

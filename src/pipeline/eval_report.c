@@ -101,22 +101,12 @@ static ald_status_t write_answers(const ald_eval_t *e, const char *path)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_writer_t *writer = NULL;
-    char *line = NULL;
     ALD_TRY(ald_writer_open(path, &writer));
-    for (int64_t i = 0; i < e->samples; ++i) {
-        ald_json_t *json = json_of_answer(e, i);
-        status = ald_json_dump(json, false, &line);
-        ald_json_free(json);
-        ALD_TRY(status);
-        ALD_TRY(ald_writer_write(writer, line, strlen(line)));
-        ALD_TRY(ald_writer_write(writer, "\n", 1));
-        ald_free(line);
-        line = NULL;
-    }
+    for (int64_t i = 0; i < e->samples; ++i)
+        ALD_TRY(ald_json_write_line(json_of_answer(e, i), writer));
     status = ald_writer_commit(writer);
     writer = NULL;
 done:
-    ald_free(line);
     ald_writer_discard(writer);
     return status;
 }

@@ -102,28 +102,26 @@ ald_json_t *ald_json_of_ids(const int32_t *ids, int64_t count)
 }
 
 /* One line: ids are kept beside the text, so that scoring sees exactly what was sampled. */
-static ald_status_t response_line(const ald_dataset_t *data, const ald_pair_t *pair, int64_t sample,
-                                  const ald_response_t *response, char **line)
+static ald_status_t write_response(const ald_dataset_t *data, const ald_pair_t *pair, int64_t sample,
+                                   const ald_response_t *response, ald_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     bool ended;
-    ald_json_t *object = ald_json_new_object(), *logprobs = ald_json_new_array(), *text = NULL;
+    ald_json_t *text;
     ALD_TRY(ald_sampled_text(data, response->ids, response->count, &ended, &text));
+    ald_json_t *object = ald_json_new_object(), *logprobs = ald_json_new_array();
+    for (int64_t i = 0; i < response->count; ++i)
+        ald_json_push(logprobs, ald_json_new_number((double)response->logprobs[i]));
     ald_json_set(object, "id", ald_json_new_integer(pair->id));
     ald_json_set(object, "sample", ald_json_new_integer(sample));
     ald_json_set(object, "prompt", ald_json_new_string(pair->prompt.text));
     ald_json_set(object, "response", text);
     ald_json_set(object, "prompt_ids", ald_json_of_ids(pair->prompt.ids, pair->prompt.count));
     ald_json_set(object, "response_ids", ald_json_of_ids(response->ids, response->count));
-    for (int64_t i = 0; i < response->count; ++i)
-        ald_json_push(logprobs, ald_json_new_number((double)response->logprobs[i]));
     ald_json_set(object, "logprobs", logprobs);
-    logprobs = NULL;
     ald_json_set(object, "finished", ald_json_new_bool(ended));
-    ALD_TRY(ald_json_dump(object, false, line));
+    ALD_TRY(ald_json_write_line(object, writer));
 done:
-    ald_json_free(logprobs);
-    ald_json_free(object);
     return status;
 }
 
@@ -132,24 +130,18 @@ static ald_status_t write_responses(const char *path, const ald_dataset_t *data,
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_writer_t *writer = NULL;
-    char *folder = ald_path_folder(path), *line = NULL;
+    char *folder = ald_path_folder(path);
     ALD_CHECK(folder != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(ald_dir_make(folder));
     ALD_TRY(ald_writer_open(path, &writer));
     ALD_TRY(ald_fail_point("output_write"));
-    for (int64_t i = 0; i < data->pairs.count * samples; ++i) {
-        ALD_TRY(
-            response_line(data, &data->pairs.rows[i / samples], i % samples, &responses[i], &line));
-        ALD_TRY(ald_writer_write(writer, line, strlen(line)));
-        ALD_TRY(ald_writer_write(writer, "\n", 1));
-        ald_free(line);
-        line = NULL;
-    }
+    for (int64_t i = 0; i < data->pairs.count * samples; ++i)
+        ALD_TRY(write_response(data, &data->pairs.rows[i / samples], i % samples, &responses[i],
+                               writer));
     status = ald_writer_commit(writer);
     writer = NULL;
 done:
     ald_writer_discard(writer);
-    ald_free(line);
     ald_free(folder);
     return status;
 }

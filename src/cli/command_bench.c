@@ -148,10 +148,13 @@ static void print_text(const words_t *words, const ald_bench_report_t *r, int th
                    p->seconds, p->sgemm_seconds, 100.0 * p->share, 100.0 * p->cpu_share,
                    p->planned_bytes / mib, p->held_bytes / mib);
     }
+    const double unread = /* an embedding that isn't the output matrix */
+        o->shape.tied ? 0.0 : (double)(o->shape.vocab_size * o->shape.hidden_size);
     if (r->phase[ALD_BENCH_DECODE].measured)
         printf("\ndecode could reach %.1f tokens/s by the memory's speed: each step reads all "
                "weights\n",
-               (double)o->sequences * r->read_gigabytes * 1e9 / (4.0 * (double)r->parameters));
+               (double)o->sequences * r->read_gigabytes * 1e9 /
+                   (4.0 * ((double)r->parameters - unread)));
     printf("peak memory    %.1f MiB, the bench's own buffers included\n", r->peak_rss_bytes / mib);
 }
 

@@ -27,7 +27,8 @@ static ald_status_t parse_only(const char *text, bool wanted[ALD_BENCH_PHASES])
         size_t length = comma != NULL ? (size_t)(comma - at) : strlen(at);
         int found = -1;
         for (int i = 0; i < ALD_BENCH_PHASES; ++i)
-            if (strlen(ald_bench_names[i]) == length && strncmp(at, ald_bench_names[i], length) == 0)
+            if (strlen(ald_bench_names[i]) == length &&
+                strncmp(at, ald_bench_names[i], length) == 0)
                 found = i;
         ALD_CHECK(found >= 0, ALD_STATUS_USAGE,
                   "--only %s: expected some of forward,decode,score,train", text);
@@ -59,8 +60,8 @@ static ald_status_t parse_valued(const char *word, const char *value, words_t *o
         const char **text; /* else a count */
         int64_t *count, high;
     } options[] = {
-        {"--model", &b->model, NULL, 0},       {"--config", &out->config, NULL, 0},
-        {"--only", &out->only, NULL, 0},       {"--layers", NULL, &out->layers, 10000},
+        {"--model", &b->model, NULL, 0},          {"--config", &out->config, NULL, 0},
+        {"--only", &out->only, NULL, 0},          {"--layers", NULL, &out->layers, 10000},
         {"--threads", NULL, &out->threads, 4096}, {"--sequences", NULL, &b->sequences, 65536},
         {"--tokens", NULL, &b->tokens, 1 << 20},  {"--repeat", NULL, &b->repeat, 1000},
     };
@@ -147,10 +148,13 @@ static void print_text(const words_t *words, const ald_bench_report_t *r, int th
                    p->seconds, p->sgemm_seconds, 100.0 * p->share, 100.0 * p->cpu_share,
                    p->planned_bytes / mib, p->held_bytes / mib);
     }
+    const double unread = /* an embedding that isn't the output matrix */
+        o->shape.tied ? 0.0 : (double)(o->shape.vocab_size * o->shape.hidden_size);
     if (r->phase[ALD_BENCH_DECODE].measured)
         printf("\ndecode could reach %.1f tokens/s by the memory's speed: each step reads all "
                "weights\n",
-               (double)o->sequences * r->read_gigabytes * 1e9 / (4.0 * (double)r->parameters));
+               (double)o->sequences * r->read_gigabytes * 1e9 /
+                   (4.0 * ((double)r->parameters - unread)));
     printf("peak memory    %.1f MiB, the bench's own buffers included\n", r->peak_rss_bytes / mib);
 }
 
@@ -176,8 +180,9 @@ static ald_status_t print_json(const words_t *words, const ald_bench_report_t *r
     const ald_bench_options_t *o = &words->bench;
     char *text = NULL;
     ald_json_t *json = ald_json_new_object();
-    ald_json_set(json, "model", o->model != NULL ? ald_json_new_string(o->model)
-                                                 : ald_json_new_string(words->config));
+    ald_json_set(json, "model",
+                 o->model != NULL ? ald_json_new_string(o->model)
+                                  : ald_json_new_string(words->config));
     ald_json_set(json, "layers", ald_json_new_integer(o->shape.layers));
     ald_json_set(json, "parameters", ald_json_new_integer(r->parameters));
     ald_json_set(json, "sequences", ald_json_new_integer(o->sequences));
@@ -232,19 +237,20 @@ const ald_command_t ald_command_bench = {
     .arguments = "(--model DIR | --config FILE) [--layers N] [--sequences N] [--tokens N]\n"
                  "       [--threads N] [--repeat N] [--only PHASES] [--json] [--verbose]",
     .summary = "times forward, decoding, scoring and training beside the machine's limits",
-    .help = "The model is a directory, or a config.json alone with random weights. Under mpirun all\n"
-            "ranks measure at once, each alone, and rank 0 prints its figures.\n"
-            "  --layers N     with --config: so many layers\n"
-            "  --sequences N  sequences in a batch (2)\n"
-            "  --tokens N     tokens of each (512)\n"
-            "  --threads N    threads per rank (this rank's share of the cores at hand)\n"
-            "  --repeat N     timed runs of each phase; medians are printed (3)\n"
-            "  --only PHASES  some of forward,decode,score,train\n"
-            "  --json         one JSON object\n"
-            "forward: hidden states of a batch. decode: one token behind each sequence. score: both\n"
-            "teachers (of equal weights) over the vocabulary, into a shard. train: a step of one\n"
-            "micro-batch, AdamW included. share: the time that plain sgemm takes for the phase's\n"
-            "matrix products, over the phase's time, side by side in one run; cpu share: the same\n"
-            "by processor time, which other programs on the machine disturb less.\n",
+    .help =
+        "The model is a directory, or a config.json alone with random weights. Under mpirun all\n"
+        "ranks measure at once, each alone, and rank 0 prints its figures.\n"
+        "  --layers N     with --config: so many layers\n"
+        "  --sequences N  sequences in a batch (2)\n"
+        "  --tokens N     tokens of each (512)\n"
+        "  --threads N    threads per rank (this rank's share of the cores at hand)\n"
+        "  --repeat N     timed runs of each phase; medians are printed (3)\n"
+        "  --only PHASES  some of forward,decode,score,train\n"
+        "  --json         one JSON object\n"
+        "forward: hidden states of a batch. decode: one token behind each sequence. score: both\n"
+        "teachers (of equal weights) over the vocabulary, into a shard. train: a step of one\n"
+        "micro-batch, AdamW included. share: the time that plain sgemm takes for the phase's\n"
+        "matrix products, over the phase's time, side by side in one run; cpu share: the same\n"
+        "by processor time, which other programs on the machine disturb less.\n",
     .run = run,
 };

@@ -55,8 +55,9 @@ static double planned_bytes(const bench_t *b, ald_bench_phase_t phase)
     case ALD_BENCH_FORWARD:
         return 4.0 * P + forward;
     case ALD_BENCH_DECODE:
-        return 4.0 * P + 4.0 * n * (4.0 * V + H + (double)c->layers * kv *
-                                                      (double)(b->options->tokens + DECODE_STEPS));
+        return 4.0 * P + 4.0 * n *
+                             (4.0 * V + H +
+                              (double)c->layers * kv * (double)(b->options->tokens + DECODE_STEPS));
     case ALD_BENCH_SCORE:
         return 4.0 * P + forward + 4.0 * T * H + 4.0 * T * H + 4.0 * chunk * (2.0 * V + 2.0 * H);
     default: /* weights, gradient, fixed-point sums, two moments: 24 bytes a parameter */
@@ -116,7 +117,7 @@ static ald_status_t init_batch(bench_t *b)
     ald_status_t status = ALD_STATUS_OK;
     const int64_t n = b->options->sequences, row = b->options->tokens + 1;
     const int64_t V = b->options->shape.vocab_size;
-    int32_t *ids = ALD_ARENA_ARRAY(&b->data, int32_t, n *row);
+    int32_t *ids = ALD_ARENA_ARRAY(&b->data, int32_t, n * row);
     b->items = ald_arena_calloc(&b->data, (size_t)n, sizeof *b->items);
     b->lengths = ALD_ARENA_ARRAY(&b->data, int64_t, n);
     ALD_CHECK(ids != NULL && b->items != NULL && b->lengths != NULL, ALD_STATUS_RESOURCE,
@@ -142,8 +143,7 @@ static ald_status_t forward_run(bench_t *b)
     ald_status_t status = ALD_STATUS_OK;
     const ald_model_t model = ald_engine_model(&b->engine);
     ald_arena_mark_t mark = ald_arena_mark(&b->arena);
-    float *hidden =
-        ALD_ARENA_ARRAY(&b->arena, float, rows(b) * b->options->shape.hidden_size);
+    float *hidden = ALD_ARENA_ARRAY(&b->arena, float, rows(b) * b->options->shape.hidden_size);
     ALD_CHECK(hidden != NULL, ALD_STATUS_RESOURCE, "out of memory: %lld tokens",
               (long long)rows(b));
     ALD_TRY(ald_forward(&model, &b->packed.batch, &b->arena, NULL, hidden));
@@ -192,8 +192,8 @@ static ald_status_t decode_run(bench_t *b)
         for (int64_t i = 0; i < n; ++i) {
             float logprob;
             double u = ald_rng_uniform(3, (uint64_t)i, (uint64_t)step);
-            ids[i] = ald_sample(&sampling, V, V, b->logits + i * V, u, b->work + 3 * i * V,
-                                &logprob);
+            ids[i] =
+                ald_sample(&sampling, V, V, b->logits + i * V, u, b->work + 3 * i * V, &logprob);
         }
     }
 done:

@@ -204,8 +204,8 @@ ald_status_t bench_machine(double *gflops, double *gigabytes)
         *gflops = rate > *gflops ? rate : *gflops;
         *gigabytes = speed > *gigabytes ? speed : *gigabytes;
     }
-    ALD_CHECK(isfinite(sum), ALD_STATUS_INTERNAL, "the sum of %lld numbers is %g",
-              (long long)count, sum);
+    ALD_CHECK(isfinite(sum), ALD_STATUS_INTERNAL, "the sum of %lld numbers is %g", (long long)count,
+              sum);
 done:
     ald_free(x);
     bench_buffers_reset(&buffers);

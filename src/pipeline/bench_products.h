@@ -7,8 +7,8 @@
 
 #define DECODE_STEPS 8 /* tokens that one run of the decode phase adds to each sequence */
 
-/* C[m,n] = op(A)[m,k] op(B)[k,n] + beta C, `count` times. Attention's products are square, and their
- * count is scaled by the share of the square that isn't masked. */
+/* C[m,n] = op(A)[m,k] op(B)[k,n] + beta C, `count` times. Attention's products are square, and
+ * their count is scaled by the share of the square that isn't masked. */
 typedef struct {
     bool transpose_a, transpose_b;
     int64_t m, n, k;

@@ -39,8 +39,8 @@ ald_status_t ald_sft_gradient(ald_engine_t *engine, const ald_packed_t *packed, 
     ALD_TRY(ald_forward(&model, &packed->batch, arena, &kept, hidden));
     ALD_TRY(ald_head(&model, hidden, packed->positions, packed->row, arena, sft_head, &sft,
                      d_hidden, engine->optimizer.gradient));
-    ALD_TRY(ald_backward(&model, &packed->batch, kept, arena, d_hidden,
-                         engine->optimizer.gradient));
+    ALD_TRY(
+        ald_backward(&model, &packed->batch, kept, arena, d_hidden, engine->optimizer.gradient));
     *loss = sft.loss;
 done:
     return status;

@@ -11,7 +11,7 @@ Usage: tools/quickstart.sh [options]
 Without options: the order desk, whose answers can be checked figure by figure.
   --pairs FILE      your own preference pairs (JSONL or JSON), with --tokenizer
   --tokenizer DIR   folder with tokenizer.json and tokenizer_config.json
-  --steps N         dpo and distill steps (60); sft takes ten times as many at most
+  --steps N         dpo and distill steps (60); sft takes many more
   --ranks N         ranks of the on-policy part (3)
   --output DIR      folder for everything made (runs/quickstart)
   --baseline        continue DPO for as many steps, to compare (the default; --no-baseline: don't)
@@ -88,10 +88,10 @@ cd "$output"
 
 say "data, tokenizer and a fresh model"
 if [ -z "$pairs" ]; then
-    run $python "$ROOT/tools/make_orderdesk.py" --output data --pairs 6000 --eval 200 --seed "$seed"
+    run $python "$ROOT/tools/make_orderdesk.py" --output data --pairs 4000 --eval 200 --seed "$seed"
     run $python "$ROOT/tools/train_tokenizer.py" --text data/train.jsonl --output data/tokenizer
-    tokenizer=data/tokenizer sft_data=data/sft.jsonl sft_steps=$((steps * 14)) eval_rows=200 batch=64
-    size="--hidden 128 --layers 4 --heads 8 --kv-heads 4 --init-std 0.09" sft_batch=32 sft_lr=2e-3
+    tokenizer=data/tokenizer sft_data=data/sft.jsonl sft_steps=$((steps * 28)) eval_rows=200 batch=64
+    size="--hidden 128 --layers 4 --heads 8 --kv-heads 4 --init-std 0.09" sft_batch=16 sft_lr=1.5e-3
 else
     run $python "$ROOT/tools/split_pairs.py" --pairs "$pairs" --output data --eval 100 \
         --limit $((steps * 32)) --seed "$seed"
@@ -109,7 +109,7 @@ data: {
   train = "data/train.jsonl";  eval = "data/eval.jsonl";
   max_prompt_tokens = 256;  max_response_tokens = 128;
 };
-optimizer: { lr = 1e-4;  batch_size = $batch;  epochs = 100;  max_steps = $steps; };
+optimizer: { lr = 5e-5;  batch_size = $batch;  epochs = 100;  max_steps = $steps; };
 sft: { model = "fresh"; };
 dpo: { policy = "sft";  reference = "sft"; };
 teacher: { dpo = "dpo";  reverse = "reverse";  strength = 20.0; };
@@ -121,7 +121,8 @@ EOF
 
 say "sft: supervised fine-tuning on the demonstrations"
 run "$ald" sft -c quickstart.cfg --set data.train="$sft_data" --set optimizer.batch_size=$sft_batch \
-    --set optimizer.lr=$sft_lr --set optimizer.max_steps="$sft_steps" --set checkpoint.every_steps=0
+    --set optimizer.lr=$sft_lr --set optimizer.weight_decay=0.1 \
+    --set optimizer.max_steps="$sft_steps" --set checkpoint.every_steps=0
 say "dpo: direct preference optimisation"
 run "$ald" dpo -c quickstart.cfg
 say "dpo with the pairs swapped: the reverse model"

@@ -116,7 +116,7 @@ teacher: { dpo = "dpo";  reverse = "reverse";  strength = 20.0; };
 distill: { policy = "dpo"; };
 eval: { dpo = "dpo";  contrast = "reverse";  reference = "sft";  max_rows = $eval_rows; };
 sampling: { max_new_tokens = 128; };
-checkpoint: { every_steps = $(((steps + 3) / 4));  keep_last = 0; };
+checkpoint: { every_steps = $(((steps + 2) / 3));  keep_last = 0; };
 EOF
 
 say "sft: supervised fine-tuning on the demonstrations"
@@ -124,7 +124,7 @@ run "$ald" sft -c quickstart.cfg --set data.train="$sft_data" --set optimizer.ba
     --set optimizer.lr=$sft_lr --set optimizer.weight_decay=0.1 \
     --set optimizer.max_steps="$sft_steps" --set checkpoint.every_steps=0
 say "dpo: direct preference optimisation"
-run "$ald" dpo -c quickstart.cfg
+run "$ald" dpo -c quickstart.cfg --set checkpoint.every_steps=0
 say "dpo with the pairs swapped: the reverse model"
 run "$ald" dpo -c quickstart.cfg --set dpo.reverse=true --set dpo.output=reverse \
     --set checkpoint.every_steps=0
@@ -161,7 +161,7 @@ evaluate()
 for stage in sft dpo reverse off-policy on-policy baseline; do
     [ -f $stage/done.json ] || continue
     evaluate $stage $stage
-    [ $stage != sft ] && [ $stage != reverse ] && [ -d $stage/checkpoints ] || continue
+    [ -d $stage/checkpoints ] || continue
     for checkpoint in "$stage"/checkpoints/step-*; do
         evaluate "$checkpoint" "$stage-$(basename "$checkpoint")"
     done

@@ -59,9 +59,8 @@ def read_run(folder):
         steps = read_lines(os.path.join(folder, stage, "metrics.jsonl"))
         if stage in finals and steps:
             curves[stage][int(steps[-1]["step"])] = finals[stage]
-        start = "sft" if stage == "dpo" else "dpo"
-        if start in finals:
-            curves[stage][0] = finals[start]
+        if "dpo" in finals:  # where all of them start
+            curves[stage][0] = finals["dpo"]
     return finals, curves
 
 
@@ -112,7 +111,7 @@ def draw_curves(curves):
         return ""
     figure, axes = plt.subplots(1, len(wanted), figsize=(5.5 * len(wanted), 4), squeeze=False)
     for axis, (name, title) in zip(axes[0], wanted):
-        for stage in (s for s in STAGES if s in curves and s != "dpo"):
+        for stage in (s for s in STAGES if s in curves):
             points = sorted((step, m[name]) for step, m in curves[stage].items() if name in m)
             steps, values = [p[0] for p in points], [p[1] for p in points]
             axis.plot(steps, [v["value"] for v in values], marker="o", label=stage)

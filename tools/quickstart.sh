@@ -124,10 +124,12 @@ run "$ald" sft -c quickstart.cfg --set data.train="$sft_data" --set optimizer.ba
     --set optimizer.lr=$sft_lr --set optimizer.weight_decay=0.1 \
     --set optimizer.max_steps="$sft_steps" --set checkpoint.every_steps=0
 say "dpo: direct preference optimisation"
-run "$ald" dpo -c quickstart.cfg --set checkpoint.every_steps=0
+gently="--set optimizer.lr=2e-5 --set checkpoint.every_steps=0"
+# shellcheck disable=SC2086
+run "$ald" dpo -c quickstart.cfg $gently
 say "dpo with the pairs swapped: the reverse model"
-run "$ald" dpo -c quickstart.cfg --set dpo.reverse=true --set dpo.output=reverse \
-    --set checkpoint.every_steps=0
+# shellcheck disable=SC2086
+run "$ald" dpo -c quickstart.cfg --set dpo.reverse=true --set dpo.output=reverse $gently
 say "score: teacher shards of the chosen responses"
 run "$ald" score -c quickstart.cfg
 say "distill, off-policy, from those shards"

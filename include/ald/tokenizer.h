@@ -30,6 +30,9 @@ int32_t ald_tokenizer_find(const ald_tokenizer_t *tokenizer, const char *token);
 int64_t ald_tokenizer_size(const ald_tokenizer_t *tokenizer);
 /* eos_token of tokenizer_config.json, -1 for none. */
 int32_t ald_tokenizer_eos(const ald_tokenizer_t *tokenizer);
+/* bos_token and eos_token of tokenizer_config.json as spelled there; "" for none. Borrowed. */
+const char *ald_tokenizer_bos_text(const ald_tokenizer_t *tokenizer);
+const char *ald_tokenizer_eos_text(const ald_tokenizer_t *tokenizer);
 /* chat_template of tokenizer_config.json (or DIR/chat_template.jinja); NULL for none. Borrowed. */
 const char *ald_tokenizer_chat_template(const ald_tokenizer_t *tokenizer);
 /* sha256 of tokenizer.json's bytes, hexadecimal. Borrowed. */

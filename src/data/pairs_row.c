@@ -158,7 +158,7 @@ static ald_status_t read_prompt(const ald_pairs_reader_t *reader, const ald_json
     ald_vec_init(&text, 1);
     ald_vec_init(&ids, sizeof(int32_t));
     ALD_CHECK(prompt != NULL, ALD_STATUS_INPUT, "\"prompt\" is missing; expected %s", wanted);
-    status = ald_chat_render_prompt(reader->chat, prompt, &text);
+    status = ald_chat_render_prompt(reader->chat, prompt, &text, NULL);
     if (status == ALD_STATUS_OK)
         status = keep_text(reader, text.data, text.count, out);
     if (status != ALD_STATUS_OK) {

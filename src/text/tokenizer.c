@@ -20,7 +20,7 @@ struct ald_tokenizer {
     const ald_added_t **added_by_id; /* [size] */
     int64_t size;
     int32_t eos;
-    const char *chat_template;
+    const char *bos_text, *eos_text, *chat_template;
     int16_t symbol_bytes[ALD_BYTE_SYMBOL_END];
     char sha256[ALD_SHA256_HEX];
 };
@@ -130,19 +130,35 @@ done:
 }
 
 /* A special token in tokenizer_config.json is text, or an object with "content". */
-static ald_status_t load_eos(ald_tokenizer_t *tokenizer, const ald_json_t *config)
+static ald_status_t load_special(ald_tokenizer_t *tokenizer, const ald_json_t *config,
+                                 const char *key, const char **out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_json_t *eos = ald_json_get(config, "eos_token");
-    if (ald_json_is_object(eos))
-        eos = ald_json_get(eos, "content");
-    if (ald_json_is_null(eos))
+    size_t length = 0;
+    const ald_json_t *token = ald_json_get(config, key);
+    if (ald_json_is_object(token))
+        token = ald_json_get(token, "content");
+    if (ald_json_is_null(token))
         return status;
-    ALD_CHECK(ald_json_is_string(eos), ALD_STATUS_INPUT, "eos_token: expected a string, found %s",
-              ald_json_type_name(eos));
-    tokenizer->eos = ald_tokenizer_find(tokenizer, ald_json_text(eos, NULL));
+    const char *text = ald_json_text(token, &length);
+    ALD_CHECK(text != NULL, ALD_STATUS_INPUT, "%s: expected a string, found %s", key,
+              ald_json_type_name(token));
+    *out = ald_arena_strdup(&tokenizer->arena, text, length);
+    ALD_CHECK_MEMORY(*out, length);
+done:
+    return status;
+}
+
+static ald_status_t load_specials(ald_tokenizer_t *tokenizer, const ald_json_t *config)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(load_special(tokenizer, config, "bos_token", &tokenizer->bos_text));
+    ALD_TRY(load_special(tokenizer, config, "eos_token", &tokenizer->eos_text));
+    if (tokenizer->eos_text[0] == '\0')
+        return status;
+    tokenizer->eos = ald_tokenizer_find(tokenizer, tokenizer->eos_text);
     ALD_CHECK(tokenizer->eos >= 0, ALD_STATUS_INPUT, "eos_token \"%s\" is not in the vocabulary",
-              ald_json_text(eos, NULL));
+              tokenizer->eos_text);
 done:
     return status;
 }
@@ -174,7 +190,7 @@ static ald_status_t load_config(ald_tokenizer_t *tokenizer, const char *path)
     if (!ald_path_exists(path))
         return status;
     ALD_TRY(ald_json_read(path, &json));
-    status = load_eos(tokenizer, json);
+    status = load_specials(tokenizer, json);
     if (status != ALD_STATUS_OK)
         status = ald_status_prefix(status, "%s", path);
     else
@@ -212,6 +228,7 @@ ald_status_t ald_tokenizer_open(const char *directory, ald_tokenizer_t **out)
     *out = NULL;
     ALD_CHECK_MEMORY(tokenizer, sizeof *tokenizer);
     tokenizer->eos = -1;
+    tokenizer->bos_text = tokenizer->eos_text = "";
     for (int i = 0; i < 3; ++i) {
         ald_free(path);
         path = ald_path_join(directory, names[i]);
@@ -366,6 +383,16 @@ int64_t ald_tokenizer_size(const ald_tokenizer_t *tokenizer)
 int32_t ald_tokenizer_eos(const ald_tokenizer_t *tokenizer)
 {
     return tokenizer->eos;
+}
+
+const char *ald_tokenizer_bos_text(const ald_tokenizer_t *tokenizer)
+{
+    return tokenizer->bos_text;
+}
+
+const char *ald_tokenizer_eos_text(const ald_tokenizer_t *tokenizer)
+{
+    return tokenizer->eos_text;
 }
 
 const char *ald_tokenizer_chat_template(const ald_tokenizer_t *tokenizer)

@@ -205,5 +205,108 @@ def what_is_refused(folder):
     assert "\"alpaca\" is not supported" in done.errors[0], done
 
 
+# --- masks, and rendered files -----------------------------------------------------------------
+
+ROWS = [{"prompt": "Tea?", "chosen": "Yes.", "rejected": "No.", "id": 7},
+        {"prompt": [SYSTEM, AGAIN], "chosen": [{"role": "assistant", "content": " Four. "}],
+         "rejected": [{"role": "assistant", "content": "\nFive"}], "required": ["Four"]},
+        {"prompt": [USER, ANSWER, AGAIN], "chosen": "4", "rejected": "5"}]
+
+
+def masks(model, path, chat_format="auto"):
+    done = run("tokenize", model, path, "--mask", "--chat-format", chat_format)
+    return [json.loads(line) for line in done.out.splitlines()]
+
+
+def decoded(model, ids):
+    back = (json.dumps({"ids": ids}) + "\n").encode()
+    return json.loads(run("tokenize", model, "--decode", stdin=back).out)["text"]
+
+
+def parts(model, row):
+    return [decoded(model, [i for i, m in zip(row["ids"], row["mask"]) if m == part])
+            for part in (0, 1)]
+
+
+@test
+def answers_end_with_the_formats_token(folder):
+    model = make_tokenizer(f"{folder}/masks", SPECIAL)
+    path = write_rows(f"{folder}/masks.jsonl", ROWS)
+    for chat_format, template, end in (("llama3", LLAMA3, "<|eot_id|>"), ("llama2", LLAMA2, "</s>"),
+                                       ("zephyr", ZEPHYR, "</s>")):
+        for row, mask in zip(ROWS, masks(model, path, chat_format)):
+            prompt = row["prompt"]
+            prompt = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+            answer = row["chosen"] if isinstance(row["chosen"], str) else row["chosen"][0]["content"]
+            talk = prompt + [{"role": "assistant", "content": answer}]
+            start = jinja(template, prompt, True)["text"]
+            whole = jinja(template, talk, False)["text"]
+            assert whole.startswith(start)
+            expected = [start, whole[len(start):].rstrip("\n")]
+            assert expected[1].endswith(end)
+            assert parts(model, mask) == expected, (chat_format, mask)
+
+
+ODD = """{% for m in messages %}[{{ m.role | upper }}] {{ m.content | trim }}{{ eos_token }}
+{% endfor %}{% if add_generation_prompt %}[ASSISTANT] {% endif %}"""
+
+
+def render_chat(model, path, out, code=0):
+    done = subprocess.run([PYTHON, os.path.join(TOOLS, "render_chat.py"), model, path, out],
+                          capture_output=True, text=True)
+    assert done.returncode == code, done
+    return done
+
+
+@test
+def other_templates_by_the_tool(folder):
+    model = make_tokenizer(f"{folder}/odd", (), ODD)
+    path = write_rows(f"{folder}/odd.jsonl", ROWS)
+    done = run("tokenize", model, path, "--mask", code=3)
+    command = "tools/render_chat.py MODEL_DIR DATA OUTPUT"
+    assert command in done.errors[0] and "odd.jsonl:1" in done.errors[0], done
+    assert "3 rows, 0 left out, 0 where" in render_chat(model, path, f"{folder}/made.jsonl").stdout
+    made = read_rows(f"{folder}/made.jsonl")
+    assert set(made[0]) == {"id", "prompt_text", "chosen_text", "rejected_text"} and \
+        made[0]["id"] == 7 and made[1]["required"] == ["Four"], made
+    assert made[1]["prompt_text"] == "[SYSTEM] You are a pirate.</s>\n[USER] 2+2?</s>\n[ASSISTANT] "
+    assert made[1]["chosen_text"] == "Four.</s>", made
+    for row, mask in zip(made, masks(model, f"{folder}/made.jsonl")):
+        assert parts(model, mask) == [row["prompt_text"], row["chosen_text"]], (row, mask)
+    assert run("inspect", f"{folder}/made.jsonl", "--json").out.find('"pairs"') > 0
+
+
+@test
+def the_tool_and_the_renderers_agree(folder):
+    """What the tool makes of a known format's template gives the tokens that the program gives."""
+    for chat_format, template in (("llama3", LLAMA3), ("zephyr", ZEPHYR), ("llama2", LLAMA2)):
+        model = make_tokenizer(f"{folder}/{chat_format}", SPECIAL, template)
+        path = write_rows(f"{folder}/{chat_format}.jsonl", ROWS)
+        render_chat(model, path, f"{folder}/{chat_format}.made.jsonl")
+        assert masks(model, f"{folder}/{chat_format}.made.jsonl") == masks(model, path, chat_format)
+
+
+@test
+def rows_that_the_tool_leaves_out(folder):
+    """A conversation whose system message moves is searched for its answer; refusals are named."""
+    template = mistral("", "", "", "m.content", "last")
+    model = make_tokenizer(f"{folder}/moves", ["[INST]", "[/INST]"], template)
+    rows = [{"messages": [SYSTEM, USER, ANSWER]}, {"messages": [USER, USER, ANSWER]},
+            {"messages": [USER, ANSWER]}, {"text": "plain"}, {"messages": [SYSTEM, USER]}]
+    path = write_rows(f"{folder}/moves.jsonl", rows)
+    done = render_chat(model, path, f"{folder}/moved.jsonl")
+    assert "3 rows, 2 left out, 1 where" in done.stdout, done
+    assert "moves.jsonl:2: left out: the template refuses it: After the optional" in done.stderr
+    made = read_rows(f"{folder}/moved.jsonl")
+    assert made == [{"prompt_text": "<s>[INST]You are a pirate. \n\nHi[/INST]",
+                     "response_text": "Arr! </s>"},
+                    {"prompt_text": "<s>[INST]Hi[/INST]", "response_text": "Arr! </s>"},
+                    {"text": "plain"}], made
+    assert parts(model, masks(model, f"{folder}/moved.jsonl")[0]) == \
+        [made[0]["prompt_text"], made[0]["response_text"]]
+    write(f"{folder}/bad.jsonl", "{}\n{")
+    assert "bad.jsonl:2" in render_chat(model, f"{folder}/bad.jsonl", f"{folder}/x", 1).stderr
+
+
 if __name__ == "__main__":
     main(TESTS)

@@ -193,7 +193,7 @@ def what_is_refused(folder):
     model = make_tokenizer(f"{folder}/odd", SPECIAL, "{% for m in messages %}{{ m }}{% endfor %}")
     rows = (json.dumps([USER]) + "\n").encode()
     done = run("tokenize", model, "--render", stdin=rows, code=3)
-    assert "tools/render_chat.py MODEL_DIR DATA OUTPUT" in done.errors[0], done
+    assert f"tools/render_chat.py {model} DATA OUTPUT" in done.errors[0], done
     model = make_tokenizer(f"{folder}/gemma", SPECIAL, "<start_of_turn>user\n")
     done = run("tokenize", model, "--render", stdin=rows, code=3)
     assert "Gemma" in done.errors[0] and len(done.errors) == 1, done
@@ -263,7 +263,7 @@ def other_templates_by_the_tool(folder):
     model = make_tokenizer(f"{folder}/odd", (), ODD)
     path = write_rows(f"{folder}/odd.jsonl", ROWS)
     done = run("tokenize", model, path, "--mask", code=3)
-    command = "tools/render_chat.py MODEL_DIR DATA OUTPUT"
+    command = f"tools/render_chat.py {model} DATA OUTPUT"
     assert command in done.errors[0] and "odd.jsonl:1" in done.errors[0], done
     assert "3 rows, 0 left out, 0 where" in render_chat(model, path, f"{folder}/made.jsonl").stdout
     made = read_rows(f"{folder}/made.jsonl")

@@ -11,14 +11,16 @@
 #include "ald/vec.h"
 
 typedef struct {
-    char name[24];            /* "chatml", "llama3.1", "none", ...; the shard attribute
-                                 `chat_format` */
-    bool none;                /* strings joined as they are, no markup */
-    bool unknown;             /* the tokenizer's template isn't known: rows must bring their text */
-    char default_system[512]; /* put first where a conversation has no system message; "": nothing */
-    char bos[64], eos[64];    /* spelled as tokenizer_config.json has them; "": none */
-    int32_t end_token;        /* closes a response: <|im_end|>, without a format the EOS; or -1 */
-    int rules;                /* private: the template's treatment of roles */
+    char name[24];         /* "chatml", "llama3.1", "none", ...; the shard attribute
+                              `chat_format` */
+    bool none;             /* strings joined as they are, no markup */
+    bool unknown;          /* the tokenizer's template isn't known: rows must bring their text */
+    const char *directory; /* of the tokenizer, which holds it */
+    char
+        default_system[512]; /* put first where a conversation has no system message; "": nothing */
+    char bos[64], eos[64];   /* spelled as tokenizer_config.json has them; "": none */
+    int32_t end_token;       /* closes a response: <|im_end|>, without a format the EOS; or -1 */
+    int rules;               /* private: the template's treatment of roles */
 } ald_chat_t;
 
 /* A part of a rendered text that is the format's own: [start, end) in bytes. */
@@ -29,7 +31,7 @@ typedef struct {
 /* Finds the format: `format` is data.chat_format; "auto" recognises the tokenizer's template (none
  * at all means "none"). A template that isn't known is `unknown`, and rendering is INPUT then, with
  * the command that helps. INPUT for an end token that the tokenizer lacks, and for Gemma's. Local;
- * nothing to free. */
+ * nothing to free, but the tokenizer has to stay. */
 ald_status_t ald_chat_open(const char *format, const ald_tokenizer_t *tokenizer, ald_chat_t *out);
 
 /* Appends the text of a prompt, generation prompt included, to `text` (a vec of bytes), and the

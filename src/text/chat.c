@@ -28,10 +28,15 @@ static const struct {
     [ALD_TEMPLATE_ZEPHYR] = {"zephyr", &ald_chat_zephyr, NULL},
 };
 
-static const char unknown_template[] =
-    "the tokenizer's chat_template is not one of those known here; render the data with "
-    "tools/render_chat.py MODEL_DIR DATA OUTPUT, or set data.chat_format to \"chatml\", "
-    "\"llama3\", \"mistral\", \"zephyr\" or \"none\"";
+static ald_status_t refuse_unknown(const ald_chat_t *chat)
+{
+    return ald_status_raise(
+        ALD_STATUS_INPUT,
+        "the chat_template of %s is not one of those known here; render the data with "
+        "tools/render_chat.py %s DATA OUTPUT, or set data.chat_format to \"chatml\", \"llama3\", "
+        "\"mistral\", \"zephyr\" or \"none\"",
+        chat->directory, chat->directory);
+}
 
 static ald_status_t open_auto(const ald_tokenizer_t *tokenizer, ald_chat_t *out)
 {
@@ -121,6 +126,7 @@ ald_status_t ald_chat_open(const char *format, const ald_tokenizer_t *tokenizer,
 {
     ald_status_t status = ALD_STATUS_OK;
     memset(out, 0, sizeof *out);
+    out->directory = ald_tokenizer_directory(tokenizer);
     if (strcmp(format, "auto") == 0)
         ALD_TRY(open_auto(tokenizer, out));
     else if (strcmp(format, "none") == 0)
@@ -182,7 +188,8 @@ static ald_status_t render(const ald_chat_t *chat, const ald_json_t *messages, b
               "expected a string or a list of messages, found %s", ald_json_type_name(messages));
     ALD_CHECK(content.data != NULL || ald_json_count(messages) > 0, ALD_STATUS_INPUT,
               "the list of messages is empty");
-    ALD_CHECK(!chat->unknown, ALD_STATUS_INPUT, "%s", unknown_template);
+    if (chat->unknown)
+        return refuse_unknown(chat);
     if (content.data != NULL)
         ALD_TRY(chat->none ? ald_writer_put(writer, content)
                            : render_string(chat, messages, generate, writer));
@@ -214,7 +221,8 @@ ald_status_t ald_chat_render_answer(const ald_chat_t *chat, const char *content,
     ald_status_t status = ALD_STATUS_OK;
     ald_writer_t writer = {text, NULL};
     const ald_slice_t answer = {content, length};
-    ALD_CHECK(!chat->unknown, ALD_STATUS_INPUT, "%s", unknown_template);
+    if (chat->unknown)
+        return refuse_unknown(chat);
     ALD_TRY(chat->none ? ald_writer_put(&writer, answer)
                        : formats[chat->rules].family->answer(chat, answer, &writer));
 done:

@@ -16,7 +16,7 @@
 #include "ald/log.h"
 #include "ald/pairs.h"
 #include "ald/tokenizer.h"
-#include "text/unicode.h"
+#include "text/normalizer.h"
 
 static char shared[1024];
 
@@ -93,6 +93,7 @@ static void check_encoding(const ald_json_t *row, int line, void *data)
         (text.count > 0 && memcmp(text.data, expected.data, text.count) != 0))
         fail_msg("line %d: decoded text differs: %.*s", line, (int)text.count, (char *)text.data);
     ald_json_free(nfc);
+    ald_normalizer_reset(&normalizer);
     ald_vec_reset(&ids);
     ald_vec_reset(&text);
     ald_vec_reset(&expected);

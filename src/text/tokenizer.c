@@ -332,8 +332,9 @@ static bool token_of(const ald_tokenizer_t *tokenizer, int32_t id, bool skip_spe
     const ald_added_t *found = tokenizer->added_by_id[id];
     *added = found != NULL;
     if (found != NULL) {
-        *text = found->content;
-        *length = found->content_length;
+        *text = found->pattern; /* normalised if that is how it is looked for, as the reference
+                                   implementation writes it */
+        *length = found->length;
         return !(found->special && skip_special);
     }
     if (id >= tokenizer->bpe.size || tokenizer->bpe.by_id[id].text == NULL)

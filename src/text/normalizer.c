@@ -141,19 +141,114 @@ static bool is_ascii(const char *text, size_t length)
     return all < 0x80;
 }
 
+/* A character that composition may reorder, and its class. */
+typedef struct {
+    int32_t character, class;
+    size_t place;
+} mark_t;
+
+enum { LONG_RUN = 64 };
+
+static int compare_marks(const void *left, const void *right)
+{
+    const mark_t *a = left, *b = right;
+    if (a->class != b->class)
+        return a->class < b->class ? -1 : 1;
+    return a->place < b->place ? -1 : a->place > b->place;
+}
+
+static int32_t class_of(int32_t c)
+{
+    return c < 0x300 ? 0 : utf8proc_get_property(c)->combining_class;
+}
+
+/* What comes apart into marks alone belongs to their run, though it has no class itself. */
+static bool is_mark(int32_t c)
+{
+    return class_of(c) != 0 || c == 0xF73 || c == 0xF75 || c == 0xF81;
+}
+
+static ald_status_t push_mark(int32_t c, int form, ald_vec_t *marks)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    utf8proc_int32_t parts[32];
+    int boundary = 0;
+    int options = (form & ~UTF8PROC_COMPOSE) | UTF8PROC_DECOMPOSE;
+    utf8proc_ssize_t count =
+        utf8proc_decompose_char(c, parts, 32, (utf8proc_option_t)options, &boundary);
+    ALD_CHECK(count >= 0 && count <= 32, ALD_STATUS_INTERNAL, "U+%04X does not decompose",
+              (unsigned)c);
+    for (utf8proc_ssize_t i = 0; i < count; ++i) {
+        const mark_t mark = {parts[i], class_of(parts[i]), marks->count};
+        ALD_TRY(ald_vec_push(marks, &mark));
+    }
+done:
+    return status;
+}
+
+/* The run of marks that starts here, in canonical order. */
+static ald_status_t put_run(const char *run, size_t length, int form, ald_vec_t *marks,
+                            ald_vec_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    size_t step = 0;
+    marks->count = 0;
+    for (size_t at = 0; at < length; at += step)
+        ALD_TRY(push_mark(ald_utf8_next(run + at, length - at, &step), form, marks));
+    qsort(marks->data, marks->count, sizeof(mark_t), compare_marks);
+    for (size_t i = 0; i < marks->count; ++i) {
+        utf8proc_uint8_t bytes[4];
+        utf8proc_ssize_t size = utf8proc_encode_char(ALD_VEC_AT(marks, mark_t, i).character, bytes);
+        ALD_TRY(ald_vec_append(out, bytes, (size_t)size));
+    }
+done:
+    return status;
+}
+
+/* Copies text with its long runs of combining marks in order: utf8proc would take a time that grows
+ * with the square of their lengths. */
+static ald_status_t order_runs(const char *text, size_t length, int form, ald_vec_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t marks;
+    size_t step = 0, run = 0, count = 0, copied = 0;
+    ald_vec_init(&marks, sizeof(mark_t));
+    for (size_t at = 0; at <= length; at += step) {
+        step = 1;
+        if (at < length && is_mark(ald_utf8_next(text + at, length - at, &step))) {
+            run = count++ == 0 ? at : run;
+            continue;
+        }
+        if (count > LONG_RUN) {
+            ALD_TRY(ald_vec_append(out, text + copied, run - copied));
+            ALD_TRY(put_run(text + run, at - run, form, &marks, out));
+            copied = at;
+        }
+        count = 0;
+    }
+    ALD_TRY(ald_vec_append(out, text + copied, length - copied));
+done:
+    ald_vec_reset(&marks);
+    return status;
+}
+
 static ald_status_t apply_form(int form, const char *text, size_t length, ald_vec_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     utf8proc_uint8_t *mapped = NULL;
+    ald_vec_t ordered;
+    ald_vec_init(&ordered, 1);
     if (is_ascii(text, length)) /* every form keeps ASCII */
         return ald_vec_append(out, text, length);
-    utf8proc_ssize_t size = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length,
-                                         &mapped, (utf8proc_option_t)form);
+    ALD_TRY(order_runs(text, length, form, &ordered));
+    utf8proc_ssize_t size = utf8proc_map(ordered.data, (utf8proc_ssize_t)ordered.count, &mapped,
+                                         (utf8proc_option_t)form);
     ALD_CHECK(size >= 0, size == UTF8PROC_ERROR_NOMEM ? ALD_STATUS_RESOURCE : ALD_STATUS_INPUT,
               "cannot normalise the text: %s", utf8proc_errmsg(size));
     ALD_TRY(ald_vec_append(out, mapped, (size_t)size));
 done:
     free(mapped);
+    ald_vec_reset(&ordered);
     return status;
 }
 

@@ -89,7 +89,7 @@ typedef struct {
     K(INPUT, data.train, "", 0, 0, "", "preference pairs, prompts or generations (JSONL)")         \
     K(INPUT, data.eval, "", 0, 0, "", "held-out pairs or prompts (JSONL)")                         \
     K(CHOICE, data.responses, "chosen", 0, 0, "chosen|rejected|both", "off-policy responses")      \
-    K(CHOICE, data.chat_format, "auto", 0, 0, "auto|chatml|llama3|mistral|zephyr|none",            \
+    K(CHOICE, data.chat_format, "auto", 0, 0, "auto|chatml|llama3|llama2|mistral|zephyr|none",     \
       "how conversations become text")                                                             \
     K(INTEGER, data.max_prompt_tokens, "1024", 1, 1e9, "", "longer prompts lose their beginning")  \
     K(INTEGER, data.max_response_tokens, "1024", 1, 1e9, "", "longer responses lose their end")    \

@@ -1,4 +1,4 @@
-/* Byte-level BPE from a Hugging Face tokenizer.json. Layer: text. */
+/* BPE from a Hugging Face tokenizer.json. Layer: text. */
 #ifndef ALD_TOKENIZER_H
 #define ALD_TOKENIZER_H
 
@@ -26,10 +26,15 @@ ald_status_t ald_tokenizer_decode(const ald_tokenizer_t *tokenizer, const int32_
                                   size_t count, bool skip_special, ald_vec_t *text);
 /* The id of a token spelled exactly so (an added token, or a vocabulary entry); -1 for none. */
 int32_t ald_tokenizer_find(const ald_tokenizer_t *tokenizer, const char *token);
+/* As given to open. Borrowed. */
+const char *ald_tokenizer_directory(const ald_tokenizer_t *tokenizer);
 /* Largest id + 1. */
 int64_t ald_tokenizer_size(const ald_tokenizer_t *tokenizer);
 /* eos_token of tokenizer_config.json, -1 for none. */
 int32_t ald_tokenizer_eos(const ald_tokenizer_t *tokenizer);
+/* bos_token and eos_token of tokenizer_config.json as spelled there; "" for none. Borrowed. */
+const char *ald_tokenizer_bos_text(const ald_tokenizer_t *tokenizer);
+const char *ald_tokenizer_eos_text(const ald_tokenizer_t *tokenizer);
 /* chat_template of tokenizer_config.json (or DIR/chat_template.jinja); NULL for none. Borrowed. */
 const char *ald_tokenizer_chat_template(const ald_tokenizer_t *tokenizer);
 /* sha256 of tokenizer.json's bytes, hexadecimal. Borrowed. */

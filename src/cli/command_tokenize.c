@@ -187,7 +187,7 @@ static ald_status_t line_to_conversation(session_t *session, const ald_json_t *r
 {
     const ald_json_t *messages = messages_of(row);
     ald_status_t status = render(session, messages == NULL ? row : messages);
-    if (status == ALD_STATUS_INPUT && session->chat_open)
+    if (status == ALD_STATUS_INPUT && session->chat_open && !session->chat.unknown)
         return print_json("error", ald_json_new_string(ald_status_message()));
     if (status != ALD_STATUS_OK)
         return status;

@@ -10,8 +10,11 @@
 static const struct {
     const char *name, *kind;
 } fields[] = {
-    {"response", "generations"}, {"chosen", "pairs"},   {"rejected", "pairs"},
-    {"text", "texts"},           {"prompt", "prompts"},
+    {"response", "generations"}, {"chosen", "pairs"},
+    {"rejected", "pairs"},       {"text", "texts"},
+    {"prompt", "prompts"},       {"chosen_text", "pairs"},
+    {"rejected_text", "pairs"},  {"response_text", "conversations"},
+    {"prompt_text", "prompts"},
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 

@@ -34,11 +34,12 @@ ald_status_t ald_dataset_open(const ald_config_t *config, const char *model, int
     ALD_TRY(ald_pairs_load(path, need, out->tokenizer, &out->chat, config->data.max_prompt_tokens,
                            config->data.max_response_tokens, &out->pairs));
     const ald_pairs_counts_t *counts = &out->pairs.counts;
-    ald_log_info("%s: %lld rows, chat format %s; cut: %lld prompts, %lld responses; %lld rows whose "
-                 "responses are the same",
-                 path, (long long)out->pairs.count, out->chat.name,
-                 (long long)counts->prompts_cut, (long long)counts->responses_cut,
-                 (long long)counts->identical);
+    ald_log_info(
+        "%s: %lld rows, chat format %s; cut: %lld prompts, %lld responses; %lld rows whose "
+        "responses are the same, %lld whose prompts and answers share a token",
+        path, (long long)out->pairs.count, out->chat.name, (long long)counts->prompts_cut,
+        (long long)counts->responses_cut, (long long)counts->identical,
+        (long long)counts->boundaries);
 done:
     return status;
 }

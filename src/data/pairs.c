@@ -155,9 +155,11 @@ static void count_rows(const bool *cuts, ald_pairs_t *pairs)
     pairs->counts.rows = pairs->count;
     for (int64_t i = 0; i < pairs->count; ++i) {
         const ald_pair_t *row = &pairs->rows[i];
-        pairs->counts.prompts_cut += cuts[4 * i];
+        const bool *cut = cuts + ALD_PAIRS_CUTS * i;
+        pairs->counts.prompts_cut += cut[0];
         for (int j = 1; j < 4; ++j)
-            pairs->counts.responses_cut += cuts[4 * i + j];
+            pairs->counts.responses_cut += cut[j];
+        pairs->counts.boundaries += cut[4];
         pairs->counts.identical += same_ids(&row->chosen, &row->rejected);
     }
 }
@@ -195,7 +197,7 @@ ald_status_t ald_pairs_load(const char *path, ald_pairs_need_t need,
     ALD_TRY(split_rows(&source));
     ALD_CHECK(source.rows.count > 0, ALD_STATUS_INPUT, "%s: no rows", path);
     out->rows = ald_calloc(source.rows.count, sizeof *out->rows);
-    cuts = ald_calloc(source.rows.count, 4 * sizeof *cuts);
+    cuts = ald_calloc(source.rows.count, ALD_PAIRS_CUTS * sizeof *cuts);
     ALD_CHECK(out->rows != NULL && cuts != NULL, ALD_STATUS_RESOURCE, "out of memory: %zu rows",
               source.rows.count);
     out->count = (int64_t)source.rows.count;

@@ -1,6 +1,7 @@
 #include "data/pairs_row.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char *const wanted = "a string or a list of messages";
@@ -83,12 +84,30 @@ static bool repeats_prompt(const ald_json_t *list, const ald_json_t *prompt)
     return same;
 }
 
-/* The text of a response: a string, or the assistant's message that ends a list. */
+/* The member KEY_text: a part of the conversation as it is to be read, markup included. */
+static const ald_json_t *given_text(const ald_json_t *row, const char *key)
+{
+    char name[32];
+    snprintf(name, sizeof name, "%s_text", key);
+    const ald_json_t *json = ald_json_get(row, name);
+    bool chosen = strcmp(key, "chosen") == 0;
+    if (json == NULL && chosen && ald_json_get(row, key) == NULL)
+        json = ald_json_get(row, "response_text"); /* of a row that has but one */
+    return json;
+}
+
+static bool has_response(const ald_json_t *row, const char *key)
+{
+    return ald_json_get(row, key) != NULL || given_text(row, key) != NULL;
+}
+
+/* The text of a response: given as it is, a string, or the assistant's message that ends a list. */
 static ald_status_t response_text(const ald_json_t *row, const char *key, const char **text,
                                   size_t *length)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_json_t *json = ald_json_get(row, key);
+    const ald_json_t *given = given_text(row, key);
+    const ald_json_t *json = given != NULL ? given : ald_json_get(row, key);
     ALD_CHECK(json != NULL, ALD_STATUS_INPUT, "\"%s\" is missing; expected %s", key, wanted);
     if (ald_json_is_array(json)) {
         const ald_json_t *last = ald_json_at(json, ald_json_count(json) - 1);
@@ -110,73 +129,240 @@ done:
     return status;
 }
 
-static ald_status_t finish_response(const ald_pairs_reader_t *reader, const ald_vec_t *ids,
-                                    bool *cut, ald_text_t *out)
+/* A row on its way. A response's tokens are those of the whole conversation behind the prompt's. */
+typedef struct {
+    ald_vec_t text;   /* of the prompt, as rendered or given */
+    ald_vec_t markup; /* ald_chat_span_t in it */
+    ald_vec_t ids;    /* of the prompt alone */
+    bool joined;      /* responses are tokenised together with the prompt's text */
+    size_t shared;    /* how many of `ids` begin every response's conversation */
+    struct {
+        ald_vec_t ids; /* behind the first `shared` of the prompt's */
+        size_t shared;
+        ald_text_t *out; /* NULL: not read */
+        bool *cut;
+    } responses[3];
+} row_t;
+
+static void row_init(row_t *row)
 {
-    size_t most = (size_t)reader->max_response;
-    *cut = ids->count > most;
-    return keep_ids(reader, ids, 0, *cut ? most : ids->count, out);
+    memset(row, 0, sizeof *row);
+    ald_vec_init(&row->text, 1);
+    ald_vec_init(&row->markup, sizeof(ald_chat_span_t));
+    ald_vec_init(&row->ids, sizeof(int32_t));
+    for (int i = 0; i < 3; ++i)
+        ald_vec_init(&row->responses[i].ids, sizeof(int32_t));
 }
 
-static ald_status_t read_response(const ald_pairs_reader_t *reader, const ald_json_t *row,
-                                  const char *key, bool *cut, ald_text_t *out)
+static void row_reset(row_t *row)
+{
+    ald_vec_reset(&row->text);
+    ald_vec_reset(&row->markup);
+    ald_vec_reset(&row->ids);
+    for (int i = 0; i < 3; ++i)
+        ald_vec_reset(&row->responses[i].ids);
+}
+
+/* What the markup writes behind the end token (a newline, mostly) is nobody's answer. */
+static ald_status_t drop_after_end(const ald_pairs_reader_t *reader, ald_vec_t *ids, size_t shared)
+{
+    size_t count = ids->count;
+    while (count > shared && ALD_VEC_AT(ids, int32_t, count - 1) != reader->chat->end_token)
+        --count;
+    if (count == shared)
+        return ald_status_raise(ALD_STATUS_INPUT, "the end token is not among its tokens");
+    ids->count = count;
+    return ALD_STATUS_OK;
+}
+
+static void drop_first(ald_vec_t *ids, size_t count)
+{
+    int32_t *data = ids->data;
+    ids->count -= count;
+    if (ids->count > 0)
+        memmove(data, data + count, ids->count * sizeof *data);
+}
+
+/* Tokenises prompt and response as one text; where the two tokenisations part, the response begins.
+ */
+static ald_status_t encode_joined(const ald_pairs_reader_t *reader, row_t *row, const char *text,
+                                  size_t length, bool given, int slot)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_vec_t ids;
-    const char *text = NULL;
-    size_t length = 0;
-    const ald_json_t *given =
-        strcmp(key, "response") == 0 ? ald_json_get(row, "response_ids") : NULL;
-    ald_vec_init(&ids, sizeof(int32_t));
-    ALD_TRY(response_text(row, key, &text, &length));
-    ALD_CHECK(length > 0 || given != NULL, ALD_STATUS_INPUT, "\"%s\" is empty", key);
-    if (keep_text(reader, text, length, out) != ALD_STATUS_OK) {
-        status = ald_status_prefix(ALD_STATUS_INPUT, "\"%s\"", key);
-        goto done;
-    }
-    if (given != NULL) {
-        ALD_TRY(read_ids(reader, given, "response_ids", &ids));
-    } else {
-        ALD_TRY(ald_tokenizer_encode(reader->tokenizer, text, length, &ids));
-        ALD_CHECK(ids.count > 0, ALD_STATUS_INPUT, "\"%s\" has no tokens in this vocabulary", key);
-        if (reader->chat->end_token >= 0)
-            ALD_TRY(ald_vec_push(&ids, &reader->chat->end_token));
-    }
-    ALD_TRY(finish_response(reader, &ids, cut, out));
+    ald_vec_t *ids = &row->responses[slot].ids;
+    size_t prompt = row->text.count, shared = 0;
+    ALD_TRY(given ? ald_vec_append(&row->text, text, length)
+                  : ald_chat_render_answer(reader->chat, text, length, &row->text));
+    ALD_TRY(ald_tokenizer_encode(reader->tokenizer, row->text.data, row->text.count, ids));
+    while (shared < ids->count && shared < row->ids.count &&
+           ALD_VEC_AT(ids, int32_t, shared) == ALD_VEC_AT(&row->ids, int32_t, shared))
+        ++shared;
+    ALD_CHECK(shared > 0, ALD_STATUS_INPUT,
+              "where it begins cannot be found: its conversation's tokens have nothing in common "
+              "with the prompt's");
+    if (!given)
+        ALD_TRY(drop_after_end(reader, ids, shared));
+    ALD_CHECK(ids->count > shared + (given || shared < row->ids.count ? 0 : 1), ALD_STATUS_INPUT,
+              "has no tokens in this vocabulary");
+    drop_first(ids, shared);
+    row->responses[slot].shared = shared;
+    row->shared = shared < row->shared ? shared : row->shared;
 done:
-    ald_vec_reset(&ids);
+    row->text.count = prompt;
     return status;
 }
 
-static ald_status_t read_prompt(const ald_pairs_reader_t *reader, const ald_json_t *row, bool *cut,
-                                ald_text_t *out)
+static ald_status_t encode_alone(const ald_pairs_reader_t *reader, const char *text, size_t length,
+                                 ald_vec_t *ids)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_vec_t text, ids;
-    const ald_json_t *prompt = ald_json_get(row, "prompt"),
-                     *given = ald_json_get(row, "prompt_ids");
-    ald_vec_init(&text, 1);
-    ald_vec_init(&ids, sizeof(int32_t));
-    ALD_CHECK(prompt != NULL, ALD_STATUS_INPUT, "\"prompt\" is missing; expected %s", wanted);
-    status = ald_chat_render_prompt(reader->chat, prompt, &text);
+    ALD_TRY(ald_tokenizer_encode(reader->tokenizer, text, length, ids));
+    ALD_CHECK(ids->count > 0, ALD_STATUS_INPUT, "has no tokens in this vocabulary");
+    if (reader->chat->end_token >= 0)
+        ALD_TRY(ald_vec_push(ids, &reader->chat->end_token));
+done:
+    return status;
+}
+
+static ald_status_t read_response(const ald_pairs_reader_t *reader, const ald_json_t *json,
+                                  const char *key, int slot, row_t *row)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *text = NULL;
+    size_t length = 0;
+    ald_vec_t *ids = &row->responses[slot].ids;
+    const ald_json_t *given = slot == 2 ? ald_json_get(json, "response_ids") : NULL;
+    bool as_is = given_text(json, key) != NULL;
+    row->responses[slot].shared = row->ids.count;
+    ALD_TRY(response_text(json, key, &text, &length));
+    ALD_CHECK(length > 0 || given != NULL, ALD_STATUS_INPUT, "\"%s\" is empty", key);
+    status = keep_text(reader, text, length, row->responses[slot].out);
+    if (status == ALD_STATUS_OK && given != NULL)
+        return read_ids(reader, given, "response_ids", ids);
     if (status == ALD_STATUS_OK)
-        status = keep_text(reader, text.data, text.count, out);
+        status = row->joined ? encode_joined(reader, row, text, length, as_is, slot)
+                             : encode_alone(reader, text, length, ids);
+    if (status != ALD_STATUS_OK)
+        status = ald_status_prefix(status, "\"%s\"", key);
+done:
+    return status;
+}
+
+/* The prompt's text: given as it is ("prompt_text"), or rendered. */
+static ald_status_t prompt_text(const ald_pairs_reader_t *reader, const ald_json_t *json,
+                                row_t *row)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_json_t *prompt = ald_json_get(json, "prompt"), *given = given_text(json, "prompt");
+    size_t length = 0;
+    const char *text = ald_json_text(given, &length);
+    ALD_CHECK(given == NULL || text != NULL, ALD_STATUS_INPUT,
+              "\"prompt_text\": expected a string, found %s", ald_json_type_name(given));
+    if (text == NULL && !ald_json_is_null(ald_json_get(json, "prompt_ids")))
+        text = ald_json_text(prompt, &length); /* rendered when its ids were written down */
+    if (text != NULL)
+        return ald_vec_append(&row->text, text, length);
+    ALD_CHECK(prompt != NULL, ALD_STATUS_INPUT, "\"prompt\" is missing; expected %s", wanted);
+    status = ald_chat_render_prompt(reader->chat, prompt, &row->text, &row->markup);
+    if (status != ALD_STATUS_OK)
+        status = ald_status_prefix(status, "\"prompt\"");
+done:
+    return status;
+}
+
+static ald_status_t read_prompt(const ald_pairs_reader_t *reader, const ald_json_t *json,
+                                row_t *row, ald_text_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_json_t *given = ald_json_get(json, "prompt_ids");
+    ALD_TRY(prompt_text(reader, json, row));
+    status = keep_text(reader, row->text.data, row->text.count, out);
     if (status != ALD_STATUS_OK) {
         status = ald_status_prefix(status, "\"prompt\"");
         goto done;
     }
     if (ald_json_is_null(given))
-        ALD_TRY(ald_tokenizer_encode(reader->tokenizer, text.count == 0 ? "" : text.data,
-                                     text.count, &ids));
+        ALD_TRY(ald_tokenizer_encode(reader->tokenizer, row->text.count == 0 ? "" : row->text.data,
+                                     row->text.count, &row->ids));
     else
-        ALD_TRY(read_ids(reader, given, "prompt_ids", &ids));
-    ALD_CHECK(ids.count > 0, ALD_STATUS_INPUT, "\"prompt\" is empty");
-    size_t most = (size_t)reader->max_prompt, first = ids.count > most ? ids.count - most : 0;
-    *cut = first > 0;
-    ALD_TRY(keep_ids(reader, &ids, first, ids.count - first, out));
+        ALD_TRY(read_ids(reader, given, "prompt_ids", &row->ids));
+    ALD_CHECK(row->ids.count > 0, ALD_STATUS_INPUT, "\"prompt\" is empty");
+    row->shared = row->ids.count;
+    row->joined =
+        ald_json_is_null(given) && (!reader->chat->none || given_text(json, "prompt") != NULL);
+done:
+    return status;
+}
+
+/* Where token `index` begins in the prompt's text: what the tokens before it spell, and what the
+ * decoder takes off the front of every text. */
+static ald_status_t token_offset(const ald_pairs_reader_t *reader, const row_t *row, size_t index,
+                                 size_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t text;
+    ald_vec_init(&text, 1);
+    ALD_TRY(ald_tokenizer_decode(reader->tokenizer, row->ids.data, row->ids.count, false, &text));
+    size_t lost = row->text.count > text.count ? row->text.count - text.count : 0;
+    text.count = 0;
+    ALD_TRY(ald_tokenizer_decode(reader->tokenizer, row->ids.data, index, false, &text));
+    *out = text.count + lost;
 done:
     ald_vec_reset(&text);
-    ald_vec_reset(&ids);
+    return status;
+}
+
+/* Moves a cut that falls into markup behind it. */
+static ald_status_t leave_markup(const ald_pairs_reader_t *reader, const row_t *row, size_t *first)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    size_t at = 0, end = 0;
+    ALD_TRY(token_offset(reader, row, *first, &at));
+    for (size_t i = 0; i < row->markup.count; ++i) {
+        const ald_chat_span_t *span = &ALD_VEC_AT(&row->markup, ald_chat_span_t, i);
+        if (span->start < at && at < span->end)
+            end = span->end;
+    }
+    while (at < end && *first < row->shared) {
+        ++*first;
+        ALD_TRY(token_offset(reader, row, *first, &at));
+    }
+    ALD_CHECK(*first < row->shared, ALD_STATUS_INPUT,
+              "\"prompt\": the chat markup before the answer is longer than "
+              "data.max_prompt_tokens = %lld",
+              (long long)reader->max_prompt);
+done:
+    return status;
+}
+
+static ald_status_t finish_prompt(const ald_pairs_reader_t *reader, const row_t *row, bool *cut,
+                                  ald_text_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    size_t most = (size_t)reader->max_prompt, count = row->shared,
+           first = count > most ? count - most : 0;
+    *cut = first > 0;
+    if (first > 0 && row->markup.count > 0)
+        ALD_TRY(leave_markup(reader, row, &first));
+    ALD_TRY(keep_ids(reader, &row->ids, first, count - first, out));
+done:
+    return status;
+}
+
+/* Puts the prompt's tokens that not all responses share in front of this one's, and cuts it. */
+static ald_status_t finish_response(const ald_pairs_reader_t *reader, row_t *row, int slot)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t whole, *ids = &row->responses[slot].ids;
+    size_t most = (size_t)reader->max_response, before = row->responses[slot].shared - row->shared;
+    ald_vec_init(&whole, sizeof(int32_t));
+    ALD_TRY(ald_vec_append(&whole, (const int32_t *)row->ids.data + row->shared, before));
+    ALD_TRY(ald_vec_append(&whole, ids->data, ids->count));
+    *row->responses[slot].cut = whole.count > most;
+    ALD_TRY(keep_ids(reader, &whole, 0, whole.count > most ? most : whole.count,
+                     row->responses[slot].out));
+done:
+    ald_vec_reset(&whole);
     return status;
 }
 
@@ -251,10 +437,9 @@ done:
 }
 
 static ald_status_t read_generation(const ald_pairs_reader_t *reader, const ald_json_t *row,
-                                    bool *cuts, ald_pair_t *out)
+                                    ald_pair_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(read_response(reader, row, "response", &cuts[3], &out->response));
     ALD_TRY(read_logprobs(reader, row, out));
     ALD_TRY(read_integer(row, "sample", &out->sample));
     ALD_TRY(read_integer(row, "policy_step", &out->policy_step));
@@ -292,36 +477,60 @@ done:
 static int needed(const ald_pairs_reader_t *reader, const ald_json_t *row)
 {
     int need = (int)reader->need;
-    if ((need & ALD_PAIRS_PRESENT) != 0 && ald_json_get(row, "chosen") != NULL &&
-        ald_json_get(row, "rejected") != NULL)
+    if ((need & ALD_PAIRS_PRESENT) != 0 && has_response(row, "chosen") &&
+        has_response(row, "rejected"))
         return need | ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED;
     if ((need & ALD_PAIRS_SCORED) == 0)
         return need;
-    return ald_json_get(row, "response") != NULL ? ALD_PAIRS_RESPONSE
-                                                 : ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED;
+    return has_response(row, "response") ? ALD_PAIRS_RESPONSE
+                                         : ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED;
+}
+
+static ald_status_t read_conversation(const ald_pairs_reader_t *reader, const ald_json_t *json,
+                                      int need, row_t *row, ald_pair_t *out)
+{
+    static const char *const keys[] = {"chosen", "rejected", "response"};
+    static const int needs[] = {ALD_PAIRS_CHOSEN, ALD_PAIRS_REJECTED, ALD_PAIRS_RESPONSE};
+    ald_text_t *const texts[] = {&out->chosen, &out->rejected, &out->response};
+    ald_status_t status = ALD_STATUS_OK;
+    bool *cuts = reader->cuts + ALD_PAIRS_CUTS * (out - reader->rows);
+    ALD_TRY(read_prompt(reader, json, row, &out->prompt));
+    for (int i = 0; i < 3; ++i) {
+        if ((need & needs[i]) == 0)
+            continue;
+        row->responses[i].out = texts[i];
+        row->responses[i].cut = &cuts[1 + i];
+        ALD_TRY(read_response(reader, json, keys[i], i, row));
+    }
+    ALD_TRY(finish_prompt(reader, row, &cuts[0], &out->prompt));
+    for (int i = 0; i < 3; ++i)
+        if (row->responses[i].out != NULL)
+            ALD_TRY(finish_response(reader, row, i));
+    cuts[4] = row->shared < row->ids.count;
+done:
+    return status;
 }
 
 ald_status_t ald_pairs_read_row(const ald_pairs_reader_t *reader, const ald_json_t *json,
                                 ald_pair_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    bool *cuts = reader->cuts + 4 * (out - reader->rows);
+    bool *cuts = reader->cuts + ALD_PAIRS_CUTS * (out - reader->rows);
     int need = needed(reader, json);
+    row_t row;
+    row_init(&row);
     out->policy_step = -1;
     ALD_CHECK(ald_json_is_object(json), ALD_STATUS_INPUT, "expected an object, found %s",
               ald_json_type_name(json));
     if ((need & ALD_PAIRS_TEXT) && ald_json_get(json, "prompt") == NULL &&
         ald_json_get(json, "text") != NULL)
         return read_text(reader, json, &cuts[1], out);
-    ALD_TRY(read_prompt(reader, json, &cuts[0], &out->prompt));
-    if (need & ALD_PAIRS_CHOSEN)
-        ALD_TRY(read_response(reader, json, "chosen", &cuts[1], &out->chosen));
-    if (need & ALD_PAIRS_REJECTED)
-        ALD_TRY(read_response(reader, json, "rejected", &cuts[2], &out->rejected));
+    ALD_TRY(read_conversation(reader, json, need, &row, out));
     if (need & ALD_PAIRS_RESPONSE)
-        ALD_TRY(read_generation(reader, json, cuts, out));
+        ALD_TRY(read_generation(reader, json, out));
     ALD_TRY(keep_strings(reader, json, "required", &out->required));
     ALD_TRY(keep_strings(reader, json, "forbidden", &out->forbidden));
 done:
+    row_reset(&row);
     return status;
 }

@@ -8,6 +8,8 @@
 #include "ald/pairs.h"
 #include "ald/vec.h"
 
+enum { ALD_PAIRS_CUTS = 5 };
+
 /* What a row is read with. Everything but the arena is shared by the threads. */
 typedef struct {
     ald_pairs_need_t need;
@@ -17,7 +19,8 @@ typedef struct {
     ald_arena_t *arena;     /* the thread's own */
     ald_vec_t *kept;        /* JSON that rows refer to; appended to in a critical section */
     const ald_pair_t *rows; /* the first row, for the place in `cuts` */
-    bool *cuts;             /* [rows][4]: whether prompt, chosen, rejected, response were cut */
+    bool *cuts;             /* [rows][ALD_PAIRS_CUTS]: whether prompt, chosen, rejected, response
+                               were cut; whether tokens of the prompt went to the responses */
 } ald_pairs_reader_t;
 
 /* Fills *out, whose id and line are set. INPUT without file and line. */

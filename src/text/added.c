@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/unicode.h"
+
 enum { LARGEST_ID = 1 << 24 };
 
 static ald_status_t load_token(const ald_json_t *json, size_t index,

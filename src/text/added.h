@@ -10,7 +10,7 @@
 #include "ald/json.h"
 #include "ald/status.h"
 #include "ald/vec.h"
-#include "text/unicode.h"
+#include "text/normalizer.h"
 
 typedef struct {
     const char *content; /* as written in the file */

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "text/unicode.h"
+
 /* Pieces up to this length are merged by scanning, which is faster there than a heap. */
 enum { SHORT_PIECE = 32 };
 static const uint32_t no_rank = UINT32_MAX;
@@ -171,27 +173,47 @@ done:
     return status;
 }
 
-static ald_status_t encode_long(const ald_bpe_t *bpe, const char *piece, size_t length,
+static ald_status_t encode_long(const ald_bpe_t *bpe, const int32_t *initial, size_t length,
                                 ald_bpe_scratch_t *scratch, ald_vec_t *ids)
 {
     ald_status_t status = ALD_STATUS_OK;
-    uint32_t count = 0;
-    ALD_CHECK(length < INT32_MAX, ALD_STATUS_INPUT, "a piece of %zu bytes is too long", length);
+    ALD_CHECK(length < INT32_MAX, ALD_STATUS_INPUT, "a piece of %zu symbols is too long", length);
     ALD_TRY(ald_vec_reserve(&scratch->symbols, length));
     symbol_t *symbols = scratch->symbols.data;
-    for (size_t i = 0; i < length; ++i) {
-        int32_t id = bpe->byte_ids[(unsigned char)piece[i]];
-        if (id >= 0) {
-            symbols[count] = (symbol_t){id, count - 1, count + 1};
-            ++count;
-        }
-    }
-    if (count == 0)
-        return status;
+    const uint32_t count = (uint32_t)length;
+    for (uint32_t i = 0; i < count; ++i)
+        symbols[i] = (symbol_t){initial[i], i - 1, i + 1};
     symbols[count - 1].after = none;
     ALD_TRY(merge_long(bpe, symbols, count, &scratch->heap));
     for (uint32_t i = 0; i != none; i = symbols[i].after)
         ALD_TRY(ald_vec_push(ids, &symbols[i].id));
+done:
+    return status;
+}
+
+/* The symbols of a piece in scratch->ids, merged. */
+static ald_status_t merge(const ald_bpe_t *bpe, ald_bpe_scratch_t *scratch, ald_vec_t *ids)
+{
+    int32_t *initial = scratch->ids.data;
+    size_t count = scratch->ids.count;
+    if (count > SHORT_PIECE)
+        return encode_long(bpe, initial, count, scratch, ids);
+    return count == 0 ? ALD_STATUS_OK
+                      : ald_vec_append(ids, initial, merge_short(bpe, initial, count));
+}
+
+static ald_status_t encode_long_bytes(const ald_bpe_t *bpe, const char *piece, size_t length,
+                                      ald_bpe_scratch_t *scratch, ald_vec_t *ids)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    scratch->ids.count = 0;
+    ALD_TRY(ald_vec_reserve(&scratch->ids, length));
+    int32_t *symbols = scratch->ids.data;
+    for (size_t i = 0; i < length; ++i) {
+        symbols[scratch->ids.count] = bpe->byte_ids[(unsigned char)piece[i]];
+        scratch->ids.count += symbols[scratch->ids.count] >= 0;
+    }
+    ALD_TRY(merge(bpe, scratch, ids));
 done:
     return status;
 }
@@ -206,6 +228,51 @@ static ald_status_t encode_short(const ald_bpe_t *bpe, const char *piece, size_t
         count += symbols[count] >= 0;
     }
     return ald_vec_append(ids, symbols, merge_short(bpe, symbols, count));
+}
+
+/* The fallback bytes of a character, all or none; false in *done for none. */
+static ald_status_t put_fallback(const ald_bpe_t *bpe, const char *character, size_t length,
+                                 bool *done, ald_vec_t *ids)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    *done = bpe->byte_fallback;
+    for (size_t i = 0; i < length; ++i)
+        *done = *done && bpe->fallback_ids[(unsigned char)character[i]] >= 0;
+    for (size_t i = 0; *done && i < length; ++i)
+        ALD_TRY(ald_vec_push(ids, &bpe->fallback_ids[(unsigned char)character[i]]));
+done:
+    return status;
+}
+
+/* A piece of characters. An unknown token waits, as the reference implementation has it: for the
+ * next character that is known, or that can't be fused with it. */
+static ald_status_t encode_characters(const ald_bpe_t *bpe, const char *piece, size_t length,
+                                      ald_bpe_scratch_t *scratch, ald_vec_t *ids)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    bool waiting = false, fallen = false;
+    ald_vec_t *symbols = &scratch->ids;
+    size_t step = 0;
+    symbols->count = 0;
+    for (size_t at = 0; at < length; at += step) {
+        ald_utf8_next(piece + at, length - at, &step);
+        int32_t id = ald_bpe_find(bpe, piece + at, step);
+        if (id < 0) {
+            ALD_TRY(put_fallback(bpe, piece + at, step, &fallen, symbols));
+            if (fallen || bpe->unknown < 0)
+                continue;
+        }
+        if (waiting && (id >= 0 || !bpe->fuse_unknown))
+            ALD_TRY(ald_vec_push(symbols, &bpe->unknown));
+        waiting = id < 0;
+        if (id >= 0)
+            ALD_TRY(ald_vec_push(symbols, &id));
+    }
+    if (waiting)
+        ALD_TRY(ald_vec_push(symbols, &bpe->unknown));
+    ALD_TRY(merge(bpe, scratch, ids));
+done:
+    return status;
 }
 
 /* Puts the piece into byte symbols, as the vocabulary spells it. */
@@ -226,6 +293,7 @@ done:
 
 void ald_bpe_scratch_init(ald_bpe_scratch_t *scratch)
 {
+    ald_vec_init(&scratch->ids, sizeof(int32_t));
     ald_vec_init(&scratch->symbols, sizeof(symbol_t));
     ald_vec_init(&scratch->heap, sizeof(uint64_t));
     ald_vec_init(&scratch->text, 1);
@@ -233,23 +301,31 @@ void ald_bpe_scratch_init(ald_bpe_scratch_t *scratch)
 
 void ald_bpe_scratch_reset(ald_bpe_scratch_t *scratch)
 {
+    ald_vec_reset(&scratch->ids);
     ald_vec_reset(&scratch->symbols);
     ald_vec_reset(&scratch->heap);
     ald_vec_reset(&scratch->text);
 }
 
-ald_status_t ald_bpe_encode(const ald_bpe_t *bpe, const char *piece, size_t length,
+ald_status_t ald_bpe_encode(const ald_bpe_t *bpe, const char *piece, size_t length, bool bytes,
                             ald_bpe_scratch_t *scratch, ald_vec_t *ids)
 {
     ald_status_t status = ALD_STATUS_OK;
-    if (bpe->ignore_merges) {
+    bool simple = bpe->complete || (bpe->unknown < 0 && !bpe->byte_fallback);
+    if (bytes && (bpe->ignore_merges || !simple)) {
         ALD_TRY(spell(piece, length, &scratch->text));
-        int32_t id = ald_bpe_find(bpe, scratch->text.data, scratch->text.count);
+        piece = simple ? piece : scratch->text.data;
+        length = simple ? length : scratch->text.count;
+    }
+    if (bpe->ignore_merges) {
+        int32_t id = bytes ? ald_bpe_find(bpe, scratch->text.data, scratch->text.count)
+                           : ald_bpe_find(bpe, piece, length);
         if (id >= 0)
             return ald_vec_push(ids, &id);
     }
-    ALD_TRY(length <= SHORT_PIECE ? encode_short(bpe, piece, length, ids)
-                                  : encode_long(bpe, piece, length, scratch, ids));
+    ALD_TRY(!bytes || !simple       ? encode_characters(bpe, piece, length, scratch, ids)
+            : length <= SHORT_PIECE ? encode_short(bpe, piece, length, ids)
+                                    : encode_long_bytes(bpe, piece, length, scratch, ids));
 done:
     return status;
 }

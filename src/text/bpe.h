@@ -31,13 +31,18 @@ typedef struct {
     int64_t size;       /* largest id + 1 */
     ald_merge_t *merges;
     size_t merge_mask;
-    int32_t byte_ids[256]; /* -1: the vocabulary lacks the byte's symbol */
-    bool ignore_merges;    /* a piece that is a token is taken whole */
+    int32_t byte_ids[256];     /* -1: the vocabulary lacks the byte's symbol */
+    int32_t fallback_ids[256]; /* of <0x00> to <0xFF>; -1: the vocabulary lacks it */
+    bool byte_fallback;        /* characters that the vocabulary lacks become those */
+    int32_t unknown;           /* stands for what is still lacking; -1: that is left out */
+    bool fuse_unknown;         /* one for several in a row */
+    bool complete;             /* no byte that UTF-8 can have lacks its symbol */
+    bool ignore_merges;        /* a piece that is a token is taken whole */
 } ald_bpe_t;
 
 /* Memory for merging; one per thread, reused. */
 typedef struct {
-    ald_vec_t symbols, heap, text;
+    ald_vec_t ids, symbols, heap, text;
 } ald_bpe_scratch_t;
 
 /* From the "model" of tokenizer.json. INPUT naming what is wrong or isn't supported. */
@@ -51,9 +56,10 @@ ald_merge_t *ald_bpe_pair_slot(const ald_bpe_t *bpe, uint64_t pair);
 
 void ald_bpe_scratch_init(ald_bpe_scratch_t *scratch);
 void ald_bpe_scratch_reset(ald_bpe_scratch_t *scratch);
-/* Appends the ids of one piece. Bytes whose symbol the vocabulary lacks are left out, as the
- * reference implementation does without an unk_token. */
-ald_status_t ald_bpe_encode(const ald_bpe_t *bpe, const char *piece, size_t length,
+/* Appends the ids of one piece. `bytes`: a piece for a byte-level vocabulary, which spells every
+ * byte by a symbol; else one of characters. What the vocabulary lacks becomes fallback bytes, the
+ * unknown token, or nothing, as the model says. */
+ald_status_t ald_bpe_encode(const ald_bpe_t *bpe, const char *piece, size_t length, bool bytes,
                             ald_bpe_scratch_t *scratch, ald_vec_t *ids);
 
 /* The code points that stand for the 256 bytes in tokens: printable Latin-1 for itself, the others

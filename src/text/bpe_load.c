@@ -1,4 +1,5 @@
 /* Reads the "model" of tokenizer.json. Layer: text. */
+#include <stdio.h>
 #include <string.h>
 
 #include "text/bpe.h"
@@ -134,23 +135,26 @@ done:
     return status;
 }
 
-/* Finds the symbols of single bytes; false in *complete when one that UTF-8 can have is missing. */
-static void load_bytes(ald_bpe_t *bpe, bool *complete)
+/* Finds the symbols of single bytes, and the tokens that spell bytes for characters. */
+static void load_bytes(ald_bpe_t *bpe)
 {
     uint16_t symbols[256];
     ald_byte_symbols(symbols);
-    *complete = true;
+    bpe->complete = true;
     for (int b = 0; b < 256; ++b) {
         uint16_t c = symbols[b];
         char text[2] = {(char)(c < 0x80 ? c : 0xC0 | c >> 6), (char)(0x80 | (c & 0x3F))};
+        char fallback[8];
         bool possible = b != 0xC0 && b != 0xC1 && b < 0xF5;
+        snprintf(fallback, sizeof fallback, "<0x%02X>", b);
         bpe->byte_ids[b] = ald_bpe_find(bpe, text, c < 0x80 ? 1 : 2);
-        *complete = *complete && (bpe->byte_ids[b] >= 0 || !possible);
+        bpe->fallback_ids[b] = ald_bpe_find(bpe, fallback, 6);
+        bpe->complete = bpe->complete && (bpe->byte_ids[b] >= 0 || !possible);
     }
 }
 
 /* Options that change how words are made of symbols; null, "" and false are no options. */
-static ald_status_t check_options(const ald_json_t *model, bool complete)
+static ald_status_t load_options(const ald_json_t *model, ald_bpe_t *bpe)
 {
     ald_status_t status = ALD_STATUS_OK;
     static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
@@ -161,14 +165,14 @@ static ald_status_t check_options(const ald_json_t *model, bool complete)
     }
     double dropout = ald_json_number(ald_json_get(model, "dropout"), 0);
     ALD_CHECK(dropout == 0, ALD_STATUS_INPUT, "model.dropout %g is not supported", dropout);
-    /* neither can come to pass where every byte has its symbol */
-    const char *unknown = ald_json_text(ald_json_get(model, "unk_token"), NULL);
-    ALD_CHECK(complete || unknown == NULL, ALD_STATUS_INPUT,
-              "model.unk_token \"%s\" with byte symbols missing from model.vocab is not supported",
-              unknown);
-    ALD_CHECK(complete || !ald_json_bool(ald_json_get(model, "byte_fallback"), false),
-              ALD_STATUS_INPUT,
-              "model.byte_fallback with byte symbols missing from model.vocab is not supported");
+    size_t length = 0;
+    const char *unknown = ald_json_text(ald_json_get(model, "unk_token"), &length);
+    bpe->unknown = unknown == NULL ? -1 : ald_bpe_find(bpe, unknown, length);
+    ALD_CHECK(unknown == NULL || bpe->unknown >= 0, ALD_STATUS_INPUT,
+              "model.unk_token \"%s\" is not in model.vocab", unknown);
+    bpe->byte_fallback = ald_json_bool(ald_json_get(model, "byte_fallback"), false);
+    bpe->fuse_unknown = ald_json_bool(ald_json_get(model, "fuse_unk"), false);
+    bpe->ignore_merges = ald_json_bool(ald_json_get(model, "ignore_merges"), false);
 done:
     return status;
 }
@@ -176,7 +180,6 @@ done:
 ald_status_t ald_bpe_load(const ald_json_t *model, ald_arena_t *arena, ald_bpe_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    bool complete = false;
     memset(out, 0, sizeof *out);
     ALD_CHECK(ald_json_is_object(model), ALD_STATUS_INPUT, "model: expected an object, found %s",
               ald_json_type_name(model));
@@ -192,9 +195,8 @@ ald_status_t ald_bpe_load(const ald_json_t *model, ald_arena_t *arena, ald_bpe_t
                                 "merges"));
     ALD_TRY(load_vocabulary(ald_json_get(model, "vocab"), arena, out));
     ALD_TRY(load_merges(ald_json_get(model, "merges"), arena, out));
-    load_bytes(out, &complete);
-    ALD_TRY(check_options(model, complete));
-    out->ignore_merges = ald_json_bool(ald_json_get(model, "ignore_merges"), false);
+    load_bytes(out);
+    ALD_TRY(load_options(model, out));
 done:
     return status;
 }

@@ -32,29 +32,35 @@ done:
     return status;
 }
 
-static ald_status_t load_split(const ald_json_t *json, ald_pretokenizer_t *out)
+static ald_status_t load_behavior(const ald_json_t *json, const char *otherwise, ald_split_t *out)
 {
     static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious",
                                         "MergedWithNext", "Contiguous"};
     ald_status_t status = ALD_STATUS_OK;
-    const char *behavior = ald_json_text(ald_json_get(json, "behavior"), NULL);
-    const ald_json_t *pattern = ald_json_get(json, "pattern");
-    size_t length = 0;
+    const ald_json_t *given = ald_json_get(json, "behavior");
+    const char *behavior = given == NULL ? otherwise : ald_json_text(given, NULL);
     int found = -1;
-    ALD_TRY(ald_component_check(json, "pre_tokenizer", "type pattern behavior invert"));
     for (int i = 0; i < 5 && behavior != NULL; ++i)
         found = strcmp(behavior, names[i]) == 0 ? i : found;
     ALD_CHECK(found >= 0, ALD_STATUS_INPUT, "pre_tokenizer.behavior \"%s\" is not supported",
               behavior == NULL ? "" : behavior);
-    const char *regex = ald_json_text(ald_json_get(pattern, "Regex"), &length);
-    bool literal = regex == NULL;
-    if (literal)
-        regex = ald_json_text(ald_json_get(pattern, "String"), &length);
-    ALD_CHECK(regex != NULL && length > 0, ALD_STATUS_INPUT,
-              "pre_tokenizer.pattern: expected {\"Regex\": ...} or {\"String\": ...}");
-    ALD_TRY(add_split(out, regex, length, literal, (ald_split_t)found,
-                      ald_json_bool(ald_json_get(json, "invert"), false)));
+    *out = (ald_split_t)found;
 done:
+    return status;
+}
+
+static ald_status_t load_split(const ald_json_t *json, ald_pretokenizer_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_stage_t stage = {.kind = ALD_STAGE_SPLIT,
+                         .invert = ald_json_bool(ald_json_get(json, "invert"), false)};
+    ALD_TRY(ald_component_check(json, "pre_tokenizer", "type pattern behavior invert"));
+    ALD_TRY(load_behavior(json, NULL, &stage.behavior));
+    ALD_TRY(ald_regex_load(json, "pre_tokenizer", &stage.regex));
+    ALD_TRY(add_stage(out, &stage));
+    stage.regex = NULL;
+done:
+    ald_regex_destroy(stage.regex);
     return status;
 }
 
@@ -62,10 +68,89 @@ static ald_status_t load_digits(const ald_json_t *json, ald_pretokenizer_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     bool individual = ald_json_bool(ald_json_get(json, "individual_digits"), false);
-    ald_stage_t stage = {.kind = ALD_STAGE_DIGITS,
+    ald_stage_t stage = {.kind = ALD_STAGE_CLASS,
+                         .is_member = ald_unicode_is_numeric,
                          .behavior = individual ? ALD_SPLIT_ISOLATED : ALD_SPLIT_CONTIGUOUS};
     ALD_TRY(ald_component_check(json, "pre_tokenizer", "type individual_digits"));
     ALD_TRY(add_stage(out, &stage));
+done:
+    return status;
+}
+
+static ald_status_t load_punctuation(const ald_json_t *json, ald_pretokenizer_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_stage_t stage = {.kind = ALD_STAGE_CLASS, .is_member = ald_unicode_is_punctuation};
+    ALD_TRY(ald_component_check(json, "pre_tokenizer", "type behavior"));
+    ALD_TRY(load_behavior(json, "Isolated", &stage.behavior));
+    ALD_TRY(add_stage(out, &stage));
+done:
+    return status;
+}
+
+static ald_status_t load_whitespace_split(const ald_json_t *json, ald_pretokenizer_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_stage_t stage = {
+        .kind = ALD_STAGE_CLASS, .is_member = ald_unicode_is_space, .behavior = ALD_SPLIT_REMOVED};
+    ALD_TRY(ald_component_check(json, "pre_tokenizer", "type"));
+    ALD_TRY(add_stage(out, &stage));
+done:
+    return status;
+}
+
+static ald_status_t load_whitespace(const ald_json_t *json, ald_pretokenizer_t *out)
+{
+    static const char pattern[] = "\\w+|[^\\w\\s]+";
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(ald_component_check(json, "pre_tokenizer", "type"));
+    ALD_TRY(add_split(out, pattern, strlen(pattern), false, ALD_SPLIT_REMOVED, true));
+done:
+    return status;
+}
+
+ald_status_t ald_metaspace_load(const ald_json_t *json, const char *place, char replacement[8],
+                                ald_prepend_t *prepend, bool *split)
+{
+    static const char *const schemes[] = {"always", "first", "never"};
+    ald_status_t status = ALD_STATUS_OK;
+    size_t length = 0, step = 0;
+    const char *text = ald_json_text(ald_json_get(json, "replacement"), &length);
+    const ald_json_t *given = ald_json_get(json, "prepend_scheme");
+    const char *scheme = ald_json_text(given, NULL);
+    int found = given == NULL ? ALD_PREPEND_ALWAYS : -1;
+    ALD_TRY(ald_component_check(json, place,
+                                "type replacement prepend_scheme split add_prefix_space str_rep"));
+    ALD_CHECK(text != NULL && length > 0 && ald_utf8_next(text, length, &step) >= 0 &&
+                  step == length,
+              ALD_STATUS_INPUT, "%s.replacement: expected one character", place);
+    memcpy(replacement, text, length);
+    replacement[length] = '\0';
+    for (int i = 0; i < 3 && scheme != NULL; ++i)
+        found = strcmp(scheme, schemes[i]) == 0 ? i : found;
+    ALD_CHECK(found >= 0, ALD_STATUS_INPUT, "%s.prepend_scheme \"%s\" is not supported", place,
+              scheme == NULL ? "" : scheme);
+    *prepend = (ald_prepend_t)found;
+    *split = ald_json_bool(ald_json_get(json, "split"), true);
+    if (!ald_json_bool(ald_json_get(json, "add_prefix_space"), true)) { /* the older spelling */
+        ALD_CHECK(given == NULL || found == ALD_PREPEND_NEVER, ALD_STATUS_INPUT,
+                  "%s.add_prefix_space false contradicts prepend_scheme \"%s\"", place, scheme);
+        *prepend = ALD_PREPEND_NEVER;
+    }
+done:
+    return status;
+}
+
+static ald_status_t load_metaspace(const ald_json_t *json, ald_pretokenizer_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    bool split = true;
+    ald_stage_t stage = {.kind = ALD_STAGE_METASPACE};
+    ALD_TRY(ald_metaspace_load(json, "pre_tokenizer", stage.replacement, &stage.prepend, &split));
+    ALD_TRY(add_stage(out, &stage));
+    if (split)
+        ALD_TRY(add_split(out, stage.replacement, strlen(stage.replacement), true,
+                          ALD_SPLIT_MERGED_WITH_NEXT, false));
 done:
     return status;
 }
@@ -89,21 +174,29 @@ done:
 /* `depth` bounds what a hostile file can nest. */
 static ald_status_t load(const ald_json_t *json, int depth, ald_pretokenizer_t *out)
 {
+    static const struct {
+        const char *name;
+        ald_status_t (*load)(const ald_json_t *, ald_pretokenizer_t *);
+    } loaders[] = {{"ByteLevel", load_byte_level},
+                   {"Metaspace", load_metaspace},
+                   {"Split", load_split},
+                   {"Digits", load_digits},
+                   {"Punctuation", load_punctuation},
+                   {"Whitespace", load_whitespace},
+                   {"WhitespaceSplit", load_whitespace_split}};
     ald_status_t status = ALD_STATUS_OK;
     const char *type = NULL;
     const ald_json_t *list = ald_json_get(json, "pretokenizers");
     ALD_TRY(ald_component_type(json, "pre_tokenizer", &type));
     ALD_CHECK(!out->bytes, ALD_STATUS_INPUT,
               "pre_tokenizer.type \"%s\" after ByteLevel is not supported", type);
-    if (strcmp(type, "ByteLevel") == 0)
-        return load_byte_level(json, out);
-    if (strcmp(type, "Split") == 0)
-        return load_split(json, out);
-    if (strcmp(type, "Digits") == 0)
-        return load_digits(json, out);
+    for (size_t i = 0; i < sizeof loaders / sizeof loaders[0]; ++i)
+        if (strcmp(loaders[i].name, type) == 0)
+            return loaders[i].load(json, out);
     if (strcmp(type, "Sequence") != 0)
         return ald_component_unsupported("pre_tokenizer", type,
-                                         "ByteLevel, Split, Digits or Sequence");
+                                         "ByteLevel, Metaspace, Split, Digits, Punctuation, "
+                                         "Whitespace, WhitespaceSplit or Sequence");
     ALD_TRY(ald_component_check(json, "pre_tokenizer", "type pretokenizers"));
     ALD_CHECK(ald_json_is_array(list) && depth < 4, ALD_STATUS_INPUT,
               "pre_tokenizer.pretokenizers: expected a list, found %s", ald_json_type_name(list));
@@ -115,15 +208,8 @@ done:
 
 ald_status_t ald_pretokenizer_load(const ald_json_t *json, ald_pretokenizer_t *out)
 {
-    ald_status_t status = ALD_STATUS_OK;
     memset(out, 0, sizeof *out);
-    ALD_CHECK(!ald_json_is_null(json), ALD_STATUS_INPUT,
-              "pre_tokenizer null is not supported; expected one that ends in ByteLevel");
-    ALD_TRY(load(json, 0, out));
-    ALD_CHECK(out->bytes, ALD_STATUS_INPUT,
-              "pre_tokenizer without ByteLevel is not supported (not a byte-level tokenizer)");
-done:
-    return status;
+    return ald_json_is_null(json) ? ALD_STATUS_OK : load(json, 0, out);
 }
 
 void ald_pretokenizer_reset(ald_pretokenizer_t *pretokenizer)
@@ -216,17 +302,13 @@ done:
     return status;
 }
 
-static ald_status_t split_digits(splitter_t *splitter, const ald_pieces_t *pieces, ald_span_t span)
+static ald_status_t split_by_class(splitter_t *splitter, const ald_pieces_t *pieces,
+                                   ald_span_t span)
 {
     ald_status_t status = ALD_STATUS_OK;
     size_t end = span.start + span.length, run = span.start, step = 1;
     for (size_t at = span.start; at < end; at += step) {
-        unsigned char c = (unsigned char)pieces->text[at];
-        step = 1;
-        bool digit =
-            c < 0x80 ? c >= '0' && c <= '9'
-                     : ald_unicode_is_numeric(ald_utf8_next(pieces->text + at, end - at, &step));
-        if (!digit)
+        if (!splitter->stage->is_member(ald_utf8_next(pieces->text + at, end - at, &step)))
             continue;
         if (run < at)
             ALD_TRY(put_part(splitter, run, at, false));
@@ -239,13 +321,59 @@ done:
     return status;
 }
 
+static ald_vec_t *next_buffer(ald_pieces_t *pieces)
+{
+    bool second = pieces->text == pieces->buffers[0].data;
+    ald_vec_t *buffer = &pieces->buffers[second];
+    buffer->count = 0;
+    return buffer;
+}
+
+static ald_status_t put_metaspace(const ald_stage_t *stage, const char *from, size_t length,
+                                  bool first, ald_vec_t *buffer)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    size_t width = strlen(stage->replacement);
+    bool visible =
+        from[0] == ' ' || (length >= width && memcmp(from, stage->replacement, width) == 0);
+    if (!visible &&
+        (stage->prepend == ALD_PREPEND_ALWAYS || (stage->prepend == ALD_PREPEND_FIRST && first)))
+        ALD_TRY(ald_vec_append(buffer, stage->replacement, width));
+    while (length > 0) {
+        const char *space = memchr(from, ' ', length);
+        size_t before = space == NULL ? length : (size_t)(space - from);
+        ALD_TRY(ald_vec_append(buffer, from, before));
+        if (space != NULL)
+            ALD_TRY(ald_vec_append(buffer, stage->replacement, width));
+        from += before + (space != NULL);
+        length -= before + (space != NULL);
+    }
+done:
+    return status;
+}
+
+/* Copies the text with its spaces made visible, and moves the pieces. */
+static ald_status_t make_metaspaces(const ald_stage_t *stage, ald_pieces_t *pieces)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t *buffer = next_buffer(pieces);
+    for (size_t i = 0; i < pieces->spans.count; ++i) {
+        ald_span_t *span = &ALD_VEC_AT(&pieces->spans, ald_span_t, i);
+        size_t start = buffer->count;
+        ALD_TRY(put_metaspace(stage, pieces->text + span->start, span->length,
+                              pieces->first && span->start == 0, buffer));
+        *span = (ald_span_t){start, buffer->count - start};
+    }
+    pieces->text = buffer->data;
+done:
+    return status;
+}
+
 /* Copies the text with a space before each piece that has none, and moves the pieces. */
 static ald_status_t add_prefixes(ald_pieces_t *pieces)
 {
     ald_status_t status = ALD_STATUS_OK;
-    bool second = pieces->text == pieces->buffers[0].data;
-    ald_vec_t *buffer = &pieces->buffers[second];
-    buffer->count = 0;
+    ald_vec_t *buffer = next_buffer(pieces);
     for (size_t i = 0; i < pieces->spans.count; ++i) {
         ald_span_t *span = &ALD_VEC_AT(&pieces->spans, ald_span_t, i);
         const char *from = pieces->text + span->start;
@@ -265,6 +393,8 @@ static ald_status_t run_stage(const ald_stage_t *stage, ald_pieces_t *pieces)
     ald_status_t status = ALD_STATUS_OK;
     if (stage->kind == ALD_STAGE_PREFIX)
         return add_prefixes(pieces);
+    if (stage->kind == ALD_STAGE_METASPACE)
+        return make_metaspaces(stage, pieces);
     ald_vec_t before = pieces->spans;
     pieces->spans = pieces->before;
     pieces->before = before;
@@ -272,8 +402,8 @@ static ald_status_t run_stage(const ald_stage_t *stage, ald_pieces_t *pieces)
     for (size_t i = 0; i < before.count; ++i) {
         ald_span_t span = ALD_VEC_AT(&before, ald_span_t, i);
         splitter_t splitter = {stage, &pieces->spans, pieces->spans.count, false};
-        if (stage->kind == ALD_STAGE_DIGITS)
-            ALD_TRY(split_digits(&splitter, pieces, span));
+        if (stage->kind == ALD_STAGE_CLASS)
+            ALD_TRY(split_by_class(&splitter, pieces, span));
         else
             ALD_TRY(split_by_regex(&splitter, pieces, span));
     }
@@ -282,11 +412,12 @@ done:
 }
 
 ald_status_t ald_pretokenizer_split(const ald_pretokenizer_t *pretokenizer, const char *text,
-                                    size_t length, ald_pieces_t *pieces)
+                                    size_t length, bool first, ald_pieces_t *pieces)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_span_t whole = {0, length};
     pieces->text = text;
+    pieces->first = first;
     pieces->spans.count = 0;
     if (length == 0)
         return status;

@@ -168,6 +168,23 @@ done:
     return status;
 }
 
+ald_status_t ald_regex_load(const ald_json_t *component, const char *place, ald_regex_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_json_t *pattern = ald_json_get(component, "pattern");
+    size_t length = 0;
+    const char *text = ald_json_text(ald_json_get(pattern, "Regex"), &length);
+    bool literal = text == NULL;
+    if (literal)
+        text = ald_json_text(ald_json_get(pattern, "String"), &length);
+    ALD_CHECK(text != NULL && length > 0, ALD_STATUS_INPUT,
+              "%s.pattern: expected {\"Regex\": ...} or {\"String\": ...}", place);
+    if (ald_regex_compile(text, length, literal, out) != ALD_STATUS_OK)
+        status = ald_status_prefix(ALD_STATUS_INPUT, "%s.pattern", place);
+done:
+    return status;
+}
+
 void ald_regex_destroy(ald_regex_t *regex)
 {
     if (regex == NULL)
@@ -215,10 +232,32 @@ ald_status_t ald_regex_next(const ald_regex_t *regex, ald_regex_match_t *match, 
     if (result < 0 && result != PCRE2_ERROR_NOMATCH)
         pcre2_get_error_message(result, reason, sizeof reason);
     ALD_CHECK(result >= 0 || result == PCRE2_ERROR_NOMATCH, ALD_STATUS_INPUT,
-              "pre_tokenizer: the pattern failed at byte %zu of %zu: %s", from, length,
+              "a pattern of the tokenizer failed at byte %zu of %zu: %s", from, length,
               (const char *)reason);
     *start = bounds[0];
     *end = bounds[1];
 done:
+    return status;
+}
+
+ald_status_t ald_regex_replace(const ald_regex_t *regex, const char *text, size_t length,
+                               const char *by, size_t by_length, ald_vec_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_regex_match_t *match = NULL;
+    size_t at = 0, start = 0, end = 0;
+    bool found = false;
+    ALD_TRY(ald_regex_match_new(&match));
+    while (at < length) {
+        ALD_TRY(ald_regex_next(regex, match, text, length, at, &found, &start, &end));
+        if (!found)
+            break;
+        ALD_TRY(ald_vec_append(out, text + at, start - at));
+        ALD_TRY(ald_vec_append(out, by, by_length));
+        at = end;
+    }
+    ALD_TRY(ald_vec_append(out, text + at, length - at));
+done:
+    ald_regex_match_destroy(match);
     return status;
 }

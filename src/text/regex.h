@@ -6,7 +6,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "ald/json.h"
 #include "ald/status.h"
+#include "ald/vec.h"
 
 typedef struct ald_regex ald_regex_t;             /* immutable */
 typedef struct ald_regex_match ald_regex_match_t; /* one per thread */
@@ -14,6 +16,8 @@ typedef struct ald_regex_match ald_regex_match_t; /* one per thread */
 /* `literal`: the pattern is plain text. INPUT for a pattern that is malformed, or whose meaning
  * differs between the dialects. */
 ald_status_t ald_regex_compile(const char *pattern, size_t length, bool literal, ald_regex_t **out);
+/* The "pattern" of a component, {"Regex": ...} or {"String": ...}; `place` names the component. */
+ald_status_t ald_regex_load(const ald_json_t *component, const char *place, ald_regex_t **out);
 void ald_regex_destroy(ald_regex_t *regex); /* takes NULL */
 
 ald_status_t ald_regex_match_new(ald_regex_match_t **out);
@@ -23,5 +27,8 @@ void ald_regex_match_destroy(ald_regex_match_t *match); /* takes NULL */
  * INPUT when the pattern backtracks beyond a limit. */
 ald_status_t ald_regex_next(const ald_regex_t *regex, ald_regex_match_t *match, const char *text,
                             size_t length, size_t from, bool *found, size_t *start, size_t *end);
+/* Appends the text with every match replaced by the plain text `by`. */
+ald_status_t ald_regex_replace(const ald_regex_t *regex, const char *text, size_t length,
+                               const char *by, size_t by_length, ald_vec_t *out);
 
 #endif

@@ -8,12 +8,24 @@
 #include "ald/status.h"
 #include "ald/vec.h"
 
-/* What a template does with messages; all of them write ChatML. */
+/* What a template does with messages. The first four write ChatML. */
 typedef enum {
-    ALD_TEMPLATE_PLAIN,   /* every message as it is */
-    ALD_TEMPLATE_SMOLLM2, /* the same, after a default system message */
-    ALD_TEMPLATE_QWEN25,  /* the same, and tool messages in a way of their own */
-    ALD_TEMPLATE_QWEN3,   /* removes and adds <think> parts of assistants' messages */
+    ALD_TEMPLATE_PLAIN,       /* every message as it is */
+    ALD_TEMPLATE_SMOLLM2,     /* the same, after a default system message */
+    ALD_TEMPLATE_QWEN25,      /* the same, and tool messages in a way of their own */
+    ALD_TEMPLATE_QWEN3,       /* removes and adds <think> parts of assistants' messages */
+    ALD_TEMPLATE_LLAMA3,      /* Llama 3.0 */
+    ALD_TEMPLATE_LLAMA3_OPEN, /* the same as published first: always ends with a generation prompt
+                               */
+    ALD_TEMPLATE_LLAMA31,     /* 3.1 to 3.3: a system message with dates, tools */
+    ALD_TEMPLATE_LLAMA2,
+    ALD_TEMPLATE_MISTRAL_OLD,       /* 7B v0.2 as published first: no system message */
+    ALD_TEMPLATE_MISTRAL_OLD_SPACE, /* 7B v0.1: the same with a space after each answer */
+    ALD_TEMPLATE_MISTRAL_V1,
+    ALD_TEMPLATE_MISTRAL_V3,
+    ALD_TEMPLATE_MISTRAL_TEKKEN, /* Nemo */
+    ALD_TEMPLATE_ZEPHYR,         /* TinyLlama too */
+    ALD_TEMPLATE_COUNT,
 } ald_template_t;
 
 /* Appends a template in a form where layout, quotes, x['y'] against x.y, and text against printed

@@ -8,11 +8,13 @@
 #include "ald/sha256.h"
 #include "text/added.h"
 #include "text/bpe.h"
+#include "text/decoder.h"
+#include "text/normalizer.h"
 #include "text/pretokenizer.h"
 #include "text/unicode.h"
 
 struct ald_tokenizer {
-    ald_arena_t arena; /* holds everything below but the patterns */
+    ald_arena_t arena; /* holds what is loaded, but for normalizer, pretokenizer and decoder */
     ald_normalizer_t normalizer;
     ald_pretokenizer_t pretokenizer;
     ald_bpe_t bpe;
@@ -20,8 +22,8 @@ struct ald_tokenizer {
     const ald_added_t **added_by_id; /* [size] */
     int64_t size;
     int32_t eos;
-    const char *chat_template;
-    int16_t symbol_bytes[ALD_BYTE_SYMBOL_END];
+    const char *directory, *bos_text, *eos_text, *chat_template;
+    ald_decoder_t decoder;
     char sha256[ALD_SHA256_HEX];
 };
 
@@ -43,17 +45,6 @@ static ald_status_t check_post_processor(const ald_json_t *json, int depth)
         return ald_component_unsupported("post_processor", type,
                                          "ByteLevel, TemplateProcessing or Sequence");
     }
-done:
-    return status;
-}
-
-static ald_status_t check_decoder(const ald_json_t *json)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    const char *type = NULL;
-    ALD_TRY(ald_component_type(json, "decoder", &type));
-    if (strcmp(type, "ByteLevel") != 0)
-        return ald_component_unsupported("decoder", type, "ByteLevel");
 done:
     return status;
 }
@@ -98,12 +89,11 @@ static ald_status_t load_components(ald_tokenizer_t *tokenizer, const ald_json_t
     ALD_TRY(ald_normalizer_load(ald_json_get(json, "normalizer"), &tokenizer->normalizer));
     ALD_TRY(ald_pretokenizer_load(ald_json_get(json, "pre_tokenizer"), &tokenizer->pretokenizer));
     ALD_TRY(check_post_processor(ald_json_get(json, "post_processor"), 0));
-    ALD_TRY(check_decoder(ald_json_get(json, "decoder")));
+    ALD_TRY(ald_decoder_load(ald_json_get(json, "decoder"), &tokenizer->decoder));
     ALD_TRY(ald_bpe_load(ald_json_get(json, "model"), &tokenizer->arena, &tokenizer->bpe));
     ALD_TRY(ald_added_load(ald_json_get(json, "added_tokens"), &tokenizer->normalizer,
                            &tokenizer->arena, &tokenizer->added));
     ALD_TRY(index_added(tokenizer));
-    ald_symbol_bytes(tokenizer->symbol_bytes);
 done:
     return status;
 }
@@ -130,19 +120,35 @@ done:
 }
 
 /* A special token in tokenizer_config.json is text, or an object with "content". */
-static ald_status_t load_eos(ald_tokenizer_t *tokenizer, const ald_json_t *config)
+static ald_status_t load_special(ald_tokenizer_t *tokenizer, const ald_json_t *config,
+                                 const char *key, const char **out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_json_t *eos = ald_json_get(config, "eos_token");
-    if (ald_json_is_object(eos))
-        eos = ald_json_get(eos, "content");
-    if (ald_json_is_null(eos))
+    size_t length = 0;
+    const ald_json_t *token = ald_json_get(config, key);
+    if (ald_json_is_object(token))
+        token = ald_json_get(token, "content");
+    if (ald_json_is_null(token))
         return status;
-    ALD_CHECK(ald_json_is_string(eos), ALD_STATUS_INPUT, "eos_token: expected a string, found %s",
-              ald_json_type_name(eos));
-    tokenizer->eos = ald_tokenizer_find(tokenizer, ald_json_text(eos, NULL));
+    const char *text = ald_json_text(token, &length);
+    ALD_CHECK(text != NULL, ALD_STATUS_INPUT, "%s: expected a string, found %s", key,
+              ald_json_type_name(token));
+    *out = ald_arena_strdup(&tokenizer->arena, text, length);
+    ALD_CHECK_MEMORY(*out, length);
+done:
+    return status;
+}
+
+static ald_status_t load_specials(ald_tokenizer_t *tokenizer, const ald_json_t *config)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(load_special(tokenizer, config, "bos_token", &tokenizer->bos_text));
+    ALD_TRY(load_special(tokenizer, config, "eos_token", &tokenizer->eos_text));
+    if (tokenizer->eos_text[0] == '\0')
+        return status;
+    tokenizer->eos = ald_tokenizer_find(tokenizer, tokenizer->eos_text);
     ALD_CHECK(tokenizer->eos >= 0, ALD_STATUS_INPUT, "eos_token \"%s\" is not in the vocabulary",
-              ald_json_text(eos, NULL));
+              tokenizer->eos_text);
 done:
     return status;
 }
@@ -174,7 +180,7 @@ static ald_status_t load_config(ald_tokenizer_t *tokenizer, const char *path)
     if (!ald_path_exists(path))
         return status;
     ALD_TRY(ald_json_read(path, &json));
-    status = load_eos(tokenizer, json);
+    status = load_specials(tokenizer, json);
     if (status != ALD_STATUS_OK)
         status = ald_status_prefix(status, "%s", path);
     else
@@ -212,6 +218,9 @@ ald_status_t ald_tokenizer_open(const char *directory, ald_tokenizer_t **out)
     *out = NULL;
     ALD_CHECK_MEMORY(tokenizer, sizeof *tokenizer);
     tokenizer->eos = -1;
+    tokenizer->directory = ald_arena_strdup(&tokenizer->arena, directory, strlen(directory));
+    ALD_CHECK_MEMORY(tokenizer->directory, strlen(directory));
+    tokenizer->bos_text = tokenizer->eos_text = "";
     for (int i = 0; i < 3; ++i) {
         ald_free(path);
         path = ald_path_join(directory, names[i]);
@@ -230,7 +239,9 @@ void ald_tokenizer_destroy(ald_tokenizer_t *tokenizer)
 {
     if (tokenizer == NULL)
         return;
+    ald_normalizer_reset(&tokenizer->normalizer);
     ald_pretokenizer_reset(&tokenizer->pretokenizer);
+    ald_decoder_reset(&tokenizer->decoder);
     ald_arena_reset(&tokenizer->arena);
     ald_free(tokenizer);
 }
@@ -245,22 +256,23 @@ typedef struct {
     ald_vec_t *ids;
 } encoder_t;
 
-static ald_status_t encode_pieces(encoder_t *encoder, const char *text, size_t length)
+static ald_status_t encode_pieces(encoder_t *encoder, const char *text, size_t length, bool first)
 {
     ald_status_t status = ALD_STATUS_OK;
+    bool bytes = encoder->tokenizer->pretokenizer.bytes;
     ald_pieces_t *pieces = &encoder->pieces;
-    ALD_TRY(ald_pretokenizer_split(&encoder->tokenizer->pretokenizer, text, length, pieces));
+    ALD_TRY(ald_pretokenizer_split(&encoder->tokenizer->pretokenizer, text, length, first, pieces));
     for (size_t i = 0; i < pieces->spans.count; ++i) {
         ald_span_t span = ALD_VEC_AT(&pieces->spans, ald_span_t, i);
         ALD_TRY(ald_bpe_encode(&encoder->tokenizer->bpe, pieces->text + span.start, span.length,
-                               &encoder->scratch, encoder->ids));
+                               bytes, &encoder->scratch, encoder->ids));
     }
 done:
     return status;
 }
 
 /* Raw text without raw added tokens: normalised, then searched for the others. */
-static ald_status_t encode_plain(encoder_t *encoder, const char *text, size_t length)
+static ald_status_t encode_plain(encoder_t *encoder, const char *text, size_t length, bool first)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_tokenizer_t *tokenizer = encoder->tokenizer;
@@ -275,7 +287,8 @@ static ald_status_t encode_plain(encoder_t *encoder, const char *text, size_t le
         if (segment->token != NULL)
             ALD_TRY(ald_vec_push(encoder->ids, &segment->token->id));
         else
-            ALD_TRY(encode_pieces(encoder, normal + segment->start, segment->end - segment->start));
+            ALD_TRY(encode_pieces(encoder, normal + segment->start, segment->end - segment->start,
+                                  first && segment->start == 0));
     }
 done:
     return status;
@@ -298,7 +311,8 @@ ald_status_t ald_tokenizer_encode(const ald_tokenizer_t *tokenizer, const char *
         if (segment->token != NULL)
             ALD_TRY(ald_vec_push(ids, &segment->token->id));
         else
-            ALD_TRY(encode_plain(&encoder, text + segment->start, segment->end - segment->start));
+            ALD_TRY(encode_plain(&encoder, text + segment->start, segment->end - segment->start,
+                                 segment->start == 0));
     }
 done:
     ald_vec_reset(&encoder.normal);
@@ -309,22 +323,39 @@ done:
     return status;
 }
 
-/* A token whose every character stands for a byte is those bytes, any other its own text. */
-static ald_status_t decode_token(const ald_tokenizer_t *tokenizer, const ald_token_t *token,
-                                 ald_vec_t *text)
+/* The token of an id; false for one that there isn't, or that is left out. */
+static bool token_of(const ald_tokenizer_t *tokenizer, int32_t id, bool skip_special,
+                     const char **text, size_t *length, bool *added)
+{
+    if (id < 0 || id >= tokenizer->size)
+        return false;
+    const ald_added_t *found = tokenizer->added_by_id[id];
+    *added = found != NULL;
+    if (found != NULL) {
+        *text = found->pattern; /* normalised if that is how it is looked for, as the reference
+                                   implementation writes it */
+        *length = found->length;
+        return !(found->special && skip_special);
+    }
+    if (id >= tokenizer->bpe.size || tokenizer->bpe.by_id[id].text == NULL)
+        return false;
+    *text = tokenizer->bpe.by_id[id].text;
+    *length = tokenizer->bpe.by_id[id].length;
+    return true;
+}
+
+/* A token of ByteLevel alone needs no look at the others. Added tokens are their own text. */
+static ald_status_t decode_plain(const ald_tokenizer_t *tokenizer, const int32_t *ids, size_t count,
+                                 bool skip_special, ald_vec_t *text)
 {
     ald_status_t status = ALD_STATUS_OK;
-    size_t start = text->count, step = 0;
-    for (size_t at = 0; at < token->length; at += step) {
-        int32_t c = ald_utf8_next(token->text + at, token->length - at, &step);
-        int16_t byte = c < ALD_BYTE_SYMBOL_END ? tokenizer->symbol_bytes[c] : -1;
-        if (byte < 0) {
-            text->count = start;
-            return ald_vec_append(text, token->text, token->length);
-        }
-        char c_byte = (char)byte;
-        ALD_TRY(ald_vec_append(text, &c_byte, 1));
-    }
+    const char *token = NULL;
+    size_t length = 0;
+    bool added = false;
+    for (size_t i = 0; i < count; ++i)
+        if (token_of(tokenizer, ids[i], skip_special, &token, &length, &added))
+            ALD_TRY(added ? ald_vec_append(text, token, length)
+                          : ald_decoder_put_bytes(&tokenizer->decoder, token, length, text));
 done:
     return status;
 }
@@ -335,18 +366,19 @@ ald_status_t ald_tokenizer_decode(const ald_tokenizer_t *tokenizer, const int32_
                                   size_t count, bool skip_special, ald_vec_t *text)
 {
     ald_status_t status = ALD_STATUS_OK;
-    for (size_t i = 0; i < count; ++i) {
-        if (ids[i] < 0 || ids[i] >= tokenizer->size)
-            continue;
-        const ald_added_t *added = tokenizer->added_by_id[ids[i]];
-        if (added != NULL && added->special && skip_special)
-            continue;
-        if (added != NULL)
-            ALD_TRY(ald_vec_append(text, added->content, added->content_length));
-        else if (ids[i] < tokenizer->bpe.size && tokenizer->bpe.by_id[ids[i]].text != NULL)
-            ALD_TRY(decode_token(tokenizer, &tokenizer->bpe.by_id[ids[i]], text));
-    }
+    ald_decoded_t tokens;
+    const char *token = NULL;
+    size_t length = 0;
+    bool added = false;
+    if (ald_decoder_is_plain(&tokenizer->decoder))
+        return decode_plain(tokenizer, ids, count, skip_special, text);
+    ald_decoded_init(&tokens);
+    for (size_t i = 0; i < count; ++i)
+        if (token_of(tokenizer, ids[i], skip_special, &token, &length, &added))
+            ALD_TRY(ald_decoded_push(&tokens, token, length));
+    ALD_TRY(ald_decoder_run(&tokenizer->decoder, &tokens, text));
 done:
+    ald_decoded_reset(&tokens);
     return status;
 }
 
@@ -358,6 +390,11 @@ int32_t ald_tokenizer_find(const ald_tokenizer_t *tokenizer, const char *token)
     return ald_bpe_find(&tokenizer->bpe, token, strlen(token));
 }
 
+const char *ald_tokenizer_directory(const ald_tokenizer_t *tokenizer)
+{
+    return tokenizer->directory;
+}
+
 int64_t ald_tokenizer_size(const ald_tokenizer_t *tokenizer)
 {
     return tokenizer->size;
@@ -366,6 +403,16 @@ int64_t ald_tokenizer_size(const ald_tokenizer_t *tokenizer)
 int32_t ald_tokenizer_eos(const ald_tokenizer_t *tokenizer)
 {
     return tokenizer->eos;
+}
+
+const char *ald_tokenizer_bos_text(const ald_tokenizer_t *tokenizer)
+{
+    return tokenizer->bos_text;
+}
+
+const char *ald_tokenizer_eos_text(const ald_tokenizer_t *tokenizer)
+{
+    return tokenizer->eos_text;
 }
 
 const char *ald_tokenizer_chat_template(const ald_tokenizer_t *tokenizer)

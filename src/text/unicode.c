@@ -59,6 +59,15 @@ bool ald_unicode_is_word(int32_t c)
     return letter || circled || joiner || category == UTF8PROC_CATEGORY_PC;
 }
 
+bool ald_unicode_is_punctuation(int32_t c)
+{
+    utf8proc_category_t category = utf8proc_category(c);
+    if (c < 0x80)
+        return c > ' ' && c < 0x7F && !(c >= '0' && c <= '9') &&
+               !((c | 32) >= 'a' && (c | 32) <= 'z');
+    return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;
+}
+
 bool ald_unicode_is_numeric(int32_t c)
 {
     utf8proc_category_t category = utf8proc_category(c);
@@ -102,79 +111,4 @@ ald_status_t ald_component_unsupported(const char *place, const char *type, cons
 {
     return ald_status_raise(ALD_STATUS_INPUT, "%s.type \"%s\" is not supported; expected %s", place,
                             type, expected);
-}
-
-static ald_status_t add_form(const char *type, ald_normalizer_t *out)
-{
-    static const struct {
-        const char *name;
-        int options;
-    } forms[] = {
-        {"NFC", UTF8PROC_STABLE | UTF8PROC_COMPOSE},
-        {"NFD", UTF8PROC_STABLE | UTF8PROC_DECOMPOSE},
-        {"NFKC", UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT},
-        {"NFKD", UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT},
-    };
-    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; ++i)
-        if (strcmp(forms[i].name, type) == 0 && out->count < ALD_NORMALIZER_FORMS) {
-            out->forms[out->count++] = forms[i].options;
-            return ALD_STATUS_OK;
-        }
-    return ald_component_unsupported("normalizer", type, "NFC, NFD, NFKC or NFKD");
-}
-
-/* `depth` bounds what a hostile file can nest. */
-static ald_status_t load_normalizer(const ald_json_t *json, int depth, ald_normalizer_t *out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    const char *type = NULL;
-    const ald_json_t *list = ald_json_get(json, "normalizers");
-    ALD_TRY(ald_component_type(json, "normalizer", &type));
-    ALD_TRY(ald_component_check(json, "normalizer", "type normalizers"));
-    if (strcmp(type, "Sequence") != 0)
-        return add_form(type, out);
-    ALD_CHECK(ald_json_is_array(list) && depth < 4, ALD_STATUS_INPUT,
-              "normalizer.normalizers: expected a list, found %s", ald_json_type_name(list));
-    for (size_t i = 0; i < ald_json_count(list); ++i)
-        ALD_TRY(load_normalizer(ald_json_at(list, i), depth + 1, out));
-done:
-    return status;
-}
-
-ald_status_t ald_normalizer_load(const ald_json_t *json, ald_normalizer_t *out)
-{
-    memset(out, 0, sizeof *out);
-    return ald_json_is_null(json) ? ALD_STATUS_OK : load_normalizer(json, 0, out);
-}
-
-static bool is_ascii(const char *text, size_t length)
-{
-    unsigned char all = 0;
-    for (size_t i = 0; i < length; ++i)
-        all |= (unsigned char)text[i];
-    return all < 0x80;
-}
-
-ald_status_t ald_normalizer_apply(const ald_normalizer_t *normalizer, const char *text,
-                                  size_t length, ald_vec_t *out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    utf8proc_uint8_t *held = NULL;
-    int count = is_ascii(text, length) ? 0 : normalizer->count; /* every form keeps ASCII */
-    for (int i = 0; i < count; ++i) {
-        utf8proc_uint8_t *mapped = NULL;
-        utf8proc_ssize_t size =
-            utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length, &mapped,
-                         (utf8proc_option_t)normalizer->forms[i]);
-        ALD_CHECK(size >= 0, size == UTF8PROC_ERROR_NOMEM ? ALD_STATUS_RESOURCE : ALD_STATUS_INPUT,
-                  "cannot normalise the text: %s", utf8proc_errmsg(size));
-        free(held);
-        held = mapped;
-        text = (const char *)mapped;
-        length = (size_t)size;
-    }
-    ALD_TRY(ald_vec_append(out, text, length));
-done:
-    free(held);
-    return status;
 }

@@ -1,4 +1,4 @@
-/* UTF-8, character classes and normalisation forms. Layer: text. */
+/* UTF-8, character classes, and reading of a tokenizer's components. Layer: text. */
 #ifndef ALD_TEXT_UNICODE_H
 #define ALD_TEXT_UNICODE_H
 
@@ -17,22 +17,10 @@ size_t ald_utf8_last(const char *text, size_t length);
 /* INPUT "invalid UTF-8 at byte N" unless the text is valid (surrogates are not). */
 ald_status_t ald_utf8_check(const char *text, size_t length);
 
-bool ald_unicode_is_space(int32_t c);   /* White_Space */
-bool ald_unicode_is_word(int32_t c);    /* \w of UTS 18 */
-bool ald_unicode_is_numeric(int32_t c); /* general category N */
-
-enum { ALD_NORMALIZER_FORMS = 8 };
-/* The forms that a tokenizer's "normalizer" asks for, in order. */
-typedef struct {
-    int forms[ALD_NORMALIZER_FORMS]; /* options of utf8proc */
-    int count;
-} ald_normalizer_t;
-
-/* INPUT naming what isn't supported, without the file. */
-ald_status_t ald_normalizer_load(const ald_json_t *json, ald_normalizer_t *out);
-/* Appends the normalised text to `out` (a vec of bytes). */
-ald_status_t ald_normalizer_apply(const ald_normalizer_t *normalizer, const char *text,
-                                  size_t length, ald_vec_t *out);
+bool ald_unicode_is_space(int32_t c);       /* White_Space */
+bool ald_unicode_is_word(int32_t c);        /* \w of UTS 18 */
+bool ald_unicode_is_numeric(int32_t c);     /* general category N */
+bool ald_unicode_is_punctuation(int32_t c); /* general category P, and ASCII's symbols */
 
 /* INPUT unless every member of `object` is one of the words of `known`. `place` names the object.
  */

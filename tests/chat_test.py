@@ -2,14 +2,11 @@
 """Chat formats: native renderers against Jinja2 with transformers' settings."""
 from harness import *  # noqa: F403
 
-import datetime
-
 import jinja2
-import jinja2.ext
-import jinja2.sandbox
 
 SHARED = os.environ.get("ALD_SHARED", os.path.join(os.path.dirname(ROOT), "shared", "data"))
 sys.path.insert(0, TOOLS)
+import render_chat as renderer  # noqa: E402
 from train_tokenizer import SYMBOLS  # noqa: E402
 
 TESTS = []
@@ -98,17 +95,7 @@ CHATS = [[USER], [USER, ANSWER], [USER, ANSWER, AGAIN], [SYSTEM, USER], [SYSTEM,
 
 def jinja(template, messages, generate):
     """{"text"}, or {"error"} where the template raises; as transformers sets Jinja2 up."""
-    def raise_exception(message):
-        raise jinja2.TemplateError(message)
-
-    def tojson(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
-        return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators,
-                          sort_keys=sort_keys)
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols])
-    environment.filters["tojson"] = tojson
-    environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = datetime.datetime.now().strftime
+    environment = renderer.make_environment()
     try:
         return {"text": environment.from_string(template).render(
             messages=messages, add_generation_prompt=generate, bos_token="<s>", eos_token="</s>",

@@ -18,6 +18,8 @@ import jinja2
 import jinja2.ext
 import jinja2.sandbox
 
+from data_rows import read_rows
+
 ANSWERS = ("chosen", "rejected", "response")
 
 
@@ -30,22 +32,6 @@ def read_json(path, default=None):
         return default
     with open(path, encoding="utf-8") as file:
         return json.load(file)
-
-
-def read_rows(path):
-    """(line or item, row) of every row."""
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
-    if text.lstrip().startswith("["):
-        return list(enumerate(json.loads(text)))
-    rows = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                rows.append((number, json.loads(line)))
-            except ValueError as error:
-                sys.exit(f"render_chat: {path}:{number}: {error}")
-    return rows
 
 
 # --- the template ------------------------------------------------------------------------------

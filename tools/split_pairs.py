@@ -10,21 +10,7 @@ import os
 import random
 import sys
 
-
-def read_rows(path):
-    """(place, row) of every row."""
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
-    if text.lstrip().startswith("["):
-        return [(f"item {i}", row) for i, row in enumerate(json.loads(text))]
-    rows = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                rows.append((number, json.loads(line)))
-            except ValueError as error:
-                sys.exit(f"split_pairs: {path}:{number}: {error}")
-    return rows
+from data_rows import read_rows
 
 
 def is_complete(row):
@@ -57,8 +43,8 @@ def main():
     train, held = split(complete, options.eval, options.seed)
     train = train[:options.limit or None]
     if not train or not held:
-        sys.exit(f"split_pairs: {options.pairs}: {len(complete)} rows with prompt, chosen and rejected; "
-                 f"expected more than {options.eval}")
+        sys.exit(f"split_pairs: {options.pairs}: {len(complete)} rows with prompt, chosen and "
+                 f"rejected; expected more than {options.eval}")
     os.makedirs(options.output, exist_ok=True)
     for name, part in ("train", train), ("eval", held):
         with open(os.path.join(options.output, name + ".jsonl"), "w", encoding="utf-8") as file:

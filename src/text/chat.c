@@ -146,7 +146,7 @@ done:
     return status;
 }
 
-static ald_status_t render_none(const ald_json_t *messages, bool more, ald_writer_t *writer)
+static ald_status_t render_none(const ald_json_t *messages, bool more, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     size_t count = ald_json_count(messages);
@@ -155,9 +155,9 @@ static ald_status_t render_none(const ald_json_t *messages, bool more, ald_write
         ALD_TRY(ald_message_read(messages, i, &message));
         ALD_CHECK(message.calls == NULL, ALD_STATUS_INPUT,
                   "message %zu: \"tool_calls\" are not supported", i);
-        ALD_TRY(ald_writer_put(writer, message.content));
+        ALD_TRY(ald_chat_put(writer, message.content));
         if (more || i + 1 < count)
-            ALD_TRY(ald_writer_put(writer, ald_slice("\n\n")));
+            ALD_TRY(ald_chat_put(writer, ald_slice("\n\n")));
     }
 done:
     return status;
@@ -165,7 +165,7 @@ done:
 
 /* A prompt that is one string, as the user's message. */
 static ald_status_t render_string(const ald_chat_t *chat, const ald_json_t *prompt, bool generate,
-                                  ald_writer_t *writer)
+                                  ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *messages = ald_json_new_array(), *message = ald_json_new_object();
@@ -179,7 +179,7 @@ done:
 }
 
 static ald_status_t render(const ald_chat_t *chat, const ald_json_t *messages, bool generate,
-                           ald_writer_t *writer)
+                           ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_slice_t content = {NULL, 0};
@@ -191,7 +191,7 @@ static ald_status_t render(const ald_chat_t *chat, const ald_json_t *messages, b
     if (chat->unknown)
         return refuse_unknown(chat);
     if (content.data != NULL)
-        ALD_TRY(chat->none ? ald_writer_put(writer, content)
+        ALD_TRY(chat->none ? ald_chat_put(writer, content)
                            : render_string(chat, messages, generate, writer));
     else if (chat->none)
         ALD_TRY(render_none(messages, generate, writer));
@@ -204,14 +204,14 @@ done:
 ald_status_t ald_chat_render(const ald_chat_t *chat, const ald_json_t *messages,
                              bool add_generation_prompt, ald_vec_t *text)
 {
-    ald_writer_t writer = {text, NULL};
+    ald_chat_writer_t writer = {text, NULL};
     return render(chat, messages, add_generation_prompt, &writer);
 }
 
 ald_status_t ald_chat_render_prompt(const ald_chat_t *chat, const ald_json_t *prompt,
                                     ald_vec_t *text, ald_vec_t *markup)
 {
-    ald_writer_t writer = {text, markup};
+    ald_chat_writer_t writer = {text, markup};
     return render(chat, prompt, true, &writer);
 }
 
@@ -219,11 +219,11 @@ ald_status_t ald_chat_render_answer(const ald_chat_t *chat, const char *content,
                                     ald_vec_t *text)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_writer_t writer = {text, NULL};
+    ald_chat_writer_t writer = {text, NULL};
     const ald_slice_t answer = {content, length};
     if (chat->unknown)
         return refuse_unknown(chat);
-    ALD_TRY(chat->none ? ald_writer_put(&writer, answer)
+    ALD_TRY(chat->none ? ald_chat_put(&writer, answer)
                        : formats[chat->rules].family->answer(chat, answer, &writer));
 done:
     return status;

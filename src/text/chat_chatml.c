@@ -47,44 +47,44 @@ done:
     return status;
 }
 
-static ald_status_t put_header(ald_slice_t role, ald_writer_t *writer)
+static ald_status_t put_header(ald_slice_t role, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(ald_writer_mark(writer, "<|im_start|>"));
+    ALD_TRY(ald_chat_mark(writer, "<|im_start|>"));
     ALD_TRY(role.data == NULL || memchr(role.data, '\0', role.length) != NULL
                 ? ald_status_raise(ALD_STATUS_INPUT, "a role contains a NUL character")
-                : ald_writer_mark(writer, role.data));
+                : ald_chat_mark(writer, role.data));
 done:
     return status;
 }
 
-static ald_status_t put_thinking(ald_message_t *message, ald_writer_t *writer)
+static ald_status_t put_thinking(ald_message_t *message, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(ald_writer_mark(writer, "<think>\n"));
-    ALD_TRY(ald_writer_put(writer, ald_slice_strip_newlines(message->reasoning, true, true)));
-    ALD_TRY(ald_writer_mark(writer, "\n</think>\n\n"));
+    ALD_TRY(ald_chat_mark(writer, "<think>\n"));
+    ALD_TRY(ald_chat_put(writer, ald_slice_strip_newlines(message->reasoning, true, true)));
+    ALD_TRY(ald_chat_mark(writer, "\n</think>\n\n"));
     message->content = ald_slice_strip_newlines(message->content, true, false);
 done:
     return status;
 }
 
-static ald_status_t put_call(const ald_json_t *call, size_t index, bool qwen3, ald_writer_t *writer)
+static ald_status_t put_call(const ald_json_t *call, size_t index, bool qwen3, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_json_t *function = NULL;
     ald_slice_t name, text = {NULL, 0};
     ALD_TRY(ald_message_function(call, index, &function, &name));
     const ald_json_t *arguments = ald_json_get(function, "arguments");
-    ALD_TRY(ald_writer_mark(writer, "<tool_call>\n{\"name\": \""));
-    ALD_TRY(ald_writer_put(writer, name));
-    ALD_TRY(ald_writer_mark(writer, "\", \"arguments\": "));
+    ALD_TRY(ald_chat_mark(writer, "<tool_call>\n{\"name\": \""));
+    ALD_TRY(ald_chat_put(writer, name));
+    ALD_TRY(ald_chat_mark(writer, "\", \"arguments\": "));
     ALD_CHECK(arguments != NULL, ALD_STATUS_INPUT, "message %zu: a tool call without \"arguments\"",
               index);
     text.data = ald_json_text(arguments, &text.length);
-    ALD_TRY(qwen3 && text.data != NULL ? ald_writer_put(writer, text)
-                                       : ald_writer_json(writer, arguments));
-    ALD_TRY(ald_writer_mark(writer, "}\n</tool_call>"));
+    ALD_TRY(qwen3 && text.data != NULL ? ald_chat_put(writer, text)
+                                       : ald_chat_json(writer, arguments));
+    ALD_TRY(ald_chat_mark(writer, "}\n</tool_call>"));
 done:
     return status;
 }
@@ -92,12 +92,12 @@ done:
 /* An assistant's message with its calls. Qwen2.5 puts a newline before each, Qwen3 one after the
  * header and one between what it writes. */
 static ald_status_t put_calls(const ald_message_t *message, size_t index, bool qwen3,
-                              ald_writer_t *writer)
+                              ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     for (size_t i = 0; i < ald_json_count(message->calls); ++i) {
         if (!qwen3 || i > 0 || message->content.length > 0)
-            ALD_TRY(ald_writer_mark(writer, "\n"));
+            ALD_TRY(ald_chat_mark(writer, "\n"));
         ALD_TRY(put_call(ald_json_at(message->calls, i), index, qwen3, writer));
     }
 done:
@@ -105,7 +105,7 @@ done:
 }
 
 static ald_status_t put_message(ald_message_t *message, size_t index, bool thinking, int rules,
-                                ald_writer_t *writer)
+                                ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     bool qwen25 = rules == ALD_TEMPLATE_QWEN25, qwen3 = rules == ALD_TEMPLATE_QWEN3;
@@ -115,13 +115,13 @@ static ald_status_t put_message(ald_message_t *message, size_t index, bool think
               "message %zu: \"content\": expected a string, found nothing", index);
     ALD_TRY(put_header(message->role, writer));
     if (!(calls && qwen25 && message->content.length == 0))
-        ALD_TRY(ald_writer_mark(writer, "\n"));
+        ALD_TRY(ald_chat_mark(writer, "\n"));
     if (thinking)
         ALD_TRY(put_thinking(message, writer));
-    ALD_TRY(ald_writer_put(writer, message->content));
+    ALD_TRY(ald_chat_put(writer, message->content));
     if (calls)
         ALD_TRY(put_calls(message, index, qwen3, writer));
-    ALD_TRY(ald_writer_mark(writer, "<|im_end|>\n"));
+    ALD_TRY(ald_chat_mark(writer, "<|im_end|>\n"));
 done:
     return status;
 }
@@ -134,22 +134,22 @@ static bool is_tool(const ald_json_t *messages, size_t index)
 
 /* Qwen's tool results: those in a row are one message of the user. */
 static ald_status_t put_result(const ald_json_t *messages, size_t index,
-                               const ald_message_t *message, ald_writer_t *writer)
+                               const ald_message_t *message, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     if (index == 0 || !is_tool(messages, index - 1))
-        ALD_TRY(ald_writer_mark(writer, "<|im_start|>user"));
-    ALD_TRY(ald_writer_mark(writer, "\n<tool_response>\n"));
-    ALD_TRY(ald_writer_put(writer, message->content));
-    ALD_TRY(ald_writer_mark(writer, "\n</tool_response>"));
+        ALD_TRY(ald_chat_mark(writer, "<|im_start|>user"));
+    ALD_TRY(ald_chat_mark(writer, "\n<tool_response>\n"));
+    ALD_TRY(ald_chat_put(writer, message->content));
+    ALD_TRY(ald_chat_mark(writer, "\n</tool_response>"));
     if (index + 1 == ald_json_count(messages) || !is_tool(messages, index + 1))
-        ALD_TRY(ald_writer_mark(writer, "<|im_end|>\n"));
+        ALD_TRY(ald_chat_mark(writer, "<|im_end|>\n"));
 done:
     return status;
 }
 
 static ald_status_t put_default_system(const ald_chat_t *chat, const ald_json_t *messages,
-                                       ald_writer_t *writer)
+                                       ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_message_t first,
@@ -162,7 +162,7 @@ done:
 }
 
 static ald_status_t put_turn(const ald_chat_t *chat, const ald_json_t *messages, size_t index,
-                             size_t query, ald_writer_t *writer)
+                             size_t query, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     bool qwen3 = chat->rules == ALD_TEMPLATE_QWEN3, thinking = false;
@@ -187,7 +187,7 @@ done:
 }
 
 static ald_status_t render(const ald_chat_t *chat, const ald_json_t *messages, bool generate,
-                           ald_writer_t *writer)
+                           ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     size_t count = ald_json_count(messages), query = count;
@@ -197,12 +197,12 @@ static ald_status_t render(const ald_chat_t *chat, const ald_json_t *messages, b
     for (size_t i = 0; i < count; ++i)
         ALD_TRY(put_turn(chat, messages, i, query, writer));
     if (generate)
-        ALD_TRY(ald_writer_mark(writer, "<|im_start|>assistant\n"));
+        ALD_TRY(ald_chat_mark(writer, "<|im_start|>assistant\n"));
 done:
     return status;
 }
 
-static ald_status_t answer(const ald_chat_t *chat, ald_slice_t content, ald_writer_t *writer)
+static ald_status_t answer(const ald_chat_t *chat, ald_slice_t content, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_message_t message = {.content = content};
@@ -210,8 +210,8 @@ static ald_status_t answer(const ald_chat_t *chat, ald_slice_t content, ald_writ
         split_thinking(&message);
         ALD_TRY(put_thinking(&message, writer));
     }
-    ALD_TRY(ald_writer_put(writer, message.content));
-    ALD_TRY(ald_writer_mark(writer, "<|im_end|>\n"));
+    ALD_TRY(ald_chat_put(writer, message.content));
+    ALD_TRY(ald_chat_mark(writer, "<|im_end|>\n"));
 done:
     return status;
 }

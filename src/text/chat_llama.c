@@ -5,30 +5,30 @@
 
 /* --- Llama 3 --- */
 
-static ald_status_t put_header(ald_slice_t role, ald_writer_t *writer)
+static ald_status_t put_header(ald_slice_t role, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     ALD_CHECK(strlen(role.data) == role.length, ALD_STATUS_INPUT,
               "a role contains a NUL character");
-    ALD_TRY(ald_writer_mark(writer, "<|start_header_id|>"));
-    ALD_TRY(ald_writer_mark(writer, role.data));
-    ALD_TRY(ald_writer_mark(writer, "<|end_header_id|>\n\n"));
+    ALD_TRY(ald_chat_mark(writer, "<|start_header_id|>"));
+    ALD_TRY(ald_chat_mark(writer, role.data));
+    ALD_TRY(ald_chat_mark(writer, "<|end_header_id|>\n\n"));
 done:
     return status;
 }
 
-static ald_status_t put_turn(ald_slice_t role, ald_slice_t content, ald_writer_t *writer)
+static ald_status_t put_turn(ald_slice_t role, ald_slice_t content, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     ALD_TRY(put_header(role, writer));
-    ALD_TRY(ald_writer_put(writer, ald_slice_trim(content)));
-    ALD_TRY(ald_writer_mark(writer, "<|eot_id|>"));
+    ALD_TRY(ald_chat_put(writer, ald_slice_trim(content)));
+    ALD_TRY(ald_chat_mark(writer, "<|eot_id|>"));
 done:
     return status;
 }
 
 /* The one call of a message. */
-static ald_status_t put_call(const ald_message_t *message, size_t index, ald_writer_t *writer)
+static ald_status_t put_call(const ald_message_t *message, size_t index, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_slice_t name;
@@ -40,17 +40,17 @@ static ald_status_t put_call(const ald_message_t *message, size_t index, ald_wri
     ALD_CHECK(arguments != NULL, ALD_STATUS_INPUT, "message %zu: a tool call without \"arguments\"",
               index);
     ALD_TRY(put_header(ald_slice("assistant"), writer));
-    ALD_TRY(ald_writer_mark(writer, "{\"name\": \""));
-    ALD_TRY(ald_writer_put(writer, name));
-    ALD_TRY(ald_writer_mark(writer, "\", \"parameters\": "));
-    ALD_TRY(ald_writer_json(writer, arguments));
-    ALD_TRY(ald_writer_mark(writer, "}<|eot_id|>"));
+    ALD_TRY(ald_chat_mark(writer, "{\"name\": \""));
+    ALD_TRY(ald_chat_put(writer, name));
+    ALD_TRY(ald_chat_mark(writer, "\", \"parameters\": "));
+    ALD_TRY(ald_chat_json(writer, arguments));
+    ALD_TRY(ald_chat_mark(writer, "}<|eot_id|>"));
 done:
     return status;
 }
 
 /* Llama 3.1 and later: calls, and results under the name of "ipython". */
-static ald_status_t put_message31(const ald_message_t *message, size_t index, ald_writer_t *writer)
+static ald_status_t put_message31(const ald_message_t *message, size_t index, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     bool result = ald_slice_is(message->role, "tool") || ald_slice_is(message->role, "ipython");
@@ -59,34 +59,34 @@ static ald_status_t put_message31(const ald_message_t *message, size_t index, al
     if (!result)
         return put_turn(message->role, message->content, writer);
     ALD_TRY(put_header(ald_slice("ipython"), writer));
-    ALD_TRY(ald_writer_json(writer, ald_json_get(message->json, "content")));
-    ALD_TRY(ald_writer_mark(writer, "<|eot_id|>"));
+    ALD_TRY(ald_chat_json(writer, ald_json_get(message->json, "content")));
+    ALD_TRY(ald_chat_mark(writer, "<|eot_id|>"));
 done:
     return status;
 }
 
 /* The templates of 3.1 and later write a date: theirs of 3.1, for every day, so that the same
  * conversation has the same tokens tomorrow. */
-static ald_status_t put_system31(ald_slice_t content, ald_writer_t *writer)
+static ald_status_t put_system31(ald_slice_t content, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     ALD_TRY(put_header(ald_slice("system"), writer));
-    ALD_TRY(ald_writer_mark(writer, "Cutting Knowledge Date: December 2023\n"
+    ALD_TRY(ald_chat_mark(writer, "Cutting Knowledge Date: December 2023\n"
                                     "Today Date: 26 Jul 2024\n\n"));
-    ALD_TRY(ald_writer_put(writer, ald_slice_trim(content)));
-    ALD_TRY(ald_writer_mark(writer, "<|eot_id|>"));
+    ALD_TRY(ald_chat_put(writer, ald_slice_trim(content)));
+    ALD_TRY(ald_chat_mark(writer, "<|eot_id|>"));
 done:
     return status;
 }
 
 static ald_status_t render_llama3(const ald_chat_t *chat, const ald_json_t *messages, bool generate,
-                                  ald_writer_t *writer)
+                                  ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     bool dated = chat->rules == ALD_TEMPLATE_LLAMA31;
     ald_message_t message;
     size_t first = 0;
-    ALD_TRY(ald_writer_mark(writer, chat->bos));
+    ALD_TRY(ald_chat_mark(writer, chat->bos));
     if (dated) {
         ALD_TRY(ald_message_read(messages, 0, &message));
         first = ald_slice_is(message.role, "system");
@@ -107,12 +107,12 @@ done:
     return status;
 }
 
-static ald_status_t answer_llama3(const ald_chat_t *chat, ald_slice_t content, ald_writer_t *writer)
+static ald_status_t answer_llama3(const ald_chat_t *chat, ald_slice_t content, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     (void)chat;
-    ALD_TRY(ald_writer_put(writer, ald_slice_trim(content)));
-    ALD_TRY(ald_writer_mark(writer, "<|eot_id|>"));
+    ALD_TRY(ald_chat_put(writer, ald_slice_trim(content)));
+    ALD_TRY(ald_chat_mark(writer, "<|eot_id|>"));
 done:
     return status;
 }
@@ -121,41 +121,41 @@ const ald_chat_family_t ald_chat_llama3 = {render_llama3, answer_llama3};
 
 /* --- Llama 2 --- */
 
-static ald_status_t answer_llama2(const ald_chat_t *chat, ald_slice_t content, ald_writer_t *writer)
+static ald_status_t answer_llama2(const ald_chat_t *chat, ald_slice_t content, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(ald_writer_mark(writer, " "));
-    ALD_TRY(ald_writer_put(writer, ald_slice_trim(content)));
-    ALD_TRY(ald_writer_mark(writer, " "));
-    ALD_TRY(ald_writer_mark(writer, chat->eos));
+    ALD_TRY(ald_chat_mark(writer, " "));
+    ALD_TRY(ald_chat_put(writer, ald_slice_trim(content)));
+    ALD_TRY(ald_chat_mark(writer, " "));
+    ALD_TRY(ald_chat_mark(writer, chat->eos));
 done:
     return status;
 }
 
 /* The system message goes into the first question, and is trimmed with it, as one text. */
 static ald_status_t put_question(const ald_chat_t *chat, const ald_message_t *system,
-                                 ald_slice_t content, ald_writer_t *writer)
+                                 ald_slice_t content, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(ald_writer_mark(writer, chat->bos));
-    ALD_TRY(ald_writer_mark(writer, "[INST] "));
+    ALD_TRY(ald_chat_mark(writer, chat->bos));
+    ALD_TRY(ald_chat_mark(writer, "[INST] "));
     const ald_slice_t trimmed = ald_slice_trim(content);
     if (system != NULL) {
-        ALD_TRY(ald_writer_mark(writer, "<<SYS>>\n"));
-        ALD_TRY(ald_writer_put(writer, system->content));
-        ALD_TRY(ald_writer_mark(writer, trimmed.length > 0 ? "\n<</SYS>>\n\n" : "\n<</SYS>>"));
+        ALD_TRY(ald_chat_mark(writer, "<<SYS>>\n"));
+        ALD_TRY(ald_chat_put(writer, system->content));
+        ALD_TRY(ald_chat_mark(writer, trimmed.length > 0 ? "\n<</SYS>>\n\n" : "\n<</SYS>>"));
         content.length = (size_t)(trimmed.data + trimmed.length - content.data);
     }
     if (system == NULL || trimmed.length == 0)
         content = trimmed;
-    ALD_TRY(ald_writer_put(writer, content));
-    ALD_TRY(ald_writer_mark(writer, " [/INST]"));
+    ALD_TRY(ald_chat_put(writer, content));
+    ALD_TRY(ald_chat_mark(writer, " [/INST]"));
 done:
     return status;
 }
 
 static ald_status_t render_llama2(const ald_chat_t *chat, const ald_json_t *messages, bool generate,
-                                  ald_writer_t *writer)
+                                  ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_message_t system, message;
@@ -183,18 +183,18 @@ const ald_chat_family_t ald_chat_llama2 = {render_llama2, answer_llama2};
 
 /* --- Zephyr, TinyLlama --- */
 
-static ald_status_t answer_zephyr(const ald_chat_t *chat, ald_slice_t content, ald_writer_t *writer)
+static ald_status_t answer_zephyr(const ald_chat_t *chat, ald_slice_t content, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(ald_writer_put(writer, content));
-    ALD_TRY(ald_writer_mark(writer, chat->eos));
-    ALD_TRY(ald_writer_mark(writer, "\n"));
+    ALD_TRY(ald_chat_put(writer, content));
+    ALD_TRY(ald_chat_mark(writer, chat->eos));
+    ALD_TRY(ald_chat_mark(writer, "\n"));
 done:
     return status;
 }
 
 static ald_status_t render_zephyr(const ald_chat_t *chat, const ald_json_t *messages, bool generate,
-                                  ald_writer_t *writer)
+                                  ald_chat_writer_t *writer)
 {
     static const char *const roles[] = {"user", "system", "assistant"};
     static const char *const headers[] = {"<|user|>\n", "<|system|>\n", "<|assistant|>\n"};
@@ -209,11 +209,11 @@ static ald_status_t render_zephyr(const ald_chat_t *chat, const ald_json_t *mess
             continue;
         ALD_CHECK(message.content.data != NULL, ALD_STATUS_INPUT,
                   "message %zu: \"content\": expected a string, found nothing", i);
-        ALD_TRY(ald_writer_mark(writer, headers[role]));
+        ALD_TRY(ald_chat_mark(writer, headers[role]));
         ALD_TRY(answer_zephyr(chat, message.content, writer));
     }
     if (generate)
-        ALD_TRY(ald_writer_mark(writer, headers[2]));
+        ALD_TRY(ald_chat_mark(writer, headers[2]));
 done:
     return status;
 }

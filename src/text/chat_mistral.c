@@ -17,48 +17,48 @@ static bool has_tools(const ald_chat_t *chat)
 }
 
 /* The space that v3 has behind its marks and tekken has not. */
-static ald_status_t put_mark(const ald_chat_t *chat, const char *mark, ald_writer_t *writer)
+static ald_status_t put_mark(const ald_chat_t *chat, const char *mark, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(ald_writer_mark(writer, mark));
+    ALD_TRY(ald_chat_mark(writer, mark));
     if (chat->rules != ALD_TEMPLATE_MISTRAL_TEKKEN)
-        ALD_TRY(ald_writer_mark(writer, " "));
+        ALD_TRY(ald_chat_mark(writer, " "));
 done:
     return status;
 }
 
-static ald_status_t answer(const ald_chat_t *chat, ald_slice_t content, ald_writer_t *writer)
+static ald_status_t answer(const ald_chat_t *chat, ald_slice_t content, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     bool v3 = chat->rules == ALD_TEMPLATE_MISTRAL_V3;
     if (v3 || chat->rules == ALD_TEMPLATE_MISTRAL_V1)
-        ALD_TRY(ald_writer_mark(writer, " "));
-    ALD_TRY(ald_writer_put(writer, v3 ? ald_slice_trim(content) : content));
-    ALD_TRY(ald_writer_mark(writer, chat->eos));
+        ALD_TRY(ald_chat_mark(writer, " "));
+    ALD_TRY(ald_chat_put(writer, v3 ? ald_slice_trim(content) : content));
+    ALD_TRY(ald_chat_mark(writer, chat->eos));
     if (chat->rules == ALD_TEMPLATE_MISTRAL_OLD_SPACE)
-        ALD_TRY(ald_writer_mark(writer, " "));
+        ALD_TRY(ald_chat_mark(writer, " "));
 done:
     return status;
 }
 
 static ald_status_t put_question(const ald_chat_t *chat, const ald_message_t *system,
-                                 ald_slice_t content, ald_writer_t *writer)
+                                 ald_slice_t content, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     if (chat->rules == ALD_TEMPLATE_MISTRAL_V1)
-        ALD_TRY(ald_writer_mark(writer, " "));
+        ALD_TRY(ald_chat_mark(writer, " "));
     ALD_TRY(put_mark(chat, "[INST]", writer));
     if (system != NULL) {
-        ALD_TRY(ald_writer_put(writer, system->content));
-        ALD_TRY(ald_writer_mark(writer, "\n\n"));
+        ALD_TRY(ald_chat_put(writer, system->content));
+        ALD_TRY(ald_chat_mark(writer, "\n\n"));
     }
-    ALD_TRY(ald_writer_put(writer, content));
-    ALD_TRY(ald_writer_mark(writer, has_tools(chat) ? "[/INST]" : " [/INST]"));
+    ALD_TRY(ald_chat_put(writer, content));
+    ALD_TRY(ald_chat_mark(writer, has_tools(chat) ? "[/INST]" : " [/INST]"));
 done:
     return status;
 }
 
-static ald_status_t put_identifier(const ald_json_t *json, const char *key, ald_writer_t *writer)
+static ald_status_t put_identifier(const ald_json_t *json, const char *key, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_slice_t id = {NULL, 0};
@@ -67,54 +67,54 @@ static ald_status_t put_identifier(const ald_json_t *json, const char *key, ald_
     for (size_t i = 0; id.data != NULL && i < id.length; ++i)
         characters += ((unsigned char)id.data[i] & 0xC0) != 0x80;
     ALD_CHECK(characters == 9, ALD_STATUS_INPUT, "%s", identifier);
-    ALD_TRY(ald_writer_put(writer, id));
+    ALD_TRY(ald_chat_put(writer, id));
 done:
     return status;
 }
 
 /* A call: its function's JSON, and the id before the closing brace. */
-static ald_status_t put_call(const ald_json_t *call, size_t index, ald_writer_t *writer)
+static ald_status_t put_call(const ald_json_t *call, size_t index, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_json_t *function = ald_json_get(call, "function");
     ALD_CHECK(ald_json_is_object(function), ALD_STATUS_INPUT,
               "message %zu: \"tool_calls\": expected {\"id\", \"function\": {...}}", index);
-    ALD_TRY(ald_writer_json(writer, function));
+    ALD_TRY(ald_chat_json(writer, function));
     writer->text->count--;
-    ALD_TRY(ald_writer_mark(writer, ", \"id\": \""));
+    ALD_TRY(ald_chat_mark(writer, ", \"id\": \""));
     ALD_TRY(put_identifier(call, "id", writer));
-    ALD_TRY(ald_writer_mark(writer, "\"}"));
+    ALD_TRY(ald_chat_mark(writer, "\"}"));
 done:
     return status;
 }
 
 static ald_status_t put_calls(const ald_chat_t *chat, const ald_message_t *message, size_t index,
-                              ald_writer_t *writer)
+                              ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     size_t count = ald_json_count(message->calls);
     ALD_TRY(put_mark(chat, "[TOOL_CALLS]", writer));
-    ALD_TRY(ald_writer_mark(writer, "["));
+    ALD_TRY(ald_chat_mark(writer, "["));
     for (size_t i = 0; i < count; ++i) {
         ALD_TRY(put_call(ald_json_at(message->calls, i), index, writer));
-        ALD_TRY(ald_writer_mark(writer, i + 1 < count ? ", " : "]"));
+        ALD_TRY(ald_chat_mark(writer, i + 1 < count ? ", " : "]"));
     }
     if (count > 0)
-        ALD_TRY(ald_writer_mark(writer, chat->eos));
+        ALD_TRY(ald_chat_mark(writer, chat->eos));
 done:
     return status;
 }
 
 static ald_status_t put_result(const ald_chat_t *chat, const ald_message_t *message,
-                               ald_writer_t *writer)
+                               ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     ALD_TRY(put_mark(chat, "[TOOL_RESULTS]", writer));
-    ALD_TRY(ald_writer_mark(writer, "{\"content\": "));
-    ALD_TRY(ald_writer_put(writer, message->content));
-    ALD_TRY(ald_writer_mark(writer, ", \"call_id\": \""));
+    ALD_TRY(ald_chat_mark(writer, "{\"content\": "));
+    ALD_TRY(ald_chat_put(writer, message->content));
+    ALD_TRY(ald_chat_mark(writer, ", \"call_id\": \""));
     ALD_TRY(put_identifier(message->json, "tool_call_id", writer));
-    ALD_TRY(ald_writer_mark(writer, "\"}[/TOOL_RESULTS]"));
+    ALD_TRY(ald_chat_mark(writer, "\"}[/TOOL_RESULTS]"));
 done:
     return status;
 }
@@ -152,7 +152,7 @@ done:
 }
 
 static ald_status_t put_turn(const ald_chat_t *chat, const ald_message_t *system,
-                             const ald_message_t *message, size_t index, ald_writer_t *writer)
+                             const ald_message_t *message, size_t index, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     bool asks = ald_slice_is(message->role, "user");
@@ -176,7 +176,7 @@ done:
 /* v1 puts the system message into the first question, v3 and tekken into the last message of all,
  * if that is a question. */
 static ald_status_t render(const ald_chat_t *chat, const ald_json_t *messages, bool generate,
-                           ald_writer_t *writer)
+                           ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_message_t system, message;
@@ -186,7 +186,7 @@ static ald_status_t render(const ald_chat_t *chat, const ald_json_t *messages, b
     size_t first = !is_first_form(chat) && ald_slice_is(system.role, "system");
     size_t holder = chat->rules == ALD_TEMPLATE_MISTRAL_V1 ? first : count - 1;
     ALD_TRY(check_turns(chat, messages, first));
-    ALD_TRY(ald_writer_mark(writer, chat->bos));
+    ALD_TRY(ald_chat_mark(writer, chat->bos));
     for (size_t i = first; i < count; ++i) {
         ALD_TRY(ald_message_read(messages, i, &message));
         ALD_TRY(put_turn(chat, first > 0 && i == holder ? &system : NULL, &message, i, writer));

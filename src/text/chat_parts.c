@@ -60,17 +60,17 @@ ald_slice_t ald_slice_after_last(ald_slice_t text, const char *mark)
     return text;
 }
 
-ald_status_t ald_writer_put(ald_writer_t *writer, ald_slice_t part)
+ald_status_t ald_chat_put(ald_chat_writer_t *writer, ald_slice_t part)
 {
     return part.length == 0 ? ALD_STATUS_OK : ald_vec_append(writer->text, part.data, part.length);
 }
 
-ald_status_t ald_writer_mark(ald_writer_t *writer, const char *markup)
+ald_status_t ald_chat_mark(ald_chat_writer_t *writer, const char *markup)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_vec_t *spans = writer->markup;
     const ald_chat_span_t span = {writer->text->count, writer->text->count + strlen(markup)};
-    ALD_TRY(ald_writer_put(writer, ald_slice(markup)));
+    ALD_TRY(ald_chat_put(writer, ald_slice(markup)));
     if (spans == NULL || span.start == span.end)
         return status;
     if (spans->count > 0 && ALD_VEC_AT(spans, ald_chat_span_t, spans->count - 1).end == span.start)
@@ -81,29 +81,29 @@ done:
     return status;
 }
 
-static ald_status_t put_json_text(ald_writer_t *writer, ald_slice_t text)
+static ald_status_t put_json_text(ald_chat_writer_t *writer, ald_slice_t text)
 {
     static const char *const escapes[256] = {
         ['"'] = "\\\"", ['\\'] = "\\\\", ['\n'] = "\\n", ['\r'] = "\\r",
         ['\t'] = "\\t", ['\b'] = "\\b",  ['\f'] = "\\f"};
     ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(ald_writer_put(writer, ald_slice("\"")));
+    ALD_TRY(ald_chat_put(writer, ald_slice("\"")));
     for (size_t i = 0; i < text.length; ++i) {
         unsigned char c = (unsigned char)text.data[i];
         char code[8];
         snprintf(code, sizeof code, "\\u%04x", c);
         if (escapes[c] != NULL || c < 0x20)
-            ALD_TRY(ald_writer_put(writer, ald_slice(escapes[c] != NULL ? escapes[c] : code)));
+            ALD_TRY(ald_chat_put(writer, ald_slice(escapes[c] != NULL ? escapes[c] : code)));
         else
-            ALD_TRY(ald_writer_put(writer, (ald_slice_t){text.data + i, 1}));
+            ALD_TRY(ald_chat_put(writer, (ald_slice_t){text.data + i, 1}));
     }
-    ALD_TRY(ald_writer_put(writer, ald_slice("\"")));
+    ALD_TRY(ald_chat_put(writer, ald_slice("\"")));
 done:
     return status;
 }
 
 /* The shortest digits that read back the same, as Python's repr lays them out. */
-static ald_status_t put_json_real(ald_writer_t *writer, double value)
+static ald_status_t put_json_real(ald_chat_writer_t *writer, double value)
 {
     char text[40], digits[40];
     int precision = 0;
@@ -117,43 +117,43 @@ static ald_status_t put_json_real(ald_writer_t *writer, double value)
     } else {
         snprintf(digits, sizeof digits, "%.*e", precision, value);
     }
-    return ald_writer_put(writer, ald_slice(digits));
+    return ald_chat_put(writer, ald_slice(digits));
 }
 
-static ald_status_t put_json_list(ald_writer_t *writer, const ald_json_t *value)
+static ald_status_t put_json_list(ald_chat_writer_t *writer, const ald_json_t *value)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(ald_writer_put(writer, ald_slice("[")));
+    ALD_TRY(ald_chat_put(writer, ald_slice("[")));
     for (size_t i = 0; i < ald_json_count(value); ++i) {
-        ALD_TRY(ald_writer_put(writer, ald_slice(i == 0 ? "" : ", ")));
-        ALD_TRY(ald_writer_json(writer, ald_json_at(value, i)));
+        ALD_TRY(ald_chat_put(writer, ald_slice(i == 0 ? "" : ", ")));
+        ALD_TRY(ald_chat_json(writer, ald_json_at(value, i)));
     }
-    ALD_TRY(ald_writer_put(writer, ald_slice("]")));
+    ALD_TRY(ald_chat_put(writer, ald_slice("]")));
 done:
     return status;
 }
 
-static ald_status_t put_json_object(ald_writer_t *writer, const ald_json_t *value)
+static ald_status_t put_json_object(ald_chat_writer_t *writer, const ald_json_t *value)
 {
     ald_status_t status = ALD_STATUS_OK;
     void *iterator = NULL;
     const char *key = NULL;
     const ald_json_t *member = NULL;
     bool first = true;
-    ALD_TRY(ald_writer_put(writer, ald_slice("{")));
+    ALD_TRY(ald_chat_put(writer, ald_slice("{")));
     while (ald_json_next(value, &iterator, &key, &member)) {
-        ALD_TRY(ald_writer_put(writer, ald_slice(first ? "" : ", ")));
+        ALD_TRY(ald_chat_put(writer, ald_slice(first ? "" : ", ")));
         ALD_TRY(put_json_text(writer, ald_slice(key)));
-        ALD_TRY(ald_writer_put(writer, ald_slice(": ")));
-        ALD_TRY(ald_writer_json(writer, member));
+        ALD_TRY(ald_chat_put(writer, ald_slice(": ")));
+        ALD_TRY(ald_chat_json(writer, member));
         first = false;
     }
-    ALD_TRY(ald_writer_put(writer, ald_slice("}")));
+    ALD_TRY(ald_chat_put(writer, ald_slice("}")));
 done:
     return status;
 }
 
-ald_status_t ald_writer_json(ald_writer_t *writer, const ald_json_t *value)
+ald_status_t ald_chat_json(ald_chat_writer_t *writer, const ald_json_t *value)
 {
     ald_slice_t text = {NULL, 0};
     char number[32];
@@ -167,7 +167,7 @@ ald_status_t ald_writer_json(ald_writer_t *writer, const ald_json_t *value)
     if (ald_json_is_number(value) && !ald_json_is_integer(value))
         return put_json_real(writer, ald_json_number(value, 0));
     snprintf(number, sizeof number, "%lld", (long long)ald_json_integer(value, 0));
-    return ald_writer_put(writer, ald_slice(ald_json_is_integer(value)    ? number
+    return ald_chat_put(writer, ald_slice(ald_json_is_integer(value)    ? number
                                             : !ald_json_is_bool(value)    ? "null"
                                             : ald_json_bool(value, false) ? "true"
                                                                           : "false"));

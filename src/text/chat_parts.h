@@ -15,7 +15,7 @@ typedef struct {
 typedef struct {
     ald_vec_t *text;   /* bytes */
     ald_vec_t *markup; /* ald_chat_span_t; touching ones are one */
-} ald_writer_t;
+} ald_chat_writer_t;
 
 /* A message of a conversation, borrowed from its JSON. */
 typedef struct {
@@ -32,10 +32,10 @@ ald_slice_t ald_slice_trim(ald_slice_t text);
 /* What follows the last `mark`, or everything. */
 ald_slice_t ald_slice_after_last(ald_slice_t text, const char *mark);
 
-ald_status_t ald_writer_put(ald_writer_t *writer, ald_slice_t part);
-ald_status_t ald_writer_mark(ald_writer_t *writer, const char *markup);
+ald_status_t ald_chat_put(ald_chat_writer_t *writer, ald_slice_t part);
+ald_status_t ald_chat_mark(ald_chat_writer_t *writer, const char *markup);
 /* JSON as Python's json.dumps writes it with ensure_ascii = False. */
-ald_status_t ald_writer_json(ald_writer_t *writer, const ald_json_t *value);
+ald_status_t ald_chat_json(ald_chat_writer_t *writer, const ald_json_t *value);
 
 /* INPUT for what is no message. Content that is not a string is an error unless there are calls. */
 ald_status_t ald_message_read(const ald_json_t *messages, size_t index, ald_message_t *out);
@@ -47,8 +47,8 @@ ald_status_t ald_message_function(const ald_json_t *call, size_t index, const al
  * generation prompt. */
 typedef struct {
     ald_status_t (*render)(const ald_chat_t *chat, const ald_json_t *messages, bool generate,
-                           ald_writer_t *writer);
-    ald_status_t (*answer)(const ald_chat_t *chat, ald_slice_t content, ald_writer_t *writer);
+                           ald_chat_writer_t *writer);
+    ald_status_t (*answer)(const ald_chat_t *chat, ald_slice_t content, ald_chat_writer_t *writer);
 } ald_chat_family_t;
 
 extern const ald_chat_family_t ald_chat_chatml, ald_chat_llama3, ald_chat_llama2, ald_chat_mistral,

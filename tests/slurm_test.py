@@ -50,10 +50,15 @@ class Sandbox:
             raise harness.Skip(f"{', '.join(missing)}: not installed (tools/setup.sh --test)")
         if os.getuid() != 0:
             raise harness.Skip("two nodes on one machine need root (unshare -u)")
+        if not os.path.ismount("/sys/fs/cgroup"):
+            raise harness.Skip("slurmd needs the control groups, and /sys/fs/cgroup isn't mounted")
         self.folder = tempfile.mkdtemp(prefix="ald-sl-", dir="/tmp")
         self.script = os.path.join(harness.HERE, "slurm_sandbox.sh")
         started = subprocess.run([self.script, "start", self.folder], capture_output=True, text=True)
-        assert started.returncode == 0, started.stderr
+        if started.returncode != 0:
+            why = started.stderr + logs_of(os.path.join(self.folder, "log"))
+            self.clean()
+            raise AssertionError(why)
         self.env = harness.environment({"SLURM_CONF": os.path.join(self.folder, "slurm.conf")})
         for name in ("OMPI_MCA_pml", "OMPI_MCA_btl", "OMPI_MCA_ess_singleton_isolated"):
             self.env.pop(name, None)  # more than one node
@@ -61,6 +66,9 @@ class Sandbox:
 
     def __exit__(self, *_):
         subprocess.run(["scancel", "--user=root"], env=self.env, capture_output=True)
+        self.clean()
+
+    def clean(self):
         subprocess.run([self.script, "stop", self.folder], capture_output=True)
         time.sleep(0.5)
         shutil.rmtree(self.folder, ignore_errors=True)

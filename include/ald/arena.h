@@ -9,7 +9,8 @@
 void *ald_alloc(size_t bytes);
 /* The same, zeroed; `count * size` is checked for overflow (NULL). */
 void *ald_calloc(size_t count, size_t size);
-/* Keeps the first min(old, new) bytes; NULL when there is no memory, the old block is then valid. */
+/* Keeps the first min(old, new) bytes; NULL when there is no memory, the old block is then valid.
+ */
 void *ald_realloc(void *pointer, size_t bytes);
 /* Takes NULL. */
 void ald_free(void *pointer);
@@ -23,13 +24,14 @@ size_t ald_memory_blocks(void);
 /* Peak resident set of this process in bytes (the operating system's account). */
 size_t ald_memory_peak_rss(void);
 
-/* A bump allocator over a chain of blocks, which it keeps for reuse until reset. Not thread-safe. */
+/* A bump allocator over a chain of blocks, which it keeps for reuse until reset. Not thread-safe.
+ */
 typedef struct ald_arena_block ald_arena_block_t;
 typedef struct {
     ald_arena_block_t *first, *current;
-    size_t used;     /* bytes used in `current` */
-    size_t in_use;   /* bytes handed out now */
-    size_t high;     /* the most handed out at once */
+    size_t used;   /* bytes used in `current` */
+    size_t in_use; /* bytes handed out now */
+    size_t high;   /* the most handed out at once */
 } ald_arena_t;
 
 typedef struct {

@@ -1,5 +1,5 @@
-/* Packing: items (a prompt with one or two responses) to a batch without padding, the prompt computed
- * once. Layer: data. */
+/* Packing: items (a prompt with one or two responses) to a batch without padding, the prompt
+ * computed once. Layer: data. */
 #ifndef ALD_BATCH_H
 #define ALD_BATCH_H
 
@@ -22,11 +22,11 @@ typedef struct {
  * The last token of a response predicts nothing, so it is no row of the batch. */
 typedef struct {
     ald_batch_t batch;
-    int64_t positions;      /* R */
-    const int64_t *row;     /* [R] */
-    const int32_t *target;  /* [R] */
+    int64_t positions;     /* R */
+    const int64_t *row;    /* [R] */
+    const int32_t *target; /* [R] */
     int64_t sequences;
-    const int64_t *start;   /* [sequences + 1] */
+    const int64_t *start; /* [sequences + 1] */
 } ald_packed_t;
 
 /* Everything lies in the arena. Local. */
@@ -35,9 +35,10 @@ ald_status_t ald_pack(const ald_item_t *items, int64_t count, ald_arena_t *arena
 /* Rows that an item takes. */
 int64_t ald_item_tokens(const ald_item_t *item);
 
-/* Splits `count` items of given token counts, in order, into micro-batches of at most `limit` tokens
- * (a larger item stands alone): micro-batch m is [start[m], start[m+1]). Depends on the counts
- * only, never on ranks. start has room for count + 1; returns the number of micro-batches. */
+/* Splits `count` items of given token counts, in order, into micro-batches of at most `limit`
+ * tokens (a larger item stands alone): micro-batch m is [start[m], start[m+1]). Depends on the
+ * counts only, never on ranks. start has room for count + 1; returns the number of micro-batches.
+ */
 int64_t ald_micro_split(const int64_t *tokens, int64_t count, int64_t limit, int64_t *start);
 
 #endif

@@ -24,8 +24,9 @@ typedef struct {
 ald_status_t ald_options_parse(int argc, char **argv, const char *extra, const ald_comm_t *world,
                                ald_options_t *out);
 
-/* Sets this rank's threads and returns their number: `asked`, or with 0 those of OMP_NUM_THREADS, or
- * this rank's share of the cores at hand. Collective over `world`; ranks may get different numbers. */
+/* Sets this rank's threads and returns their number: `asked`, or with 0 those of OMP_NUM_THREADS,
+ * or this rank's share of the cores at hand. Collective over `world`; ranks may get different
+ * numbers. */
 int ald_threads_choose(int64_t asked, const ald_comm_t *world);
 
 #endif

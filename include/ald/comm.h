@@ -25,14 +25,15 @@ void ald_comm_subset(const ald_comm_t *parent, bool member, ald_comm_t *out);
 void ald_comm_node(const ald_comm_t *parent, ald_comm_t *out);
 void ald_comm_free(ald_comm_t *comm); /* collective over it; takes one that this rank isn't in */
 
-/* Cores for this rank: each core that it may use counts, divided among the ranks of `world` that may
- * use it too, at least 1. So ranks that their launcher bound apart keep what they have, and ranks
- * that weren't bound share the node. Collective over `world`; ranks may get different numbers. */
+/* Cores for this rank: each core that it may use counts, divided among the ranks of `world` that
+ * may use it too, at least 1. So ranks that their launcher bound apart keep what they have, and
+ * ranks that weren't bound share the node. Collective over `world`; ranks may get different
+ * numbers. */
 int ald_comm_cores(const ald_comm_t *world);
 
-/* The pause of a waiting rank between two looks at what it waits for: a few yields, then sleeps that
- * grow to 1 ms, so that it doesn't take the core of a working rank. *looks is 0 before the first.
- * Local. */
+/* The pause of a waiting rank between two looks at what it waits for: a few yields, then sleeps
+ * that grow to 1 ms, so that it doesn't take the core of a working rank. *looks is 0 before the
+ * first. Local. */
 void ald_comm_pause(int *looks);
 /* MPI_Wait with those pauses. Local. */
 void ald_comm_wait(MPI_Request *request);

@@ -46,9 +46,9 @@ ald_status_t ald_engine_begin(ald_engine_t *engine, int64_t steps);
 void ald_engine_reset(ald_engine_t *engine);
 ald_model_t ald_engine_model(const ald_engine_t *engine);
 
-/* One step: `tokens[count]` are the items' lengths, by which they fall into micro-batches; micro-batch
- * m is trainer m mod size's. Leaves the columns' sums in `columns` and puts step, epoch, lr,
- * grad_norm, tokens, tokens_per_second and seconds into `metrics`. Collective. */
+/* One step: `tokens[count]` are the items' lengths, by which they fall into micro-batches;
+ * micro-batch m is trainer m mod size's. Leaves the columns' sums in `columns` and puts step,
+ * epoch, lr, grad_norm, tokens, tokens_per_second and seconds into `metrics`. Collective. */
 ald_status_t ald_engine_step(ald_engine_t *engine, const int64_t *tokens, int64_t count,
                              double epoch, ald_micro_fn micro, void *context,
                              double columns[ALD_COLUMNS], ald_metrics_t *metrics);

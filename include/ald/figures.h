@@ -6,10 +6,11 @@
 
 #include "ald/json.h"
 
-/* Every string of `required` occurs in the text, one after the other in this order, with no letter or
- * digit (A-Z, a-z, 0-9) directly before or after it. */
+/* Every string of `required` occurs in the text, one after the other in this order, with no letter
+ * or digit (A-Z, a-z, 0-9) directly before or after it. */
 bool ald_figures_exact(const char *text, const ald_json_t *required);
-/* How many strings of `forbidden` occur in the text at such borders, in upper or lower case (ASCII). */
+/* How many strings of `forbidden` occur in the text at such borders, in upper or lower case
+ * (ASCII). */
 int64_t ald_terms_found(const char *text, const ald_json_t *forbidden);
 
 #endif

@@ -39,7 +39,7 @@ ald_status_t ald_file_publish(const char *temporary, const char *path);
 bool ald_path_exists(const char *path);
 bool ald_path_is_directory(const char *path);
 bool ald_path_same(const char *a, const char *b); /* both are there, and one file or folder */
-int64_t ald_file_size(const char *path); /* -1 when there is none */
+int64_t ald_file_size(const char *path);          /* -1 when there is none */
 /* "a/b" in memory freed by ald_free (NULL without memory); an absolute `b` is taken alone. */
 char *ald_path_join(const char *a, const char *b);
 /* The folder of a path ("." when it has none), freed by ald_free. */

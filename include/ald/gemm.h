@@ -17,11 +17,10 @@ typedef struct {
 } ald_gemm_t;
 
 /* "openblas": the fast one for training and scoring.
- * "invariant": each element of C is one dot product in a fixed order, so that a row of C has the same
- *   bits whatever the other rows, their number and the number of threads are: for sampling.
- *   A is never transposed, B always is, alpha is 1.
- * "reference": three loops in double precision, which the tests hold the others to.
- * NULL for any other name. */
+ * "invariant": each element of C is one dot product in a fixed order, so that a row of C has the
+ * same bits whatever the other rows, their number and the number of threads are: for sampling. A is
+ * never transposed, B always is, alpha is 1. "reference": three loops in double precision, which
+ * the tests hold the others to. NULL for any other name. */
 const ald_gemm_t *ald_gemm_find(const char *name);
 
 /* The library behind "openblas", with the kernel that it picked for this CPU: "OpenBLAS 0.3.21, Zen

@@ -20,13 +20,15 @@ typedef struct {
 void ald_generator_init(const ald_config_t *config, const ald_model_t *model,
                         const ald_dataset_t *data, ald_generator_t *out);
 
-/* What to sample: the prompt of a row; `sample` and `round` make streams of random numbers apart. */
+/* What to sample: the prompt of a row; `sample` and `round` make streams of random numbers apart.
+ */
 typedef struct {
     int64_t row, sample, round;
 } ald_request_t;
 
-/* One response in a vec of bytes: this header, then count ids (int32_t), then count log-probabilities
- * (float) under the policy, untempered. `request` is its place in the list of requests. */
+/* One response in a vec of bytes: this header, then count ids (int32_t), then count
+ * log-probabilities (float) under the policy, untempered. `request` is its place in the list of
+ * requests. */
 typedef struct {
     int64_t request, count;
 } ald_sampled_t;

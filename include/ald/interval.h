@@ -14,6 +14,7 @@ ald_interval_t ald_interval_share(int64_t successes, int64_t count);
 /* sum(numerator) / sum(denominator) over `count` independent units, such as nats per token over
  * sequences: the ratio estimator with its linearised variance (Cochran 1977, chapter 6). With
  * `denominator` NULL (all 1) it is the mean with the normal interval. */
-ald_interval_t ald_interval_ratio(int64_t count, const double *numerator, const double *denominator);
+ald_interval_t ald_interval_ratio(int64_t count, const double *numerator,
+                                  const double *denominator);
 
 #endif

@@ -26,7 +26,8 @@ bool ald_json_is_number(const ald_json_t *value);
 bool ald_json_is_integer(const ald_json_t *value);
 bool ald_json_is_bool(const ald_json_t *value);
 bool ald_json_is_null(const ald_json_t *value); /* JSON null, or NULL */
-const char *ald_json_type_name(const ald_json_t *value); /* "an object", "an array", ..., "nothing" */
+const char *
+ald_json_type_name(const ald_json_t *value); /* "an object", "an array", ..., "nothing" */
 
 /* Borrowed member of an object; NULL when it is none or has no such key. */
 const ald_json_t *ald_json_get(const ald_json_t *object, const char *key);

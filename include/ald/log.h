@@ -1,4 +1,5 @@
-/* Talk on stderr: messages, and progress as a bar on a terminal or a line now and then. Layer: base. */
+/* Talk on stderr: messages, and progress as a bar on a terminal or a line now and then. Layer:
+ * base. */
 #ifndef ALD_LOG_H
 #define ALD_LOG_H
 

@@ -27,13 +27,14 @@ typedef enum {
     ALD_DIVERGENCE_JSD,     /* mean of both to their mixture */
 } ald_divergence_t;
 
-/* The teacher's settings (AlignDistil, arXiv 2503.02832, equations 11 to 17; DESIGN.md section 2). */
+/* The teacher's settings (AlignDistil, arXiv 2503.02832, equations 11 to 17; DESIGN.md section 2).
+ */
 typedef struct {
-    bool reference;    /* contrast = "reference" */
-    bool none;         /* extrapolation = "none": the teacher is pi_dpo, and alpha counts as 1 */
-    bool adaptive;     /* extrapolation = "adaptive" */
-    bool weighted;     /* token_weight = "beta" */
-    bool by_sequence;  /* granularity = "sequence": alpha from the response's mean TVD */
+    bool reference;   /* contrast = "reference" */
+    bool none;        /* extrapolation = "none": the teacher is pi_dpo, and alpha counts as 1 */
+    bool adaptive;    /* extrapolation = "adaptive" */
+    bool weighted;    /* token_weight = "beta" */
+    bool by_sequence; /* granularity = "sequence": alpha from the response's mean TVD */
     bool length_normalize;
     double strength, epsilon, beta, temperature;
     ald_divergence_t divergence;
@@ -55,8 +56,8 @@ typedef struct {
     double reward;     /* beta0 sum_v student(v) (log pi_dpo(v) - log pi_c(v)) */
 } ald_position_t;
 
-/* One position against a teacher over the whole vocabulary. logprob_dpo and log_ratio are [V] and are
- * overwritten; z becomes scale * d(divergence)/dz. */
+/* One position against a teacher over the whole vocabulary. logprob_dpo and log_ratio are [V] and
+ * are overwritten; z becomes scale * d(divergence)/dz. */
 ald_position_t ald_distill_row(const ald_teacher_t *teacher, double factor, double scale, int64_t V,
                                float *logprob_dpo, float *log_ratio, float *z);
 /* One position against a support of K tokens, what lies outside being one outcome (its probability

@@ -1,4 +1,5 @@
-/* Several models' view of given responses: log-probabilities, divergences, rewards. Layer: train. */
+/* Several models' view of given responses: log-probabilities, divergences, rewards. Layer: train.
+ */
 #ifndef ALD_MEASURE_H
 #define ALD_MEASURE_H
 
@@ -29,8 +30,8 @@ typedef struct {
     int64_t micro_batch_tokens;
 } ald_measure_t;
 
-/* Sums of each sequence, items in order and their responses in order, on every rank; the same bits on
- * any number of ranks. `distributions` false leaves kl, reward and tvd NaN and saves their time.
+/* Sums of each sequence, items in order and their responses in order, on every rank; the same bits
+ * on any number of ranks. `distributions` false leaves kl, reward and tvd NaN and saves their time.
  * Collective. */
 ald_status_t ald_measure(const ald_measure_t *measure, const ald_comm_t *comm,
                          const ald_item_t *items, int64_t count, bool distributions,

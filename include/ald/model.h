@@ -1,5 +1,5 @@
-/* The decoder: forward and backward over packed batches, the vocabulary-wide step, and decoding with
- * a key/value cache. T tokens, H hidden size, V vocabulary. All local. Layer: model. */
+/* The decoder: forward and backward over packed batches, the vocabulary-wide step, and decoding
+ * with a key/value cache. T tokens, H hidden size, V vocabulary. All local. Layer: model. */
 #ifndef ALD_MODEL_H
 #define ALD_MODEL_H
 

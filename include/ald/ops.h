@@ -1,7 +1,7 @@
-/* The operators of the decoder, forward and backward, float32. T tokens, H hidden size, D head size,
- * NH and NKV query and key/value heads, I intermediate size. All local; OpenMP threads share the
- * work, and no result depends on their number. Gradients are prefixed d; weight gradients are added
- * to, input gradients overwritten unless said. Layer: num. */
+/* The operators of the decoder, forward and backward, float32. T tokens, H hidden size, D head
+ * size, NH and NKV query and key/value heads, I intermediate size. All local; OpenMP threads share
+ * the work, and no result depends on their number. Gradients are prefixed d; weight gradients are
+ * added to, input gradients overwritten unless said. Layer: num. */
 #ifndef ALD_OPS_H
 #define ALD_OPS_H
 
@@ -16,11 +16,12 @@ void ald_embedding(int64_t T, int64_t H, const int32_t *ids, const float *table,
 void ald_embedding_backward(int64_t T, int64_t H, const int32_t *ids, const float *dx,
                             float *dtable);
 
-/* y = x / sqrt(mean(x^2) + eps) * w, rows of H (Zhang and Sennrich 2019). Rows lie `ld` apart; x and
- * y may be the same. */
+/* y = x / sqrt(mean(x^2) + eps) * w, rows of H (Zhang and Sennrich 2019). Rows lie `ld` apart; x
+ * and y may be the same. */
 void ald_rmsnorm(int64_t rows, int64_t H, int64_t ld, double eps, const float *x, const float *w,
                  float *y);
-/* dx (+)= from dy; dw += ; the scale is computed anew from x. `accumulate` adds to dx. dx may be dy. */
+/* dx (+)= from dy; dw += ; the scale is computed anew from x. `accumulate` adds to dx. dx may be
+ * dy. */
 void ald_rmsnorm_backward(int64_t rows, int64_t H, int64_t ld, double eps, const float *x,
                           const float *w, const float *dy, int accumulate, float *dx, float *dw);
 
@@ -30,8 +31,8 @@ void ald_bias_backward(int64_t T, int64_t N, const float *dy, float *dbias);
 /* x[i] += y[i] */
 void ald_add(int64_t count, const float *y, float *x);
 
-/* Rotary embedding (Su et al. 2021; pairs (i, i + D/2) as in Hugging Face's checkpoints) in place on
- * `heads` heads of D at x[t * ld]; direction +1 forward, -1 backward (the inverse rotation). */
+/* Rotary embedding (Su et al. 2021; pairs (i, i + D/2) as in Hugging Face's checkpoints) in place
+ * on `heads` heads of D at x[t * ld]; direction +1 forward, -1 backward (the inverse rotation). */
 void ald_rope(int64_t T, int64_t heads, int64_t D, int64_t ld, const int32_t *positions,
               double theta, int direction, float *x);
 
@@ -53,7 +54,8 @@ ald_status_t ald_attention_backward(int64_t T, int64_t NH, int64_t NKV, int64_t 
                                     const ald_segment_t *segment, const float *qkv,
                                     const float *out, const float *lse, const float *dout,
                                     float *dqkv);
-/* One query row of `NH` heads against `length` cached rows of keys and values, [length, NKV D] each. */
+/* One query row of `NH` heads against `length` cached rows of keys and values, [length, NKV D]
+ * each. */
 void ald_attention_decode(int64_t length, int64_t NH, int64_t NKV, int64_t D, const float *q,
                           const float *k, const float *v, float *scores /* [NH, length] */,
                           float *out);

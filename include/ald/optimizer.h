@@ -1,7 +1,7 @@
 /* Gradients summed over trainers and AdamW with its state spread over them. Layer: train.
  *
- * A micro-batch's gradient is added into 64-bit fixed point (unit 2^-40), whose sums don't depend on
- * order: any number of trainers and any split of the micro-batches gives the same bits. The flat
+ * A micro-batch's gradient is added into 64-bit fixed point (unit 2^-40), whose sums don't depend
+ * on order: any number of trainers and any split of the micro-batches gives the same bits. The flat
  * buffer is cut into blocks of 65,536 floats; a trainer owns a run of whole blocks, holds their two
  * moments, and updates their parameters. */
 #ifndef ALD_OPTIMIZER_H

@@ -35,12 +35,12 @@ typedef struct {
 
 typedef struct {
     ald_model_config_t config;
-    ald_tensor_t *tensors; /* owned */
-    int64_t count;         /* tensors */
-    int64_t total;         /* floats in all */
-    int64_t embedding;     /* offset of [V, H] */
-    int64_t final_norm;    /* [H] */
-    int64_t lm_head;       /* [V, H]; equals `embedding` when tied */
+    ald_tensor_t *tensors;      /* owned */
+    int64_t count;              /* tensors */
+    int64_t total;              /* floats in all */
+    int64_t embedding;          /* offset of [V, H] */
+    int64_t final_norm;         /* [H] */
+    int64_t lm_head;            /* [V, H]; equals `embedding` when tied */
     ald_layer_offsets_t *layer; /* [L], owned */
 } ald_params_t;
 

@@ -15,10 +15,10 @@ typedef struct {
 } ald_placement_t;
 
 /* roles.* over `size` ranks. Numbers that are set get ranks of their own: trainers from the first
- * rank on, generators at the end, scorers before them. A role left at 0 (automatic) shares the ranks
- * that nobody claimed, or all ranks when none is left. So on one rank, or with nothing set, every
- * rank takes every role in turn, which keeps all of them busy when max_staleness is 0.
- * USAGE when more ranks are asked for than there are. Local, the same on every rank. */
+ * rank on, generators at the end, scorers before them. A role left at 0 (automatic) shares the
+ * ranks that nobody claimed, or all ranks when none is left. So on one rank, or with nothing set,
+ * every rank takes every role in turn, which keeps all of them busy when max_staleness is 0. USAGE
+ * when more ranks are asked for than there are. Local, the same on every rank. */
 ald_status_t ald_placement_make(const ald_config_t *config, int size, ald_placement_t *out);
 bool ald_ranks_have(const ald_ranks_t *ranks, int rank);
 

@@ -34,34 +34,35 @@ typedef struct {
     int64_t top_k;       /* K; 0 unless topk */
     int64_t policy_step; /* -1: not on-policy */
     int64_t seed;
-    char contrast[12];   /* "reverse" or "reference": which model the second slot holds */
+    char contrast[12]; /* "reverse" or "reference": which model the second slot holds */
     char sha256_dpo[ALD_SHA256_HEX], sha256_reverse[ALD_SHA256_HEX];
     char sha256_tokenizer[ALD_SHA256_HEX], sha256_data[ALD_SHA256_HEX];
     char chat_format[24];
     char tool_version[24];
-    char created[32];    /* ISO 8601, UTC */
-    const char *config;  /* effective configuration, whole; borrowed by the writer, owned by the
-                            reader */
-    bool gzip;           /* writer only: compress /teacher */
+    char created[32];   /* ISO 8601, UTC */
+    const char *config; /* effective configuration, whole; borrowed by the writer, owned by the
+                           reader */
+    bool gzip;          /* writer only: compress /teacher */
 } ald_shard_header_t;
 
-/* One scored sequence. P prompt tokens, R response positions. Unused encodings' members are NULL. */
+/* One scored sequence. P prompt tokens, R response positions. Unused encodings' members are NULL.
+ */
 typedef struct {
     int64_t id; /* row in the dataset */
     ald_source_t source;
     const char *prompt, *response; /* UTF-8 */
     const int32_t *prompt_ids;     /* [P] */
     int64_t prompt_count;
-    const int32_t *response_ids;   /* [R] */
+    const int32_t *response_ids; /* [R] */
     int64_t response_count;
-    const float *logprob_dpo, *logprob_reverse; /* [R] of the token */
-    const float *logprob_policy;                /* [R]; NULL when writing means NaN */
-    const float *tvd;                           /* [R] */
-    const float *full_logprob_dpo, *full_log_ratio;         /* [R, V] */
-    const uint16_t *hidden_dpo, *hidden_reverse;            /* [R, H] bfloat16 bits */
-    const int32_t *topk_id;                                 /* [R, K] */
-    const float *topk_logprob_dpo, *topk_log_ratio;         /* [R, K], f16 in the file */
-    const float *tail_dpo, *tail_reverse;                   /* [R] log of the mass outside */
+    const float *logprob_dpo, *logprob_reverse;     /* [R] of the token */
+    const float *logprob_policy;                    /* [R]; NULL when writing means NaN */
+    const float *tvd;                               /* [R] */
+    const float *full_logprob_dpo, *full_log_ratio; /* [R, V] */
+    const uint16_t *hidden_dpo, *hidden_reverse;    /* [R, H] bfloat16 bits */
+    const int32_t *topk_id;                         /* [R, K] */
+    const float *topk_logprob_dpo, *topk_log_ratio; /* [R, K], f16 in the file */
+    const float *tail_dpo, *tail_reverse;           /* [R] log of the mass outside */
 } ald_scored_t;
 
 /* Writer: one per file; the file carries its final name only after a commit. */

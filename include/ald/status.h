@@ -4,7 +4,8 @@
 
 #include <stddef.h>
 
-/* The values are the process's exit codes (DESIGN.md section 3); `main` alone turns them into one. */
+/* The values are the process's exit codes (DESIGN.md section 3); `main` alone turns them into one.
+ */
 typedef enum {
     ALD_STATUS_OK = 0,
     ALD_STATUS_USAGE = 2,    /* the command line or the configuration is wrong */
@@ -26,7 +27,8 @@ ald_status_t ald_status_prefix(ald_status_t code, const char *format, ...)
 /* The message of the last raise on this thread; "" when there was none. Owned by the library. */
 const char *ald_status_message(void);
 
-/* The code that belongs to errno: RESOURCE for ENOSPC, EDQUOT, ENOMEM, EMFILE, EFBIG; else INPUT. */
+/* The code that belongs to errno: RESOURCE for ENOSPC, EDQUOT, ENOMEM, EMFILE, EFBIG; else INPUT.
+ */
 ald_status_t ald_status_of_errno(int error);
 
 /* Raises unless the condition holds. Needs `ald_status_t status` and a label `done:` in scope. */

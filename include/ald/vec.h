@@ -20,7 +20,7 @@ ald_status_t ald_vec_reserve(ald_vec_t *vec, size_t capacity);
 /* Appends `count` items (zeroed when `items` is NULL). On failure the vec is unchanged. */
 ald_status_t ald_vec_append(ald_vec_t *vec, const void *items, size_t count);
 #define ald_vec_push(vec, item_pointer) ald_vec_append((vec), (item_pointer), 1)
-#define ALD_VEC_AT(vec, type, index) (((type *)(vec)->data)[index])
+#define ALD_VEC_AT(vec, type, index)    (((type *)(vec)->data)[index])
 
 /* Text in a vec of bytes (item 1): appends formatted text; the data stays NUL-terminated. */
 ald_status_t ald_vec_printf(ald_vec_t *vec, const char *format, ...)

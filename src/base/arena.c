@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#define ALIGNMENT 64
+#define ALIGNMENT   64
 #define BLOCK_BYTES ((size_t)1 << 20) /* smallest block of an arena */
 
 static _Atomic size_t held, peak, blocks;

@@ -177,8 +177,11 @@ ald_json_t *ald_json_new_string(const char *text)
 static size_t utf8_length(const unsigned char *text, size_t left)
 {
     unsigned c = text[0];
-    size_t need = c < 0x80 ? 1 : c >= 0xC2 && c < 0xE0 ? 2 : c >= 0xE0 && c < 0xF0 ? 3
-                  : c >= 0xF0 && c < 0xF5 ? 4 : 0;
+    size_t need = c < 0x80                ? 1
+                  : c >= 0xC2 && c < 0xE0 ? 2
+                  : c >= 0xE0 && c < 0xF0 ? 3
+                  : c >= 0xF0 && c < 0xF5 ? 4
+                                          : 0;
     if (need == 0 || need > left)
         return 0;
     for (size_t i = 1; i < need; ++i)

@@ -79,7 +79,8 @@ const ald_command_t ald_command_dpo = {
 const ald_command_t ald_command_distill = {
     "distill", CONFIG_ARGUMENTS, "distils the composed teacher into the policy",
     "Reads distill.policy, the teachers and data.train or shards.directory, writes the model\n"
-    "directory distill.output, shards, metrics and checkpoints.\n", run_distill};
+    "directory distill.output, shards, metrics and checkpoints.\n",
+    run_distill};
 const ald_command_t ald_command_generate = {
     "generate", CONFIG_ARGUMENTS, "samples responses to the prompts of data.train",
     "Reads generate.model and data.train, writes generate.output (JSONL).\n", run_generate};
@@ -91,4 +92,5 @@ const ald_command_t ald_command_score = {
 const ald_command_t ald_command_eval = {
     "eval", CONFIG_ARGUMENTS " [--show ROW]", "rewards, perplexity and generations on data.eval",
     "Reads eval.model, the pair eval.dpo and eval.contrast, and data.eval; writes eval.json and\n"
-    "eval.html into eval.output. --show prints a row's rewards token by token.\n", run_eval};
+    "eval.html into eval.output. --show prints a row's rewards token by token.\n",
+    run_eval};

@@ -9,9 +9,9 @@
 #include "ald/log.h"
 
 static const ald_command_t *const commands[] = {
-    &ald_command_sft,  &ald_command_dpo,     &ald_command_score, &ald_command_generate,
-    &ald_command_distill, &ald_command_eval, &ald_command_inspect, &ald_command_tokenize,
-    &ald_command_bench,
+    &ald_command_sft,      &ald_command_dpo,      &ald_command_score,
+    &ald_command_generate, &ald_command_distill,  &ald_command_eval,
+    &ald_command_inspect,  &ald_command_tokenize, &ald_command_bench,
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
 
@@ -88,10 +88,11 @@ int main(int argc, char **argv)
     ald_comm_start(&argc, &argv, &world);
     ald_log_setup(ALD_LOG_NORMAL, world.rank == 0);
     const ald_command_t *command = find_command(argv[1]);
-    ald_status_t status =
-        command == NULL ? ald_status_raise(ALD_STATUS_USAGE, "%s: unknown command; see "
-                                                             "aligndistil --help", argv[1])
-                        : command->run(argc - 1, argv + 1, &world);
+    ald_status_t status = command == NULL ? ald_status_raise(ALD_STATUS_USAGE,
+                                                             "%s: unknown command; see "
+                                                             "aligndistil --help",
+                                                             argv[1])
+                                          : command->run(argc - 1, argv + 1, &world);
     if (world.rank == 0 && status != ALD_STATUS_OK)
         ald_log_error("%s", ald_status_message());
     fflush(stdout);

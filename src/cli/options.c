@@ -52,8 +52,8 @@ static ald_status_t part_of_array(ald_options_t *out)
                   (step == NULL || parse_whole(step, &stride)) && stride > 0 && n > 0 &&
                   (i - first) % stride == 0 && i >= first && (i - first) / stride < n,
               ALD_STATUS_USAGE,
-              "SLURM_ARRAY_TASK_ID=%s, _COUNT=%s, _MIN=%s, _STEP=%s: not a regular array", id, count,
-              low ? low : "", step ? step : "");
+              "SLURM_ARRAY_TASK_ID=%s, _COUNT=%s, _MIN=%s, _STEP=%s: not a regular array", id,
+              count, low ? low : "", step ? step : "");
     out->part = (i - first) / stride;
     out->parts = n;
 done:
@@ -121,7 +121,8 @@ int ald_threads_choose(int64_t asked, const ald_comm_t *world)
         threads = cores;
     if (threads > cores && (policy == NULL || strcasecmp(policy, "passive") != 0))
         ald_log_warn("%lld threads on rank 0's %d cores: set OMP_WAIT_POLICY=passive, or waiting "
-                     "threads take the cores of working ones", (long long)threads, cores);
+                     "threads take the cores of working ones",
+                     (long long)threads, cores);
     return ald_threads_set((int)threads);
 }
 

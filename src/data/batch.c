@@ -57,8 +57,7 @@ static void add_item(filling_t *f, const ald_item_t *item)
     }
 }
 
-ald_status_t ald_pack(const ald_item_t *items, int64_t count, ald_arena_t *arena,
-                      ald_packed_t *out)
+ald_status_t ald_pack(const ald_item_t *items, int64_t count, ald_arena_t *arena, ald_packed_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     int64_t tokens = 0, positions = 0, sequences = 0;
@@ -82,7 +81,11 @@ ald_status_t ald_pack(const ald_item_t *items, int64_t count, ald_arena_t *arena
     for (int64_t i = 0; i < count; ++i)
         add_item(&f, &items[i]);
     *out = (ald_packed_t){{tokens, f.ids, f.positions, f.segments, f.segment},
-                          positions, f.row, f.target, sequences, f.start};
+                          positions,
+                          f.row,
+                          f.target,
+                          sequences,
+                          f.start};
 done:
     return status;
 }

@@ -42,8 +42,8 @@ ald_status_t ald_shard_fits(const char *path, const ald_shard_header_t *header,
     ald_status_t status = ALD_STATUS_OK;
     ALD_TRY(fits_text(path, "contrast", header->contrast, expected->contrast));
     ALD_TRY(fits_number(path, "vocab_size", header->vocab_size, expected->vocab_size));
-    ALD_TRY(fits_text(path, "sha256_tokenizer", header->sha256_tokenizer,
-                      expected->sha256_tokenizer));
+    ALD_TRY(
+        fits_text(path, "sha256_tokenizer", header->sha256_tokenizer, expected->sha256_tokenizer));
     ALD_TRY(fits_text(path, "sha256_dpo", header->sha256_dpo, expected->sha256_dpo));
     ALD_TRY(fits_text(path, "sha256_reverse", header->sha256_reverse, expected->sha256_reverse));
     ALD_TRY(fits_text(path, "sha256_data", header->sha256_data, expected->sha256_data));
@@ -74,8 +74,8 @@ static ald_status_t add_entries(ald_shardset_t *set, int64_t shard, int64_t *use
     for (int64_t i = 0; i < ald_shard_count(set->shards[shard]); ++i) {
         ald_scored_t peek;
         ALD_TRY(ald_shard_peek(set->shards[shard], i, &peek));
-        set->entries[(*used)++] = (ald_entry_t){(int32_t)shard, i, peek.id, peek.source,
-                                                peek.prompt_count, peek.response_count};
+        set->entries[(*used)++] = (ald_entry_t){
+            (int32_t)shard, i, peek.id, peek.source, peek.prompt_count, peek.response_count};
     }
 done:
     return status;

@@ -17,10 +17,9 @@ static ald_status_t work_init(const ald_sizes_t *s, int64_t T, ald_arena_t *aren
 {
     ald_status_t status = ALD_STATUS_OK;
     int64_t wide = 2 * s->I > s->NH * s->D ? 2 * s->I : s->NH * s->D;
-    *w = (work_t){
-        ALD_ARENA_ARRAY(arena, float, T *s->H), ALD_ARENA_ARRAY(arena, float, T *s->H),
-        ALD_ARENA_ARRAY(arena, float, T *s->I), ALD_ARENA_ARRAY(arena, float, T *s->I),
-        ALD_ARENA_ARRAY(arena, float, T *wide), ALD_ARENA_ARRAY(arena, float, T *s->Q)};
+    *w = (work_t){ALD_ARENA_ARRAY(arena, float, T * s->H), ALD_ARENA_ARRAY(arena, float, T * s->H),
+                  ALD_ARENA_ARRAY(arena, float, T * s->I), ALD_ARENA_ARRAY(arena, float, T * s->I),
+                  ALD_ARENA_ARRAY(arena, float, T *wide),  ALD_ARENA_ARRAY(arena, float, T * s->Q)};
     ALD_CHECK(w->normed && w->dnormed && w->act && w->dact && w->wide && w->dqkv,
               ALD_STATUS_RESOURCE, "out of memory: the backward pass of %lld tokens", (long long)T);
 done:
@@ -57,8 +56,7 @@ static void heads_backward(const ald_sizes_t *s, const ald_layer_t *w, const ald
     ald_rope(T, s->NH + s->NKV, s->D, s->Q, positions, s->theta, -1, dqkv);
     for (int64_t h = 0; h < s->NH + s->NKV && w->q_norm != NULL; ++h)
         ald_rmsnorm_backward(T, s->D, s->Q, s->eps, k->raw + h * s->D,
-                             h < s->NH ? w->q_norm : w->k_norm, dqkv + h * s->D, 0,
-                             dqkv + h * s->D,
+                             h < s->NH ? w->q_norm : w->k_norm, dqkv + h * s->D, 0, dqkv + h * s->D,
                              at(gradients, h < s->NH ? o->q_norm : o->k_norm));
 }
 

@@ -34,8 +34,8 @@ static void cache_put(ald_cache_t *cache, const ald_sizes_t *s, int64_t layer, i
 {
     int64_t row = s->NKV * s->D;
     for (int which = 0; which < 2; ++which)
-        memcpy(cache_rows(cache, s, layer, which) + at * row,
-               qkv + s->NH * s->D + which * row, sizeof(float) * (size_t)row);
+        memcpy(cache_rows(cache, s, layer, which) + at * row, qkv + s->NH * s->D + which * row,
+               sizeof(float) * (size_t)row);
 }
 
 /* Buffers for T rows of one layer. */
@@ -47,11 +47,13 @@ static ald_status_t rows_init(const ald_sizes_t *s, int64_t T, int64_t scores, a
                               rows_t *r)
 {
     ald_status_t status = ALD_STATUS_OK;
-    *r = (rows_t){
-        ALD_ARENA_ARRAY(arena, float, T *s->H),        ALD_ARENA_ARRAY(arena, float, T *s->H),
-        ALD_ARENA_ARRAY(arena, float, T *s->Q),        ALD_ARENA_ARRAY(arena, float, T *s->NH *s->D),
-        ALD_ARENA_ARRAY(arena, float, T * 2 * s->I),   ALD_ARENA_ARRAY(arena, float, T *s->I),
-        ALD_ARENA_ARRAY(arena, float, scores + 1)};
+    *r = (rows_t){ALD_ARENA_ARRAY(arena, float, T * s->H),
+                  ALD_ARENA_ARRAY(arena, float, T * s->H),
+                  ALD_ARENA_ARRAY(arena, float, T * s->Q),
+                  ALD_ARENA_ARRAY(arena, float, T * s->NH * s->D),
+                  ALD_ARENA_ARRAY(arena, float, T * 2 * s->I),
+                  ALD_ARENA_ARRAY(arena, float, T * s->I),
+                  ALD_ARENA_ARRAY(arena, float, scores + 1)};
     ALD_CHECK(r->x && r->normed && r->qkv && r->attention && r->gate_up && r->act && r->scores,
               ALD_STATUS_RESOURCE, "out of memory: decoding %lld rows", (long long)T);
 done:

@@ -23,7 +23,8 @@ static ald_status_t kept_init(const ald_params_t *params, int64_t T, ald_arena_t
         k->middle = ALD_ARENA_ARRAY(arena, float, T *s.H);
         k->gate_up = ALD_ARENA_ARRAY(arena, float, T * 2 * s.I);
         enough = k->gate_up != NULL && k->middle != NULL && k->lse != NULL && k->x != NULL &&
-                 k->qkv != NULL && k->attention != NULL && (k->raw != NULL) == params->config.qk_norm;
+                 k->qkv != NULL && k->attention != NULL &&
+                 (k->raw != NULL) == params->config.qk_norm;
     }
     ALD_CHECK(enough, ALD_STATUS_RESOURCE,
               "out of memory: activations of %lld tokens; lower optimizer.micro_batch_tokens",
@@ -36,9 +37,9 @@ done:
 static ald_status_t scratch_init(const ald_sizes_t *s, int64_t T, ald_arena_t *arena, ald_kept_t *k)
 {
     ald_status_t status = ALD_STATUS_OK;
-    *k = (ald_kept_t){.qkv = ALD_ARENA_ARRAY(arena, float, T *s->Q),
-                      .attention = ALD_ARENA_ARRAY(arena, float, T *s->NH *s->D),
-                      .middle = ALD_ARENA_ARRAY(arena, float, T *s->H),
+    *k = (ald_kept_t){.qkv = ALD_ARENA_ARRAY(arena, float, T * s->Q),
+                      .attention = ALD_ARENA_ARRAY(arena, float, T * s->NH * s->D),
+                      .middle = ALD_ARENA_ARRAY(arena, float, T * s->H),
                       .gate_up = ALD_ARENA_ARRAY(arena, float, T * 2 * s->I)};
     ALD_CHECK(k->qkv != NULL && k->attention != NULL && k->middle != NULL && k->gate_up != NULL,
               ALD_STATUS_RESOURCE, "out of memory: one layer of %lld tokens", (long long)T);

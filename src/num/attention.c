@@ -21,8 +21,15 @@ typedef struct {
 static shape_t shape_make(int64_t T, int64_t NH, int64_t NKV, int64_t D,
                           const ald_segment_t *segment, const float *qkv)
 {
-    return (shape_t){NH, NKV, D, (NH + 2 * NKV) * D, T, segment, qkv,
-                     1.0f / sqrtf((float)D), ald_gemm_find("openblas")};
+    return (shape_t){NH,
+                     NKV,
+                     D,
+                     (NH + 2 * NKV) * D,
+                     T,
+                     segment,
+                     qkv,
+                     1.0f / sqrtf((float)D),
+                     ald_gemm_find("openblas")};
 }
 
 static const float *query(const shape_t *s, int64_t row, int64_t head)

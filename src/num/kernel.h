@@ -37,8 +37,8 @@ static inline float ald_expf(float x)
     return x < -87.0f ? 0.0f : p * scale.f;
 }
 
-/* log(x) to 2 ulp for normal x > 0; anything finite for other x. x = 2^n m, m in [0.71, 1.41], and a
- * polynomial in m - 1 (Cephes' logf). Vectorises like ald_expf. */
+/* log(x) to 2 ulp for normal x > 0; anything finite for other x. x = 2^n m, m in [0.71, 1.41], and
+ * a polynomial in m - 1 (Cephes' logf). Vectorises like ald_expf. */
 static inline float ald_logf(float x)
 {
     union {

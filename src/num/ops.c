@@ -74,8 +74,8 @@ static void rmsnorm_row_backward(int64_t H, float s, const float *x, const float
 }
 
 /* dw += sum over rows of dy x s. Blocks of rows first give their scales. */
-static void rmsnorm_weight_backward(int64_t rows, int64_t H, int64_t ld, double eps,
-                                    const float *x, const float *dy, float *dw)
+static void rmsnorm_weight_backward(int64_t rows, int64_t H, int64_t ld, double eps, const float *x,
+                                    const float *dy, float *dw)
 {
     enum { BLOCK = 256 };
     float scale[BLOCK];

@@ -12,8 +12,8 @@
 
 /* One response that was sampled, and what was found in it. */
 typedef struct {
-    ald_json_t *json; /* owned */
-    const char *text; /* of it */
+    ald_json_t *json;     /* owned */
+    const char *text;     /* of it */
     int exact, forbidden; /* -1: the row doesn't ask for it */
     bool ended;
 } ald_answer_t;
@@ -21,13 +21,13 @@ typedef struct {
 typedef struct {
     const ald_config_t *config;
     const ald_comm_t *world;
-    ald_frozen_t frozen[ALD_VIEWS]; /* size 0 shares where a model isn't set */
+    ald_frozen_t frozen[ALD_VIEWS];   /* size 0 shares where a model isn't set */
     const char *directory[ALD_VIEWS]; /* "": not set */
     ald_measure_t measure;
     ald_dataset_t data;
-    int64_t rows;           /* of the data that are used */
-    int64_t *pair_row;      /* [pairs] rows with chosen and rejected */
-    int64_t pairs, samples; /* samples: responses sampled, rows * eval.generate */
+    int64_t rows;              /* of the data that are used */
+    int64_t *pair_row;         /* [pairs] rows with chosen and rejected */
+    int64_t pairs, samples;    /* samples: responses sampled, rows * eval.generate */
     ald_measured_t *preferred; /* [2 pairs]: chosen, rejected */
     ald_response_t *responses; /* [samples] */
     ald_measured_t *sampled;   /* [samples] */

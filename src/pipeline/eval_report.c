@@ -83,8 +83,7 @@ static ald_json_t *json_of_answer(const ald_eval_t *e, int64_t i)
     ald_json_set(json, "response", ald_json_new_text(answer->text, strlen(answer->text)));
     if (row->chosen.text != NULL)
         ald_json_set(json, "chosen", ald_json_new_string(row->chosen.text));
-    ald_json_set(json, "response_ids",
-                 ald_json_of_ids(e->responses[i].ids, e->responses[i].count));
+    ald_json_set(json, "response_ids", ald_json_of_ids(e->responses[i].ids, e->responses[i].count));
     ald_json_set(json, "tokens", ald_json_new_integer(e->responses[i].count));
     ald_json_set(json, "finished", ald_json_new_bool(answer->ended));
     if (answer->exact >= 0)
@@ -137,7 +136,9 @@ static ald_status_t put_answer(const ald_eval_t *e, int64_t i, ald_vec_t *page)
     ALD_TRY(ald_vec_printf(page, "</pre><td><pre>"));
     ALD_TRY(put_escaped(page, answer->text));
     ALD_TRY(ald_vec_printf(page, "</pre><td>%s %s %s\n",
-                           answer->exact < 0 ? "" : answer->exact > 0 ? "exact" : "<b>wrong</b>",
+                           answer->exact < 0   ? ""
+                           : answer->exact > 0 ? "exact"
+                                               : "<b>wrong</b>",
                            answer->forbidden > 0 ? "<b>forbidden term</b>" : "",
                            answer->ended ? "" : "<b>cut</b>"));
 done:

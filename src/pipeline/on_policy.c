@@ -1,7 +1,7 @@
 /* On-policy and mixed distillation. All ranks go through the same iterations; iteration j makes the
- * batch of step j (generators, then scorers) and takes the step j - max_staleness (trainers), so that
- * with a staleness the roles work at the same time. A role that fails tells whoever waits for its
- * result, and all agree at the iteration's end: no rank is left waiting. */
+ * batch of step j (generators, then scorers) and takes the step j - max_staleness (trainers), so
+ * that with a staleness the roles work at the same time. A role that fails tells whoever waits for
+ * its result, and all agree at the iteration's end: no rank is left waiting. */
 #include <stdio.h>
 #include <string.h>
 
@@ -12,7 +12,7 @@
 #include "ald/rng.h"
 #include "pipeline/distill.h"
 
-#define DEADLINE 36000.0 /* seconds that a rank waits for another role's work */
+#define DEADLINE   36000.0 /* seconds that a rank waits for another role's work */
 #define PATH_BYTES 4096
 
 /* Streams of random numbers beside those of samples. */
@@ -26,7 +26,7 @@ typedef struct {
     int64_t begin, kept, steps;    /* the step this run goes on from, the first one whose batch is
                                       not there yet, and all of them */
     int64_t *order, *items, count; /* rows of the batch at hand */
-    ald_vec_t *inbox; /* one per generator */
+    ald_vec_t *inbox;              /* one per generator */
     ald_sending_t *sending;
     int sends;
     double wait[3]; /* generate, score, train */
@@ -39,8 +39,8 @@ static int64_t version_of(const loop_t *loop, int64_t step)
     return version > loop->begin ? version : loop->begin;
 }
 
-/* Whether item i of a batch is sampled, or comes from the dataset. A draw that depends on seed, step
- * and item only. */
+/* Whether item i of a batch is sampled, or comes from the dataset. A draw that depends on seed,
+ * step and item only. */
 static bool is_sampled(const ald_config_t *config, int64_t step, int64_t i)
 {
     if (strcmp(config->distill.mode, "mixed") != 0)
@@ -125,8 +125,8 @@ static void dataset_sequence(const ald_config_t *config, const ald_pair_t *pair,
 {
     bool rejected = strcmp(config->data.responses, "rejected") == 0;
     if (strcmp(config->data.responses, "both") == 0)
-        rejected = ald_rng_uniform((uint64_t)config->seed,
-                                   ald_rng_mix(STREAM_BOTH, (uint64_t)step), (uint64_t)i) < 0.5;
+        rejected = ald_rng_uniform((uint64_t)config->seed, ald_rng_mix(STREAM_BOTH, (uint64_t)step),
+                                   (uint64_t)i) < 0.5;
     const ald_text_t *response = rejected ? &pair->rejected : &pair->chosen;
     out->source = rejected ? ALD_SOURCE_REJECTED : ALD_SOURCE_CHOSEN;
     out->response = response->text;
@@ -139,8 +139,8 @@ static ald_status_t sampled_text(loop_t *loop, ald_scored_t *sequence)
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *text = NULL;
     size_t length = 0;
-    ALD_TRY(ald_sampled_text(&loop->d->data, sequence->response_ids, sequence->response_count,
-                             NULL, &text));
+    ALD_TRY(ald_sampled_text(&loop->d->data, sequence->response_ids, sequence->response_count, NULL,
+                             &text));
     const char *bytes = ald_json_text(text, &length);
     sequence->response = ald_arena_strdup(&loop->arena, bytes, length);
     ALD_CHECK(sequence->response != NULL, ALD_STATUS_RESOURCE, "out of memory");
@@ -231,13 +231,12 @@ static ald_status_t receive_paths(loop_t *loop, char **paths, int64_t *count)
     ald_vec_init(&path, 1);
     *count = 0;
     for (int s = 0; s < from->count; ++s) {
-        ald_status_t got = ald_message_receive(loop->d->world, from->first + s, ALD_TAG_SHARD,
-                                               DEADLINE, &path);
+        ald_status_t got =
+            ald_message_receive(loop->d->world, from->first + s, ALD_TAG_SHARD, DEADLINE, &path);
         if (got == ALD_STATUS_OK && path.count > 1) {
             paths[*count] = ald_strdup(path.data);
-            got = paths[(*count)++] == NULL
-                      ? ald_status_raise(ALD_STATUS_RESOURCE, "out of memory")
-                      : ALD_STATUS_OK;
+            got = paths[(*count)++] == NULL ? ald_status_raise(ALD_STATUS_RESOURCE, "out of memory")
+                                            : ALD_STATUS_OK;
         }
         status = status == ALD_STATUS_OK ? got : status;
     }
@@ -265,8 +264,7 @@ static ald_status_t train_step(loop_t *loop, char **paths, int64_t shards, ald_m
     for (int64_t i = 0; i < set.count; ++i)
         entries[i] = i;
     d->trainer.policy_step = ald_shard_header(set.shards[0])->policy_step;
-    double epoch =
-        (double)(d->trainer.engine.step + 1) / (double)ald_epoch_steps(d->config, n);
+    double epoch = (double)(d->trainer.engine.step + 1) / (double)ald_epoch_steps(d->config, n);
     ALD_TRY(ald_trainer_step(&d->trainer, &set, entries, set.count, epoch, metrics));
 done:
     ald_free(entries);

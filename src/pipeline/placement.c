@@ -11,7 +11,8 @@ ald_status_t ald_placement_make(const ald_config_t *config, int size, ald_placem
     int64_t t = config->roles.trainers, s = config->roles.scorers, g = config->roles.generators;
     ALD_CHECK(t + s + g <= size, ALD_STATUS_USAGE,
               "roles: %lld trainers, %lld scorers and %lld generators need %lld ranks, but there "
-              "are %d", (long long)t, (long long)s, (long long)g, (long long)(t + s + g), size);
+              "are %d",
+              (long long)t, (long long)s, (long long)g, (long long)(t + s + g), size);
     ald_ranks_t left = {(int)t, (int)(size - t - s - g)}, all = {0, size};
     ald_ranks_t rest = left.count > 0 ? left : all;
     out->trainers = t > 0 ? (ald_ranks_t){0, (int)t} : rest;

@@ -26,8 +26,8 @@ enum {
 typedef struct {
     const ald_config_t *config;
     const ald_pairs_t *pairs;
-    double *reference;    /* [2 count]: summed log-probabilities of preferred and other; NaN: they are
-                             the policy's before its first step */
+    double *reference; /* [2 count]: summed log-probabilities of preferred and other; NaN: they are
+                          the policy's before its first step */
     const int64_t *items; /* rows of the step */
     int64_t step_count;
     bool own, *skip; /* reference and policy are one; [count]: rows that step 0 fills */
@@ -75,7 +75,8 @@ static ald_status_t dpo_forward(dpo_t *dpo, const ald_model_t *model, ald_arena_
     for (int64_t i = 0; i < count; ++i)
         items[i] = dpo_item(dpo, rows[i]);
     ALD_TRY(ald_pack(items, count, arena, packed));
-    *hidden = ALD_ARENA_ARRAY(arena, float, packed->batch.tokens *model->params->config.hidden_size);
+    *hidden =
+        ALD_ARENA_ARRAY(arena, float, packed->batch.tokens * model->params->config.hidden_size);
     dpo->logprob = ALD_ARENA_ARRAY(arena, float, packed->positions);
     dpo->weight = ALD_ARENA_ARRAY(arena, float, packed->positions);
     ALD_CHECK(*hidden && dpo->logprob && dpo->weight, ALD_STATUS_RESOURCE, "out of memory");
@@ -409,10 +410,10 @@ ald_status_t ald_stage_dpo(const ald_config_t *config, const ald_comm_t *world)
     ALD_CHECK(config->dpo.policy[0] != '\0', ALD_STATUS_USAGE,
               "dpo.policy: not set; expected a model directory");
     ALD_TRY(ald_engine_init(config, world, "dpo", config->dpo.policy, config->dpo.output, &engine));
-    ALD_TRY(ald_comm_agree(
-        world, ald_dataset_open(config, config->dpo.policy, engine.params.config.vocab_size,
-                                config->data.train, "data.train",
-                                ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED, &data)));
+    ALD_TRY(ald_comm_agree(world, ald_dataset_open(config, config->dpo.policy,
+                                                   engine.params.config.vocab_size,
+                                                   config->data.train, "data.train",
+                                                   ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED, &data)));
     ALD_TRY(dpo_train(&dpo, &engine, &data));
     ald_json_t *inputs = ald_json_new_object();
     ald_json_set(inputs, "policy", ald_json_new_string(config->dpo.policy));

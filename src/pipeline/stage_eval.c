@@ -216,8 +216,8 @@ done:
 }
 
 /* The rewards of one response, token by token. */
-static ald_status_t show_response(const ald_eval_t *e, const char *title, const ald_text_t *response,
-                                  const ald_measured_t *position)
+static ald_status_t show_response(const ald_eval_t *e, const char *title,
+                                  const ald_text_t *response, const ald_measured_t *position)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_teacher_t teacher;

@@ -50,8 +50,8 @@ done:
 }
 
 /* The list of responses, with the records that it points into behind it. */
-static ald_status_t list_responses(const ald_vec_t *all, const int *starts, int ranks, int64_t total,
-                                   ald_response_t **out)
+static ald_status_t list_responses(const ald_vec_t *all, const int *starts, int ranks,
+                                   int64_t total, ald_response_t **out)
 {
     ald_status_t status = ALD_STATUS_OK;
     size_t bytes = sizeof **out * (size_t)(total + 1);
@@ -102,8 +102,9 @@ ald_json_t *ald_json_of_ids(const int32_t *ids, int64_t count)
 }
 
 /* One line: ids are kept beside the text, so that scoring sees exactly what was sampled. */
-static ald_status_t write_response(const ald_dataset_t *data, const ald_pair_t *pair, int64_t sample,
-                                   const ald_response_t *response, ald_writer_t *writer)
+static ald_status_t write_response(const ald_dataset_t *data, const ald_pair_t *pair,
+                                   int64_t sample, const ald_response_t *response,
+                                   ald_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     bool ended;
@@ -171,8 +172,8 @@ ald_status_t ald_stage_generate(const ald_config_t *config, const ald_comm_t *wo
     ALD_TRY(ald_sample_all(&generator, &data, data.pairs.count, config->generate.samples, world,
                            false, &responses));
     if (world->rank == 0) {
-        status = write_responses(config->generate.output, &data, responses,
-                                 config->generate.samples);
+        status =
+            write_responses(config->generate.output, &data, responses, config->generate.samples);
         report(responses, data.pairs.count * config->generate.samples, ald_time() - begun,
                config->generate.output);
     }

@@ -82,8 +82,8 @@ static ald_status_t shard_is_good(const char *path, const ald_shard_header_t *wa
     }
     ALD_TRY(status);
     ALD_TRY(ald_shard_fits(path, ald_shard_header(shard), wanted));
-    *good = ald_shard_count(shard) == count &&
-            ald_shard_header(shard)->encoding == wanted->encoding;
+    *good =
+        ald_shard_count(shard) == count && ald_shard_header(shard)->encoding == wanted->encoding;
     for (int64_t i = 0; i < count && *good; ++i) {
         ald_scored_t peek;
         ALD_TRY(ald_shard_peek(shard, i, &peek));

@@ -63,12 +63,13 @@ static ald_status_t slot_start(session_t *s, slot_t *slot, int64_t request)
     const ald_pair_t *pair = &s->pairs->rows[r->row];
     int64_t longest = s->g->max_new_tokens;
     *slot = (slot_t){.request = request};
-    slot->stream = ald_rng_mix(ald_rng_mix((uint64_t)pair->id, (uint64_t)r->sample),
-                               (uint64_t)r->round);
+    slot->stream =
+        ald_rng_mix(ald_rng_mix((uint64_t)pair->id, (uint64_t)r->sample), (uint64_t)r->round);
     slot->ids = ald_alloc((sizeof *slot->ids + sizeof *slot->logprobs) * (size_t)longest);
     ALD_CHECK_MEMORY(slot->ids, (size_t)longest * 8);
     slot->logprobs = (float *)(slot->ids + longest);
-    ALD_TRY(ald_cache_init(&s->g->model.params->config, pair->prompt.count + longest, &slot->cache));
+    ALD_TRY(
+        ald_cache_init(&s->g->model.params->config, pair->prompt.count + longest, &slot->cache));
     ALD_TRY(ald_prefill(&s->g->model, pair->prompt.ids, pair->prompt.count, s->arena, &slot->cache,
                         s->hidden));
     ald_head_logits(&s->g->model, 1, s->hidden, s->logits);
@@ -160,8 +161,8 @@ ald_status_t ald_generator_run(const ald_generator_t *generator, const ald_pairs
     *s = (session_t){.g = generator, .pairs = pairs, .requests = requests, .arena = arena};
     for (int i = 0; i < SLOTS; ++i)
         s->slot[i].request = -1;
-    s->hidden = ALD_ARENA_ARRAY(arena, float, SLOTS *shape->hidden_size);
-    s->logits = ALD_ARENA_ARRAY(arena, float, SLOTS *shape->vocab_size);
+    s->hidden = ALD_ARENA_ARRAY(arena, float, SLOTS * shape->hidden_size);
+    s->logits = ALD_ARENA_ARRAY(arena, float, SLOTS * shape->vocab_size);
     s->work = ALD_ARENA_ARRAY(arena, float, SLOTS * 3 * shape->vocab_size);
     s->ids = ald_arena_calloc(arena, (size_t)count + 1, sizeof *s->ids);
     s->counts = ald_arena_calloc(arena, (size_t)count + 1, sizeof *s->counts);
@@ -184,7 +185,8 @@ ald_status_t ald_sampled_next(const ald_vec_t *records, size_t *at, ald_sampled_
 {
     ald_status_t status = ALD_STATUS_OK;
     const char *data = records->data;
-    ALD_CHECK(records->count - *at >= sizeof *out, ALD_STATUS_INTERNAL, "a record of a sample is cut");
+    ALD_CHECK(records->count - *at >= sizeof *out, ALD_STATUS_INTERNAL,
+              "a record of a sample is cut");
     memcpy(out, data + *at, sizeof *out);
     size_t body = (sizeof(int32_t) + sizeof(float)) * (size_t)out->count;
     ALD_CHECK(records->count - *at - sizeof *out >= body, ALD_STATUS_INTERNAL,

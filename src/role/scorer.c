@@ -12,7 +12,8 @@
 #include "ald/loss.h"
 #include "ald/sha256.h"
 
-static ald_status_t frozen_read(const char *directory, const char *key, bool root, ald_frozen_t *out)
+static ald_status_t frozen_read(const char *directory, const char *key, bool root,
+                                ald_frozen_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_model_config_t shape;
@@ -39,8 +40,7 @@ ald_status_t ald_frozen_load(const ald_comm_t *comm, const char *directory, cons
         status = ald_hf_load(directory, &out->params, out->shared.values);
     ALD_TRY(ald_comm_agree(comm, status));
     ald_shared_ready(&out->shared);
-    out->model =
-        (ald_model_t){&out->params, out->shared.values, ald_gemm_find("openblas")};
+    out->model = (ald_model_t){&out->params, out->shared.values, ald_gemm_find("openblas")};
     ald_log_verbose("%s: %s, %lld parameters, sha256 %.12s", key, directory,
                     (long long)out->params.total, out->sha256);
 done:
@@ -73,9 +73,10 @@ static ald_status_t compare_teachers(ald_scorer_t *scorer)
               (long long)second->vocab_size, a, (long long)first->vocab_size);
     ALD_CHECK(strcmp(scorer->config->shards.encoding, "hidden") != 0 ||
                   first->hidden_size == second->hidden_size,
-              ALD_STATUS_INPUT, "%s/config.json: hidden_size %lld, but the teacher %s has %lld; "
-              "expected the same for shards.encoding = \"hidden\"", b,
-              (long long)second->hidden_size, a, (long long)first->hidden_size);
+              ALD_STATUS_INPUT,
+              "%s/config.json: hidden_size %lld, but the teacher %s has %lld; "
+              "expected the same for shards.encoding = \"hidden\"",
+              b, (long long)second->hidden_size, a, (long long)first->hidden_size);
     ALD_TRY(ald_hf_sha256_tokenizer(a, scorer->header.sha256_tokenizer));
     ALD_TRY(ald_hf_sha256_tokenizer(b, other));
     ALD_CHECK(strcmp(other, scorer->header.sha256_tokenizer) == 0, ALD_STATUS_INPUT,
@@ -139,7 +140,7 @@ void ald_scorer_reset(ald_scorer_t *scorer)
 typedef struct {
     ald_scorer_t *scorer;
     const ald_packed_t *packed;
-    const float *hidden_c; /* [T, H] of the second teacher */
+    const float *hidden_c;    /* [T, H] of the second teacher */
     float *logits_c, *rows_c; /* [chunk, V], [chunk, H] */
     float *logprob_dpo, *logprob_c, *tvd, *full_logprob, *full_ratio;
     uint16_t *bits_dpo, *bits_c;
@@ -186,8 +187,8 @@ static void select_top(int64_t V, int64_t K, const float *key, int32_t *id)
     }
 }
 
-/* The mass outside the K tokens `id`, summed there, as 1 - the mass inside would cancel. `work` holds
- * log-probabilities [V] and is overwritten. */
+/* The mass outside the K tokens `id`, summed there, as 1 - the mass inside would cancel. `work`
+ * holds log-probabilities [V] and is overwritten. */
 static double outside_mass(int64_t V, int64_t K, const int32_t *id, float *work)
 {
     double mass = 0.0;
@@ -303,21 +304,20 @@ static ald_status_t scoring_alloc(scoring_t *s, int64_t R, int64_t chunk)
     s->tvd = ALD_ARENA_ARRAY(arena, float, R);
     s->full_logprob = full ? ALD_ARENA_ARRAY(arena, float, R *V) : NULL;
     s->full_ratio = full ? ALD_ARENA_ARRAY(arena, float, R *V) : NULL;
-    s->bits_dpo = hidden ? ALD_ARENA_ARRAY(arena, uint16_t, R *H) : NULL;
-    s->bits_c = hidden ? ALD_ARENA_ARRAY(arena, uint16_t, R *H) : NULL;
-    s->topk_id = topk ? ALD_ARENA_ARRAY(arena, int32_t, R *K) : NULL;
+    s->bits_dpo = hidden ? ALD_ARENA_ARRAY(arena, uint16_t, R * H) : NULL;
+    s->bits_c = hidden ? ALD_ARENA_ARRAY(arena, uint16_t, R * H) : NULL;
+    s->topk_id = topk ? ALD_ARENA_ARRAY(arena, int32_t, R * K) : NULL;
     s->topk_logprob = topk ? ALD_ARENA_ARRAY(arena, float, R *K) : NULL;
     s->topk_ratio = topk ? ALD_ARENA_ARRAY(arena, float, R *K) : NULL;
     s->tail_dpo = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
     s->tail_c = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
-    ALD_CHECK(s->logits_c && s->rows_c && s->logprob_dpo && s->logprob_c && s->tvd &&
-                  (!full || (s->full_logprob && s->full_ratio)) &&
-                  (!hidden || (s->bits_dpo && s->bits_c)) &&
-                  (!topk || (s->topk_id && s->topk_logprob && s->topk_ratio && s->tail_dpo &&
-                             s->tail_c)),
-              ALD_STATUS_RESOURCE,
-              "out of memory: scoring %lld positions; lower optimizer.micro_batch_tokens",
-              (long long)R);
+    ALD_CHECK(
+        s->logits_c && s->rows_c && s->logprob_dpo && s->logprob_c && s->tvd &&
+            (!full || (s->full_logprob && s->full_ratio)) &&
+            (!hidden || (s->bits_dpo && s->bits_c)) &&
+            (!topk || (s->topk_id && s->topk_logprob && s->topk_ratio && s->tail_dpo && s->tail_c)),
+        ALD_STATUS_RESOURCE,
+        "out of memory: scoring %lld positions; lower optimizer.micro_batch_tokens", (long long)R);
 done:
     return status;
 }
@@ -352,8 +352,7 @@ static ald_status_t score_packed(ald_scorer_t *scorer, const ald_packed_t *packe
     const int64_t H = scorer->header.hidden_size, V = scorer->header.vocab_size;
     scoring_t s = {.scorer = scorer, .packed = packed};
     float *hidden = ALD_ARENA_ARRAY(arena, float, T *H);
-    float *hidden_c =
-        ALD_ARENA_ARRAY(arena, float, T *scorer->contrast.params.config.hidden_size);
+    float *hidden_c = ALD_ARENA_ARRAY(arena, float, T * scorer->contrast.params.config.hidden_size);
     ALD_CHECK(hidden != NULL && hidden_c != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(scoring_alloc(&s, R, ald_head_chunk(V) < R ? ald_head_chunk(V) : R));
     s.hidden_c = hidden_c;
@@ -363,8 +362,8 @@ static ald_status_t score_packed(ald_scorer_t *scorer, const ald_packed_t *packe
         keep_hidden(packed, H, hidden, s.bits_dpo);
         keep_hidden(packed, H, hidden_c, s.bits_c);
     }
-    ALD_TRY(ald_head(&scorer->dpo.model, hidden, R, packed->row, arena, scoring_head, &s, NULL,
-                     NULL));
+    ALD_TRY(
+        ald_head(&scorer->dpo.model, hidden, R, packed->row, arena, scoring_head, &s, NULL, NULL));
     for (int64_t i = 0; i < packed->sequences; ++i) {
         fill_sequence(&s, packed->start[i], &sequences[i]);
         ALD_TRY(ald_fail_point("shard_write"));
@@ -381,8 +380,8 @@ static int64_t make_items(const ald_scored_t *sequences, int64_t count, ald_item
     int64_t used = 0;
     for (int64_t i = 0; i < count; ++i) {
         const ald_scored_t *s = &sequences[i];
-        bool joins = used > 0 && items[used - 1].responses == 1 &&
-                     items[used - 1].prompt == s->prompt_ids;
+        bool joins =
+            used > 0 && items[used - 1].responses == 1 && items[used - 1].prompt == s->prompt_ids;
         ald_item_t *item = &items[joins ? used - 1 : used++];
         if (!joins)
             *item = (ald_item_t){.prompt = s->prompt_ids, .prompt_count = s->prompt_count};

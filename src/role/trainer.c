@@ -51,7 +51,8 @@ static ald_status_t load_head(ald_trainer_t *trainer, const char *directory, con
     if (directory[0] == '\0')
         status = ald_status_raise(ALD_STATUS_USAGE,
                                   "%s: not set; shards of encoding \"hidden\" need the teachers' "
-                                  "model directories", key);
+                                  "model directories",
+                                  key);
     if (status == ALD_STATUS_OK)
         status = ald_model_config_read(directory, &shape);
     if (status == ALD_STATUS_OK)
@@ -75,8 +76,8 @@ ald_status_t ald_trainer_heads(ald_trainer_t *trainer)
     if (trainer->heads[0].values != NULL)
         return status;
     ALD_TRY(load_head(trainer, config->teacher.dpo, "teacher.dpo", &trainer->heads[0]));
-    ALD_TRY(load_head(trainer, ald_contrast_directory(config), "teacher.reverse",
-                      &trainer->heads[1]));
+    ALD_TRY(
+        load_head(trainer, ald_contrast_directory(config), "teacher.reverse", &trainer->heads[1]));
 done:
     return status;
 }
@@ -127,10 +128,10 @@ static void distill_position(micro_t *m, int64_t r, float *lp, float *ratio, flo
     int64_t at = r - m->packed->start[m->owner[r]];
     if (s->topk_id != NULL) {
         int64_t K = ald_shard_header(m->trainer->set->shards[0])->top_k;
-        m->position[r] = ald_distill_topk_row(
-            teacher, m->factor[r], m->scale[r], V, K, s->topk_id + at * K,
-            s->topk_logprob_dpo + at * K, s->topk_log_ratio + at * K, (double)s->tail_dpo[at],
-            (double)s->tail_reverse[at], z);
+        m->position[r] =
+            ald_distill_topk_row(teacher, m->factor[r], m->scale[r], V, K, s->topk_id + at * K,
+                                 s->topk_logprob_dpo + at * K, s->topk_log_ratio + at * K,
+                                 (double)s->tail_dpo[at], (double)s->tail_reverse[at], z);
         return;
     }
     if (s->full_logprob_dpo != NULL) {
@@ -166,8 +167,8 @@ static ald_status_t weigh_sequence(micro_t *m, ald_trainer_t *t, int64_t s, doub
     for (int64_t i = 0; i < length; ++i)
         mean += sequence->tvd[i] / (double)length;
     for (int64_t i = 0; i < length; ++i) {
-        double alpha = ald_teacher_alpha(&t->teacher,
-                                         t->teacher.by_sequence ? mean : sequence->tvd[i]);
+        double alpha =
+            ald_teacher_alpha(&t->teacher, t->teacher.by_sequence ? mean : sequence->tvd[i]);
         double weight = ald_teacher_weight(&t->teacher, alpha);
         float kept = (float)alpha;
         m->owner[first + i] = s;
@@ -198,7 +199,7 @@ static ald_status_t micro_alloc(micro_t *m, ald_trainer_t *t, int64_t R)
     m->position = ALD_ARENA_ARRAY(arena, ald_position_t, R);
     m->lp = ALD_ARENA_ARRAY(arena, float, wide ? chunk *V : 1);
     m->ratio = ALD_ARENA_ARRAY(arena, float, wide ? chunk *V : 1);
-    m->rows = ALD_ARENA_ARRAY(arena, float, chunk *t->teacher_hidden + 1);
+    m->rows = ALD_ARENA_ARRAY(arena, float, chunk * t->teacher_hidden + 1);
     ALD_CHECK(m->owner && m->factor && m->scale && m->position && m->lp && m->ratio && m->rows,
               ALD_STATUS_RESOURCE, "out of memory: distilling %lld positions", (long long)R);
 done:
@@ -261,8 +262,7 @@ static ald_status_t distill_micro(void *context, ald_engine_t *engine, int64_t f
     ALD_TRY(ald_forward(&model, &packed.batch, arena, &kept, hidden));
     ALD_TRY(ald_head(&model, hidden, packed.positions, packed.row, arena, distill_head, &m,
                      d_hidden, engine->optimizer.gradient));
-    ALD_TRY(ald_backward(&model, &packed.batch, kept, arena, d_hidden,
-                         engine->optimizer.gradient));
+    ALD_TRY(ald_backward(&model, &packed.batch, kept, arena, d_hidden, engine->optimizer.gradient));
     sum_positions(&m, t->step_count, columns);
 done:
     return status;

@@ -69,7 +69,8 @@ done:
     return status;
 }
 
-static ald_status_t put_call(const ald_json_t *call, size_t index, bool qwen3, ald_chat_writer_t *writer)
+static ald_status_t put_call(const ald_json_t *call, size_t index, bool qwen3,
+                             ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_json_t *function = NULL;

@@ -50,7 +50,8 @@ done:
 }
 
 /* Llama 3.1 and later: calls, and results under the name of "ipython". */
-static ald_status_t put_message31(const ald_message_t *message, size_t index, ald_chat_writer_t *writer)
+static ald_status_t put_message31(const ald_message_t *message, size_t index,
+                                  ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     bool result = ald_slice_is(message->role, "tool") || ald_slice_is(message->role, "ipython");
@@ -72,7 +73,7 @@ static ald_status_t put_system31(ald_slice_t content, ald_chat_writer_t *writer)
     ald_status_t status = ALD_STATUS_OK;
     ALD_TRY(put_header(ald_slice("system"), writer));
     ALD_TRY(ald_chat_mark(writer, "Cutting Knowledge Date: December 2023\n"
-                                    "Today Date: 26 Jul 2024\n\n"));
+                                  "Today Date: 26 Jul 2024\n\n"));
     ALD_TRY(ald_chat_put(writer, ald_slice_trim(content)));
     ALD_TRY(ald_chat_mark(writer, "<|eot_id|>"));
 done:
@@ -107,7 +108,8 @@ done:
     return status;
 }
 
-static ald_status_t answer_llama3(const ald_chat_t *chat, ald_slice_t content, ald_chat_writer_t *writer)
+static ald_status_t answer_llama3(const ald_chat_t *chat, ald_slice_t content,
+                                  ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     (void)chat;
@@ -121,7 +123,8 @@ const ald_chat_family_t ald_chat_llama3 = {render_llama3, answer_llama3};
 
 /* --- Llama 2 --- */
 
-static ald_status_t answer_llama2(const ald_chat_t *chat, ald_slice_t content, ald_chat_writer_t *writer)
+static ald_status_t answer_llama2(const ald_chat_t *chat, ald_slice_t content,
+                                  ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     ALD_TRY(ald_chat_mark(writer, " "));
@@ -183,7 +186,8 @@ const ald_chat_family_t ald_chat_llama2 = {render_llama2, answer_llama2};
 
 /* --- Zephyr, TinyLlama --- */
 
-static ald_status_t answer_zephyr(const ald_chat_t *chat, ald_slice_t content, ald_chat_writer_t *writer)
+static ald_status_t answer_zephyr(const ald_chat_t *chat, ald_slice_t content,
+                                  ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     ALD_TRY(ald_chat_put(writer, content));

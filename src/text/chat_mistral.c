@@ -58,7 +58,8 @@ done:
     return status;
 }
 
-static ald_status_t put_identifier(const ald_json_t *json, const char *key, ald_chat_writer_t *writer)
+static ald_status_t put_identifier(const ald_json_t *json, const char *key,
+                                   ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_slice_t id = {NULL, 0};

@@ -168,9 +168,9 @@ ald_status_t ald_chat_json(ald_chat_writer_t *writer, const ald_json_t *value)
         return put_json_real(writer, ald_json_number(value, 0));
     snprintf(number, sizeof number, "%lld", (long long)ald_json_integer(value, 0));
     return ald_chat_put(writer, ald_slice(ald_json_is_integer(value)    ? number
-                                            : !ald_json_is_bool(value)    ? "null"
-                                            : ald_json_bool(value, false) ? "true"
-                                                                          : "false"));
+                                          : !ald_json_is_bool(value)    ? "null"
+                                          : ald_json_bool(value, false) ? "true"
+                                                                        : "false"));
 }
 
 ald_status_t ald_message_read(const ald_json_t *messages, size_t index, ald_message_t *out)

@@ -44,8 +44,8 @@ static ald_status_t engine_load(ald_engine_t *engine)
     ALD_CHECK_MEMORY(engine->values, bytes);
     if (engine->comm->rank == 0)
         ALD_TRY(ald_hf_load(engine->origin, &engine->params, engine->values));
-    ALD_TRY(ald_optimizer_init(engine->config, engine->comm, engine->params.total,
-                               &engine->optimizer));
+    ALD_TRY(
+        ald_optimizer_init(engine->config, engine->comm, engine->params.total, &engine->optimizer));
     if (engine->comm->rank == 0)
         ALD_TRY(ald_dir_make(engine->output));
 done:
@@ -57,8 +57,8 @@ ald_status_t ald_engine_init(const ald_config_t *config, const ald_comm_t *train
                              ald_engine_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    *out = (ald_engine_t){.config = config, .comm = trainers, .stage = stage, .origin = origin,
-                          .output = output};
+    *out = (ald_engine_t){
+        .config = config, .comm = trainers, .stage = stage, .origin = origin, .output = output};
     ALD_TRY(ald_comm_agree(trainers, engine_load(out)));
     ald_comm_broadcast(trainers, out->values, sizeof(float) * (size_t)out->params.total, 0);
     ald_log_verbose("%s: %lld parameters, %lld bytes of weights, gradients and moments on rank 0",
@@ -166,7 +166,8 @@ ald_status_t ald_engine_step(ald_engine_t *engine, const int64_t *tokens, int64_
         status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: a step of %lld items",
                                   (long long)count);
     } else {
-        micros = ald_micro_split(tokens, count, engine->config->optimizer.micro_batch_tokens, start);
+        micros =
+            ald_micro_split(tokens, count, engine->config->optimizer.micro_batch_tokens, start);
         status = run_micros(engine, start, micros, micro, context, rows);
     }
     ALD_TRY(ald_comm_agree(engine->comm, status));
@@ -177,8 +178,8 @@ ald_status_t ald_engine_step(ald_engine_t *engine, const int64_t *tokens, int64_
     for (int64_t m = 0; m < micros; ++m)
         for (int c = 0; c < ALD_COLUMNS; ++c)
             columns[c] += rows[m * ALD_COLUMNS + c];
-    ALD_TRY(ald_comm_agree(engine->comm, ald_optimizer_step(&engine->optimizer, lr, engine->values,
-                                                            &norm)));
+    ALD_TRY(ald_comm_agree(engine->comm,
+                           ald_optimizer_step(&engine->optimizer, lr, engine->values, &norm)));
     for (int64_t i = 0; i < count; ++i)
         total += (double)tokens[i];
     engine->tokens += total;

@@ -108,7 +108,7 @@ typedef struct {
     double reverse, forward, to_mixture, from_teacher;
 } sums_t;
 
-#define LN2 0.693147181f
+#define LN2    0.693147181f
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE void reverse_block(int64_t n, const float *lp, const float *t, float lse_t, sums_t *s)
@@ -150,7 +150,8 @@ INLINE void jsd_block(int64_t n, const float *lp, const float *t, float lse_t, s
     s->from_teacher += qm;
 }
 
-/* The sums that the divergence needs, and always `reverse`. Blocks in float, their sums in double. */
+/* The sums that the divergence needs, and always `reverse`. Blocks in float, their sums in double.
+ */
 ALD_CLONES
 static sums_t divergence_sums(int64_t V, ald_divergence_t divergence, const float *lp,
                               const float *t, float lse_t)

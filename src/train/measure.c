@@ -52,8 +52,8 @@ static void measure_position(const views_t *views, int64_t i, int32_t target, bo
     if (distributions && p != NULL && r != NULL)
         out->kl = expected_difference(V, p, lse_p, p, lse_p, r, lse[ALD_VIEW_REFERENCE]);
     if (distributions && p != NULL && d != NULL && c != NULL)
-        out->reward = expected_difference(V, p, lse_p, d, lse[ALD_VIEW_DPO], c,
-                                          lse[ALD_VIEW_CONTRAST]);
+        out->reward =
+            expected_difference(V, p, lse_p, d, lse[ALD_VIEW_DPO], c, lse[ALD_VIEW_CONTRAST]);
     if (distributions && d != NULL && c != NULL) {
         ald_teacher_logits_row(V, d, c);
         out->tvd = ald_tvd_row(V, d, c);
@@ -73,7 +73,7 @@ static ald_status_t views_init(views_t *views, ald_arena_t *arena)
         views->chunk = ald_head_chunk(views->V) < R ? ald_head_chunk(views->V) : R;
         views->hidden[k] = ALD_ARENA_ARRAY(arena, float, T *H);
         views->rows[k] = ALD_ARENA_ARRAY(arena, float, views->chunk *H);
-        views->logits[k] = ALD_ARENA_ARRAY(arena, float, views->chunk *views->V);
+        views->logits[k] = ALD_ARENA_ARRAY(arena, float, views->chunk * views->V);
         ALD_CHECK(views->hidden[k] && views->rows[k] && views->logits[k], ALD_STATUS_RESOURCE,
                   "out of memory: %lld tokens; lower optimizer.micro_batch_tokens", (long long)T);
         ALD_TRY(ald_forward(model, &views->packed.batch, arena, NULL, views->hidden[k]));

@@ -6,8 +6,8 @@
 #include "ald/arena.h"
 #include "num/kernel.h"
 
-#define BLOCK ((int64_t)65536)
-#define UNIT 0x1.0p-40
+#define BLOCK   ((int64_t)65536)
+#define UNIT    0x1.0p-40
 #define LARGEST 0x1.0p20
 
 static int64_t blocks_of(int64_t total)
@@ -149,7 +149,8 @@ static ald_status_t global_norm(const ald_optimizer_t *o, double *norm)
 #pragma omp parallel for schedule(static)
     for (int64_t b = 0; b < blocks_of(o->count); ++b) {
         int64_t left = o->count - b * BLOCK;
-        square[first + b] = block_square(left < BLOCK ? left : BLOCK, o->sum + o->first + b * BLOCK);
+        square[first + b] =
+            block_square(left < BLOCK ? left : BLOCK, o->sum + o->first + b * BLOCK);
     }
     if (o->comm->size > 1) /* one addend per block is not zero: exact */
         MPI_Allreduce(MPI_IN_PLACE, square, (int)blocks, MPI_DOUBLE, MPI_SUM, o->comm->mpi);

@@ -56,8 +56,11 @@ static double soft(double x) /* -log sigmoid(x) */
 
 static void dpo_loss(void **state)
 {
-    const double sums[][4] = {{-20, -25, -22, -24}, {-25, -20, -24, -22}, {-10, -10, -10, -10},
-                              {-1e4, 0, 0, -1e4}, {0, -1e4, -1e4, 0}};
+    const double sums[][4] = {{-20, -25, -22, -24},
+                              {-25, -20, -24, -22},
+                              {-10, -10, -10, -10},
+                              {-1e4, 0, 0, -1e4},
+                              {0, -1e4, -1e4, 0}};
     (void)state;
     for (int i = 0; i < 5; ++i)
         for (int smoothing = 0; smoothing <= 1; ++smoothing) {
@@ -68,12 +71,12 @@ static void dpo_loss(void **state)
             double expected = (1.0 - s) * soft(x) + s * soft(-x);
             expect_near("loss", loss, expected, 1e-12 * (1.0 + expected));
             for (int side = 0; side < 2; ++side)
-                ends[side] = ald_dpo_loss(beta, s, l[0] + (side ? 1e-5 : -1e-5), l[1], l[2], l[3],
-                                          &unused);
+                ends[side] =
+                    ald_dpo_loss(beta, s, l[0] + (side ? 1e-5 : -1e-5), l[1], l[2], l[3], &unused);
             expect_near("d chosen", slope, (ends[1] - ends[0]) / 2e-5, 1e-7);
             for (int side = 0; side < 2; ++side)
-                ends[side] = ald_dpo_loss(beta, s, l[0], l[1] + (side ? 1e-5 : -1e-5), l[2], l[3],
-                                          &unused);
+                ends[side] =
+                    ald_dpo_loss(beta, s, l[0], l[1] + (side ? 1e-5 : -1e-5), l[2], l[3], &unused);
             expect_near("d rejected", -slope, (ends[1] - ends[0]) / 2e-5, 1e-7);
         }
 }
@@ -189,7 +192,8 @@ static void distill_rows(void **state)
     (void)state;
     for (int divergence = 0; divergence < 3; ++divergence)
         for (int factor = 0; factor < 4; ++factor) {
-            const ald_teacher_t teacher = {.beta = 0.3, .temperature = factor == 2 ? 0.7 : 1.0,
+            const ald_teacher_t teacher = {.beta = 0.3,
+                                           .temperature = factor == 2 ? 0.7 : 1.0,
                                            .divergence = (ald_divergence_t)divergence};
             rows_t r;
             rows_init(&r, 10);
@@ -259,8 +263,8 @@ static void far_teachers_stay_finite(void **state)
     /* Strong extrapolation drives the teacher to one token, a student to another. */
     (void)state;
     for (int divergence = 0; divergence < 3; ++divergence) {
-        const ald_teacher_t teacher = {.beta = 0.1, .temperature = 1.0,
-                                       .divergence = (ald_divergence_t)divergence};
+        const ald_teacher_t teacher = {
+            .beta = 0.1, .temperature = 1.0, .divergence = (ald_divergence_t)divergence};
         rows_t r;
         rows_init(&r, 30);
         r.z[3] += 300.0f;
@@ -283,8 +287,8 @@ static void rows_of_a_large_vocabulary(void **state)
     double *slope = ald_alloc(sizeof(double) * N);
     (void)state;
     for (int divergence = 0; divergence < 3; ++divergence) {
-        const ald_teacher_t teacher = {.beta = 0.1, .temperature = 1.0,
-                                       .divergence = (ald_divergence_t)divergence};
+        const ald_teacher_t teacher = {
+            .beta = 0.1, .temperature = 1.0, .divergence = (ald_divergence_t)divergence};
         float *dpo = random_floats(1, N, 3.0), *ratio = random_floats(2, N, 0.05);
         float *z = random_floats(3, N, 0.1);
         for (int v = 0; v < N; ++v) {
@@ -318,8 +322,7 @@ static void rows_of_a_large_vocabulary(void **state)
         }
         expect_near("tvd", ald_tvd_row(N, dpo, ratio), distance, SUM_BOUND * distance);
         ald_position_t found = ald_distill_row(&teacher, factor, 1.0, N, dpo, ratio, z);
-        expect_near("divergence", found.divergence, sums[divergence],
-                    SUM_BOUND * sums[divergence]);
+        expect_near("divergence", found.divergence, sums[divergence], SUM_BOUND * sums[divergence]);
         expect_near("kl_teacher", found.kl_teacher, sums[0], SUM_BOUND * sums[0]);
         expect_near("kl_dpo", found.kl_dpo, kl_dpo, 5.0 * SUM_BOUND * kl_dpo);
         expect_near("reward", found.reward, reward, 1e-6);
@@ -358,17 +361,18 @@ static void teacher_rows_and_distance(void **state)
 
 static void strength_factor_and_weight(void **state)
 {
-    const ald_teacher_t adaptive = {.adaptive = true, .weighted = true, .strength = 20.0,
-                                    .epsilon = 1e-3, .beta = 0.1};
+    const ald_teacher_t adaptive = {
+        .adaptive = true, .weighted = true, .strength = 20.0, .epsilon = 1e-3, .beta = 0.1};
     const ald_teacher_t constant = {.reference = true, .strength = 3.0};
-    const ald_teacher_t none = {.none = true, .adaptive = true, .weighted = true, .strength = 20.0,
-                                .beta = 0.1};
+    const ald_teacher_t none = {
+        .none = true, .adaptive = true, .weighted = true, .strength = 20.0, .beta = 0.1};
     (void)state;
     expect_near("alpha", ald_teacher_alpha(&adaptive, 0.25), 5.001, 1e-12);
     expect_near("factor", ald_teacher_factor(&adaptive, 5.001), 5.001, 1e-12);
     expect_near("weight", ald_teacher_weight(&adaptive, 5.001), 0.1 / 5.001, 1e-15);
     expect_near("alpha", ald_teacher_alpha(&constant, 0.25), 3.0, 0.0);
-    expect_near("factor", ald_teacher_factor(&constant, 3.0), 2.0, 0.0); /* z_ref + 3 (z_dpo - z_ref) */
+    expect_near("factor", ald_teacher_factor(&constant, 3.0), 2.0,
+                0.0); /* z_ref + 3 (z_dpo - z_ref) */
     expect_near("weight", ald_teacher_weight(&constant, 3.0), 1.0, 0.0);
     expect_near("alpha", ald_teacher_alpha(&none, 0.25), 1.0, 0.0);
     expect_near("factor", ald_teacher_factor(&none, 1.0), 0.0, 0.0);

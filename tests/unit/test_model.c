@@ -9,11 +9,21 @@ enum { V = 97, H = 20, T = 70 };
 
 static ald_model_config_t shape_of(bool qk_norm)
 {
-    return (ald_model_config_t){.model_type = "qwen3", .vocab_size = V, .hidden_size = H,
-                                .intermediate_size = 33, .layers = 3, .heads = 4, .kv_heads = 2,
-                                .head_dim = 6, .max_position = 4096, .rms_norm_eps = 1e-6,
-                                .rope_theta = 10000.0, .tied = !qk_norm, .qkv_bias = !qk_norm,
-                                .output_bias = qk_norm, .qk_norm = qk_norm};
+    return (ald_model_config_t){.model_type = "qwen3",
+                                .vocab_size = V,
+                                .hidden_size = H,
+                                .intermediate_size = 33,
+                                .layers = 3,
+                                .heads = 4,
+                                .kv_heads = 2,
+                                .head_dim = 6,
+                                .max_position = 4096,
+                                .rms_norm_eps = 1e-6,
+                                .rope_theta = 10000.0,
+                                .tied = !qk_norm,
+                                .qkv_bias = !qk_norm,
+                                .output_bias = qk_norm,
+                                .qk_norm = qk_norm};
 }
 
 typedef struct {
@@ -46,7 +56,7 @@ static void fixture_reset(fixture_t *f)
 static float *forward(fixture_t *f, const int32_t *ids, int64_t count, ald_activations_t **keep)
 {
     int32_t *positions = ALD_ARENA_ARRAY(&f->arena, int32_t, count);
-    float *hidden = ALD_ARENA_ARRAY(&f->arena, float, count * H);
+    float *hidden = ALD_ARENA_ARRAY(&f->arena, float, count *H);
     const ald_segment_t whole = {0, count, -1};
     for (int64_t t = 0; t < count; ++t)
         positions[t] = (int32_t)t;
@@ -105,8 +115,8 @@ static void decoding_is_the_forward_pass(void **state)
                 expect_rows("decode", 1, hidden + i * H, expected[i] + (prompt[i] + step) * H);
         }
         int32_t one = 1;
-        expect_failure(ald_decode(&f.model, 1, &one, caches, &f.arena, hidden),
-                       ALD_STATUS_INTERNAL, "full");
+        expect_failure(ald_decode(&f.model, 1, &one, caches, &f.arena, hidden), ALD_STATUS_INTERNAL,
+                       "full");
         for (int i = 0; i < SEQUENCES; ++i)
             ald_cache_reset(&cache[i]);
         fixture_reset(&f);
@@ -115,7 +125,8 @@ static void decoding_is_the_forward_pass(void **state)
 
 static void packed_sequences_are_separate(void **state)
 {
-    /* Two pairs that share prompts, and one sequence: each position as if its sequence were alone. */
+    /* Two pairs that share prompts, and one sequence: each position as if its sequence were alone.
+     */
     (void)state;
     for (int kind = 0; kind < 2; ++kind) {
         fixture_t f;
@@ -126,7 +137,7 @@ static void packed_sequences_are_separate(void **state)
                                     {p + 3, 4, 1, {p + 40, NULL}, {1, 0}},
                                     {p + 50, 1, 2, {p + 10, p + 12}, {7, 2}}};
         expect_ok(ald_pack(items, 3, &f.arena, &packed));
-        float *hidden = ALD_ARENA_ARRAY(&f.arena, float, packed.batch.tokens * H);
+        float *hidden = ALD_ARENA_ARRAY(&f.arena, float, packed.batch.tokens *H);
         expect_ok(ald_forward(&f.model, &packed.batch, &f.arena, NULL, hidden));
         int64_t sequence = 0;
         for (int i = 0; i < 3; ++i)
@@ -138,8 +149,7 @@ static void packed_sequences_are_separate(void **state)
                 float *alone = forward(&f, ids, before + count, NULL);
                 assert_int_equal(packed.start[sequence + 1] - packed.start[sequence], count);
                 for (int64_t k = 0; k < count; ++k)
-                    expect_rows("packed", 1,
-                                hidden + packed.row[packed.start[sequence] + k] * H,
+                    expect_rows("packed", 1, hidden + packed.row[packed.start[sequence] + k] * H,
                                 alone + (before - 1 + k) * H);
             }
         fixture_reset(&f);
@@ -186,7 +196,8 @@ static void vocabulary_step_in_chunks(void **state)
     float *hidden = random_floats(5, T * H, 1.0), *d_hidden = random_floats(6, T * H, 1.0);
     float *gradients = ald_calloc((size_t)f.params.total, sizeof(float));
     double *dh = to_doubles(d_hidden, T * H), *dw = ald_calloc(V * H, sizeof(double));
-    double *hidden2 = to_doubles(hidden, T * H), *w = to_doubles(f.values + f.params.lm_head, V * H);
+    double *hidden2 = to_doubles(hidden, T * H),
+           *w = to_doubles(f.values + f.params.lm_head, V * H);
     for (int64_t r = 0; r < R; ++r) {
         row[r] = (r * 29) % T;
         for (int64_t v = 0; v < V; ++v) {
@@ -198,7 +209,8 @@ static void vocabulary_step_in_chunks(void **state)
         }
     }
     head_t head = {0, 0.0, hidden2, w, row};
-    expect_ok(ald_head(&f.model, hidden, R, row, &f.arena, check_chunk, &head, d_hidden, gradients));
+    expect_ok(
+        ald_head(&f.model, hidden, R, row, &f.arena, check_chunk, &head, d_hidden, gradients));
     assert_int_equal(head.next, R);
     expect_near("logits", head.worst, 0.0, 2e-6);
     expect_close("d_hidden", T * H, d_hidden, dh, 3e-6);
@@ -235,7 +247,8 @@ static void memory_is_what_was_announced(void **state)
         expect_ok(ald_forward(&f.model, &batch, &f.arena, &kept, hidden));
         expect_ok(ald_backward(&f.model, &batch, kept, &f.arena, hidden, gradients));
         expect_near("bytes", (double)f.arena.high,
-                    (double)ald_training_bytes(&f.params.config, LONG), 0.01 * (double)f.arena.high);
+                    (double)ald_training_bytes(&f.params.config, LONG),
+                    0.01 * (double)f.arena.high);
         ald_free(hidden), ald_free(gradients);
         fixture_reset(&f);
     }
@@ -244,10 +257,8 @@ static void memory_is_what_was_announced(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SCRATCH_TEST(keeping_changes_no_bit),
-        SCRATCH_TEST(decoding_is_the_forward_pass),
-        SCRATCH_TEST(packed_sequences_are_separate),
-        SCRATCH_TEST(vocabulary_step_in_chunks),
+        SCRATCH_TEST(keeping_changes_no_bit),        SCRATCH_TEST(decoding_is_the_forward_pass),
+        SCRATCH_TEST(packed_sequences_are_separate), SCRATCH_TEST(vocabulary_step_in_chunks),
         SCRATCH_TEST(memory_is_what_was_announced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

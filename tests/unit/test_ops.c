@@ -46,8 +46,10 @@ static double norm_of_w(const void *context, const double *w)
 static void check_norm(int64_t rows, int64_t H, int64_t ld)
 {
     const int64_t n = rows * ld;
-    float *x = random_floats(1, n, 2.0), *w = random_floats(2, H, 1.0), *y = random_floats(3, n, 1.0);
-    float *dy = random_floats(4, n, 1.0), *dx = random_floats(5, n, 1.0), *dw = random_floats(6, H, 1);
+    float *x = random_floats(1, n, 2.0), *w = random_floats(2, H, 1.0),
+          *y = random_floats(3, n, 1.0);
+    float *dy = random_floats(4, n, 1.0), *dx = random_floats(5, n, 1.0),
+          *dw = random_floats(6, H, 1);
     for (int64_t i = 0; i < n; ++i)
         if (i % ld >= H)
             dy[i] = 0.0f;
@@ -321,8 +323,9 @@ static double attention_row(const attention_t *a, const double *qkv, int64_t t, 
     for (int64_t s = 0; s < a->T; ++s) {
         p[s] = -INFINITY;
         if (sees(a, t, s))
-            p[s] = dot_product(a->D, qkv + t * ld + head * a->D,
-                               qkv + s * ld + (a->NH + kv) * a->D) / sqrt((double)a->D);
+            p[s] =
+                dot_product(a->D, qkv + t * ld + head * a->D, qkv + s * ld + (a->NH + kv) * a->D) /
+                sqrt((double)a->D);
         top = p[s] > top ? p[s] : top;
     }
     for (int64_t s = 0; s < a->T; ++s)
@@ -383,8 +386,9 @@ static void attention_and_backward(void **state)
     check_attention(1, 1, 2, 1, (ald_segment_t[]){{0, 1, -1}}, 1000);
     check_attention(4, 2, 6, 2, (ald_segment_t[]){{0, 5, -1}, {5, 12, -1}}, 1000);
     check_attention(4, 2, 6, 6,
-                    (ald_segment_t[]){{0, 2, -1}, {2, 7, -1}, {7, 10, 1}, {10, 10, 1}, {10, 14, 1},
-                                      {14, 15, -1}}, 1000);
+                    (ald_segment_t[]){
+                        {0, 2, -1}, {2, 7, -1}, {7, 10, 1}, {10, 10, 1}, {10, 14, 1}, {14, 15, -1}},
+                    1000);
     check_attention(6, 1, 4, 4, (ald_segment_t[]){{0, 3, -1}, {3, 5, 0}, {5, 9, 1}, {9, 11, 0}},
                     1000);
 }
@@ -490,7 +494,8 @@ static void product_twin(bool ta, bool tb, int64_t m, int64_t n, int64_t k, doub
         for (int64_t j = 0; j < n; ++j) {
             double sum = 0.0;
             for (int64_t l = 0; l < k; ++l)
-                sum += (double)a[ta ? l * lda + i : i * lda + l] * b[tb ? j * ldb + l : l * ldb + j];
+                sum +=
+                    (double)a[ta ? l * lda + i : i * lda + l] * b[tb ? j * ldb + l : l * ldb + j];
             out[i * ldc + j] = alpha * sum + (beta == 0.0 ? 0.0 : beta * c[i * ldc + j]);
         }
 }
@@ -512,8 +517,8 @@ static void check_product(const char *name, bool ta, bool tb, int64_t m, int64_t
 
 static void products_of_every_back_end(void **state)
 {
-    const int64_t sizes[][3] = {{1, 1, 1}, {1, 5, 16}, {2, 4, 17}, {3, 67, 31}, {7, 130, 40},
-                                {65, 9, 100}, {5, 3, 0}};
+    const int64_t sizes[][3] = {{1, 1, 1},    {1, 5, 16},   {2, 4, 17}, {3, 67, 31},
+                                {7, 130, 40}, {65, 9, 100}, {5, 3, 0}};
     (void)state;
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; ++s) {
         const int64_t *z = sizes[s];
@@ -553,7 +558,8 @@ static void linear_layer_and_backward(void **state)
     enum { M = 5, N = 7, K = 6 };
     const ald_gemm_t *gemm = ald_gemm_find("openblas");
     float *x = random_floats(1, M * K, 1.0), *w = random_floats(2, N * K, 1.0);
-    float *dy = random_floats(3, M * N, 1.0), *dw = random_floats(4, N * K, 1.0), y[M * N], dx[M * K];
+    float *dy = random_floats(3, M * N, 1.0), *dw = random_floats(4, N * K, 1.0), y[M * N],
+          dx[M * K];
     double *dw2 = to_doubles(dw, N * K), dx2[M * K] = {0}, y2[M * N] = {0};
     (void)state;
     for (int64_t i = 0; i < M * N * K; ++i) {

@@ -7,9 +7,13 @@ enum { N = 70001, STEPS = 4 }; /* more than one block of 65,536 */
 
 static ald_config_t config_of(double limit, double decay)
 {
-    return (ald_config_t){.optimizer = {.lr = 0.02, .betas = {0.9, 0.95}, .epsilon = 1e-6,
-                                        .weight_decay = decay, .max_grad_norm = limit,
-                                        .schedule = "cosine", .warmup_ratio = 0.1,
+    return (ald_config_t){.optimizer = {.lr = 0.02,
+                                        .betas = {0.9, 0.95},
+                                        .epsilon = 1e-6,
+                                        .weight_decay = decay,
+                                        .max_grad_norm = limit,
+                                        .schedule = "cosine",
+                                        .warmup_ratio = 0.1,
                                         .min_lr_ratio = 0.1}};
 }
 

@@ -15,7 +15,9 @@ static void philox_known_answers(void **state)
     } known[] = {
         {0, 0, 0, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
         {UINT64_MAX, UINT64_MAX, UINT64_MAX, {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
-        {0x299f31d0a4093822, 0x0370734413198a2e, 0x85a308d3243f6a88,
+        {0x299f31d0a4093822,
+         0x0370734413198a2e,
+         0x85a308d3243f6a88,
          {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
     };
     (void)state;
@@ -179,12 +181,12 @@ static void unlikely_tokens_of_a_large_vocabulary(void **state)
 static void packing(void **state)
 {
     const int32_t p0[] = {10, 11, 12}, a[] = {20, 21}, b[] = {30, 31, 32}, p1[] = {40}, c[] = {50};
-    const ald_item_t items[] = {{p0, 3, 2, {a, b}, {2, 3}}, {p1, 1, 1, {c, NULL}, {1, 0}},
-                                {p0, 3, 1, {b, NULL}, {3, 0}}};
+    const ald_item_t items[] = {
+        {p0, 3, 2, {a, b}, {2, 3}}, {p1, 1, 1, {c, NULL}, {1, 0}}, {p0, 3, 1, {b, NULL}, {3, 0}}};
     const int32_t ids[] = {10, 11, 12, 20, 30, 31, 40, 10, 11, 12, 30, 31};
     const int32_t positions[] = {0, 1, 2, 3, 3, 4, 0, 0, 1, 2, 3, 4};
-    const ald_segment_t segments[] = {{0, 3, -1}, {3, 4, 0}, {4, 6, 0}, {6, 7, -1}, {7, 7, 3},
-                                      {7, 10, -1}, {10, 12, 5}};
+    const ald_segment_t segments[] = {{0, 3, -1}, {3, 4, 0},   {4, 6, 0},  {6, 7, -1},
+                                      {7, 7, 3},  {7, 10, -1}, {10, 12, 5}};
     const int64_t rows[] = {2, 3, 2, 4, 5, 6, 9, 10, 11}, starts[] = {0, 2, 5, 6, 9};
     const int32_t targets[] = {20, 21, 30, 31, 32, 50, 30, 31, 32};
     ald_arena_t arena;

@@ -259,14 +259,15 @@ def check_on_policy(folder, staleness):
     start, data = Setting.twins["policy"], Setting.data
     teacher = losses.Teacher("reverse", "adaptive", 2.5, 0.05, 0.6)
     directory = os.path.join(folder, f"samples{staleness}")
-    versions = []
+    versions, batch = [], 2
 
     def step_loss(parameters, items):
         number = len(versions)
         versions.append({name: p.detach().numpy().copy() for name, p in parameters.items()})
         version = max(0, number - staleness)
         sampler = model.Model(start.config, versions[version])
-        sampled, policy_step = shard_sequences(os.path.join(directory, f"shard-{number:06d}.h5"))
+        name = f"shard-{number * batch:06d}.h5"  # of its first item
+        sampled, policy_step = shard_sequences(os.path.join(directory, name))
         assert policy_step == version and [row for row, _, _ in sampled] == items
         total, parts = 0, []
         for row, (prompt, response), logprobs in sampled:
@@ -281,7 +282,7 @@ def check_on_policy(folder, staleness):
         metrics = distill_metrics(parts, [sequence for _, sequence, _ in sampled])
         return total / len(items), {**metrics, "on_policy": 1, "staleness": number - version}
 
-    check_run(folder, "distill", start, step_loss, 5, 2, data__train=data.path,
+    check_run(folder, "distill", start, step_loss, 5, batch, data__train=data.path,
               distill__mode="on-policy", distill__policy=Setting.directories["policy"],
               distill__max_staleness=staleness, sampling__max_new_tokens=14,
               shards__directory=directory, shards__encoding="full",

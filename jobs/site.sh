@@ -9,13 +9,16 @@ LAUNCH="srun --mpi=pmix"
 # Options of every sbatch call: account, partition, time limit.
 SBATCH_OPTIONS="--time=24:00:00"
 
-# Size of each job: nodes, ranks a node and cores a rank; trainers, scorers and generators of distill.
+# Size of each job: nodes, ranks a node and cores a rank.
 SFT_SIZE="--nodes=2 --ntasks-per-node=1 --cpus-per-task=16"
 DPO_SIZE="--nodes=2 --ntasks-per-node=1 --cpus-per-task=16"
 SCORE_SIZE="--nodes=1 --ntasks-per-node=1 --cpus-per-task=16"
 SCORE_TASKS=4
 DISTILL_SIZE="--nodes=2 --ntasks-per-node=2 --cpus-per-task=8"
-DISTILL_ROLES="roles.trainers=2 roles.scorers=1 roles.generators=1"
+# Off-policy distillation trains on the shards of score, with every rank a trainer. On-policy:
+# DISTILL_ROLES="distill.mode=on-policy shards.directory=rounds
+#     roles.trainers=2 roles.scorers=1 roles.generators=1"
+DISTILL_ROLES=""
 EVAL_SIZE="--nodes=1 --ntasks-per-node=1 --cpus-per-task=16"
 
 # Modules and environment, for instance: module load openmpi hdf5 openblas

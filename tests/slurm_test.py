@@ -20,7 +20,7 @@ DPO_SIZE="--nodes=1 --ntasks-per-node=1"
 SCORE_SIZE="--nodes=1 --ntasks-per-node=1"
 SCORE_TASKS=3
 DISTILL_SIZE="--nodes=2 --ntasks-per-node=2"
-DISTILL_ROLES="distill.mode=on-policy roles.trainers=2 roles.scorers=1 roles.generators=1 {more}"
+DISTILL_ROLES="{roles}"
 EVAL_SIZE="--nodes=1 --ntasks-per-node=1"
 export OMPI_MCA_mpi_yield_when_idle=1 OMP_WAIT_POLICY=passive
 export OMPI_MCA_oob_tcp_if_include=lo OMPI_MCA_btl_tcp_if_include=lo
@@ -39,6 +39,10 @@ distill: {{ policy = "out/dpo"; mode = "off-policy"; }};
 eval: {{ dpo = "out/dpo"; contrast = "out/reverse"; reference = "out/sft"; }};
 sampling: {{ max_new_tokens = 12; }};
 """
+
+
+ON_POLICY = ("distill.mode=on-policy distill.output=on-policy shards.directory=rounds "
+             "roles.trainers=2 roles.scorers=1 roles.generators=1")
 
 
 class Sandbox:
@@ -97,15 +101,35 @@ def logs_of(folder):
     return "\n".join(texts)
 
 
-def submit(sandbox, folder, more=""):
+def write_site(folder, name, roles=""):
+    return harness.write(os.path.join(folder, name), SITE.format(binary=harness.BINARY, roles=roles))
+
+
+def submit(sandbox, folder):
     """Runs submit.sh; {stage: job number}."""
-    site = harness.write(os.path.join(folder, "site.sh"), SITE.format(binary=harness.BINARY, more=more))
+    site = write_site(folder, "site.sh")
     config = os.path.join(folder, "align.cfg")
     done = subprocess.run([os.path.join(harness.ROOT, "jobs", "submit.sh"), config],
                           env={**sandbox.env, "ALD_SITE": site}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     line = done.stdout.splitlines()[0].removeprefix("submitted: ")
     return dict(word.split() for word in line.split(", "))
+
+
+def distill_on_policy(sandbox, folder):
+    """The distill job alone, by hand, with roles: what it printed."""
+    out = os.path.join(folder, "out")
+    log = os.path.join(out, "logs", "on-policy.log")
+    env = {**sandbox.env, "ALD_ROOT": harness.ROOT, "ALD_OUTPUT": out,
+           "ALD_CONFIG": os.path.join(folder, "align.cfg"),
+           "ALD_SITE": write_site(folder, "roles.sh", ON_POLICY)}
+    done = subprocess.run(["sbatch", "--wait", "--output", log, "--nodes=2", "--ntasks-per-node=2",
+                           os.path.join(harness.ROOT, "jobs", "distill.sh")], env=env,
+                          capture_output=True, text=True, timeout=100)
+    with open(log, errors="replace") as file:
+        text = file.read()
+    assert done.returncode == 0, text
+    return text
 
 
 def prepare(folder):
@@ -117,11 +141,13 @@ def prepare(folder):
 def test_whole_route(folder):
     out = os.path.join(folder, "out")
     with Sandbox() as sandbox:
-        jobs = submit(sandbox, folder, "shards.directory=rounds")
+        jobs = submit(sandbox, folder)
         assert list(jobs) == ["sft", "dpo", "reverse", "score", "distill", "eval"]
         state = sandbox.wait(jobs["eval"], 120)
         assert state == "COMPLETED", f"{state}\n{logs_of(os.path.join(out, 'logs'))}"
-    for stage in ("sft", "dpo", "reverse", "aligned"):
+        log = distill_on_policy(sandbox, folder)
+    assert "on-policy, 2 trainers, 1 scorers, 1 generators" in log, log
+    for stage in ("sft", "dpo", "reverse", "aligned", "on-policy"):
         assert harness.read_json(os.path.join(out, stage, "done.json"))["steps"] == 3
     shards = sorted(os.listdir(os.path.join(out, "shards")))
     assert shards == [f"shard-{k:06d}.h5" for k in range(4)], shards

@@ -58,6 +58,7 @@ void ald_dataset_metrics(const ald_dataset_t *dataset, ald_metrics_t *metrics)
     ald_metrics_set(metrics, "data/prompts_cut", (double)counts->prompts_cut);
     ald_metrics_set(metrics, "data/responses_cut", (double)counts->responses_cut);
     ald_metrics_set(metrics, "data/identical", (double)counts->identical);
+    ald_metrics_set(metrics, "data/boundaries", (double)counts->boundaries);
 }
 
 bool ald_dataset_stops(const ald_dataset_t *dataset, int32_t id)

@@ -34,8 +34,8 @@ while [ $# -gt 0 ]; do
     --pairs | --tokenizer | --steps | --ranks | --output | --seed)
         [ $# -gt 1 ] || fail "$1: expected a value behind it"
         case $1 in
-        --pairs) pairs=$(realpath "$2") ;;
-        --tokenizer) tokenizer=$(realpath "$2") ;;
+        --pairs) pairs=$(realpath -m "$2") ;;
+        --tokenizer) tokenizer=$(realpath -m "$2") ;;
         --steps) steps=$2 ;;
         --ranks) ranks=$2 ;;
         --output) output=$(realpath -m "$2") ;;

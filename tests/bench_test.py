@@ -41,6 +41,35 @@ def products(layers, tokens, sequences, h=32, i=96, v=300, heads=4, kv=2):
     return linear + causal, 2 * rows * h * v
 
 
+def test_text(folder):
+    """The tokenizer alone: the same tokens on any number of threads, as `tokenize` counts them."""
+    make_desk(folder)
+    model = make_model(folder, "model")
+    text = "".join(f"Order {i} came\n" for i in range(1000)) + "and no newline here"
+    path = write(os.path.join(folder, "text"), text)
+    lines = "".join(json.dumps({"text": piece}) + "\n" for piece in pieces(text))
+    ids = run("tokenize", model, "--jsonl", stdin=lines.encode()).out.splitlines()
+    for threads in (1, 2):
+        report = bench("--model", model, "--text", path, "--threads", threads)
+        assert report["bytes"] == len(text) and report["threads"] == threads
+        assert report["tokens"] == sum(len(json.loads(line)["ids"]) for line in ids)
+        assert report["first_seconds"] > 0 and report["seconds"] > 0
+    for content, part in ((b"words\xff", "UTF-8"), (b"", "empty")):
+        with open(path, "wb") as file:
+            file.write(content)
+        (error,) = run("bench", "--model", model, "--text", path, code=3).errors
+        assert path in error and part in error, error
+    (error,) = run("bench", "--config", config(folder), "--text", path, code=2).errors
+    assert "--text" in error and "--model" in error, error
+
+
+def pieces(text):
+    while text:
+        end = text.find("\n", 4096) + 1 or len(text)
+        yield text[:end]
+        text = text[end:]
+
+
 def test_json_of_a_config(folder):
     report = bench("--config", config(folder), "--sequences", 3, "--tokens", 20)
     assert set(report) == TOP | set(PHASES), report

@@ -5,13 +5,14 @@
 
 #include "ald/arena.h"
 #include "ald/bench.h"
+#include "ald/bench_text.h"
 #include "ald/commands.h"
 #include "ald/gemm.h"
 #include "ald/json.h"
 #include "ald/log.h"
 
 typedef struct {
-    const char *config, *only;
+    const char *config, *only, *text;
     int64_t layers, threads;
     bool json, verbose;
     ald_bench_options_t bench;
@@ -60,10 +61,15 @@ static ald_status_t parse_valued(const char *word, const char *value, words_t *o
         const char **text; /* else a count */
         int64_t *count, high;
     } options[] = {
-        {"--model", &b->model, NULL, 0},          {"--config", &out->config, NULL, 0},
-        {"--only", &out->only, NULL, 0},          {"--layers", NULL, &out->layers, 10000},
-        {"--threads", NULL, &out->threads, 4096}, {"--sequences", NULL, &b->sequences, 65536},
-        {"--tokens", NULL, &b->tokens, 1 << 20},  {"--repeat", NULL, &b->repeat, 1000},
+        {"--model", &b->model, NULL, 0},
+        {"--config", &out->config, NULL, 0},
+        {"--only", &out->only, NULL, 0},
+        {"--layers", NULL, &out->layers, 10000},
+        {"--text", &out->text, NULL, 0},
+        {"--threads", NULL, &out->threads, 4096},
+        {"--sequences", NULL, &b->sequences, 65536},
+        {"--tokens", NULL, &b->tokens, 1 << 20},
+        {"--repeat", NULL, &b->repeat, 1000},
     };
     size_t at = 0, known = sizeof options / sizeof options[0];
     while (at < known && strcmp(word, options[at].word) != 0)
@@ -99,6 +105,8 @@ static ald_status_t parse(int argc, char **argv, words_t *out)
         ALD_TRY(parse_only(out->only, out->bench.wanted));
     ALD_CHECK((out->bench.model == NULL) != (out->config == NULL), ALD_STATUS_USAGE,
               "bench: expected either --model DIR or --config FILE");
+    ALD_CHECK(out->text == NULL || out->bench.model != NULL, ALD_STATUS_USAGE,
+              "bench --text: expected --model DIR, whose tokenizer is measured");
     ALD_CHECK(out->layers == 0 || out->config != NULL, ALD_STATUS_USAGE,
               "--layers: only with --config; a model directory has the layers that it has");
 done:
@@ -204,10 +212,37 @@ done:
     return status;
 }
 
+/* bench --text: the tokenizer alone. */
+static ald_status_t bench_text(const words_t *words, const ald_comm_t *world, int threads)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_tokenizer_t *tokenizer = NULL;
+    ald_bench_text_t r;
+    ALD_TRY(ald_tokenizer_open(words->bench.model, &tokenizer));
+    ALD_TRY(ald_bench_text(tokenizer, words->text, words->bench.repeat, &r));
+    const double megabytes = (double)r.bytes * 1e-6;
+    if (world->rank == 0 && words->json)
+        printf("{\"bytes\": %lld, \"tokens\": %lld, \"threads\": %d, \"first_seconds\": %.6f, "
+               "\"seconds\": %.6f}\n",
+               (long long)r.bytes, (long long)r.tokens, threads, r.first, r.seconds);
+    else if (world->rank == 0)
+        printf("text           %s, %lld bytes in %lld pieces, %lld tokens\n"
+               "first pass     %.2f MB/s\n"
+               "median of %-4lld %.2f MB/s, %.2f MB/s a thread, %d threads\n",
+               words->text, (long long)r.bytes, (long long)r.pieces, (long long)r.tokens,
+               megabytes / r.first, (long long)words->bench.repeat, megabytes / r.seconds,
+               megabytes / r.seconds / threads, threads);
+done:
+    ald_tokenizer_destroy(tokenizer);
+    return status;
+}
+
 static ald_status_t bench(words_t *words, const ald_comm_t *world, int threads)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_bench_report_t report;
+    if (words->text != NULL)
+        return bench_text(words, world, threads);
     ALD_TRY(ald_bench_run(&words->bench, &report));
     if (world->rank == 0 && words->json)
         ALD_TRY(print_json(words, &report, threads));
@@ -222,7 +257,7 @@ static ald_status_t run(int argc, char **argv, const ald_comm_t *world)
     ald_status_t status = ALD_STATUS_OK;
     words_t words;
     status = parse(argc, argv, &words);
-    if (status == ALD_STATUS_OK)
+    if (status == ALD_STATUS_OK && words.text == NULL)
         status = read_shape(&words);
     ALD_TRY(ald_comm_agree(world, status));
     ald_log_setup(words.verbose ? ALD_LOG_VERBOSE : ALD_LOG_NORMAL, world->rank == 0);
@@ -234,8 +269,9 @@ done:
 
 const ald_command_t ald_command_bench = {
     .name = "bench",
-    .arguments = "(--model DIR | --config FILE) [--layers N] [--sequences N] [--tokens N]\n"
-                 "       [--threads N] [--repeat N] [--only PHASES] [--json] [--verbose]",
+    .arguments =
+        "(--model DIR | --config FILE) [--layers N] [--sequences N] [--tokens N]\n"
+        "       [--threads N] [--repeat N] [--only PHASES] [--text FILE] [--json] [--verbose]",
     .summary = "times forward, decoding, scoring and training beside the machine's limits",
     .help =
         "The model is a directory, or a config.json alone with random weights. Under mpirun all\n"
@@ -246,6 +282,7 @@ const ald_command_t ald_command_bench = {
         "  --threads N    threads per rank (this rank's share of the cores at hand)\n"
         "  --repeat N     timed runs of each phase; medians are printed (3)\n"
         "  --only PHASES  some of forward,decode,score,train\n"
+        "  --text FILE    the tokenizer of --model DIR alone, on this text\n"
         "  --json         one JSON object\n"
         "forward: hidden states of a batch. decode: one token behind each sequence. score: both\n"
         "teachers (of equal weights) over the vocabulary, into a shard. train: a step of one\n"

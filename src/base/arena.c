@@ -1,6 +1,7 @@
 #include "ald/arena.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -186,11 +187,23 @@ ald_arena_mark_t ald_arena_mark(const ald_arena_t *arena)
     return (ald_arena_mark_t){arena->current, arena->used, arena->in_use};
 }
 
+/* An empty arena of several blocks gets one that has room for all that it ever held. */
+static void arena_unite(ald_arena_t *arena)
+{
+    size_t high = arena->high;
+    ald_arena_reset(arena);
+    arena->first = block_new(high); /* without memory for it, the arena begins anew */
+    arena->high = high;
+}
+
 void ald_arena_release(ald_arena_t *arena, ald_arena_mark_t mark)
 {
-    arena->current = mark.block;
-    arena->used = mark.used;
+    bool empty = mark.in_use == 0; /* the mark's block may be gone */
+    arena->current = empty ? NULL : mark.block;
+    arena->used = empty ? 0 : mark.used;
     arena->in_use = mark.in_use;
+    if (empty && arena->first != NULL && arena->first->next != NULL)
+        arena_unite(arena);
 }
 
 void ald_arena_reset(ald_arena_t *arena)

@@ -1,10 +1,12 @@
 #!/usr/bin/python3
 """What `score` writes, recomputed by the NumPy twin from the model files; that the encodings train
 alike; that shards open with h5py, the viewer and `inspect`; that equal content is equal bytes."""
+import doctest
 import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import time
 
 import h5py
@@ -13,6 +15,9 @@ import numpy as np
 import harness
 import training
 from reference import losses, model
+
+sys.path.insert(0, harness.TOOLS)
+import aligndistil_shards  # noqa: E402
 
 K = 24
 SOURCES = {"chosen": 0, "rejected": 1, "policy": 2}
@@ -289,6 +294,44 @@ def viewer_and_inspect(folder):
             assert word in shown, f"inspect doesn't say {word}"
 
 
+def topk_expected(twin, rows, ids, alpha):
+    """Probabilities of the support and of the bucket for the rest, [R, K + 1]."""
+    dpo, other = (losses.gather_outcomes(row, ids) for row in rows)
+    return np.exp(twin.log_distribution(dpo, other, alpha))
+
+
+def the_importable_reader(folder):
+    """Its own example; then the teacher distribution of every encoding against the twin's."""
+    places = {"folder": os.path.join(folder, "full"), "hidden_folder": os.path.join(folder, "hidden"),
+              **{name: Setting.directories[name] for name in ("dpo", "reverse")}}
+    done = doctest.testmod(aligndistil_shards, extraglobs=places)
+    assert done.attempted > 5 and done.failed == 0, done
+    heads = aligndistil_shards.Heads(places["dpo"], places["reverse"])
+    settings = ({"strength": 3.0}, {"strength": 1.5, "extrapolation": "constant", "temperature": 0.7},
+                {"extrapolation": "none"}, {"strength": 4.0, "granularity": "sequence"})
+    bounds = {"full": 2e-3, "hidden": 0.1, "topk": 0.03}
+    keys = dict(keyed("both"))
+    for encoding, bound in bounds.items():
+        for found in aligndistil_shards.sequences(os.path.join(folder, encoding)):
+            prompt, response = keys[found.id, SOURCES[found.source]]
+            assert found.prompt_ids.tolist() == prompt and found.response_ids.tolist() == response
+            assert found.response == Setting.data.rows[found.id][found.source]
+            assert np.isnan(found.logprob_policy).all()
+            rows = teacher_logprobs((prompt, response))
+            for options in settings:
+                twin, mine = losses.Teacher(**options), found.teacher(**options, heads=heads)
+                alpha = twin.alpha(losses.tvd(*rows))
+                near("alpha", mine.alpha, alpha, 1e-4 * max(1.0, alpha.max()))
+                if encoding == "topk":
+                    probabilities = np.exp(np.column_stack([mine.logprob, mine.tail]))
+                    expected = topk_expected(twin, rows, mine.ids, alpha)
+                else:
+                    probabilities = np.exp(mine.logprob)
+                    expected = np.exp(twin.log_distribution(*rows, alpha))
+                gap = np.abs(probabilities - expected).sum(axis=1).max()
+                assert gap < bound, (encoding, options, gap)
+
+
 # --- training on them --------------------------------------------------------------------------
 
 
@@ -323,4 +366,4 @@ if __name__ == "__main__":
                   topk_holds_the_likely_tokens, chosen_and_rejected_alone, a_reference_as_contrast,
                   teachers_of_other_kinds, a_chat_format, generations, the_table_of_the_format,
                   attributes_name_the_contents, equal_content_is_equal_bytes, viewer_and_inspect,
-                  encodings_train_alike], prepare)
+                  the_importable_reader, encodings_train_alike], prepare)

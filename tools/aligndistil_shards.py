@@ -1,0 +1,227 @@
+"""Reads teacher shards: sequences, texts, tokens, and the teacher distribution at any strength.
+
+One file to copy or import; needs NumPy and h5py alone. The format is src/data/README.md.
+
+>>> shards = open_folder(folder)
+>>> for shard in shards:
+...     print(shard.encoding, len(shard), "sequences")
+full 10 sequences
+>>> sequence = shards[0][2]
+>>> sequence.source, len(sequence.response_ids) == len(sequence.tvd)
+('chosen', True)
+>>> isinstance(sequence.response, str) and sequence.prompt_ids.dtype.name
+'int32'
+
+The teacher at any r, epsilon and temperature, without scoring anew; alpha = r TVD + epsilon:
+
+>>> teacher = sequence.teacher(strength=20.0, epsilon=1e-3)
+>>> teacher.logprob.shape == (len(sequence.response_ids), shards[0].vocab_size)
+True
+>>> bool(np.allclose(np.exp(teacher.logprob).sum(axis=1), 1, atol=1e-5))
+True
+>>> bool((teacher.alpha == 20.0 * sequence.tvd + 1e-3).all())
+True
+
+A shard of encoding "hidden" needs the output matrices of its teachers' directories:
+
+>>> shard = open_folder(hidden_folder)[0]
+>>> heads = Heads(dpo, reverse)
+>>> teacher = shard[2].teacher(strength=20.0, heads=heads)
+>>> teacher.logprob.shape == (len(shard[2].response_ids), shard.vocab_size)
+True
+
+In a shard of encoding "topk" the distribution is that of the stored tokens and of one bucket for
+all others: `ids` [R, K], `logprob` [R, K] and `tail` [R].
+"""
+import glob
+import json
+import os
+import re
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+
+FORMAT, SCHEMA = "aligndistil-shard", 1
+
+
+class DamagedShard(ValueError):
+    """The file is not a shard, or not one that this reader knows; says file and place."""
+
+
+def log_softmax(z):
+    z = z - z.max(axis=-1, keepdims=True)
+    return z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
+
+
+def from_bfloat16(bits):
+    return (np.asarray(bits).astype(np.uint32) << 16).view(np.float32)
+
+
+@dataclass
+class Teacher:
+    """log softmax(z* / tau) of each response position."""
+    alpha: np.ndarray    # [R]
+    logprob: np.ndarray  # [R, V], or [R, K] of the tokens `ids`
+    ids: np.ndarray      # [R, K]; None: the whole vocabulary
+    tail: np.ndarray     # [R] log of the mass of all other tokens; None where there are none
+
+
+class Heads:
+    """The teachers' output matrices, float32 [V, H], from their model directories."""
+
+    def __init__(self, dpo, reverse):
+        self.dpo, self.reverse = output_matrix(dpo), output_matrix(reverse)
+
+
+def output_matrix(directory):
+    """lm_head.weight, or the embedding where it is tied."""
+    with open(os.path.join(directory, "config.json"), encoding="utf-8") as file:
+        tied = json.load(file).get("tie_word_embeddings", False)
+    name = "model.embed_tokens.weight" if tied else "lm_head.weight"
+    for path in sorted(glob.glob(os.path.join(directory, "*.safetensors"))):
+        matrix = read_tensor(path, name)
+        if matrix is not None:
+            return matrix
+    raise FileNotFoundError(f"{directory}: no {name} in its safetensors files")
+
+
+def read_tensor(path, name):
+    """A tensor of a safetensors file as float32; None where the file lacks it."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(size)).get(name)
+        if entry is None:
+            return None
+        first, last = entry["data_offsets"]
+        file.seek(8 + size + first)
+        data = file.read(last - first)
+    kinds = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+    values = np.frombuffer(data, kinds[entry["dtype"]]).reshape(entry["shape"])
+    return from_bfloat16(values) if entry["dtype"] == "BF16" else values.astype(np.float32)
+
+
+class Sequence:
+    """One scored sequence; arrays are read when asked for. R response positions."""
+
+    def __init__(self, shard, index):
+        self.shard, self.index = shard, index
+        self.id = int(shard.file["sequence/id"][index])
+        self.source = shard.sources[int(shard.file["sequence/source"][index])]
+        self._tokens = slice(*map(int, shard.token_start[index:index + 2]))
+        self._rows = slice(*map(int, shard.response_start[index:index + 2]))
+
+    @property
+    def prompt(self):
+        return self.shard.text("sequence/prompt", self.index)
+
+    @property
+    def response(self):
+        return self.shard.text("sequence/response", self.index)
+
+    @property
+    def response_ids(self):
+        return self.shard.file["response/id"][self._rows]
+
+    @property
+    def prompt_ids(self):
+        ids = self.shard.file["token/id"][self._tokens]
+        return ids[:len(ids) - (self._rows.stop - self._rows.start)]
+
+    def __getattr__(self, name):
+        """logprob_dpo, logprob_reverse, logprob_policy, tvd: float64 [R]; NaN: not sampled."""
+        if name not in ("logprob_dpo", "logprob_reverse", "logprob_policy", "tvd"):
+            raise AttributeError(name)
+        return self.shard.file["response/" + name][self._rows].astype(np.float64)
+
+    def encoded(self, name):
+        """Rows of a dataset of /teacher, as stored."""
+        return self.shard.file["teacher/" + name][self._rows]
+
+    def alpha(self, strength=20.0, epsilon=1e-3, extrapolation="adaptive", granularity="token"):
+        """[R]: r TVD + epsilon ("adaptive"), r ("constant"), 1 ("none")."""
+        tvd = self.tvd
+        if extrapolation != "adaptive":
+            return np.full_like(tvd, strength if extrapolation == "constant" else 1.0)
+        return strength * (np.full_like(tvd, tvd.mean()) if granularity == "sequence" else tvd) + epsilon
+
+    def log_pair(self, heads=None):
+        """(log pi_dpo, log pi_c) over the vocabulary, float64 [R, V]; not of "topk"."""
+        kind = self.shard.encoding
+        if kind == "full":
+            dpo = self.encoded("logprob_dpo").astype(np.float64)
+            return dpo, dpo - self.encoded("log_ratio")
+        if kind != "hidden":
+            raise ValueError(f"{self.shard.path}: encoding {kind} has no distribution over the "
+                             "whole vocabulary")
+        if heads is None:
+            raise ValueError(f"{self.shard.path}: encoding {kind} needs heads=Heads(dpo, reverse)")
+        pair = ((self.encoded("hidden_dpo"), heads.dpo), (self.encoded("hidden_reverse"), heads.reverse))
+        V = self.shard.vocab_size
+        return tuple(log_softmax(from_bfloat16(hidden).astype(np.float64) @ matrix[:V].T.astype(np.float64))
+                     for hidden, matrix in pair)
+
+    def teacher(self, strength=20.0, epsilon=1e-3, extrapolation="adaptive", granularity="token",
+                temperature=1.0, heads=None):
+        """The distribution that distillation trains towards: equations 11, 14 and 16."""
+        alpha = self.alpha(strength, epsilon, extrapolation, granularity)
+        factor = alpha if self.shard.contrast == "reverse" else alpha - 1  # of log pi_dpo - log pi_c
+        factor = np.zeros_like(alpha) if extrapolation == "none" else factor
+        if self.shard.encoding != "topk":
+            dpo, other = self.log_pair(heads)
+            z = dpo + factor[:, None] * (dpo - other)
+            return Teacher(alpha, log_softmax(z / temperature), None, None)
+        dpo, ratio = (self.encoded(n).astype(np.float64) for n in ("logprob_dpo", "log_ratio"))
+        tail, other = (self.encoded(n).astype(np.float64) for n in ("tail_dpo", "tail_reverse"))
+        with np.errstate(invalid="ignore"):  # -inf - -inf: no mass outside
+            rest = np.where(np.isneginf(tail), -np.inf, tail + factor * (tail - other))
+        z = np.column_stack([dpo + factor[:, None] * ratio, rest])
+        logprob = log_softmax(z / temperature)
+        return Teacher(alpha, logprob[:, :-1], self.encoded("token_id"), logprob[:, -1])
+
+
+class Shard:
+    """An open shard: len(), [i], iteration give its sequences."""
+
+    def __init__(self, path):
+        self.path = path
+        self.file = h5py.File(path, "r")
+        self.attributes = dict(self.file.attrs)
+        if self.attributes.get("format") != FORMAT:
+            raise DamagedShard(f"{path}: attribute format of /: expected {FORMAT}")
+        if self.attributes.get("schema_version", 0) > SCHEMA:
+            raise DamagedShard(f"{path}: schema version {self.attributes['schema_version']}: "
+                               f"expected up to {SCHEMA}")
+        self.encoding = self.attributes["encoding"]
+        self.contrast = self.attributes["contrast"]
+        self.vocab_size = int(self.attributes["vocab_size"])
+        self.token_start = self.file["sequence/token_start"][...]
+        self.response_start = self.file["sequence/response_start"][...]
+        names = h5py.check_enum_dtype(self.file["sequence/source"].dtype)
+        self.sources = {value: name for name, value in names.items()}
+
+    def __len__(self):
+        return len(self.token_start) - 1
+
+    def __getitem__(self, index):
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return Sequence(self, index % len(self))
+
+    def text(self, dataset, index):
+        return self.file[dataset].asstr(errors="replace")[index]
+
+
+def open_folder(folder):
+    """All shards of a folder, in the order of their numbers."""
+    paths = [path for path in glob.glob(os.path.join(folder, "shard-*.h5"))
+             if re.fullmatch(r"shard-\d+\.h5", os.path.basename(path))]
+    if not paths:
+        raise FileNotFoundError(f"{folder}: no shard-NNNNNN.h5 in this folder")
+    return [Shard(path) for path in sorted(paths, key=lambda p: (len(p), p))]
+
+
+def sequences(folder):
+    """Every sequence of a folder."""
+    for shard in open_folder(folder):
+        yield from shard

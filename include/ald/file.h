@@ -21,7 +21,14 @@ typedef struct {
 ald_status_t ald_map_open(const char *path, ald_map_t *out);
 void ald_map_close(ald_map_t *map); /* takes a zeroed one */
 
-/* A file that carries its final name only after a commit. Between, it is "PATH.tmp-PID". */
+/* "PATH.tmp-HOST-PID", what PATH is called until it is complete; freed by ald_free, NULL without
+ * memory. */
+char *ald_path_temporary(const char *path);
+/* Removes from a folder what dead processes of this host left under such names; those of other
+ * hosts stay. A folder that isn't there is no error. */
+ald_status_t ald_dir_sweep(const char *folder);
+
+/* A file that carries its final name only after a commit, and a temporary one between. */
 typedef struct ald_writer ald_writer_t;
 ald_status_t ald_writer_open(const char *path, ald_writer_t **out);
 ald_status_t ald_writer_write(ald_writer_t *writer, const void *data, size_t size);

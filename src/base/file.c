@@ -66,17 +66,6 @@ struct ald_writer {
     char *path, *temporary;
 };
 
-static ald_status_t temporary_name(const char *path, char **out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    size_t bytes = strlen(path) + 32;
-    *out = ald_alloc(bytes);
-    ALD_CHECK_MEMORY(*out, bytes);
-    snprintf(*out, bytes, "%s.tmp-%ld", path, (long)getpid());
-done:
-    return status;
-}
-
 ald_status_t ald_writer_open(const char *path, ald_writer_t **out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -86,7 +75,8 @@ ald_status_t ald_writer_open(const char *path, ald_writer_t **out)
     writer->file = -1;
     writer->path = ald_strdup(path);
     ALD_CHECK_MEMORY(writer->path, strlen(path));
-    ALD_TRY(temporary_name(path, &writer->temporary));
+    writer->temporary = ald_path_temporary(path);
+    ALD_CHECK_MEMORY(writer->temporary, strlen(path));
     writer->file = open(writer->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (writer->file < 0)
         RAISE_ERRNO("write", path);

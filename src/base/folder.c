@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,64 @@ char *ald_path_folder(const char *path)
     if (folder != NULL && slash != NULL)
         folder[slash == path ? 1 : slash - path] = '\0';
     return folder;
+}
+
+#define TEMPORARY ".tmp-"
+
+static void host_name(char host[65])
+{
+    if (gethostname(host, 64) != 0 || host[0] == '\0')
+        strcpy(host, "localhost");
+    host[64] = '\0';
+    for (char *at = host; *at != '\0'; ++at)
+        *at = *at == '/' ? '_' : *at;
+}
+
+char *ald_path_temporary(const char *path)
+{
+    char host[65];
+    host_name(host);
+    size_t bytes = strlen(path) + strlen(host) + 40;
+    char *out = ald_alloc(bytes);
+    if (out != NULL)
+        snprintf(out, bytes, "%s" TEMPORARY "%s-%ld", path, host, (long)getpid());
+    return out;
+}
+
+/* Whether the name is one that a process of this host had and isn't there to finish. */
+static bool is_abandoned(const char *name, const char *host)
+{
+    const char *at = strstr(name, TEMPORARY);
+    const size_t length = strlen(host);
+    char *end;
+    if (at == NULL || strncmp(at + strlen(TEMPORARY), host, length) != 0)
+        return false;
+    at += strlen(TEMPORARY) + length;
+    long pid = *at == '-' ? strtol(at + 1, &end, 10) : 0;
+    return pid > 0 && *end == '\0' && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+}
+
+ald_status_t ald_dir_sweep(const char *folder)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char host[65], **names = NULL, *path = NULL;
+    size_t count = 0;
+    host_name(host);
+    if (!ald_path_exists(folder))
+        return status;
+    ALD_TRY(ald_dir_list(folder, &names, &count));
+    for (size_t i = 0; i < count; ++i) {
+        if (!is_abandoned(names[i], host))
+            continue;
+        ald_free(path);
+        path = ald_path_join(folder, names[i]);
+        ALD_CHECK_MEMORY(path, strlen(folder));
+        ALD_TRY(ald_dir_remove(path));
+    }
+done:
+    ald_free(path);
+    ald_names_free(names, count);
+    return status;
 }
 
 ald_status_t ald_dir_make(const char *path)

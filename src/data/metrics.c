@@ -245,11 +245,9 @@ done:
 ald_status_t ald_metrics_flush(ald_metrics_file_t *file)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const size_t bytes = strlen(file->hdf5) + 32;
     hid_t h5 = -1;
-    char *temporary = ald_alloc(bytes);
-    ALD_CHECK_MEMORY(temporary, bytes);
-    snprintf(temporary, bytes, "%s.tmp-%ld", file->hdf5, (long)getpid());
+    char *temporary = ald_path_temporary(file->hdf5);
+    ALD_CHECK_MEMORY(temporary, strlen(file->hdf5));
     ald_h5_begin();
     ALD_TRY(ald_h5_create(temporary, &h5));
     status = write_all(file, h5);

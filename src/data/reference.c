@@ -49,10 +49,8 @@ ald_status_t ald_reference_write(const char *path, const char *made_from, const 
                                  int64_t count)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const size_t bytes = strlen(path) + 32;
-    char *temporary = ald_alloc(bytes);
-    ALD_CHECK_MEMORY(temporary, bytes);
-    snprintf(temporary, bytes, "%s.tmp-%ld", path, (long)getpid());
+    char *temporary = ald_path_temporary(path);
+    ALD_CHECK_MEMORY(temporary, strlen(path));
     ald_h5_begin();
     ALD_TRY(write_file(temporary, path, made_from, values, count));
     ALD_TRY(ald_file_publish(temporary, path));

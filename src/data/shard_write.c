@@ -259,7 +259,6 @@ ald_status_t ald_shard_writer_open(const char *path, const ald_shard_header_t *h
                                    ald_shard_writer_t **out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const size_t bytes = strlen(path) + 32;
     ald_shard_writer_t *writer = ald_calloc(1, sizeof *writer);
     *out = NULL;
     ALD_CHECK_MEMORY(writer, sizeof *writer);
@@ -273,10 +272,9 @@ ald_status_t ald_shard_writer_open(const char *path, const ald_shard_header_t *h
         if (ald_dataset_is_in(&ald_shard_datasets[i], header->encoding))
             column_plan(&writer->columns[i], &ald_shard_datasets[i], header);
     writer->path = ald_strdup(path);
-    ALD_CHECK_MEMORY(writer->path, bytes);
-    writer->temporary = ald_alloc(bytes);
-    ALD_CHECK_MEMORY(writer->temporary, bytes);
-    snprintf(writer->temporary, bytes, "%s.tmp-%ld", path, (long)getpid());
+    writer->temporary = ald_path_temporary(path);
+    ALD_CHECK(writer->path != NULL && writer->temporary != NULL, ALD_STATUS_RESOURCE,
+              "out of memory");
     ALD_TRY(writer_start(writer, header));
     *out = writer;
     writer = NULL;

@@ -309,13 +309,12 @@ ald_status_t ald_hf_save(const char *directory, const char *origin, const ald_pa
 {
     ald_status_t status = ALD_STATUS_OK;
     bool made = false;
-    const size_t bytes = strlen(directory) + 32;
-    char *target = ald_strdup(directory), *temporary = ald_alloc(bytes);
-    ALD_CHECK_MEMORY(target, bytes);
-    ALD_CHECK_MEMORY(temporary, bytes);
+    char *target = ald_strdup(directory), *temporary = NULL;
+    ALD_CHECK_MEMORY(target, strlen(directory));
     for (size_t length = strlen(target); length > 1 && target[length - 1] == '/'; --length)
         target[length - 1] = '\0';
-    snprintf(temporary, bytes, "%s.tmp-%ld", target, (long)getpid());
+    temporary = ald_path_temporary(target);
+    ALD_CHECK_MEMORY(temporary, strlen(directory));
     ALD_TRY(make_temporary(target, temporary));
     made = true;
     ALD_TRY(ald_hf_save_into(temporary, origin, params, values, dtype, shard_bytes));

@@ -37,6 +37,7 @@ ald_status_t ald_folder_clear(const ald_config_t *config, int64_t first)
     char **names = NULL;
     size_t count = 0;
     ALD_TRY(ald_dir_make(config->shards.directory));
+    ALD_TRY(ald_dir_sweep(config->shards.directory));
     ALD_TRY(ald_dir_list(config->shards.directory, &names, &count));
     for (size_t i = 0; i < count; ++i)
         if (ald_shard_number(names[i]) >= 0)

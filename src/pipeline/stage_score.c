@@ -145,6 +145,8 @@ ald_status_t ald_scoring_run(ald_scorer_t *scorer, const ald_comm_t *comm,
     scorer->header.policy_step = -1;
     if (comm->rank == 0)
         status = ald_dir_make(scorer->config->shards.directory);
+    if (comm->rank == 0 && status == ALD_STATUS_OK)
+        status = ald_dir_sweep(scorer->config->shards.directory);
     ALD_TRY(ald_comm_agree(comm, status));
     status = ald_scoring_list(scorer->config, data, &list, &count, &per_row);
     if (status == ALD_STATUS_OK) {

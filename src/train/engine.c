@@ -48,6 +48,8 @@ static ald_status_t engine_load(ald_engine_t *engine)
         ald_optimizer_init(engine->config, engine->comm, engine->params.total, &engine->optimizer));
     if (engine->comm->rank == 0)
         ALD_TRY(ald_dir_make(engine->output));
+    if (engine->comm->rank == 0)
+        ALD_TRY(ald_dir_sweep(engine->output));
 done:
     return status;
 }

@@ -1,17 +1,9 @@
 /* Unit tests of the base layer. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "scratch.h"
+
+#include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "ald/arena.h"
-#include "ald/file.h"
 #include "ald/json.h"
 #include "ald/rng.h"
 #include "ald/sha256.h"
@@ -129,6 +121,34 @@ static void writer_gives_the_final_name_only_on_commit(void **state)
     assert_int_equal(ald_memory_blocks(), 0);
 }
 
+/* A name of a process that has ended goes; this process's, another host's and a like one stay. */
+static void sweep_removes_what_dead_processes_left(void **state)
+{
+    char host[65] = "", name[160], **names;
+    size_t count;
+    gethostname(host, 64);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(0);
+    waitpid(child, NULL, 0);
+    snprintf(name, sizeof name, "a.h5.tmp-%s-%d", host, (int)child);
+    const char *dead = scratch_file(state, name, "x", 1);
+    snprintf(name, sizeof name, "a.h5.tmp-other-%s-%d", host, (int)child);
+    scratch_file(state, name, "x", 1);
+    snprintf(name, sizeof name, "a.h5.tmp-%s-%dx", host, (int)child);
+    scratch_file(state, name, "x", 1);
+    char *mine = ald_path_temporary(scratch_path(state, "b"));
+    expect_ok(ald_file_write(mine, "x", 1));
+    expect_ok(ald_dir_sweep(*state));
+    assert_false(ald_path_exists(dead));
+    assert_true(ald_path_exists(mine));
+    expect_ok(ald_dir_list(*state, &names, &count));
+    assert_int_equal(count, 3);
+    ald_names_free(names, count);
+    ald_free(mine);
+    expect_ok(ald_dir_sweep(scratch_path(state, "nowhere")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -139,6 +159,7 @@ int main(void)
         cmocka_unit_test(json_names_the_place_of_an_error),
         cmocka_unit_test(json_text_replaces_invalid_utf8),
         cmocka_unit_test(writer_gives_the_final_name_only_on_commit),
+        SCRATCH_TEST(sweep_removes_what_dead_processes_left),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }

@@ -104,7 +104,7 @@ def dpo_loss(logits, sequences, reference, **options):
 def shard_rows(folder, name):
     """A dataset of /teacher or /response in the shards of a folder, per (id, source)."""
     out = {}
-    for file_name in sorted(os.listdir(folder)):
+    for file_name in sorted(name for name in os.listdir(folder) if name.endswith(".h5")):
         with h5py.File(os.path.join(folder, file_name), "r") as file:
             start, values = file["sequence/response_start"][...], file[name][...]
             keys = zip(file["sequence/id"][...].tolist(), file["sequence/source"][...].tolist())

@@ -47,6 +47,9 @@ bool ald_path_exists(const char *path);
 bool ald_path_is_directory(const char *path);
 bool ald_path_same(const char *a, const char *b); /* both are there, and one file or folder */
 int64_t ald_file_size(const char *path);          /* -1 when there is none */
+/* When a file was last written, or the newest of a folder's files whose names end with `end`: in
+ * seconds since 1970; 0 when there is none. */
+ald_status_t ald_path_modified(const char *path, const char *end, int64_t *out);
 /* "a/b" in memory freed by ald_free (NULL without memory); an absolute `b` is taken alone. */
 char *ald_path_join(const char *a, const char *b);
 /* The folder of a path ("." when it has none), freed by ald_free. */

@@ -158,6 +158,34 @@ void ald_names_free(char **names, size_t count)
     ald_free(names);
 }
 
+ald_status_t ald_path_modified(const char *path, const char *end, int64_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char **names = NULL, *child = NULL;
+    size_t count = 0;
+    struct stat info;
+    *out = 0;
+    if (stat(path, &info) != 0)
+        return status;
+    if (!S_ISDIR(info.st_mode)) {
+        *out = info.st_mtime;
+        return status;
+    }
+    ALD_TRY(ald_dir_list(path, &names, &count));
+    for (size_t i = 0; i < count; ++i) {
+        const size_t length = strlen(names[i]), tail = strlen(end);
+        ald_free(child);
+        child = ald_path_join(path, names[i]);
+        ALD_CHECK_MEMORY(child, strlen(path));
+        if (length >= tail && strcmp(names[i] + length - tail, end) == 0 && stat(child, &info) == 0)
+            *out = info.st_mtime > *out ? info.st_mtime : *out;
+    }
+done:
+    ald_free(child);
+    ald_names_free(names, count);
+    return status;
+}
+
 ald_status_t ald_dir_remove(const char *path)
 {
     ald_status_t status = ALD_STATUS_OK;

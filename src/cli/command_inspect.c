@@ -11,7 +11,7 @@
 typedef struct {
     int64_t row; /* -1: a summary */
     const char *tokenizer;
-    bool json;
+    bool json, verify;
     int paths; /* argv[1 .. paths] after parsing */
 } inspect_options_t;
 
@@ -33,6 +33,8 @@ static ald_status_t parse(int argc, char **argv, inspect_options_t *out)
             ++i;
         } else if (strcmp(word, "--json") == 0) {
             out->json = true;
+        } else if (strcmp(word, "--verify") == 0) {
+            out->verify = true;
         } else {
             ALD_CHECK(strncmp(word, "--", 2) != 0, ALD_STATUS_USAGE,
                       "%s: unknown option; see aligndistil inspect --help", word);
@@ -80,6 +82,8 @@ static ald_status_t inspect_path(const char *path, const inspect_options_t *opti
     ald_status_t status = ALD_STATUS_OK;
     *out = NULL;
     ALD_CHECK(ald_path_exists(path), ALD_STATUS_INPUT, "%s: no such file or folder", path);
+    if (options->verify)
+        return ald_inspect_verify(path, out);
     if (options->row >= 0)
         return ald_inspect_row(path, options->row, options->tokenizer, out);
     if (ald_path_is_directory(path))
@@ -117,7 +121,7 @@ done:
 
 static ald_status_t inspect(int argc, char **argv)
 {
-    ald_status_t status = ALD_STATUS_OK;
+    ald_status_t status = ALD_STATUS_OK, failed = ALD_STATUS_OK;
     inspect_options_t options;
     ald_json_t *report = NULL;
     ALD_TRY(parse(argc, argv, &options));
@@ -128,7 +132,14 @@ static ald_status_t inspect(int argc, char **argv)
         report = NULL;
         ALD_TRY(inspect_path(argv[i], &options, &report));
         ALD_TRY(print_report(report, options.json));
+        const ald_json_t *problems = ald_json_get(report, "problems");
+        const char *first = ald_json_text(ald_json_at(problems, 0), NULL);
+        if (first != NULL) /* of the first path that has some; the others are looked at too */
+            status = ald_status_raise(ALD_STATUS_INPUT, "%s: %zu problems, the first: %s", argv[i],
+                                      ald_json_count(problems), first);
+        failed = failed == ALD_STATUS_OK ? status : failed;
     }
+    status = failed;
 done:
     ald_json_free(report);
     return status;
@@ -141,12 +152,15 @@ static ald_status_t run(int argc, char **argv, const ald_comm_t *world)
 
 const ald_command_t ald_command_inspect = {
     .name = "inspect",
-    .arguments = "PATH... [--row N [--tokenizer DIR]] [--json]",
+    .arguments = "PATH... [--row N [--tokenizer DIR] | --verify] [--json]",
     .summary = "shows what is in a model, shard, checkpoint, metrics or data file",
-    .help = "PATH is a model directory, a shard, a folder of shards, a checkpoint folder,\n"
-            "metrics.jsonl or metrics.h5, or a JSONL file of generations, pairs or prompts.\n"
-            "  --row N          sequence N (from 0) of a shard, token by token\n"
-            "  --tokenizer DIR  with --row: also the tokens' texts\n"
-            "  --json           one JSON object per path\n",
+    .help =
+        "PATH is a model directory, a shard, a folder of shards, a checkpoint folder,\n"
+        "metrics.jsonl or metrics.h5, or a JSONL file of generations, pairs or prompts.\n"
+        "  --row N          sequence N (from 0) of a shard, token by token\n"
+        "  --tokenizer DIR  with --row: also the tokens' texts\n"
+        "  --verify         a folder of shards, or one: all bytes, offsets and ranges, every row\n"
+        "                   once and in order, as manifest.json says; exit code 3 for problems\n"
+        "  --json           one JSON object per path\n",
     .run = run,
 };

@@ -109,6 +109,14 @@ static void print_table(const ald_json_t *rows)
     }
 }
 
+static void print_lines(const ald_json_t *texts)
+{
+    for (size_t i = 0; i < ald_json_count(texts); ++i) {
+        printf("\n    ");
+        print_text(ald_json_text(ald_json_at(texts, i), NULL));
+    }
+}
+
 void ald_inspect_print(const ald_json_t *report)
 {
     void *iterator = NULL;
@@ -124,8 +132,12 @@ void ald_inspect_print(const ald_json_t *report)
             printf("  %-*s ", NAME_WIDTH, name);
             if (ald_json_is_object(value))
                 print_members(value);
-            else if (ald_json_is_array(value))
+            else if (ald_json_is_string(ald_json_at(value, 0)))
+                print_lines(value);
+            else if (ald_json_is_array(value) && ald_json_count(value) > 0)
                 print_bars(value);
+            else if (ald_json_is_array(value))
+                fputs("none", stdout);
             else
                 print_scalar(value);
             putchar('\n');

@@ -7,6 +7,7 @@
 
 #include "ald/arena.h"
 #include "ald/file.h"
+#include "ald/manifest.h"
 #include "ald/shardset.h"
 #include "ald/tokenizer.h"
 
@@ -259,6 +260,29 @@ ald_status_t ald_inspect_shards(const char *path, ald_json_t **out)
 done:
     ald_shardset_reset(&set);
     ald_json_free(report);
+    return status;
+}
+
+ald_status_t ald_inspect_verify(const char *path, ald_json_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_verified_t sums;
+    ald_json_t *report = ald_json_new_object(), *problems = ald_json_new_array();
+    *out = NULL;
+    ALD_TRY(ald_manifest_verify(path, problems, &sums));
+    put_text(report, "path", path);
+    put_text(report, "kind", "verification");
+    put_integer(report, "shards", sums.shards);
+    put_integer(report, "sequences", sums.sequences);
+    put_integer(report, "positions", sums.positions);
+    put_integer(report, "bytes", sums.bytes);
+    ald_json_set(report, "verified", ald_json_new_bool(ald_json_count(problems) == 0));
+    ald_json_set(report, "problems", problems);
+    *out = report;
+    report = problems = NULL;
+done:
+    ald_json_free(report);
+    ald_json_free(problems);
     return status;
 }
 

@@ -4,6 +4,7 @@
 
 #include "ald/file.h"
 #include "ald/log.h"
+#include "ald/manifest.h"
 #include "ald/sha256.h"
 #include "pipeline/distill.h"
 #include "pipeline/scoring.h"
@@ -59,13 +60,18 @@ static ald_status_t train_on_folder(ald_distill_t *d)
     ald_shardset_t set = {0};
     ald_shard_header_t expected;
     const char *folder = d->config->shards.directory;
+    bool complete = false;
     status = ald_distill_expected(d->config, d->trainer.engine.params.config.vocab_size, &expected);
+    if (status == ALD_STATUS_OK)
+        status = ald_manifest_check(folder, &complete);
     if (status == ALD_STATUS_OK)
         status = ald_shardset_open_folder(folder, &expected, &set);
     ALD_TRY(ald_comm_agree(&d->trainers, status));
     ald_log_info("distill: %lld sequences in %lld shards of %s, encoding %s", (long long)set.count,
                  (long long)set.shard_count, folder,
                  ald_encoding_name(ald_shard_header(set.shards[0])->encoding));
+    if (!complete)
+        ald_log_warn("%s: no manifest.json: nothing says that the set is complete", folder);
     ALD_TRY(train_on(d, &set));
 done:
     ald_shardset_reset(&set);

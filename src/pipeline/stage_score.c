@@ -1,9 +1,11 @@
 #include "ald/stages.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "ald/file.h"
 #include "ald/log.h"
+#include "ald/manifest.h"
 #include "ald/shardset.h"
 #include "pipeline/scoring.h"
 
@@ -47,119 +49,230 @@ done:
     return status;
 }
 
-/* Reads all of it, which holds every checksum to the data. */
-static ald_status_t read_whole(ald_shard_t *shard)
+/* This rank's share of a scoring, and what became of it. */
+typedef struct {
+    ald_scorer_t *scorer;
+    ald_manifest_set_t set;
+    ald_scored_t *list;
+    int64_t count, per_shard;
+    ald_vec_t known, entries; /* ald_manifest_entry_t: what lists say; this rank's shards */
+    int64_t kept, made, damaged;
+} scoring_t;
+
+/* Its sequences are these. */
+static ald_status_t holds(ald_shard_t *shard, const ald_scored_t *sequences, int64_t count,
+                          bool *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_arena_t arena;
-    ald_arena_init(&arena);
-    for (int64_t i = 0; i < ald_shard_count(shard); ++i) {
-        ald_scored_t sequence;
-        ald_arena_mark_t mark = ald_arena_mark(&arena);
-        ALD_TRY(ald_shard_read(shard, i, true, &arena, &sequence));
-        ald_arena_release(&arena, mark);
+    *out = ald_shard_count(shard) == count;
+    for (int64_t i = 0; i < count && *out; ++i) {
+        ald_scored_t peek;
+        ALD_TRY(ald_shard_peek(shard, i, &peek));
+        *out = peek.id == sequences[i].id && peek.source == sequences[i].source &&
+               peek.response_count == sequences[i].response_count;
     }
 done:
-    ald_arena_reset(&arena);
+    return status;
+}
+
+/* A listed shard is whole when its bytes have the sha256 of the newest list; another one when all
+ * of it can be read. */
+static ald_status_t entry_of(const scoring_t *s, const char *path, int64_t number,
+                             ald_manifest_entry_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char hex[ALD_SHA256_HEX];
+    for (size_t i = s->known.count; i-- > 0;) {
+        const ald_manifest_entry_t *entry = &ALD_VEC_AT(&s->known, ald_manifest_entry_t, i);
+        if (entry->number != number)
+            continue;
+        ALD_TRY(ald_sha256_file(path, hex));
+        ALD_CHECK(strcmp(hex, entry->sha256) == 0, ALD_STATUS_INPUT,
+                  "%s: its bytes are not those that were listed", path);
+        *out = *entry;
+        return status;
+    }
+    return ald_manifest_entry_make(path, out);
+done:
     return status;
 }
 
 /* Whether the shard is there, whole, and holds these sequences; a damaged or missing one is to be
  * made, one of other teachers or for another program is an error. */
-static ald_status_t shard_is_good(const char *path, const ald_shard_header_t *wanted,
-                                  const ald_scored_t *sequences, int64_t count, bool *good)
+static ald_status_t look_at(scoring_t *s, const char *path, int64_t number, int64_t first,
+                            int64_t count, bool *good, ald_manifest_entry_t *entry)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_shard_t *shard = NULL;
+    const ald_shard_header_t *wanted = &s->scorer->header;
     *good = false;
     if (!ald_path_exists(path))
         return status;
     bool foreign = ald_shard_is_foreign(path);
     status = ald_shard_open(path, &shard);
+    if (status == ALD_STATUS_OK) {
+        ALD_TRY(ald_shard_fits(path, ald_shard_header(shard), wanted));
+        ALD_TRY(holds(shard, s->list + first, count, good));
+        *good = *good && ald_shard_header(shard)->encoding == wanted->encoding;
+        if (*good)
+            status = entry_of(s, path, number, entry);
+    }
     if (status == ALD_STATUS_INPUT && !foreign) {
-        ald_log_warn("%s; it is made anew", ald_status_message());
-        return ALD_STATUS_OK;
-    }
-    ALD_TRY(status);
-    ALD_TRY(ald_shard_fits(path, ald_shard_header(shard), wanted));
-    *good =
-        ald_shard_count(shard) == count && ald_shard_header(shard)->encoding == wanted->encoding;
-    for (int64_t i = 0; i < count && *good; ++i) {
-        ald_scored_t peek;
-        ALD_TRY(ald_shard_peek(shard, i, &peek));
-        *good = peek.id == sequences[i].id && peek.source == sequences[i].source &&
-                peek.response_count == sequences[i].response_count;
-    }
-    status = *good ? read_whole(shard) : ALD_STATUS_OK;
-    if (status == ALD_STATUS_INPUT) {
         ald_log_warn("%s; it is made anew", ald_status_message());
         status = ALD_STATUS_OK;
         *good = false;
+        s->damaged += 1;
     }
 done:
     ald_shard_close(shard);
     return status;
 }
 
-/* This rank's shards. */
-static ald_status_t run_share(ald_scorer_t *scorer, const ald_comm_t *comm, ald_scored_t *list,
-                              int64_t count, int64_t per_shard, int64_t part, int64_t parts,
-                              int64_t made[2])
+static ald_status_t run_shard(scoring_t *s, int64_t number)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char *path = NULL;
-    int64_t shards = (count + per_shard - 1) / per_shard;
+    int64_t first = number * s->per_shard, left = s->count - first;
+    int64_t here = left < s->per_shard ? left : s->per_shard;
+    ald_manifest_entry_t entry;
+    bool good;
+    char *path = ald_shard_path(s->set.folder, number);
+    ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(look_at(s, path, number, first, here, &good, &entry));
+    if (!good) {
+        ALD_TRY(ald_scorer_write(s->scorer, path, s->list + first, here));
+        ALD_TRY(ald_manifest_entry_make(path, &entry));
+    }
+    ALD_TRY(ald_vec_push(&s->entries, &entry));
+    s->made += !good;
+    s->kept += good;
+done:
+    ald_free(path);
+    return status;
+}
+
+/* This rank's shards. */
+static ald_status_t run_share(scoring_t *s, const ald_comm_t *comm, int64_t part, int64_t parts)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t shards = s->set.shards;
     ald_progress_t progress;
-    ald_progress_begin(&progress, "score", (shards + parts - 1) / parts);
+    ald_progress_begin(&progress, "score", (shards - part + parts - 1) / parts);
     for (int64_t k = part + parts * comm->rank; k < shards; k += parts * comm->size) {
-        int64_t first = k * per_shard;
-        int64_t here = count - first < per_shard ? count - first : per_shard;
-        bool good;
         ALD_CHECK(!ald_signals_seen(), ALD_STATUS_STOPPED,
                   "score: stopped by a signal; run the same command again for the shards that are "
                   "missing");
-        ald_free(path);
-        path = ald_shard_path(scorer->config->shards.directory, k);
-        ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
-        ALD_TRY(shard_is_good(path, &scorer->header, list + first, here, &good));
-        if (!good)
-            ALD_TRY(ald_scorer_write(scorer, path, list + first, here));
-        made[good] += 1;
-        ald_progress_update(&progress, made[0] + made[1], NULL);
+        ALD_TRY(run_shard(s, k));
+        ald_progress_update(&progress, s->kept + s->made, NULL);
     }
 done:
     ald_progress_end(&progress);
-    ald_free(path);
     return status;
+}
+
+/* Shards beyond the set would be read with it. */
+static ald_status_t refuse_others(const ald_manifest_set_t *set)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char **names = NULL;
+    size_t count = 0;
+    ALD_TRY(ald_dir_list(set->folder, &names, &count));
+    for (size_t i = 0; i < count; ++i)
+        ALD_CHECK(ald_shard_number(names[i]) < set->shards, ALD_STATUS_INPUT,
+                  "%s/%s: this data makes %lld shards, numbered from 0; take another "
+                  "shards.directory, or remove the shard",
+                  set->folder, names[i], (long long)set->shards);
+done:
+    ald_names_free(names, count);
+    return status;
+}
+
+/* All ranks' entries on root, which leaves them as a list, and the manifest if that completes the
+ * set. */
+static ald_status_t gather_entries(scoring_t *s, const ald_comm_t *comm, int64_t part,
+                                   int64_t parts, int64_t *found)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int size = (int)sizeof(ald_manifest_entry_t);
+    int counts[comm->size], starts[comm->size], mine = (int)s->entries.count * size, total = 0;
+    ald_vec_t all;
+    ald_vec_init(&all, sizeof(ald_manifest_entry_t));
+    MPI_Gather(&mine, 1, MPI_INT, counts, 1, MPI_INT, 0, comm->mpi);
+    for (int r = 0; r < comm->size && comm->rank == 0; ++r) {
+        starts[r] = total;
+        total += counts[r];
+    }
+    if (comm->rank == 0)
+        status = ald_vec_append(&all, NULL, (size_t)(total / size));
+    ALD_TRY(ald_comm_agree(comm, status));
+    MPI_Gatherv(s->entries.data, mine, MPI_BYTE, all.data, counts, starts, MPI_BYTE, 0, comm->mpi);
+    if (comm->rank == 0)
+        status = ald_manifest_write_part(&s->set, part, parts, all.data, (int64_t)all.count);
+    if (comm->rank == 0 && status == ALD_STATUS_OK)
+        status = ald_manifest_finish(&s->set, all.data, (int64_t)all.count, found);
+    ALD_TRY(ald_comm_agree(comm, status));
+done:
+    ald_vec_reset(&all);
+    return status;
+}
+
+static ald_status_t prepare(scoring_t *s, const ald_dataset_t *data, bool root)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t per_row = 1;
+    if (root)
+        ALD_TRY(ald_dir_make(s->set.folder));
+    if (root)
+        ALD_TRY(ald_dir_sweep(s->set.folder));
+    ALD_TRY(ald_scoring_list(s->scorer->config, data, &s->list, &s->count, &per_row));
+    s->per_shard = s->scorer->config->shards.sequences_per_shard / per_row * per_row;
+    s->per_shard = s->per_shard > 0 ? s->per_shard : per_row;
+    s->set.shards = (s->count + s->per_shard - 1) / s->per_shard;
+    if (root)
+        ALD_TRY(refuse_others(&s->set));
+done:
+    return status;
+}
+
+static void report(const scoring_t *s, const ald_comm_t *comm, int64_t part, int64_t parts,
+                   int64_t found, double seconds)
+{
+    int64_t sums[3] = {s->made, s->kept, s->damaged};
+    char name[64] = "";
+    MPI_Allreduce(MPI_IN_PLACE, sums, 3, MPI_INT64_T, MPI_SUM, comm->mpi);
+    if (parts > 1)
+        snprintf(name, sizeof name, " part %lld of %lld:", (long long)part, (long long)parts);
+    ald_log_info(
+        "score:%s %lld shards made (%lld in place of damaged ones), %lld there already, in "
+        "%s, %.1f s; %s: %lld of %lld",
+        name, (long long)sums[0], (long long)sums[2], (long long)sums[1], s->set.folder, seconds,
+        found == s->set.shards ? "complete" : "not complete", (long long)found,
+        (long long)s->set.shards);
 }
 
 ald_status_t ald_scoring_run(ald_scorer_t *scorer, const ald_comm_t *comm,
                              const ald_dataset_t *data, int64_t part, int64_t parts)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_scored_t *list = NULL;
-    int64_t count = 0, per_row = 1, made[2] = {0, 0};
+    int64_t found = 0;
     double begun = ald_time();
+    scoring_t s = {.scorer = scorer,
+                   .set = {.folder = scorer->config->shards.directory, .header = &scorer->header}};
+    ald_vec_init(&s.known, sizeof(ald_manifest_entry_t));
+    ald_vec_init(&s.entries, sizeof(ald_manifest_entry_t));
     strcpy(scorer->header.sha256_data, data->pairs.sha256);
     strcpy(scorer->header.chat_format, data->chat.name);
     scorer->header.policy_step = -1;
-    if (comm->rank == 0)
-        status = ald_dir_make(scorer->config->shards.directory);
-    if (comm->rank == 0 && status == ALD_STATUS_OK)
-        status = ald_dir_sweep(scorer->config->shards.directory);
+    ALD_TRY(ald_comm_agree(comm, prepare(&s, data, comm->rank == 0)));
+    status = ald_manifest_known(&s.set, &s.known);
+    if (status == ALD_STATUS_OK)
+        status = run_share(&s, comm, part, parts);
     ALD_TRY(ald_comm_agree(comm, status));
-    status = ald_scoring_list(scorer->config, data, &list, &count, &per_row);
-    if (status == ALD_STATUS_OK) {
-        int64_t per_shard = scorer->config->shards.sequences_per_shard / per_row * per_row;
-        status = run_share(scorer, comm, list, count, per_shard > 0 ? per_shard : per_row, part,
-                           parts, made);
-    }
-    ALD_TRY(ald_comm_agree(comm, status));
-    MPI_Allreduce(MPI_IN_PLACE, made, 2, MPI_INT64_T, MPI_SUM, comm->mpi);
-    ald_log_info("score: %lld shards made, %lld there already, in %s, %.1f s", (long long)made[0],
-                 (long long)made[1], scorer->config->shards.directory, ald_time() - begun);
+    ALD_TRY(gather_entries(&s, comm, part, parts, &found));
+    report(&s, comm, part, parts, found, ald_time() - begun);
 done:
-    ald_free(list);
+    ald_vec_reset(&s.known);
+    ald_vec_reset(&s.entries);
+    ald_free(s.list);
     return status;
 }
 

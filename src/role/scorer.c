@@ -86,6 +86,24 @@ done:
     return status;
 }
 
+/* When the newest file that shards are made from was written: equal work gives equal shards,
+ * however often and whenever it is done. */
+static ald_status_t date_of_inputs(const ald_config_t *config, char *out, size_t size)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t newest = 0, modified;
+    const char *const inputs[] = {config->teacher.dpo, ald_contrast_directory(config),
+                                  config->data.train};
+    for (int i = 0; i < 3; ++i) {
+        ALD_TRY(ald_path_modified(inputs[i], ".safetensors", &modified));
+        newest = modified > newest ? modified : newest;
+    }
+    time_t seconds = (time_t)newest;
+    strftime(out, size, "%Y-%m-%dT%H:%M:%SZ", gmtime(&seconds));
+done:
+    return status;
+}
+
 static ald_status_t fill_header(ald_scorer_t *scorer)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -93,7 +111,7 @@ static ald_status_t fill_header(ald_scorer_t *scorer)
     const ald_config_t *config = scorer->config;
     const ald_model_config_t *shape = &scorer->dpo.params.config;
     ALD_TRY(ald_encoding_parse(config->shards.encoding, &h->encoding));
-    ALD_TRY(ald_config_print(config, &scorer->config_text));
+    ALD_TRY(ald_config_print_content(config, &scorer->config_text));
     h->vocab_size = shape->vocab_size;
     h->hidden_size = shape->hidden_size;
     h->top_k = 0;
@@ -107,8 +125,7 @@ static ald_status_t fill_header(ald_scorer_t *scorer)
     strcpy(h->sha256_dpo, scorer->dpo.sha256);
     strcpy(h->sha256_reverse, scorer->contrast.sha256);
     strcpy(h->tool_version, ALD_VERSION);
-    time_t now = time(NULL);
-    strftime(h->created, sizeof h->created, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
+    ALD_TRY(date_of_inputs(config, h->created, sizeof h->created));
 done:
     return status;
 }

@@ -8,12 +8,16 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import h5py
 
 import harness
 import training
+
+sys.path.insert(0, harness.TOOLS)
+import aligndistil_shards  # noqa: E402
 
 SHARDS = 6
 
@@ -296,6 +300,64 @@ FAULTS = [
 ]
 
 
+# --- looking at a set --------------------------------------------------------------------------
+
+
+def index_opens_as_one(folder):
+    """index.h5 through plain h5py and through the importable reader, after a move of the folder."""
+    place = copy(folder, "indexed")
+    harness.run("inspect", "--index", place)
+    os.rename(place, place + "-moved")
+    place += "-moved"
+    whole = aligndistil_shards.Shard(os.path.join(place, "index.h5"))
+    alone = list(aligndistil_shards.sequences(place))
+    assert len(whole) == len(alone) == 2 * len(Setting.data.rows)
+    for a, b in zip(whole, alone):
+        assert (a.id, a.source, a.prompt, a.response) == (b.id, b.source, b.prompt, b.response)
+        assert a.prompt_ids.tolist() == b.prompt_ids.tolist()
+        assert a.tvd.tolist() == b.tvd.tolist()
+        assert (a.encoded("hidden_reverse") == b.encoded("hidden_reverse")).all()
+    with h5py.File(os.path.join(place, "index.h5"), "r") as file:
+        assert file["sequence/shard"][...].tolist() == [i // 2 for i in range(12)]
+        assert file["response/tvd"].shape == file["response/id"].shape
+    verify(place)  # the index is none of the set's files
+    harness.run("score", *words(folder, "indexed-moved"))
+
+
+def diff(folder, a, b):
+    done = harness.run("inspect", "--diff", os.path.join(folder, a), os.path.join(folder, b),
+                       "--json")
+    return json.loads(done.out)
+
+
+def diff_names_what_differs(folder):
+    """Sets cut otherwise have the same sequences, equal up to rounding; other teachers, rows and
+    texts are named."""
+    score(folder, "coarse", shards__sequences_per_shard=12)
+    found = diff(folder, "good", "coarse")
+    assert (found["only_in_a"], found["only_in_b"]) == (0, 0)
+    assert all((row["largest"] or 0) < 1e-4 for row in found["datasets"])
+    assert [text.split(" | ")[1] for text in found["attributes"]] == ["  sequences_per_shard = 12;"]
+    assert diff(folder, "good", "good")["equal"] is True
+    score(folder, "chosen", data__responses="chosen")
+    found = diff(folder, "chosen", "good")
+    assert (found["only_in_a"], found["only_in_b"], found["equal"]) == (0, 6, False)
+    score(folder, "other", teacher__reverse=Setting.directories["reference"])
+    found = diff(folder, "good", "other")
+    assert (found["only_in_a"], found["only_in_b"], found["differing"]) == (0, 0, 12)
+    datasets = {row["dataset"]: row for row in found["datasets"]}
+    assert set(datasets) == {"/response/logprob_reverse", "/response/tvd", "/teacher/hidden_reverse"}
+    assert datasets["/response/tvd"]["sequences"] == 12 and datasets["/response/tvd"]["largest"] > 0
+    assert any(text.startswith("sha256_reverse: ") for text in found["attributes"])
+    place = copy(folder, "text")
+    change_text(os.path.join(place, "shard-000002.h5"))
+    found = diff(folder, "good", "text")
+    assert [row["dataset"] for row in found["datasets"]] == ["/sequence/prompt"]
+    assert found["datasets"][0]["first_row"] == 2 and found["differing"] == 1
+    (error,) = harness.run("inspect", "--diff", place, code=2).errors
+    assert "two shards" in error
+
+
 def distill_asks_the_manifest(folder):
     """Missing, resized and additional shards are named; a set without a manifest is said."""
     def distill(directory, code=0):
@@ -317,4 +379,5 @@ def distill_asks_the_manifest(folder):
 if __name__ == "__main__":
     harness.main([parts_make_the_same_set, parts_at_once, reruns_make_what_is_missing,
                   other_work_is_refused, fifty_kills, stale_temporaries_go, a_file_that_cannot_grow,
-                  verify_finds_everything, distill_asks_the_manifest], prepare)
+                  verify_finds_everything, index_opens_as_one, diff_names_what_differs,
+                  distill_asks_the_manifest], prepare)

@@ -42,7 +42,7 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-FORMAT, SCHEMA = "aligndistil-shard", 1
+FORMATS, SCHEMA = ("aligndistil-shard", "aligndistil-index"), 1
 
 
 class DamagedShard(ValueError):
@@ -181,14 +181,14 @@ class Sequence:
 
 
 class Shard:
-    """An open shard: len(), [i], iteration give its sequences."""
+    """An open shard, or an index.h5 over many: len(), [i], iteration give its sequences."""
 
     def __init__(self, path):
         self.path = path
         self.file = h5py.File(path, "r")
         self.attributes = dict(self.file.attrs)
-        if self.attributes.get("format") != FORMAT:
-            raise DamagedShard(f"{path}: attribute format of /: expected {FORMAT}")
+        if self.attributes.get("format") not in FORMATS:
+            raise DamagedShard(f"{path}: attribute format of /: expected {' or '.join(FORMATS)}")
         if self.attributes.get("schema_version", 0) > SCHEMA:
             raise DamagedShard(f"{path}: schema version {self.attributes['schema_version']}: "
                                f"expected up to {SCHEMA}")

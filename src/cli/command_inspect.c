@@ -11,7 +11,7 @@
 typedef struct {
     int64_t row; /* -1: a summary */
     const char *tokenizer;
-    bool json, verify;
+    bool json, verify, diff, index;
     int paths; /* argv[1 .. paths] after parsing */
 } inspect_options_t;
 
@@ -35,6 +35,10 @@ static ald_status_t parse(int argc, char **argv, inspect_options_t *out)
             out->json = true;
         } else if (strcmp(word, "--verify") == 0) {
             out->verify = true;
+        } else if (strcmp(word, "--diff") == 0) {
+            out->diff = true;
+        } else if (strcmp(word, "--index") == 0) {
+            out->index = true;
         } else {
             ALD_CHECK(strncmp(word, "--", 2) != 0, ALD_STATUS_USAGE,
                       "%s: unknown option; see aligndistil inspect --help", word);
@@ -42,6 +46,8 @@ static ald_status_t parse(int argc, char **argv, inspect_options_t *out)
         }
     }
     ALD_CHECK(out->paths > 0, ALD_STATUS_USAGE, "inspect: expected a file or folder");
+    ALD_CHECK(!out->diff || out->paths == 2, ALD_STATUS_USAGE,
+              "inspect --diff: expected two shards, or folders of them");
 done:
     return status;
 }
@@ -84,6 +90,8 @@ static ald_status_t inspect_path(const char *path, const inspect_options_t *opti
     ALD_CHECK(ald_path_exists(path), ALD_STATUS_INPUT, "%s: no such file or folder", path);
     if (options->verify)
         return ald_inspect_verify(path, out);
+    if (options->index)
+        return ald_inspect_index(path, out);
     if (options->row >= 0)
         return ald_inspect_row(path, options->row, options->tokenizer, out);
     if (ald_path_is_directory(path))
@@ -125,6 +133,11 @@ static ald_status_t inspect(int argc, char **argv)
     inspect_options_t options;
     ald_json_t *report = NULL;
     ALD_TRY(parse(argc, argv, &options));
+    if (options.diff) {
+        ALD_TRY(ald_inspect_diff(argv[1], argv[2], &report));
+        ALD_TRY(print_report(report, options.json));
+        goto done;
+    }
     for (int i = 1; i <= options.paths; ++i) {
         if (i > 1 && !options.json)
             putchar('\n');
@@ -152,7 +165,8 @@ static ald_status_t run(int argc, char **argv, const ald_comm_t *world)
 
 const ald_command_t ald_command_inspect = {
     .name = "inspect",
-    .arguments = "PATH... [--row N [--tokenizer DIR] | --verify] [--json]",
+    .arguments = "PATH... [--row N [--tokenizer DIR] | --verify | --index] [--json]\n"
+                 "       --diff A B [--json]",
     .summary = "shows what is in a model, shard, checkpoint, metrics or data file",
     .help =
         "PATH is a model directory, a shard, a folder of shards, a checkpoint folder,\n"

@@ -8,6 +8,8 @@
 #include "ald/arena.h"
 #include "ald/file.h"
 #include "ald/manifest.h"
+#include "ald/shard_diff.h"
+#include "ald/shard_index.h"
 #include "ald/shardset.h"
 #include "ald/tokenizer.h"
 
@@ -244,16 +246,67 @@ done:
     return status;
 }
 
+/* One shard, or all of a folder. */
+static ald_status_t open_set(const char *path, ald_shardset_t *set)
+{
+    const ald_shard_header_t anything = {0};
+    return ald_path_is_directory(path) ? ald_shardset_open_folder(path, &anything, set)
+                                       : ald_shardset_open(&path, 1, &anything, set);
+}
+
+ald_status_t ald_inspect_diff(const char *a, const char *b, ald_json_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_shardset_t one = {0}, two = {0};
+    ald_json_t *report = ald_json_new_object();
+    *out = NULL;
+    ALD_TRY(open_set(a, &one));
+    ALD_TRY(open_set(b, &two));
+    put_text(report, "path", a);
+    put_text(report, "kind", "difference");
+    put_text(report, "other", b);
+    ALD_TRY(ald_shard_diff(&one, &two, report));
+    *out = report;
+    report = NULL;
+done:
+    ald_json_free(report);
+    ald_shardset_reset(&one);
+    ald_shardset_reset(&two);
+    return status;
+}
+
+ald_status_t ald_inspect_index(const char *folder, ald_json_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_shardset_t set = {0};
+    char *path = NULL;
+    ald_json_t *report = ald_json_new_object();
+    *out = NULL;
+    ALD_CHECK(ald_path_is_directory(folder), ALD_STATUS_INPUT, "%s: expected a folder of shards",
+              folder);
+    ALD_TRY(open_set(folder, &set));
+    ALD_TRY(ald_shard_index_write(folder, &set, &path));
+    put_text(report, "path", path);
+    put_text(report, "kind", "index");
+    put_integer(report, "shards", set.shard_count);
+    put_integer(report, "sequences", set.count);
+    put_integer(report, "bytes", ald_file_size(path));
+    *out = report;
+    report = NULL;
+done:
+    ald_free(path);
+    ald_json_free(report);
+    ald_shardset_reset(&set);
+    return status;
+}
+
 ald_status_t ald_inspect_shards(const char *path, ald_json_t **out)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_shardset_t set = {0};
     ald_json_t *report = ald_json_new_object();
     *out = NULL;
-    if (ald_path_is_directory(path))
-        ALD_TRY(ald_shardset_open_folder(path, &(ald_shard_header_t){0}, &set));
-    else
-        ALD_TRY(ald_shardset_open(&path, 1, &(ald_shard_header_t){0}, &set));
+    ALD_TRY(open_set(path, &set));
     ALD_TRY(make_report(path, &set, report));
     *out = report;
     report = NULL;

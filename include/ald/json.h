@@ -14,7 +14,8 @@
 typedef struct ald_json ald_json_t;
 
 /* Makes a value from text, which need not be terminated. `name` is the file or place for messages:
- * INPUT "name:line:column: what". Duplicate keys and invalid UTF-8 are errors. */
+ * INPUT "name:line:column: what". Duplicate keys and invalid UTF-8 are errors. Integers
+ * beyond 64 bits, as in the model_max_length of many tokenizers, become reals. */
 ald_status_t ald_json_parse(const char *text, size_t length, const char *name, ald_json_t **out);
 ald_status_t ald_json_read(const char *path, ald_json_t **out);
 void ald_json_free(ald_json_t *value); /* takes NULL */

@@ -17,12 +17,51 @@ static ald_json_t *out_of(json_t *value)
     return (ald_json_t *)value;
 }
 
+static ald_json_t *load(const char *text, size_t length, json_error_t *error)
+{
+    return out_of(
+        json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, error));
+}
+
+/* A copy in which integers of 19 digits and more end in "e0", and are thus read as reals; NULL
+ * without memory. */
+static char *with_reals(const char *text, size_t length, size_t *copied)
+{
+    enum { DIGITS = 19 };
+    char *copy = ald_alloc(length + length / DIGITS * 2 + 2), *to = copy;
+    bool quoted = false;
+    for (size_t i = 0; i < length && copy != NULL;) {
+        size_t digits = 0;
+        while (!quoted && i + digits < length && text[i + digits] >= '0' && text[i + digits] <= '9')
+            ++digits;
+        size_t some = digits > 0 ? digits : quoted && text[i] == '\\' && i + 1 < length ? 2 : 1;
+        quoted = text[i] == '"' ? !quoted : quoted;
+        memcpy(to, text + i, some);
+        to += some;
+        i += some;
+        bool whole = digits >= DIGITS && (i == length || strchr(".eE", text[i]) == NULL) &&
+                     (i == digits || text[i - digits - 1] != '.');
+        if (whole) {
+            *to++ = 'e';
+            *to++ = '0';
+        }
+    }
+    *copied = copy == NULL ? 0 : (size_t)(to - copy);
+    return copy;
+}
+
 ald_status_t ald_json_parse(const char *text, size_t length, const char *name, ald_json_t **out)
 {
     ald_status_t status = ALD_STATUS_OK;
     json_error_t error;
-    *out = out_of(json_loadb(text, length,
-                             JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error));
+    *out = load(text, length, &error);
+    if (*out == NULL && json_error_code(&error) == json_error_numeric_overflow) {
+        size_t copied;
+        char *copy = with_reals(text, length, &copied);
+        ALD_CHECK_MEMORY(copy, length);
+        *out = load(copy, copied, &error);
+        ald_free(copy);
+    }
     ALD_CHECK(*out != NULL,
               json_error_code(&error) == json_error_out_of_memory ? ALD_STATUS_RESOURCE
                                                                   : ALD_STATUS_INPUT,

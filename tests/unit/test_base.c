@@ -1,6 +1,7 @@
 /* Unit tests of the base layer. */
 #include "scratch.h"
 
+#include <math.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -88,6 +89,28 @@ static void json_names_the_place_of_an_error(void **state)
     assert_int_equal(ald_json_parse("{\"a\": \"\xff\"}", 10, "x.json", &value), ALD_STATUS_INPUT);
 }
 
+static void json_reads_integers_of_any_length(void **state)
+{
+    (void)state;
+    ald_json_t *json = NULL;
+    const char *text = "{\"a\": [1000000000000000019884624838656, -99999999999999999999, 12, "
+                       "0.12345678901234567890123, 1e5], \"1234567890123456789012\\\"\": "
+                       "\"99999999999999999999\", \"b\": 9223372036854775807}";
+    assert_int_equal(ald_json_parse(text, strlen(text), "x", &json), ALD_STATUS_OK);
+    const ald_json_t *a = ald_json_get(json, "a");
+    assert_true(fabs(ald_json_number(ald_json_at(a, 0), 0) / 1e30 - 1.0) < 1e-12);
+    assert_true(fabs(ald_json_number(ald_json_at(a, 1), 0) / -1e20 - 1.0) < 1e-12);
+    assert_int_equal(ald_json_integer(ald_json_at(a, 2), 0), 12);
+    assert_true(fabs(ald_json_number(ald_json_at(a, 3), 0) - 0.12345678901234568) < 1e-15);
+    assert_string_equal(ald_json_text(ald_json_get(json, "1234567890123456789012\""), NULL),
+                        "99999999999999999999");
+    assert_true(ald_json_is_number(ald_json_get(json, "b")));
+    ald_json_free(json);
+    text = "{\"a\": 99999999999999999999,}";
+    assert_int_equal(ald_json_parse(text, strlen(text), "x", &json), ALD_STATUS_INPUT);
+    assert_int_equal(ald_memory_blocks(), 0);
+}
+
 static void json_text_replaces_invalid_utf8(void **state)
 {
     (void)state;
@@ -157,6 +180,7 @@ int main(void)
         cmocka_unit_test(permutation_has_each_number_once),
         cmocka_unit_test(arena_reuses_memory_after_release),
         cmocka_unit_test(json_names_the_place_of_an_error),
+        cmocka_unit_test(json_reads_integers_of_any_length),
         cmocka_unit_test(json_text_replaces_invalid_utf8),
         cmocka_unit_test(writer_gives_the_final_name_only_on_commit),
         SCRATCH_TEST(sweep_removes_what_dead_processes_left),

@@ -246,6 +246,8 @@ static const struct {
     {ALD_TEMPLATE_MISTRAL_V3, "c6b395ef2a703bf4db924a667fcc148ae4f5c659f0da7f8e71d01f996c9d58bc"},
     {ALD_TEMPLATE_MISTRAL_TEKKEN,
      "5ac6a6ac05500105e704f7d75eed98db40fbc975f14a09b3bd687be2e8bed4f1"},
+    {ALD_TEMPLATE_MISTRAL_TEKKEN,
+     "9df2ade65202c1a7a693bee9cf85f3eddbca006070e932c7146a6f21e2087d04"},
     {ALD_TEMPLATE_ZEPHYR, "4f419fcf93f8008fa11941a49c43c2996070e8066c6ec1d64b515af24ee3f682"},
 };
 static const char plain_template[] =

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ald/json.h"
 #include "ald/params.h"
 #include "ald/safetensors.h"
 #include "ald/sha256.h"

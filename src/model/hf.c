@@ -29,7 +29,7 @@ static ald_status_t load_tensor(const ald_safetensors_t *set, const char *direct
     ALD_CHECK(strcmp(expected, found) == 0, ALD_STATUS_INPUT,
               "%s: tensor \"%s\": expected shape %s by config.json, found %s", stored->file,
               tensor->name, expected, found);
-    ald_stored_to_f32(stored, 0, tensor->count, values);
+    ald_dtype_to_f32(stored->dtype, stored->data, tensor->count, values);
 done:
     return status;
 }

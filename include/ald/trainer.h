@@ -4,6 +4,7 @@
 
 #include "ald/engine.h"
 #include "ald/loss.h"
+#include "ald/mapped.h"
 #include "ald/shardset.h"
 #include "ald/vec.h"
 
@@ -11,7 +12,11 @@ typedef struct {
     const ald_config_t *config;
     ald_teacher_t teacher;
     ald_engine_t engine;
-    ald_shared_t heads[2]; /* output matrices [V, H] of both teachers; for `hidden` only */
+    struct {
+        ald_params_t params;
+        ald_mapped_t *mapped;
+        ald_model_t model;
+    } heads[2]; /* both teachers, for their output matrices; for `hidden` only */
     int64_t teacher_hidden;
     /* the step at hand */
     ald_shardset_t *set;
@@ -24,7 +29,7 @@ typedef struct {
 ald_status_t ald_trainer_init(const ald_config_t *config, const ald_comm_t *trainers,
                               ald_trainer_t *out);
 void ald_trainer_reset(ald_trainer_t *trainer);
-/* Loads the teachers' output matrices (once per node), which `hidden` shards need. */
+/* Maps the teachers, whose output matrices `hidden` shards need. */
 ald_status_t ald_trainer_heads(ald_trainer_t *trainer);
 /* One step on `count` sequences of a set. The metrics lack only what the caller knows (waits). */
 ald_status_t ald_trainer_step(ald_trainer_t *trainer, ald_shardset_t *set, const int64_t *entries,

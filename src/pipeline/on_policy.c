@@ -488,7 +488,7 @@ ald_status_t ald_distill_on_policy(ald_distill_t *distill)
     ALD_TRY(ald_comm_agree(d->world, status));
     MPI_Bcast(&loop.kept, 1, MPI_INT64_T, 0, d->world->mpi);
     if (d->generates) {
-        ald_model_t policy = {&d->policy_params, d->policy, NULL};
+        ald_model_t policy = {.params = &d->policy_params, .values = d->policy};
         if (d->trains)
             policy = ald_engine_model(&d->trainer.engine);
         ald_generator_init(d->config, &policy, &d->data, &loop.generator);

@@ -11,6 +11,7 @@
 #include "ald/engine.h"
 #include "ald/file.h"
 #include "ald/loss.h"
+#include "ald/mapped.h"
 #include "ald/reference.h"
 
 enum {
@@ -237,20 +238,17 @@ static ald_status_t reference_compute(dpo_t *dpo, ald_engine_t *engine)
     const ald_config_t *config = dpo->config;
     ald_params_t params = {0};
     ald_model_config_t shape;
-    float *values = NULL;
+    ald_mapped_t *mapped = NULL;
     ald_model_t model = ald_engine_model(engine);
     if (!dpo->own) {
         ALD_TRY(ald_model_config_read(config->dpo.reference, &shape));
         ALD_TRY(ald_params_init(&shape, &params));
-        values = ald_alloc(sizeof(float) * (size_t)params.total);
-        ALD_CHECK_MEMORY(values, sizeof(float) * (size_t)params.total);
-        ALD_TRY(ald_hf_load(config->dpo.reference, &params, values));
-        model.params = &params;
-        model.values = values;
+        ALD_TRY(ald_mapped_open(config->dpo.reference, &params, &mapped));
+        model = ald_mapped_model(mapped, &params);
     }
     ALD_TRY(reference_share(dpo, &model, engine->comm));
 done:
-    ald_free(values);
+    ald_mapped_close(mapped);
     ald_params_reset(&params);
     return status;
 }

@@ -22,6 +22,8 @@ static ald_status_t frozen_read(const char *directory, const char *key, bool roo
     ALD_TRY(ald_fail_point("model_read"));
     ALD_TRY(ald_model_config_read(directory, &shape));
     ALD_TRY(ald_params_init(&shape, &out->params));
+    ALD_TRY(ald_mapped_open(directory, &out->params, &out->mapped));
+    out->model = ald_mapped_model(out->mapped, &out->params);
     if (root)
         ALD_TRY(ald_hf_sha256(directory, out->sha256));
 done:
@@ -35,21 +37,17 @@ ald_status_t ald_frozen_load(const ald_comm_t *comm, const char *directory, cons
     *out = (ald_frozen_t){0};
     ALD_TRY(ald_comm_agree(comm, frozen_read(directory, key, comm->rank == 0, out)));
     MPI_Bcast(out->sha256, sizeof out->sha256, MPI_CHAR, 0, comm->mpi);
-    ALD_TRY(ald_shared_init(comm, out->params.total, &out->shared));
-    if (out->shared.filler)
-        status = ald_hf_load(directory, &out->params, out->shared.values);
-    ALD_TRY(ald_comm_agree(comm, status));
-    ald_shared_ready(&out->shared);
-    out->model = (ald_model_t){&out->params, out->shared.values, ald_gemm_find("openblas")};
-    ald_log_verbose("%s: %s, %lld parameters, sha256 %.12s", key, directory,
-                    (long long)out->params.total, out->sha256);
+    ald_log_verbose("%s: %s, %lld parameters, sha256 %.12s; %lld bytes mapped, %lld held", key,
+                    directory, (long long)out->params.total, out->sha256,
+                    (long long)ald_mapped_file_bytes(out->mapped),
+                    (long long)ald_mapped_held_bytes(out->mapped));
 done:
     return status;
 }
 
 void ald_frozen_reset(ald_frozen_t *frozen)
 {
-    ald_shared_reset(&frozen->shared);
+    ald_mapped_close(frozen->mapped);
     ald_params_reset(&frozen->params);
     *frozen = (ald_frozen_t){0};
 }

@@ -33,39 +33,31 @@ ald_status_t ald_trainer_init(const ald_config_t *config, const ald_comm_t *trai
 
 void ald_trainer_reset(ald_trainer_t *trainer)
 {
-    ald_shared_reset(&trainer->heads[0]);
-    ald_shared_reset(&trainer->heads[1]);
+    for (int which = 0; which < 2; ++which) {
+        ald_mapped_close(trainer->heads[which].mapped);
+        ald_params_reset(&trainer->heads[which].params);
+    }
     ald_vec_reset(&trainer->alphas);
     ald_engine_reset(&trainer->engine);
     *trainer = (ald_trainer_t){0};
 }
 
-/* One teacher's output matrix. */
-static ald_status_t load_head(ald_trainer_t *trainer, const char *directory, const char *key,
-                              ald_shared_t *out)
+/* One teacher. Local. */
+static ald_status_t load_head(ald_trainer_t *trainer, int which, const char *directory,
+                              const char *key)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_model_config_t shape = {0};
-    ald_params_t params = {0};
-    const ald_comm_t *comm = trainer->engine.comm;
-    if (directory[0] == '\0')
-        status = ald_status_raise(ALD_STATUS_USAGE,
-                                  "%s: not set; shards of encoding \"hidden\" need the teachers' "
-                                  "model directories",
-                                  key);
-    if (status == ALD_STATUS_OK)
-        status = ald_model_config_read(directory, &shape);
-    if (status == ALD_STATUS_OK)
-        status = ald_params_init(&shape, &params);
-    ALD_TRY(ald_comm_agree(comm, status));
+    ald_params_t *params = &trainer->heads[which].params;
+    ald_mapped_t **mapped = &trainer->heads[which].mapped;
+    ALD_CHECK(directory[0] != '\0', ALD_STATUS_USAGE,
+              "%s: not set; shards of encoding \"hidden\" need the teachers' model directories", key);
+    ALD_TRY(ald_model_config_read(directory, &shape));
+    ALD_TRY(ald_params_init(&shape, params));
+    ALD_TRY(ald_mapped_open(directory, params, mapped));
+    trainer->heads[which].model = ald_mapped_model(*mapped, params);
     trainer->teacher_hidden = shape.hidden_size;
-    ALD_TRY(ald_shared_init(comm, shape.vocab_size * shape.hidden_size, out));
-    if (out->filler)
-        status = ald_hf_load_output_matrix(directory, &params, out->values);
-    ALD_TRY(ald_comm_agree(comm, status));
-    ald_shared_ready(out);
 done:
-    ald_params_reset(&params);
     return status;
 }
 
@@ -73,13 +65,12 @@ ald_status_t ald_trainer_heads(ald_trainer_t *trainer)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_config_t *config = trainer->config;
-    if (trainer->heads[0].values != NULL)
+    if (trainer->heads[0].mapped != NULL)
         return status;
-    ALD_TRY(load_head(trainer, config->teacher.dpo, "teacher.dpo", &trainer->heads[0]));
-    ALD_TRY(
-        load_head(trainer, ald_contrast_directory(config), "teacher.reverse", &trainer->heads[1]));
-done:
-    return status;
+    status = load_head(trainer, 0, config->teacher.dpo, "teacher.dpo");
+    if (status == ALD_STATUS_OK)
+        status = load_head(trainer, 1, ald_contrast_directory(config), "teacher.reverse");
+    return ald_comm_agree(trainer->engine.comm, status);
 }
 
 /* A micro-batch: its sequences, and per position what the loss needs and gives. */
@@ -106,7 +97,7 @@ static float from_bf16(uint16_t bits)
 static void hidden_logits(micro_t *m, int64_t first, int64_t count, int which, float *logits)
 {
     const ald_trainer_t *t = m->trainer;
-    const int64_t H = t->teacher_hidden, V = t->engine.params.config.vocab_size;
+    const int64_t H = t->teacher_hidden;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; ++i) {
         const ald_scored_t *s = &m->sequence[m->owner[first + i]];
@@ -115,8 +106,7 @@ static void hidden_logits(micro_t *m, int64_t first, int64_t count, int which, f
         for (int64_t h = 0; h < H; ++h)
             m->rows[i * H + h] = from_bf16(bits[h]);
     }
-    ald_linear(ald_gemm_find("openblas"), count, V, H, m->rows, t->heads[which].values, 0.0f,
-               logits);
+    ald_head_logits(&t->heads[which].model, count, m->rows, logits);
 }
 
 /* The loss of one position; the teacher's rows of `hidden` are logits until now. */

@@ -1,5 +1,5 @@
-/* A frozen model straight from its files: matrices stay mapped, in the type that they are stored in,
- * so that the ranks and jobs of a node share one copy. Layer: model. */
+/* A frozen model straight from its files: matrices stay mapped, in the type that they are stored
+ * in, so that the ranks and jobs of a node share one copy. Layer: model. */
 #ifndef ALD_MAPPED_H
 #define ALD_MAPPED_H
 

@@ -52,9 +52,9 @@ ald_status_t ald_backward(const ald_model_t *model, const ald_batch_t *batch,
 int64_t ald_training_bytes(const ald_model_config_t *config, int64_t tokens);
 
 /* The vocabulary-wide step, chunked over positions so that no [R, V] array exists.
- * V is ald_model_vocabulary. Positions r in [0, R) predict from hidden[row[r]]; the callback sees `count` rows of logits,
- * [count, V], for positions first.. and, when gradients are wanted, leaves dloss/dlogits in their
- * place. */
+ * V is ald_model_vocabulary. Positions r in [0, R) predict from hidden[row[r]]; the callback sees
+ * `count` rows of logits, [count, V], for positions first.. and, when gradients are wanted, leaves
+ * dloss/dlogits in their place. */
 typedef ald_status_t (*ald_head_fn)(void *context, int64_t first, int64_t count, float *logits);
 /* d_hidden (NULL: no gradients; else [T, H], added to) and gradients (of the output matrix). */
 ald_status_t ald_head(const ald_model_t *model, const float *hidden, int64_t R, const int64_t *row,

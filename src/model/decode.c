@@ -90,8 +90,8 @@ ald_status_t ald_prefill(const ald_model_t *model, const int32_t *ids, int64_t c
         ald_layer_mlp(&s, &w, model->gemm, count, r.x, r.normed, r.gate_up, r.act, r.x);
     }
     cache->length = count;
-    ald_rmsnorm(1, s.H, s.H, s.eps, r.x + (count - 1) * s.H, ald_model_vector(model, params->final_norm),
-                hidden);
+    ald_rmsnorm(1, s.H, s.H, s.eps, r.x + (count - 1) * s.H,
+                ald_model_vector(model, params->final_norm), hidden);
 done:
     ald_arena_release(arena, mark);
     return status;

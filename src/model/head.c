@@ -16,8 +16,8 @@ void ald_head_logits(const ald_model_t *model, int64_t count, const float *h, fl
 {
     const ald_params_t *params = model->params;
     const ald_matrix_t w = ald_model_matrix(model, params->lm_head, params->config.vocab_size);
-    ald_matrix_linear(model->gemm, count, ald_model_vocabulary(model), params->config.hidden_size, h,
-                      &w, 0.0f, logits);
+    ald_matrix_linear(model->gemm, count, ald_model_vocabulary(model), params->config.hidden_size,
+                      h, &w, 0.0f, logits);
 }
 
 static void gather_rows(int64_t count, int64_t H, const int64_t *row, const float *from, float *to)

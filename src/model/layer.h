@@ -25,8 +25,8 @@ static inline ald_sizes_t ald_sizes(const ald_model_config_t *c)
                          c->rms_norm_eps, c->rope_theta};
 }
 
-/* The one-dimensional tensors at an offset of the list (several that follow each other are one), and
- * the matrix of `rows` there. */
+/* The one-dimensional tensors at an offset of the list (several that follow each other are one),
+ * and the matrix of `rows` there. */
 const float *ald_model_vector(const ald_model_t *model, int64_t offset);
 ald_matrix_t ald_model_matrix(const ald_model_t *model, int64_t offset, int64_t rows);
 ald_layer_t ald_layer(const ald_model_t *model, int64_t index);

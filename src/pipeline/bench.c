@@ -21,7 +21,8 @@ typedef struct {
     const ald_bench_options_t *options;
     ald_config_t config;
     ald_comm_t self;
-    ald_engine_t engine;  /* the list of tensors; the weights, but for frozen phases of a directory */
+    ald_engine_t
+        engine; /* the list of tensors; the weights, but for frozen phases of a directory */
     ald_mapped_t *mapped; /* of a directory, as the stages with frozen models hold it; else NULL */
     ald_packed_t packed;
     ald_item_t *items;

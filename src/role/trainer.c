@@ -51,7 +51,8 @@ static ald_status_t load_head(ald_trainer_t *trainer, int which, const char *dir
     ald_params_t *params = &trainer->heads[which].params;
     ald_mapped_t **mapped = &trainer->heads[which].mapped;
     ALD_CHECK(directory[0] != '\0', ALD_STATUS_USAGE,
-              "%s: not set; shards of encoding \"hidden\" need the teachers' model directories", key);
+              "%s: not set; shards of encoding \"hidden\" need the teachers' model directories",
+              key);
     ALD_TRY(ald_model_config_read(directory, &shape));
     ALD_TRY(ald_params_init(&shape, params));
     ALD_TRY(ald_mapped_open(directory, params, mapped));

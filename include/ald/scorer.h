@@ -29,7 +29,8 @@ typedef struct {
     char *config_text;          /* header.config */
     ald_arena_t arena;
 } ald_scorer_t;
-/* Loads the teachers and checks that they share vocabulary and tokenizer with each other.
+/* Loads the teachers and checks that they share the tokenizer. header.vocab_size is the number of
+ * tokens that both have (ald/vocabulary.h), over which everything is scored.
  * Collective over `comm`. */
 ald_status_t ald_scorer_init(const ald_config_t *config, const ald_comm_t *comm, ald_scorer_t *out);
 void ald_scorer_reset(ald_scorer_t *scorer);

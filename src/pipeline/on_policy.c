@@ -251,7 +251,7 @@ static ald_status_t train_step(loop_t *loop, char **paths, int64_t shards, ald_m
     ald_status_t status = ALD_STATUS_OK;
     ald_distill_t *d = loop->d;
     ald_shardset_t set = {0};
-    ald_shard_header_t expected = {.vocab_size = d->trainer.engine.params.config.vocab_size};
+    ald_shard_header_t expected = {.encoding = ALD_ENCODING_FULL};
     int64_t *entries = NULL, n = d->data.pairs.count;
     strcpy(expected.contrast, d->config->teacher.contrast);
     status = ald_shardset_open((const char *const *)paths, shards, &expected, &set);
@@ -454,8 +454,7 @@ static ald_status_t keep_batches(loop_t *loop)
     ald_shard_header_t expected;
     bool whole = lag > 0 && loop->begin > 0;
     if (whole)
-        ALD_TRY(ald_distill_expected(config, loop->d->trainer.engine.params.config.vocab_size,
-                                     &expected));
+        ALD_TRY(ald_distill_expected(config, &expected));
     loop->kept = loop->begin;
     while (whole && loop->kept < loop->begin + lag && loop->kept < loop->steps) {
         int64_t count = ald_step_items(config, n, loop->kept, loop->order, loop->items);

@@ -11,6 +11,7 @@
 #include "ald/log.h"
 #include "ald/loss.h"
 #include "ald/sha256.h"
+#include "ald/vocabulary.h"
 
 static ald_status_t frozen_read(const char *directory, const char *key, bool root,
                                 ald_frozen_t *out)
@@ -66,9 +67,6 @@ static ald_status_t compare_teachers(ald_scorer_t *scorer)
     const ald_model_config_t *first = &scorer->dpo.params.config;
     const ald_model_config_t *second = &scorer->contrast.params.config;
     char other[ALD_SHA256_HEX];
-    ALD_CHECK(first->vocab_size == second->vocab_size, ALD_STATUS_INPUT,
-              "%s/config.json: vocab_size %lld, but the teacher %s has %lld", b,
-              (long long)second->vocab_size, a, (long long)first->vocab_size);
     ALD_CHECK(strcmp(scorer->config->shards.encoding, "hidden") != 0 ||
                   first->hidden_size == second->hidden_size,
               ALD_STATUS_INPUT,
@@ -80,6 +78,9 @@ static ald_status_t compare_teachers(ald_scorer_t *scorer)
     ALD_CHECK(strcmp(other, scorer->header.sha256_tokenizer) == 0, ALD_STATUS_INPUT,
               "%s/tokenizer.json: differs from that of the teacher %s; expected the same tokenizer",
               b, a);
+    ALD_TRY(ald_vocabulary_common(a, first->vocab_size, b, second->vocab_size,
+                                  &scorer->header.vocab_size));
+    scorer->dpo.model.vocabulary = scorer->contrast.model.vocabulary = scorer->header.vocab_size;
 done:
     return status;
 }
@@ -92,7 +93,6 @@ static ald_status_t fill_header(ald_scorer_t *scorer)
     const ald_model_config_t *shape = &scorer->dpo.params.config;
     ALD_TRY(ald_encoding_parse(config->shards.encoding, &h->encoding));
     ALD_TRY(ald_config_print(config, &scorer->config_text));
-    h->vocab_size = shape->vocab_size;
     h->hidden_size = shape->hidden_size;
     h->top_k = 0;
     if (h->encoding == ALD_ENCODING_TOPK)

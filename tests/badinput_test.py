@@ -293,21 +293,23 @@ def models_that_do_not_fit(folder):
     tool("train_tokenizer.py", "--text", f"{folder}/desk/train.jsonl", "--vocab-size", 320,
          "--output", f"{folder}/tok2")
     make_model(folder, "other", 7, "--vocab-size", 384, tokenizer="tok2")
-    make_model(folder, "wide", 8, "--vocab-size", 448)
     make_model(folder, "narrow", 9, tokenizer="tok2")
     shutil.copy(f"{folder}/tok/tokenizer.json", f"{folder}/narrow/tokenizer.json")
     for command in ("score", "distill"):
         stage(folder, command, ["teacher.reverse=other"], INPUT,
               ["other/tokenizer.json", "dpo", "same tokenizer"])
-        stage(folder, command, ["teacher.reverse=wide"], INPUT,
-              ["wide/config.json", "vocab_size 448", "dpo", "384"])
+        stage(folder, command, ["teacher.reverse=narrow"], INPUT,
+              ["narrow", "vocab_size 320", "dpo has 384", "384 ids"])
     for mode in ([], ON_POLICY):
         stage(folder, "distill", ["teacher.dpo=other", "teacher.reverse=other", *mode], INPUT,
               ["other/tokenizer.json", "policy", "same tokenizer"])
-        stage(folder, "distill", ["teacher.dpo=wide", "teacher.reverse=wide", *mode], INPUT,
-              ["wide/config.json", "vocab_size 448", "policy", "384"])
-    stage(folder, "dpo", ["dpo.reference=wide"], INPUT,
-          ["wide/config.json", "vocab_size 448", "policy", "384"])
+        stage(folder, "distill", ["teacher.dpo=narrow", "teacher.reverse=narrow", *mode], INPUT,
+              ["narrow", "vocab_size 320", "policy has 384", "384 ids"])
+    stage(folder, "dpo", ["dpo.reference=narrow"], INPUT,
+          ["narrow", "vocab_size 320", "policy has 384", "384 ids"])
+    stage(folder, "eval", ["eval.model=policy", "eval.dpo=narrow", "eval.contrast=rev",
+                           "data.eval=desk/eval.jsonl"], INPUT,
+          ["narrow", "vocab_size 320", "policy has 384", "384 ids"])
     stage(folder, "dpo", ["dpo.reference=other"], INPUT,
           ["other/tokenizer.json", "policy", "same tokenizer"])
     for key, command in (("sft.model", "sft"), ("generate.model", "generate")):

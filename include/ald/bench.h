@@ -22,8 +22,9 @@ typedef enum {
 extern const char *const ald_bench_names[ALD_BENCH_PHASES]; /* "forward", "decode", ... */
 
 typedef struct {
-    const char *model;         /* model directory, or NULL: random weights */
-    ald_model_config_t shape;  /* of the model */
+    const char *model;        /* model directory, whose weights are used as they are stored, but for
+                                 training; or NULL: random float32 weights */
+    ald_model_config_t shape; /* of the model */
     int64_t sequences, tokens; /* rows of the batch; each has a prompt of one token */
     int64_t repeat;
     bool wanted[ALD_BENCH_PHASES];
@@ -45,6 +46,7 @@ typedef struct {
 
 typedef struct {
     int64_t parameters;
+    double weight_bytes;   /* of all weights as the frozen phases read them */
     double sgemm_gflops;   /* the best product of 1536 x 1536 x 1536 */
     double read_gigabytes; /* per second, the best reading of 512 MiB */
     double peak_rss_bytes; /* of the process, sgemm's buffers included */

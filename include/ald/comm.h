@@ -51,18 +51,6 @@ void ald_comm_broadcast(const ald_comm_t *comm, void *data, size_t bytes, int ro
 /* A failure that the other ranks can't be told of: one line, then MPI_Abort with the code. */
 _Noreturn void ald_comm_abort(ald_status_t code);
 
-/* An array of floats that lies once per node, in shared memory. */
-typedef struct {
-    float *values;
-    bool filler; /* this rank fills it, then all call ald_shared_ready */
-    MPI_Win window;
-    ald_comm_t node;
-} ald_shared_t;
-/* RESOURCE when there is no room. Collective over `comm`. */
-ald_status_t ald_shared_init(const ald_comm_t *comm, int64_t count, ald_shared_t *out);
-void ald_shared_ready(ald_shared_t *shared); /* collective over its node */
-void ald_shared_reset(ald_shared_t *shared); /* collective over its node; takes a zeroed one */
-
 /* SIGUSR1 and SIGTERM set a flag from now on, for stages that can go on later; without this they
  * end the process. */
 void ald_signals_catch(void);

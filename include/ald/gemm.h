@@ -27,7 +27,7 @@ const ald_gemm_t *ald_gemm_find(const char *name);
  * kernel". A static buffer. */
 const char *ald_gemm_describe(void);
 
-/* y[M,N] = x[M,K] w[N,K]^T (+ y): a linear layer. */
+/* y[M,N] = x[M,K] w[N,K]^T (+ y): a linear layer (for a frozen model's, ald/matrix.h). */
 static inline void ald_linear(const ald_gemm_t *gemm, int64_t M, int64_t N, int64_t K,
                               const float *x, const float *w, float beta, float *y)
 {

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ald/json.h"
 #include "ald/params.h"
 #include "ald/safetensors.h"
 #include "ald/sha256.h"
@@ -14,9 +15,6 @@
  * for one that is missing or of another shape (a tied model may carry lm_head.weight: ignored).
  * Tensors that the list doesn't know are an error, rotary inv_freq buffers apart. Local. */
 ald_status_t ald_hf_load(const char *directory, const ald_params_t *params, float *values);
-/* One tensor alone ("lm_head.weight" of a tied model is its embedding), values[count]. */
-ald_status_t ald_hf_load_output_matrix(const char *directory, const ald_params_t *params,
-                                       float *values);
 /* Writes a model directory in the place of `directory`, atomically (a temporary folder renamed):
  * weights in `dtype` (rounded to nearest even), config.json with torch_dtype to fit, and the other
  * files of `origin` (generation_config.json, tokenizer files, licence, ...) copied as they are;

@@ -60,12 +60,22 @@ typedef struct {
  * are overwritten; z becomes scale * d(divergence)/dz. */
 ald_position_t ald_distill_row(const ald_teacher_t *teacher, double factor, double scale, int64_t V,
                                float *logprob_dpo, float *log_ratio, float *z);
-/* One position against a support of K tokens, what lies outside being one outcome (its probability
- * is the log of the tail's mass; -infinity: none). Same meaning. */
+/* Both teachers on `count` tokens, what lies outside being one outcome: the tails are the logs of
+ * its mass (-infinity: none). */
+typedef struct {
+    int64_t count;
+    const int32_t *id;
+    const float *logprob_dpo, *log_ratio;
+    double tail_dpo, tail_reverse;
+} ald_support_t;
+/* One position against a support. Same meaning. */
 ald_position_t ald_distill_topk_row(const ald_teacher_t *teacher, double factor, double scale,
-                                    int64_t V, int64_t K, const int32_t *id,
-                                    const float *logprob_dpo, const float *log_ratio,
-                                    double tail_dpo, double tail_reverse, float *z);
+                                    int64_t V, const ald_support_t *support, float *z);
+/* Teachers over more tokens than V, restricted to the first V and normalised again: rows of which
+ * the first V values are given, and a support, whose tokens are then in `id` [count] and `kept`
+ * [2 count] (what the tail held of the others stays in it). */
+void ald_teacher_restrict_row(int64_t V, float *logprob_dpo, float *log_ratio);
+void ald_support_restrict(int64_t V, ald_support_t *support, int32_t *id, float *kept);
 /* Logits of both teachers to log pi_dpo (in place of z_dpo) and log pi_dpo - log pi_c (in place of
  * z_c), as the shards hold them. */
 void ald_teacher_logits_row(int64_t V, float *z_dpo, float *z_c);

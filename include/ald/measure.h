@@ -24,7 +24,7 @@ typedef struct {
     double tvd;                /* between dpo and contrast */
 } ald_measured_t;
 
-/* models[ALD_VIEWS], NULL where there is none; all of one vocabulary. */
+/* models[ALD_VIEWS], NULL where there is none; all of one ald_model_vocabulary. */
 typedef struct {
     const ald_model_t *models[ALD_VIEWS];
     int64_t micro_batch_tokens;

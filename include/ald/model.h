@@ -11,12 +11,22 @@
 #include "ald/params.h"
 #include "ald/status.h"
 
-/* A model is its list of tensors and their values; neither is owned. */
+/* A model is its list of tensors and their values; nothing is owned. */
+typedef struct ald_mapped ald_mapped_t; /* see ald/mapped.h */
 typedef struct {
     const ald_params_t *params;
-    const float *values; /* [params->total] */
+    const float *values; /* [params->total]; NULL with `mapped` */
     const ald_gemm_t *gemm;
+    const ald_mapped_t *mapped; /* NULL, or where the values lie instead: no gradients then */
+    int64_t vocabulary;         /* 0, or how many tokens count: the others have no logits, and
+                                   their rows of the output matrix get no gradient from there */
 } ald_model_t;
+
+/* The tokens that have logits. */
+static inline int64_t ald_model_vocabulary(const ald_model_t *model)
+{
+    return model->vocabulary > 0 ? model->vocabulary : model->params->config.vocab_size;
+}
 
 /* A packed batch: tokens back to back, no padding (see ald_segment_t). */
 typedef struct {
@@ -42,9 +52,9 @@ ald_status_t ald_backward(const ald_model_t *model, const ald_batch_t *batch,
 int64_t ald_training_bytes(const ald_model_config_t *config, int64_t tokens);
 
 /* The vocabulary-wide step, chunked over positions so that no [R, V] array exists.
- * Positions r in [0, R) predict from hidden[row[r]]; the callback sees `count` rows of logits,
- * [count, V], for positions first.. and, when gradients are wanted, leaves dloss/dlogits in their
- * place. */
+ * V is ald_model_vocabulary. Positions r in [0, R) predict from hidden[row[r]]; the callback sees
+ * `count` rows of logits, [count, V], for positions first.. and, when gradients are wanted, leaves
+ * dloss/dlogits in their place. */
 typedef ald_status_t (*ald_head_fn)(void *context, int64_t first, int64_t count, float *logits);
 /* d_hidden (NULL: no gradients; else [T, H], added to) and gradients (of the output matrix). */
 ald_status_t ald_head(const ald_model_t *model, const float *hidden, int64_t R, const int64_t *row,
@@ -52,7 +62,7 @@ ald_status_t ald_head(const ald_model_t *model, const float *hidden, int64_t R, 
                       float *gradients);
 /* Positions that one chunk holds. */
 int64_t ald_head_chunk(int64_t vocab_size);
-/* logits[count, V] = h[count, H] W^T with the model's output matrix. */
+/* logits[count, V] = h[count, H] W^T with the model's output matrix, V = ald_model_vocabulary. */
 void ald_head_logits(const ald_model_t *model, int64_t count, const float *h, float *logits);
 
 /* log softmax(logits)[target[i]] of each row; the rows are left as they are. */

@@ -5,14 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ald/dtype.h"
 #include "ald/json.h"
 #include "ald/status.h"
-
-typedef enum {
-    ALD_DTYPE_F32,
-    ALD_DTYPE_BF16,
-    ALD_DTYPE_F16,
-} ald_dtype_t;
 
 /* Decoder with RMSNorm, rotary embedding, grouped-query attention, SwiGLU. */
 typedef struct {

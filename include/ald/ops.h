@@ -10,9 +10,7 @@
 #include "ald/arena.h"
 #include "ald/status.h"
 
-/* x[t] = table[ids[t]], [T,H]. Ids must lie within the table. */
-void ald_embedding(int64_t T, int64_t H, const int32_t *ids, const float *table, float *x);
-/* dtable[ids[t]] += dx[t] in the order of t. */
+/* dtable[ids[t]] += dx[t] in the order of t, for x = ald_matrix_gather. */
 void ald_embedding_backward(int64_t T, int64_t H, const int32_t *ids, const float *dx,
                             float *dtable);
 

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "ald/model_config.h"
+#include "ald/dtype.h"
 #include "ald/status.h"
 
 /* One tensor in a mapped file. */
@@ -34,13 +34,6 @@ const ald_stored_t *ald_safetensors_at(const ald_safetensors_t *set, int64_t ind
 const ald_stored_t *ald_safetensors_find(const ald_safetensors_t *set, const char *name);
 /* The weight files, sorted by name; owned by the set. */
 int64_t ald_safetensors_files(const ald_safetensors_t *set, const char *const **paths);
-
-/* Converts `count` stored elements to float32, from element `first` (threads share the work). */
-void ald_stored_to_f32(const ald_stored_t *tensor, int64_t first, int64_t count, float *out);
-/* float32 to a stored dtype, round to nearest even. */
-void ald_f32_to_stored(const float *values, int64_t count, ald_dtype_t dtype, void *out);
-int ald_dtype_size(ald_dtype_t dtype);
-const char *ald_dtype_name(ald_dtype_t dtype); /* "F32", "BF16", "F16" */
 
 /* One tensor to write. */
 typedef struct {

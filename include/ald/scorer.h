@@ -5,20 +5,20 @@
 #include "ald/arena.h"
 #include "ald/comm.h"
 #include "ald/config.h"
-#include "ald/model.h"
+#include "ald/mapped.h"
 #include "ald/shard.h"
 
-/* A frozen model, once per node. */
+/* A frozen model, straight from its mapped files: once per node. */
 typedef struct {
     ald_params_t params;
-    ald_shared_t shared;
-    ald_model_t model;
+    ald_mapped_t *mapped;
+    ald_model_t model;           /* points to the two above: this struct must stay where it is */
     char sha256[ALD_SHA256_HEX]; /* of its weight files */
 } ald_frozen_t;
 /* Collective over `comm`; the same status on all. `key` names the setting in messages. */
 ald_status_t ald_frozen_load(const ald_comm_t *comm, const char *directory, const char *key,
                              ald_frozen_t *out);
-void ald_frozen_reset(ald_frozen_t *frozen); /* collective over `comm`; takes a zeroed one */
+void ald_frozen_reset(ald_frozen_t *frozen); /* takes a zeroed one */
 
 /* Both teachers and the settings of a shard. */
 typedef struct {
@@ -29,10 +29,11 @@ typedef struct {
     char *config_text;          /* header.config */
     ald_arena_t arena;
 } ald_scorer_t;
-/* Loads the teachers and checks that they share vocabulary and tokenizer with each other.
+/* Loads the teachers and checks that they share the tokenizer. header.vocab_size is the number of
+ * tokens that both have (ald/vocabulary.h), over which everything is scored.
  * Collective over `comm`. */
 ald_status_t ald_scorer_init(const ald_config_t *config, const ald_comm_t *comm, ald_scorer_t *out);
-void ald_scorer_reset(ald_scorer_t *scorer); /* collective over `comm` */
+void ald_scorer_reset(ald_scorer_t *scorer);
 /* The directory of the second teacher. */
 const char *ald_contrast_directory(const ald_config_t *config);
 

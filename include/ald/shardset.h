@@ -20,8 +20,8 @@ typedef struct {
     int64_t count;
 } ald_shardset_t;
 
-/* Opens the files. INPUT for one that is damaged, or that doesn't fit `expected` (see
- * ald_shard_fits). Local; free with reset. */
+/* Opens the files. INPUT for one that is damaged, that doesn't fit `expected` (see ald_shard_fits),
+ * or that has another encoding or vocab_size than the first. Local; free with reset. */
 ald_status_t ald_shardset_open(const char *const *paths, int64_t count,
                                const ald_shard_header_t *expected, ald_shardset_t *out);
 /* All shard-NNNNNN.h5 of a folder; INPUT when there is none. */
@@ -32,7 +32,7 @@ ald_status_t ald_shardset_read(ald_shardset_t *set, int64_t entry, ald_arena_t *
                                ald_scored_t *out);
 
 /* INPUT naming file and both sides unless the header says the same as `expected` where that says
- * something: encoding, contrast, vocab_size, top_k, sha256 of teachers, tokenizer and data, chat
+ * something: encoding, contrast, top_k, sha256 of teachers, tokenizer and data, chat
  * format ("" and 0 in `expected`: anything). */
 ald_status_t ald_shard_fits(const char *path, const ald_shard_header_t *header,
                             const ald_shard_header_t *expected);

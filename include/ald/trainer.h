@@ -4,6 +4,7 @@
 
 #include "ald/engine.h"
 #include "ald/loss.h"
+#include "ald/mapped.h"
 #include "ald/shardset.h"
 #include "ald/vec.h"
 
@@ -11,8 +12,14 @@ typedef struct {
     const ald_config_t *config;
     ald_teacher_t teacher;
     ald_engine_t engine;
-    ald_shared_t heads[2]; /* output matrices [V, H] of both teachers; for `hidden` only */
+    struct {
+        ald_params_t params;
+        ald_mapped_t *mapped;
+        ald_model_t model;
+    } heads[2]; /* both teachers, for their output matrices; for `hidden` only */
     int64_t teacher_hidden;
+    int64_t
+        vocabulary; /* tokens that the losses are over: those of policy and shards; 0: not yet */
     /* the step at hand */
     ald_shardset_t *set;
     const int64_t *entries; /* of the step, into the set */
@@ -24,8 +31,13 @@ typedef struct {
 ald_status_t ald_trainer_init(const ald_config_t *config, const ald_comm_t *trainers,
                               ald_trainer_t *out);
 void ald_trainer_reset(ald_trainer_t *trainer);
-/* Loads the teachers' output matrices (once per node), which `hidden` shards need. */
+/* Maps the teachers, whose output matrices `hidden` shards need. */
 ald_status_t ald_trainer_heads(ald_trainer_t *trainer);
+/* Sets `vocabulary` for the shards of a set (ald/vocabulary.h) unless it has been; a step does so
+ * too. A shard's teacher with more rows than the policy is restricted to the policy's and
+ * normalised again, its alpha still that of the shard's tvd. INPUT when policy and shards differ in
+ * tokens that the tokenizer has. Local. */
+ald_status_t ald_trainer_vocabulary(ald_trainer_t *trainer, const ald_shardset_t *set);
 /* One step on `count` sequences of a set. The metrics lack only what the caller knows (waits). */
 ald_status_t ald_trainer_step(ald_trainer_t *trainer, ald_shardset_t *set, const int64_t *entries,
                               int64_t count, double epoch, ald_metrics_t *metrics);

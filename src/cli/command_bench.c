@@ -162,7 +162,7 @@ static void print_text(const words_t *words, const ald_bench_report_t *r, int th
         printf("\ndecode could reach %.1f tokens/s by the memory's speed: each step reads all "
                "weights\n",
                (double)o->sequences * r->read_gigabytes * 1e9 /
-                   (4.0 * ((double)r->parameters - unread)));
+                   (r->weight_bytes * (1.0 - unread / (double)r->parameters)));
     printf("peak memory    %.1f MiB, the bench's own buffers included\n", r->peak_rss_bytes / mib);
 }
 
@@ -275,7 +275,9 @@ const ald_command_t ald_command_bench = {
     .summary = "times forward, decoding, scoring and training beside the machine's limits",
     .help =
         "The model is a directory, or a config.json alone with random weights. Under mpirun all\n"
-        "ranks measure at once, each alone, and rank 0 prints its figures.\n"
+        "ranks measure at once, each alone, and rank 0 prints its figures. A directory's weights are\n"
+        "used in the type that they are stored in, as the stages with frozen models do; training\n"
+        "and random weights are float32.\n"
         "  --layers N     with --config: so many layers\n"
         "  --sequences N  sequences in a batch (2)\n"
         "  --tokens N     tokens of each (512)\n"

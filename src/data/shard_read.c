@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "ald/arena.h"
+#include "ald/dtype.h"
 #include "ald/file.h"
-#include "ald/safetensors.h"
 
 enum {
     CHUNK_BYTES_MAX = 64 << 20, /* more than any chunk of ours */
@@ -476,7 +476,7 @@ static ald_status_t read_column(const ald_shard_t *shard, ald_dataset_t dataset,
     if (type == ALD_COLUMN_F16) {
         float *wide = ALD_ARENA_ARRAY(arena, float, elements + 1);
         ALD_CHECK_MEMORY(wide, (size_t)elements * sizeof *wide);
-        ald_stored_to_f32(&(ald_stored_t){.dtype = ALD_DTYPE_F16, .data = data}, 0, elements, wide);
+        ald_dtype_to_f32(ALD_DTYPE_F16, data, elements, wide);
         *out = wide;
     }
 done:

@@ -9,8 +9,9 @@
 #include <unistd.h>
 
 #include "ald/arena.h"
+#include "ald/dtype.h"
 #include "ald/file.h"
-#include "ald/safetensors.h"
+#include "ald/json.h"
 
 enum {
     CHUNK_TARGET = 1 << 18, /* a random read of one sequence touches few bytes more than its own */
@@ -143,7 +144,7 @@ static size_t column_copy(column_t *column, const uint8_t *data, int64_t rows)
         return 0;
     }
     if (column->info->type == ALD_COLUMN_F16) {
-        ald_f32_to_stored((const float *)data, elements, ALD_DTYPE_F16, to);
+        ald_f32_to_dtype((const float *)data, elements, ALD_DTYPE_F16, to);
         return (size_t)elements * sizeof(float);
     }
     memcpy(to, data, (size_t)rows * column->row_bytes);

@@ -41,7 +41,6 @@ ald_status_t ald_shard_fits(const char *path, const ald_shard_header_t *header,
 {
     ald_status_t status = ALD_STATUS_OK;
     ALD_TRY(fits_text(path, "contrast", header->contrast, expected->contrast));
-    ALD_TRY(fits_number(path, "vocab_size", header->vocab_size, expected->vocab_size));
     ALD_TRY(
         fits_text(path, "sha256_tokenizer", header->sha256_tokenizer, expected->sha256_tokenizer));
     ALD_TRY(fits_text(path, "sha256_dpo", header->sha256_dpo, expected->sha256_dpo));
@@ -50,6 +49,21 @@ ald_status_t ald_shard_fits(const char *path, const ald_shard_header_t *header,
     ALD_TRY(fits_text(path, "chat_format", header->chat_format, expected->chat_format));
     if (header->encoding == expected->encoding)
         ALD_TRY(fits_number(path, "top_k", header->top_k, expected->top_k));
+done:
+    return status;
+}
+
+/* What the shards of a set must share whatever the configuration says. */
+static ald_status_t fits_first(const char *path, const ald_shard_header_t *header,
+                               const char *first_path, const ald_shard_header_t *first)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_CHECK(header->encoding == first->encoding, ALD_STATUS_INPUT,
+              "%s: encoding \"%s\", but %s has \"%s\"", path, ald_encoding_name(header->encoding),
+              first_path, ald_encoding_name(first->encoding));
+    ALD_CHECK(header->vocab_size == first->vocab_size, ALD_STATUS_INPUT,
+              "%s: vocab_size %lld, but %s has %lld", path, (long long)header->vocab_size,
+              first_path, (long long)first->vocab_size);
 done:
     return status;
 }
@@ -95,11 +109,8 @@ ald_status_t ald_shardset_open(const char *const *paths, int64_t count,
         ALD_CHECK(out->paths[i] != NULL, ALD_STATUS_RESOURCE, "out of memory");
         ALD_TRY(ald_shard_open(paths[i], &out->shards[i]));
         ALD_TRY(ald_shard_fits(paths[i], ald_shard_header(out->shards[i]), expected));
-        ALD_CHECK(ald_shard_header(out->shards[i])->encoding ==
-                      ald_shard_header(out->shards[0])->encoding,
-                  ALD_STATUS_INPUT, "%s: encoding \"%s\", but %s has \"%s\"", paths[i],
-                  ald_encoding_name(ald_shard_header(out->shards[i])->encoding), paths[0],
-                  ald_encoding_name(ald_shard_header(out->shards[0])->encoding));
+        ALD_TRY(fits_first(paths[i], ald_shard_header(out->shards[i]), paths[0],
+                           ald_shard_header(out->shards[0])));
         out->count += ald_shard_count(out->shards[i]);
     }
     out->entries = ald_calloc((size_t)out->count + 1, sizeof *out->entries);

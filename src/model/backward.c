@@ -39,11 +39,12 @@ static void mlp_backward(const ald_sizes_t *s, const ald_layer_t *w, const ald_l
     ald_rmsnorm(T, s->H, s->H, s->eps, k->middle, w->mlp_norm, b->normed);
     ald_swiglu(T, s->I, k->gate_up, b->act);
     ald_linear_backward_weight(gemm, T, s->H, s->I, dx, b->act, at(gradients, o->down));
-    ald_linear_backward_input(gemm, T, s->H, s->I, dx, w->down, 0.0f, b->dact);
+    ald_linear_backward_input(gemm, T, s->H, s->I, dx, ald_matrix_floats(&w->down), 0.0f, b->dact);
     ald_swiglu_backward(T, s->I, k->gate_up, b->dact, b->wide);
     ald_linear_backward_weight(gemm, T, 2 * s->I, s->H, b->wide, b->normed,
                                at(gradients, o->gate_up));
-    ald_linear_backward_input(gemm, T, 2 * s->I, s->H, b->wide, w->gate_up, 0.0f, b->dnormed);
+    ald_linear_backward_input(gemm, T, 2 * s->I, s->H, b->wide, ald_matrix_floats(&w->gate_up),
+                              0.0f, b->dnormed);
     ald_rmsnorm_backward(T, s->H, s->H, s->eps, k->middle, w->mlp_norm, b->dnormed, 1, dx,
                          at(gradients, o->mlp_norm));
 }
@@ -72,7 +73,8 @@ static ald_status_t attention_backward(const ald_sizes_t *s, const ald_layer_t *
         ald_bias_backward(T, s->H, dx, at(gradients, o->output_bias));
     ald_linear_backward_weight(gemm, T, s->H, s->NH * s->D, dx, k->attention,
                                at(gradients, o->output));
-    ald_linear_backward_input(gemm, T, s->H, s->NH * s->D, dx, w->output, 0.0f, b->wide);
+    ald_linear_backward_input(gemm, T, s->H, s->NH * s->D, dx, ald_matrix_floats(&w->output), 0.0f,
+                              b->wide);
     ALD_TRY(ald_attention_backward(T, s->NH, s->NKV, s->D, batch->segments, batch->segment, k->qkv,
                                    k->attention, k->lse, b->wide, b->dqkv));
     heads_backward(s, w, o, T, batch->positions, k, b->dqkv, gradients);
@@ -80,7 +82,8 @@ static ald_status_t attention_backward(const ald_sizes_t *s, const ald_layer_t *
         ald_bias_backward(T, s->Q, b->dqkv, at(gradients, o->qkv_bias));
     ald_rmsnorm(T, s->H, s->H, s->eps, k->x, w->attention_norm, b->normed);
     ald_linear_backward_weight(gemm, T, s->Q, s->H, b->dqkv, b->normed, at(gradients, o->qkv));
-    ald_linear_backward_input(gemm, T, s->Q, s->H, b->dqkv, w->qkv, 0.0f, b->dnormed);
+    ald_linear_backward_input(gemm, T, s->Q, s->H, b->dqkv, ald_matrix_floats(&w->qkv), 0.0f,
+                              b->dnormed);
     ald_rmsnorm_backward(T, s->H, s->H, s->eps, k->x, w->attention_norm, b->dnormed, 1, dx,
                          at(gradients, o->attention_norm));
 done:
@@ -98,10 +101,11 @@ ald_status_t ald_backward(const ald_model_t *model, const ald_batch_t *batch,
     ald_arena_mark_t mark = ald_arena_mark(arena);
     work_t work;
     ALD_TRY(work_init(&s, T, arena, &work));
-    ald_rmsnorm_backward(T, s.H, s.H, s.eps, activations->last, model->values + params->final_norm,
-                         d_hidden, 0, d_hidden, at(gradients, params->final_norm));
+    ald_rmsnorm_backward(T, s.H, s.H, s.eps, activations->last,
+                         ald_model_vector(model, params->final_norm), d_hidden, 0, d_hidden,
+                         at(gradients, params->final_norm));
     for (int64_t l = params->config.layers - 1; l >= 0; --l) {
-        const ald_layer_t w = ald_layer(params, model->values, l);
+        const ald_layer_t w = ald_layer(model, l);
         const ald_layer_offsets_t *o = &params->layer[l];
         const ald_kept_t *k = &activations->layer[l];
         mlp_backward(&s, &w, o, model->gemm, T, k, &work, d_hidden, gradients);

@@ -77,9 +77,10 @@ ald_status_t ald_prefill(const ald_model_t *model, const int32_t *ids, int64_t c
     ALD_TRY(rows_init(&s, count, 0, arena, &r));
     for (int64_t t = 0; t < count; ++t)
         positions[t] = (int32_t)t;
-    ald_embedding(count, s.H, ids, model->values + params->embedding, r.x);
+    const ald_matrix_t embedding = ald_model_embedding(model);
+    ald_matrix_gather(count, s.H, ids, &embedding, r.x);
     for (int64_t l = 0; l < params->config.layers; ++l) {
-        const ald_layer_t w = ald_layer(params, model->values, l);
+        const ald_layer_t w = ald_layer(model, l);
         ald_layer_qkv(&s, &w, model->gemm, count, positions, r.x, r.normed, NULL, r.qkv);
         for (int64_t t = 0; t < count; ++t)
             cache_put(cache, &s, l, t, r.qkv + t * s.Q);
@@ -89,8 +90,8 @@ ald_status_t ald_prefill(const ald_model_t *model, const int32_t *ids, int64_t c
         ald_layer_mlp(&s, &w, model->gemm, count, r.x, r.normed, r.gate_up, r.act, r.x);
     }
     cache->length = count;
-    ald_rmsnorm(1, s.H, s.H, s.eps, r.x + (count - 1) * s.H, model->values + params->final_norm,
-                hidden);
+    ald_rmsnorm(1, s.H, s.H, s.eps, r.x + (count - 1) * s.H,
+                ald_model_vector(model, params->final_norm), hidden);
 done:
     ald_arena_release(arena, mark);
     return status;
@@ -129,9 +130,10 @@ ald_status_t ald_decode(const ald_model_t *model, int64_t count, const int32_t *
         scores += s.NH * (caches[i]->length + 1);
     }
     ALD_TRY(rows_init(&s, count, scores, arena, &r));
-    ald_embedding(count, s.H, ids, model->values + params->embedding, r.x);
+    const ald_matrix_t embedding = ald_model_embedding(model);
+    ald_matrix_gather(count, s.H, ids, &embedding, r.x);
     for (int64_t l = 0; l < params->config.layers; ++l) {
-        const ald_layer_t w = ald_layer(params, model->values, l);
+        const ald_layer_t w = ald_layer(model, l);
         ald_layer_qkv(&s, &w, model->gemm, count, positions, r.x, r.normed, NULL, r.qkv);
         decode_attention(&s, l, count, caches, offset, &r);
         ald_layer_output(&s, &w, model->gemm, count, r.x, r.attention, r.normed);
@@ -140,7 +142,7 @@ ald_status_t ald_decode(const ald_model_t *model, int64_t count, const int32_t *
     }
     for (int64_t i = 0; i < count; ++i)
         caches[i]->length += 1;
-    ald_rmsnorm(count, s.H, s.H, s.eps, r.x, model->values + params->final_norm, hidden);
+    ald_rmsnorm(count, s.H, s.H, s.eps, r.x, ald_model_vector(model, params->final_norm), hidden);
 done:
     ald_arena_release(arena, mark);
     return status;

@@ -71,9 +71,10 @@ ald_status_t ald_forward(const ald_model_t *model, const ald_batch_t *batch, ald
     ALD_CHECK(normed != NULL && act != NULL && x != NULL, ALD_STATUS_RESOURCE,
               "out of memory: %lld tokens", (long long)T);
 
-    ald_embedding(T, s.H, batch->ids, model->values + params->embedding, x);
+    const ald_matrix_t embedding = ald_model_embedding(model);
+    ald_matrix_gather(T, s.H, batch->ids, &embedding, x);
     for (int64_t l = 0; l < params->config.layers; ++l) {
-        const ald_layer_t w = ald_layer(params, model->values, l);
+        const ald_layer_t w = ald_layer(model, l);
         ald_kept_t *k = keep != NULL ? &a->layer[l] : &scratch;
         if (k->x != NULL)
             memcpy(k->x, x, sizeof(float) * (size_t)(T * s.H));
@@ -85,7 +86,7 @@ ald_status_t ald_forward(const ald_model_t *model, const ald_batch_t *batch, ald
     }
     if (keep != NULL)
         memcpy(a->last, x, sizeof(float) * (size_t)(T * s.H));
-    ald_rmsnorm(T, s.H, s.H, s.eps, x, model->values + params->final_norm, hidden);
+    ald_rmsnorm(T, s.H, s.H, s.eps, x, ald_model_vector(model, params->final_norm), hidden);
     ald_arena_release(arena, mark);
 done:
     return status;

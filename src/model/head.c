@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "model/layer.h"
+
 #define CHUNK_BYTES ((int64_t)256 << 20) /* of logits; large enough for full-speed products */
 
 int64_t ald_head_chunk(int64_t vocab_size)
@@ -12,9 +14,10 @@ int64_t ald_head_chunk(int64_t vocab_size)
 
 void ald_head_logits(const ald_model_t *model, int64_t count, const float *h, float *logits)
 {
-    const ald_model_config_t *c = &model->params->config;
-    ald_linear(model->gemm, count, c->vocab_size, c->hidden_size, h,
-               model->values + model->params->lm_head, 0.0f, logits);
+    const ald_params_t *params = model->params;
+    const ald_matrix_t w = ald_model_matrix(model, params->lm_head, params->config.vocab_size);
+    ald_matrix_linear(model->gemm, count, ald_model_vocabulary(model), params->config.hidden_size,
+                      h, &w, 0.0f, logits);
 }
 
 static void gather_rows(int64_t count, int64_t H, const int64_t *row, const float *from, float *to)
@@ -41,9 +44,7 @@ ald_status_t ald_head(const ald_model_t *model, const float *hidden, int64_t R, 
                       float *gradients)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_model_config_t *c = &model->params->config;
-    const int64_t V = c->vocab_size, H = c->hidden_size;
-    const float *w = model->values + model->params->lm_head;
+    const int64_t V = ald_model_vocabulary(model), H = model->params->config.hidden_size;
     int64_t chunk = ald_head_chunk(V) < R ? ald_head_chunk(V) : R;
     ald_arena_mark_t mark = ald_arena_mark(arena);
     float *logits = ALD_ARENA_ARRAY(arena, float, chunk *V);
@@ -59,7 +60,8 @@ ald_status_t ald_head(const ald_model_t *model, const float *hidden, int64_t R, 
             continue;
         ald_linear_backward_weight(model->gemm, count, V, H, logits, h,
                                    gradients + model->params->lm_head);
-        ald_linear_backward_input(model->gemm, count, V, H, logits, w, 0.0f, h);
+        ald_linear_backward_input(model->gemm, count, V, H, logits,
+                                  model->values + model->params->lm_head, 0.0f, h);
         scatter_add_rows(count, H, row + first, h, d_hidden);
     }
 done:

@@ -5,90 +5,19 @@
 
 #include "ald/arena.h"
 #include "ald/file.h"
-
-static void shape_text(int ndim, const int64_t *shape, char *out, size_t size)
-{
-    size_t used = (size_t)snprintf(out, size, "[");
-    for (int i = 0; i < ndim && used < size; ++i)
-        used += (size_t)snprintf(out + used, size - used, "%s%lld", i > 0 ? ", " : "",
-                                 (long long)shape[i]);
-    if (used < size)
-        snprintf(out + used, size - used, "]");
-}
-
-static ald_status_t load_tensor(const ald_safetensors_t *set, const char *directory,
-                                const ald_tensor_t *tensor, float *values)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    char expected[96], found[96];
-    const ald_stored_t *stored = ald_safetensors_find(set, tensor->name);
-    ALD_CHECK(stored != NULL, ALD_STATUS_INPUT, "%s: the weights lack tensor \"%s\"", directory,
-              tensor->name);
-    shape_text(tensor->ndim, tensor->shape, expected, sizeof expected);
-    shape_text(stored->ndim, stored->shape, found, sizeof found);
-    ALD_CHECK(strcmp(expected, found) == 0, ALD_STATUS_INPUT,
-              "%s: tensor \"%s\": expected shape %s by config.json, found %s", stored->file,
-              tensor->name, expected, found);
-    ald_stored_to_f32(stored, 0, tensor->count, values);
-done:
-    return status;
-}
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t length = strlen(text), tail = strlen(end);
-    return length >= tail && strcmp(text + length - tail, end) == 0;
-}
-
-/* A tensor that the configuration has no place for means that the model is another one. */
-static ald_status_t check_unknown(const ald_safetensors_t *set, const ald_params_t *params)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    int64_t known = 0;
-    for (int64_t i = 0; i < params->count; ++i)
-        known += ald_safetensors_find(set, params->tensors[i].name) != NULL;
-    if (known == ald_safetensors_count(set))
-        goto done;
-    for (int64_t i = 0; i < ald_safetensors_count(set); ++i) {
-        const ald_stored_t *stored = ald_safetensors_at(set, i);
-        bool found = ends_with(stored->name, "rotary_emb.inv_freq") ||
-                     (params->config.tied && strcmp(stored->name, "lm_head.weight") == 0);
-        for (int64_t t = 0; t < params->count && !found; ++t)
-            found = strcmp(params->tensors[t].name, stored->name) == 0;
-        ALD_CHECK(found, ALD_STATUS_INPUT,
-                  "%s: tensor \"%s\" has no place in a %s model of this config.json", stored->file,
-                  stored->name, params->config.model_type);
-    }
-done:
-    return status;
-}
+#include "model/weights.h"
 
 ald_status_t ald_hf_load(const char *directory, const ald_params_t *params, float *values)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_safetensors_t *set = NULL;
-    ALD_CHECK(ald_path_is_directory(directory), ALD_STATUS_INPUT, "%s: no such model directory",
-              directory);
-    ALD_TRY(ald_safetensors_open(directory, &set));
-    ALD_TRY(check_unknown(set, params));
+    const ald_stored_t **stored = NULL;
+    ALD_TRY(ald_weights_open(directory, params, &set, &stored));
     for (int64_t i = 0; i < params->count; ++i)
-        ALD_TRY(
-            load_tensor(set, directory, &params->tensors[i], values + params->tensors[i].offset));
+        ald_dtype_to_f32(stored[i]->dtype, stored[i]->data, params->tensors[i].count,
+                         values + params->tensors[i].offset);
 done:
-    ald_safetensors_close(set);
-    return status;
-}
-
-ald_status_t ald_hf_load_output_matrix(const char *directory, const ald_params_t *params,
-                                       float *values)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    ald_safetensors_t *set = NULL;
-    ALD_TRY(ald_safetensors_open(directory, &set));
-    for (int64_t i = 0; i < params->count; ++i)
-        if (params->tensors[i].offset == params->lm_head)
-            ALD_TRY(load_tensor(set, directory, &params->tensors[i], values));
-done:
+    ald_free(stored);
     ald_safetensors_close(set);
     return status;
 }

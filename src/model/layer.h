@@ -2,6 +2,7 @@
 #ifndef ALD_MODEL_LAYER_H
 #define ALD_MODEL_LAYER_H
 
+#include "ald/matrix.h"
 #include "ald/model.h"
 
 /* Sizes that every function needs, and pointers to one layer's weights (NULL: the model has none).
@@ -12,8 +13,8 @@ typedef struct {
 } ald_sizes_t;
 
 typedef struct {
-    const float *attention_norm, *qkv, *qkv_bias, *q_norm, *k_norm, *output, *output_bias;
-    const float *mlp_norm, *gate_up, *down;
+    const float *attention_norm, *qkv_bias, *q_norm, *k_norm, *output_bias, *mlp_norm;
+    ald_matrix_t qkv, output, gate_up, down;
 } ald_layer_t;
 
 static inline ald_sizes_t ald_sizes(const ald_model_config_t *c)
@@ -24,13 +25,14 @@ static inline ald_sizes_t ald_sizes(const ald_model_config_t *c)
                          c->rms_norm_eps, c->rope_theta};
 }
 
-static inline ald_layer_t ald_layer(const ald_params_t *params, const float *values, int64_t index)
+/* The one-dimensional tensors at an offset of the list (several that follow each other are one),
+ * and the matrix of `rows` there. */
+const float *ald_model_vector(const ald_model_t *model, int64_t offset);
+ald_matrix_t ald_model_matrix(const ald_model_t *model, int64_t offset, int64_t rows);
+ald_layer_t ald_layer(const ald_model_t *model, int64_t index);
+static inline ald_matrix_t ald_model_embedding(const ald_model_t *model)
 {
-    const ald_layer_offsets_t *o = &params->layer[index];
-#define AT(member) (o->member < 0 ? NULL : values + o->member)
-    return (ald_layer_t){AT(attention_norm), AT(qkv),         AT(qkv_bias), AT(q_norm),  AT(k_norm),
-                         AT(output),         AT(output_bias), AT(mlp_norm), AT(gate_up), AT(down)};
-#undef AT
+    return ald_model_matrix(model, model->params->embedding, model->params->config.vocab_size);
 }
 
 /* qkv[T, Q] = rotate(normalise(norm(x) W^T + b)); `normed` [T, H] is left holding norm(x), and

@@ -9,6 +9,7 @@
 
 #include "ald/arena.h"
 #include "ald/file.h"
+#include "ald/json.h"
 
 enum { HEADER_MAX = 100000000, NDIM_MAX = 4 };
 

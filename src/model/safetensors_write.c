@@ -3,6 +3,7 @@
 
 #include "ald/arena.h"
 #include "ald/file.h"
+#include "ald/json.h"
 #include "ald/safetensors.h"
 
 static int64_t element_count(const ald_unstored_t *tensor)
@@ -59,7 +60,7 @@ static ald_status_t write_values(ald_writer_t *writer, const float *values, int6
         int64_t some = count - i < room ? count - i : room;
         const void *bytes = values + i;
         if (dtype != ALD_DTYPE_F32) {
-            ald_f32_to_stored(values + i, some, dtype, buffer);
+            ald_f32_to_dtype(values + i, some, dtype, buffer);
             bytes = buffer;
         }
         ALD_TRY(ald_writer_write(writer, bytes, (size_t)(some * ald_dtype_size(dtype))));

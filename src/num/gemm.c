@@ -93,6 +93,10 @@ static void gemm_invariant(bool ta, bool tb, int64_t m, int64_t n, int64_t k, fl
 {
     const int64_t columns = 64;
     (void)ta, (void)tb, (void)alpha;
+    if (omp_in_parallel()) { /* each caller works alone */
+        dot_columns(m, 0, n, k, a, lda, b, ldb, beta, c, ldc);
+        return;
+    }
 #pragma omp parallel for schedule(static)
     for (int64_t j = 0; j < n; j += columns)
         dot_columns(m, j, j + columns < n ? j + columns : n, k, a, lda, b, ldb, beta, c, ldc);

@@ -4,13 +4,6 @@
 
 #include "num/kernel.h"
 
-void ald_embedding(int64_t T, int64_t H, const int32_t *ids, const float *table, float *x)
-{
-#pragma omp parallel for schedule(static)
-    for (int64_t t = 0; t < T; ++t)
-        memcpy(x + t * H, table + ids[t] * H, sizeof(float) * (size_t)H);
-}
-
 #define COLUMNS 64 /* a thread's block of columns in the sums over rows */
 
 /* Sums over rows go by columns, each column in the order of the rows: the same bits for any number

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <time.h>
 
 #include "ald/arena.h"
@@ -166,61 +165,6 @@ _Noreturn void ald_comm_abort(ald_status_t code)
     fflush(NULL);
     MPI_Abort(MPI_COMM_WORLD, code);
     abort();
-}
-
-/* Whether /dev/shm has the room: Open MPI ends the job when it hasn't. */
-static ald_status_t check_room(int64_t bytes)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    struct statvfs info;
-    if (statvfs("/dev/shm", &info) != 0)
-        return status; /* then Open MPI looks for another place */
-    int64_t room = (int64_t)info.f_bavail * (int64_t)info.f_frsize;
-    ALD_CHECK(bytes <= room, ALD_STATUS_RESOURCE,
-              "/dev/shm: no room for %lld bytes of weights, which the ranks of a node share; found "
-              "%lld",
-              (long long)bytes, (long long)room);
-done:
-    return status;
-}
-
-ald_status_t ald_shared_init(const ald_comm_t *comm, int64_t count, ald_shared_t *out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    MPI_Aint bytes = (MPI_Aint)sizeof(float) * (MPI_Aint)count;
-    *out = (ald_shared_t){.window = MPI_WIN_NULL};
-    ald_comm_node(comm, &out->node);
-    out->filler = out->node.rank == 0;
-    if (out->filler && out->node.size > 1)
-        status = check_room(bytes);
-    ALD_TRY(ald_comm_agree(comm, status));
-    MPI_Win_allocate_shared(out->filler ? bytes : 0, sizeof(float), MPI_INFO_NULL, out->node.mpi,
-                            &out->values, &out->window);
-    MPI_Aint size;
-    int unit;
-    MPI_Win_shared_query(out->window, 0, &size, &unit, &out->values);
-    ALD_CHECK(out->values != NULL, ALD_STATUS_RESOURCE, "out of shared memory: %lld bytes",
-              (long long)bytes);
-done:
-    status = ald_comm_agree(comm, status);
-    if (status != ALD_STATUS_OK && out->window == MPI_WIN_NULL)
-        ald_comm_free(&out->node);
-    return status;
-}
-
-void ald_shared_ready(ald_shared_t *shared)
-{
-    MPI_Win_fence(0, shared->window);
-    MPI_Barrier(shared->node.mpi);
-}
-
-void ald_shared_reset(ald_shared_t *shared)
-{
-    if (shared->node.size > 0) {
-        MPI_Win_free(&shared->window);
-        ald_comm_free(&shared->node);
-    }
-    *shared = (ald_shared_t){.window = MPI_WIN_NULL};
 }
 
 static volatile sig_atomic_t signal_seen;

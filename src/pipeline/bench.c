@@ -21,7 +21,9 @@ typedef struct {
     const ald_bench_options_t *options;
     ald_config_t config;
     ald_comm_t self;
-    ald_engine_t engine; /* holds the weights for all phases */
+    ald_engine_t
+        engine; /* the list of tensors; the weights, but for frozen phases of a directory */
+    ald_mapped_t *mapped; /* of a directory, as the stages with frozen models hold it; else NULL */
     ald_packed_t packed;
     ald_item_t *items;
     int64_t *lengths;
@@ -39,6 +41,17 @@ static int64_t rows(const bench_t *b)
     return b->options->sequences * b->options->tokens;
 }
 
+/* A directory's weights are only copied for training. */
+static bool holds_floats(const bench_t *b)
+{
+    return b->options->model == NULL || b->options->wanted[ALD_BENCH_TRAIN];
+}
+
+static int64_t mapped_bytes(const bench_t *b)
+{
+    return b->mapped == NULL ? 0 : ald_mapped_held_bytes(b->mapped);
+}
+
 /* What a phase must hold at once. */
 static double planned_bytes(const bench_t *b, ald_bench_phase_t phase)
 {
@@ -51,17 +64,18 @@ static double planned_bytes(const bench_t *b, ald_bench_phase_t phase)
     const int64_t most = ald_head_chunk(c->vocab_size);
     const double chunk = (double)(most < rows(b) ? most : rows(b));
     const double forward = 4.0 * T * (4.0 * H + 2.0 * heads + kv + 3.0 * I);
+    const double weights = (holds_floats(b) ? 4.0 * P : 0.0) + (double)mapped_bytes(b);
     switch (phase) {
     case ALD_BENCH_FORWARD:
-        return 4.0 * P + forward;
+        return weights + forward;
     case ALD_BENCH_DECODE:
-        return 4.0 * P + 4.0 * n *
+        return weights + 4.0 * n *
                              (4.0 * V + H +
                               (double)c->layers * kv * (double)(b->options->tokens + DECODE_STEPS));
     case ALD_BENCH_SCORE:
-        return 4.0 * P + forward + 4.0 * T * H + 4.0 * T * H + 4.0 * chunk * (2.0 * V + 2.0 * H);
-    default: /* weights, gradient, fixed-point sums, two moments: 24 bytes a parameter */
-        return 24.0 * P + 8.0 * T * H + 4.0 * chunk * (V + H) +
+        return weights + forward + 4.0 * T * H + 4.0 * T * H + 4.0 * chunk * (2.0 * V + 2.0 * H);
+    default: /* gradient, fixed-point sums, two moments: 20 bytes a parameter */
+        return 20.0 * P + weights + 8.0 * T * H + 4.0 * chunk * (V + H) +
                (double)ald_training_bytes(c, rows(b));
     }
 }
@@ -99,7 +113,11 @@ static ald_status_t init_weights(bench_t *b)
     ald_engine_t *e = &b->engine;
     *e = (ald_engine_t){.config = &b->config, .comm = &b->self, .stage = "bench", .steps = 1000};
     ALD_TRY(ald_params_init(&b->options->shape, &e->params));
+    if (b->options->model != NULL)
+        ALD_TRY(ald_mapped_open(b->options->model, &e->params, &b->mapped));
     ALD_TRY(check_memory(b));
+    if (!holds_floats(b))
+        goto done;
     size_t bytes = sizeof(float) * (size_t)e->params.total;
     e->values = ald_alloc(bytes);
     ALD_CHECK_MEMORY(e->values, bytes);
@@ -138,10 +156,16 @@ done:
     return status;
 }
 
+static ald_model_t frozen_model(const bench_t *b)
+{
+    return b->mapped != NULL ? ald_mapped_model(b->mapped, &b->engine.params)
+                             : ald_engine_model(&b->engine);
+}
+
 static ald_status_t forward_run(bench_t *b)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_model_t model = ald_engine_model(&b->engine);
+    const ald_model_t model = frozen_model(b);
     ald_arena_mark_t mark = ald_arena_mark(&b->arena);
     float *hidden = ALD_ARENA_ARRAY(&b->arena, float, rows(b) * b->options->shape.hidden_size);
     ALD_CHECK(hidden != NULL, ALD_STATUS_RESOURCE, "out of memory: %lld tokens",
@@ -177,9 +201,10 @@ static ald_status_t decode_run(bench_t *b)
     ald_status_t status = ALD_STATUS_OK;
     const int64_t n = b->options->sequences, V = b->options->shape.vocab_size;
     const ald_sampling_t sampling = {.temperature = 1.0, .top_p = 1.0};
-    const ald_model_t model = {&b->engine.params, b->engine.values, ald_gemm_find("invariant")};
+    ald_model_t model = frozen_model(b);
     ald_cache_t *caches[n];
     int32_t ids[n];
+    model.gemm = ald_gemm_find("invariant");
     for (int64_t i = 0; i < n; ++i) {
         caches[i] = &b->cache[i];
         caches[i]->length = b->options->tokens;
@@ -217,7 +242,7 @@ static ald_status_t score_begin(bench_t *b)
 {
     ald_status_t status = ALD_STATUS_OK;
     const char *parent = getenv("TMPDIR");
-    const ald_model_t model = ald_engine_model(&b->engine);
+    const ald_model_t model = frozen_model(b);
     b->scorer = (ald_scorer_t){.config = &b->config};
     b->scorer.dpo.params = b->scorer.contrast.params = b->engine.params;
     b->scorer.dpo.model = b->scorer.contrast.model = model;
@@ -412,6 +437,8 @@ ald_status_t ald_bench_run(const ald_bench_options_t *options, ald_bench_report_
     b->options = options;
     ALD_TRY(bench_init(b));
     out->parameters = b->engine.params.total;
+    out->weight_bytes = b->mapped == NULL ? 4.0 * (double)out->parameters
+                                          : (double)ald_mapped_file_bytes(b->mapped);
     ALD_TRY(bench_machine(&out->sgemm_gflops, &out->read_gigabytes));
     for (int phase = 0; phase < ALD_BENCH_PHASES; ++phase)
         if (options->wanted[phase])
@@ -419,6 +446,7 @@ ald_status_t ald_bench_run(const ald_bench_options_t *options, ald_bench_report_
     out->peak_rss_bytes = (double)ald_memory_peak_rss();
 done:
     if (b != NULL) {
+        ald_mapped_close(b->mapped);
         ald_engine_reset(&b->engine);
         ald_config_reset(&b->config);
         ald_arena_reset(&b->data);

@@ -23,8 +23,7 @@ typedef struct {
 
 /* What the shards must say, as far as the configuration tells: a teacher that isn't set may be any.
  * Local. */
-ald_status_t ald_distill_expected(const ald_config_t *config, int64_t vocab_size,
-                                  ald_shard_header_t *out);
+ald_status_t ald_distill_expected(const ald_config_t *config, ald_shard_header_t *out);
 
 /* shards.directory in an on-policy run; all local. Makes the folder and removes an earlier run's
  * shards numbered `first` or above, which must not stand beside this run's. USAGE when it holds a

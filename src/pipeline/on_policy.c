@@ -251,7 +251,7 @@ static ald_status_t train_step(loop_t *loop, char **paths, int64_t shards, ald_m
     ald_status_t status = ALD_STATUS_OK;
     ald_distill_t *d = loop->d;
     ald_shardset_t set = {0};
-    ald_shard_header_t expected = {.vocab_size = d->trainer.engine.params.config.vocab_size};
+    ald_shard_header_t expected = {.encoding = ALD_ENCODING_FULL};
     int64_t *entries = NULL, n = d->data.pairs.count;
     strcpy(expected.contrast, d->config->teacher.contrast);
     status = ald_shardset_open((const char *const *)paths, shards, &expected, &set);
@@ -454,8 +454,7 @@ static ald_status_t keep_batches(loop_t *loop)
     ald_shard_header_t expected;
     bool whole = lag > 0 && loop->begin > 0;
     if (whole)
-        ALD_TRY(ald_distill_expected(config, loop->d->trainer.engine.params.config.vocab_size,
-                                     &expected));
+        ALD_TRY(ald_distill_expected(config, &expected));
     loop->kept = loop->begin;
     while (whole && loop->kept < loop->begin + lag && loop->kept < loop->steps) {
         int64_t count = ald_step_items(config, n, loop->kept, loop->order, loop->items);
@@ -488,7 +487,7 @@ ald_status_t ald_distill_on_policy(ald_distill_t *distill)
     ALD_TRY(ald_comm_agree(d->world, status));
     MPI_Bcast(&loop.kept, 1, MPI_INT64_T, 0, d->world->mpi);
     if (d->generates) {
-        ald_model_t policy = {&d->policy_params, d->policy, NULL};
+        ald_model_t policy = {.params = &d->policy_params, .values = d->policy};
         if (d->trains)
             policy = ald_engine_model(&d->trainer.engine);
         ald_generator_init(d->config, &policy, &d->data, &loop.generator);

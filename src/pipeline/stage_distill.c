@@ -6,15 +6,15 @@
 #include "ald/log.h"
 #include "ald/manifest.h"
 #include "ald/sha256.h"
+#include "ald/vocabulary.h"
 #include "pipeline/distill.h"
 #include "pipeline/scoring.h"
 
-ald_status_t ald_distill_expected(const ald_config_t *config, int64_t vocab_size,
-                                  ald_shard_header_t *out)
+ald_status_t ald_distill_expected(const ald_config_t *config, ald_shard_header_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     const char *contrast = ald_contrast_directory(config);
-    *out = (ald_shard_header_t){.vocab_size = vocab_size, .encoding = ALD_ENCODING_FULL};
+    *out = (ald_shard_header_t){.encoding = ALD_ENCODING_FULL};
     strcpy(out->contrast, config->teacher.contrast);
     ALD_TRY(ald_hf_sha256_tokenizer(config->distill.policy, out->sha256_tokenizer));
     if (config->teacher.dpo[0] != '\0')
@@ -61,11 +61,13 @@ static ald_status_t train_on_folder(ald_distill_t *d)
     ald_shard_header_t expected;
     const char *folder = d->config->shards.directory;
     bool complete = false;
-    status = ald_distill_expected(d->config, d->trainer.engine.params.config.vocab_size, &expected);
+    status = ald_distill_expected(d->config, &expected);
     if (status == ALD_STATUS_OK)
         status = ald_manifest_check(folder, &complete);
     if (status == ALD_STATUS_OK)
         status = ald_shardset_open_folder(folder, &expected, &set);
+    if (status == ALD_STATUS_OK)
+        status = ald_trainer_vocabulary(&d->trainer, &set);
     ALD_TRY(ald_comm_agree(&d->trainers, status));
     ald_log_info("distill: %lld sequences in %lld shards of %s, encoding %s", (long long)set.count,
                  (long long)set.shard_count, folder,
@@ -103,15 +105,14 @@ static ald_status_t compare_with_policy(const ald_distill_t *d)
     const ald_config_t *config = d->config;
     ald_model_config_t shape;
     char hex[ALD_SHA256_HEX];
+    int64_t common;
     ALD_TRY(ald_model_config_read(config->distill.policy, &shape));
-    ALD_CHECK(shape.vocab_size == d->scorer.header.vocab_size, ALD_STATUS_INPUT,
-              "%s/config.json: vocab_size %lld, but the policy %s has %lld", config->teacher.dpo,
-              (long long)d->scorer.header.vocab_size, config->distill.policy,
-              (long long)shape.vocab_size);
     ALD_TRY(ald_hf_sha256_tokenizer(config->distill.policy, hex));
     ALD_CHECK(strcmp(hex, d->scorer.header.sha256_tokenizer) == 0, ALD_STATUS_INPUT,
               "%s/tokenizer.json: differs from the policy's, %s; expected the same tokenizer",
               config->teacher.dpo, config->distill.policy);
+    ALD_TRY(ald_vocabulary_common(config->distill.policy, shape.vocab_size, config->teacher.dpo,
+                                  d->scorer.header.vocab_size, &common));
 done:
     return status;
 }

@@ -11,7 +11,9 @@
 #include "ald/engine.h"
 #include "ald/file.h"
 #include "ald/loss.h"
+#include "ald/mapped.h"
 #include "ald/reference.h"
+#include "ald/vocabulary.h"
 
 enum {
     COLUMN_LOSS,
@@ -33,8 +35,8 @@ typedef struct {
     bool own, *skip; /* reference and policy are one; [count]: rows that step 0 fills */
     char *path;      /* of the kept numbers, and by what content they are known */
     char made_from[512];
+    int64_t V; /* tokens that policy and reference share */
     /* the micro-batch at hand */
-    int64_t V;
     const int32_t *target;
     float *logprob, *weight; /* [R]: of each position; dloss/dlogprob of its sequence */
 } dpo_t;
@@ -81,12 +83,18 @@ static ald_status_t dpo_forward(dpo_t *dpo, const ald_model_t *model, ald_arena_
     dpo->weight = ALD_ARENA_ARRAY(arena, float, packed->positions);
     ALD_CHECK(*hidden && dpo->logprob && dpo->weight, ALD_STATUS_RESOURCE, "out of memory");
     dpo->target = packed->target;
-    dpo->V = model->params->config.vocab_size;
     ALD_TRY(ald_forward(model, &packed->batch, arena, kept, *hidden));
     ALD_TRY(ald_head(model, *hidden, packed->positions, packed->row, arena, logprob_head, dpo, NULL,
                      NULL));
 done:
     return status;
+}
+
+/* Restricted to the tokens that policy and reference share. */
+static ald_model_t shared_model(const dpo_t *dpo, ald_model_t model)
+{
+    model.vocabulary = dpo->V;
+    return model;
 }
 
 static double sequence_logprob(const dpo_t *dpo, const ald_packed_t *packed, int64_t sequence)
@@ -131,7 +139,7 @@ static ald_status_t dpo_micro(void *context, ald_engine_t *engine, int64_t first
 {
     ald_status_t status = ALD_STATUS_OK;
     dpo_t *dpo = context;
-    const ald_model_t model = ald_engine_model(engine);
+    const ald_model_t model = shared_model(dpo, ald_engine_model(engine));
     ald_activations_t *kept = NULL;
     ald_packed_t packed;
     float *hidden;
@@ -203,7 +211,7 @@ static void share_reference(const dpo_t *dpo, const ald_comm_t *comm)
 
 /* The reference must speak of the policy's tokens; fills `made_from`, by which its kept numbers are
  * known again. */
-static ald_status_t reference_check(const dpo_t *dpo, const ald_dataset_t *data, int64_t vocab_size,
+static ald_status_t reference_check(dpo_t *dpo, const ald_dataset_t *data, int64_t vocab_size,
                                     char *made_from, size_t room)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -212,17 +220,17 @@ static ald_status_t reference_check(const dpo_t *dpo, const ald_dataset_t *data,
     char weights[ALD_SHA256_HEX], tokenizer[ALD_SHA256_HEX];
     ald_model_config_t shape;
     ALD_TRY(ald_model_config_read(reference, &shape));
-    ALD_CHECK(shape.vocab_size == vocab_size, ALD_STATUS_INPUT,
-              "%s/config.json: vocab_size %lld, but the policy %s has %lld", reference,
-              (long long)shape.vocab_size, config->dpo.policy, (long long)vocab_size);
     ALD_TRY(ald_hf_sha256_tokenizer(reference, tokenizer));
     ALD_CHECK(strcmp(tokenizer, ald_tokenizer_sha256(data->tokenizer)) == 0, ALD_STATUS_INPUT,
               "%s/tokenizer.json: differs from that of the policy, %s; expected the same tokenizer",
               reference, config->dpo.policy);
+    ALD_TRY(ald_vocabulary_common(config->dpo.policy, vocab_size, reference, shape.vocab_size,
+                                  &dpo->V));
     ALD_TRY(ald_hf_sha256(reference, weights));
     snprintf(made_from, room,
-             "weights %s, tokenizer %s, data %s, chat format %s, at most %lld and %lld tokens, %s",
-             weights, tokenizer, data->pairs.sha256, data->chat.name,
+             "weights %s, tokenizer %s, %lld rows, data %s, chat format %s, at most %lld and %lld "
+             "tokens, %s",
+             weights, tokenizer, (long long)dpo->V, data->pairs.sha256, data->chat.name,
              (long long)config->data.max_prompt_tokens, (long long)config->data.max_response_tokens,
              config->dpo.reverse ? "reverse" : "not reverse");
 done:
@@ -237,20 +245,18 @@ static ald_status_t reference_compute(dpo_t *dpo, ald_engine_t *engine)
     const ald_config_t *config = dpo->config;
     ald_params_t params = {0};
     ald_model_config_t shape;
-    float *values = NULL;
+    ald_mapped_t *mapped = NULL;
     ald_model_t model = ald_engine_model(engine);
     if (!dpo->own) {
         ALD_TRY(ald_model_config_read(config->dpo.reference, &shape));
         ALD_TRY(ald_params_init(&shape, &params));
-        values = ald_alloc(sizeof(float) * (size_t)params.total);
-        ALD_CHECK_MEMORY(values, sizeof(float) * (size_t)params.total);
-        ALD_TRY(ald_hf_load(config->dpo.reference, &params, values));
-        model.params = &params;
-        model.values = values;
+        ALD_TRY(ald_mapped_open(config->dpo.reference, &params, &mapped));
+        model = ald_mapped_model(mapped, &params);
     }
+    model = shared_model(dpo, model);
     ALD_TRY(reference_share(dpo, &model, engine->comm));
 done:
-    ald_free(values);
+    ald_mapped_close(mapped);
     ald_params_reset(&params);
     return status;
 }
@@ -311,6 +317,7 @@ static ald_status_t dpo_prepare(dpo_t *dpo, ald_engine_t *engine, const ald_data
         status = reference_check(dpo, data, engine->params.config.vocab_size, dpo->made_from,
                                  sizeof dpo->made_from);
     ALD_TRY(ald_comm_agree(comm, status));
+    MPI_Bcast(&dpo->V, 1, MPI_INT64_T, 0, comm->mpi);
     if (comm->rank == 0)
         kept = ald_reference_read(dpo->path, dpo->made_from, dpo->reference, n);
     MPI_Bcast(&kept, 1, MPI_INT, 0, comm->mpi);

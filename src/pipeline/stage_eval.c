@@ -8,18 +8,20 @@
 #include "ald/figures.h"
 #include "ald/log.h"
 #include "ald/loss.h"
+#include "ald/vocabulary.h"
 #include "pipeline/eval.h"
 
 static const char *const view_keys[ALD_VIEWS] = {"eval.model", "eval.dpo", "eval.contrast",
                                                  "eval.reference"};
 
-/* Loads what is set; all must share one vocabulary. */
+/* Loads what is set; all are compared on the tokens that they share. */
 static ald_status_t load_models(ald_eval_t *e)
 {
     ald_status_t status = ALD_STATUS_OK;
     const char *given[ALD_VIEWS] = {e->config->eval.model, e->config->eval.dpo,
                                     e->config->eval.contrast, e->config->eval.reference};
     int first = -1;
+    int64_t common = 0;
     e->measure.micro_batch_tokens = e->config->optimizer.micro_batch_tokens;
     for (int k = 0; k < ALD_VIEWS; ++k) {
         e->directory[k] = given[k];
@@ -28,18 +30,18 @@ static ald_status_t load_models(ald_eval_t *e)
         ALD_TRY(ald_frozen_load(e->world, given[k], view_keys[k], &e->frozen[k]));
         e->measure.models[k] = &e->frozen[k].model;
         first = first < 0 ? k : first;
-        ALD_CHECK(e->frozen[k].params.config.vocab_size ==
-                      e->frozen[first].params.config.vocab_size,
-                  ALD_STATUS_INPUT, "%s/config.json: vocab_size %lld, but %s has %lld", given[k],
-                  (long long)e->frozen[k].params.config.vocab_size, given[first],
-                  (long long)e->frozen[first].params.config.vocab_size);
+        if (k == first)
+            common = e->frozen[k].params.config.vocab_size;
+        ALD_TRY(ald_vocabulary_common(given[first], common, given[k],
+                                      e->frozen[k].params.config.vocab_size, &common));
     }
+    for (int k = 0; k < ALD_VIEWS; ++k)
+        e->frozen[k].model.vocabulary = common;
     ALD_CHECK(first >= 0, ALD_STATUS_USAGE,
               "eval.model: not set; expected a model directory (or eval.dpo and eval.contrast)");
-    ALD_TRY(ald_comm_agree(e->world, ald_dataset_open(e->config, given[first],
-                                                      e->frozen[first].params.config.vocab_size,
-                                                      e->config->data.eval, "data.eval",
-                                                      ALD_PAIRS_PRESENT, &e->data)));
+    ALD_TRY(ald_comm_agree(e->world,
+                           ald_dataset_open(e->config, given[first], common, e->config->data.eval,
+                                            "data.eval", ALD_PAIRS_PRESENT, &e->data)));
     int64_t most = e->config->eval.max_rows;
     e->rows = most > 0 && most < e->data.pairs.count ? most : e->data.pairs.count;
 done:

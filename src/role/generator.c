@@ -11,12 +11,13 @@ void ald_generator_init(const ald_config_t *config, const ald_model_t *model,
                         const ald_dataset_t *data, ald_generator_t *out)
 {
     *out = (ald_generator_t){
-        .model = {model->params, model->values, ald_gemm_find("invariant")},
+        .model = *model,
         .sampling = {config->sampling.temperature, config->sampling.top_p, config->sampling.top_k},
         .max_new_tokens = config->sampling.max_new_tokens,
         .limit = ald_tokenizer_size(data->tokenizer),
         .seed = (uint64_t)config->seed,
         .data = data};
+    out->model.gemm = ald_gemm_find("invariant");
 }
 
 /* A sequence being written. */
@@ -44,7 +45,7 @@ typedef struct {
 /* Picks the next token of each of `count` slots from their rows of logits. */
 static void pick(session_t *s, slot_t *const *active, int64_t count)
 {
-    const int64_t V = s->g->model.params->config.vocab_size;
+    const int64_t V = ald_model_vocabulary(&s->g->model);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < count; ++i) {
         slot_t *slot = active[i];

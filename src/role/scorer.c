@@ -11,6 +11,7 @@
 #include "ald/log.h"
 #include "ald/loss.h"
 #include "ald/sha256.h"
+#include "ald/vocabulary.h"
 
 static ald_status_t frozen_read(const char *directory, const char *key, bool root,
                                 ald_frozen_t *out)
@@ -22,6 +23,8 @@ static ald_status_t frozen_read(const char *directory, const char *key, bool roo
     ALD_TRY(ald_fail_point("model_read"));
     ALD_TRY(ald_model_config_read(directory, &shape));
     ALD_TRY(ald_params_init(&shape, &out->params));
+    ALD_TRY(ald_mapped_open(directory, &out->params, &out->mapped));
+    out->model = ald_mapped_model(out->mapped, &out->params);
     if (root)
         ALD_TRY(ald_hf_sha256(directory, out->sha256));
 done:
@@ -35,21 +38,17 @@ ald_status_t ald_frozen_load(const ald_comm_t *comm, const char *directory, cons
     *out = (ald_frozen_t){0};
     ALD_TRY(ald_comm_agree(comm, frozen_read(directory, key, comm->rank == 0, out)));
     MPI_Bcast(out->sha256, sizeof out->sha256, MPI_CHAR, 0, comm->mpi);
-    ALD_TRY(ald_shared_init(comm, out->params.total, &out->shared));
-    if (out->shared.filler)
-        status = ald_hf_load(directory, &out->params, out->shared.values);
-    ALD_TRY(ald_comm_agree(comm, status));
-    ald_shared_ready(&out->shared);
-    out->model = (ald_model_t){&out->params, out->shared.values, ald_gemm_find("openblas")};
-    ald_log_verbose("%s: %s, %lld parameters, sha256 %.12s", key, directory,
-                    (long long)out->params.total, out->sha256);
+    ald_log_verbose("%s: %s, %lld parameters, sha256 %.12s; %lld bytes mapped, %lld held", key,
+                    directory, (long long)out->params.total, out->sha256,
+                    (long long)ald_mapped_file_bytes(out->mapped),
+                    (long long)ald_mapped_held_bytes(out->mapped));
 done:
     return status;
 }
 
 void ald_frozen_reset(ald_frozen_t *frozen)
 {
-    ald_shared_reset(&frozen->shared);
+    ald_mapped_close(frozen->mapped);
     ald_params_reset(&frozen->params);
     *frozen = (ald_frozen_t){0};
 }
@@ -68,9 +67,6 @@ static ald_status_t compare_teachers(ald_scorer_t *scorer)
     const ald_model_config_t *first = &scorer->dpo.params.config;
     const ald_model_config_t *second = &scorer->contrast.params.config;
     char other[ALD_SHA256_HEX];
-    ALD_CHECK(first->vocab_size == second->vocab_size, ALD_STATUS_INPUT,
-              "%s/config.json: vocab_size %lld, but the teacher %s has %lld", b,
-              (long long)second->vocab_size, a, (long long)first->vocab_size);
     ALD_CHECK(strcmp(scorer->config->shards.encoding, "hidden") != 0 ||
                   first->hidden_size == second->hidden_size,
               ALD_STATUS_INPUT,
@@ -82,6 +78,9 @@ static ald_status_t compare_teachers(ald_scorer_t *scorer)
     ALD_CHECK(strcmp(other, scorer->header.sha256_tokenizer) == 0, ALD_STATUS_INPUT,
               "%s/tokenizer.json: differs from that of the teacher %s; expected the same tokenizer",
               b, a);
+    ALD_TRY(ald_vocabulary_common(a, first->vocab_size, b, second->vocab_size,
+                                  &scorer->header.vocab_size));
+    scorer->dpo.model.vocabulary = scorer->contrast.model.vocabulary = scorer->header.vocab_size;
 done:
     return status;
 }
@@ -112,7 +111,6 @@ static ald_status_t fill_header(ald_scorer_t *scorer)
     const ald_model_config_t *shape = &scorer->dpo.params.config;
     ALD_TRY(ald_encoding_parse(config->shards.encoding, &h->encoding));
     ALD_TRY(ald_config_print_content(config, &scorer->config_text));
-    h->vocab_size = shape->vocab_size;
     h->hidden_size = shape->hidden_size;
     h->top_k = 0;
     if (h->encoding == ALD_ENCODING_TOPK)

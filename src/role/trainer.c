@@ -7,6 +7,7 @@
 #include "ald/batch.h"
 #include "ald/hf.h"
 #include "ald/scorer.h"
+#include "ald/vocabulary.h"
 
 enum {
     COLUMN_LOSS,
@@ -33,39 +34,32 @@ ald_status_t ald_trainer_init(const ald_config_t *config, const ald_comm_t *trai
 
 void ald_trainer_reset(ald_trainer_t *trainer)
 {
-    ald_shared_reset(&trainer->heads[0]);
-    ald_shared_reset(&trainer->heads[1]);
+    for (int which = 0; which < 2; ++which) {
+        ald_mapped_close(trainer->heads[which].mapped);
+        ald_params_reset(&trainer->heads[which].params);
+    }
     ald_vec_reset(&trainer->alphas);
     ald_engine_reset(&trainer->engine);
     *trainer = (ald_trainer_t){0};
 }
 
-/* One teacher's output matrix. */
-static ald_status_t load_head(ald_trainer_t *trainer, const char *directory, const char *key,
-                              ald_shared_t *out)
+/* One teacher. Local. */
+static ald_status_t load_head(ald_trainer_t *trainer, int which, const char *directory,
+                              const char *key)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_model_config_t shape = {0};
-    ald_params_t params = {0};
-    const ald_comm_t *comm = trainer->engine.comm;
-    if (directory[0] == '\0')
-        status = ald_status_raise(ALD_STATUS_USAGE,
-                                  "%s: not set; shards of encoding \"hidden\" need the teachers' "
-                                  "model directories",
-                                  key);
-    if (status == ALD_STATUS_OK)
-        status = ald_model_config_read(directory, &shape);
-    if (status == ALD_STATUS_OK)
-        status = ald_params_init(&shape, &params);
-    ALD_TRY(ald_comm_agree(comm, status));
+    ald_params_t *params = &trainer->heads[which].params;
+    ald_mapped_t **mapped = &trainer->heads[which].mapped;
+    ALD_CHECK(directory[0] != '\0', ALD_STATUS_USAGE,
+              "%s: not set; shards of encoding \"hidden\" need the teachers' model directories",
+              key);
+    ALD_TRY(ald_model_config_read(directory, &shape));
+    ALD_TRY(ald_params_init(&shape, params));
+    ALD_TRY(ald_mapped_open(directory, params, mapped));
+    trainer->heads[which].model = ald_mapped_model(*mapped, params);
     trainer->teacher_hidden = shape.hidden_size;
-    ALD_TRY(ald_shared_init(comm, shape.vocab_size * shape.hidden_size, out));
-    if (out->filler)
-        status = ald_hf_load_output_matrix(directory, &params, out->values);
-    ALD_TRY(ald_comm_agree(comm, status));
-    ald_shared_ready(out);
 done:
-    ald_params_reset(&params);
     return status;
 }
 
@@ -73,13 +67,21 @@ ald_status_t ald_trainer_heads(ald_trainer_t *trainer)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_config_t *config = trainer->config;
-    if (trainer->heads[0].values != NULL)
+    if (trainer->heads[0].mapped != NULL)
         return status;
-    ALD_TRY(load_head(trainer, config->teacher.dpo, "teacher.dpo", &trainer->heads[0]));
-    ALD_TRY(
-        load_head(trainer, ald_contrast_directory(config), "teacher.reverse", &trainer->heads[1]));
-done:
-    return status;
+    status = load_head(trainer, 0, config->teacher.dpo, "teacher.dpo");
+    if (status == ALD_STATUS_OK)
+        status = load_head(trainer, 1, ald_contrast_directory(config), "teacher.reverse");
+    return ald_comm_agree(trainer->engine.comm, status);
+}
+
+ald_status_t ald_trainer_vocabulary(ald_trainer_t *trainer, const ald_shardset_t *set)
+{
+    if (trainer->vocabulary > 0)
+        return ALD_STATUS_OK;
+    return ald_vocabulary_common(
+        trainer->config->distill.policy, trainer->engine.params.config.vocab_size, set->paths[0],
+        ald_shard_header(set->shards[0])->vocab_size, &trainer->vocabulary);
 }
 
 /* A micro-batch: its sequences, and per position what the loss needs and gives. */
@@ -106,7 +108,7 @@ static float from_bf16(uint16_t bits)
 static void hidden_logits(micro_t *m, int64_t first, int64_t count, int which, float *logits)
 {
     const ald_trainer_t *t = m->trainer;
-    const int64_t H = t->teacher_hidden, V = t->engine.params.config.vocab_size;
+    const int64_t H = t->teacher_hidden;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; ++i) {
         const ald_scored_t *s = &m->sequence[m->owner[first + i]];
@@ -115,28 +117,39 @@ static void hidden_logits(micro_t *m, int64_t first, int64_t count, int which, f
         for (int64_t h = 0; h < H; ++h)
             m->rows[i * H + h] = from_bf16(bits[h]);
     }
-    ald_linear(ald_gemm_find("openblas"), count, V, H, m->rows, t->heads[which].values, 0.0f,
-               logits);
+    ald_model_t head = t->heads[which].model;
+    head.vocabulary = t->vocabulary;
+    ald_head_logits(&head, count, m->rows, logits);
 }
 
 /* The loss of one position; the teacher's rows of `hidden` are logits until now. */
 static void distill_position(micro_t *m, int64_t r, float *lp, float *ratio, float *z)
 {
     const ald_teacher_t *teacher = &m->trainer->teacher;
-    const int64_t V = m->trainer->engine.params.config.vocab_size;
+    const int64_t V = m->trainer->vocabulary;
+    const ald_shard_header_t *header = ald_shard_header(m->trainer->set->shards[0]);
     const ald_scored_t *s = &m->sequence[m->owner[r]];
     int64_t at = r - m->packed->start[m->owner[r]];
     if (s->topk_id != NULL) {
-        int64_t K = ald_shard_header(m->trainer->set->shards[0])->top_k;
-        m->position[r] =
-            ald_distill_topk_row(teacher, m->factor[r], m->scale[r], V, K, s->topk_id + at * K,
-                                 s->topk_logprob_dpo + at * K, s->topk_log_ratio + at * K,
-                                 (double)s->tail_dpo[at], (double)s->tail_reverse[at], z);
+        const int64_t K = header->top_k;
+        ald_support_t support = {.count = K,
+                                 .id = s->topk_id + at * K,
+                                 .logprob_dpo = s->topk_logprob_dpo + at * K,
+                                 .log_ratio = s->topk_log_ratio + at * K,
+                                 .tail_dpo = (double)s->tail_dpo[at],
+                                 .tail_reverse = (double)s->tail_reverse[at]};
+        int32_t id[K];
+        float kept[2 * K];
+        if (V < header->vocab_size)
+            ald_support_restrict(V, &support, id, kept);
+        m->position[r] = ald_distill_topk_row(teacher, m->factor[r], m->scale[r], V, &support, z);
         return;
     }
     if (s->full_logprob_dpo != NULL) {
-        memcpy(lp, s->full_logprob_dpo + at * V, sizeof(float) * (size_t)V);
-        memcpy(ratio, s->full_log_ratio + at * V, sizeof(float) * (size_t)V);
+        memcpy(lp, s->full_logprob_dpo + at * header->vocab_size, sizeof(float) * (size_t)V);
+        memcpy(ratio, s->full_log_ratio + at * header->vocab_size, sizeof(float) * (size_t)V);
+        if (V < header->vocab_size)
+            ald_teacher_restrict_row(V, lp, ratio);
     } else {
         ald_teacher_logits_row(V, lp, ratio);
     }
@@ -146,7 +159,7 @@ static void distill_position(micro_t *m, int64_t r, float *lp, float *ratio, flo
 static ald_status_t distill_head(void *context, int64_t first, int64_t count, float *logits)
 {
     micro_t *m = context;
-    const int64_t V = m->trainer->engine.params.config.vocab_size;
+    const int64_t V = m->trainer->vocabulary;
     if (m->sequence[0].hidden_dpo != NULL) {
         hidden_logits(m, first, count, 0, m->lp);
         hidden_logits(m, first, count, 1, m->ratio);
@@ -190,7 +203,7 @@ static ald_status_t micro_alloc(micro_t *m, ald_trainer_t *t, int64_t R)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_arena_t *arena = &t->engine.arena;
-    const int64_t V = t->engine.params.config.vocab_size;
+    const int64_t V = t->vocabulary;
     int64_t chunk = ald_head_chunk(V) < R ? ald_head_chunk(V) : R;
     bool wide = m->sequence[0].topk_id == NULL;
     m->owner = ALD_ARENA_ARRAY(arena, int64_t, R);
@@ -206,6 +219,20 @@ done:
     return status;
 }
 
+/* Shards may know more tokens than the policy. */
+static ald_status_t check_ids(const ald_trainer_t *t, int64_t entry, const ald_scored_t *s)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_entry_t *e = &t->set->entries[entry];
+    for (int64_t i = 0; i < s->prompt_count + s->response_count; ++i) /* one after the other */
+        ALD_CHECK(s->prompt_ids[i] < t->vocabulary, ALD_STATUS_INPUT,
+                  "%s: sequence %lld: token %d, but the policy %s has %lld",
+                  t->set->paths[e->shard], (long long)e->index, s->prompt_ids[i],
+                  t->config->distill.policy, (long long)t->vocabulary);
+done:
+    return status;
+}
+
 /* Reads the sequences and packs them. */
 static ald_status_t read_sequences(ald_trainer_t *t, int64_t first, int64_t count,
                                    ald_scored_t *sequence, ald_packed_t *packed)
@@ -217,6 +244,7 @@ static ald_status_t read_sequences(ald_trainer_t *t, int64_t first, int64_t coun
     ALD_TRY(ald_fail_point("shard_read"));
     for (int64_t i = 0; i < count; ++i) {
         ALD_TRY(ald_shardset_read(t->set, t->entries[first + i], arena, &sequence[i]));
+        ALD_TRY(check_ids(t, t->entries[first + i], &sequence[i]));
         items[i] = (ald_item_t){.prompt = sequence[i].prompt_ids,
                                 .prompt_count = sequence[i].prompt_count,
                                 .responses = 1,
@@ -245,12 +273,13 @@ static ald_status_t distill_micro(void *context, ald_engine_t *engine, int64_t f
     ald_status_t status = ALD_STATUS_OK;
     ald_trainer_t *t = context;
     ald_arena_t *arena = &engine->arena;
-    const ald_model_t model = ald_engine_model(engine);
+    ald_model_t model = ald_engine_model(engine);
     const int64_t H = engine->params.config.hidden_size;
     ald_scored_t *sequence = ALD_ARENA_ARRAY(arena, ald_scored_t, count);
     ald_packed_t packed;
     ald_activations_t *kept = NULL;
     micro_t m = {.trainer = t, .sequence = sequence, .packed = &packed};
+    model.vocabulary = t->vocabulary;
     ALD_CHECK(sequence != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(read_sequences(t, first, count, sequence, &packed));
     ALD_TRY(micro_alloc(&m, t, packed.positions));
@@ -338,6 +367,7 @@ ald_status_t ald_trainer_step(ald_trainer_t *trainer, ald_shardset_t *set, const
     trainer->entries = entries;
     trainer->step_count = count;
     trainer->alphas.count = 0;
+    ALD_TRY(ald_comm_agree(trainer->engine.comm, ald_trainer_vocabulary(trainer, set)));
     if (ald_shard_header(set->shards[0])->encoding == ALD_ENCODING_HIDDEN)
         ALD_TRY(ald_trainer_heads(trainer));
     ALD_TRY(ald_engine_step(&trainer->engine, tokens, count, epoch, distill_micro, trainer, columns,

@@ -81,7 +81,8 @@ void ald_engine_reset(ald_engine_t *engine)
 
 ald_model_t ald_engine_model(const ald_engine_t *engine)
 {
-    return (ald_model_t){&engine->params, engine->values, ald_gemm_find("openblas")};
+    return (ald_model_t){
+        .params = &engine->params, .values = engine->values, .gemm = ald_gemm_find("openblas")};
 }
 
 /* A finished or unwanted earlier run in this folder makes room for a new one. */

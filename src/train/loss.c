@@ -271,11 +271,13 @@ static void add_outcome(sums_t *s, double lp, double lq)
 }
 
 ald_position_t ald_distill_topk_row(const ald_teacher_t *teacher, double factor, double scale,
-                                    int64_t V, int64_t K, const int32_t *id,
-                                    const float *logprob_dpo, const float *log_ratio,
-                                    double tail_dpo, double tail_reverse, float *z)
+                                    int64_t V, const ald_support_t *support, float *z)
 {
-    float inside[K];
+    const int64_t K = support->count;
+    const int32_t *id = support->id;
+    const float *logprob_dpo = support->logprob_dpo, *log_ratio = support->log_ratio;
+    const double tail_dpo = support->tail_dpo, tail_reverse = support->tail_reverse;
+    float inside[K + 1];
     double lq[K + 1], lse = ald_logsumexp(V, z), top = -INFINITY, total = 0.0;
     double outside = support_split(V, K, id, (float)lse, z, inside);
     bool tail = isfinite(tail_dpo) && isfinite(tail_reverse) && K < V;
@@ -329,6 +331,40 @@ static void logits_to_ratio(int64_t V, float lse_dpo, float lse_c, float *z_dpo,
 void ald_teacher_logits_row(int64_t V, float *z_dpo, float *z_c)
 {
     logits_to_ratio(V, ald_logsumexp(V, z_dpo), ald_logsumexp(V, z_c), z_dpo, z_c);
+}
+
+void ald_teacher_restrict_row(int64_t V, float *logprob_dpo, float *log_ratio)
+{
+    for (int64_t v = 0; v < V; ++v) /* back to log pi_c */
+        log_ratio[v] = logprob_dpo[v] - log_ratio[v];
+    ald_teacher_logits_row(V, logprob_dpo, log_ratio);
+}
+
+void ald_support_restrict(int64_t V, ald_support_t *support, int32_t *id, float *kept)
+{
+    const int64_t K = support->count;
+    float *logprob = kept, *ratio = kept + K;
+    double mass_dpo = exp(support->tail_dpo), mass_c = exp(support->tail_reverse);
+    int64_t count = 0;
+    for (int64_t k = 0; k < K; ++k) {
+        if (support->id[k] >= V)
+            continue;
+        id[count] = support->id[k];
+        logprob[count] = support->logprob_dpo[k];
+        ratio[count++] = support->log_ratio[k];
+        mass_dpo += exp(support->logprob_dpo[k]);
+        mass_c += exp(support->logprob_dpo[k] - support->log_ratio[k]);
+    }
+    for (int64_t k = 0; k < count; ++k) {
+        logprob[k] -= (float)log(mass_dpo);
+        ratio[k] -= (float)(log(mass_dpo) - log(mass_c));
+    }
+    *support = (ald_support_t){.count = count,
+                               .id = id,
+                               .logprob_dpo = logprob,
+                               .log_ratio = ratio,
+                               .tail_dpo = support->tail_dpo - log(mass_dpo),
+                               .tail_reverse = support->tail_reverse - log(mass_c)};
 }
 
 ALD_CLONES

@@ -69,7 +69,7 @@ static ald_status_t views_init(views_t *views, ald_arena_t *arena)
         if (model == NULL)
             continue;
         const int64_t H = model->params->config.hidden_size;
-        views->V = model->params->config.vocab_size;
+        views->V = ald_model_vocabulary(model);
         views->chunk = ald_head_chunk(views->V) < R ? ald_head_chunk(views->V) : R;
         views->hidden[k] = ALD_ARENA_ARRAY(arena, float, T *H);
         views->rows[k] = ALD_ARENA_ARRAY(arena, float, views->chunk *H);

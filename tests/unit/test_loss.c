@@ -211,8 +211,8 @@ static void distill_rows(void **state)
                 lp[v] = r.lp[V - 1 - v];
                 ratio[v] = r.ratio[V - 1 - v];
             }
-            found = ald_distill_topk_row(&teacher, t.factor, 0.4, V, V, id, lp, ratio, -INFINITY,
-                                         -INFINITY, z);
+            const ald_support_t all = {V, id, lp, ratio, -INFINITY, -INFINITY};
+            found = ald_distill_topk_row(&teacher, t.factor, 0.4, V, &all, z);
             check_position(&t, r.z, z, 0.4, &found);
             rows_reset(&r);
         }
@@ -242,8 +242,8 @@ static void check_support(int64_t K, ald_divergence_t divergence)
     t.logprob_dpo[K] = log(tail[0]);
     t.log_ratio[K] = log(tail[0]) - log(tail[1]);
     memcpy(z, r.z, sizeof z);
-    ald_position_t found = ald_distill_topk_row(&teacher, t.factor, 0.4, V, K, id, lp, ratio,
-                                                log(tail[0]), log(tail[1]), z);
+    const ald_support_t support = {K, id, lp, ratio, log(tail[0]), log(tail[1])};
+    ald_position_t found = ald_distill_topk_row(&teacher, t.factor, 0.4, V, &support, z);
     check_position(&t, r.z, z, 0.4, &found);
     rows_reset(&r);
 }

@@ -39,7 +39,8 @@ static void fixture_init(fixture_t *f, bool qk_norm, const char *gemm)
     const ald_model_config_t shape = shape_of(qk_norm);
     expect_ok(ald_params_init(&shape, &f->params));
     f->values = random_floats(1, f->params.total, 0.3);
-    f->model = (ald_model_t){&f->params, f->values, ald_gemm_find(gemm)};
+    f->model =
+        (ald_model_t){.params = &f->params, .values = f->values, .gemm = ald_gemm_find(gemm)};
     ald_arena_init(&f->arena);
     for (int t = 0; t < T; ++t)
         f->ids[t] = (int32_t)(ald_rng_uniform(3, 4, (uint64_t)t) * V);

@@ -5,6 +5,7 @@
 #include <omp.h>
 
 #include "ald/gemm.h"
+#include "ald/matrix.h"
 #include "ald/ops.h"
 
 /* --- norm --- */
@@ -155,7 +156,8 @@ static void embedding_and_backward(void **state)
     float *dx = random_floats(3, T * H, 1.0), *dtable = random_floats(4, V * H, 1.0);
     double *expected = to_doubles(dtable, V * H);
     (void)state;
-    ald_embedding(T, H, ids, table, x);
+    const ald_matrix_t rows = ald_matrix_of(table, V);
+    ald_matrix_gather(T, H, ids, &rows, x);
     for (int64_t t = 0; t < T; ++t)
         for (int64_t h = 0; h < H; ++h) {
             assert_true(x[t * H + h] == table[ids[t] * H + h]);
@@ -577,6 +579,60 @@ static void linear_layer_and_backward(void **state)
     ald_free(x), ald_free(w), ald_free(dy), ald_free(dw), ald_free(dw2);
 }
 
+/* --- matrices in their stored types --- */
+
+/* A matrix of three blocks of one type at odd addresses, beside the same values in float32. */
+static void check_matrix(ald_dtype_t dtype, const char *name, int64_t M, int64_t N, int64_t K)
+{
+    const int64_t rows[3] = {N / 2, N / 3, N - N / 2 - N / 3};
+    float *x = random_floats(1, M * K, 1.0), *w = random_floats(2, N * K, 1.0);
+    float *y = random_floats(3, M * N, 1.0), *expected = ald_alloc(sizeof(float) * (size_t)(M * N));
+    char *stored = ald_alloc(4 * (size_t)(N * K) + 1);
+    ald_matrix_t matrix = {.blocks = 3, .room = ald_panel_floats(K)};
+    const ald_gemm_t *gemm = ald_gemm_find(name);
+    matrix.panel = ald_alloc(sizeof(float) * (size_t)matrix.room);
+    ald_f32_to_dtype(w, N * K, dtype, stored);
+    ald_dtype_to_f32(dtype, stored, N * K, w);
+    memmove(stored + 1, stored, 4 * (size_t)(N * K));
+    for (int64_t b = 0, at = 0; b < 3; at += rows[b++])
+        matrix.block[b] =
+            (ald_block_t){dtype, stored + 1 + at * K * ald_dtype_size(dtype), rows[b]};
+    for (int beta = 0; beta < 2; ++beta)
+        for (int64_t n = N; n > 0; n = n * 2 / 3 - 1) { /* the first n rows alone */
+            memcpy(expected, y, sizeof(float) * (size_t)(M * N));
+            ald_linear(gemm, M, n, K, x, w, (float)beta, expected);
+            ald_matrix_linear(gemm, M, n, K, x, &matrix, (float)beta, y);
+            if (strcmp(name, "invariant") == 0)
+                assert_memory_equal(y, expected, sizeof(float) * (size_t)(M * n));
+            for (int64_t i = 0; i < M * n; ++i)
+                assert_true(fabsf(y[i] - expected[i]) < 1e-4f * (1.0f + fabsf(expected[i])));
+        }
+    for (int64_t i = 0; i < N; ++i) {
+        const int32_t id = (int32_t)i;
+        ald_matrix_gather(1, K, &id, &matrix, x);
+        assert_memory_equal(x, w + i * K, sizeof(float) * (size_t)K);
+    }
+    ald_free(matrix.panel);
+    ald_free(stored);
+    ald_free(expected);
+    ald_free(x);
+    ald_free(w);
+    ald_free(y);
+}
+
+static void matrices_in_their_stored_types(void **state)
+{
+    static const char *const names[] = {"openblas", "invariant"};
+    (void)state;
+    for (int d = ALD_DTYPE_F32; d <= ALD_DTYPE_F16; ++d)
+        for (int i = 0; i < 2; ++i) {
+            check_matrix((ald_dtype_t)d, names[i], 1, 37, 50);
+            check_matrix((ald_dtype_t)d, names[i], 5, 301, 70);
+            check_matrix((ald_dtype_t)d, names[i], 70, 40, 17);
+            check_matrix((ald_dtype_t)d, names[i], 65, 75, 30000); /* several shared panels */
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -597,6 +653,7 @@ int main(void)
         SCRATCH_TEST(products_of_every_back_end),
         SCRATCH_TEST(invariant_rows_keep_their_bits),
         SCRATCH_TEST(linear_layer_and_backward),
+        SCRATCH_TEST(matrices_in_their_stored_types),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,11 @@
-/* Element types of stored tensors, and their conversion. The loops are shared by OpenMP threads;
- * stored elements may lie at any address, hence the copies by memcpy. */
-#include "ald/safetensors.h"
+/* Stored elements may lie at any address, hence the copies by memcpy. */
+#include "ald/dtype.h"
 
 #include <string.h>
 
-enum { PARALLEL_FROM = 1 << 15 };
+#include "num/kernel.h"
+
+enum { PIECE = 1 << 15 }; /* elements that a thread takes at a time */
 
 int ald_dtype_size(ald_dtype_t dtype)
 {
@@ -31,16 +32,20 @@ static inline uint32_t bits_of(float value)
     return bits;
 }
 
+/* The half's exponent and fraction moved to their places in a float are 2^-112 times too small,
+ * also for subnormals; infinities and NaNs need the largest exponent besides. */
 static inline float f16_to_f32(uint16_t half)
 {
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, m = half & 0x3FF;
-    if (exponent == 31)
-        return of_bits(sign | 0x7F800000 | m << 13);
-    if (exponent == 0) { /* m times 2^-24, exact in float */
-        float value = (float)m * 0x1p-24f;
-        return sign ? -value : value;
-    }
-    return of_bits(sign | (exponent + 112) << 23 | m << 13);
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, magnitude = (uint32_t)(half & 0x7FFF) << 13;
+    uint32_t bits = bits_of(of_bits(magnitude) * 0x1p112f);
+    bits = magnitude >= 0x0F800000 ? magnitude | 0x7F800000 : bits;
+    return of_bits(sign | bits);
+}
+
+/* A NaN whose payload lies in the bits that are cut off stays a NaN. */
+static inline uint16_t nan_payload(uint32_t kept, uint16_t quiet)
+{
+    return kept != 0 ? (uint16_t)kept : quiet;
 }
 
 static inline uint16_t f32_to_f16(float value)
@@ -48,7 +53,7 @@ static inline uint16_t f32_to_f16(float value)
     uint32_t bits = bits_of(value), magnitude = bits & 0x7FFFFFFF;
     uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
     if (magnitude > 0x7F800000)
-        return sign | 0x7E00;
+        return sign | 0x7C00 | nan_payload(bits >> 13 & 0x3FF, 0x200);
     if (magnitude >= 0x477FF000) /* 65520 and above round to infinity */
         return sign | 0x7C00;
     if (magnitude < 0x38800000) /* below 2^-14: the sum's last place is 2^-24, one f16 subnormal */
@@ -61,13 +66,13 @@ static inline uint16_t f32_to_bf16(float value)
 {
     uint32_t bits = bits_of(value);
     if ((bits & 0x7FFFFFFF) > 0x7F800000)
-        return (uint16_t)(bits >> 16 | 0x40);
+        return (uint16_t)((bits >> 16 & 0xFF80) | nan_payload(bits >> 16 & 0x7F, 0x40));
     return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
+ALD_CLONES
 static void bf16_to_f32(const uint8_t *from, int64_t count, float *out)
 {
-#pragma omp parallel for simd schedule(static) if (count > PARALLEL_FROM)
     for (int64_t i = 0; i < count; ++i) {
         uint16_t half;
         memcpy(&half, from + 2 * i, sizeof half);
@@ -76,9 +81,9 @@ static void bf16_to_f32(const uint8_t *from, int64_t count, float *out)
     }
 }
 
+ALD_CLONES
 static void halves_to_f32(const uint8_t *from, int64_t count, float *out)
 {
-#pragma omp parallel for schedule(static) if (count > PARALLEL_FROM)
     for (int64_t i = 0; i < count; ++i) {
         uint16_t half;
         memcpy(&half, from + 2 * i, sizeof half);
@@ -86,22 +91,11 @@ static void halves_to_f32(const uint8_t *from, int64_t count, float *out)
     }
 }
 
-static void floats_to_f32(const uint8_t *from, int64_t count, float *out)
+void ald_dtype_row_to_f32(ald_dtype_t dtype, const void *from, int64_t count, float *out)
 {
-    const int64_t step = 1 << 20;
-#pragma omp parallel for schedule(static) if (count > PARALLEL_FROM)
-    for (int64_t i = 0; i < count; i += step) {
-        int64_t some = count - i < step ? count - i : step;
-        memcpy(out + i, from + 4 * i, (size_t)some * 4);
-    }
-}
-
-void ald_stored_to_f32(const ald_stored_t *tensor, int64_t first, int64_t count, float *out)
-{
-    const uint8_t *from = (const uint8_t *)tensor->data + first * ald_dtype_size(tensor->dtype);
-    switch (tensor->dtype) {
+    switch (dtype) {
     case ALD_DTYPE_F32:
-        floats_to_f32(from, count, out);
+        memcpy(out, from, (size_t)count * sizeof *out);
         break;
     case ALD_DTYPE_BF16:
         bf16_to_f32(from, count, out);
@@ -112,22 +106,45 @@ void ald_stored_to_f32(const ald_stored_t *tensor, int64_t first, int64_t count,
     }
 }
 
-void ald_f32_to_stored(const float *values, int64_t count, ald_dtype_t dtype, void *out)
+void ald_dtype_to_f32(ald_dtype_t dtype, const void *from, int64_t count, float *out)
 {
-    uint16_t *halves = out;
+    const uint8_t *bytes = from;
+    const int64_t size = ald_dtype_size(dtype);
+#pragma omp parallel for schedule(static) if (count > PIECE)
+    for (int64_t i = 0; i < count; i += PIECE)
+        ald_dtype_row_to_f32(dtype, bytes + i * size, count - i < PIECE ? count - i : PIECE,
+                             out + i);
+}
+
+ALD_CLONES
+static void f32_to_bf16s(const float *values, int64_t count, uint16_t *out)
+{
+    for (int64_t i = 0; i < count; ++i)
+        out[i] = f32_to_bf16(values[i]);
+}
+
+static void row_from_f32(const float *values, int64_t count, ald_dtype_t dtype, uint8_t *out)
+{
+    uint16_t *halves = (uint16_t *)out;
     switch (dtype) {
     case ALD_DTYPE_F32:
         memcpy(out, values, (size_t)count * sizeof *values);
         break;
     case ALD_DTYPE_BF16:
-#pragma omp parallel for simd schedule(static) if (count > PARALLEL_FROM)
-        for (int64_t i = 0; i < count; ++i)
-            halves[i] = f32_to_bf16(values[i]);
+        f32_to_bf16s(values, count, halves);
         break;
     case ALD_DTYPE_F16:
-#pragma omp parallel for schedule(static) if (count > PARALLEL_FROM)
         for (int64_t i = 0; i < count; ++i)
             halves[i] = f32_to_f16(values[i]);
         break;
     }
+}
+
+void ald_f32_to_dtype(const float *values, int64_t count, ald_dtype_t dtype, void *out)
+{
+    uint8_t *bytes = out;
+    const int64_t size = ald_dtype_size(dtype);
+#pragma omp parallel for schedule(static) if (count > PIECE)
+    for (int64_t i = 0; i < count; i += PIECE)
+        row_from_f32(values + i, count - i < PIECE ? count - i : PIECE, dtype, bytes + i * size);
 }

@@ -1,0 +1,25 @@
+#include "ald/vocabulary.h"
+
+#include "ald/log.h"
+#include "ald/tokenizer.h"
+
+ald_status_t ald_vocabulary_common(const char *a, int64_t rows_a, const char *b, int64_t rows_b,
+                                   int64_t *common)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_tokenizer_t *tokenizer = NULL;
+    *common = rows_a < rows_b ? rows_a : rows_b;
+    if (rows_a == rows_b)
+        return status;
+    ALD_TRY(ald_tokenizer_open(a, &tokenizer));
+    const int64_t ids = ald_tokenizer_size(tokenizer);
+    ALD_CHECK(*common >= ids, ALD_STATUS_INPUT,
+              "%s: vocab_size %lld, but %s has %lld; expected that they differ beyond the "
+              "tokenizer's %lld ids alone",
+              b, (long long)rows_b, a, (long long)rows_a, (long long)ids);
+    ald_log_info("vocabulary: %s has %lld rows, %s %lld, the tokenizer %lld ids; compared on %lld",
+                 a, (long long)rows_a, b, (long long)rows_b, (long long)ids, (long long)*common);
+done:
+    ald_tokenizer_destroy(tokenizer);
+    return status;
+}

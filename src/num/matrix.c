@@ -1,0 +1,101 @@
+#include "ald/matrix.h"
+
+#include <omp.h>
+
+enum {
+    SHARED_FLOATS = 1 << 21, /* a panel for all threads: large enough for full-speed products */
+    OWN_FLOATS = 1 << 14,    /* a thread's own: stays in its cache */
+    OWN_ROWS = 4,            /* but at least so many rows, which "invariant" takes at a time */
+    FEW = 64,                /* rows of x up to which the products wait for memory */
+};
+
+int64_t ald_panel_floats(int64_t K)
+{
+    int64_t own = omp_get_max_threads() * OWN_ROWS * K;
+    return own > SHARED_FLOATS ? own : SHARED_FLOATS;
+}
+
+static const void *row_of(const ald_block_t *block, int64_t row, int64_t K)
+{
+    return (const char *)block->data + row * K * ald_dtype_size(block->dtype);
+}
+
+static bool is_direct(const ald_block_t *block)
+{
+    return block->dtype == ALD_DTYPE_F32 && (uintptr_t)block->data % sizeof(float) == 0;
+}
+
+/* Rows [first, first + count) of the whole matrix, by this thread or by all. */
+static void convert_rows(const ald_matrix_t *w, int64_t first, int64_t count, int64_t K, bool alone,
+                         float *out)
+{
+    for (int b = 0; count > 0; first -= w->block[b++].rows) {
+        const ald_block_t *block = &w->block[b];
+        if (first >= block->rows)
+            continue;
+        int64_t some = count < block->rows - first ? count : block->rows - first;
+        if (alone)
+            ald_dtype_row_to_f32(block->dtype, row_of(block, first, K), some * K, out);
+        else
+            ald_dtype_to_f32(block->dtype, row_of(block, first, K), some * K, out);
+        out += some * K;
+        first += some;
+        count -= some;
+    }
+}
+
+/* Every thread converts rows that it then multiplies alone. */
+static void linear_few(const ald_gemm_t *gemm, int64_t M, int64_t N, int64_t K, const float *x,
+                       const ald_matrix_t *w, float beta, float *y)
+{
+    const int64_t most = w->room / (OWN_ROWS * K); /* threads with a panel each, 1 or more */
+    const int64_t threads = omp_get_max_threads() < most ? omp_get_max_threads() : most;
+    const int64_t wanted = OWN_FLOATS / K, there = w->room / threads / K;
+    int64_t rows = (wanted < there ? wanted : there) / OWN_ROWS * OWN_ROWS;
+    rows = rows < OWN_ROWS ? OWN_ROWS : rows;
+#pragma omp parallel for schedule(static) num_threads((int)threads)
+    for (int64_t j = 0; j < N; j += rows) {
+        float *own = w->panel + omp_get_thread_num() * rows * K;
+        int64_t some = N - j < rows ? N - j : rows;
+        convert_rows(w, j, some, K, true, own);
+        gemm->run(false, true, M, some, K, 1.0f, x, K, own, K, beta, y + j, N);
+    }
+}
+
+/* All threads convert a panel, then multiply it. */
+static void linear_many(const ald_gemm_t *gemm, int64_t M, int64_t N, int64_t K, const float *x,
+                        const ald_matrix_t *w, float beta, float *y)
+{
+    const int64_t rows = SHARED_FLOATS > K ? SHARED_FLOATS / K : 1;
+    for (int64_t j = 0; j < N; j += rows) {
+        int64_t some = N - j < rows ? N - j : rows;
+        convert_rows(w, j, some, K, false, w->panel);
+        gemm->run(false, true, M, some, K, 1.0f, x, K, w->panel, K, beta, y + j, N);
+    }
+}
+
+void ald_matrix_linear(const ald_gemm_t *gemm, int64_t M, int64_t N, int64_t K, const float *x,
+                       const ald_matrix_t *w, float beta, float *y)
+{
+    bool direct = true;
+    for (int b = 0; b < w->blocks; ++b)
+        direct = direct && is_direct(&w->block[b]);
+    if (!direct && M <= FEW) {
+        linear_few(gemm, M, N, K, x, w, beta, y);
+    } else if (!direct) {
+        linear_many(gemm, M, N, K, x, w, beta, y);
+    } else {
+        int64_t first = 0;
+        for (int b = 0; b < w->blocks && first < N; first += w->block[b++].rows) {
+            int64_t n = N - first < w->block[b].rows ? N - first : w->block[b].rows;
+            gemm->run(false, true, M, n, K, 1.0f, x, K, w->block[b].data, K, beta, y + first, N);
+        }
+    }
+}
+
+void ald_matrix_gather(int64_t T, int64_t H, const int32_t *ids, const ald_matrix_t *w, float *x)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t t = 0; t < T; ++t)
+        convert_rows(w, ids[t], 1, H, true, x + t * H);
+}

@@ -204,7 +204,7 @@ def parts_of_an_array(folder):
         env = {"SLURM_ARRAY_TASK_ID": str(10 + 2 * task), "SLURM_ARRAY_TASK_COUNT": "3",
                "SLURM_ARRAY_TASK_MIN": "10", "SLURM_ARRAY_TASK_STEP": "2"}
         stage(folder, "score", "many", ranks=1 + task % 2, env=env, keep=True)
-        made = sorted(os.listdir(f"{folder}/many/shards"))
+        made = sorted(glob_shards(f"{folder}/many/shards"))
         assert made == [f"shard-{k:06d}.h5" for k in range(5) if k % 3 <= task], made
     assert shard_content(f"{folder}/one/shards") == shard_content(f"{folder}/many/shards")
     before = state_of(f"{folder}/many/shards")
@@ -267,7 +267,7 @@ def generations_can_be_scored(folder):
     stage(folder, "score", "many", data)
     content = shard_content(f"{folder}/many/shards")
     assert {source for _, _, source in content} == {2} and len(content) == 20
-    for name in os.listdir(f"{folder}/many/shards"):
+    for name in glob_shards(f"{folder}/many/shards"):
         with h5py.File(f"{folder}/many/shards/{name}") as file:
             assert np.isfinite(file["response/logprob_policy"][:]).all()
     stage(folder, "distill", "many", data, keep=True)

@@ -92,7 +92,7 @@ def parts_at_once(folder):
 def reruns_make_what_is_missing(folder):
     """Nothing, then one missing, one cut, and one with a changed byte in its text, which has no
     checksum of HDF5's; with the manifest, with another number of parts, and without it."""
-    assert "0 shards made (0 in place of damaged ones), 6 there" in score(folder, "good").said
+    assert "0 shards made, 6 there already, 0 had been damaged" in score(folder, "good").said
     for manifest in (True, False):
         place = copy(folder, "again")
         if not manifest:
@@ -100,10 +100,10 @@ def reruns_make_what_is_missing(folder):
         os.remove(os.path.join(place, "shard-000001.h5"))
         with open(os.path.join(place, "shard-000003.h5"), "r+b") as file:
             file.truncate(3000)
-        expected = "2 shards made (1 in place of damaged ones), 4 there already"
+        expected = "2 shards made, 4 there already, 1 had been damaged"
         if manifest:
             change_text(os.path.join(place, "shard-000004.h5"))
-            expected = "3 shards made (2 in place of damaged ones), 3 there already"
+            expected = "3 shards made, 3 there already, 2 had been damaged"
         assert expected in score(folder, "again", ranks=2).said
         assert hashes(place) == Setting.good
 

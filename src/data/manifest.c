@@ -133,13 +133,24 @@ static ald_json_t *set_json(const ald_manifest_set_t *set)
     return json;
 }
 
+/* Whether a file is this text and a newline. */
+static bool is_same(const char *path, const char *text)
+{
+    char *found = NULL;
+    size_t size = 0;
+    bool same = ald_path_exists(path) && ald_file_read(path, &found, &size) == ALD_STATUS_OK &&
+                size == strlen(text) + 1 && memcmp(found, text, size - 1) == 0;
+    ald_free(found);
+    return same;
+}
+
 static ald_status_t list_write(const ald_manifest_set_t *set, const char *name,
                                const ald_manifest_entry_t *entries, int64_t count)
 {
     ald_status_t status = ALD_STATUS_OK;
     int64_t sums[FIELDS] = {0};
     ald_json_t *json = ald_json_new_object(), *shards = ald_json_new_array();
-    char *path = ald_path_join(set->folder, name);
+    char *text = NULL, *path = ald_path_join(set->folder, name);
     ALD_CHECK(path != NULL && json != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ald_json_set(json, "format", ald_json_new_string(FORMAT));
     ald_json_set(json, "version", ald_json_new_integer(ALD_MANIFEST_VERSION));
@@ -154,10 +165,13 @@ static ald_status_t list_write(const ald_manifest_set_t *set, const char *name,
             ald_json_set(json, fields[f].name, ald_json_new_integer(sums[f]));
     ald_json_set(json, "shards", shards);
     shards = NULL;
-    ALD_TRY(ald_json_write(json, path));
+    ALD_TRY(ald_json_dump(json, true, &text));
+    if (!is_same(path, text)) /* a rerun that made nothing leaves everything as it was */
+        ALD_TRY(ald_json_write(json, path));
 done:
     ald_json_free(shards);
     ald_json_free(json);
+    ald_free(text);
     ald_free(path);
     return status;
 }

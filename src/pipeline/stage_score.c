@@ -241,12 +241,11 @@ static void report(const scoring_t *s, const ald_comm_t *comm, int64_t part, int
     MPI_Allreduce(MPI_IN_PLACE, sums, 3, MPI_INT64_T, MPI_SUM, comm->mpi);
     if (parts > 1)
         snprintf(name, sizeof name, " part %lld of %lld:", (long long)part, (long long)parts);
-    ald_log_info(
-        "score:%s %lld shards made (%lld in place of damaged ones), %lld there already, in "
-        "%s, %.1f s; %s: %lld of %lld",
-        name, (long long)sums[0], (long long)sums[2], (long long)sums[1], s->set.folder, seconds,
-        found == s->set.shards ? "complete" : "not complete", (long long)found,
-        (long long)s->set.shards);
+    ald_log_info("score:%s %lld shards made, %lld there already, %lld had been damaged, in %s, "
+                 "%.1f s; %s: %lld of %lld",
+                 name, (long long)sums[0], (long long)sums[1], (long long)sums[2], s->set.folder,
+                 seconds, found == s->set.shards ? "complete" : "not complete", (long long)found,
+                 (long long)s->set.shards);
 }
 
 ald_status_t ald_scoring_run(ald_scorer_t *scorer, const ald_comm_t *comm,

@@ -235,7 +235,10 @@ def main(tests, prepare=None):
     if not os.path.exists(BINARY):
         print(f"{BINARY} is missing: build first")
         sys.exit(1)
-    with tempfile.TemporaryDirectory(prefix="ald-test-") as folder:
+    with tempfile.TemporaryDirectory(prefix="ald-test-") as folder, \
+            tempfile.TemporaryDirectory(prefix="ald-mpi-") as session:
+        # What a killed job leaves stops a later process of the same number.
+        MPI["OMPI_MCA_orte_tmpdir_base"] = session
         if prepare is not None:
             prepare(folder)
         for test in tests:

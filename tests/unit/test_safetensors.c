@@ -275,24 +275,25 @@ static void wrong_tensors_are_named(void **state)
         list[i] = (ald_unstored_t){tensor->name,
                                    tensor->ndim,
                                    {tensor->shape[0], tensor->shape[1]},
-                                   model.values + tensor->offset};
+                                   model.values + tensor->offset,
+                                   ALD_DTYPE_F32};
     }
     int64_t count = model.params.count;
-    expect_ok(ald_safetensors_write(path, list, count - 1, ALD_DTYPE_F32));
+    expect_ok(ald_safetensors_write(path, list, count - 1));
     expect_failure(ald_hf_load(*state, &model.params, model.again), ALD_STATUS_INPUT,
                    "lack tensor \"model.norm.weight\"");
-    list[count] =
-        (ald_unstored_t){"model.layers.0.self_attn.rotary_emb.inv_freq", 1, {2}, model.values};
-    list[count + 1] = (ald_unstored_t){"lm_head.weight", 1, {2}, model.values};
-    expect_ok(ald_safetensors_write(path, list, count + 2, ALD_DTYPE_F32));
+    list[count] = (ald_unstored_t){
+        "model.layers.0.self_attn.rotary_emb.inv_freq", 1, {2}, model.values, ALD_DTYPE_F32};
+    list[count + 1] = (ald_unstored_t){"lm_head.weight", 1, {2}, model.values, ALD_DTYPE_F32};
+    expect_ok(ald_safetensors_write(path, list, count + 2));
     expect_ok(ald_hf_load(*state, &model.params, model.again));
     list[count].name = "model.layers.2.mlp.up_proj.weight";
-    expect_ok(ald_safetensors_write(path, list, count + 1, ALD_DTYPE_F32));
+    expect_ok(ald_safetensors_write(path, list, count + 1));
     expect_failure(ald_hf_load(*state, &model.params, model.again), ALD_STATUS_INPUT,
                    "\"model.layers.2.mlp.up_proj.weight\" has no place");
     list[0].shape[0] = 25;
     list[0].shape[1] = 32;
-    expect_ok(ald_safetensors_write(path, list, count, ALD_DTYPE_F32));
+    expect_ok(ald_safetensors_write(path, list, count));
     expect_failure(ald_hf_load(*state, &model.params, model.again), ALD_STATUS_INPUT,
                    "\"model.embed_tokens.weight\": expected shape [50, 16] by config.json, found "
                    "[25, 32]");

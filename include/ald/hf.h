@@ -15,8 +15,9 @@
  * for one that is missing or of another shape (a tied model may carry lm_head.weight: ignored).
  * Tensors that the list doesn't know are an error, rotary inv_freq buffers apart. Local. */
 ald_status_t ald_hf_load(const char *directory, const ald_params_t *params, float *values);
-#define ALD_HF_AS_READ ((ald_dtype_t)(ALD_DTYPE_F16 + 1)) /* each tensor as the origin's files do  \
-                                                           */
+#define ALD_HF_AS_READ                                                                             \
+    ((ald_dtype_t)(ALD_DTYPE_F16 + 1)) /* each tensor as the origin's files do                     \
+                                        */
 /* Writes a model directory in the place of `directory`, atomically (a temporary folder renamed):
  * weights in `dtype` (rounded to nearest even), config.json with torch_dtype to fit, otherwise as
  * it is, and the other files and folders of `origin` (generation_config.json, tokenizer files,
@@ -33,7 +34,11 @@ ald_status_t ald_hf_save(const char *directory, const char *origin, const ald_pa
  * checkpoints, which publish the folder themselves. Weight files of an earlier model go. */
 ald_status_t ald_hf_save_into(const char *directory, const char *origin, const ald_params_t *params,
                               const float *values, ald_dtype_t dtype, int64_t shard_bytes);
-/* sha256 over the bytes of the weight files, in the order of their names. Local. */
+/* A model's digest: of one weight file that file's sha256; of several the sha256 of the lines
+ * "HEX  NAME\n", sorted by name, which `sha256sum *.safetensors` prints for them. Threads share the
+ * files. A file's sha256 is remembered beside it in the hidden file .NAME.sha256 and believed while
+ * size, time of the last change and inode of the file are those that it was made for; where the
+ * folder can't be written to, nothing is remembered. Local. */
 ald_status_t ald_hf_sha256(const char *directory, char hex[ALD_SHA256_HEX]);
 /* sha256 of the bytes of tokenizer.json. Local. */
 ald_status_t ald_hf_sha256_tokenizer(const char *directory, char hex[ALD_SHA256_HEX]);

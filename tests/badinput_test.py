@@ -532,7 +532,7 @@ def full_disk(folder):
 
 @test
 def small_shared_memory(folder):
-    """Ranks of a node share frozen weights; Open MPI would end the job without a word of ours."""
+    """Ranks of a node share frozen weights by mapping the files: no room in /dev/shm is needed."""
     words = [BINARY, "score", "-c", f"{folder}/run.cfg"]
     done = subprocess.run(
         ["unshare", "-m", "bash", "-c", "mount -t tmpfs -o size=32k none /dev/shm || exit 99; "
@@ -541,8 +541,7 @@ def small_shared_memory(folder):
     if done.returncode in (1, 99):
         raise Skip("a tmpfs can't be mounted here")
     done = Run(done.returncode, done.stdout, done.stderr, 0.0)
-    assert done.code == RESOURCE and len(done.errors) == 1, done
-    assert "/dev/shm: no room for 43584 bytes" in done.errors[0], done
+    assert done.code == 0 and not done.errors, done
 
 
 @test

@@ -376,15 +376,35 @@ static void an_index_must_be_kept(void **state)
     static const char broken[] = "{\"weight_map\": {\"model.norm.weight\": \"../x\"}}";
     static const char lacking[] =
         "{\"weight_map\": {\"gone\": \"model-00001-of-00002.safetensors\"}}";
+    static const char missing[] =
+        "{\"weight_map\": {\"model.norm.weight\": \"model-00009-of-00009.safetensors\"}}";
+    static const char partial[] =
+        "{\"weight_map\": {\"model.norm.weight\": \"model-00002-of-00002.safetensors\"}}";
+    static const char twice[] =
+        "{\"weight_map\": {\"model.norm.weight\": \"model-00002-of-00002.safetensors\", "
+        "\"x\": \"model-00003-of-00002.safetensors\"}}";
     model_t model = make_model(state);
     const char *out = scratch_path(state, "out");
     expect_ok(ald_hf_save(out, *state, &model.params, model.values, ALD_DTYPE_F32, 16384, NULL));
     assert_true(ald_path_exists(scratch_path(state, "out/model-00002-of-00002.safetensors")));
     scratch_file(state, "out/model.safetensors.index.json", lacking, sizeof lacking - 1);
-    expect_failure(ald_hf_load(out, &model.params, model.again), ALD_STATUS_INPUT,
-                   "tensor \"gone\" is not in model-00001-of-00002.safetensors");
+    expect_failure(ald_hf_load(scratch_path(state, "out"), &model.params, model.again),
+                   ALD_STATUS_INPUT, "tensor \"gone\" is not in model-00001-of-00002.safetensors");
+    scratch_file(state, "out/model.safetensors.index.json", missing, sizeof missing - 1);
+    expect_failure(ald_hf_load(scratch_path(state, "out"), &model.params, model.again),
+                   ALD_STATUS_INPUT, "out/model-00009-of-00009.safetensors");
+    /* A file that the index doesn't name isn't looked at: its tensors are lacking. */
+    scratch_file(state, "out/model.safetensors.index.json", partial, sizeof partial - 1);
+    expect_failure(ald_hf_load(scratch_path(state, "out"), &model.params, model.again),
+                   ALD_STATUS_INPUT, "lack tensor");
+    expect_ok(ald_file_copy(scratch_path(state, "out/model-00002-of-00002.safetensors"),
+                            scratch_path(state, "out/model-00003-of-00002.safetensors")));
+    scratch_file(state, "out/model.safetensors.index.json", twice, sizeof twice - 1);
+    expect_failure(ald_hf_load(scratch_path(state, "out"), &model.params, model.again),
+                   ALD_STATUS_INPUT, "is also in");
     scratch_file(state, "out/model.safetensors.index.json", broken, sizeof broken - 1);
-    expect_failure(ald_hf_load(out, &model.params, model.again), ALD_STATUS_INPUT, "weight_map");
+    expect_failure(ald_hf_load(scratch_path(state, "out"), &model.params, model.again),
+                   ALD_STATUS_INPUT, "weight_map");
     free_model(&model);
 }
 

@@ -532,6 +532,20 @@ def full_disk(folder):
 
 
 @test
+def small_shared_memory(folder):
+    """Ranks of a node share frozen weights by mapping the files: no room in /dev/shm is needed."""
+    words = [BINARY, "score", "-c", f"{folder}/run.cfg"]
+    done = subprocess.run(
+        ["unshare", "-m", "bash", "-c", "mount -t tmpfs -o size=32k none /dev/shm || exit 99; "
+         "exec mpirun -q -n 3 \"$@\"", "-", *words], capture_output=True, text=True, timeout=10,
+        env=environment({"OMPI_MCA_btl_vader_backing_directory": folder}))
+    if done.returncode in (1, 99):
+        raise Skip("a tmpfs can't be mounted here")
+    done = Run(done.returncode, done.stdout, done.stderr, 0.0)
+    assert done.code == 0 and not done.errors, done
+
+
+@test
 def file_size_limit(folder):
     for command, mode in (("sft", []), ("dpo", checkpointed([])), ("score", []), ("generate", []),
                           ("distill", []), ("distill", ON_POLICY)):

@@ -68,7 +68,7 @@ typedef struct {
         bool resume;
     } checkpoint;
     struct {
-        char *precision, *dtype;
+        char *precision, *dtype, *max_shard_size;
         int64_t threads;
     } runtime;
     struct {
@@ -78,7 +78,8 @@ typedef struct {
 
 /* K(kind, path, default, low, high, choices, help)
  *   kind     STRING | INPUT (a path only read) | OUTPUT (a path written, relative to `output`) |
- *            ROOT (the key `output` itself) | CHOICE | INTEGER | REAL | REALS2 | BOOL
+ *            ROOT (the key `output` itself) | SIZE (see ald_config_bytes) | CHOICE |
+ *            INTEGER | REAL | REALS2 | BOOL
  *   path     the member of ald_config_t, which is also the key's name
  *   default  text, parsed as a value would be
  *   low/high inclusive bounds of numbers
@@ -160,7 +161,9 @@ typedef struct {
     K(INTEGER, checkpoint.keep_last, "2", 0, 1e9, "", "checkpoints kept (0: all)")                 \
     K(BOOL, checkpoint.resume, "true", 0, 0, "", "go on from the newest checkpoint")               \
     K(CHOICE, runtime.precision, "auto", 0, 0, "auto|fp32", "arithmetic of the matrix products")   \
-    K(CHOICE, runtime.dtype, "auto", 0, 0, "auto|F32|BF16", "of written weights (auto: as read)")  \
+    K(CHOICE, runtime.dtype, "auto", 0, 0, "auto|F32|BF16|F16",                                    \
+      "of written weights (auto: as read)")                                                        \
+    K(SIZE, runtime.max_shard_size, "5GB", 0, 0, "", "weight files above it are cut into several") \
     K(INTEGER, runtime.threads, "0", 0, 4096, "", "threads per rank (0: its cores' share)")        \
     K(STRING, debug.fail, "", 0, 0, "", "SITE:RANK:TIME, for tests of failures")
 
@@ -171,6 +174,9 @@ typedef struct {
  * caller frees with ald_config_reset. */
 ald_status_t ald_config_load(const char *path, const char *const *settings, int count,
                              ald_config_t *out);
+/* The bytes of a size: a number and KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB; -1 for any
+ * other text, and for less than one byte. */
+int64_t ald_config_bytes(const char *text);
 /* Frees the strings; takes a zeroed struct. */
 void ald_config_reset(ald_config_t *config);
 /* The effective configuration in libconfig's syntax, every key, paths as resolved; freed by

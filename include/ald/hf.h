@@ -15,19 +15,30 @@
  * for one that is missing or of another shape (a tied model may carry lm_head.weight: ignored).
  * Tensors that the list doesn't know are an error, rotary inv_freq buffers apart. Local. */
 ald_status_t ald_hf_load(const char *directory, const ald_params_t *params, float *values);
+#define ALD_HF_AS_READ                                                                             \
+    ((ald_dtype_t)(ALD_DTYPE_F16 + 1)) /* each tensor as the origin's files do                     \
+                                        */
 /* Writes a model directory in the place of `directory`, atomically (a temporary folder renamed):
- * weights in `dtype` (rounded to nearest even), config.json with torch_dtype to fit, and the other
- * files of `origin` (generation_config.json, tokenizer files, licence, ...) copied as they are;
- * `done` (may be NULL) is written as done.json. Files above `shard_bytes` (0: 5 GB) become the
- * sharded form with its index. Root only. */
+ * weights in `dtype` (rounded to nearest even), config.json with torch_dtype to fit, otherwise as
+ * it is, and the other files and folders of `origin` (generation_config.json, tokenizer files,
+ * licence, additional_chat_templates/, ...) copied as they are. Left behind are weights of any
+ * format and their indices, hidden files, what a run wrote (metrics, optimizer state), and folders
+ * that are models or runs of their own. Values that weren't changed since ald_hf_load come out byte
+ * by byte; `done` (may be NULL) is written as done.json. Above `shard_bytes` (0: 5 GB) the weights
+ * are cut between tensors into the sharded form with its index; a larger tensor has a file of its
+ * own. Root only. */
 ald_status_t ald_hf_save(const char *directory, const char *origin, const ald_params_t *params,
                          const float *values, ald_dtype_t dtype, int64_t shard_bytes,
                          const ald_json_t *done);
 /* The same without making the folder atomic: files go straight into an existing folder, for
- * checkpoints, which publish the folder themselves. */
+ * checkpoints, which publish the folder themselves. Weight files of an earlier model go. */
 ald_status_t ald_hf_save_into(const char *directory, const char *origin, const ald_params_t *params,
                               const float *values, ald_dtype_t dtype, int64_t shard_bytes);
-/* sha256 over the bytes of the weight files, in the order of their names. Local. */
+/* A model's digest: of one weight file that file's sha256; of several the sha256 of the lines
+ * "HEX  NAME\n", sorted by name, which `sha256sum *.safetensors` prints for them. Threads share the
+ * files. A file's sha256 is remembered beside it in the hidden file .NAME.sha256 and believed while
+ * size, time of the last change and inode of the file are those that it was made for; where the
+ * folder can't be written to, nothing is remembered. Local. */
 ald_status_t ald_hf_sha256(const char *directory, char hex[ALD_SHA256_HEX]);
 /* sha256 of the bytes of tokenizer.json. Local. */
 ald_status_t ald_hf_sha256_tokenizer(const char *directory, char hex[ALD_SHA256_HEX]);

@@ -41,9 +41,9 @@ typedef struct {
     int ndim;
     int64_t shape[4];
     const float *values;
+    ald_dtype_t dtype; /* in the file */
 } ald_unstored_t;
 /* Writes one file, atomically, tensors in the given order. */
-ald_status_t ald_safetensors_write(const char *path, const ald_unstored_t *tensors, int64_t count,
-                                   ald_dtype_t dtype);
+ald_status_t ald_safetensors_write(const char *path, const ald_unstored_t *tensors, int64_t count);
 
 #endif

@@ -13,11 +13,13 @@ typedef struct {
     ald_params_t params;
     ald_mapped_t *mapped;
     ald_model_t model;           /* points to the two above: this struct must stay where it is */
-    char sha256[ALD_SHA256_HEX]; /* of its weight files */
+    char sha256[ALD_SHA256_HEX]; /* of its weight files, by ald_frozen_digest */
 } ald_frozen_t;
 /* Collective over `comm`; the same status on all. `key` names the setting in messages. */
 ald_status_t ald_frozen_load(const ald_comm_t *comm, const char *directory, const char *key,
                              ald_frozen_t *out);
+/* Fills sha256; root reads all of the weights unless their digest is remembered. Collective. */
+ald_status_t ald_frozen_digest(const ald_comm_t *comm, const char *directory, ald_frozen_t *frozen);
 void ald_frozen_reset(ald_frozen_t *frozen); /* takes a zeroed one */
 
 /* Both teachers and the settings of a shard. */

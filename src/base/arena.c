@@ -5,10 +5,13 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #define ALIGNMENT   64
 #define BLOCK_BYTES ((size_t)1 << 20) /* smallest block of an arena */
+#define HUGE_PAGE   ((size_t)2 << 20)
+#define LARGE       ((size_t)64 << 20) /* blocks from which huge pages are asked for */
 
 static _Atomic size_t held, peak, blocks;
 
@@ -31,6 +34,15 @@ static void count_in(size_t bytes)
     atomic_fetch_add(&blocks, 1);
 }
 
+/* First touches of weights and gradients would take half a million faults for 2 GB. */
+static void ask_huge_pages(char *base, size_t bytes)
+{
+    const uintptr_t begin = ((uintptr_t)base + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    const uintptr_t end = ((uintptr_t)base + bytes) / HUGE_PAGE * HUGE_PAGE;
+    if (end > begin)
+        madvise((void *)begin, end - begin, MADV_HUGEPAGE); /* a wish; no matter if it isn't met */
+}
+
 void *ald_alloc(size_t bytes)
 {
     if (bytes > SIZE_MAX - 2 * ALIGNMENT)
@@ -39,6 +51,8 @@ void *ald_alloc(size_t bytes)
     char *base = aligned_alloc(ALIGNMENT, rounded + ALIGNMENT);
     if (base == NULL)
         return NULL;
+    if (rounded >= LARGE)
+        ask_huge_pages(base, rounded + ALIGNMENT);
     void *pointer = base + ALIGNMENT;
     header_of(pointer)->bytes = bytes;
     count_in(bytes);

@@ -51,7 +51,7 @@ static ald_status_t put_weights(ald_json_t *report, const char *path, const ald_
     const ald_stored_t *first = ald_safetensors_find(set, params->tensors[0].name);
     ALD_CHECK(first != NULL, ALD_STATUS_INPUT, "%s: the weights lack tensor \"%s\"", path,
               params->tensors[0].name);
-    ALD_TRY(ald_sha256_files(files, (size_t)count, hex));
+    ALD_TRY(ald_hf_sha256(path, hex));
     ald_json_set(report, "dtype", ald_json_new_string(ald_dtype_name(first->dtype)));
     put_integer(report, "weight_files", count);
     put_integer(report, "weight_bytes", bytes);

@@ -20,10 +20,15 @@ bool ald_config_is_text(const ald_config_key_t *key)
 const char *ald_config_expectation(const ald_config_key_t *key)
 {
     static const char *const names[] = {
-        [ALD_KIND_STRING] = "a string",         [ALD_KIND_INPUT] = "a path in quotes",
-        [ALD_KIND_OUTPUT] = "a path in quotes", [ALD_KIND_ROOT] = "a path in quotes",
-        [ALD_KIND_CHOICE] = "a string",         [ALD_KIND_INTEGER] = "an integer",
-        [ALD_KIND_REAL] = "a number",           [ALD_KIND_REALS2] = "two numbers, [a, b]",
+        [ALD_KIND_STRING] = "a string",
+        [ALD_KIND_INPUT] = "a path in quotes",
+        [ALD_KIND_OUTPUT] = "a path in quotes",
+        [ALD_KIND_ROOT] = "a path in quotes",
+        [ALD_KIND_SIZE] = "a size in quotes",
+        [ALD_KIND_CHOICE] = "a string",
+        [ALD_KIND_INTEGER] = "an integer",
+        [ALD_KIND_REAL] = "a number",
+        [ALD_KIND_REALS2] = "two numbers, [a, b]",
         [ALD_KIND_BOOL] = "true or false",
     };
     return names[key->kind];
@@ -126,6 +131,25 @@ static bool in_range(const ald_config_key_t *key, double value)
     return isfinite(value) && value >= key->low && value <= key->high;
 }
 
+int64_t ald_config_bytes(const char *text)
+{
+    static const struct {
+        const char *unit;
+        double bytes;
+    } units[] = {{"KB", 1e3},     {"MB", 1e6},        {"GB", 1e9},          {"TB", 1e12},
+                 {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}};
+    char *end = NULL;
+    if (text[0] < '0' || text[0] > '9')
+        return -1;
+    const double value = strtod(text, &end);
+    end += strspn(end, " ");
+    for (size_t i = 0; i < sizeof units / sizeof *units; ++i)
+        if (strcmp(end, units[i].unit) == 0 && value * units[i].bytes >= 1.0 &&
+            value * units[i].bytes < 9e18)
+            return (int64_t)(value * units[i].bytes);
+    return -1;
+}
+
 static ald_status_t store_text(ald_config_t *config, const ald_config_key_t *key, const char *text,
                                const char *place)
 {
@@ -134,6 +158,10 @@ static ald_status_t store_text(ald_config_t *config, const ald_config_key_t *key
     ALD_CHECK(key->kind != ALD_KIND_CHOICE || among(key->choices, text), ALD_STATUS_USAGE,
               "%s: %s: \"%s\" is not a choice; expected one of %s", place, key->path, text,
               key->choices);
+    ALD_CHECK(key->kind != ALD_KIND_SIZE || ald_config_bytes(text) > 0, ALD_STATUS_USAGE,
+              "%s: %s: \"%s\" is not a size; expected a number with KB, MB, GB, TB (thousands of "
+              "bytes) or KiB, MiB, GiB (1024), as in \"5GB\"",
+              place, key->path, text);
     char *copy = ald_strdup(text);
     ALD_CHECK_MEMORY(copy, strlen(text) + 1);
     ald_free(*member);

@@ -123,8 +123,12 @@ ald_status_t ald_config_print_content(const ald_config_t *config, char **out)
 
 static ald_status_t describe_key(ald_vec_t *text, const ald_config_key_t *key)
 {
-    static const char *const kinds[] = {"string",  "path",   "path",      "path", "choice",
-                                        "integer", "number", "2 numbers", "bool"};
+    static const char *const kinds[] = {
+        [ALD_KIND_STRING] = "string",   [ALD_KIND_INPUT] = "path",  [ALD_KIND_OUTPUT] = "path",
+        [ALD_KIND_ROOT] = "path",       [ALD_KIND_SIZE] = "size",   [ALD_KIND_CHOICE] = "choice",
+        [ALD_KIND_INTEGER] = "integer", [ALD_KIND_REAL] = "number", [ALD_KIND_REALS2] = "2 numbers",
+        [ALD_KIND_BOOL] = "bool",
+    };
     ald_status_t status = ALD_STATUS_OK;
     const char *quote = ald_config_is_text(key) ? "\"" : "";
     char standard[80];

@@ -22,19 +22,6 @@ done:
     return status;
 }
 
-ald_status_t ald_hf_sha256(const char *directory, char hex[ALD_SHA256_HEX])
-{
-    ald_status_t status = ALD_STATUS_OK;
-    ald_safetensors_t *set = NULL;
-    const char *const *paths = NULL;
-    ALD_TRY(ald_safetensors_open(directory, &set));
-    int64_t count = ald_safetensors_files(set, &paths);
-    ALD_TRY(ald_sha256_files(paths, (size_t)count, hex));
-done:
-    ald_safetensors_close(set);
-    return status;
-}
-
 ald_status_t ald_hf_sha256_tokenizer(const char *directory, char hex[ALD_SHA256_HEX])
 {
     ald_status_t status = ALD_STATUS_OK;

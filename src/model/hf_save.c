@@ -10,6 +10,7 @@
 
 #include "ald/arena.h"
 #include "ald/file.h"
+#include "model/weights.h"
 
 static const char *dtype_text(ald_dtype_t dtype)
 {
@@ -113,7 +114,7 @@ static ald_status_t write_config(const char *directory, const char *origin, ald_
     ALD_TRY(ald_model_config_read(origin, &config));
     ALD_TRY(ald_file_read(from, &text, &size));
     ALD_TRY(ald_vec_printf(&changed, "%s", text));
-    if (config.dtype != dtype)
+    if (config.dtype != dtype && dtype != ALD_HF_AS_READ)
         ALD_TRY(replace_dtype(&changed, dtype));
     ALD_TRY(ald_file_write(to, changed.data, changed.count));
 done:
@@ -124,52 +125,79 @@ done:
     return status;
 }
 
+static bool ends_with(const char *name, const char *end)
+{
+    const size_t length = strlen(name), tail = strlen(end);
+    return length >= tail && strcmp(name + length - tail, end) == 0;
+}
+
 /* What belongs to the origin's weights or to a run, not to the model that is being written. */
 static bool is_left_behind(const char *name)
 {
-    static const char *const names[] = {"config.json", "done.json", "optimizer.h5", "state.json"};
-    static const char *const ends[] = {".safetensors", ".safetensors.index.json",
-                                       ".bin",         ".bin.index.json",
-                                       ".h5",          ".pt",
-                                       ".pth",         ".gguf",
-                                       ".msgpack",     ".onnx"};
+    static const char *const names[] = {"config.json", "done.json", "optimizer.h5", "state.json",
+                                        "trainer_state.json"};
+    static const char *const ends[] = {".safetensors", ".index.json", ".bin",  ".h5",      ".pt",
+                                       ".pth",         ".gguf",       ".ggml", ".msgpack", ".onnx",
+                                       ".onnx_data",   ".onnx.data",  ".ckpt", ".npz",     ".ot",
+                                       ".pkl",         ".tflite"};
     if (name[0] == '.' || strncmp(name, "metrics.", 8) == 0 || strstr(name, ".tmp-") != NULL)
         return true;
     for (size_t i = 0; i < sizeof names / sizeof *names; ++i)
         if (strcmp(name, names[i]) == 0)
             return true;
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; ++i) {
-        size_t length = strlen(name), tail = strlen(ends[i]);
-        if (length >= tail && strcmp(name + length - tail, ends[i]) == 0)
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; ++i)
+        if (ends_with(name, ends[i]))
             return true;
-    }
     return false;
 }
 
-static ald_status_t copy_one(const char *directory, const char *origin, const char *name)
+/* Whether a folder of the origin is a model or a run of its own. */
+static ald_status_t is_alone(const char *folder, bool *out)
 {
+    static const char *const marks[] = {"config.json", "done.json", "state.json"};
     ald_status_t status = ALD_STATUS_OK;
-    char *from = ald_path_join(origin, name), *to = ald_path_join(directory, name);
-    ALD_CHECK_MEMORY(from, strlen(origin));
-    ALD_CHECK_MEMORY(to, strlen(directory));
-    if (ald_file_size(from) >= 0) /* regular files only */
-        ALD_TRY(ald_file_copy(from, to));
+    *out = false;
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; ++i) {
+        char *path = ald_path_join(folder, marks[i]);
+        ALD_CHECK_MEMORY(path, strlen(folder));
+        *out = *out || ald_path_exists(path);
+        ald_free(path);
+    }
 done:
-    ald_free(from);
-    ald_free(to);
     return status;
 }
 
-static ald_status_t copy_others(const char *directory, const char *origin)
+/* Files first, so that a folder of which nothing is carried isn't made; `depth` ends a circle of
+ * links. */
+static ald_status_t copy_others(const char *directory, const char *origin, int depth)
 {
+    enum { DEPTH_MAX = 8 };
     ald_status_t status = ALD_STATUS_OK;
-    char **names = NULL;
+    char **names = NULL, *from = NULL, *to = NULL;
     size_t count = 0;
+    bool alone = false;
     ALD_TRY(ald_dir_list(origin, &names, &count));
-    for (size_t i = 0; i < count; ++i)
-        if (!is_left_behind(names[i]))
-            ALD_TRY(copy_one(directory, origin, names[i]));
+    for (size_t i = 0; i < count; ++i) {
+        if (is_left_behind(names[i]))
+            continue;
+        ald_free(from);
+        ald_free(to);
+        from = ald_path_join(origin, names[i]);
+        to = ald_path_join(directory, names[i]);
+        ALD_CHECK_MEMORY(from, strlen(origin));
+        ALD_CHECK_MEMORY(to, strlen(directory));
+        if (ald_file_size(from) >= 0) {
+            ALD_TRY(ald_dir_make(directory));
+            ALD_TRY(ald_file_copy(from, to));
+        } else if (ald_path_is_directory(from) && depth < DEPTH_MAX) {
+            ALD_TRY(is_alone(from, &alone));
+            if (!alone)
+                ALD_TRY(copy_others(to, from, depth + 1));
+        }
+    }
 done:
+    ald_free(from);
+    ald_free(to);
     ald_names_free(names, count);
     return status;
 }
@@ -181,13 +209,13 @@ typedef struct {
 } part_t;
 
 /* Cuts the list where the next tensor would take a file above the limit. */
-static ald_status_t plan_parts(const ald_params_t *params, int64_t size, int64_t limit,
+static ald_status_t plan_parts(const ald_params_t *params, const ald_dtype_t *dtypes, int64_t limit,
                                ald_vec_t *parts)
 {
     ald_status_t status = ALD_STATUS_OK;
     part_t part = {0};
     for (int64_t i = 0; i < params->count; ++i) {
-        int64_t bytes = params->tensors[i].count * size;
+        int64_t bytes = params->tensors[i].count * ald_dtype_size(dtypes[i]);
         if (part.end > part.first && part.bytes + bytes > limit) {
             ALD_TRY(ald_vec_push(parts, &part));
             part = (part_t){.first = i};
@@ -209,7 +237,7 @@ done:
 }
 
 static ald_status_t write_part(const char *directory, const ald_params_t *params,
-                               const float *values, ald_dtype_t dtype, const part_t *part)
+                               const float *values, const ald_dtype_t *dtypes, const part_t *part)
 {
     ald_status_t status = ALD_STATUS_OK;
     const int64_t count = part->end - part->first;
@@ -222,9 +250,10 @@ static ald_status_t write_part(const char *directory, const ald_params_t *params
         list[i] = (ald_unstored_t){.name = tensor->name,
                                    .ndim = tensor->ndim,
                                    .shape = {tensor->shape[0], tensor->shape[1]},
-                                   .values = values + tensor->offset};
+                                   .values = values + tensor->offset,
+                                   .dtype = dtypes[part->first + i]};
     }
-    ALD_TRY(ald_safetensors_write(path, list, count, dtype));
+    ALD_TRY(ald_safetensors_write(path, list, count));
 done:
     ald_free(path);
     ald_free(list);
@@ -232,18 +261,20 @@ done:
 }
 
 static ald_status_t write_index(const char *directory, const ald_params_t *params,
-                                const ald_vec_t *parts, int64_t total_size)
+                                const ald_vec_t *parts)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *index = ald_json_new_object(), *metadata = ald_json_new_object();
     ald_json_t *map = ald_json_new_object();
     char *path = ald_path_join(directory, "model.safetensors.index.json");
-    ald_json_set(metadata, "total_size", ald_json_new_integer(total_size));
+    int64_t total_size = 0;
     for (size_t p = 0; p < parts->count; ++p) {
         const part_t *part = &ALD_VEC_AT(parts, part_t, p);
+        total_size += part->bytes;
         for (int64_t i = part->first; i < part->end; ++i)
             ald_json_set(map, params->tensors[i].name, ald_json_new_string(part->name));
     }
+    ald_json_set(metadata, "total_size", ald_json_new_integer(total_size));
     ald_json_set(index, "metadata", metadata);
     ald_json_set(index, "weight_map", map);
     ALD_CHECK_MEMORY(path, strlen(directory));
@@ -254,22 +285,68 @@ done:
     return status;
 }
 
+/* An earlier model's weight files, which a reader would take for this one's. */
+static ald_status_t remove_stale(const char *directory, const ald_vec_t *parts)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char **names = NULL;
+    size_t count = 0;
+    ALD_TRY(ald_dir_list(directory, &names, &count));
+    for (size_t i = 0; i < count; ++i) {
+        bool stale = ends_with(names[i], ".safetensors") ||
+                     (parts->count == 1 && ends_with(names[i], ".safetensors.index.json"));
+        for (size_t p = 0; p < parts->count; ++p)
+            stale = stale && strcmp(names[i], ALD_VEC_AT(parts, part_t, p).name) != 0;
+        if (!stale || strncmp(names[i], "model", 5) != 0)
+            continue;
+        char *path = ald_path_join(directory, names[i]);
+        ALD_CHECK_MEMORY(path, strlen(directory));
+        status = ald_dir_remove(path);
+        ald_free(path);
+        ALD_TRY(status);
+    }
+done:
+    ald_names_free(names, count);
+    return status;
+}
+
+/* The type of each tensor in the files to write. */
+static ald_status_t choose_dtypes(const char *origin, const ald_params_t *params, ald_dtype_t dtype,
+                                  ald_dtype_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_safetensors_t *set = NULL;
+    const ald_stored_t **stored = NULL;
+    if (dtype == ALD_HF_AS_READ)
+        ALD_TRY(ald_weights_open(origin, params, &set, &stored));
+    for (int64_t i = 0; i < params->count; ++i)
+        out[i] = stored != NULL ? stored[i]->dtype : dtype;
+done:
+    ald_free(stored);
+    ald_safetensors_close(set);
+    return status;
+}
+
 ald_status_t ald_hf_save_into(const char *directory, const char *origin, const ald_params_t *params,
                               const float *values, ald_dtype_t dtype, int64_t shard_bytes)
 {
     ald_status_t status = ALD_STATUS_OK;
     const int64_t limit = shard_bytes > 0 ? shard_bytes : 5000000000;
-    const int64_t size = ald_dtype_size(dtype);
+    ald_dtype_t *dtypes = ald_calloc((size_t)params->count, sizeof *dtypes);
     ald_vec_t parts;
     ald_vec_init(&parts, sizeof(part_t));
+    ALD_CHECK_MEMORY(dtypes, (size_t)params->count * sizeof *dtypes);
+    ALD_TRY(choose_dtypes(origin, params, dtype, dtypes));
     ALD_TRY(write_config(directory, origin, dtype));
-    ALD_TRY(copy_others(directory, origin));
-    ALD_TRY(plan_parts(params, size, limit, &parts));
+    ALD_TRY(copy_others(directory, origin, 0));
+    ALD_TRY(plan_parts(params, dtypes, limit, &parts));
     for (size_t i = 0; i < parts.count; ++i)
-        ALD_TRY(write_part(directory, params, values, dtype, &ALD_VEC_AT(&parts, part_t, i)));
+        ALD_TRY(write_part(directory, params, values, dtypes, &ALD_VEC_AT(&parts, part_t, i)));
     if (parts.count > 1)
-        ALD_TRY(write_index(directory, params, &parts, params->total * size));
+        ALD_TRY(write_index(directory, params, &parts));
+    ALD_TRY(remove_stale(directory, &parts));
 done:
+    ald_free(dtypes);
     ald_vec_reset(&parts);
     return status;
 }

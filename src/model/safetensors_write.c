@@ -15,24 +15,23 @@ static int64_t element_count(const ald_unstored_t *tensor)
 }
 
 /* Describes one tensor whose bytes begin at *at, and moves *at behind them. */
-static ald_json_t *describe(const ald_unstored_t *tensor, ald_dtype_t dtype, int64_t *at)
+static ald_json_t *describe(const ald_unstored_t *tensor, int64_t *at)
 {
     ald_json_t *entry = ald_json_new_object();
     ald_json_t *shape = ald_json_new_array(), *offsets = ald_json_new_array();
     for (int i = 0; i < tensor->ndim; ++i)
         ald_json_push(shape, ald_json_new_integer(tensor->shape[i]));
     ald_json_push(offsets, ald_json_new_integer(*at));
-    *at += element_count(tensor) * ald_dtype_size(dtype);
+    *at += element_count(tensor) * ald_dtype_size(tensor->dtype);
     ald_json_push(offsets, ald_json_new_integer(*at));
-    ald_json_set(entry, "dtype", ald_json_new_string(ald_dtype_name(dtype)));
+    ald_json_set(entry, "dtype", ald_json_new_string(ald_dtype_name(tensor->dtype)));
     ald_json_set(entry, "shape", shape);
     ald_json_set(entry, "data_offsets", offsets);
     return entry;
 }
 
 /* The header's text, padded with blanks so that the data is aligned to 8 bytes. */
-static ald_status_t make_header(const ald_unstored_t *tensors, int64_t count, ald_dtype_t dtype,
-                                ald_vec_t *out)
+static ald_status_t make_header(const ald_unstored_t *tensors, int64_t count, ald_vec_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     char *text = NULL;
@@ -41,7 +40,7 @@ static ald_status_t make_header(const ald_unstored_t *tensors, int64_t count, al
     ald_json_set(metadata, "format", ald_json_new_string("pt")); /* transformers asks for it */
     ald_json_set(header, "__metadata__", metadata);
     for (int64_t i = 0; i < count; ++i)
-        ald_json_set(header, tensors[i].name, describe(&tensors[i], dtype, &at));
+        ald_json_set(header, tensors[i].name, describe(&tensors[i], &at));
     ALD_TRY(ald_json_dump(header, false, &text));
     ALD_TRY(ald_vec_append(out, text, strlen(text)));
     while (out->count % 8 != 0)
@@ -69,8 +68,7 @@ done:
     return status;
 }
 
-ald_status_t ald_safetensors_write(const char *path, const ald_unstored_t *tensors, int64_t count,
-                                   ald_dtype_t dtype)
+ald_status_t ald_safetensors_write(const char *path, const ald_unstored_t *tensors, int64_t count)
 {
     enum { ROOM = 1 << 21 };
     ald_status_t status = ALD_STATUS_OK;
@@ -78,7 +76,7 @@ ald_status_t ald_safetensors_write(const char *path, const ald_unstored_t *tenso
     void *buffer = NULL;
     ald_vec_t header;
     ald_vec_init(&header, 1);
-    ALD_TRY(make_header(tensors, count, dtype, &header));
+    ALD_TRY(make_header(tensors, count, &header));
     buffer = ald_alloc(ROOM * sizeof(float));
     ALD_CHECK_MEMORY(buffer, ROOM * sizeof(float));
     ALD_TRY(ald_writer_open(path, &writer));
@@ -86,8 +84,8 @@ ald_status_t ald_safetensors_write(const char *path, const ald_unstored_t *tenso
     ALD_TRY(ald_writer_write(writer, &length, sizeof length));
     ALD_TRY(ald_writer_write(writer, header.data, header.count));
     for (int64_t i = 0; i < count; ++i)
-        ALD_TRY(write_values(writer, tensors[i].values, element_count(&tensors[i]), dtype, buffer,
-                             ROOM));
+        ALD_TRY(write_values(writer, tensors[i].values, element_count(&tensors[i]),
+                             tensors[i].dtype, buffer, ROOM));
     status = ald_writer_commit(writer);
     writer = NULL;
 done:

@@ -28,6 +28,7 @@ static ald_status_t load_models(ald_eval_t *e)
         if (given[k][0] == '\0')
             continue;
         ALD_TRY(ald_frozen_load(e->world, given[k], view_keys[k], &e->frozen[k]));
+        ALD_TRY(ald_frozen_digest(e->world, given[k], &e->frozen[k]));
         e->measure.models[k] = &e->frozen[k].model;
         first = first < 0 ? k : first;
         if (k == first)

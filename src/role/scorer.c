@@ -13,8 +13,7 @@
 #include "ald/sha256.h"
 #include "ald/vocabulary.h"
 
-static ald_status_t frozen_read(const char *directory, const char *key, bool root,
-                                ald_frozen_t *out)
+static ald_status_t frozen_read(const char *directory, const char *key, ald_frozen_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_model_config_t shape;
@@ -25,8 +24,6 @@ static ald_status_t frozen_read(const char *directory, const char *key, bool roo
     ALD_TRY(ald_params_init(&shape, &out->params));
     ALD_TRY(ald_mapped_open(directory, &out->params, &out->mapped));
     out->model = ald_mapped_model(out->mapped, &out->params);
-    if (root)
-        ALD_TRY(ald_hf_sha256(directory, out->sha256));
 done:
     return status;
 }
@@ -36,12 +33,21 @@ ald_status_t ald_frozen_load(const ald_comm_t *comm, const char *directory, cons
 {
     ald_status_t status = ALD_STATUS_OK;
     *out = (ald_frozen_t){0};
-    ALD_TRY(ald_comm_agree(comm, frozen_read(directory, key, comm->rank == 0, out)));
-    MPI_Bcast(out->sha256, sizeof out->sha256, MPI_CHAR, 0, comm->mpi);
-    ald_log_verbose("%s: %s, %lld parameters, sha256 %.12s; %lld bytes mapped, %lld held", key,
-                    directory, (long long)out->params.total, out->sha256,
-                    (long long)ald_mapped_file_bytes(out->mapped),
+    ALD_TRY(ald_comm_agree(comm, frozen_read(directory, key, out)));
+    ald_log_verbose("%s: %s, %lld parameters, %lld bytes mapped, %lld held", key, directory,
+                    (long long)out->params.total, (long long)ald_mapped_file_bytes(out->mapped),
                     (long long)ald_mapped_held_bytes(out->mapped));
+done:
+    return status;
+}
+
+ald_status_t ald_frozen_digest(const ald_comm_t *comm, const char *directory, ald_frozen_t *frozen)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    if (comm->rank == 0)
+        status = ald_hf_sha256(directory, frozen->sha256);
+    ALD_TRY(ald_comm_agree(comm, status));
+    MPI_Bcast(frozen->sha256, sizeof frozen->sha256, MPI_CHAR, 0, comm->mpi);
 done:
     return status;
 }
@@ -137,6 +143,8 @@ ald_status_t ald_scorer_init(const ald_config_t *config, const ald_comm_t *comm,
     ALD_TRY(ald_frozen_load(comm, ald_contrast_directory(config),
                             reference ? "teacher.reference" : "teacher.reverse", &out->contrast));
     ALD_TRY(ald_comm_agree(comm, compare_teachers(out)));
+    ALD_TRY(ald_frozen_digest(comm, config->teacher.dpo, &out->dpo));
+    ALD_TRY(ald_frozen_digest(comm, ald_contrast_directory(config), &out->contrast));
     ALD_TRY(ald_comm_agree(comm, fill_header(out)));
 done:
     return status;

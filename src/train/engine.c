@@ -225,14 +225,15 @@ static ald_status_t write_results(ald_engine_t *engine, const ald_json_t *inputs
 {
     ald_status_t status = ALD_STATUS_OK;
     char hex[ALD_SHA256_HEX], *path = ald_path_join(engine->output, "done.json");
-    ald_dtype_t dtype = engine->params.config.dtype;
+    ald_dtype_t dtype = ALD_HF_AS_READ;
     ald_json_t *made = ald_json_new_object();
     ALD_CHECK(path != NULL && made != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    if (strcmp(engine->config->runtime.dtype, "auto") != 0)
-        dtype = strcmp(engine->config->runtime.dtype, "BF16") == 0 ? ALD_DTYPE_BF16 : ALD_DTYPE_F32;
+    for (int i = ALD_DTYPE_F32; i <= ALD_DTYPE_F16; ++i) /* none is "auto" */
+        if (strcmp(engine->config->runtime.dtype, ald_dtype_name((ald_dtype_t)i)) == 0)
+            dtype = (ald_dtype_t)i;
     ALD_TRY(ald_fail_point("model_save"));
     ALD_TRY(ald_hf_save_into(engine->output, engine->origin, &engine->params, engine->values, dtype,
-                             0));
+                             ald_config_bytes(engine->config->runtime.max_shard_size)));
     ALD_TRY(ald_metrics_flush(engine->metrics));
     ALD_TRY(ald_hf_sha256(engine->output, hex));
     ald_json_set(made, "stage", ald_json_new_string(engine->stage));

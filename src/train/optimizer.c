@@ -180,7 +180,8 @@ static void update_block(int64_t count, const update_t *u, int64_t *sum, float *
         m[i] = beta1 * m[i] + rest1 * g;
         v[i] = beta2 * v[i] + rest2 * g * g;
         double denominator = sqrt((double)v[i]) / u->root_correction2 + u->epsilon;
-        x[i] = (float)((double)x[i] * u->keep - u->rate * (double)m[i] / denominator);
+        if (u->rate != 0.0) /* else every bit stays, which subtracting 0 wouldn't do to -0 */
+            x[i] = (float)((double)x[i] * u->keep - u->rate * (double)m[i] / denominator);
     }
 }
 

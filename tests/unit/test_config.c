@@ -151,6 +151,41 @@ static void settings_errors_name_the_key(void **state)
     fails("", "output=\"a", "--set: output: expected a path in quotes, found \"\"a\"");
 }
 
+static void sizes_have_units(void **state)
+{
+    static const struct {
+        const char *text;
+        int64_t bytes;
+    } sizes[] = {{"5GB", 5000000000},
+                 {"500MB", 500000000},
+                 {"1KB", 1000},
+                 {"2TB", 2000000000000},
+                 {"1KiB", 1024},
+                 {"3MiB", 3145728},
+                 {"1.5GiB", 1610612736},
+                 {"7 KB", 7000},
+                 {"", -1},
+                 {"5", -1},
+                 {"GB", -1},
+                 {"0KB", -1},
+                 {"-1GB", -1},
+                 {"5gb", -1},
+                 {"5 G B", -1},
+                 {"5PB", -1},
+                 {"inf GB", -1},
+                 {"1e300GB", -1},
+                 {"5GB ", -1},
+                 {"0.0001KB", -1}};
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; ++i)
+        assert_int_equal(ald_config_bytes(sizes[i].text), sizes[i].bytes);
+    fails("", "runtime.max_shard_size=5 bytes",
+          "--set: runtime.max_shard_size: \"5 bytes\" is not a size; expected a number with KB, MB, "
+          "GB, TB (thousands of bytes) or KiB, MiB, GiB (1024), as in \"5GB\"");
+    fails("runtime: { max_shard_size = 5000; };", NULL,
+          "%F:1: runtime.max_shard_size: expected a size in quotes, found an integer");
+}
+
 static void missing_files_are_usage_errors(void **state)
 {
     (void)state;
@@ -212,6 +247,7 @@ int main(void)
         cmocka_unit_test(settings_override_by_type),
         cmocka_unit_test(errors_name_place_and_expectation),
         cmocka_unit_test(settings_errors_name_the_key),
+        cmocka_unit_test(sizes_have_units),
         cmocka_unit_test(missing_files_are_usage_errors),
         cmocka_unit_test(included_files_are_checked_too),
         cmocka_unit_test(printed_configuration_reads_back),

@@ -1,9 +1,11 @@
 /* Weight files: conversions, whole model directories, and every kind of damage. */
 #include "scratch.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "ald/hf.h"
 
@@ -162,6 +164,75 @@ static void digest_covers_the_weights_alone(void **state)
     free_model(&model);
 }
 
+/* Gives a file a time of change, seconds since 1970. */
+static void set_time(const char *path, long seconds, long nanoseconds)
+{
+    const struct timespec times[2] = {{seconds, nanoseconds}, {seconds, nanoseconds}};
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+static void digests_are_remembered_while_nothing_changes(void **state)
+{
+    model_t model = make_model(state);
+    char right[ALD_SHA256_HEX], hex[ALD_SHA256_HEX], *note = NULL;
+    char weights[4096], path[4096], out[4096];
+    size_t size = 0;
+    snprintf(out, sizeof out, "%s", scratch_path(state, "out"));
+    snprintf(weights, sizeof weights, "%s", scratch_path(state, "out/model.safetensors"));
+    snprintf(path, sizeof path, "%s", scratch_path(state, "out/.model.safetensors.sha256"));
+    expect_ok(ald_hf_save(out, *state, &model.params, model.values, ALD_DTYPE_F32, 0, NULL));
+    expect_ok(ald_sha256_file(weights, right));
+    expect_ok(ald_hf_sha256(out, hex));
+    assert_string_equal(hex, right);
+    assert_false(ald_path_exists(path)); /* a file of this very moment may change unnoticed */
+    set_time(weights, 1000, 5);
+    expect_ok(ald_hf_sha256(out, hex));
+    assert_string_equal(hex, right);
+    expect_ok(ald_file_read(path, &note, &size));
+    memset(note, 'a', 64); /* a wrong note shows whether it is believed */
+    expect_ok(ald_file_write(path, note, size));
+    expect_ok(ald_hf_sha256(out, hex));
+    assert_int_equal(strspn(hex, "a"), 64);
+    set_time(weights, 1000, 6); /* and written anew */
+    expect_ok(ald_hf_sha256(out, hex));
+    assert_string_equal(hex, right);
+    expect_ok(ald_hf_sha256(out, hex));
+    assert_string_equal(hex, right);
+    for (size_t cut = 0; cut < size; cut += 7) { /* a damaged one isn't believed */
+        expect_ok(ald_file_write(path, note, cut));
+        expect_ok(ald_hf_sha256(out, hex));
+        assert_string_equal(hex, right);
+    }
+    expect_ok(ald_file_write(path, note, size));
+    expect_ok(ald_file_copy(weights, scratch_path(state, "copy")));
+    set_time(scratch_path(state, "copy"), 1000, 5); /* all but the inode */
+    assert_int_equal(rename(scratch_path(state, "copy"), weights), 0);
+    expect_ok(ald_hf_sha256(out, hex));
+    assert_string_equal(hex, right);
+    ald_free(note);
+    free_model(&model);
+}
+
+/* As `sha256sum *.safetensors | sha256sum` prints it. */
+static void digest_of_several_files(void **state)
+{
+    model_t model = make_model(state);
+    char hex[ALD_SHA256_HEX], expected[ALD_SHA256_HEX], each[ALD_SHA256_HEX], lines[256] = "";
+    expect_ok(ald_hf_save(scratch_path(state, "out"), *state, &model.params, model.values,
+                          ALD_DTYPE_F32, 16384, NULL));
+    for (int i = 1; i <= 2; ++i) {
+        char name[64], path[96];
+        snprintf(name, sizeof name, "model-%05d-of-00002.safetensors", i);
+        snprintf(path, sizeof path, "out/%s", name);
+        expect_ok(ald_sha256_file(scratch_path(state, path), each));
+        snprintf(lines + strlen(lines), sizeof lines - strlen(lines), "%s  %s\n", each, name);
+    }
+    expect_ok(ald_sha256_file(scratch_file(state, "lines", lines, strlen(lines)), expected));
+    expect_ok(ald_hf_sha256(scratch_path(state, "out"), hex));
+    assert_string_equal(hex, expected);
+    free_model(&model);
+}
+
 static void a_full_disk_leaves_nothing_behind(void **state)
 {
     model_t model = make_model(state);
@@ -275,24 +346,25 @@ static void wrong_tensors_are_named(void **state)
         list[i] = (ald_unstored_t){tensor->name,
                                    tensor->ndim,
                                    {tensor->shape[0], tensor->shape[1]},
-                                   model.values + tensor->offset};
+                                   model.values + tensor->offset,
+                                   ALD_DTYPE_F32};
     }
     int64_t count = model.params.count;
-    expect_ok(ald_safetensors_write(path, list, count - 1, ALD_DTYPE_F32));
+    expect_ok(ald_safetensors_write(path, list, count - 1));
     expect_failure(ald_hf_load(*state, &model.params, model.again), ALD_STATUS_INPUT,
                    "lack tensor \"model.norm.weight\"");
-    list[count] =
-        (ald_unstored_t){"model.layers.0.self_attn.rotary_emb.inv_freq", 1, {2}, model.values};
-    list[count + 1] = (ald_unstored_t){"lm_head.weight", 1, {2}, model.values};
-    expect_ok(ald_safetensors_write(path, list, count + 2, ALD_DTYPE_F32));
+    list[count] = (ald_unstored_t){
+        "model.layers.0.self_attn.rotary_emb.inv_freq", 1, {2}, model.values, ALD_DTYPE_F32};
+    list[count + 1] = (ald_unstored_t){"lm_head.weight", 1, {2}, model.values, ALD_DTYPE_F32};
+    expect_ok(ald_safetensors_write(path, list, count + 2));
     expect_ok(ald_hf_load(*state, &model.params, model.again));
     list[count].name = "model.layers.2.mlp.up_proj.weight";
-    expect_ok(ald_safetensors_write(path, list, count + 1, ALD_DTYPE_F32));
+    expect_ok(ald_safetensors_write(path, list, count + 1));
     expect_failure(ald_hf_load(*state, &model.params, model.again), ALD_STATUS_INPUT,
                    "\"model.layers.2.mlp.up_proj.weight\" has no place");
     list[0].shape[0] = 25;
     list[0].shape[1] = 32;
-    expect_ok(ald_safetensors_write(path, list, count, ALD_DTYPE_F32));
+    expect_ok(ald_safetensors_write(path, list, count));
     expect_failure(ald_hf_load(*state, &model.params, model.again), ALD_STATUS_INPUT,
                    "\"model.embed_tokens.weight\": expected shape [50, 16] by config.json, found "
                    "[25, 32]");
@@ -304,15 +376,35 @@ static void an_index_must_be_kept(void **state)
     static const char broken[] = "{\"weight_map\": {\"model.norm.weight\": \"../x\"}}";
     static const char lacking[] =
         "{\"weight_map\": {\"gone\": \"model-00001-of-00002.safetensors\"}}";
+    static const char missing[] =
+        "{\"weight_map\": {\"model.norm.weight\": \"model-00009-of-00009.safetensors\"}}";
+    static const char partial[] =
+        "{\"weight_map\": {\"model.norm.weight\": \"model-00002-of-00002.safetensors\"}}";
+    static const char twice[] =
+        "{\"weight_map\": {\"model.norm.weight\": \"model-00002-of-00002.safetensors\", "
+        "\"x\": \"model-00003-of-00002.safetensors\"}}";
     model_t model = make_model(state);
     const char *out = scratch_path(state, "out");
     expect_ok(ald_hf_save(out, *state, &model.params, model.values, ALD_DTYPE_F32, 16384, NULL));
     assert_true(ald_path_exists(scratch_path(state, "out/model-00002-of-00002.safetensors")));
     scratch_file(state, "out/model.safetensors.index.json", lacking, sizeof lacking - 1);
-    expect_failure(ald_hf_load(out, &model.params, model.again), ALD_STATUS_INPUT,
-                   "tensor \"gone\" is not in model-00001-of-00002.safetensors");
+    expect_failure(ald_hf_load(scratch_path(state, "out"), &model.params, model.again),
+                   ALD_STATUS_INPUT, "tensor \"gone\" is not in model-00001-of-00002.safetensors");
+    scratch_file(state, "out/model.safetensors.index.json", missing, sizeof missing - 1);
+    expect_failure(ald_hf_load(scratch_path(state, "out"), &model.params, model.again),
+                   ALD_STATUS_INPUT, "out/model-00009-of-00009.safetensors");
+    /* A file that the index doesn't name isn't looked at: its tensors are lacking. */
+    scratch_file(state, "out/model.safetensors.index.json", partial, sizeof partial - 1);
+    expect_failure(ald_hf_load(scratch_path(state, "out"), &model.params, model.again),
+                   ALD_STATUS_INPUT, "lack tensor");
+    expect_ok(ald_file_copy(scratch_path(state, "out/model-00002-of-00002.safetensors"),
+                            scratch_path(state, "out/model-00003-of-00002.safetensors")));
+    scratch_file(state, "out/model.safetensors.index.json", twice, sizeof twice - 1);
+    expect_failure(ald_hf_load(scratch_path(state, "out"), &model.params, model.again),
+                   ALD_STATUS_INPUT, "is also in");
     scratch_file(state, "out/model.safetensors.index.json", broken, sizeof broken - 1);
-    expect_failure(ald_hf_load(out, &model.params, model.again), ALD_STATUS_INPUT, "weight_map");
+    expect_failure(ald_hf_load(scratch_path(state, "out"), &model.params, model.again),
+                   ALD_STATUS_INPUT, "weight_map");
     free_model(&model);
 }
 
@@ -324,6 +416,8 @@ int main(void)
         SCRATCH_TEST(models_round_trip_in_every_dtype),
         SCRATCH_TEST(config_keeps_its_other_bytes),
         SCRATCH_TEST(digest_covers_the_weights_alone),
+        SCRATCH_TEST(digests_are_remembered_while_nothing_changes),
+        SCRATCH_TEST(digest_of_several_files),
         SCRATCH_TEST(a_full_disk_leaves_nothing_behind),
         SCRATCH_TEST(damaged_headers_are_refused),
         SCRATCH_TEST(short_files_are_refused),

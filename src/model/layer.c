@@ -9,7 +9,8 @@ ald_status_t ald_positions_check(const ald_sizes_t *s, int64_t T, const int32_t 
     for (int64_t t = 0; t < T && limit > 0; ++t)
         ALD_CHECK(positions[t] < limit, ALD_STATUS_INPUT,
                   "a sequence of more than %lld tokens, the model's max_position_embeddings; with "
-                  "rope_scaling \"%s\" expected at most so many",
+                  "rope_scaling \"%s\" expected at most so many (lower data.max_prompt_tokens, "
+                  "data.max_response_tokens or sampling.max_new_tokens)",
                   (long long)limit, s->rotation->type);
 done:
     return status;

@@ -115,7 +115,8 @@ static ald_status_t scale_yarn(const ald_keys_t *rope, const ald_keys_t *file,
     ALD_TRY(ald_keys_size(file, key, config->max_position, &context));
     ALD_TRY(ald_keys_size(rope, key, context, &context));
     if (out->theta <= 1)
-        ALD_WRONG(file, "rope_theta", "a number above 1 (for \"yarn\")");
+        ALD_WRONG(ald_keys_silent(rope, "rope_theta") ? file : rope, "rope_theta",
+                  "a number above 1 (for \"yarn\")");
     double low = yarn_pair(fast, context, out, D), high = yarn_pair(slow, context, out, D);
     low = fmax(truncate ? floor(low) : low, 0);
     high = fmin(truncate ? ceil(high) : high, (double)(D - 1));

@@ -90,6 +90,9 @@ static void wrong_keys_are_named(void **state)
          "model_type: expected one of qwen2, qwen3, llama, mistral, olmo2, found \"gemma2\""},
         {"{\"model_type\": \"llama\", " BASE ", \"head_dim\": 514}",
          "head_dim: expected at most 512"},
+        {"{\"model_type\": \"llama\", \"vocab_size\": 9, \"hidden_size\": 8, "
+         "\"intermediate_size\": 8, \"num_hidden_layers\": 1025, \"num_attention_heads\": 2}",
+         "DIR/config.json: num_hidden_layers: expected at most 1024, found 1025"},
         {"{\"model_type\": \"qwen2\", " BASE "}",
          "num_key_value_heads: expected a divisor of num_attention_heads, but the key is missing"},
         {"{\"model_type\": \"olmo2\", " BASE ", \"mlp_bias\": true}",
@@ -390,6 +393,10 @@ static void wrong_rotations_are_named(void **state)
         {LLAMA "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}, \"rope_parameters\": "
                "{\"rope_theta\": 10000.0}}",
          "DIR/config.json: rope_scaling and rope_parameters differ; expected one rotation"},
+        {LLAMA "\"rope_theta\": 1, \"rope_scaling\": {" YARN_BASIC "}}",
+         "DIR/config.json: rope_theta: expected a number above 1 (for \"yarn\"), found 1"},
+        {SCALING "{" YARN_BASIC ", \"rope_theta\": 0.5}}",
+         PLACE "rope_theta: expected a number above 1 (for \"yarn\"), found 0.5"},
         {LLAMA "\"rope_theta\": 0}", "DIR/config.json: rope_theta: expected a positive number"},
     };
     (void)state;

@@ -316,6 +316,23 @@ def models_that_do_not_fit(folder):
         stage(folder, command, [f"{key}=narrow"], INPUT, ["narrow/tokenizer.json", "384 ids", "vocab_size 320"])
 
 
+@test
+def sequences_beyond_a_dynamic_rotation(folder):
+    """Sequences up to max_position_embeddings are fine, longer ones are refused."""
+    for limit in (200, 30):
+        keys = {"rope_scaling": {"type": "dynamic", "factor": 2.0}, "max_position_embeddings": limit}
+        make_model(folder, "dynamic", 7, "--config", json.dumps(keys))
+        for command, setting in (("sft", "sft.model"), ("score", "teacher.dpo"),
+                                 ("generate", "generate.model")):
+            settings = [f"{setting}=dynamic", "shards.directory=new", "output=out"]
+            if limit == 200:
+                run(command, "-c", f"{folder}/run.cfg", *settings_of(settings))
+            else:
+                stage(folder, command, settings, INPUT,
+                      ["more than 30 tokens", "max_position_embeddings", "\"dynamic\"",
+                       "data.max_prompt_tokens"])
+
+
 # --- data --------------------------------------------------------------------------------------
 
 

@@ -165,6 +165,27 @@ def mistral_one_kv_head(folder):
     check_kind(folder, "mistral")
 
 
+def mistral_windows(folder):
+    check_kind(folder, "mistral window")
+
+
+def qwen2_windows_in_some_layers(folder):
+    check_kind(folder, "qwen2 windows")
+
+
+def qwen3_yarn_and_windows(folder):
+    check_kind(folder, "qwen3 yarn")
+
+
+def llama3_rotation_and_mlp_biases(folder):
+    check_kind(folder, "llama llama3")
+
+
+def olmo2_norms_behind(folder):
+    check_kind(folder, "olmo2")
+
+
 if __name__ == "__main__":
     harness.main([every_loss_on_qwen2, qwen2_untied, qwen3_head_norms, llama_untied_with_biases,
-                  mistral_one_kv_head])
+                  mistral_one_kv_head, mistral_windows, qwen2_windows_in_some_layers,
+                  qwen3_yarn_and_windows, llama3_rotation_and_mlp_biases, olmo2_norms_behind])

@@ -80,6 +80,25 @@ def training_on_ranks(folder):
 
 
 @test
+def windows_and_norms_behind_on_ranks(folder):
+    """A window shorter than the prompts, in one layer of two; OLMo-2."""
+    windows = {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1}
+    make_model(folder, "windows", 5, "--type", "qwen2", "--config", json.dumps(windows))
+    make_model(folder, "olmo2", 6, "--type", "olmo2", "--untied")
+    for origin in ("windows", "olmo2"):
+        cases = {"dpo": (f"dpo.policy={origin}", "dpo.reference="),
+                 "distill": (f"distill.policy={origin}", *ON_POLICY)}
+        for command, settings in cases.items():
+            output = "aligned" if command == "distill" else command
+            stage(folder, command, "one", *settings)
+            has_moved(folder, f"{folder}/one/{output}", origin)
+            for n in (2, 3):
+                stage(folder, command, "many", *settings, ranks=n)
+                same_training(f"{folder}/one/{output}", f"{folder}/many/{output}",
+                              f"{command} of {origin} on {n}")
+
+
+@test
 def reverse_is_dpo_of_swapped_pairs(folder):
     rows = read_rows(f"{folder}/desk/train.jsonl")
     write_rows(f"{folder}/swapped.jsonl", [{"prompt": r["prompt"], "chosen": r["rejected"],

@@ -19,6 +19,22 @@ KINDS = {
     "qwen3": ["--type", "qwen3", "--head-dim", 10],
     "llama": ["--type", "llama", "--untied", "--attention-bias"],
     "mistral": ["--type", "mistral", "--kv-heads", 1],
+    "mistral window": ["--type", "mistral", "--config", json.dumps(
+        {"sliding_window": 7, "rope_theta": 1000.0,
+         "rope_scaling": {"type": "linear", "factor": 1.5}})],
+    "qwen2 windows": ["--type", "qwen2", "--config", json.dumps(
+        {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1,
+         "rope_scaling": {"type": "dynamic", "factor": 2.0}})],
+    "qwen3 yarn": ["--type", "qwen3", "--head-dim", 10, "--config", json.dumps(
+        {"use_sliding_window": True, "sliding_window": 9,
+         "layer_types": ["sliding_attention", "full_attention"],
+         "rope_parameters": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 500.0,
+                             "original_max_position_embeddings": 64, "beta_fast": 4}})],
+    "llama llama3": ["--type", "llama", "--untied", "--mlp-bias", "--config", json.dumps(
+        {"rope_theta": 500.0, "rope_scaling": {
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64}})],
+    "olmo2": ["--type", "olmo2", "--untied"],
 }
 END = 2  # <|im_end|>, the tokenizer's EOS
 

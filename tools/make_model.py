@@ -11,7 +11,7 @@ import sys
 import numpy as np
 
 TYPES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM",
-         "mistral": "MistralForCausalLM"}
+         "mistral": "MistralForCausalLM", "olmo2": "Olmo2ForCausalLM"}
 TORCH_DTYPE = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 # --- the list of tensors -----------------------------------------------------------------------
@@ -29,15 +29,25 @@ def attention_tensors(o, prefix):
     if o.type == "qwen3":
         yield f"{prefix}q_norm.weight", (o.head_dim,), "one"
         yield f"{prefix}k_norm.weight", (o.head_dim,), "one"
+    if o.type == "olmo2":
+        yield f"{prefix}q_norm.weight", (q,), "one"
+        yield f"{prefix}k_norm.weight", (kv,), "one"
 
 
 def layer_tensors(o, prefix):
-    yield prefix + "input_layernorm.weight", (o.hidden,), "one"
+    if o.type != "olmo2":
+        yield prefix + "input_layernorm.weight", (o.hidden,), "one"
     yield from attention_tensors(o, prefix + "self_attn.")
     yield prefix + "post_attention_layernorm.weight", (o.hidden,), "one"
     yield prefix + "mlp.gate_proj.weight", (o.intermediate, o.hidden), "normal"
     yield prefix + "mlp.up_proj.weight", (o.intermediate, o.hidden), "normal"
     yield prefix + "mlp.down_proj.weight", (o.hidden, o.intermediate), "residual"
+    if o.mlp_bias:
+        yield prefix + "mlp.gate_proj.bias", (o.intermediate,), "normal"
+        yield prefix + "mlp.up_proj.bias", (o.intermediate,), "normal"
+        yield prefix + "mlp.down_proj.bias", (o.hidden,), "normal"
+    if o.type == "olmo2":
+        yield prefix + "post_feedforward_layernorm.weight", (o.hidden,), "one"
 
 
 def model_tensors(o):
@@ -170,12 +180,13 @@ def model_config(o, ids):
         config.update(use_sliding_window=False, sliding_window=None, max_window_layers=o.layers)
     if o.type == "mistral":
         config["sliding_window"] = None
-    if o.type in ("llama", "qwen3"):
+    if o.type in ("llama", "qwen3", "olmo2"):
         config["attention_bias"] = o.attention_bias
     if o.type == "llama":
-        config.update(mlp_bias=False, rope_scaling=None, pretraining_tp=1)
+        config.update(mlp_bias=o.mlp_bias, rope_scaling=None, pretraining_tp=1)
     if o.type == "qwen3" or o.head_dim * o.heads != o.hidden:
         config["head_dim"] = o.head_dim
+    config.update(o.config)
     return dict(sorted(config.items()))
 
 
@@ -189,6 +200,13 @@ def positive(text):
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return value
+
+
+def json_object(text):
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError("expected a JSON object")
     return value
 
 
@@ -210,7 +228,12 @@ def parse(argv):
     add("--rope-theta", type=float, default=10000.0, help="(10000)")
     add("--untied", dest="tied", action="store_false", help="an output matrix of its own")
     add("--tied", dest="tied", action="store_true", help="the embedding is it (default)")
-    add("--attention-bias", action="store_true", help="llama, qwen3: biases (qwen2 has them)")
+    add("--attention-bias", action="store_true",
+        help="llama, qwen3, olmo2: biases (qwen2 has them)")
+    add("--mlp-bias", action="store_true", help="llama: biases of the MLP")
+    add("--config", type=json_object, default={}, metavar="JSON",
+        help="an object whose keys go into config.json over the others, such as "
+             "{\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4}}")
     add("--init-std", type=float, default=0.02, metavar="S",
         help="weights start at normal(0, S) (0.02); narrow models learn to copy several times "
              "sooner at about 1 / sqrt(hidden)")
@@ -234,6 +257,8 @@ def complete(parser, o):
         parser.error("the width of a head must be even")
     if o.attention_bias and o.type == "mistral":
         parser.error("mistral has no attention bias")
+    if o.mlp_bias and o.type != "llama":
+        parser.error(f"{o.type} has no bias in its MLP")
     entries, ids = token_ids(o.tokenizer)
     o.vocab_size = o.vocab_size or (entries + 63) // 64 * 64
     if o.vocab_size < entries:

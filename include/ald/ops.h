@@ -30,13 +30,15 @@ void ald_bias_backward(int64_t T, int64_t N, const float *dy, float *dbias);
 void ald_add(int64_t count, const float *y, float *x);
 
 /* Rotary embedding (Su et al. 2021; pairs (i, i + D/2) as in Hugging Face's checkpoints) in place
- * on `heads` heads of D at x[t * ld]; direction +1 forward, -1 backward (the inverse rotation). */
+ * on `heads` heads of D at x[t * ld]: pair i turns by positions[t] * frequency[i] radians and is
+ * multiplied by `factor`. direction +1 forward, -1 backward (turned back, multiplied alike). */
 void ald_rope(int64_t T, int64_t heads, int64_t D, int64_t ld, const int32_t *positions,
-              double theta, int direction, float *x);
+              const double *frequency /* [D/2] */, double factor, int direction, float *x);
 
 /* Segments of a packed batch: rows [begin, end), each after the rows of its ancestors. A query sees
  * all rows of its segment's ancestors, and those of its own segment up to itself. `parent` is an
- * earlier segment or -1; a root and its descendants follow each other without a gap. */
+ * earlier segment or -1; a root and its descendants follow each other without a gap. A sequence is
+ * a root's rows, then a child's, and so on: its positions are counted so. */
 typedef struct {
     int64_t begin, end, parent;
 } ald_segment_t;
@@ -44,12 +46,15 @@ typedef struct {
 /* Causal grouped-query attention, softmax(q k^T / sqrt(D)) v, by blocks with a running maximum and
  * sum (Milakov and Gimelshein 2018; Dao et al. 2022): memory linear in T. qkv[T, (NH + 2 NKV) D]
  * holds q, k, v heads of each row; out[T, NH D]; lse[NH, T] (log-sum-exp, for the backward; may be
- * NULL). RESOURCE when scratch memory is lacking. */
+ * NULL). With `window` (0: none) a query at position p of its sequence sees positions above
+ * p - window only, at a cost that grows with T * window; a window as long as the sequence changes
+ * no bit. RESOURCE when scratch memory is lacking. */
 ald_status_t ald_attention(int64_t T, int64_t NH, int64_t NKV, int64_t D, int64_t segments,
-                           const ald_segment_t *segment, const float *qkv, float *out, float *lse);
+                           const ald_segment_t *segment, int64_t window, const float *qkv,
+                           float *out, float *lse);
 /* dqkv from dout, overwritten. */
 ald_status_t ald_attention_backward(int64_t T, int64_t NH, int64_t NKV, int64_t D, int64_t segments,
-                                    const ald_segment_t *segment, const float *qkv,
+                                    const ald_segment_t *segment, int64_t window, const float *qkv,
                                     const float *out, const float *lse, const float *dout,
                                     float *dqkv);
 /* One query row of `NH` heads against `length` cached rows of keys and values, [length, NKV D]

@@ -22,15 +22,18 @@ typedef struct {
 /* Offsets (in floats) of a layer's tensors; -1 where the model has none. q, k, v lie one after the
  * other, and so do gate and up: each group is one matrix for the matrix product. */
 typedef struct {
-    int64_t attention_norm; /* [H] */
-    int64_t qkv;            /* [(NH + 2 NKV) D, H] */
-    int64_t qkv_bias;       /* [(NH + 2 NKV) D] */
-    int64_t q_norm, k_norm; /* [D] */
-    int64_t output;         /* [H, NH D] */
-    int64_t output_bias;    /* [H] */
-    int64_t mlp_norm;       /* [H] */
-    int64_t gate_up;        /* [2 I, H]: gate rows, then up rows */
-    int64_t down;           /* [H, I] */
+    int64_t attention_norm;                     /* [H] */
+    int64_t qkv;                                /* [(NH + 2 NKV) D, H] */
+    int64_t qkv_bias;                           /* [(NH + 2 NKV) D] */
+    int64_t q_norm, k_norm;                     /* [D]; with wide_norm [NH D], [NKV D] */
+    int64_t output;                             /* [H, NH D] */
+    int64_t output_bias;                        /* [H] */
+    int64_t mlp_norm;                           /* [H] */
+    int64_t gate_up;                            /* [2 I, H]: gate rows, then up rows */
+    int64_t gate_up_bias;                       /* [2 I] */
+    int64_t down;                               /* [H, I] */
+    int64_t down_bias;                          /* [H] */
+    int64_t attention_post_norm, mlp_post_norm; /* [H]; they stand in for the other two */
 } ald_layer_offsets_t;
 
 typedef struct {

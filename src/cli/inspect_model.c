@@ -31,7 +31,9 @@ static void put_shapes(ald_json_t *report, const ald_params_t *params)
     ald_json_set(report, "tied", ald_json_new_bool(config->tied));
     ald_json_set(report, "attention_bias", ald_json_new_bool(config->qkv_bias));
     ald_json_set(report, "qk_norm", ald_json_new_bool(config->qk_norm));
-    ald_json_set(report, "rope_theta", ald_json_new_number(config->rope_theta));
+    ald_json_set(report, "rope_theta", ald_json_new_number(config->rotation.theta));
+    ald_json_set(report, "rope_type", ald_json_new_string(config->rotation.type));
+    ald_json_set(report, "sliding_window", ald_json_new_integer(config->window));
     if (config->eos_count > 0)
         put_integer(report, "eos", config->eos[0]);
 }

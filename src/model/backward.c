@@ -26,27 +26,58 @@ done:
     return status;
 }
 
+/* NULL where the model has no such tensor. */
 static float *at(float *gradients, int64_t offset)
 {
-    return gradients + offset;
+    return offset < 0 ? NULL : gradients + offset;
 }
 
-/* y = x + down(swiglu(gate_up(norm(x)))): dx = dy + ..., in place. */
+/* What goes back into a branch whose norm behind it (if any) saw `raw`: dx, or that norm's part of
+ * it, in b->dnormed. */
+static const float *behind_backward(const ald_sizes_t *s, int64_t T, const float *raw,
+                                    const float *norm, work_t *b, const float *dx, float *dnorm)
+{
+    if (norm == NULL)
+        return dx;
+    ald_rmsnorm_backward(T, s->H, s->H, s->eps, raw, norm, dx, 0, b->dnormed, dnorm);
+    return b->dnormed;
+}
+
+/* Through y = norm(x) W^T for dy [T, N]: dx += , gradients of weight and norm. The norm is computed
+ * anew from x. */
+static void entry_backward(const ald_sizes_t *s, const ald_gemm_t *gemm, int64_t T, int64_t N,
+                           const float *x, const float *norm, const float *weight, const float *dy,
+                           work_t *b, float *dx, float *dweight, float *dnorm)
+{
+    if (norm == NULL) {
+        ald_linear_backward_weight(gemm, T, N, s->H, dy, x, dweight);
+        ald_linear_backward_input(gemm, T, N, s->H, dy, weight, 1.0f, dx);
+        return;
+    }
+    ald_rmsnorm(T, s->H, s->H, s->eps, x, norm, b->normed);
+    ald_linear_backward_weight(gemm, T, N, s->H, dy, b->normed, dweight);
+    ald_linear_backward_input(gemm, T, N, s->H, dy, weight, 0.0f, b->dnormed);
+    ald_rmsnorm_backward(T, s->H, s->H, s->eps, x, norm, b->dnormed, 1, dx, dnorm);
+}
+
+/* y = x + norm(down(swiglu(gate_up(norm(x))))): dx = dy + ..., in place. */
 static void mlp_backward(const ald_sizes_t *s, const ald_layer_t *w, const ald_layer_offsets_t *o,
                          const ald_gemm_t *gemm, int64_t T, const ald_kept_t *k, work_t *b,
                          float *dx, float *gradients)
 {
-    ald_rmsnorm(T, s->H, s->H, s->eps, k->middle, w->mlp_norm, b->normed);
+    const float *dout =
+        behind_backward(s, T, k->mlp_raw, w->mlp_post_norm, b, dx, at(gradients, o->mlp_post_norm));
     ald_swiglu(T, s->I, k->gate_up, b->act);
-    ald_linear_backward_weight(gemm, T, s->H, s->I, dx, b->act, at(gradients, o->down));
-    ald_linear_backward_input(gemm, T, s->H, s->I, dx, ald_matrix_floats(&w->down), 0.0f, b->dact);
+    if (w->down_bias != NULL)
+        ald_bias_backward(T, s->H, dout, at(gradients, o->down_bias));
+    ald_linear_backward_weight(gemm, T, s->H, s->I, dout, b->act, at(gradients, o->down));
+    ald_linear_backward_input(gemm, T, s->H, s->I, dout, ald_matrix_floats(&w->down), 0.0f,
+                              b->dact);
     ald_swiglu_backward(T, s->I, k->gate_up, b->dact, b->wide);
-    ald_linear_backward_weight(gemm, T, 2 * s->I, s->H, b->wide, b->normed,
-                               at(gradients, o->gate_up));
-    ald_linear_backward_input(gemm, T, 2 * s->I, s->H, b->wide, ald_matrix_floats(&w->gate_up),
-                              0.0f, b->dnormed);
-    ald_rmsnorm_backward(T, s->H, s->H, s->eps, k->middle, w->mlp_norm, b->dnormed, 1, dx,
-                         at(gradients, o->mlp_norm));
+    if (w->gate_up_bias != NULL)
+        ald_bias_backward(T, 2 * s->I, b->wide, at(gradients, o->gate_up_bias));
+    entry_backward(s, gemm, T, 2 * s->I, k->middle, w->mlp_norm, ald_matrix_floats(&w->gate_up),
+                   b->wide, b, dx, at(gradients, o->gate_up), at(gradients, o->mlp_norm));
 }
 
 /* Rotation and head norms backward, in place of dqkv. */
@@ -54,14 +85,16 @@ static void heads_backward(const ald_sizes_t *s, const ald_layer_t *w, const ald
                            int64_t T, const int32_t *positions, const ald_kept_t *k, float *dqkv,
                            float *gradients)
 {
-    ald_rope(T, s->NH + s->NKV, s->D, s->Q, positions, s->theta, -1, dqkv);
-    for (int64_t h = 0; h < s->NH + s->NKV && w->q_norm != NULL; ++h)
-        ald_rmsnorm_backward(T, s->D, s->Q, s->eps, k->raw + h * s->D,
-                             h < s->NH ? w->q_norm : w->k_norm, dqkv + h * s->D, 0, dqkv + h * s->D,
-                             at(gradients, h < s->NH ? o->q_norm : o->k_norm));
+    const int64_t q = s->NH * s->D, end = q + s->NKV * s->D;
+    ald_rope(T, s->NH + s->NKV, s->D, s->Q, positions, s->rotation->frequency, s->rotation->factor,
+             -1, dqkv);
+    for (int64_t i = 0; i < end && w->q_norm != NULL; i += ald_head_norm_width(s, i))
+        ald_rmsnorm_backward(T, ald_head_norm_width(s, i), s->Q, s->eps, k->raw + i,
+                             i < q ? w->q_norm : w->k_norm, dqkv + i, 0, dqkv + i,
+                             at(gradients, i < q ? o->q_norm : o->k_norm));
 }
 
-/* y = x + out(attention(qkv(norm(x)))): dx = dy + ..., in place. */
+/* y = x + norm(out(attention(qkv(norm(x))))): dx = dy + ..., in place. */
 static ald_status_t attention_backward(const ald_sizes_t *s, const ald_layer_t *w,
                                        const ald_layer_offsets_t *o, const ald_gemm_t *gemm,
                                        const ald_batch_t *batch, const ald_kept_t *k, work_t *b,
@@ -69,23 +102,21 @@ static ald_status_t attention_backward(const ald_sizes_t *s, const ald_layer_t *
 {
     ald_status_t status = ALD_STATUS_OK;
     const int64_t T = batch->tokens;
+    const float *dout = behind_backward(s, T, k->attention_raw, w->attention_post_norm, b, dx,
+                                        at(gradients, o->attention_post_norm));
     if (w->output_bias != NULL)
-        ald_bias_backward(T, s->H, dx, at(gradients, o->output_bias));
-    ald_linear_backward_weight(gemm, T, s->H, s->NH * s->D, dx, k->attention,
+        ald_bias_backward(T, s->H, dout, at(gradients, o->output_bias));
+    ald_linear_backward_weight(gemm, T, s->H, s->NH * s->D, dout, k->attention,
                                at(gradients, o->output));
-    ald_linear_backward_input(gemm, T, s->H, s->NH * s->D, dx, ald_matrix_floats(&w->output), 0.0f,
-                              b->wide);
-    ALD_TRY(ald_attention_backward(T, s->NH, s->NKV, s->D, batch->segments, batch->segment, k->qkv,
-                                   k->attention, k->lse, b->wide, b->dqkv));
+    ald_linear_backward_input(gemm, T, s->H, s->NH * s->D, dout, ald_matrix_floats(&w->output),
+                              0.0f, b->wide);
+    ALD_TRY(ald_attention_backward(T, s->NH, s->NKV, s->D, batch->segments, batch->segment,
+                                   w->window, k->qkv, k->attention, k->lse, b->wide, b->dqkv));
     heads_backward(s, w, o, T, batch->positions, k, b->dqkv, gradients);
     if (w->qkv_bias != NULL)
         ald_bias_backward(T, s->Q, b->dqkv, at(gradients, o->qkv_bias));
-    ald_rmsnorm(T, s->H, s->H, s->eps, k->x, w->attention_norm, b->normed);
-    ald_linear_backward_weight(gemm, T, s->Q, s->H, b->dqkv, b->normed, at(gradients, o->qkv));
-    ald_linear_backward_input(gemm, T, s->Q, s->H, b->dqkv, ald_matrix_floats(&w->qkv), 0.0f,
-                              b->dnormed);
-    ald_rmsnorm_backward(T, s->H, s->H, s->eps, k->x, w->attention_norm, b->dnormed, 1, dx,
-                         at(gradients, o->attention_norm));
+    entry_backward(s, gemm, T, s->Q, k->x, w->attention_norm, ald_matrix_floats(&w->qkv), b->dqkv,
+                   b, dx, at(gradients, o->qkv), at(gradients, o->attention_norm));
 done:
     return status;
 }
@@ -121,7 +152,8 @@ int64_t ald_training_bytes(const ald_model_config_t *config, int64_t T)
 {
     const ald_sizes_t s = ald_sizes(config);
     int64_t wide = 2 * s.I > s.NH * s.D ? 2 * s.I : s.NH * s.D;
-    int64_t layer = 2 * s.H + s.Q * (config->qk_norm ? 2 : 1) + s.NH * s.D + s.NH + 2 * s.I;
+    int64_t layer = 2 * s.H + s.Q * (config->qk_norm ? 2 : 1) + s.NH * s.D + s.NH + 2 * s.I +
+                    (config->post_norm ? 2 * s.H : 0);
     int64_t work = 2 * s.H + 2 * s.I + wide + s.Q;
     int64_t transient = 2 * s.H + s.I; /* the forward's, released before the backward */
     return (int64_t)sizeof(float) * T *

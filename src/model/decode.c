@@ -77,6 +77,7 @@ ald_status_t ald_prefill(const ald_model_t *model, const int32_t *ids, int64_t c
     ALD_TRY(rows_init(&s, count, 0, arena, &r));
     for (int64_t t = 0; t < count; ++t)
         positions[t] = (int32_t)t;
+    ALD_TRY(ald_positions_check(&s, count, positions));
     const ald_matrix_t embedding = ald_model_embedding(model);
     ald_matrix_gather(count, s.H, ids, &embedding, r.x);
     for (int64_t l = 0; l < params->config.layers; ++l) {
@@ -84,10 +85,11 @@ ald_status_t ald_prefill(const ald_model_t *model, const int32_t *ids, int64_t c
         ald_layer_qkv(&s, &w, model->gemm, count, positions, r.x, r.normed, NULL, r.qkv);
         for (int64_t t = 0; t < count; ++t)
             cache_put(cache, &s, l, t, r.qkv + t * s.Q);
-        ALD_TRY(ald_attention(count, s.NH, s.NKV, s.D, 1, &whole, r.qkv, r.attention, NULL));
-        ald_layer_output(&s, &w, model->gemm, count, r.x, r.attention, r.normed);
+        ALD_TRY(
+            ald_attention(count, s.NH, s.NKV, s.D, 1, &whole, w.window, r.qkv, r.attention, NULL));
+        ald_layer_output(&s, &w, model->gemm, count, r.x, r.attention, NULL, r.normed);
         memcpy(r.x, r.normed, sizeof(float) * (size_t)(count * s.H));
-        ald_layer_mlp(&s, &w, model->gemm, count, r.x, r.normed, r.gate_up, r.act, r.x);
+        ald_layer_mlp(&s, &w, model->gemm, count, r.x, r.normed, r.gate_up, r.act, NULL, r.x);
     }
     cache->length = count;
     ald_rmsnorm(1, s.H, s.H, s.eps, r.x + (count - 1) * s.H,
@@ -97,17 +99,22 @@ done:
     return status;
 }
 
-/* Each sequence's new row against its own cache; `offset[i]` is its place in the scores. */
-static void decode_attention(const ald_sizes_t *s, int64_t layer, int64_t count,
+/* Each sequence's new row against its own cache, or the last `window` rows of that; `offset[i]` is
+ * its place in the scores. */
+static void decode_attention(const ald_sizes_t *s, int64_t layer, int64_t window, int64_t count,
                              ald_cache_t *const *caches, const int64_t *offset, rows_t *r)
 {
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < count; ++i) {
         ald_cache_t *cache = caches[i];
         cache_put(cache, s, layer, cache->length, r->qkv + i * s->Q);
-        ald_attention_decode(cache->length + 1, s->NH, s->NKV, s->D, r->qkv + i * s->Q,
-                             cache_rows(cache, s, layer, 0), cache_rows(cache, s, layer, 1),
-                             r->scores + offset[i], r->attention + i * s->NH * s->D);
+        int64_t length = cache->length + 1;
+        int64_t skipped = window > 0 && length > window ? (length - window) * s->NKV * s->D : 0;
+        length = window > 0 && length > window ? window : length;
+        ald_attention_decode(length, s->NH, s->NKV, s->D, r->qkv + i * s->Q,
+                             cache_rows(cache, s, layer, 0) + skipped,
+                             cache_rows(cache, s, layer, 1) + skipped, r->scores + offset[i],
+                             r->attention + i * s->NH * s->D);
     }
 }
 
@@ -129,16 +136,17 @@ ald_status_t ald_decode(const ald_model_t *model, int64_t count, const int32_t *
         offset[i] = scores;
         scores += s.NH * (caches[i]->length + 1);
     }
+    ALD_TRY(ald_positions_check(&s, count, positions));
     ALD_TRY(rows_init(&s, count, scores, arena, &r));
     const ald_matrix_t embedding = ald_model_embedding(model);
     ald_matrix_gather(count, s.H, ids, &embedding, r.x);
     for (int64_t l = 0; l < params->config.layers; ++l) {
         const ald_layer_t w = ald_layer(model, l);
         ald_layer_qkv(&s, &w, model->gemm, count, positions, r.x, r.normed, NULL, r.qkv);
-        decode_attention(&s, l, count, caches, offset, &r);
-        ald_layer_output(&s, &w, model->gemm, count, r.x, r.attention, r.normed);
+        decode_attention(&s, l, w.window, count, caches, offset, &r);
+        ald_layer_output(&s, &w, model->gemm, count, r.x, r.attention, NULL, r.normed);
         memcpy(r.x, r.normed, sizeof(float) * (size_t)(count * s.H));
-        ald_layer_mlp(&s, &w, model->gemm, count, r.x, r.normed, r.gate_up, r.act, r.x);
+        ald_layer_mlp(&s, &w, model->gemm, count, r.x, r.normed, r.gate_up, r.act, NULL, r.x);
     }
     for (int64_t i = 0; i < count; ++i)
         caches[i]->length += 1;

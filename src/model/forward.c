@@ -22,8 +22,13 @@ static ald_status_t kept_init(const ald_params_t *params, int64_t T, ald_arena_t
         k->lse = ALD_ARENA_ARRAY(arena, float, T *s.NH);
         k->middle = ALD_ARENA_ARRAY(arena, float, T *s.H);
         k->gate_up = ALD_ARENA_ARRAY(arena, float, T * 2 * s.I);
-        enough = k->gate_up != NULL && k->middle != NULL && k->lse != NULL && k->x != NULL &&
-                 k->qkv != NULL && k->attention != NULL &&
+        if (params->config.post_norm) {
+            k->attention_raw = ALD_ARENA_ARRAY(arena, float, T *s.H);
+            k->mlp_raw = ALD_ARENA_ARRAY(arena, float, T *s.H);
+            enough = k->attention_raw != NULL && k->mlp_raw != NULL;
+        }
+        enough = enough && k->gate_up != NULL && k->middle != NULL && k->lse != NULL &&
+                 k->x != NULL && k->qkv != NULL && k->attention != NULL &&
                  (k->raw != NULL) == params->config.qk_norm;
     }
     ALD_CHECK(enough, ALD_STATUS_RESOURCE,
@@ -56,6 +61,7 @@ ald_status_t ald_forward(const ald_model_t *model, const ald_batch_t *batch, ald
     const int64_t T = batch->tokens;
     ald_activations_t *a = NULL;
     ald_kept_t scratch = {0};
+    ALD_TRY(ald_positions_check(&s, T, batch->positions));
     if (keep != NULL) {
         a = ald_arena_calloc(arena, 1, sizeof *a);
         ALD_CHECK_MEMORY(a, sizeof *a);
@@ -79,10 +85,10 @@ ald_status_t ald_forward(const ald_model_t *model, const ald_batch_t *batch, ald
         if (k->x != NULL)
             memcpy(k->x, x, sizeof(float) * (size_t)(T * s.H));
         ald_layer_qkv(&s, &w, model->gemm, T, batch->positions, x, normed, k->raw, k->qkv);
-        ALD_TRY(ald_attention(T, s.NH, s.NKV, s.D, batch->segments, batch->segment, k->qkv,
-                              k->attention, k->lse));
-        ald_layer_output(&s, &w, model->gemm, T, x, k->attention, k->middle);
-        ald_layer_mlp(&s, &w, model->gemm, T, k->middle, normed, k->gate_up, act, x);
+        ALD_TRY(ald_attention(T, s.NH, s.NKV, s.D, batch->segments, batch->segment, w.window,
+                              k->qkv, k->attention, k->lse));
+        ald_layer_output(&s, &w, model->gemm, T, x, k->attention, k->attention_raw, k->middle);
+        ald_layer_mlp(&s, &w, model->gemm, T, k->middle, normed, k->gate_up, act, k->mlp_raw, x);
     }
     if (keep != NULL)
         memcpy(a->last, x, sizeof(float) * (size_t)(T * s.H));

@@ -22,45 +22,107 @@ ald_layer_t ald_layer(const ald_model_t *model, int64_t index)
     const ald_layer_offsets_t *o = &model->params->layer[index];
 #define VECTOR(member)       .member = o->member < 0 ? NULL : ald_model_vector(model, o->member)
 #define MATRIX(member, rows) .member = ald_model_matrix(model, o->member, rows)
-    return (ald_layer_t){VECTOR(attention_norm), VECTOR(qkv_bias),    VECTOR(q_norm),
-                         VECTOR(k_norm),         VECTOR(output_bias), VECTOR(mlp_norm),
-                         MATRIX(qkv, s.Q),       MATRIX(output, s.H), MATRIX(gate_up, 2 * s.I),
-                         MATRIX(down, s.H)};
+    return (ald_layer_t){VECTOR(attention_norm),
+                         VECTOR(qkv_bias),
+                         VECTOR(q_norm),
+                         VECTOR(k_norm),
+                         VECTOR(output_bias),
+                         VECTOR(mlp_norm),
+                         VECTOR(gate_up_bias),
+                         VECTOR(down_bias),
+                         VECTOR(attention_post_norm),
+                         VECTOR(mlp_post_norm),
+                         MATRIX(qkv, s.Q),
+                         MATRIX(output, s.H),
+                         MATRIX(gate_up, 2 * s.I),
+                         MATRIX(down, s.H),
+                         .window = ald_model_config_window(&model->params->config, index)};
 #undef VECTOR
 #undef MATRIX
+}
+
+ald_status_t ald_positions_check(const ald_sizes_t *s, int64_t T, const int32_t *positions)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t limit = s->rotation->limit;
+    for (int64_t t = 0; t < T && limit > 0; ++t)
+        ALD_CHECK(positions[t] < limit, ALD_STATUS_INPUT,
+                  "a sequence of more than %lld tokens, the model's max_position_embeddings; with "
+                  "rope_scaling \"%s\" expected at most so many (lower data.max_prompt_tokens, "
+                  "data.max_response_tokens or sampling.max_new_tokens)",
+                  (long long)limit, s->rotation->type);
+done:
+    return status;
+}
+
+int64_t ald_head_norm_width(const ald_sizes_t *s, int64_t at)
+{
+    return !s->wide_norm ? s->D : at < s->NH * s->D ? s->NH * s->D : s->NKV * s->D;
+}
+
+/* norm(x) into `normed`, or x itself. */
+static const float *norm_before(const ald_sizes_t *s, int64_t T, const float *x, const float *w,
+                                float *normed)
+{
+    if (w == NULL)
+        return x;
+    ald_rmsnorm(T, s->H, s->H, s->eps, x, w, normed);
+    return normed;
+}
+
+/* y = norm(y) where there is such a norm; `raw` keeps what was there. */
+static void norm_behind(const ald_sizes_t *s, int64_t T, const float *w, float *raw, float *y)
+{
+    if (w == NULL)
+        return;
+    if (raw != NULL)
+        memcpy(raw, y, sizeof(float) * (size_t)(T * s->H));
+    ald_rmsnorm(T, s->H, s->H, s->eps, y, w, y);
 }
 
 void ald_layer_qkv(const ald_sizes_t *s, const ald_layer_t *w, const ald_gemm_t *gemm, int64_t T,
                    const int32_t *positions, const float *x, float *normed, float *raw, float *qkv)
 {
-    ald_rmsnorm(T, s->H, s->H, s->eps, x, w->attention_norm, normed);
-    ald_matrix_linear(gemm, T, s->Q, s->H, normed, &w->qkv, 0.0f, qkv);
+    const float *in = norm_before(s, T, x, w->attention_norm, normed);
+    const int64_t q = s->NH * s->D, end = q + s->NKV * s->D;
+    ald_matrix_linear(gemm, T, s->Q, s->H, in, &w->qkv, 0.0f, qkv);
     if (w->qkv_bias != NULL)
         ald_bias(T, s->Q, w->qkv_bias, qkv);
     if (raw != NULL)
         memcpy(raw, qkv, sizeof(float) * (size_t)(T * s->Q));
-    for (int64_t h = 0; h < s->NH + s->NKV && w->q_norm != NULL; ++h)
-        ald_rmsnorm(T, s->D, s->Q, s->eps, qkv + h * s->D, h < s->NH ? w->q_norm : w->k_norm,
-                    qkv + h * s->D);
-    ald_rope(T, s->NH + s->NKV, s->D, s->Q, positions, s->theta, 1, qkv);
+    for (int64_t at = 0; at < end && w->q_norm != NULL; at += ald_head_norm_width(s, at))
+        ald_rmsnorm(T, ald_head_norm_width(s, at), s->Q, s->eps, qkv + at,
+                    at < q ? w->q_norm : w->k_norm, qkv + at);
+    ald_rope(T, s->NH + s->NKV, s->D, s->Q, positions, s->rotation->frequency, s->rotation->factor,
+             1, qkv);
 }
 
 void ald_layer_output(const ald_sizes_t *s, const ald_layer_t *w, const ald_gemm_t *gemm, int64_t T,
-                      const float *x, const float *attention, float *y)
+                      const float *x, const float *attention, float *raw, float *y)
 {
     ald_matrix_linear(gemm, T, s->H, s->NH * s->D, attention, &w->output, 0.0f, y);
     if (w->output_bias != NULL)
         ald_bias(T, s->H, w->output_bias, y);
+    norm_behind(s, T, w->attention_post_norm, raw, y);
     ald_add(T * s->H, x, y);
 }
 
 void ald_layer_mlp(const ald_sizes_t *s, const ald_layer_t *w, const ald_gemm_t *gemm, int64_t T,
-                   const float *x, float *normed, float *gate_up, float *act, float *y)
+                   const float *x, float *normed, float *gate_up, float *act, float *raw, float *y)
 {
-    ald_rmsnorm(T, s->H, s->H, s->eps, x, w->mlp_norm, normed);
-    ald_matrix_linear(gemm, T, 2 * s->I, s->H, normed, &w->gate_up, 0.0f, gate_up);
+    const float *in = norm_before(s, T, x, w->mlp_norm, normed);
+    const bool behind = w->mlp_post_norm != NULL; /* then `normed` is free for the product */
+    float *out = behind ? normed : y;
+    ald_matrix_linear(gemm, T, 2 * s->I, s->H, in, &w->gate_up, 0.0f, gate_up);
+    if (w->gate_up_bias != NULL)
+        ald_bias(T, 2 * s->I, w->gate_up_bias, gate_up);
     ald_swiglu(T, s->I, gate_up, act);
     if (y != x)
         memcpy(y, x, sizeof(float) * (size_t)(T * s->H));
-    ald_matrix_linear(gemm, T, s->H, s->I, act, &w->down, 1.0f, y);
+    ald_matrix_linear(gemm, T, s->H, s->I, act, &w->down, behind ? 0.0f : 1.0f, out);
+    if (w->down_bias != NULL)
+        ald_bias(T, s->H, w->down_bias, out);
+    norm_behind(s, T, w->mlp_post_norm, raw, out);
+    if (behind)
+        ald_add(T * s->H, out, y);
 }

@@ -7,125 +7,73 @@
 
 #include "ald/arena.h"
 #include "ald/file.h"
+#include "model/config_keys.h"
 
-enum { LAYERS_MAX = 1 << 16 };
+typedef enum { NO_WINDOW, SOME_LAYERS, ALL_LAYERS } windows_t;
 
 /* What the Hugging Face classes do where config.json is silent. */
 typedef struct {
     const char *name;
     int64_t max_position;
-    int64_t sliding_window; /* 0: none unless use_sliding_window says so */
-    int64_t head_dim;       /* 0: hidden_size / num_attention_heads */
-    bool qkv_bias;          /* always; attention_bias isn't looked at */
-    bool optional_bias;     /* attention_bias gives q, k, v and o a bias */
-    bool qk_norm;
+    int64_t head_dim; /* 0: hidden_size / num_attention_heads */
+    int64_t kv_heads; /* 0: num_attention_heads */
+    double eps;
+    windows_t windows;  /* layers that may have a window: SOME_LAYERS if use_sliding_window */
+    bool qkv_bias;      /* always; attention_bias isn't looked at */
+    bool optional_bias; /* attention_bias gives q, k, v and o a bias */
+    bool mlp_bias;      /* mlp_bias is looked at */
+    bool qk_norm, wide_norm, post_norm;
 } family_t;
 
 static const family_t families[] = {
-    {"qwen2", 32768, 0, 0, true, false, false},
-    {"qwen3", 32768, 0, 128, false, true, true},
-    {"llama", 2048, 0, 0, false, true, false},
-    {"mistral", 131072, 4096, 0, false, false, false},
+    {.name = "qwen2",
+     .max_position = 32768,
+     .kv_heads = 32,
+     .eps = 1e-6,
+     .windows = SOME_LAYERS,
+     .qkv_bias = true},
+    {.name = "qwen3",
+     .max_position = 32768,
+     .head_dim = 128,
+     .kv_heads = 32,
+     .eps = 1e-6,
+     .windows = SOME_LAYERS,
+     .optional_bias = true,
+     .qk_norm = true},
+    {.name = "llama", .max_position = 2048, .eps = 1e-6, .optional_bias = true, .mlp_bias = true},
+    {.name = "mistral", .max_position = 131072, .kv_heads = 8, .eps = 1e-6, .windows = ALL_LAYERS},
+    {.name = "olmo2",
+     .max_position = 2048,
+     .eps = 1e-5,
+     .optional_bias = true,
+     .qk_norm = true,
+     .wide_norm = true,
+     .post_norm = true},
 };
 
-/* An object of the file, and how messages call it. */
-typedef struct {
-    const ald_json_t *json;
-    const char *name;
-} source_t;
-
-/* Raises "FILE: key: expected WHAT, found VALUE". */
-static ald_status_t wrong(const source_t *source, const char *key, const char *expected)
-{
-    const ald_json_t *value = ald_json_get(source->json, key);
-    char *text = NULL;
-    if (value == NULL)
-        return ald_status_raise(ALD_STATUS_INPUT, "%s: %s: expected %s, but the key is missing",
-                                source->name, key, expected);
-    if (ald_json_dump(value, false, &text) != ALD_STATUS_OK)
-        return ALD_STATUS_INPUT;
-    ald_status_t status = ald_status_raise(ALD_STATUS_INPUT, "%s: %s: expected %s, found %.60s",
-                                           source->name, key, expected, text);
-    ald_free(text);
-    return status;
-}
-
-#define WRONG(source, key, expected)                                                               \
-    do {                                                                                           \
-        status = wrong((source), (key), (expected));                                               \
-        goto done;                                                                                 \
-    } while (0)
-
-static bool is_silent(const source_t *source, const char *key)
-{
-    return ald_json_is_null(ald_json_get(source->json, key));
-}
-
-/* A positive integer of at most INT32_MAX; `otherwise` where the file is silent (0: required). */
-static ald_status_t get_size(const source_t *source, const char *key, int64_t otherwise,
-                             int64_t *out)
+static ald_status_t get_family(const ald_keys_t *keys, const family_t **out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    *out = otherwise;
-    if (otherwise > 0 && is_silent(source, key))
-        goto done;
-    *out = ald_json_integer(ald_json_get(source->json, key), 0);
-    if (*out < 1 || *out > INT_MAX)
-        WRONG(source, key, "a positive integer");
-done:
-    return status;
-}
-
-static ald_status_t get_positive(const source_t *source, const char *key, double otherwise,
-                                 double *out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    *out = otherwise;
-    if (is_silent(source, key))
-        goto done;
-    *out = ald_json_number(ald_json_get(source->json, key), NAN);
-    if (!(*out > 0 && isfinite(*out)))
-        WRONG(source, key, "a positive number");
-done:
-    return status;
-}
-
-static ald_status_t get_bool(const source_t *source, const char *key, bool *out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    *out = false;
-    if (is_silent(source, key))
-        goto done;
-    if (!ald_json_is_bool(ald_json_get(source->json, key)))
-        WRONG(source, key, "true or false");
-    *out = ald_json_bool(ald_json_get(source->json, key), false);
-done:
-    return status;
-}
-
-static ald_status_t get_family(const source_t *source, const family_t **out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    const char *type = ald_json_text(ald_json_get(source->json, "model_type"), NULL);
+    const char *type = ald_json_text(ald_json_get(keys->json, "model_type"), NULL);
     for (size_t i = 0; type != NULL && i < sizeof families / sizeof *families; ++i) {
         if (strcmp(type, families[i].name) == 0) {
             *out = &families[i];
             goto done;
         }
     }
-    WRONG(source, "model_type", "one of qwen2, qwen3, llama, mistral");
+    ALD_WRONG(keys, "model_type", "one of qwen2, qwen3, llama, mistral, olmo2");
 done:
     return status;
 }
 
-static ald_status_t get_dtype(const source_t *source, ald_dtype_t *out)
+static ald_status_t get_dtype(const ald_keys_t *keys, ald_dtype_t *out)
 {
     static const char *const names[] = {"float32", "bfloat16", "float16"};
     ald_status_t status = ALD_STATUS_OK;
-    const char *key = is_silent(source, "dtype") ? "torch_dtype" : "dtype";
-    const char *text = ald_json_text(ald_json_get(source->json, key), NULL);
+    const char *key = ald_keys_silent(keys, "dtype") ? "torch_dtype" : "dtype";
+    const char *text = ald_json_text(ald_json_get(keys->json, key), NULL);
     *out = ALD_DTYPE_F32;
-    if (is_silent(source, key))
+    if (ald_keys_silent(keys, key))
         goto done;
     for (int i = 0; text != NULL && i < 3; ++i) {
         if (strcmp(text, names[i]) == 0) {
@@ -133,156 +81,223 @@ static ald_status_t get_dtype(const source_t *source, ald_dtype_t *out)
             goto done;
         }
     }
-    WRONG(source, key, "one of \"float32\", \"bfloat16\", \"float16\"");
+    ALD_WRONG(keys, key, "one of \"float32\", \"bfloat16\", \"float16\"");
 done:
     return status;
 }
 
-static ald_status_t get_sizes(const source_t *source, const family_t *family,
+static ald_status_t get_sizes(const ald_keys_t *keys, const family_t *family,
                               ald_model_config_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(get_size(source, "vocab_size", 0, &out->vocab_size));
-    ALD_TRY(get_size(source, "hidden_size", 0, &out->hidden_size));
-    ALD_TRY(get_size(source, "intermediate_size", 0, &out->intermediate_size));
-    ALD_TRY(get_size(source, "num_hidden_layers", 0, &out->layers));
-    ALD_TRY(get_size(source, "num_attention_heads", 0, &out->heads));
-    ALD_TRY(get_size(source, "num_key_value_heads", out->heads, &out->kv_heads));
-    ALD_TRY(get_size(source, "max_position_embeddings", family->max_position, &out->max_position));
+    ALD_TRY(ald_keys_size(keys, "vocab_size", 0, &out->vocab_size));
+    ALD_TRY(ald_keys_size(keys, "hidden_size", 0, &out->hidden_size));
+    ALD_TRY(ald_keys_size(keys, "intermediate_size", 0, &out->intermediate_size));
+    ALD_TRY(ald_keys_size(keys, "num_hidden_layers", 0, &out->layers));
+    ALD_TRY(ald_keys_size(keys, "num_attention_heads", 0, &out->heads));
+    bool missing = ald_json_get(keys->json, "num_key_value_heads") == NULL;
+    ALD_TRY(ald_keys_size(keys, "num_key_value_heads",
+                          missing && family->kv_heads > 0 ? family->kv_heads : out->heads,
+                          &out->kv_heads));
+    ALD_TRY(
+        ald_keys_size(keys, "max_position_embeddings", family->max_position, &out->max_position));
     if (out->heads % out->kv_heads != 0)
-        WRONG(source, "num_key_value_heads", "a divisor of num_attention_heads");
+        ALD_WRONG(keys, "num_key_value_heads", "a divisor of num_attention_heads");
     int64_t split = family->head_dim;
-    if (split == 0 && is_silent(source, "head_dim")) {
+    if (split == 0 && ald_keys_silent(keys, "head_dim")) {
         if (out->hidden_size % out->heads != 0)
-            WRONG(source, "num_attention_heads", "a divisor of hidden_size (without head_dim)");
+            ALD_WRONG(keys, "num_attention_heads", "a divisor of hidden_size (without head_dim)");
         split = out->hidden_size / out->heads;
     }
-    ALD_TRY(get_size(source, "head_dim", split, &out->head_dim));
+    ALD_TRY(ald_keys_size(keys, "head_dim", split, &out->head_dim));
     ALD_CHECK(out->head_dim % 2 == 0, ALD_STATUS_INPUT,
-              "%s: head_dim: expected an even number, found %lld", source->name,
+              "%s: head_dim: expected an even number, found %lld", keys->name,
               (long long)out->head_dim);
-    if (out->layers > LAYERS_MAX)
-        WRONG(source, "num_hidden_layers", "at most 65536");
+    ALD_CHECK(out->head_dim <= 2 * ALD_ROTATION_PAIRS, ALD_STATUS_INPUT,
+              "%s: head_dim: expected at most %d, found %lld", keys->name, 2 * ALD_ROTATION_PAIRS,
+              (long long)out->head_dim);
+    if (out->layers > ALD_LAYERS_MAX)
+        ALD_WRONG(keys, "num_hidden_layers", "at most 1024");
     if (out->intermediate_size > INT_MAX / 2)
-        WRONG(source, "intermediate_size", "at most 1073741823");
+        ALD_WRONG(keys, "intermediate_size", "at most 1073741823");
     ALD_CHECK((out->heads + 2 * out->kv_heads) * out->head_dim <= INT_MAX, ALD_STATUS_INPUT,
-              "%s: head_dim: heads times head_dim is too large", source->name);
+              "%s: head_dim: heads times head_dim is too large", keys->name);
 done:
     return status;
 }
 
-/* One of rope_scaling and rope_parameters: only the plain rotation is accepted. */
-static ald_status_t check_rope(const source_t *source, const char *key)
+static void set_window(ald_model_config_t *config, int64_t layer, int64_t window)
 {
-    ald_status_t status = ALD_STATUS_OK;
-    const ald_json_t *rope = ald_json_get(source->json, key);
-    if (ald_json_is_null(rope))
-        goto done;
-    if (!ald_json_is_object(rope))
-        WRONG(source, key, "an object or null");
-    const ald_json_t *type = ald_json_get(rope, "rope_type");
-    type = type != NULL ? type : ald_json_get(rope, "type");
-    const char *name = type == NULL ? "default" : ald_json_text(type, NULL);
-    ALD_CHECK(name != NULL && strcmp(name, "default") == 0, ALD_STATUS_INPUT,
-              "%s: %s: type \"%s\" is not supported, expected null or \"default\"", source->name,
-              key, name == NULL ? ald_json_type_name(type) : name);
-done:
-    return status;
+    config->window = window;
+    config->windowed[layer / 64] |= (uint64_t)1 << layer % 64;
 }
 
-static ald_status_t get_rope(const source_t *source, ald_model_config_t *out)
+/* sliding_window where the family and use_sliding_window let it count; 0: none. */
+static ald_status_t get_window(const ald_keys_t *keys, const family_t *family, int64_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char name[512];
-    double share = 1;
-    snprintf(name, sizeof name, "%s: rope_parameters", source->name);
-    source_t inner = {ald_json_get(source->json, "rope_parameters"), name};
-    ALD_TRY(check_rope(source, "rope_scaling"));
-    ALD_TRY(check_rope(source, "rope_parameters"));
-    ALD_TRY(get_positive(source, "rope_theta", 10000, &out->rope_theta));
-    ALD_TRY(get_positive(&inner, "rope_theta", out->rope_theta, &out->rope_theta));
-    ALD_TRY(get_positive(source, "partial_rotary_factor", 1, &share));
-    if (share != 1)
-        WRONG(source, "partial_rotary_factor", "1");
-done:
-    return status;
-}
-
-/* A sliding window is fine as long as no layer uses it within max_position_embeddings. */
-static ald_status_t check_window(const source_t *source, const family_t *family,
-                                 const ald_model_config_t *config)
-{
-    ald_status_t status = ALD_STATUS_OK;
+    const bool missing = ald_json_get(keys->json, "sliding_window") == NULL;
     bool used = false;
-    const ald_json_t *types = ald_json_get(source->json, "layer_types");
-    for (size_t i = 0; i < ald_json_count(types); ++i) {
-        const char *type = ald_json_text(ald_json_at(types, i), NULL);
-        ALD_CHECK(type != NULL && strcmp(type, "full_attention") == 0, ALD_STATUS_INPUT,
-                  "%s: layer_types[%zu]: expected \"full_attention\", found \"%s\"", source->name,
-                  i, type == NULL ? "" : type);
-    }
-    ALD_TRY(get_bool(source, "use_sliding_window", &used));
-    if (used)
-        WRONG(source, "use_sliding_window", "false (sliding windows are not supported)");
-    if (family->sliding_window == 0)
+    *out = 0;
+    ALD_TRY(ald_keys_bool(keys, "use_sliding_window", false, &used));
+    if (used && family->windows == NO_WINDOW)
+        ALD_WRONG(keys, "use_sliding_window", "false");
+    if (family->windows == NO_WINDOW || (family->windows == SOME_LAYERS && !used))
         goto done;
-    const ald_json_t *window = ald_json_get(source->json, "sliding_window");
-    int64_t width = ald_json_integer(window, window == NULL ? family->sliding_window : 0);
-    bool off = window != NULL && ald_json_is_null(window);
-    if (!off && width < config->max_position)
-        WRONG(source, "sliding_window", "null or at least max_position_embeddings");
+    if (missing || !ald_keys_silent(keys, "sliding_window"))
+        ALD_TRY(ald_keys_size(keys, "sliding_window", 4096, out));
 done:
     return status;
+}
+
+/* layer_types, which must have an entry for each layer and fit the window. */
+static ald_status_t get_layer_types(const ald_keys_t *keys, const family_t *family, int64_t window,
+                                    ald_model_config_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_json_t *types = ald_json_get(keys->json, "layer_types");
+    if (!ald_json_is_array(types) || ald_json_count(types) != (size_t)out->layers)
+        ALD_WRONG(keys, "layer_types", "a list of num_hidden_layers names");
+    for (int64_t i = 0; i < out->layers; ++i) {
+        const char *type = ald_json_text(ald_json_at(types, (size_t)i), NULL);
+        bool slides = type != NULL && strcmp(type, "sliding_attention") == 0;
+        ALD_CHECK(slides || (type != NULL && strcmp(type, "full_attention") == 0), ALD_STATUS_INPUT,
+                  "%s: layer_types[%lld]: expected \"full_attention\" or \"sliding_attention\", "
+                  "found \"%s\"",
+                  keys->name, (long long)i, type == NULL ? "" : type);
+        ALD_CHECK(!slides || window > 0, ALD_STATUS_INPUT,
+                  "%s: layer_types[%lld]: \"sliding_attention\", but no sliding_window is in use",
+                  keys->name, (long long)i);
+        ALD_CHECK(slides || family->windows != ALL_LAYERS || window == 0, ALD_STATUS_INPUT,
+                  "%s: layer_types[%lld]: expected \"sliding_attention\" (sliding_window is %lld)",
+                  keys->name, (long long)i, (long long)window);
+        if (slides)
+            set_window(out, i, window);
+    }
+done:
+    return status;
+}
+
+static ald_status_t get_windows(const ald_keys_t *keys, const family_t *family,
+                                ald_model_config_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t window, first = 0;
+    ALD_TRY(get_window(keys, family, &window));
+    if (!ald_keys_silent(keys, "layer_types")) {
+        ALD_TRY(get_layer_types(keys, family, window, out));
+        goto done;
+    }
+    if (family->windows == SOME_LAYERS && window > 0) {
+        first = ald_keys_silent(keys, "max_window_layers")
+                    ? 28
+                    : ald_json_integer(ald_json_get(keys->json, "max_window_layers"), -1);
+        if (first < 0)
+            ALD_WRONG(keys, "max_window_layers", "0 or a positive integer");
+    }
+    for (int64_t i = first; i < out->layers && window > 0; ++i)
+        set_window(out, i, window);
+done:
+    return status;
+}
+
+/* Keys of other models' mathematics, with the number that means nothing there (NAN: none); null,
+ * false and an empty list mean nothing either. */
+static const struct {
+    const char *key;
+    double neutral;
+} foreign[] = {
+    {"quantization_config", NAN},
+    {"attn_logit_softcapping", NAN},
+    {"final_logit_softcapping", NAN},
+    {"query_pre_attn_scalar", NAN},
+    {"attention_multiplier", NAN},
+    {"embedding_multiplier", 1},
+    {"residual_multiplier", 1},
+    {"logits_scaling", 1},
+    {"logit_scale", 1},
+    {"scale_emb", 1},
+    {"scale_depth", NAN},
+    {"dim_model_base", NAN},
+    {"clip_qkv", NAN},
+    {"rope_interleaved", NAN},
+    {"no_rope_layers", NAN},
+    {"no_rope_layer_interval", 0},
+    {"num_local_experts", 0},
+    {"num_experts", 0},
+    {"n_routed_experts", 0},
+    {"use_qk_norm", NAN},
+    {"qk_layernorm", NAN},
+    {"parallel_attn", NAN},
+    {"attention_chunk_size", NAN},
+    {"attn_temperature_tuning", 0},
+    {"q_lora_rank", NAN},
+    {"kv_lora_rank", NAN},
+    {"alibi", NAN},
+    {"lm_head_bias", NAN},
+};
+
+static bool is_neutral(const ald_json_t *value, double neutral)
+{
+    return ald_json_is_null(value) || (ald_json_is_bool(value) && !ald_json_bool(value, true)) ||
+           (ald_json_is_array(value) && ald_json_count(value) == 0) ||
+           (ald_json_is_number(value) && ald_json_number(value, NAN) == neutral);
 }
 
 /* Parts that would change the mathematics. */
-static ald_status_t check_unsupported(const source_t *source)
+static ald_status_t check_unsupported(const ald_keys_t *keys)
 {
+    static const char *const activations[] = {"hidden_act", "hidden_activation"};
     ald_status_t status = ALD_STATUS_OK;
-    bool bias = false;
-    const char *act = ald_json_text(ald_json_get(source->json, "hidden_act"), NULL);
-    if (!is_silent(source, "hidden_act") && (act == NULL || strcmp(act, "silu") != 0))
-        WRONG(source, "hidden_act", "\"silu\"");
-    ALD_TRY(get_bool(source, "mlp_bias", &bias));
-    if (bias)
-        WRONG(source, "mlp_bias", "false");
-    ALD_CHECK(is_silent(source, "quantization_config"), ALD_STATUS_INPUT,
-              "%s: quantization_config: quantised weights are not supported", source->name);
+    for (int i = 0; i < 2; ++i) {
+        const char *act = ald_json_text(ald_json_get(keys->json, activations[i]), NULL);
+        bool silu = act != NULL && (strcmp(act, "silu") == 0 || strcmp(act, "swish") == 0);
+        if (!ald_keys_silent(keys, activations[i]) && !silu)
+            ALD_WRONG(keys, activations[i], "\"silu\"");
+    }
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; ++i)
+        if (!is_neutral(ald_json_get(keys->json, foreign[i].key), foreign[i].neutral))
+            ALD_WRONG(keys, foreign[i].key, "none (this is not supported)");
 done:
     return status;
 }
 
-static ald_status_t get_attention(const source_t *source, const family_t *family,
-                                  ald_model_config_t *out)
+static ald_status_t get_flags(const ald_keys_t *keys, const family_t *family,
+                              ald_model_config_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     bool bias = false;
-    ALD_TRY(get_bool(source, "attention_bias", &bias));
+    ALD_TRY(ald_keys_bool(keys, "attention_bias", false, &bias));
     if (bias && !family->optional_bias && !family->qkv_bias)
-        WRONG(source, "attention_bias", "false");
+        ALD_WRONG(keys, "attention_bias", "false");
     out->qkv_bias = family->qkv_bias || (bias && family->optional_bias);
     out->output_bias = bias && family->optional_bias;
     out->qk_norm = family->qk_norm;
+    out->wide_norm = family->wide_norm;
+    out->post_norm = family->post_norm;
+    ALD_TRY(ald_keys_bool(keys, "mlp_bias", false, &out->mlp_bias));
+    if (out->mlp_bias && !family->mlp_bias)
+        ALD_WRONG(keys, "mlp_bias", "false");
 done:
     return status;
 }
 
 /* eos_token_id: an id, a list of ids, or nothing. */
-static ald_status_t get_eos(const source_t *source, ald_model_config_t *out)
+static ald_status_t get_eos(const ald_keys_t *keys, ald_model_config_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_json_t *value = ald_json_get(source->json, "eos_token_id");
+    const ald_json_t *value = ald_json_get(keys->json, "eos_token_id");
     bool list = ald_json_is_array(value);
     size_t count = ald_json_is_null(value) ? 0 : list ? ald_json_count(value) : 1;
     const size_t room = sizeof out->eos / sizeof *out->eos;
     if (count == 0)
         goto done;
     if (count > room)
-        WRONG(source, "eos_token_id", "at most 16 ids");
+        ALD_WRONG(keys, "eos_token_id", "at most 16 ids");
     for (size_t i = 0; i < count; ++i) {
         int64_t id = ald_json_integer(list ? ald_json_at(value, i) : value, -1);
         if (id < 0 || id >= out->vocab_size)
-            WRONG(source, "eos_token_id", "ids of the vocabulary");
+            ALD_WRONG(keys, "eos_token_id", "ids of the vocabulary");
         out->eos[i] = (int32_t)id;
     }
     out->eos_count = (int)count;
@@ -295,21 +310,21 @@ ald_status_t ald_model_config_parse(const ald_json_t *json, const char *name,
 {
     ald_status_t status = ALD_STATUS_OK;
     const family_t *family = NULL;
-    const source_t source = {json, name};
+    const ald_keys_t keys = {json, name};
     *out = (ald_model_config_t){0};
     ALD_CHECK(ald_json_is_object(json), ALD_STATUS_INPUT, "%s: expected an object, found %s", name,
               ald_json_type_name(json));
-    ALD_TRY(get_family(&source, &family));
+    ALD_TRY(get_family(&keys, &family));
     snprintf(out->model_type, sizeof out->model_type, "%s", family->name);
-    ALD_TRY(get_sizes(&source, family, out));
-    ALD_TRY(get_positive(&source, "rms_norm_eps", 1e-6, &out->rms_norm_eps));
-    ALD_TRY(get_rope(&source, out));
-    ALD_TRY(get_attention(&source, family, out));
-    ALD_TRY(get_bool(&source, "tie_word_embeddings", &out->tied));
-    ALD_TRY(get_dtype(&source, &out->dtype));
-    ALD_TRY(check_window(&source, family, out));
-    ALD_TRY(check_unsupported(&source));
-    ALD_TRY(get_eos(&source, out));
+    ALD_TRY(get_sizes(&keys, family, out));
+    ALD_TRY(ald_keys_positive(&keys, "rms_norm_eps", family->eps, &out->rms_norm_eps));
+    ALD_TRY(ald_rotation_parse(&keys, out));
+    ALD_TRY(get_flags(&keys, family, out));
+    ALD_TRY(ald_keys_bool(&keys, "tie_word_embeddings", false, &out->tied));
+    ALD_TRY(get_dtype(&keys, &out->dtype));
+    ALD_TRY(get_windows(&keys, family, out));
+    ALD_TRY(check_unsupported(&keys));
+    ALD_TRY(get_eos(&keys, out));
 done:
     return status;
 }
@@ -324,7 +339,7 @@ static ald_status_t read_generation(const char *path, ald_model_config_t *out)
     ALD_TRY(ald_json_read(path, &json));
     ALD_CHECK(ald_json_is_object(json), ALD_STATUS_INPUT, "%s: expected an object, found %s", path,
               ald_json_type_name(json));
-    ALD_TRY(get_eos(&(source_t){json, path}, out));
+    ALD_TRY(get_eos(&(ald_keys_t){json, path}, out));
 done:
     ald_json_free(json);
     return status;

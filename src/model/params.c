@@ -36,8 +36,9 @@ static void add_layer(ald_params_t *params, int64_t l)
     const int64_t H = config->hidden_size, I = config->intermediate_size, D = config->head_dim;
     const int64_t q = config->heads * D, kv = config->kv_heads * D;
     ald_layer_offsets_t *at = &params->layer[l];
-    *at = (ald_layer_offsets_t){-1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
-    add(params, l, "input_layernorm.weight", H, 0, &at->attention_norm);
+    memset(at, -1, sizeof *at); /* all -1 */
+    if (!config->post_norm)
+        add(params, l, "input_layernorm.weight", H, 0, &at->attention_norm);
     add(params, l, "self_attn.q_proj.weight", q, H, &at->qkv);
     add(params, l, "self_attn.k_proj.weight", kv, H, NULL);
     add(params, l, "self_attn.v_proj.weight", kv, H, NULL);
@@ -47,21 +48,30 @@ static void add_layer(ald_params_t *params, int64_t l)
         add(params, l, "self_attn.v_proj.bias", kv, 0, NULL);
     }
     if (config->qk_norm) {
-        add(params, l, "self_attn.q_norm.weight", D, 0, &at->q_norm);
-        add(params, l, "self_attn.k_norm.weight", D, 0, &at->k_norm);
+        add(params, l, "self_attn.q_norm.weight", config->wide_norm ? q : D, 0, &at->q_norm);
+        add(params, l, "self_attn.k_norm.weight", config->wide_norm ? kv : D, 0, &at->k_norm);
     }
     add(params, l, "self_attn.o_proj.weight", H, q, &at->output);
     if (config->output_bias)
         add(params, l, "self_attn.o_proj.bias", H, 0, &at->output_bias);
-    add(params, l, "post_attention_layernorm.weight", H, 0, &at->mlp_norm);
+    add(params, l, "post_attention_layernorm.weight", H, 0,
+        config->post_norm ? &at->attention_post_norm : &at->mlp_norm);
     add(params, l, "mlp.gate_proj.weight", I, H, &at->gate_up);
     add(params, l, "mlp.up_proj.weight", I, H, NULL);
+    if (config->mlp_bias) {
+        add(params, l, "mlp.gate_proj.bias", I, 0, &at->gate_up_bias);
+        add(params, l, "mlp.up_proj.bias", I, 0, NULL);
+    }
     add(params, l, "mlp.down_proj.weight", H, I, &at->down);
+    if (config->mlp_bias)
+        add(params, l, "mlp.down_proj.bias", H, 0, &at->down_bias);
+    if (config->post_norm)
+        add(params, l, "post_feedforward_layernorm.weight", H, 0, &at->mlp_post_norm);
 }
 
 ald_status_t ald_params_init(const ald_model_config_t *config, ald_params_t *out)
 {
-    enum { LAYER_TENSORS = 15, OTHER_TENSORS = 3 };
+    enum { LAYER_TENSORS = 18, OTHER_TENSORS = 3 };
     ald_status_t status = ALD_STATUS_OK;
     const size_t L = (size_t)config->layers, room = L * LAYER_TENSORS + OTHER_TENSORS;
     *out = (ald_params_t){.config = *config};

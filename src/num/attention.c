@@ -11,7 +11,7 @@
 
 /* What a task needs, so that block functions stay short. Rows of qkv are `ld` floats apart. */
 typedef struct {
-    int64_t NH, NKV, D, ld, T;
+    int64_t NH, NKV, D, ld, T, window;
     const ald_segment_t *segment;
     const float *qkv;
     float scale;
@@ -19,13 +19,14 @@ typedef struct {
 } shape_t;
 
 static shape_t shape_make(int64_t T, int64_t NH, int64_t NKV, int64_t D,
-                          const ald_segment_t *segment, const float *qkv)
+                          const ald_segment_t *segment, int64_t window, const float *qkv)
 {
     return (shape_t){NH,
                      NKV,
                      D,
                      (NH + 2 * NKV) * D,
                      T,
+                     window > 0 ? window : INT64_MAX / 2,
                      segment,
                      qkv,
                      1.0f / sqrtf((float)D),
@@ -47,30 +48,47 @@ static const float *value(const shape_t *s, int64_t row, int64_t head)
     return query(s, row, s->NH + s->NKV + head / (s->NH / s->NKV));
 }
 
-/* The chain of a segment's ancestors, oldest first, and itself last. */
+/* Key rows of a segment that its own queries or a descendant's may see: [begin, end). The query in
+ * row q sees none before row q + reach, where its window begins. */
+typedef struct {
+    int64_t begin, end, reach;
+} keys_t;
+
+/* The keys of queries [q0, q0 + m) of a segment by segments: its ancestors' and its own, oldest
+ * first. Between an ancestor's rows and the query's lie `gap` rows of other sequences. */
 enum { CHAIN = 8 };
-static int chain_of(const ald_segment_t *segment, int64_t index, int64_t chain[CHAIN])
+static int keys_of(const shape_t *s, int64_t index, int64_t q0, int64_t m, keys_t keys[CHAIN])
 {
     int depth = 0;
-    for (int64_t i = index; i >= 0 && depth < CHAIN; i = segment[i].parent)
-        chain[depth++] = i;
+    int64_t gap = 0;
+    for (int64_t i = index, child = -1; i >= 0 && depth < CHAIN;
+         child = i, i = s->segment[i].parent) {
+        const ald_segment_t *own = &s->segment[i];
+        gap += child < 0 ? 0 : s->segment[child].begin - own->end;
+        int64_t reach = 1 - s->window - gap;
+        int64_t begin = q0 + reach > own->begin ? q0 + reach : own->begin;
+        keys[depth++] = (keys_t){begin, child < 0 ? q0 + m : own->end, reach};
+    }
     for (int i = 0; i < depth / 2; ++i) {
-        int64_t swap = chain[i];
-        chain[i] = chain[depth - 1 - i];
-        chain[depth - 1 - i] = swap;
+        keys_t swap = keys[i];
+        keys[i] = keys[depth - 1 - i];
+        keys[depth - 1 - i] = swap;
     }
     return depth;
 }
 
 /* Scores of rows [q0, q0 + m) against [k0, k0 + n), masked where the key lies behind the query
- * (never among ancestors, whose rows all come before). */
+ * (never among ancestors, whose rows all come before) or before its window. */
 static void block_scores(const shape_t *s, int64_t head, int64_t q0, int64_t m, int64_t k0,
-                         int64_t n, float *scores)
+                         int64_t n, int64_t reach, float *scores)
 {
     s->gemm->run(false, true, m, n, s->D, s->scale, query(s, q0, head), s->ld, key(s, k0, head),
                  s->ld, 0.0f, scores, KB);
     for (int64_t i = 0; i < m && k0 + n > q0 + 1; ++i)
         for (int64_t j = q0 + i + 1 - k0 > 0 ? q0 + i + 1 - k0 : 0; j < n; ++j)
+            scores[i * KB + j] = -INFINITY;
+    for (int64_t i = 0; i < m && q0 + m - 1 + reach > k0; ++i)
+        for (int64_t j = 0; j < n && k0 + j < q0 + i + reach; ++j)
             scores[i * KB + j] = -INFINITY;
 }
 
@@ -104,8 +122,9 @@ static void block_fold(int64_t m, int64_t n, int64_t D, float *scores, float *ma
 static void forward_block(const shape_t *s, int64_t index, int64_t head, int64_t q0, int64_t m,
                           float *scores, float *out, float *lse)
 {
-    int64_t chain[CHAIN], ldo = s->NH * s->D;
-    int depth = chain_of(s->segment, index, chain);
+    keys_t keys[CHAIN];
+    int64_t ldo = s->NH * s->D;
+    int depth = keys_of(s, index, q0, m, keys);
     float top[QB], sum[QB] = {0};
     float *o = out + q0 * ldo + head * s->D;
     for (int64_t i = 0; i < m; ++i) {
@@ -113,11 +132,9 @@ static void forward_block(const shape_t *s, int64_t index, int64_t head, int64_t
         memset(o + i * ldo, 0, sizeof(float) * (size_t)s->D);
     }
     for (int c = 0; c < depth; ++c) {
-        const ald_segment_t *range = &s->segment[chain[c]];
-        int64_t end = c == depth - 1 ? q0 + m : range->end;
-        for (int64_t k0 = range->begin; k0 < end; k0 += KB) {
-            int64_t n = end - k0 < KB ? end - k0 : KB;
-            block_scores(s, head, q0, m, k0, n, scores);
+        for (int64_t k0 = keys[c].begin; k0 < keys[c].end; k0 += KB) {
+            int64_t n = keys[c].end - k0 < KB ? keys[c].end - k0 : KB;
+            block_scores(s, head, q0, m, k0, n, keys[c].reach, scores);
             block_fold(m, n, s->D, scores, top, sum, o, ldo);
             s->gemm->run(false, false, m, s->D, n, 1.0f, scores, KB, value(s, k0, head), s->ld,
                          1.0f, o, ldo);
@@ -154,10 +171,11 @@ done:
 }
 
 ald_status_t ald_attention(int64_t T, int64_t NH, int64_t NKV, int64_t D, int64_t segments,
-                           const ald_segment_t *segment, const float *qkv, float *out, float *lse)
+                           const ald_segment_t *segment, int64_t window, const float *qkv,
+                           float *out, float *lse)
 {
     ald_status_t status = ALD_STATUS_OK;
-    shape_t s = shape_make(T, NH, NKV, D, segment, qkv);
+    shape_t s = shape_make(T, NH, NKV, D, segment, window, qkv);
     block_t *block = NULL;
     int64_t blocks = 0;
     size_t scratch_floats = (size_t)omp_get_max_threads() * QB * KB;
@@ -200,8 +218,9 @@ typedef struct {
 static void backward_block(const shape_t *s, const gradients_t *g, int64_t index, int64_t head,
                            int64_t q0, int64_t m, float *scratch)
 {
-    int64_t chain[CHAIN], ldo = s->NH * s->D;
-    int depth = chain_of(s->segment, index, chain);
+    keys_t keys[CHAIN];
+    int64_t ldo = s->NH * s->D;
+    int depth = keys_of(s, index, q0, m, keys);
     float *p = scratch, *dp = scratch + QB * KB, delta[QB];
     const float *dout = g->dout + q0 * ldo + head * s->D;
     for (int64_t i = 0; i < m; ++i) {
@@ -211,13 +230,11 @@ static void backward_block(const shape_t *s, const gradients_t *g, int64_t index
             delta[i] += o[d] * dout[i * ldo + d];
     }
     for (int c = 0; c < depth; ++c) {
-        const ald_segment_t *range = &s->segment[chain[c]];
-        int64_t end = c == depth - 1 ? q0 + m : range->end;
-        for (int64_t k0 = range->begin; k0 < end; k0 += KB) {
-            int64_t n = end - k0 < KB ? end - k0 : KB;
+        for (int64_t k0 = keys[c].begin; k0 < keys[c].end; k0 += KB) {
+            int64_t n = keys[c].end - k0 < KB ? keys[c].end - k0 : KB;
             float *dk = g->dqkv + (key(s, k0, head) - s->qkv);
             float *dv = g->dqkv + (value(s, k0, head) - s->qkv);
-            block_scores(s, head, q0, m, k0, n, p);
+            block_scores(s, head, q0, m, k0, n, keys[c].reach, p);
             s->gemm->run(false, true, m, n, s->D, 1.0f, dout, ldo, value(s, k0, head), s->ld, 0.0f,
                          dp, KB);
             block_softmax_backward(m, n, s->scale, g->lse + head * s->T + q0, delta, p, dp);
@@ -260,12 +277,12 @@ static void backward_tree(const shape_t *s, const gradients_t *g, int64_t first,
 }
 
 ald_status_t ald_attention_backward(int64_t T, int64_t NH, int64_t NKV, int64_t D, int64_t segments,
-                                    const ald_segment_t *segment, const float *qkv,
+                                    const ald_segment_t *segment, int64_t window, const float *qkv,
                                     const float *out, const float *lse, const float *dout,
                                     float *dqkv)
 {
     ald_status_t status = ALD_STATUS_OK;
-    shape_t s = shape_make(T, NH, NKV, D, segment, qkv);
+    shape_t s = shape_make(T, NH, NKV, D, segment, window, qkv);
     gradients_t g = {out, lse, dout, dqkv};
     int64_t *tree = NULL, trees = 0;
     size_t scratch_floats = (size_t)omp_get_max_threads() * 2 * QB * KB;

@@ -135,12 +135,9 @@ static void rope_head(int64_t half, const float *cosine, const float *sine, floa
 }
 
 void ald_rope(int64_t T, int64_t heads, int64_t D, int64_t ld, const int32_t *positions,
-              double theta, int direction, float *x)
+              const double *frequency, double factor, int direction, float *x)
 {
     int64_t half = D / 2;
-    double frequency[half];
-    for (int64_t i = 0; i < half; ++i)
-        frequency[i] = pow(theta, -2.0 * (double)i / (double)D);
 #pragma omp parallel for schedule(static)
     for (int64_t t = 0; t < T; ++t) {
         float cosine[half], sine[half];
@@ -148,8 +145,8 @@ void ald_rope(int64_t T, int64_t heads, int64_t D, int64_t ld, const int32_t *po
             /* transformers rounds frequency and angle to float32; the difference is below 1e-7 of
              * the angle, and double is the more exact side. */
             double angle = (double)positions[t] * frequency[i];
-            cosine[i] = (float)cos(angle);
-            sine[i] = (float)(direction * sin(angle));
+            cosine[i] = (float)(factor * cos(angle));
+            sine[i] = (float)(direction * factor * sin(angle));
         }
         for (int64_t h = 0; h < heads; ++h)
             rope_head(half, cosine, sine, x + t * ld + h * D);

@@ -1,5 +1,6 @@
-"""Forward pass of qwen2, qwen3, llama and mistral, one sequence at a time. T tokens, V entries."""
+"""Forward pass of qwen2, qwen3, llama, mistral and olmo2, one sequence at a time. T tokens, V entries."""
 import json
+import math
 import os
 
 import numpy as np
@@ -11,13 +12,80 @@ def rms_norm(x, weight, epsilon):
     return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + epsilon) * weight
 
 
-def rotate(x, theta):
+def head_dim(config):
+    return config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+
+
+def yarn_ramp(settings, theta, D, context):
+    """1 for pairs to slow down, 0 for those to keep, between them a line."""
+    def pair(turns):
+        return D / 2 * math.log(context / (2 * math.pi * turns), theta)
+    low, high = pair(settings.get("beta_fast") or 32), pair(settings.get("beta_slow") or 1)
+    if settings.get("truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, D - 1)
+    return np.clip((np.arange(D // 2) - low) / ((high - low) or 0.001), 0, 1)
+
+
+def yarn_factor(settings):
+    def scale(weight):
+        return max(1.0, 0.1 * weight * math.log(settings["factor"]) + 1)
+    if settings.get("attention_factor") is not None:
+        return settings["attention_factor"]
+    if settings.get("mscale") and settings.get("mscale_all_dim"):
+        return scale(settings["mscale"]) / scale(settings["mscale_all_dim"])
+    return scale(1)
+
+
+def rotation(config):
+    """(radians per position [D/2], factor) of the rotary embedding. Sequences are not longer than
+    max_position_embeddings, where "dynamic" is the plain one."""
+    settings = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    settings = settings.get("full_attention", settings)
+    kind = settings.get("rope_type") or settings.get("type") or "default"
+    theta = settings.get("rope_theta") or config.get("rope_theta", 10000.0)
+    D = head_dim(config)
+    frequency = theta ** (-np.arange(0, D, 2) / D)
+    factor = settings.get("factor")
+    context = settings.get("original_max_position_embeddings") or config.get(
+        "original_max_position_embeddings") or config["max_position_embeddings"]
+    if kind == "linear":
+        return frequency / factor, 1.0
+    if kind == "yarn":
+        ramp = yarn_ramp(settings, theta, D, context)
+        return frequency / factor * ramp + frequency * (1 - ramp), yarn_factor(settings)
+    if kind == "llama3":
+        low, high = settings["low_freq_factor"], settings["high_freq_factor"]
+        length = 2 * np.pi / frequency
+        smooth = (context / length - low) / (high - low)
+        between = (1 - smooth) * frequency / factor + smooth * frequency
+        return np.where(length > context / low, frequency / factor,
+                        np.where(length < context / high, frequency, between)), 1.0
+    assert kind in ("default", "dynamic"), kind
+    return frequency, 1.0
+
+
+def windows(config):
+    """Tokens that each layer's queries see; None: all."""
+    layers, kind = config["num_hidden_layers"], config["model_type"]
+    window = config.get("sliding_window", 4096)
+    if kind == "mistral":
+        return [window] * layers
+    if kind not in ("qwen2", "qwen3") or not config.get("use_sliding_window"):
+        return [None] * layers
+    types = config.get("layer_types") or [
+        "sliding_attention" if i >= config.get("max_window_layers", 28) else "full_attention"
+        for i in range(layers)]
+    return [window if name == "sliding_attention" else None for name in types]
+
+
+def rotate(x, frequency, factor):
     """Rotary embedding of x [T, heads, D], halves paired: (i, i + D/2)."""
     T, _, D = x.shape
-    angle = np.outer(np.arange(T), theta ** (-np.arange(0, D, 2) / D))[:, None, :]
+    angle = np.outer(np.arange(T), frequency)[:, None, :]
+    cosine, sine = factor * np.cos(angle), factor * np.sin(angle)
     a, b = x[..., :D // 2], x[..., D // 2:]
-    return np.concatenate([a * np.cos(angle) - b * np.sin(angle),
-                           b * np.cos(angle) + a * np.sin(angle)], axis=-1)
+    return np.concatenate([a * cosine - b * sine, b * cosine + a * sine], axis=-1)
 
 
 def softmax(x):
@@ -34,13 +102,21 @@ def silu(x):
     return x / (1 + np.exp(-x))
 
 
-def attend(q, k, v):
-    """Causal attention: q [T, NH, D]; k, v [T, NKV, D], each shared by NH / NKV query heads."""
+def attend(q, k, v, window=None, block=512):
+    """Causal attention: q [T, NH, D]; k, v [T, NKV, D], each shared by NH / NKV query heads. By
+    blocks of queries, each against the keys that one of them sees."""
     T, NH, D = q.shape
-    k, v = (np.repeat(x, NH // k.shape[1], axis=1) for x in (k, v))
-    scores = np.einsum("thd,shd->hts", q, k) / np.sqrt(D)
-    scores[:, np.triu(np.ones((T, T), bool), 1)] = -np.inf
-    return np.einsum("hts,shd->thd", softmax(scores), v)
+    q, k, v = (np.repeat(x, NH // x.shape[1], axis=1).transpose(1, 0, 2) for x in (q, k, v))
+    out = np.empty_like(q)
+    for begin in range(0, T, block):
+        rows = np.arange(begin, min(begin + block, T))[:, None]
+        first = 0 if window is None else max(0, begin - window + 1)
+        keys = np.arange(first, rows[-1, 0] + 1)
+        scores = q[:, begin:begin + block] @ k[:, keys].transpose(0, 2, 1) / np.sqrt(D)
+        hidden = keys > rows if window is None else (keys > rows) | (keys <= rows - window)
+        scores[:, hidden] = -np.inf
+        out[:, begin:begin + block] = softmax(scores) @ v[:, keys]
+    return out.transpose(1, 0, 2)
 
 
 class Model:
@@ -49,6 +125,7 @@ class Model:
         self.heads = config["num_attention_heads"]
         self.kv_heads = config.get("num_key_value_heads", self.heads)
         self.epsilon = config["rms_norm_eps"]
+        self.rotation, self.windows = rotation(config), windows(config)
 
     @classmethod
     def load(cls, directory):
@@ -59,17 +136,22 @@ class Model:
         return x @ self.weights[name + ".weight"].T + self.weights.get(name + ".bias", 0.0)
 
     def heads_of(self, x, name, count):
-        """Projection `name` cut into heads [T, count, D], normed per head where the model does."""
-        y = self.linear(x, f"{name}_proj").reshape(len(x), count, -1)
+        """Projection `name` cut into heads [T, count, D], normed where the model does: all heads
+        at once (olmo2) or each."""
+        y = self.linear(x, f"{name}_proj")
         norm = self.weights.get(f"{name}_norm.weight")
-        return y if norm is None else rms_norm(y, norm, self.epsilon)
+        if norm is not None and self.config["model_type"] == "olmo2":
+            y = rms_norm(y, norm, self.epsilon)
+        y = y.reshape(len(x), count, -1)
+        if norm is not None and self.config["model_type"] != "olmo2":
+            y = rms_norm(y, norm, self.epsilon)
+        return y
 
-    def attention(self, x, prefix):
-        theta = self.config.get("rope_theta", 10000.0)
-        q = rotate(self.heads_of(x, prefix + "q", self.heads), theta)
-        k = rotate(self.heads_of(x, prefix + "k", self.kv_heads), theta)
+    def attention(self, x, prefix, window):
+        q = rotate(self.heads_of(x, prefix + "q", self.heads), *self.rotation)
+        k = rotate(self.heads_of(x, prefix + "k", self.kv_heads), *self.rotation)
         v = self.heads_of(x, prefix + "v", self.kv_heads)
-        return self.linear(attend(q, k, v).reshape(len(x), -1), prefix + "o_proj")
+        return self.linear(attend(q, k, v, window).reshape(len(x), -1), prefix + "o_proj")
 
     def mlp(self, x, prefix):
         gate = silu(self.linear(x, prefix + "gate_proj"))
@@ -81,10 +163,16 @@ class Model:
     def hidden(self, ids):
         """Final normed hidden states [T, H]."""
         x = self.weights["model.embed_tokens.weight"][np.asarray(ids)]
-        for layer in range(self.config["num_hidden_layers"]):
+        for layer, window in enumerate(self.windows):
             prefix = f"model.layers.{layer}."
-            x = x + self.attention(self.norm(x, prefix + "input_layernorm"), prefix + "self_attn.")
-            x = x + self.mlp(self.norm(x, prefix + "post_attention_layernorm"), prefix + "mlp.")
+            first = prefix + "input_layernorm", prefix + "post_attention_layernorm"
+            behind = prefix + "post_attention_layernorm", prefix + "post_feedforward_layernorm"
+            if self.config["model_type"] == "olmo2":
+                x = x + self.norm(self.attention(x, prefix + "self_attn.", window), behind[0])
+                x = x + self.norm(self.mlp(x, prefix + "mlp."), behind[1])
+            else:
+                x = x + self.attention(self.norm(x, first[0]), prefix + "self_attn.", window)
+                x = x + self.mlp(self.norm(x, first[1]), prefix + "mlp.")
         return self.norm(x, "model.norm")
 
     def output_matrix(self):

@@ -28,6 +28,14 @@ MODELS = {
     "llama": ["--type", "llama", "--untied", "--kv-heads", "4"],
     "llama biased": ["--type", "llama", "--attention-bias", "--dtype", "F16"],
     "mistral": ["--type", "mistral", "--kv-heads", "1", "--max-shard-mb", "0.02"],
+    "mistral window": ["--type", "mistral", "--config",
+                       '{"sliding_window": 3, "rope_scaling": {"type": "linear", "factor": 2}}'],
+    "qwen2 windows": ["--type", "qwen2", "--config",
+                      '{"use_sliding_window": true, "sliding_window": 3, "max_window_layers": 1}'],
+    "qwen3 yarn": ["--type", "qwen3", "--config",
+                   '{"rope_scaling": {"type": "yarn", "factor": 4, "beta_fast": 64}}'],
+    "llama mlp": ["--type", "llama", "--mlp-bias", "--untied"],
+    "olmo2": ["--type", "olmo2", "--untied"],
 }
 results = {True: 0, False: 0}
 

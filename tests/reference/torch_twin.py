@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from .losses import Teacher  # settings only
+from .model import rotation, windows  # of config.json
 
 torch.set_default_dtype(torch.float64)
 
@@ -21,10 +22,11 @@ def norm(x, weight, epsilon):
     return weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + epsilon)
 
 
-def rope_tables(count, width, theta):
-    inverse = 1.0 / theta ** (torch.arange(0, width, 2) / width)
-    angle = torch.arange(count)[:, None] * inverse[None, :]
-    return torch.cat([angle, angle], -1).cos(), torch.cat([angle, angle], -1).sin()
+def rope_tables(count, config):
+    frequency, factor = rotation(config)
+    angle = torch.arange(count)[:, None] * torch.tensor(frequency)[None, :]
+    angle = torch.cat([angle, angle], -1)
+    return factor * angle.cos(), factor * angle.sin()
 
 
 def rope(x, tables):
@@ -38,21 +40,33 @@ def project(p, name, x):
     return F.linear(x, p[name + ".weight"], p.get(name + ".bias"))
 
 
-def attention(config, p, prefix, x):
-    T, heads, epsilon = len(x), config["num_attention_heads"], config["rms_norm_eps"]
+def head_norms(config, p, prefix, q, k):
+    """q, k [T, heads, width]"""
+    if prefix + "q_norm.weight" not in p:
+        return q, k
+    wide = config["model_type"] == "olmo2"
+    return tuple(norm(y.flatten(1) if wide else y, p[prefix + name], config["rms_norm_eps"])
+                 .view(y.shape) for y, name in ((q, "q_norm.weight"), (k, "k_norm.weight")))
+
+
+def mask(T, window):
+    """-inf [T, T] where a query (row) doesn't see a key."""
+    behind = torch.full((T, T), float("-inf")).triu(1)
+    return behind if window is None else behind + torch.full((T, T), float("-inf")).tril(-window)
+
+
+def attention(config, p, prefix, x, window):
+    T, heads = len(x), config["num_attention_heads"]
     q, k, v = (project(p, f"{prefix}{n}_proj", x) for n in "qkv")
     width = q.shape[-1] // heads
     q, k, v = (y.view(T, -1, width) for y in (q, k, v))
-    if prefix + "q_norm.weight" in p:
-        q = norm(q, p[prefix + "q_norm.weight"], epsilon)
-        k = norm(k, p[prefix + "k_norm.weight"], epsilon)
+    q, k = head_norms(config, p, prefix, q, k)
     q, k, v = (y.transpose(0, 1) for y in (q, k, v))
-    tables = rope_tables(T, width, config.get("rope_theta", 10000.0))
+    tables = rope_tables(T, config)
     q, k = rope(q, tables), rope(k, tables)
     group = heads // k.shape[0]
     k, v = (y.repeat_interleave(group, 0) for y in (k, v))
-    scores = q @ k.transpose(1, 2) * width ** -0.5
-    scores = scores + torch.full((T, T), float("-inf")).triu(1)
+    scores = q @ k.transpose(1, 2) * width ** -0.5 + mask(T, window)
     mixed = torch.softmax(scores, -1) @ v
     return project(p, prefix + "o_proj", mixed.transpose(0, 1).reshape(T, -1))
 
@@ -66,11 +80,17 @@ def forward(config, p, ids):
     """(logits [T, V], final normed hidden states [T, H])."""
     epsilon = config["rms_norm_eps"]
     x = p["model.embed_tokens.weight"][torch.tensor(list(ids))]
-    for layer in range(config["num_hidden_layers"]):
+    for layer, window in enumerate(windows(config)):
+        def normed(y, name):
+            return norm(y, p[f"model.layers.{layer}.{name}_layernorm.weight"], epsilon)
         at = f"model.layers.{layer}."
-        x = x + attention(config, p, at + "self_attn.",
-                          norm(x, p[at + "input_layernorm.weight"], epsilon))
-        x = x + mlp(p, at + "mlp.", norm(x, p[at + "post_attention_layernorm.weight"], epsilon))
+        if config["model_type"] == "olmo2":
+            y = attention(config, p, at + "self_attn.", x, window)
+            x = x + normed(y, "post_attention")
+            x = x + normed(mlp(p, at + "mlp.", x), "post_feedforward")
+        else:
+            x = x + attention(config, p, at + "self_attn.", normed(x, "input"), window)
+            x = x + mlp(p, at + "mlp.", normed(x, "post_attention"))
     x = norm(x, p["model.norm.weight"], epsilon)
     tied = config.get("tie_word_embeddings", False)
     return F.linear(x, p["model.embed_tokens.weight" if tied else "lm_head.weight"]), x

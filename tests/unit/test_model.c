@@ -5,11 +5,13 @@
 #include "ald/batch.h"
 #include "ald/model.h"
 
-enum { V = 97, H = 20, T = 70 };
+enum { V = 97, H = 20, T = 70, KINDS = 4 };
 
-static ald_model_config_t shape_of(bool qk_norm)
+/* 0: biases; 1: head norms; 2: windows in the last two layers of three, a YaRN factor; 3: norms
+ * behind, over all heads, biases of the MLP. */
+static ald_model_config_t shape_of(int kind)
 {
-    return (ald_model_config_t){.model_type = "qwen3",
+    ald_model_config_t shape = {.model_type = "qwen3",
                                 .vocab_size = V,
                                 .hidden_size = H,
                                 .intermediate_size = 33,
@@ -19,11 +21,20 @@ static ald_model_config_t shape_of(bool qk_norm)
                                 .head_dim = 6,
                                 .max_position = 4096,
                                 .rms_norm_eps = 1e-6,
-                                .rope_theta = 10000.0,
-                                .tied = !qk_norm,
-                                .qkv_bias = !qk_norm,
-                                .output_bias = qk_norm,
-                                .qk_norm = qk_norm};
+                                .tied = kind != 1,
+                                .qkv_bias = kind == 0,
+                                .output_bias = kind == 1,
+                                .mlp_bias = kind == 3,
+                                .qk_norm = kind == 1 || kind == 3,
+                                .wide_norm = kind == 3,
+                                .post_norm = kind == 3};
+    ald_rotation_init(10000.0, shape.head_dim, &shape.rotation);
+    if (kind == 2) {
+        shape.window = 5;
+        shape.windowed[0] = 6;
+        shape.rotation.factor = 1.2;
+    }
+    return shape;
 }
 
 typedef struct {
@@ -34,9 +45,9 @@ typedef struct {
     int32_t ids[T];
 } fixture_t;
 
-static void fixture_init(fixture_t *f, bool qk_norm, const char *gemm)
+static void fixture_init(fixture_t *f, int kind, const char *gemm)
 {
-    const ald_model_config_t shape = shape_of(qk_norm);
+    const ald_model_config_t shape = shape_of(kind);
     expect_ok(ald_params_init(&shape, &f->params));
     f->values = random_floats(1, f->params.total, 0.3);
     f->model =
@@ -76,7 +87,7 @@ static void expect_rows(const char *what, int64_t rows, const float *found, cons
 static void keeping_changes_no_bit(void **state)
 {
     (void)state;
-    for (int kind = 0; kind < 2; ++kind) {
+    for (int kind = 0; kind < KINDS; ++kind) {
         fixture_t f;
         ald_activations_t *kept = NULL;
         fixture_init(&f, kind, "openblas");
@@ -93,7 +104,7 @@ static void decoding_is_the_forward_pass(void **state)
     enum { SEQUENCES = 3, STEPS = 12 };
     const int64_t begin[SEQUENCES] = {0, 5, 30}, prompt[SEQUENCES] = {1, 20, 7};
     (void)state;
-    for (int kind = 0; kind < 2; ++kind) {
+    for (int kind = 0; kind < KINDS; ++kind) {
         fixture_t f;
         ald_cache_t cache[SEQUENCES], *caches[SEQUENCES];
         float *expected[SEQUENCES], hidden[SEQUENCES * H];
@@ -129,7 +140,7 @@ static void packed_sequences_are_separate(void **state)
     /* Two pairs that share prompts, and one sequence: each position as if its sequence were alone.
      */
     (void)state;
-    for (int kind = 0; kind < 2; ++kind) {
+    for (int kind = 0; kind < KINDS; ++kind) {
         fixture_t f;
         ald_packed_t packed;
         fixture_init(&f, kind, "openblas");
@@ -192,7 +203,7 @@ static void vocabulary_step_in_chunks(void **state)
     const int64_t R = 2 * ald_head_chunk(V) + 37;
     fixture_t f;
     (void)state;
-    fixture_init(&f, true, "openblas");
+    fixture_init(&f, 1, "openblas");
     int64_t *row = ald_alloc(sizeof *row * (size_t)R);
     float *hidden = random_floats(5, T * H, 1.0), *d_hidden = random_floats(6, T * H, 1.0);
     float *gradients = ald_calloc((size_t)f.params.total, sizeof(float));
@@ -231,7 +242,7 @@ static void vocabulary_step_in_chunks(void **state)
 static void memory_is_what_was_announced(void **state)
 {
     (void)state;
-    for (int kind = 0; kind < 2; ++kind) {
+    for (int kind = 0; kind < KINDS; ++kind) {
         enum { LONG = 512 };
         fixture_t f;
         ald_activations_t *kept = NULL;
@@ -255,12 +266,38 @@ static void memory_is_what_was_announced(void **state)
     }
 }
 
+static void dynamic_rotation_has_a_limit(void **state)
+{
+    fixture_t f;
+    ald_cache_t cache, *caches = &cache;
+    float hidden[H];
+    const int32_t positions[] = {0, 1, 2, 3}, one = 1;
+    const ald_segment_t whole = {0, 4, -1};
+    (void)state;
+    fixture_init(&f, 0, "openblas");
+    f.params.config.rotation.limit = 3;
+    snprintf(f.params.config.rotation.type, 16, "dynamic");
+    const ald_batch_t batch = {4, f.ids, positions, 1, &whole};
+    const char *words = "more than 3 tokens, the model's max_position_embeddings; with "
+                        "rope_scaling \"dynamic\"";
+    expect_failure(ald_forward(&f.model, &batch, &f.arena, NULL, hidden), ALD_STATUS_INPUT, words);
+    expect_ok(ald_cache_init(&f.params.config, 8, &cache));
+    expect_failure(ald_prefill(&f.model, f.ids, 4, &f.arena, &cache, hidden), ALD_STATUS_INPUT,
+                   words);
+    expect_ok(ald_prefill(&f.model, f.ids, 2, &f.arena, &cache, hidden));
+    expect_ok(ald_decode(&f.model, 1, &one, &caches, &f.arena, hidden));
+    expect_failure(ald_decode(&f.model, 1, &one, &caches, &f.arena, hidden), ALD_STATUS_INPUT,
+                   words);
+    ald_cache_reset(&cache);
+    fixture_reset(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         SCRATCH_TEST(keeping_changes_no_bit),        SCRATCH_TEST(decoding_is_the_forward_pass),
         SCRATCH_TEST(packed_sequences_are_separate), SCRATCH_TEST(vocabulary_step_in_chunks),
-        SCRATCH_TEST(memory_is_what_was_announced),
+        SCRATCH_TEST(memory_is_what_was_announced),  SCRATCH_TEST(dynamic_rotation_has_a_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

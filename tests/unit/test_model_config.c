@@ -1,12 +1,16 @@
 /* config.json of every supported family, and of those that aren't. */
 #include "scratch.h"
 
+#include <math.h>
+
 #include "ald/model_config.h"
 #include "ald/params.h"
 
 #define BASE                                                                                       \
     "\"vocab_size\": 100, \"hidden_size\": 32, \"intermediate_size\": 48, "                        \
     "\"num_hidden_layers\": 2, \"num_attention_heads\": 4"
+
+#define KV2 "\"num_key_value_heads\": 2"
 
 static ald_status_t parse(const char *text, ald_model_config_t *out)
 {
@@ -26,7 +30,7 @@ static void silent_keys_get_their_defaults(void **state)
     assert_int_equal(config.kv_heads, 4);
     assert_int_equal(config.head_dim, 8);
     assert_int_equal(config.max_position, 2048);
-    assert_true(config.rms_norm_eps == 1e-6 && config.rope_theta == 10000);
+    assert_true(config.rms_norm_eps == 1e-6 && config.rotation.theta == 10000);
     assert_false(config.tied || config.qkv_bias || config.output_bias || config.qk_norm);
     assert_int_equal(config.dtype, ALD_DTYPE_F32);
     assert_int_equal(config.eos_count, 0);
@@ -42,19 +46,26 @@ static void families_differ_in_bias_and_norm(void **state)
                     &config));
     assert_true(config.qkv_bias && !config.output_bias && !config.qk_norm && config.tied);
     assert_int_equal(config.dtype, ALD_DTYPE_BF16);
-    expect_ok(parse("{\"model_type\": \"qwen3\", " BASE ", \"head_dim\": 16, "
+    expect_ok(parse("{\"model_type\": \"qwen3\", " BASE ", " KV2 ", \"head_dim\": 16, "
                     "\"attention_bias\": true, \"dtype\": \"float16\"}",
                     &config));
     assert_true(config.qkv_bias && config.output_bias && config.qk_norm);
     assert_int_equal(config.head_dim, 16);
     assert_int_equal(config.dtype, ALD_DTYPE_F16);
-    expect_ok(parse("{\"model_type\": \"mistral\", " BASE ", \"sliding_window\": null}", &config));
-    assert_false(config.qkv_bias);
+    expect_ok(parse("{\"model_type\": \"mistral\", " BASE ", " KV2 ", \"sliding_window\": null}",
+                    &config));
+    assert_false(config.qkv_bias || config.window != 0);
+    expect_ok(parse("{\"model_type\": \"olmo2\", " BASE ", \"head_dim\": null}", &config));
+    assert_true(config.qk_norm && config.wide_norm && config.post_norm && !config.qkv_bias);
+    assert_true(config.rms_norm_eps == 1e-5);
+    assert_int_equal(config.head_dim, 8);
+    expect_ok(parse("{\"model_type\": \"llama\", " BASE ", \"mlp_bias\": true}", &config));
+    assert_true(config.mlp_bias && !config.output_bias);
     expect_ok(parse("{\"model_type\": \"llama\", " BASE
                     ", \"rope_theta\": 5e5, \"rope_parameters\": "
                     "{\"rope_theta\": 1000000, \"rope_type\": \"default\"}}",
                     &config));
-    assert_true(config.rope_theta == 1e6);
+    assert_true(config.rotation.theta == 1e6);
 }
 
 static void wrong_keys_are_named(void **state)
@@ -65,18 +76,27 @@ static void wrong_keys_are_named(void **state)
         {"[]", "DIR/config.json: expected an object"},
         {"{\"model_type\": \"gpt2\", " BASE "}", "model_type: expected one of qwen2"},
         {"{\"model_type\": \"llama\", " BASE ", \"hidden_act\": \"gelu\"}", "hidden_act"},
-        {"{\"model_type\": \"llama\", " BASE ", \"mlp_bias\": true}", "mlp_bias"},
         {"{\"model_type\": \"llama\", " BASE ", \"num_key_value_heads\": 3}", "a divisor"},
         {"{\"model_type\": \"llama\", " BASE ", \"head_dim\": 7}", "head_dim: expected an even"},
         {"{\"model_type\": \"llama\", " BASE ", \"rms_norm_eps\": -1}", "rms_norm_eps"},
-        {"{\"model_type\": \"llama\", " BASE ", \"rope_scaling\": {\"rope_type\": \"yarn\"}}",
-         "rope_scaling: type \"yarn\""},
-        {"{\"model_type\": \"qwen2\", " BASE ", \"use_sliding_window\": true}",
-         "use_sliding_window"},
-        {"{\"model_type\": \"mistral\", " BASE "}", "sliding_window"},
-        {"{\"model_type\": \"mistral\", " BASE ", \"attention_bias\": true}", "attention_bias"},
+        {"{\"model_type\": \"mistral\", " BASE ", " KV2 ", \"attention_bias\": true}",
+         "attention_bias: expected false, found true"},
         {"{\"model_type\": \"llama\", " BASE ", \"eos_token_id\": 100}", "eos_token_id"},
         {"{\"model_type\": \"llama\", " BASE ", \"torch_dtype\": \"int8\"}", "torch_dtype"},
+        {"{\"model_type\": \"llama\", " BASE ", \"dtype\": \"auto\"}",
+         "DIR/config.json: dtype: expected one of \"float32\", \"bfloat16\", \"float16\", found "
+         "\"auto\""},
+        {"{\"model_type\": \"gemma2\", " BASE "}",
+         "model_type: expected one of qwen2, qwen3, llama, mistral, olmo2, found \"gemma2\""},
+        {"{\"model_type\": \"llama\", " BASE ", \"head_dim\": 514}",
+         "head_dim: expected at most 512"},
+        {"{\"model_type\": \"llama\", \"vocab_size\": 9, \"hidden_size\": 8, "
+         "\"intermediate_size\": 8, \"num_hidden_layers\": 1025, \"num_attention_heads\": 2}",
+         "DIR/config.json: num_hidden_layers: expected at most 1024, found 1025"},
+        {"{\"model_type\": \"qwen2\", " BASE "}",
+         "num_key_value_heads: expected a divisor of num_attention_heads, but the key is missing"},
+        {"{\"model_type\": \"olmo2\", " BASE ", \"mlp_bias\": true}",
+         "DIR/config.json: mlp_bias: expected false, found true"},
         {"{\"model_type\": \"llama\", " BASE ", \"quantization_config\": {}}",
          "quantization_config"},
         {"{\"model_type\": \"llama\", \"vocab_size\": 9, \"hidden_size\": 8, "
@@ -90,6 +110,299 @@ static void wrong_keys_are_named(void **state)
     ald_model_config_t config;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i)
         expect_failure(parse(cases[i].text, &config), ALD_STATUS_INPUT, cases[i].words);
+}
+
+static void foreign_mathematics_is_refused(void **state)
+{
+    static const char *const cases[][2] = {
+        {"attn_logit_softcapping", "50.0"},
+        {"final_logit_softcapping", "30.0"},
+        {"query_pre_attn_scalar", "256"},
+        {"attention_multiplier", "0.0078125"},
+        {"embedding_multiplier", "12.0"},
+        {"residual_multiplier", "0.22"},
+        {"logits_scaling", "8.0"},
+        {"logit_scale", "0.0625"},
+        {"scale_emb", "12"},
+        {"scale_depth", "1.4"},
+        {"dim_model_base", "256"},
+        {"clip_qkv", "8.0"},
+        {"rope_interleaved", "true"},
+        {"no_rope_layers", "[1, 0]"},
+        {"no_rope_layer_interval", "4"},
+        {"num_local_experts", "8"},
+        {"num_experts", "64"},
+        {"n_routed_experts", "64"},
+        {"use_qk_norm", "true"},
+        {"qk_layernorm", "true"},
+        {"parallel_attn", "true"},
+        {"attention_chunk_size", "8192"},
+        {"attn_temperature_tuning", "4"},
+        {"q_lora_rank", "1536"},
+        {"kv_lora_rank", "512"},
+        {"alibi", "true"},
+        {"lm_head_bias", "true"},
+        {"partial_rotary_factor", "0.5"},
+        {"hidden_activation", "\"gelu\""},
+        {"hidden_act", "\"relu2\""},
+    };
+    (void)state;
+    ald_model_config_t config;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+        char text[512], words[128];
+        snprintf(text, sizeof text, "{\"model_type\": \"llama\", " BASE ", \"%s\": %s}",
+                 cases[i][0], cases[i][1]);
+        snprintf(words, sizeof words, "DIR/config.json: %s: expected ", cases[i][0]);
+        expect_failure(parse(text, &config), ALD_STATUS_INPUT, words);
+        snprintf(text, sizeof text, "{\"model_type\": \"llama\", " BASE ", \"%s\": null}",
+                 cases[i][0]);
+        expect_ok(parse(text, &config));
+    }
+    expect_ok(parse("{\"model_type\": \"llama\", " BASE ", \"embedding_multiplier\": 1.0, "
+                    "\"num_experts\": 0, \"alibi\": false, \"hidden_act\": \"swish\"}",
+                    &config));
+}
+
+/* --- windows --- */
+
+#define FOUR                                                                                       \
+    "\"vocab_size\": 100, \"hidden_size\": 32, \"intermediate_size\": 48, "                        \
+    "\"num_hidden_layers\": 4, \"num_attention_heads\": 4, " KV2
+#define QWEN2   "{\"model_type\": \"qwen2\", " FOUR ", "
+#define MISTRAL "{\"model_type\": \"mistral\", " FOUR ", "
+#define TYPES   "\"layer_types\": [\"full_attention\", \"sliding_attention\", "
+#define FULL2   "\"full_attention\", \"full_attention\"]"
+
+static void windows_by_layer(void **state)
+{
+    static const struct {
+        const char *text;
+        int64_t window[4];
+    } cases[] = {
+        {MISTRAL "\"sliding_window\": 16}", {16, 16, 16, 16}},
+        {MISTRAL "\"rms_norm_eps\": 1e-5}", {4096, 4096, 4096, 4096}},
+        {MISTRAL "\"sliding_window\": null}", {0, 0, 0, 0}},
+        {MISTRAL "\"sliding_window\": null, \"layer_types\": [\"full_attention\", "
+                 "\"full_attention\", " FULL2 "}",
+         {0, 0, 0, 0}},
+        {QWEN2 "\"sliding_window\": 16}", {0, 0, 0, 0}},
+        {QWEN2 "\"use_sliding_window\": true, \"max_window_layers\": 3}", {0, 0, 0, 4096}},
+        {QWEN2 "\"use_sliding_window\": true, \"sliding_window\": 16, \"max_window_layers\": 0}",
+         {16, 16, 16, 16}},
+        {QWEN2 "\"use_sliding_window\": true, \"sliding_window\": 16}", {0, 0, 0, 0}},
+        {QWEN2 "\"use_sliding_window\": true, \"sliding_window\": null, "
+               "\"max_window_layers\": 0}",
+         {0, 0, 0, 0}},
+        {QWEN2
+         "\"use_sliding_window\": true, \"sliding_window\": 16, \"max_window_layers\": 0, " TYPES
+             FULL2 "}",
+         {0, 16, 0, 0}},
+        {"{\"model_type\": \"llama\", " FOUR ", \"sliding_window\": 16}", {0, 0, 0, 0}},
+    };
+    (void)state;
+    ald_model_config_t config;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+        expect_ok(parse(cases[i].text, &config));
+        for (int l = 0; l < 4; ++l)
+            if (ald_model_config_window(&config, l) != cases[i].window[l])
+                fail_msg("%s: layer %d has %lld", cases[i].text, l,
+                         (long long)ald_model_config_window(&config, l));
+    }
+}
+
+static void wrong_windows_are_named(void **state)
+{
+    static const char *const cases[][2] = {
+        {MISTRAL "\"sliding_window\": 0}",
+         "DIR/config.json: sliding_window: expected a positive integer, found 0"},
+        {QWEN2 "\"use_sliding_window\": 1}",
+         "DIR/config.json: use_sliding_window: expected true or false, found 1"},
+        {QWEN2 "\"use_sliding_window\": true, \"max_window_layers\": -1}",
+         "DIR/config.json: max_window_layers: expected 0 or a positive integer, found -1"},
+        {"{\"model_type\": \"llama\", " FOUR ", \"use_sliding_window\": true}",
+         "DIR/config.json: use_sliding_window: expected false, found true"},
+        {QWEN2 TYPES FULL2 "}",
+         "DIR/config.json: layer_types[1]: \"sliding_attention\", but no sliding_window is in use"},
+        {QWEN2 TYPES "\"full_attention\"]}",
+         "DIR/config.json: layer_types: expected a list of num_hidden_layers names"},
+        {QWEN2 "\"layer_types\": \"full_attention\"}", "layer_types: expected a list"},
+        {QWEN2 "\"layer_types\": [\"full_attention\", \"linear_attention\", " FULL2 "}",
+         "DIR/config.json: layer_types[1]: expected \"full_attention\" or \"sliding_attention\", "
+         "found \"linear_attention\""},
+        {MISTRAL TYPES FULL2 "}",
+         "DIR/config.json: layer_types[0]: expected \"sliding_attention\" (sliding_window is "
+         "4096)"},
+    };
+    (void)state;
+    ald_model_config_t config;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i)
+        expect_failure(parse(cases[i][0], &config), ALD_STATUS_INPUT, cases[i][1]);
+}
+
+/* --- rotations --- */
+
+/* head_dim 8: frequencies 1, 0.1, 0.01, 0.001 by default. */
+#define LLAMA      "{\"model_type\": \"llama\", " BASE ", "
+#define LLAMA3     "\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, "
+#define YARN_BASIC "\"type\": \"yarn\", \"factor\": 4"
+
+static void rotations_by_type(void **state)
+{
+    /* yarn, context C: pair i turns C 10^-i / (2 pi) times, so that the line goes from
+     * i = log10(C / (2 pi 32)) to log10(C / (2 pi)): for 2048 from 1.008 to 2.513, truncated from 1
+     * to 3. */
+    static const struct {
+        const char *text;
+        double frequency[4], factor, limit;
+    } cases[] = {
+        {LLAMA "\"rope_scaling\": {\"type\": \"default\"}}", {1, 0.1, 0.01, 0.001}, 1, 0},
+        {LLAMA "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}}",
+         {0.5, 0.05, 0.005, 0.0005},
+         1,
+         0},
+        {LLAMA "\"rope_scaling\": {\"rope_type\": \"dynamic\", \"type\": \"dynamic\", "
+               "\"factor\": 2}, \"max_position_embeddings\": 77}",
+         {1, 0.1, 0.01, 0.001},
+         1,
+         77},
+        /* 2048 / (2 pi) = 325.9 turns of pair 0, then 32.6, 3.259 and 0.326: of these the first two
+         * are kept, the last is slowed down, and the third lies (3.259 - 1) / 3 of the way. */
+        {LLAMA "\"rope_scaling\": {" LLAMA3 "\"high_freq_factor\": 4, "
+               "\"original_max_position_embeddings\": 2048}}",
+         {1, 0.1, 0.01 * (0.7531644 + 0.2468356 / 8), 0.000125},
+         1,
+         0},
+        {LLAMA "\"rope_scaling\": {" LLAMA3 "\"high_freq_factor\": 4}, "
+               "\"original_max_position_embeddings\": 2048}",
+         {1, 0.1, 0.01 * (0.7531644 + 0.2468356 / 8), 0.000125},
+         1,
+         0},
+        {LLAMA "\"rope_scaling\": {" YARN_BASIC "}}",
+         {1, 0.1, 0.01 * (0.5 + 0.5 / 4), 0.00025},
+         1.138629,
+         0},
+        {LLAMA "\"rope_scaling\": {" YARN_BASIC ", \"original_max_position_embeddings\": 2048}, "
+               "\"max_position_embeddings\": 99999}",
+         {1, 0.1, 0.01 * (0.5 + 0.5 / 4), 0.00025},
+         1.138629,
+         0},
+        {LLAMA "\"rope_scaling\": {" YARN_BASIC "}, \"original_max_position_embeddings\": 2048, "
+               "\"max_position_embeddings\": 99999}",
+         {1, 0.1, 0.01 * (0.5 + 0.5 / 4), 0.00025},
+         1.138629,
+         0},
+        {LLAMA "\"rope_scaling\": {" YARN_BASIC ", \"truncate\": false}}",
+         {1, 0.1, 0.01 * (0.3409295 + 0.6590705 / 4), 0.00025},
+         1.138629,
+         0},
+        {LLAMA "\"rope_scaling\": {" YARN_BASIC ", \"beta_fast\": 3200, \"beta_slow\": 100}}",
+         {1, 0.025, 0.0025, 0.00025},
+         1.138629,
+         0},
+        {LLAMA "\"rope_scaling\": {" YARN_BASIC ", \"attention_factor\": 1.5, \"mscale\": 1, "
+               "\"mscale_all_dim\": 1}}",
+         {1, 0.1, 0.01 * (0.5 + 0.5 / 4), 0.00025},
+         1.5,
+         0},
+        {LLAMA "\"rope_scaling\": {" YARN_BASIC ", \"mscale\": 2, \"mscale_all_dim\": 0.5}}",
+         {1, 0.1, 0.01 * (0.5 + 0.5 / 4), 0.00025},
+         1.277259 / 1.069315,
+         0},
+        {LLAMA "\"rope_scaling\": {" YARN_BASIC ", \"mscale\": 2, \"mscale_all_dim\": 0}}",
+         {1, 0.1, 0.01 * (0.5 + 0.5 / 4), 0.00025},
+         1.138629,
+         0},
+        {LLAMA "\"rope_theta\": 7, \"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": "
+               "2, \"rope_theta\": 10000.0}}",
+         {0.5, 0.05, 0.005, 0.0005},
+         1,
+         0},
+        {LLAMA "\"rope_parameters\": {\"full_attention\": {\"rope_type\": \"linear\", "
+               "\"factor\": 2}, \"sliding_attention\": {\"type\": \"linear\", \"factor\": "
+               "2.0}}}",
+         {0.5, 0.05, 0.005, 0.0005},
+         1,
+         0},
+        {LLAMA "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}, \"rope_parameters\": "
+               "{\"rope_type\": \"linear\", \"factor\": 2}}",
+         {0.5, 0.05, 0.005, 0.0005},
+         1,
+         0},
+    };
+    (void)state;
+    ald_model_config_t config;
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; ++c) {
+        expect_ok(parse(cases[c].text, &config));
+        for (int i = 0; i < 4; ++i)
+            if (fabs(config.rotation.frequency[i] - cases[c].frequency[i]) >
+                1e-6 * cases[c].frequency[i])
+                fail_msg("%s: frequency[%d] is %.9g, expected %.9g", cases[c].text, i,
+                         config.rotation.frequency[i], cases[c].frequency[i]);
+        if (fabs(config.rotation.factor - cases[c].factor) > 1e-6)
+            fail_msg("%s: factor is %.9g", cases[c].text, config.rotation.factor);
+        assert_true((double)config.rotation.limit == cases[c].limit);
+    }
+}
+
+static void wrong_rotations_are_named(void **state)
+{
+#define SCALING LLAMA "\"rope_scaling\": "
+#define PLACE   "DIR/config.json: rope_scaling: "
+    static const char *const cases[][2] = {
+        {SCALING "3}", "DIR/config.json: rope_scaling: expected an object, found"},
+        {SCALING "{\"type\": \"longrope\"}}",
+         PLACE "type: expected one of \"default\", \"linear\", \"dynamic\", \"llama3\", "
+               "\"yarn\", found \"longrope\""},
+        {SCALING "{\"rope_type\": \"su\"}}", "found \"su\""},
+        {SCALING "{\"rope_type\": 7}}", PLACE "rope_type: expected one of"},
+        {SCALING "{\"rope_type\": \"linear\", \"type\": \"dynamic\", \"factor\": 2}}",
+         PLACE "type: expected the same as rope_type, found \"dynamic\""},
+        {SCALING "{\"factor\": 2}}", PLACE "rope_type: expected the type that the factor belongs "
+                                           "to, but the key is missing"},
+        {SCALING "{\"type\": \"linear\"}}",
+         PLACE "factor: expected a positive number, but the key is missing"},
+        {SCALING "{\"type\": \"dynamic\", \"factor\": null}}",
+         PLACE "factor: expected a positive number, found null"},
+        {SCALING "{\"type\": \"yarn\"}}", PLACE "factor: expected a positive number"},
+        {SCALING "{\"type\": \"linear\", \"factor\": -2}}",
+         PLACE "factor: expected a positive number, found -2"},
+        {SCALING "{\"rope_type\": \"llama3\", \"factor\": 8}}",
+         PLACE "low_freq_factor: expected a positive number, but the key is missing"},
+        {SCALING "{" LLAMA3 "\"high_freq_factor\": 1}}",
+         PLACE "high_freq_factor: expected a number above low_freq_factor, found 1"},
+        {SCALING "{" LLAMA3 "\"high_freq_factor\": 4}}",
+         PLACE "original_max_position_embeddings: expected a positive integer, but the key is "
+               "missing"},
+        {SCALING "{" YARN_BASIC ", \"truncate\": 1}}", PLACE "truncate: expected true or false"},
+        {SCALING "{" YARN_BASIC ", \"beta_fast\": \"x\"}}", PLACE "beta_fast: expected a positive"},
+        {SCALING "{" YARN_BASIC ", \"mscale\": -1}}", PLACE "mscale: expected a positive"},
+        {SCALING "{" YARN_BASIC ", \"attention_factor\": 0}}",
+         PLACE "attention_factor: expected a positive number, found 0"},
+        {SCALING "{" YARN_BASIC ", \"mrope_section\": [1]}}",
+         PLACE "mrope_section: this key is not supported"},
+        {SCALING "{" YARN_BASIC ", \"partial_rotary_factor\": 0.5}}",
+         PLACE "partial_rotary_factor: expected 1, found 0.5"},
+        {LLAMA "\"rope_parameters\": {\"full_attention\": {\"rope_theta\": 1000000.0}, "
+               "\"sliding_attention\": {\"rope_theta\": 10000.0}}}",
+         "DIR/config.json: rope_parameters: full_attention and sliding_attention differ; expected "
+         "one rotation for all layers"},
+        {LLAMA "\"rope_parameters\": {\"full_attention\": {}, \"chunked_attention\": {}}}",
+         "DIR/config.json: rope_parameters: chunked_attention: expected"},
+        {LLAMA "\"rope_parameters\": {\"full_attention\": {\"type\": \"linear\"}}}",
+         "DIR/config.json: rope_parameters: full_attention: factor: expected"},
+        {LLAMA "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}, \"rope_parameters\": "
+               "{\"rope_theta\": 10000.0}}",
+         "DIR/config.json: rope_scaling and rope_parameters differ; expected one rotation"},
+        {LLAMA "\"rope_theta\": 1, \"rope_scaling\": {" YARN_BASIC "}}",
+         "DIR/config.json: rope_theta: expected a number above 1 (for \"yarn\"), found 1"},
+        {SCALING "{" YARN_BASIC ", \"rope_theta\": 0.5}}",
+         PLACE "rope_theta: expected a number above 1 (for \"yarn\"), found 0.5"},
+        {LLAMA "\"rope_theta\": 0}", "DIR/config.json: rope_theta: expected a positive number"},
+    };
+    (void)state;
+    ald_model_config_t config;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i)
+        expect_failure(parse(cases[i][0], &config), ALD_STATUS_INPUT, cases[i][1]);
 }
 
 static void end_tokens_come_from_the_generation_config(void **state)
@@ -142,6 +455,11 @@ int main(void)
         SCRATCH_TEST(silent_keys_get_their_defaults),
         SCRATCH_TEST(families_differ_in_bias_and_norm),
         SCRATCH_TEST(wrong_keys_are_named),
+        SCRATCH_TEST(foreign_mathematics_is_refused),
+        SCRATCH_TEST(windows_by_layer),
+        SCRATCH_TEST(wrong_windows_are_named),
+        SCRATCH_TEST(rotations_by_type),
+        SCRATCH_TEST(wrong_rotations_are_named),
         SCRATCH_TEST(end_tokens_come_from_the_generation_config),
         SCRATCH_TEST(tensors_lie_back_to_back),
     };

@@ -3,6 +3,7 @@
 #include "numeric.h"
 
 #include <omp.h>
+#include <time.h>
 
 #include "ald/gemm.h"
 #include "ald/matrix.h"
@@ -110,16 +111,18 @@ static void norm_weights_over_many_rows(void **state)
 
 /* --- rotation --- */
 
+/* A negative factor turns back. */
 static void rope_twin(int64_t T, int64_t heads, int64_t D, int64_t ld, const int32_t *positions,
-                      double theta, double *x)
+                      double theta, double factor, double *x)
 {
     for (int64_t t = 0; t < T; ++t)
         for (int64_t h = 0; h < heads; ++h)
             for (int64_t i = 0; i < D / 2; ++i) {
                 double angle = positions[t] / pow(theta, 2.0 * (double)i / (double)D);
                 double *a = x + t * ld + h * D + i, *b = a + D / 2, old = *a;
-                *a = old * cos(angle) - *b * sin(angle);
-                *b = *b * cos(angle) + old * sin(angle);
+                double cosine = fabs(factor) * cos(angle), sine = factor * sin(angle);
+                *a = old * cosine - *b * sine;
+                *b = *b * cosine + old * sine;
             }
 }
 
@@ -129,12 +132,21 @@ static void check_rope(int64_t heads, int64_t D, int64_t ld, double theta)
     const int64_t T = 7, n = T * ld;
     float *x = random_floats(1, n, 1.0);
     double *start = to_doubles(x, n), *twin = to_doubles(x, n);
-    rope_twin(T, heads, D, ld, positions, theta, twin);
-    ald_rope(T, heads, D, ld, positions, theta, 1, x);
+    double frequency[64], factor = 1.25;
+    for (int64_t i = 0; i < D / 2; ++i)
+        frequency[i] = 1 / pow(theta, 2.0 * (double)i / (double)D);
+    rope_twin(T, heads, D, ld, positions, theta, 1.0, twin);
+    ald_rope(T, heads, D, ld, positions, frequency, 1.0, 1, x);
     expect_close("rotated, rest kept", n, x, twin, 3e-7);
     /* The backward is the transpose, and a rotation's transpose is its inverse. */
-    ald_rope(T, heads, D, ld, positions, theta, -1, x);
+    ald_rope(T, heads, D, ld, positions, frequency, 1.0, -1, x);
     expect_close("rotated back", n, x, start, 5e-7);
+    rope_twin(T, heads, D, ld, positions, theta, factor, start);
+    ald_rope(T, heads, D, ld, positions, frequency, factor, 1, x);
+    expect_close("rotated and multiplied", n, x, start, 6e-7);
+    ald_rope(T, heads, D, ld, positions, frequency, factor, -1, x);
+    rope_twin(T, heads, D, ld, positions, theta, -factor, start);
+    expect_close("transposed", n, x, start, 9e-7);
     ald_free(x), ald_free(start), ald_free(twin);
 }
 
@@ -295,6 +307,7 @@ typedef struct {
     int64_t T, NH, NKV, D, segments;
     const ald_segment_t *segment;
     const double *dout;
+    int64_t window; /* 0: none */
 } attention_t;
 
 static int64_t segment_of(const attention_t *a, int64_t t)
@@ -305,8 +318,20 @@ static int64_t segment_of(const attention_t *a, int64_t t)
     return i;
 }
 
+/* In the sequence, not the batch. */
+static int64_t position_of(const attention_t *a, int64_t t)
+{
+    const ald_segment_t *own = &a->segment[segment_of(a, t)];
+    int64_t position = t - own->begin;
+    for (; own->parent >= 0; position += own->end - own->begin)
+        own = &a->segment[own->parent];
+    return position;
+}
+
 static bool sees(const attention_t *a, int64_t query, int64_t key)
 {
+    if (a->window > 0 && position_of(a, key) <= position_of(a, query) - a->window)
+        return false;
     int64_t own = segment_of(a, query), of = segment_of(a, key);
     if (own == of)
         return key <= query;
@@ -354,8 +379,8 @@ static double attention_loss(const void *context, const double *qkv)
 }
 
 /* Forward of every row, backward at `samples` places (all where there are fewer). */
-static void check_attention(int64_t NH, int64_t NKV, int64_t D, int64_t segments,
-                            const ald_segment_t *segment, int64_t samples)
+static void check_window(int64_t NH, int64_t NKV, int64_t D, int64_t segments,
+                         const ald_segment_t *segment, int64_t window, int64_t samples)
 {
     const int64_t T = segment[segments - 1].end, n = T * (NH + 2 * NKV) * D, m = T * NH * D;
     float *qkv = random_floats(1, n, 1.5), *dout = random_floats(2, m, 1.0);
@@ -363,14 +388,15 @@ static void check_attention(int64_t NH, int64_t NKV, int64_t D, int64_t segments
     float *dqkv = random_floats(5, n, 1.0);
     double *qkv2 = to_doubles(qkv, n), *dout2 = to_doubles(dout, m);
     double *out2 = to_doubles(out, m), *lse2 = to_doubles(lse, NH * T);
-    const attention_t twin = {T, NH, NKV, D, segments, segment, dout2};
+    const attention_t twin = {T, NH, NKV, D, segments, segment, dout2, window};
     for (int64_t t = 0; t < T; ++t)
         for (int64_t h = 0; h < NH; ++h)
             lse2[h * T + t] = attention_row(&twin, qkv2, t, h, out2 + (t * NH + h) * D);
-    expect_ok(ald_attention(T, NH, NKV, D, segments, segment, qkv, out, lse));
+    expect_ok(ald_attention(T, NH, NKV, D, segments, segment, window, qkv, out, lse));
     expect_close("out", m, out, out2, 2e-6);
     expect_close("lse", NH * T, lse, lse2, 1e-6);
-    expect_ok(ald_attention_backward(T, NH, NKV, D, segments, segment, qkv, out, lse, dout, dqkv));
+    expect_ok(ald_attention_backward(T, NH, NKV, D, segments, segment, window, qkv, out, lse, dout,
+                                     dqkv));
     for (int64_t i = 0; i < n && i < samples; ++i) {
         int64_t at = n <= samples ? i : (int64_t)(ald_rng_uniform(5, 6, (uint64_t)i) * (double)n);
         expect_near("dqkv", dqkv[at], slope_at(attention_loss, &twin, qkv2, at), 2e-5);
@@ -378,6 +404,12 @@ static void check_attention(int64_t NH, int64_t NKV, int64_t D, int64_t segments
     void *all[] = {qkv, dout, out, lse, dqkv, qkv2, dout2, out2, lse2};
     for (size_t i = 0; i < sizeof all / sizeof *all; ++i)
         ald_free(all[i]);
+}
+
+static void check_attention(int64_t NH, int64_t NKV, int64_t D, int64_t segments,
+                            const ald_segment_t *segment, int64_t samples)
+{
+    check_window(NH, NKV, D, segments, segment, 0, samples);
 }
 
 static void attention_and_backward(void **state)
@@ -404,17 +436,85 @@ static void attention_over_many_blocks(void **state)
                     24);
 }
 
+static void attention_in_a_window(void **state)
+{
+    const ald_segment_t tree[] = {{0, 2, -1},  {2, 7, -1},  {7, 10, 1},
+                                  {10, 10, 1}, {10, 14, 1}, {14, 15, -1}};
+    const ald_segment_t chain[] = {{0, 3, -1}, {3, 5, 0}, {5, 9, 1}, {9, 11, 0}};
+    const ald_segment_t blocks[] = {{0, 128, -1}, {128, 257, 0}, {257, 321, 0}, {321, 530, -1}};
+    (void)state;
+    for (int64_t window = 1; window <= 9; ++window) {
+        check_window(4, 2, 6, 6, tree, window, 1000);
+        check_window(4, 1, 4, 4, chain, window, 1000);
+    }
+    /* Narrower and wider than blocks, and one that ends within the parent of the second child. */
+    for (int64_t window = 3; window <= 300; window += 99)
+        check_window(2, 1, 8, 4, blocks, window, 24);
+}
+
+static void a_wide_window_changes_no_bit(void **state)
+{
+    enum { T = 330, NH = 2, D = 8, N = T * 4 * D };
+    const ald_segment_t segment[] = {{0, 128, -1}, {128, 257, 0}, {257, 321, 0}, {321, T, -1}};
+    const int64_t window[] = {0, 257, 1000}; /* the longest sequence has 257 positions */
+    float *qkv = random_floats(1, N, 1.5), *dout = random_floats(2, T * NH * D, 1.0);
+    float *out[3], *lse[3], *dqkv[3];
+    (void)state;
+    for (int i = 0; i < 3; ++i) {
+        out[i] = random_floats(3, T * NH * D, 1.0);
+        lse[i] = random_floats(4, T * NH, 1.0);
+        dqkv[i] = random_floats(5, N, 1.0);
+        expect_ok(ald_attention(T, NH, 1, D, 4, segment, window[i], qkv, out[i], lse[i]));
+        expect_ok(ald_attention_backward(T, NH, 1, D, 4, segment, window[i], qkv, out[i], lse[i],
+                                         dout, dqkv[i]));
+        assert_memory_equal(out[i], out[0], sizeof(float) * T * NH * D);
+        assert_memory_equal(lse[i], lse[0], sizeof(float) * T * NH);
+        assert_memory_equal(dqkv[i], dqkv[0], sizeof(float) * N);
+    }
+    for (int i = 0; i < 3; ++i)
+        ald_free(out[i]), ald_free(lse[i]), ald_free(dqkv[i]);
+    ald_free(qkv), ald_free(dout);
+}
+
+static double seconds_of_attention(int64_t T, int64_t window)
+{
+    enum { NH = 2, D = 16 };
+    const ald_segment_t segment = {0, T, -1};
+    float *qkv = random_floats(1, T * 3 * NH * D, 1.0), *out = random_floats(2, T * NH * D, 1.0);
+    double best = 1e30;
+    for (int i = 0; i < 5; ++i) {
+        struct timespec from, to;
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
+        expect_ok(ald_attention(T, NH, NH, D, 1, &segment, window, qkv, out, NULL));
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
+        double seconds =
+            (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
+        best = seconds < best ? seconds : best;
+    }
+    ald_free(qkv), ald_free(out);
+    return best;
+}
+
+static void a_windows_cost_is_linear(void **state)
+{
+    (void)state;
+    double full = seconds_of_attention(8192, 0), narrow = seconds_of_attention(8192, 64);
+    /* At most 192 of 4096 keys of an average query's: a factor of 20, were there nothing else. */
+    if (narrow * 6 > full)
+        fail_msg("a window of 64 took %.4f s, none %.4f s", narrow, full);
+}
+
 static void attention_with_large_scores(void **state)
 {
     /* Scores of some thousands: the running maximum keeps the exponentials finite. */
     const ald_segment_t segment = {0, 200, -1};
     float *qkv = random_floats(1, 200 * 3 * 4, 60.0), out[200 * 4];
     double *qkv2 = to_doubles(qkv, 200 * 3 * 4), expected[200 * 4];
-    const attention_t twin = {200, 1, 1, 4, 1, &segment, NULL};
+    const attention_t twin = {200, 1, 1, 4, 1, &segment, NULL, 0};
     (void)state;
     for (int64_t t = 0; t < 200; ++t)
         attention_row(&twin, qkv2, t, 0, expected + 4 * t);
-    expect_ok(ald_attention(200, 1, 1, 4, 1, &segment, qkv, out, NULL));
+    expect_ok(ald_attention(200, 1, 1, 4, 1, &segment, 0, qkv, out, NULL));
     expect_close("out", 200 * 4, out, expected, 1e-3); /* 6e-8 of a score is 1e-3 in the exponent */
     ald_free(qkv), ald_free(qkv2);
 }
@@ -427,8 +527,8 @@ static void attention_takes_linear_memory(void **state)
     float *lse = random_floats(3, T, 1.0), *dqkv = random_floats(4, T * 3 * D, 1.0);
     size_t before = ald_memory_held();
     (void)state;
-    expect_ok(ald_attention(T, 1, 1, D, 1, &segment, qkv, out, lse));
-    expect_ok(ald_attention_backward(T, 1, 1, D, 1, &segment, qkv, out, lse, out, dqkv));
+    expect_ok(ald_attention(T, 1, 1, D, 1, &segment, 0, qkv, out, lse));
+    expect_ok(ald_attention_backward(T, 1, 1, D, 1, &segment, 0, qkv, out, lse, out, dqkv));
     size_t limit = sizeof(float) * (size_t)T * T / 16; /* 4 MiB */
     if (ald_memory_peak() > before + limit)
         fail_msg("%zu bytes of scratch for %d tokens", ald_memory_peak() - before, T);
@@ -443,7 +543,7 @@ static void decoding_attention(void **state)
     float *v = random_floats(3, T * NKV * D, 1.0), *scores = random_floats(4, NH * T, 1.0);
     float out[NH * D];
     double *qkv2 = to_doubles(qkv, T * LD), expected[NH * D];
-    const attention_t twin = {T, NH, NKV, D, 1, &segment, NULL};
+    const attention_t twin = {T, NH, NKV, D, 1, &segment, NULL, 0};
     (void)state;
     for (int64_t t = 0; t < T; ++t)
         for (int64_t i = 0; i < NKV * D; ++i) {
@@ -471,9 +571,9 @@ static void threads_change_no_bit(void **state)
         lse[i] = random_floats(3, T * NH, 1.0);
         dqkv[i] = random_floats(4, N, 1.0);
         dw[i] = random_floats(5, N / T, 1.0);
-        expect_ok(ald_attention(T, NH, NKV, D, 4, segments, qkv, out[i], lse[i]));
-        expect_ok(ald_attention_backward(T, NH, NKV, D, 4, segments, qkv, out[i], lse[i], out[i],
-                                         dqkv[i]));
+        expect_ok(ald_attention(T, NH, NKV, D, 4, segments, 50, qkv, out[i], lse[i]));
+        expect_ok(ald_attention_backward(T, NH, NKV, D, 4, segments, 50, qkv, out[i], lse[i],
+                                         out[i], dqkv[i]));
         ald_bias_backward(T, N / T, dqkv[i], dw[i]);
         ald_rmsnorm_backward(T, N / T, N / T, 1e-6, qkv, qkv, dqkv[i], 0, dqkv[i], dw[i]);
     }
@@ -647,6 +747,9 @@ int main(void)
         SCRATCH_TEST(exponentials),
         SCRATCH_TEST(attention_and_backward),
         SCRATCH_TEST(attention_over_many_blocks),
+        SCRATCH_TEST(attention_in_a_window),
+        SCRATCH_TEST(a_wide_window_changes_no_bit),
+        SCRATCH_TEST(a_windows_cost_is_linear),
         SCRATCH_TEST(attention_with_large_scores),
         SCRATCH_TEST(decoding_attention),
         SCRATCH_TEST(threads_change_no_bit),

@@ -253,8 +253,13 @@ static ald_status_t run_mask(session_t *session)
     const int64_t most = INT32_MAX;
     ald_pairs_t pairs = {0};
     ALD_TRY(open_chat(session));
-    ALD_TRY(ald_pairs_load(session->request->file, ALD_PAIRS_CHOSEN | ALD_PAIRS_TEXT,
-                           session->tokenizer, &session->chat, most, most, &pairs));
+    const ald_pairs_options_t options = {.need = ALD_PAIRS_CHOSEN | ALD_PAIRS_TEXT,
+                                         .tokenizer = session->tokenizer,
+                                         .chat = &session->chat,
+                                         .max_prompt = most,
+                                         .max_response = most,
+                                         .layout = ALD_LAYOUT_COUNT};
+    ALD_TRY(ald_pairs_load(session->request->file, &options, &pairs));
     for (int64_t i = 0; i < pairs.count; ++i)
         ALD_TRY(print_mask(&pairs.rows[i], session->request->count));
 done:

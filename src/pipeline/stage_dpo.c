@@ -12,6 +12,7 @@
 #include "ald/file.h"
 #include "ald/loss.h"
 #include "ald/reference.h"
+#include "pipeline/data.h"
 
 enum {
     COLUMN_LOSS,
@@ -221,8 +222,12 @@ static ald_status_t reference_check(const dpo_t *dpo, const ald_dataset_t *data,
               reference, config->dpo.policy);
     ALD_TRY(ald_hf_sha256(reference, weights));
     snprintf(made_from, room,
-             "weights %s, tokenizer %s, data %s, chat format %s, at most %lld and %lld tokens, %s",
-             weights, tokenizer, data->pairs.sha256, data->chat.name,
+             "weights %s, tokenizer %s, data %s, layout %s, %lld rows shuffled by %lld, chat "
+             "format %s, at most "
+             "%lld and %lld tokens, %s",
+             weights, tokenizer, data->pairs.sha256, ald_layout_name(data->pairs.layout),
+             (long long)data->pairs.counts.read,
+             config->data.shuffle ? (long long)config->seed : -1LL, data->chat.name,
              (long long)config->data.max_prompt_tokens, (long long)config->data.max_response_tokens,
              config->dpo.reverse ? "reverse" : "not reverse");
 done:
@@ -410,10 +415,9 @@ ald_status_t ald_stage_dpo(const ald_config_t *config, const ald_comm_t *world)
     ALD_CHECK(config->dpo.policy[0] != '\0', ALD_STATUS_USAGE,
               "dpo.policy: not set; expected a model directory");
     ALD_TRY(ald_engine_init(config, world, "dpo", config->dpo.policy, config->dpo.output, &engine));
-    ALD_TRY(ald_comm_agree(world, ald_dataset_open(config, config->dpo.policy,
-                                                   engine.params.config.vocab_size,
-                                                   config->data.train, "data.train",
-                                                   ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED, &data)));
+    ALD_TRY(ald_data_open(world, config, config->dpo.policy, engine.params.config.vocab_size,
+                          config->data.train, "data.train", ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED,
+                          &data));
     ALD_TRY(dpo_train(&dpo, &engine, &data));
     ald_json_t *inputs = ald_json_new_object();
     ald_json_set(inputs, "policy", ald_json_new_string(config->dpo.policy));

@@ -8,6 +8,7 @@
 #include "ald/figures.h"
 #include "ald/log.h"
 #include "ald/loss.h"
+#include "pipeline/data.h"
 #include "pipeline/eval.h"
 
 static const char *const view_keys[ALD_VIEWS] = {"eval.model", "eval.dpo", "eval.contrast",
@@ -36,10 +37,9 @@ static ald_status_t load_models(ald_eval_t *e)
     }
     ALD_CHECK(first >= 0, ALD_STATUS_USAGE,
               "eval.model: not set; expected a model directory (or eval.dpo and eval.contrast)");
-    ALD_TRY(ald_comm_agree(e->world, ald_dataset_open(e->config, given[first],
-                                                      e->frozen[first].params.config.vocab_size,
-                                                      e->config->data.eval, "data.eval",
-                                                      ALD_PAIRS_PRESENT, &e->data)));
+    ALD_TRY(ald_data_open(e->world, e->config, given[first],
+                          e->frozen[first].params.config.vocab_size, e->config->data.eval,
+                          "data.eval", ALD_PAIRS_PRESENT, &e->data));
     int64_t most = e->config->eval.max_rows;
     e->rows = most > 0 && most < e->data.pairs.count ? most : e->data.pairs.count;
 done:
@@ -111,9 +111,10 @@ static ald_status_t judge_answers(ald_eval_t *e)
         ALD_TRY(ald_sampled_text(&e->data, e->responses[i].ids, e->responses[i].count,
                                  &answer->ended, &answer->json));
         answer->text = ald_json_text(answer->json, NULL);
-        answer->exact = row->required == NULL ? -1 : ald_figures_exact(answer->text, row->required);
-        answer->forbidden =
-            row->forbidden == NULL ? -1 : ald_terms_found(answer->text, row->forbidden) > 0;
+        const ald_json_t *required = ald_json_get(row->extra, "required"),
+                         *forbidden = ald_json_get(row->extra, "forbidden");
+        answer->exact = required == NULL ? -1 : ald_figures_exact(answer->text, required);
+        answer->forbidden = forbidden == NULL ? -1 : ald_terms_found(answer->text, forbidden) > 0;
     }
 done:
     return status;

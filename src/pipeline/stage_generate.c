@@ -6,6 +6,7 @@
 #include "ald/generator.h"
 #include "ald/log.h"
 #include "ald/scorer.h"
+#include "pipeline/data.h"
 #include "pipeline/sampling.h"
 
 /* This rank's requests: every size-th of all. */
@@ -165,9 +166,8 @@ ald_status_t ald_stage_generate(const ald_config_t *config, const ald_comm_t *wo
     ald_response_t *responses = NULL;
     double begun = ald_time();
     ALD_TRY(ald_frozen_load(world, config->generate.model, "generate.model", &frozen));
-    ALD_TRY(ald_comm_agree(
-        world, ald_dataset_open(config, config->generate.model, frozen.params.config.vocab_size,
-                                config->data.train, "data.train", ALD_PAIRS_PROMPT, &data)));
+    ALD_TRY(ald_data_open(world, config, config->generate.model, frozen.params.config.vocab_size,
+                          config->data.train, "data.train", ALD_PAIRS_PROMPT, &data));
     ald_generator_init(config, &frozen.model, &data, &generator);
     ALD_TRY(ald_sample_all(&generator, &data, data.pairs.count, config->generate.samples, world,
                            false, &responses));

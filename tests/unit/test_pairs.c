@@ -41,8 +41,13 @@ static ald_status_t load(void **state, const char *rows, const char *format, int
     ald_tokenizer_t *tokenizer = make_tokenizer(state);
     expect_ok(ald_chat_open(format, tokenizer, &chat));
     const char *path = scratch_file(state, "rows.jsonl", rows, strlen(rows));
-    ald_status_t status = ald_pairs_load(path, ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED, tokenizer,
-                                         &chat, max_prompt, 1000, out);
+    const ald_pairs_options_t options = {.need = ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED,
+                                         .tokenizer = tokenizer,
+                                         .chat = &chat,
+                                         .max_prompt = max_prompt,
+                                         .max_response = 1000,
+                                         .layout = ALD_LAYOUT_COUNT};
+    ald_status_t status = ald_pairs_load(path, &options, out);
     ald_tokenizer_destroy(tokenizer);
     return status;
 }

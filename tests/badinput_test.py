@@ -336,10 +336,11 @@ DATA_FAULTS = (
 )
 RESPONSE_FAULTS = (
     (GOOD + json.dumps(row(chosen=None)) + "\n", ["bad.jsonl:2", "\"chosen\" is missing"]),
-    (GOOD + json.dumps(row(chosen="")) + "\n", ["bad.jsonl:2", "\"chosen\" is empty"]),
+    (json.dumps(row(chosen="")) + "\n" * 2,
+     ["bad.jsonl: none of its 1 rows can be used", "bad.jsonl:1", "\"chosen\" is empty"]),
     (GOOD + json.dumps(row(chosen=7)) + "\n", ["bad.jsonl:2", "\"chosen\"", "string"]),
-    (GOOD + json.dumps(row(chosen=[{"role": "user", "content": "x"}])) + "\n",
-     ["bad.jsonl:2", "\"chosen\"", "assistant"]),
+    ("\n" + json.dumps(row(chosen=[{"role": "user", "content": "x"}])) + "\n",
+     ["bad.jsonl: none", "bad.jsonl:2", "\"chosen\"", "assistant"]),
 )
 
 

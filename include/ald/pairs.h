@@ -92,6 +92,8 @@ typedef struct {
  * "rejected_text", "response_text"; the last alone serves as chosen) go before their namesakes, and
  * are read as they are: rendered already, end token included. Local. */
 ald_status_t ald_pairs_load(const char *path, const ald_pairs_options_t *options, ald_pairs_t *out);
+/* Logs one line: rows, rows used, and what was left out for which reason and where first. */
+void ald_pairs_log(const ald_pairs_t *pairs, const char *path);
 void ald_pairs_reset(ald_pairs_t *pairs); /* takes a zeroed one */
 
 /* Appends the rows and counts of a part to `out` (bytes), a multiple of 8 of them, for

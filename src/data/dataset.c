@@ -1,7 +1,5 @@
 #include "ald/dataset.h"
 
-#include <stdio.h>
-
 #include "ald/log.h"
 
 static ald_status_t find_stops(const char *model, ald_dataset_t *out)
@@ -49,28 +47,10 @@ done:
     return status;
 }
 
-/* ", skipped 3 empty answer (first: line 7), 1 ..."; empty when nothing was. */
-static void describe_skips(const ald_pairs_t *pairs, char *out, size_t size)
-{
-    size_t used = 0;
-    out[0] = '\0';
-    for (int i = 1; i < ALD_SKIP_COUNT; ++i) {
-        if (pairs->counts.skipped[i] == 0 || used >= size)
-            continue;
-        used += (size_t)snprintf(out + used, size - used, "%s %lld %s (first: %s %lld)",
-                                 used == 0 ? "; skipped" : ",", (long long)pairs->counts.skipped[i],
-                                 ald_skip_name((ald_skip_t)i), pairs->array ? "item" : "line",
-                                 (long long)pairs->first_skipped[i] + !pairs->array);
-    }
-}
-
 void ald_dataset_log(const ald_dataset_t *dataset, const char *path)
 {
     const ald_pairs_counts_t *counts = &dataset->pairs.counts;
-    char skips[1024];
-    describe_skips(&dataset->pairs, skips, sizeof skips);
-    ald_log_info("%s: %lld rows, %lld used%s", path, (long long)counts->read,
-                 (long long)dataset->pairs.count, skips);
+    ald_pairs_log(&dataset->pairs, path);
     ald_log_info("layout %s, chat format %s; cut: %lld prompts, %lld responses; %lld rows whose "
                  "responses are the same, %lld whose scores are, %lld whose prompts and answers "
                  "share a token",

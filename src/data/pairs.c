@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ald/arena.h"
+#include "ald/log.h"
 #include "ald/rng.h"
 #include "data/pairs_row.h"
 #include "data/pairs_store.h"
@@ -211,6 +212,29 @@ ald_status_t ald_pairs_check(const char *path, const ald_pairs_t *pairs)
               (long long)pairs->counts.read, pairs->store->left_out);
 done:
     return status;
+}
+
+/* "; skipped 3 empty answer (first: line 7), 1 ..."; empty when nothing was. */
+static void describe_skips(const ald_pairs_t *pairs, char *out, size_t size)
+{
+    size_t used = 0;
+    out[0] = '\0';
+    for (int i = 1; i < ALD_SKIP_COUNT; ++i) {
+        if (pairs->counts.skipped[i] == 0 || used >= size)
+            continue;
+        used += (size_t)snprintf(out + used, size - used, "%s %lld %s (first: %s %lld)",
+                                 used == 0 ? "; skipped" : ",", (long long)pairs->counts.skipped[i],
+                                 ald_skip_name((ald_skip_t)i), pairs->array ? "item" : "line",
+                                 (long long)pairs->first_skipped[i] + !pairs->array);
+    }
+}
+
+void ald_pairs_log(const ald_pairs_t *pairs, const char *path)
+{
+    char skips[1024];
+    describe_skips(pairs, skips, sizeof skips);
+    ald_log_info("%s: %lld rows, %lld used%s", path, (long long)pairs->counts.read,
+                 (long long)pairs->count, skips);
 }
 
 static ald_status_t load(const ald_pairs_options_t *options, ald_source_t *source, ald_pairs_t *out)

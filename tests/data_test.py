@@ -509,5 +509,121 @@ def prompts_of_every_layout(folder):
         assert f"layout {name.split()[0]}," in done.err, done
 
 
+# --- answers for the judges of benchmarks ------------------------------------------------------------
+
+
+def evaluated(folder, rows, ranks=1, *settings):
+    """The folder of an evaluation on these rows."""
+    base = on_ranks(folder)
+    write_rows(f"{folder}/questions.jsonl", rows)
+    shutil.rmtree(f"{folder}/out", ignore_errors=True)
+    words = [w for s in ("data.eval=questions.jsonl", f"eval.model={folder}/policy", *settings)
+             for w in ("--set", s)]
+    run("eval", *base, *words, ranks=ranks)
+    return f"{folder}/out/eval"
+
+
+def content(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def generated(folder, prompts, *settings):
+    """The responses that `generate` samples greedily."""
+    write_rows(f"{folder}/prompts.jsonl", [{"prompt": prompt} for prompt in prompts])
+    words = [w for s in ("data.train=prompts.jsonl", "sampling.temperature=0", *settings)
+             for w in ("--set", s)]
+    run("generate", *on_ranks(folder), *words)
+    return [row["response"] for row in read_rows(f"{folder}/out/generations.jsonl")]
+
+
+QUESTIONS = [{"question_id": 81 + i, "category": "x", "turns": turns} for i, turns in enumerate(
+    (["Tea?", "Milk?"], ["Tea only?"], ["One?", "Two?", "Three?"], ["Four?", "Five?"]))]
+
+
+@test
+def mt_bench_answers(folder):
+    """Every turn in its order, the earlier answers in the conversation."""
+    found = None
+    for ranks in (1, 3):
+        path = f"{evaluated(folder, QUESTIONS, ranks, 'sampling.temperature=0')}/mt_bench.jsonl"
+        assert found in (None, content(path)), ranks
+        found = content(path)
+        rows = read_rows(path)
+    talks = [[] for _ in QUESTIONS]
+    for turn in range(3):
+        asked = [i for i, q in enumerate(QUESTIONS) if len(q["turns"]) > turn]
+        for i in asked:
+            talks[i].append(user(QUESTIONS[i]["turns"][turn]))
+        for i, answer in zip(asked, generated(folder, [talks[i] for i in asked])):
+            talks[i].append(bot(answer))
+    assert any(talk[1]["content"] for talk in talks), talks
+    for question, talk, row in zip(QUESTIONS, talks, rows, strict=True):
+        assert set(row) == {"question_id", "answer_id", "model_id", "choices", "tstamp"}, row
+        assert (row["question_id"], row["model_id"]) == (question["question_id"], "policy"), row
+        assert row["choices"] == [{"index": 0, "turns": [m["content"] for m in talk[1::2]]}], row
+    assert len({row["answer_id"] for row in rows}) == len(rows)
+
+
+@test
+def mt_bench_samples(folder):
+    """Several samples, each with later turns of its own; `generate` writes a line per turn."""
+    path = f"{evaluated(folder, QUESTIONS, 1, 'eval.generate=3', 'eval.name=me')}/mt_bench.jsonl"
+    for question, row in zip(QUESTIONS, read_rows(path)):
+        assert [c["index"] for c in row["choices"]] == [0, 1, 2] and row["model_id"] == "me"
+        assert all(len(c["turns"]) == len(question["turns"]) for c in row["choices"])
+    found = None
+    for ranks in (1, 2):
+        run("generate", *on_ranks(folder), "--set", "data.train=questions.jsonl", "--set",
+            "generate.samples=2", ranks=ranks)
+        lines = read_rows(f"{folder}/out/generations.jsonl")
+        assert found in (None, lines), ranks
+        found = lines
+    assert [(r["id"], r["sample"], r.get("turn", 1)) for r in found] == \
+        [(i, s, t + 1) for i, q in enumerate(QUESTIONS) for s in (0, 1)
+         for t in range(len(q["turns"]))], found
+    assert all(r["response"] in lines[k + 1]["prompt"] for k, r in enumerate(lines[:-1])
+               if lines[k + 1].get("turn", 1) > 1)
+    seconds = [r["response_ids"] for r in found if r.get("turn") == 2]
+    assert len({str(ids) for ids in seconds}) == len(seconds), seconds
+
+
+@test
+def arena_hard_answers(folder):
+    old = [{"question_id": f"q{i}", "cluster": "c", "turns": [{"content": f"Tea {i}?"}]}
+           for i in range(3)]
+    new = [{"uid": f"u{i}", "category": "c", "prompt": f"Tea {i}?"} for i in range(3)]
+    answers = None
+    for rows in (old, new):
+        place = evaluated(folder, rows, 2, "sampling.temperature=0")
+        lines = read_rows(f"{place}/arena_hard.jsonl")
+        lengths = [row["tokens"] - row["finished"] for row in read_rows(f"{place}/answers.jsonl")]
+        answers = answers or generated(folder, [f"Tea {i}?" for i in range(3)])
+        for row, line, answer, length in zip(rows, lines, answers, lengths, strict=True):
+            if rows is old:
+                assert line == {
+                    "question_id": row["question_id"], "answer_id": line["answer_id"],
+                    "model_id": "policy", "tstamp": 0, "choices": [
+                        {"index": 0, "turns": [{"content": answer, "token_len": length}]}]}, line
+            else:
+                assert line == {
+                    "uid": row["uid"], "ans_id": line["ans_id"], "model": "policy", "tstamp": 0,
+                    "messages": [user(row["prompt"]), bot({"answer": answer})],
+                    "metadata": {"token_len": length}}, line
+
+
+@test
+def alpaca_eval_answers(folder):
+    rows = [{"instruction": f"Tea {i}?", "output": "x", "generator": "y", "dataset": "z"}
+            for i in range(3)]
+    place = evaluated(folder, rows, 1, "sampling.temperature=0", "eval.generate=2")
+    answers = generated(folder, [row["instruction"] for row in rows])
+    assert read_json(f"{place}/alpaca_eval.json") == [
+        {**row, "output": answer, "generator": "policy"} for row, answer in zip(rows, answers)]
+    assert not os.path.exists(f"{place}/mt_bench.jsonl")
+    evaluated(folder, rows, 1, "eval.generate=0")
+    assert not os.path.exists(f"{place}/alpaca_eval.json")
+
+
 if __name__ == "__main__":
     main(TESTS, prepare)

@@ -57,7 +57,7 @@ typedef struct {
         int64_t samples;
     } generate;
     struct {
-        char *model, *dpo, *contrast, *reference, *output;
+        char *model, *name, *dpo, *contrast, *reference, *output;
         int64_t max_rows, generate;
     } eval;
     struct {
@@ -153,6 +153,7 @@ typedef struct {
     K(OUTPUT, generate.output, "generations.jsonl", 0, 0, "", "responses (JSONL)")                 \
     K(INTEGER, generate.samples, "1", 1, 1e6, "", "responses per prompt")                          \
     K(INPUT, eval.model, "", 0, 0, "", "model directory to evaluate")                              \
+    K(STRING, eval.name, "", 0, 0, "", "of the model in benchmark answers (empty: its folder's)")  \
     K(INPUT, eval.dpo, "", 0, 0, "", "first model of the reward pair")                             \
     K(INPUT, eval.contrast, "", 0, 0, "", "second model of the reward pair")                       \
     K(INPUT, eval.reference, "", 0, 0, "", "model that the KL is measured from")                   \

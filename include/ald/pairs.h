@@ -42,7 +42,7 @@ typedef struct {
     int64_t policy_step;     /* "policy_step" of a generation, else -1 */
     const ald_json_t *extra; /* an object of the row's members that eval and generate use, or NULL:
                                 "required", "forbidden" (lists of strings), "question_id", "uid",
-                                "turns", "instruction", "dataset"; borrowed */
+                                "turns", "prompt", "instruction", "dataset"; borrowed */
 } ald_pair_t;
 
 typedef struct {
@@ -94,6 +94,9 @@ typedef struct {
 ald_status_t ald_pairs_load(const char *path, const ald_pairs_options_t *options, ald_pairs_t *out);
 /* Logs one line: rows, rows used, and what was left out for which reason and where first. */
 void ald_pairs_log(const ald_pairs_t *pairs, const char *path);
+/* The same of text in memory, called NAME in messages. Local. */
+ald_status_t ald_pairs_parse(const char *name, const char *text, size_t size,
+                             const ald_pairs_options_t *options, ald_pairs_t *out);
 void ald_pairs_reset(ald_pairs_t *pairs); /* takes a zeroed one */
 
 /* Appends the rows and counts of a part to `out` (bytes), a multiple of 8 of them, for

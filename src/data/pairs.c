@@ -263,7 +263,9 @@ done:
     return status;
 }
 
-ald_status_t ald_pairs_load(const char *path, const ald_pairs_options_t *options, ald_pairs_t *out)
+/* From a file, or from text in memory. */
+static ald_status_t load_source(const char *name, const char *text, size_t size,
+                                const ald_pairs_options_t *options, ald_pairs_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_source_t source = {0};
@@ -271,13 +273,25 @@ ald_status_t ald_pairs_load(const char *path, const ald_pairs_options_t *options
     for (int i = 0; i < ALD_SKIP_COUNT; ++i)
         out->first_skipped[i] = -1;
     ALD_TRY(make_store(out));
-    ALD_TRY(ald_source_open(path, &source));
+    ALD_TRY(text == NULL ? ald_source_open(name, &source)
+                         : ald_source_use(name, text, size, &source));
     ALD_TRY(load(options, &source, out));
 done:
     ald_source_close(&source);
     if (status != ALD_STATUS_OK)
         ald_pairs_reset(out);
     return status;
+}
+
+ald_status_t ald_pairs_load(const char *path, const ald_pairs_options_t *options, ald_pairs_t *out)
+{
+    return load_source(path, NULL, 0, options, out);
+}
+
+ald_status_t ald_pairs_parse(const char *name, const char *text, size_t size,
+                             const ald_pairs_options_t *options, ald_pairs_t *out)
+{
+    return load_source(name, text, size, options, out);
 }
 
 void ald_pairs_drop_rows(ald_pairs_t *pairs)

@@ -492,7 +492,8 @@ static ald_status_t keep_extra(const ald_pairs_reader_t *reader, const ald_json_
                                ald_pair_t *out)
 {
     static const char *const keys[] = {"required", "forbidden"}, *const more[] = {
-                                                                     "question_id", "uid", "turns",
+                                                                     "question_id", "uid",
+                                                                     "turns",       "prompt",
                                                                      "instruction", "dataset"};
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *extra = ald_json_new_object();

@@ -135,8 +135,6 @@ static ald_status_t find_text(ald_source_t *source)
 {
     static const char mark[] = "\xEF\xBB\xBF";
     ald_status_t status = ALD_STATUS_OK;
-    source->text = (const char *)source->map.data;
-    source->size = source->map.size;
     if (ald_gzip_is(source->text, source->size)) {
         ALD_TRY(ald_gzip_expand(source->text, source->size, source->path, &source->wide));
         ald_map_close(&source->map);
@@ -155,22 +153,38 @@ done:
     return status;
 }
 
-ald_status_t ald_source_open(const char *path, ald_source_t *out)
+static ald_status_t read_text(const char *text, size_t size, ald_source_t *source)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_sha256_t sha;
-    *out = (ald_source_t){.path = path};
-    ald_vec_init(&out->rows, sizeof(ald_raw_row_t));
-    ald_vec_init(&out->wide, 1);
-    ALD_TRY(ald_map_open(path, &out->map));
+    ald_vec_init(&source->rows, sizeof(ald_raw_row_t));
+    ald_vec_init(&source->wide, 1);
+    source->text = text;
+    source->size = size;
     ald_sha256_init(&sha);
-    ald_sha256_update(&sha, out->map.data, out->map.size);
-    ald_sha256_final(&sha, out->sha256);
-    ALD_TRY(find_text(out));
-    ALD_TRY(split_rows(out));
-    ALD_CHECK(out->rows.count > 0, ALD_STATUS_INPUT, "%s: no rows", path);
+    ald_sha256_update(&sha, text, size);
+    ald_sha256_final(&sha, source->sha256);
+    ALD_TRY(find_text(source));
+    ALD_TRY(split_rows(source));
+    ALD_CHECK(source->rows.count > 0, ALD_STATUS_INPUT, "%s: no rows", source->path);
 done:
     return status;
+}
+
+ald_status_t ald_source_open(const char *path, ald_source_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    *out = (ald_source_t){.path = path};
+    ALD_TRY(ald_map_open(path, &out->map));
+    ALD_TRY(read_text((const char *)out->map.data, out->map.size, out));
+done:
+    return status;
+}
+
+ald_status_t ald_source_use(const char *name, const char *text, size_t size, ald_source_t *out)
+{
+    *out = (ald_source_t){.path = name};
+    return read_text(text, size, out);
 }
 
 void ald_source_close(ald_source_t *source)

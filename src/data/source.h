@@ -28,6 +28,8 @@ typedef struct {
  * by content. Empty lines are no rows. INPUT for another kind of file, a broken array ("PATH:LINE:
  * COLUMN"), a damaged gzip file, and a file without rows. Local. */
 ald_status_t ald_source_open(const char *path, ald_source_t *out);
+/* The same of text in memory, which stays the caller's and has to stay. */
+ald_status_t ald_source_use(const char *name, const char *text, size_t size, ald_source_t *out);
 void ald_source_close(ald_source_t *source); /* takes a zeroed one */
 
 /* Makes the value of a row. INPUT without file and line for JSONL, with them for an array. Local.

@@ -90,7 +90,10 @@ static ald_status_t measure_samples(ald_eval_t *e, ald_item_t *items)
     if (e->samples == 0)
         return status;
     ald_generator_init(e->config, &e->frozen[ALD_VIEW_POLICY].model, &e->data, &generator);
-    ALD_TRY(ald_sample_all(&generator, &e->data, e->rows, per_row, e->world, true, &e->responses));
+    ALD_TRY(
+        ald_sample_all(&generator, &e->data, e->rows, per_row, 0, e->world, true, &e->responses));
+    ALD_TRY(ald_turns_sample(e->config, &generator, &e->data, e->responses, e->rows, per_row,
+                             e->world, &e->turns));
     for (int64_t i = 0; i < e->samples; ++i) {
         const ald_pair_t *row = &e->data.pairs.rows[i / per_row];
         const ald_text_t response = {e->responses[i].ids, e->responses[i].count, NULL};
@@ -280,6 +283,7 @@ static void eval_reset(ald_eval_t *e)
         ald_json_free(e->answers[i].json);
     ald_free(e->answers);
     ald_free(e->sampled);
+    ald_turns_reset(&e->turns);
     ald_free(e->responses);
     ald_free(e->preferred);
     ald_free(e->pair_row);

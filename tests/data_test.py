@@ -435,6 +435,18 @@ def the_same_on_any_number_of_ranks(folder):
 
 
 @test
+def rows_keep_their_numbers(folder):
+    """`--show` names a row as the file counts, whatever was left out before it."""
+    base = on_ranks(folder)
+    write_rows(f"{folder}/shown.jsonl", many_hh(4))
+    words = [w for s in ("data.eval=shown.jsonl", f"eval.dpo={folder}/dpo",
+                         f"eval.contrast={folder}/rev") for w in ("--set", s)]
+    assert run("eval", *base, *words, "--show", 1).out.startswith("row 1\n")
+    done = run("eval", *base, *words, "--show", 0, code=2)
+    assert "--show 0: that row of" in done.errors[0], done
+
+
+@test
 def fewer_rows_than_ranks(folder):
     base = on_ranks(folder)
     write_rows(f"{folder}/few.jsonl", many_hh(2))

@@ -256,13 +256,31 @@ done:
     return status;
 }
 
+/* The row with that number in the file, which may have been left out. */
+static ald_status_t find_row(const ald_eval_t *e, int64_t number, const ald_pair_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_pairs_t *pairs = &e->data.pairs;
+    const int64_t last = pairs->rows[pairs->count - 1].line - 1;
+    int64_t i = 0;
+    ALD_CHECK(number <= last, ALD_STATUS_USAGE, "--show %lld: %s has rows 0 to %lld",
+              (long long)number, e->config->data.eval, (long long)last);
+    while (pairs->rows[i].line - 1 < number)
+        ++i;
+    *out = &pairs->rows[i];
+    ALD_CHECK((*out)->line - 1 == number, ALD_STATUS_USAGE,
+              "--show %lld: that row of %s is empty or was left out", (long long)number,
+              e->config->data.eval);
+done:
+    return status;
+}
+
 static ald_status_t show_row(const ald_eval_t *e, int64_t show)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_measured_t *positions = NULL;
-    ALD_CHECK(show < e->data.pairs.count, ALD_STATUS_USAGE, "--show %lld: %s has rows 0 to %lld",
-              (long long)show, e->config->data.eval, (long long)e->data.pairs.count - 1);
-    const ald_pair_t *row = &e->data.pairs.rows[show];
+    const ald_pair_t *row = NULL;
+    ALD_TRY(find_row(e, show, &row));
     ALD_CHECK(has_pair(row), ALD_STATUS_INPUT, "%s:%lld: expected \"chosen\" and \"rejected\"",
               e->config->data.eval, (long long)row->line);
     ald_item_t item = ald_item_of(row, &row->chosen, &row->rejected);

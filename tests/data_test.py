@@ -515,7 +515,8 @@ def prompts_of_every_layout(folder):
         write_rows(f"{folder}/prompts.jsonl", rows)
         done = run("generate", *base, "--set", "data.train=prompts.jsonl", "--set",
                    "data.chat_format=none")
-        found = [row["prompt"] for row in read_rows(f"{folder}/out/generations.jsonl")]
+        found = [row["prompt"] for row in read_rows(f"{folder}/out/generations.jsonl")
+                 if "turn" not in row]
         wanted = [[m["content"] for m in prompt] for prompt in prompts]
         assert [text.removesuffix("\n\n").split("\n\n") for text in found] == wanted, (name, found)
         assert f"layout {name.split()[0]}," in done.err, done

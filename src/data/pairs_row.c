@@ -412,8 +412,8 @@ static ald_status_t read_text(const ald_pairs_reader_t *reader, const ald_json_t
     ALD_TRY(ald_tokenizer_encode(reader->options->tokenizer, text, length, &ids));
     if (eos >= 0 && ids.count > 0 && ALD_VEC_AT(&ids, int32_t, ids.count - 1) != eos)
         ALD_TRY(ald_vec_push(&ids, &eos));
-    ALD_CHECK(ids.count > 1, ald_skip(&note->skip, ALD_SKIP_TOKENS),
-              "\"text\": expected at least 2 tokens, found %zu", ids.count);
+    ALD_CHECK(ids.count > 1, ALD_STATUS_INPUT, "\"text\": expected at least 2 tokens, found %zu",
+              ids.count);
     const size_t most = (size_t)reader->options->max_response + 1,
                  kept = ids.count < most ? ids.count : most;
     note->cut[1] = kept < ids.count;

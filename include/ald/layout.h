@@ -51,8 +51,13 @@ const char *ald_skip_name(ald_skip_t skip);
 ald_layout_t ald_layout_find(const char *name);
 /* The layout that a row's members show; ALD_LAYOUT_COUNT when they show none. */
 ald_layout_t ald_layout_of(const ald_json_t *row);
+/* Whether its rows have "prompt", and answers by their side, as members of their own. */
+bool ald_layout_is_plain(ald_layout_t layout);
 /* Whether rows of these two may be in one file: those that have a "prompt" may. */
 bool ald_layouts_mix(ald_layout_t a, ald_layout_t b);
+
+/* How a turn of Anthropic's texts begins: the user's, the assistant's. */
+extern const char *const ald_hh_marks[2];
 
 /* Makes a row {"prompt", "chosen", "rejected"} (what of it there is) out of a row of `layout`;
  * answers become strings. For the layouts that have such members already, *out is NULL and the row

@@ -29,4 +29,12 @@ typedef struct {
 ald_status_t ald_pairs_read_row(const ald_pairs_reader_t *reader, const ald_json_t *json,
                                 ald_pair_t *out, ald_pairs_note_t *note);
 
+/* "logprobs", "sample", "policy_step" and "id" of a row that `generate` wrote. INPUT without file
+ * and line. */
+ald_status_t ald_pairs_read_generation(const ald_pairs_reader_t *reader, const ald_json_t *row,
+                                       ald_pair_t *out);
+/* Keeps the members that are used after the row itself is gone, as out->extra. INPUT likewise. */
+ald_status_t ald_pairs_keep_extra(const ald_pairs_reader_t *reader, const ald_json_t *row,
+                                  ald_pair_t *out);
+
 #endif

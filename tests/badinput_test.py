@@ -5,6 +5,7 @@ contract's exit code, an end within 10 s, nothing half-written under its final n
 Each case is a row of CASES; ROUTE and CONFIG are a configuration under which every command works."""
 import contextlib
 import glob
+import gzip
 import resource
 
 from harness import *  # noqa: F403
@@ -325,6 +326,8 @@ def row(**changes):
 GOOD = json.dumps(row()) + "\n"
 DATA_FAULTS = (
     (GOOD * 2 + '{"prompt": "Tea?", "cho\n', ["bad.jsonl:3", "JSON"]),
+    (gzip.compress(GOOD.encode())[:-9], ["bad.jsonl: the gzip file is cut"]),
+    (GOOD + json.dumps({"turns": ["Tea?"]}), ["bad.jsonl:2", "\"mt-bench\"", "\"pairs\""]),
     (GOOD + json.dumps(row(prompt=None)) + "\n", ["bad.jsonl:2", "\"prompt\" is missing"]),
     (GOOD + "\n" + json.dumps(row(prompt=5)), ["bad.jsonl:3", "\"prompt\"", "string"]),
     (GOOD + "[1]\n", ["bad.jsonl:2", "object"]),

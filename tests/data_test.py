@@ -4,11 +4,10 @@ reading, what is left out and why, what is damaged, and the same rows on any num
 import gzip
 import re
 
-import jinja2
-
 from harness import *  # noqa: F403
 
-import render_chat as renderer  # noqa: E402 (harness knows where the tools are)
+import data_rows  # noqa: E402 (harness knows where the tools are)
+import render_chat as renderer  # noqa: E402
 
 INPUT = 3
 TESTS = []
@@ -124,7 +123,8 @@ LAYOUTS = {
         {"no assistant turn at the end": (2, 2), "prompts that differ": (2, 3),
          "empty prompt": (1, 5)}),
     "hh": (
-        [{"chosen": hh("Tea?", "Yes."), "rejected": hh("Tea?", "No.\n\nNever.")},
+        [{"chosen": "", "rejected": ""},
+         {"chosen": hh("Tea?", "Yes."), "rejected": hh("Tea?", "No.\n\nNever.")},
          {"chosen": hh("Tea?", "Yes.", "\u00a0 Milk? \n", "Some"),
           "rejected": hh("Tea?", "Yes.", "Milk?", " None ")},
          {"chosen": hh("Tea?", "Yes."), "rejected": hh("Tea?", "")},
@@ -137,8 +137,8 @@ LAYOUTS = {
          {"chosen": hh("Tea?", "Yes."), "rejected": ""}],
         [(TEA, "Yes.", "No.\n\nNever."),
          ([*TEA, bot("Yes."), user("Milk?")], "Some", "None")],
-        {"empty answer": (1, 2), "same answers": (1, 3), "prompts that differ": (2, 4),
-         "no assistant turn at the end": (2, 6), "roles that don't alternate": (2, 7)}),
+        {"empty answer": (1, 3), "same answers": (1, 4), "prompts that differ": (2, 5),
+         "no assistant turn at the end": (3, 0), "roles that don't alternate": (2, 8)}),
     "ultrafeedback": (
         [{"prompt": "Tea?", "chosen": [*TEA, bot("Yes.")], "rejected": [*TEA, bot("No.")],
           "messages": [*TEA, bot("Yes.")], "score_chosen": 7.5, "score_rejected": 7.5},
@@ -318,15 +318,57 @@ def published_files(folder):
 
 @test
 def published_prompts(folder):
-    """Benchmark questions, through the tools' reader and this one."""
+    """Benchmark questions, as `generate` has them in its lines."""
     if not os.path.isdir(SHARED):
         raise Skip(f"there is no {SHARED}")
-    from data_rows import file_layout, plain, read_rows as tool_rows
     for name, layout in (("mt_bench.jsonl", "mt-bench"), ("arena_hard_v0.1.jsonl", "arena-hard")):
-        rows = tool_rows(os.path.join(SHARED, "prompts", name))
-        assert file_layout(rows) == layout, name
-        assert all(plain(row, layout)["prompt"] == row.get("prompt", row.get("turns", [""])[0])
-                   for _, row in rows)
+        path = os.path.join(SHARED, "prompts", name)
+        rows = read_rows(path)
+        done = run("generate", *on_ranks(folder), *settings_of(
+            f"data.train={path}", "data.chat_format=none", "sampling.max_new_tokens=1"))
+        assert f"{len(rows)} rows, {len(rows)} used\n" in done.err and f"layout {layout}," in done.err
+        found = [row["prompt"] for row in read_rows(f"{folder}/out/generations.jsonl")
+                 if "turn" not in row]
+        assert found == [row.get("prompt") or row["turns"][0] for row in rows], name
+
+
+# --- the tools -------------------------------------------------------------------------------------
+
+
+@test
+def the_tools_read_the_same(folder):
+    for name in ("implicit", "hh", "sharegpt", "alpaca"):
+        rows, good, skips = LAYOUTS[name]
+        for form in FORMS:
+            read = data_rows.read_rows(write_as(f"{folder}/rows", rows, form))
+            assert read == [(i + ("array" not in form), row) for i, row in enumerate(rows)], form
+        assert data_rows.file_layout(read) == name
+        made, reasons = [], []
+        for _, row in read:
+            try:
+                plain = data_rows.plain(row, name)
+                made.append(tuple(plain[key] for key in ("prompt", "chosen", "rejected")))
+            except data_rows.Unusable as why:
+                reasons.append(str(why))
+        empty = [row for row in made if not row[1]] # which these layouts leave to the program
+        assert [row for row in made if row[1]] == good, (name, made)
+        reasons += ["empty answer"] * len(empty)
+        assert {why: reasons.count(why) for why in reasons} == \
+            {why: n for why, (n, _) in skips.items()}, (name, reasons)
+
+
+@test
+def rendered_by_the_tool(folder):
+    """The tokens of a file that tools/render_chat.py rendered are those of the file itself."""
+    model = make_tokenizer(f"{folder}/templated", ["<|im_start|>", "<|im_end|>"], CHATML)
+    for name in ("hh", "sharegpt", "alpaca", "implicit"):
+        rows, good, _ = LAYOUTS[name]
+        path = write_as(f"{folder}/rows.gz", rows, "array gzip")
+        tool("render_chat.py", model, path, f"{folder}/rendered.jsonl")
+        for words in ((), ("--rejected",)):
+            direct, counts = masks(model, path, "--chat-format", "chatml", *words)
+            assert len(direct) == len(good), counts
+            assert masks(model, f"{folder}/rendered.jsonl", *words)[0] == direct, name
 
 
 # --- what is damaged -------------------------------------------------------------------------------
@@ -403,6 +445,10 @@ optimizer: { lr = 1e-3; batch_size = 4; max_steps = 1; };
 """
 
 
+def settings_of(*settings):
+    return [word for setting in settings for word in ("--set", setting)]
+
+
 def on_ranks(folder):
     if not os.path.exists(f"{folder}/run.cfg"):
         prepare_route(folder, RUN)
@@ -439,8 +485,8 @@ def rows_keep_their_numbers(folder):
     """`--show` names a row as the file counts, whatever was left out before it."""
     base = on_ranks(folder)
     write_rows(f"{folder}/shown.jsonl", many_hh(4))
-    words = [w for s in ("data.eval=shown.jsonl", f"eval.dpo={folder}/dpo",
-                         f"eval.contrast={folder}/rev") for w in ("--set", s)]
+    words = settings_of("data.eval=shown.jsonl", f"eval.dpo={folder}/dpo",
+                        f"eval.contrast={folder}/rev")
     assert run("eval", *base, *words, "--show", 1).out.startswith("row 1\n")
     done = run("eval", *base, *words, "--show", 0, code=2)
     assert "--show 0: that row of" in done.errors[0], done
@@ -485,8 +531,7 @@ def how_many_rows(folder):
 
     def ids(ranks, *settings):
         shutil.rmtree(f"{folder}/out", ignore_errors=True)
-        words = [w for s in ("data.train=forty.jsonl", *settings) for w in ("--set", s)]
-        run("generate", *base, *words, ranks=ranks)
+        run("generate", *base, *settings_of("data.train=forty.jsonl", *settings), ranks=ranks)
         return [row["id"] for row in read_rows(f"{folder}/out/generations.jsonl")]
     assert ids(1, "data.max_rows=10") == list(range(10))
     assert ids(1, "data.max_rows=100") == ids(1, "data.shuffle=true") == list(range(40))
@@ -530,9 +575,8 @@ def evaluated(folder, rows, ranks=1, *settings):
     base = on_ranks(folder)
     write_rows(f"{folder}/questions.jsonl", rows)
     shutil.rmtree(f"{folder}/out", ignore_errors=True)
-    words = [w for s in ("data.eval=questions.jsonl", f"eval.model={folder}/policy", *settings)
-             for w in ("--set", s)]
-    run("eval", *base, *words, ranks=ranks)
+    run("eval", *base, *settings_of("data.eval=questions.jsonl", f"eval.model={folder}/policy",
+                                    *settings), ranks=ranks)
     return f"{folder}/out/eval"
 
 
@@ -544,9 +588,8 @@ def content(path):
 def generated(folder, prompts, *settings):
     """The responses that `generate` samples greedily."""
     write_rows(f"{folder}/prompts.jsonl", [{"prompt": prompt} for prompt in prompts])
-    words = [w for s in ("data.train=prompts.jsonl", "sampling.temperature=0", *settings)
-             for w in ("--set", s)]
-    run("generate", *on_ranks(folder), *words)
+    run("generate", *on_ranks(folder), *settings_of("data.train=prompts.jsonl",
+                                                    "sampling.temperature=0", *settings))
     return [row["response"] for row in read_rows(f"{folder}/out/generations.jsonl")]
 
 

@@ -92,7 +92,7 @@ typedef struct {
     K(CHOICE, data.layout, "auto", 0, 0,                                                           \
       "auto|pairs|prompts|ultrafeedback|implicit|hh|sharegpt|alpaca|mt-bench|arena-hard|"          \
       "alpaca-eval",                                                                               \
-      "of the rows (auto: as the first row shows)")                                                \
+      "of the rows (auto: as the first ones show)")                                                \
     K(INTEGER, data.max_rows, "0", 0, 1e12, "", "rows of a file to take (0: all)")                 \
     K(BOOL, data.shuffle, "false", 0, 0, "", "max_rows takes rows at random, not the first")       \
     K(CHOICE, data.responses, "chosen", 0, 0, "chosen|rejected|both", "off-policy responses")      \

@@ -71,7 +71,7 @@ typedef struct {
     const ald_tokenizer_t *tokenizer;
     const ald_chat_t *chat;
     int64_t max_prompt, max_response; /* tokens */
-    ald_layout_t layout;              /* ALD_LAYOUT_COUNT: found out by the first row */
+    ald_layout_t layout;              /* ALD_LAYOUT_COUNT: found out by the first rows */
     int64_t max_rows;                 /* take so many rows at most (0: all) */
     bool shuffle;                     /* rows taken at random (by `seed`), not the first ones */
     uint64_t seed;

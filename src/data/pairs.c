@@ -71,15 +71,20 @@ static void take_part(const ald_pairs_options_t *options, ald_vec_t *rows)
     rows->count = last - first;
 }
 
-/* The first row's layout; a broken row gets its message when it is read. */
+/* The layout that the first rows show; a broken row gets its message when it is read. */
 static ald_layout_t find_layout(const ald_pairs_options_t *options, const ald_source_t *source)
 {
-    ald_json_t *json = NULL;
+    enum { ROWS = 100 };
     ald_layout_t found = options->layout;
-    const ald_raw_row_t *first = &ALD_VEC_AT(&source->rows, ald_raw_row_t, 0);
-    if (found == ALD_LAYOUT_COUNT && ald_source_parse(source, first, &json) == ALD_STATUS_OK)
-        found = ald_layout_of(json);
-    ald_json_free(json);
+    bool whole = true;
+    for (size_t i = 0; i < source->rows.count && i < ROWS && whole && found == ALD_LAYOUT_COUNT;
+         ++i) {
+        ald_json_t *json = NULL;
+        const ald_raw_row_t *row = &ALD_VEC_AT(&source->rows, ald_raw_row_t, i);
+        whole = ald_source_parse(source, row, &json) == ALD_STATUS_OK;
+        found = whole ? ald_layout_of(json) : found;
+        ald_json_free(json);
+    }
     return found == ALD_LAYOUT_COUNT ? ALD_LAYOUT_PAIRS : found;
 }
 

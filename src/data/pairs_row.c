@@ -469,7 +469,7 @@ static ald_status_t check_layout(const ald_pairs_reader_t *reader, const ald_jso
     if (reader->options->layout != ALD_LAYOUT_COUNT || found == ALD_LAYOUT_COUNT)
         return status; /* forced, or what is missing gets a message of its own */
     ALD_CHECK(ald_layouts_mix(found, reader->layout), ALD_STATUS_INPUT,
-              "a row of layout \"%s\" in a file of layout \"%s\" (that of its first row)",
+              "a row of layout \"%s\" in a file of layout \"%s\" (that of its first rows)",
               ald_layout_name(found), ald_layout_name(reader->layout));
 done:
     return status;

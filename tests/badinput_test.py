@@ -5,6 +5,7 @@ contract's exit code, an end within 10 s, nothing half-written under its final n
 Each case is a row of CASES; ROUTE and CONFIG are a configuration under which every command works."""
 import contextlib
 import glob
+import gzip
 import resource
 
 from harness import *  # noqa: F403
@@ -344,6 +345,8 @@ def row(**changes):
 GOOD = json.dumps(row()) + "\n"
 DATA_FAULTS = (
     (GOOD * 2 + '{"prompt": "Tea?", "cho\n', ["bad.jsonl:3", "JSON"]),
+    (gzip.compress(GOOD.encode())[:-9], ["bad.jsonl: the gzip file is cut"]),
+    (GOOD + json.dumps({"turns": ["Tea?"]}), ["bad.jsonl:2", "\"mt-bench\"", "\"pairs\""]),
     (GOOD + json.dumps(row(prompt=None)) + "\n", ["bad.jsonl:2", "\"prompt\" is missing"]),
     (GOOD + "\n" + json.dumps(row(prompt=5)), ["bad.jsonl:3", "\"prompt\"", "string"]),
     (GOOD + "[1]\n", ["bad.jsonl:2", "object"]),
@@ -355,10 +358,11 @@ DATA_FAULTS = (
 )
 RESPONSE_FAULTS = (
     (GOOD + json.dumps(row(chosen=None)) + "\n", ["bad.jsonl:2", "\"chosen\" is missing"]),
-    (GOOD + json.dumps(row(chosen="")) + "\n", ["bad.jsonl:2", "\"chosen\" is empty"]),
+    (json.dumps(row(chosen="")) + "\n" * 2,
+     ["bad.jsonl: none of its 1 rows can be used", "bad.jsonl:1", "\"chosen\" is empty"]),
     (GOOD + json.dumps(row(chosen=7)) + "\n", ["bad.jsonl:2", "\"chosen\"", "string"]),
-    (GOOD + json.dumps(row(chosen=[{"role": "user", "content": "x"}])) + "\n",
-     ["bad.jsonl:2", "\"chosen\"", "assistant"]),
+    ("\n" + json.dumps(row(chosen=[{"role": "user", "content": "x"}])) + "\n",
+     ["bad.jsonl: none", "bad.jsonl:2", "\"chosen\"", "assistant"]),
 )
 
 

@@ -4,10 +4,8 @@ from harness import *  # noqa: F403
 
 import jinja2
 
-SHARED = os.environ.get("ALD_SHARED", os.path.join(os.path.dirname(ROOT), "shared", "data"))
 sys.path.insert(0, TOOLS)
 import render_chat as renderer  # noqa: E402
-from train_tokenizer import SYMBOLS  # noqa: E402
 
 TESTS = []
 
@@ -15,29 +13,6 @@ TESTS = []
 def test(function):
     TESTS.append(function)
     return function
-
-
-# --- a tokenizer of bytes and a few special tokens ---------------------------------------------
-
-
-def make_tokenizer(folder, special=(), template=None, eos="</s>", words=()):
-    """A model directory's tokenizer: 256 byte symbols, `words`, and special tokens behind."""
-    vocabulary = {symbol: i for i, symbol in enumerate([*SYMBOLS, *words])}
-    names = list(dict.fromkeys(["<s>", "</s>", *special]))
-    added = [{"id": len(vocabulary) + i, "content": name, "single_word": False, "lstrip": False,
-              "rstrip": False, "normalized": False, "special": True}
-             for i, name in enumerate(names)]
-    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False,
-             "use_regex": True}
-    write(f"{folder}/tokenizer.json", json.dumps({
-        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
-        "normalizer": None, "pre_tokenizer": level, "post_processor": None, "decoder": level,
-        "model": {"type": "BPE", "vocab": vocabulary, "merges": []}}))
-    config = {"bos_token": "<s>", "eos_token": eos}
-    if template is not None:
-        config["chat_template"] = template
-    write(f"{folder}/tokenizer_config.json", json.dumps(config))
-    return folder
 
 
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]

@@ -20,6 +20,10 @@ TOOLS = os.path.join(ROOT, "tools")
 BUILD = os.environ.get("ALD_BUILD", os.path.join(ROOT, "build", "release"))
 BINARY = os.path.join(BUILD, "aligndistil")
 PYTHON = "/usr/bin/python3"
+# Real material to try the program on, where there is any.
+SHARED = os.environ.get("ALD_SHARED", os.path.join(os.path.dirname(ROOT), "shared", "data"))
+sys.path.append(TOOLS)
+from train_tokenizer import SYMBOLS  # noqa: E402
 MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
        "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_hwloc_base_binding_policy": "none",
        "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "1",
@@ -109,6 +113,26 @@ def make_model(folder, name, seed=1, *options, tokenizer="tok"):
          "--hidden", 16, "--layers", 2, "--heads", 2, "--kv-heads", 1, "--intermediate", 32,
          "--seed", seed, "--init-std", 0.2, *options)
     return path
+
+
+def make_tokenizer(folder, special=(), template=None, eos="</s>", words=()):
+    """A model directory's tokenizer: 256 byte symbols, `words`, and special tokens behind."""
+    vocabulary = {symbol: i for i, symbol in enumerate([*SYMBOLS, *words])}
+    names = list(dict.fromkeys(["<s>", "</s>", *special]))
+    added = [{"id": len(vocabulary) + i, "content": name, "single_word": False, "lstrip": False,
+              "rstrip": False, "normalized": False, "special": True}
+             for i, name in enumerate(names)]
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False,
+             "use_regex": True}
+    write(f"{folder}/tokenizer.json", json.dumps({
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
+        "normalizer": None, "pre_tokenizer": level, "post_processor": None, "decoder": level,
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": []}}))
+    config = {"bos_token": "<s>", "eos_token": eos}
+    if template is not None:
+        config["chat_template"] = template
+    write(f"{folder}/tokenizer_config.json", json.dumps(config))
+    return folder
 
 
 ROUTE = """seed = 1;

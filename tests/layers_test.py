@@ -16,6 +16,7 @@ LIBRARIES = {
     r"libconfig\.h": {"config"},
     r"jansson\.h": {"src/base/json.c"},
     r"(pcre2|utf8proc)\.h": {"text"},
+    r"zlib\.h": {"src/base/gzip.c"},
 }
 ENDS = r"\b(exit|_exit|_Exit|quick_exit|abort|MPI_Abort)\s*\("
 MAY_END = {"src/par/comm.c", "src/cli/main.c"}

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Renders the conversations of a data file with a model's own chat template, by Jinja2.
 
-For templates that aligndistil doesn't write natively. DATA (JSONL or one JSON array) has rows with
-"prompt" and "chosen", "rejected" or "response" (strings, or lists of messages), or "messages". In
+For templates that aligndistil doesn't write natively. DATA (JSONL or one JSON array, plain or
+gzipped) has rows of any layout that aligndistil reads, told by the first one, or "messages". In
 OUTPUT (JSONL) each row has "prompt_text", "chosen_text", "rejected_text", "response_text" in their
 place, which aligndistil reads as they are; what else a row has stays. The settings are those of
 transformers. Rows that the template refuses, or whose answers can't be found in what it writes, are
@@ -18,13 +18,9 @@ import jinja2
 import jinja2.ext
 import jinja2.sandbox
 
-from data_rows import read_rows
+from data_rows import Unusable, file_layout, plain, read_rows
 
 ANSWERS = ("chosen", "rejected", "response")
-
-
-class Refused(Exception):
-    """Why a row is left out."""
 
 
 def read_json(path, default=None):
@@ -86,7 +82,7 @@ class Renderer:
             return self.template.render(messages=messages, add_generation_prompt=generate,
                                         **self.variables)
         except (jinja2.TemplateError, TypeError) as error:
-            raise Refused(f"the template refuses it: {error}") from error
+            raise Unusable(f"the template refuses it: {error}") from error
 
     def answer(self, messages, content):
         """What is written for an answer, up to its end token; and whether it had to be searched."""
@@ -95,7 +91,7 @@ class Renderer:
         searched = not whole.startswith(prompt)
         at = len(prompt) if not searched else whole.rfind(content.strip())
         if at < 0 or not content.strip():
-            raise Refused("its answer is not in what the template writes")
+            raise Unusable("its answer is not in what the template writes")
         text = whole[at:]
         ended = text.rstrip()
         return (ended if ended.endswith(self.special) else text), searched
@@ -113,7 +109,7 @@ def last_content(value, key):
     if isinstance(value, str):
         return value
     if not isinstance(value, list) or not value or value[-1].get("role") != "assistant":
-        raise Refused(f"\"{key}\" is neither a string nor a list that ends with an assistant's message")
+        raise Unusable(f"\"{key}\" is neither a string nor a list that ends with an assistant's message")
     return value[-1]["content"]
 
 
@@ -124,7 +120,7 @@ def find_prompt(row):
     for key in ("messages", *ANSWERS):
         if isinstance(row.get(key), list):
             return row[key][:-1]
-    raise Refused("it has no \"prompt\"")
+    raise Unusable("it has no \"prompt\"")
 
 
 def render_row(renderer, row):
@@ -157,10 +153,12 @@ def main():
                  for name, value in (item.split("=", 1) for item in options.set)}
     renderer = Renderer(options.model, variables)
     lines, left, searched = [], 0, 0
-    for place, row in read_rows(options.data):
+    rows = read_rows(options.data)
+    layout = file_layout(rows)
+    for place, row in rows:
         try:
-            done, here = render_row(renderer, row)
-        except Refused as why:
+            done, here = render_row(renderer, plain(row, layout))
+        except Unusable as why:
             print(f"render_chat: {options.data}:{place}: left out: {why}", file=sys.stderr)
             left += 1
             continue

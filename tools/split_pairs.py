@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Splits preference pairs (JSONL, or one JSON array) into train.jsonl and eval.jsonl.
+"""Splits preference pairs, of any layout that aligndistil reads, into train.jsonl and eval.jsonl.
 
 Rows with the same prompt stay together, so no prompt of the evaluation part occurs in training.
 Rows without a prompt, or without both answers, are left out and counted.
@@ -10,18 +10,24 @@ import os
 import random
 import sys
 
-from data_rows import read_rows
+from data_rows import Unusable, file_layout, plain, read_rows
 
 
-def is_complete(row):
-    return isinstance(row, dict) and all(row.get(key) for key in ("prompt", "chosen", "rejected"))
+def prompt_of(row, layout):
+    """The prompt of a row that has one and both answers, else None."""
+    try:
+        made = plain(row, layout) if isinstance(row, dict) else {}
+    except Unusable:
+        return None
+    whole = all(made.get(key) for key in ("prompt", "chosen", "rejected"))
+    return json.dumps(made["prompt"], sort_keys=True) if whole else None
 
 
 def split(rows, count, seed):
-    """(train, eval): whole groups of one prompt until eval has `count` rows."""
+    """(train, eval) of (prompt, row): whole groups of one prompt until eval has `count` rows."""
     groups = {}
-    for row in rows:
-        groups.setdefault(json.dumps(row["prompt"], sort_keys=True), []).append(row)
+    for prompt, row in rows:
+        groups.setdefault(prompt, []).append(row)
     keys = sorted(groups)
     random.Random(seed).shuffle(keys)
     held, train = [], []
@@ -39,7 +45,9 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     rows = read_rows(options.pairs)
-    complete = [row for _, row in rows if is_complete(row)]
+    layout = file_layout(rows)
+    marked = [(prompt_of(row, layout), row) for _, row in rows]
+    complete = [pair for pair in marked if pair[0] is not None]
     train, held = split(complete, options.eval, options.seed)
     train = train[:options.limit or None]
     if not train or not held:

@@ -14,8 +14,9 @@ typedef struct {
     int64_t seed;
     char *output;
     struct {
-        char *train, *eval, *responses, *chat_format;
-        int64_t max_prompt_tokens, max_response_tokens;
+        char *train, *eval, *layout, *responses, *chat_format;
+        int64_t max_rows, max_prompt_tokens, max_response_tokens;
+        bool shuffle;
     } data;
     struct {
         double lr, betas[2], epsilon, weight_decay, max_grad_norm;
@@ -56,7 +57,7 @@ typedef struct {
         int64_t samples;
     } generate;
     struct {
-        char *model, *dpo, *contrast, *reference, *output;
+        char *model, *name, *dpo, *contrast, *reference, *output;
         int64_t max_rows, generate;
     } eval;
     struct {
@@ -87,8 +88,14 @@ typedef struct {
 #define ALD_CONFIG_KEYS(K)                                                                         \
     K(INTEGER, seed, "1", 0, 9e15, "", "key of every random number")                               \
     K(ROOT, output, "runs", 0, 0, "", "folder for everything that a stage writes")                 \
-    K(INPUT, data.train, "", 0, 0, "", "preference pairs, prompts or generations (JSONL)")         \
-    K(INPUT, data.eval, "", 0, 0, "", "held-out pairs or prompts (JSONL)")                         \
+    K(INPUT, data.train, "", 0, 0, "", "pairs, prompts or generations (JSON, JSONL, .gz)")         \
+    K(INPUT, data.eval, "", 0, 0, "", "held-out pairs or prompts (the same)")                      \
+    K(CHOICE, data.layout, "auto", 0, 0,                                                           \
+      "auto|pairs|prompts|ultrafeedback|implicit|hh|sharegpt|alpaca|mt-bench|arena-hard|"          \
+      "alpaca-eval",                                                                               \
+      "of the rows (auto: as the first ones show)")                                                \
+    K(INTEGER, data.max_rows, "0", 0, 1e12, "", "rows of a file to take (0: all)")                 \
+    K(BOOL, data.shuffle, "false", 0, 0, "", "max_rows takes rows at random, not the first")       \
     K(CHOICE, data.responses, "chosen", 0, 0, "chosen|rejected|both", "off-policy responses")      \
     K(CHOICE, data.chat_format, "auto", 0, 0, "auto|chatml|llama3|llama2|mistral|zephyr|none",     \
       "how conversations become text")                                                             \
@@ -147,6 +154,7 @@ typedef struct {
     K(OUTPUT, generate.output, "generations.jsonl", 0, 0, "", "responses (JSONL)")                 \
     K(INTEGER, generate.samples, "1", 1, 1e6, "", "responses per prompt")                          \
     K(INPUT, eval.model, "", 0, 0, "", "model directory to evaluate")                              \
+    K(STRING, eval.name, "", 0, 0, "", "of the model in benchmark answers (empty: its folder's)")  \
     K(INPUT, eval.dpo, "", 0, 0, "", "first model of the reward pair")                             \
     K(INPUT, eval.contrast, "", 0, 0, "", "second model of the reward pair")                       \
     K(INPUT, eval.reference, "", 0, 0, "", "model that the KL is measured from")                   \

@@ -17,11 +17,14 @@ typedef struct {
     int stops;
 } ald_dataset_t;
 
-/* Opens MODEL's tokenizer and chat format, and reads `path` (NULL or "": no rows). INPUT also when
- * the tokenizer has ids beyond the model's `vocab_size`. Logs what was read and cut. Local. */
+/* Opens MODEL's tokenizer and chat format, and reads part `part` of `parts` of the rows of `path`
+ * (named by the key `key`; "" is USAGE). INPUT also when the tokenizer has ids beyond the model's
+ * `vocab_size`. Local. */
 ald_status_t ald_dataset_open(const ald_config_t *config, const char *model, int64_t vocab_size,
-                              const char *path, const char *key, ald_pairs_need_t need,
-                              ald_dataset_t *out);
+                              const char *path, const char *key, ald_pairs_need_t need, int part,
+                              int parts, ald_dataset_t *out);
+/* Logs what was read, cut and left out. */
+void ald_dataset_log(const ald_dataset_t *dataset, const char *path);
 void ald_dataset_reset(ald_dataset_t *dataset); /* takes a zeroed one */
 /* The counts of rows cut and skipped, as metrics. */
 void ald_dataset_metrics(const ald_dataset_t *dataset, ald_metrics_t *metrics);

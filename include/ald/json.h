@@ -56,6 +56,8 @@ ald_json_t *ald_json_new_integer(int64_t value);
 ald_json_t *ald_json_new_number(double value); /* NaN and infinities become null */
 ald_json_t *ald_json_new_bool(bool value);
 ald_json_t *ald_json_copy(const ald_json_t *value); /* deep */
+/* The same value with one owner more, to be set into another or freed; nobody may change it. */
+ald_json_t *ald_json_share(const ald_json_t *value);
 /* Both take the value over, also on failure. */
 void ald_json_set(ald_json_t *object, const char *key, ald_json_t *value);
 void ald_json_push(ald_json_t *array, ald_json_t *value);

@@ -273,6 +273,11 @@ ald_json_t *ald_json_copy(const ald_json_t *value)
     return out_of(json_deep_copy(in(value)));
 }
 
+ald_json_t *ald_json_share(const ald_json_t *value)
+{
+    return out_of(json_incref(in(value)));
+}
+
 /* A member or item that could not be made leaves this key, which dump refuses. */
 static const char spoiled[] = "\001spoiled";
 

@@ -15,7 +15,8 @@ typedef enum { MODE_TEXT, MODE_JSONL, MODE_DECODE, MODE_RENDER, MODE_MASK } toke
 typedef struct {
     const char *directory, *file, *chat_format; /* file NULL: standard input */
     tokenize_mode_t mode;
-    bool count, generation_prompt;
+    bool count, generation_prompt, rejected;
+    ald_layout_t layout;
 } request_t;
 
 /* The chat format is opened when a conversation first needs it: plain text works without. */
@@ -30,7 +31,7 @@ typedef struct {
 static ald_status_t parse_request(int argc, char **argv, request_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    *out = (request_t){.chat_format = "auto"};
+    *out = (request_t){.chat_format = "auto", .layout = ALD_LAYOUT_COUNT};
     for (int i = 1; i < argc; ++i) {
         const char *word = argv[i];
         if (strcmp(word, "--jsonl") == 0) {
@@ -47,6 +48,15 @@ static ald_status_t parse_request(int argc, char **argv, request_t *out)
             out->generation_prompt = true;
         } else if (strcmp(word, "--chat-format") == 0 && i + 1 < argc) {
             out->chat_format = argv[++i];
+        } else if (strcmp(word, "--rejected") == 0) {
+            out->rejected = true;
+        } else if (strcmp(word, "--layout") == 0 && i + 1 < argc) {
+            out->layout = ald_layout_find(argv[++i]);
+            ALD_CHECK(out->layout != ALD_LAYOUT_COUNT || strcmp(argv[i], "auto") == 0,
+                      ALD_STATUS_USAGE,
+                      "tokenize: --layout %s: see data.layout in aligndistil sft "
+                      "--help",
+                      argv[i]);
         } else if (strcmp(word, "--quiet") != 0 && strcmp(word, "--verbose") != 0) {
             ALD_CHECK(word[0] != '-' && out->file == NULL, ALD_STATUS_USAGE,
                       "tokenize: %s: unknown argument; see aligndistil tokenize --help", word);
@@ -222,13 +232,13 @@ done:
 }
 
 /* A row's prompt and response, and which of the tokens are trained on. */
-static ald_status_t print_mask(const ald_pair_t *row, bool count)
+static ald_status_t print_mask(const ald_pair_t *row, const ald_text_t *response, bool count)
 {
     ald_status_t status = ALD_STATUS_OK;
     char *line = NULL;
-    const ald_text_t *parts[] = {&row->prompt, &row->chosen};
+    const ald_text_t *parts[] = {&row->prompt, response};
     if (count)
-        return print_json("count", ald_json_new_integer(row->prompt.count + row->chosen.count));
+        return print_json("count", ald_json_new_integer(row->prompt.count + response->count));
     ald_json_t *object = ald_json_new_object(), *ids = ald_json_new_array(),
                *mask = ald_json_new_array();
     for (int p = 0; p < 2; ++p)
@@ -246,17 +256,27 @@ done:
     return status;
 }
 
-/* A data file as sft sees it, nothing cut. */
+/* A data file as sft sees it, or the other answers of a dpo, nothing cut. */
 static ald_status_t run_mask(session_t *session)
 {
     ald_status_t status = ALD_STATUS_OK;
     const int64_t most = INT32_MAX;
+    const bool rejected = session->request->rejected;
     ald_pairs_t pairs = {0};
     ALD_TRY(open_chat(session));
-    ALD_TRY(ald_pairs_load(session->request->file, ALD_PAIRS_CHOSEN | ALD_PAIRS_TEXT,
-                           session->tokenizer, &session->chat, most, most, &pairs));
+    const ald_pairs_options_t options = {.need = rejected ? ALD_PAIRS_REJECTED
+                                                          : ALD_PAIRS_CHOSEN | ALD_PAIRS_TEXT,
+                                         .tokenizer = session->tokenizer,
+                                         .chat = &session->chat,
+                                         .max_prompt = most,
+                                         .max_response = most,
+                                         .layout = session->request->layout};
+    ALD_TRY(ald_pairs_load(session->request->file, &options, &pairs));
+    ald_pairs_log(&pairs, session->request->file);
     for (int64_t i = 0; i < pairs.count; ++i)
-        ALD_TRY(print_mask(&pairs.rows[i], session->request->count));
+        ALD_TRY(print_mask(&pairs.rows[i],
+                           rejected ? &pairs.rows[i].rejected : &pairs.rows[i].chosen,
+                           session->request->count));
 done:
     ald_pairs_reset(&pairs);
     return status;
@@ -319,6 +339,8 @@ const ald_command_t ald_command_tokenize = {
     "  --mask                   data rows as sft trains on them; prints lines {\"ids\", \"mask\"}, "
     "mask 1\n"
     "                           at the tokens of the response\n"
+    "  --rejected               with --mask: the rejected responses, not the chosen ones\n"
+    "  --layout LAYOUT          with --mask: as data.layout (auto)\n"
     "  --add-generation-prompt  conversations end where the answer begins\n"
     "  --chat-format FORMAT     as data.chat_format (auto)\n"
     "  --count                  the number of ids instead of them\n",

@@ -16,8 +16,8 @@ done:
 }
 
 ald_status_t ald_dataset_open(const ald_config_t *config, const char *model, int64_t vocab_size,
-                              const char *path, const char *key, ald_pairs_need_t need,
-                              ald_dataset_t *out)
+                              const char *path, const char *key, ald_pairs_need_t need, int part,
+                              int parts, ald_dataset_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     *out = (ald_dataset_t){0};
@@ -31,17 +31,33 @@ ald_status_t ald_dataset_open(const ald_config_t *config, const char *model, int
     ALD_TRY(find_stops(model, out));
     ALD_CHECK(path != NULL && path[0] != '\0', ALD_STATUS_USAGE,
               "%s: not set; expected a JSONL file", key);
-    ALD_TRY(ald_pairs_load(path, need, out->tokenizer, &out->chat, config->data.max_prompt_tokens,
-                           config->data.max_response_tokens, &out->pairs));
-    const ald_pairs_counts_t *counts = &out->pairs.counts;
-    ald_log_info(
-        "%s: %lld rows, chat format %s; cut: %lld prompts, %lld responses; %lld rows whose "
-        "responses are the same, %lld whose prompts and answers share a token",
-        path, (long long)out->pairs.count, out->chat.name, (long long)counts->prompts_cut,
-        (long long)counts->responses_cut, (long long)counts->identical,
-        (long long)counts->boundaries);
+    const ald_pairs_options_t options = {.need = need,
+                                         .tokenizer = out->tokenizer,
+                                         .chat = &out->chat,
+                                         .max_prompt = config->data.max_prompt_tokens,
+                                         .max_response = config->data.max_response_tokens,
+                                         .layout = ald_layout_find(config->data.layout),
+                                         .max_rows = config->data.max_rows,
+                                         .shuffle = config->data.shuffle,
+                                         .seed = (uint64_t)config->seed,
+                                         .part = part,
+                                         .parts = parts};
+    ALD_TRY(ald_pairs_load(path, &options, &out->pairs));
 done:
     return status;
+}
+
+void ald_dataset_log(const ald_dataset_t *dataset, const char *path)
+{
+    const ald_pairs_counts_t *counts = &dataset->pairs.counts;
+    ald_pairs_log(&dataset->pairs, path);
+    ald_log_info("layout %s, chat format %s; cut: %lld prompts, %lld responses; %lld rows whose "
+                 "responses are the same, %lld whose scores are, %lld whose prompts and answers "
+                 "share a token",
+                 ald_layout_name(dataset->pairs.layout), dataset->chat.name,
+                 (long long)counts->prompts_cut, (long long)counts->responses_cut,
+                 (long long)counts->identical, (long long)counts->ties,
+                 (long long)counts->boundaries);
 }
 
 void ald_dataset_reset(ald_dataset_t *dataset)
@@ -59,6 +75,8 @@ void ald_dataset_metrics(const ald_dataset_t *dataset, ald_metrics_t *metrics)
     ald_metrics_set(metrics, "data/responses_cut", (double)counts->responses_cut);
     ald_metrics_set(metrics, "data/identical", (double)counts->identical);
     ald_metrics_set(metrics, "data/boundaries", (double)counts->boundaries);
+    ald_metrics_set(metrics, "data/skipped", (double)(counts->read - dataset->pairs.count));
+    ald_metrics_set(metrics, "data/ties", (double)counts->ties);
 }
 
 bool ald_dataset_stops(const ald_dataset_t *dataset, int32_t id)

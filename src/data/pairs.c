@@ -2,102 +2,113 @@
 
 #include <omp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ald/arena.h"
-#include "ald/file.h"
-#include "ald/sha256.h"
+#include "ald/log.h"
+#include "ald/rng.h"
 #include "data/pairs_row.h"
+#include "data/pairs_store.h"
+#include "data/source.h"
 
-/* What the rows point into: an arena per thread, and the JSON that was kept. */
-struct ald_pairs_store {
-    ald_arena_t *arenas;
-    int threads;
-    ald_vec_t kept; /* ald_json_t * */
-};
+enum { STREAM_ROWS = 0x726f7773 }; /* of random numbers, for data.shuffle */
 
-/* A row before it is read: a line of a JSONL file, or an item of a JSON array. */
-typedef struct {
-    const char *text;
-    size_t length;
-    int64_t number; /* 0-based line or index */
-} raw_row_t;
+/* --- which rows ------------------------------------------------------------------------------ */
 
-typedef struct {
-    const char *path, *file; /* as given, and its content */
-    size_t size;
-    ald_json_t *array; /* NULL for JSONL */
-    ald_vec_t rows;    /* raw_row_t */
-} source_t;
+static int by_number(const void *a, const void *b)
+{
+    const int64_t x = ((const ald_raw_row_t *)a)->number, y = ((const ald_raw_row_t *)b)->number;
+    return (x > y) - (x < y);
+}
 
-static ald_status_t split_lines(source_t *source)
+/* Leaves the first `most` rows, or as many at random, in their order. */
+static ald_status_t take_rows(const ald_pairs_options_t *options, ald_vec_t *rows)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const char *at = source->file, *end = at + source->size;
-    for (int64_t number = 0; at < end; ++number) {
-        const char *newline = memchr(at, '\n', (size_t)(end - at));
-        const char *next = newline == NULL ? end : newline;
-        const raw_row_t row = {at, (size_t)(next - at), number};
-        size_t blank = 0;
-        while (blank < row.length && strchr(" \t\r", at[blank]) != NULL && at[blank] != '\0')
-            ++blank;
-        if (blank < row.length)
-            ALD_TRY(ald_vec_push(&source->rows, &row));
-        at = next + 1;
+    size_t most = (size_t)options->max_rows, count = rows->count;
+    int64_t *order = NULL;
+    ald_vec_t taken;
+    ald_vec_init(&taken, sizeof(ald_raw_row_t));
+    if (most == 0 || most >= count)
+        return status;
+    if (options->shuffle) {
+        order = ald_calloc(count, sizeof *order);
+        ALD_CHECK_MEMORY(order, count * sizeof *order);
+        ald_rng_permutation(options->seed, STREAM_ROWS, (int64_t)count, order);
+        for (size_t i = 0; i < most; ++i)
+            ALD_TRY(ald_vec_push(&taken, &ALD_VEC_AT(rows, ald_raw_row_t, order[i])));
+        qsort(taken.data, most, sizeof(ald_raw_row_t), by_number);
+        memcpy(rows->data, taken.data, most * sizeof(ald_raw_row_t));
     }
+    rows->count = most;
 done:
+    ald_vec_reset(&taken);
+    ald_free(order);
     return status;
 }
 
-static ald_status_t split_rows(source_t *source)
+/* The first row of part `part`, when all parts have about as many bytes. */
+static size_t part_begin(const ald_vec_t *rows, int part, int parts)
 {
-    ald_status_t status = ALD_STATUS_OK;
-    const char *at = source->file, *end = at + source->size;
-    while (at < end && (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t'))
-        ++at;
-    if (at == end || *at != '[')
-        return split_lines(source);
-    ALD_TRY(ald_json_parse(source->file, source->size, source->path, &source->array));
-    for (size_t i = 0; i < ald_json_count(source->array); ++i) {
-        const raw_row_t row = {NULL, 0, (int64_t)i};
-        ALD_TRY(ald_vec_push(&source->rows, &row));
+    double whole = 0, before = 0;
+    size_t i = 0;
+    for (size_t k = 0; k < rows->count; ++k)
+        whole += (double)ALD_VEC_AT(rows, ald_raw_row_t, k).length;
+    for (; i < rows->count && part < parts && before < whole * part / parts; ++i)
+        before += (double)ALD_VEC_AT(rows, ald_raw_row_t, i).length;
+    return part >= parts ? rows->count : i;
+}
+
+static void take_part(const ald_pairs_options_t *options, ald_vec_t *rows)
+{
+    if (options->parts <= 1)
+        return;
+    size_t first = part_begin(rows, options->part, options->parts),
+           last = part_begin(rows, options->part + 1, options->parts);
+    memmove(rows->data, &ALD_VEC_AT(rows, ald_raw_row_t, first),
+            (last - first) * sizeof(ald_raw_row_t));
+    rows->count = last - first;
+}
+
+/* The layout that the first rows show; a broken row gets its message when it is read. */
+static ald_layout_t find_layout(const ald_pairs_options_t *options, const ald_source_t *source)
+{
+    enum { ROWS = 100 };
+    ald_layout_t found = options->layout;
+    bool whole = true;
+    for (size_t i = 0; i < source->rows.count && i < ROWS && whole && found == ALD_LAYOUT_COUNT;
+         ++i) {
+        ald_json_t *json = NULL;
+        const ald_raw_row_t *row = &ALD_VEC_AT(&source->rows, ald_raw_row_t, i);
+        whole = ald_source_parse(source, row, &json) == ALD_STATUS_OK;
+        found = whole ? ald_layout_of(json) : found;
+        ald_json_free(json);
     }
-done:
-    return status;
+    return found == ALD_LAYOUT_COUNT ? ALD_LAYOUT_PAIRS : found;
 }
 
-/* "not valid JSON: ..." without the place within the line, which the file's line replaces. */
-static ald_status_t parse_line(const raw_row_t *row, ald_json_t **out)
-{
-    ald_status_t status = ald_json_parse(row->text, row->length, "", out);
-    const char *reason = strstr(ald_status_message(), "not valid JSON");
-    if (status == ALD_STATUS_INPUT && reason != NULL)
-        return ald_status_raise(status, "%s", reason);
-    return status;
-}
+/* --- reading them ---------------------------------------------------------------------------- */
 
-static ald_status_t read_row(const ald_pairs_reader_t *reader, const source_t *source, size_t index,
-                             ald_pair_t *out)
+static ald_status_t read_row(const ald_pairs_reader_t *reader, const ald_source_t *source,
+                             size_t index, ald_pair_t *out, ald_pairs_note_t *note)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const raw_row_t *row = &ALD_VEC_AT(&source->rows, raw_row_t, index);
+    const ald_raw_row_t *row = &ALD_VEC_AT(&source->rows, ald_raw_row_t, index);
     ald_json_t *json = NULL;
     out->id = row->number;
     out->line = row->number + 1;
-    if (source->array == NULL)
-        ALD_TRY(parse_line(row, &json));
-    ALD_TRY(ald_pairs_read_row(
-        reader, source->array == NULL ? json : ald_json_at(source->array, index), out));
-done:
+    status = ald_source_parse(source, row, &json);
+    if (status == ALD_STATUS_OK)
+        status = ald_pairs_read_row(reader, json, out, note);
+    else if (source->array)
+        return status; /* which names the place in the file */
     ald_json_free(json);
-    if (status != ALD_STATUS_OK && source->array == NULL)
-        status = ald_status_prefix(status, "%s:%lld", source->path, (long long)row->number + 1);
-    else if (status != ALD_STATUS_OK)
-        status = ald_status_prefix(status, "%s: item %lld", source->path, (long long)row->number);
-    return status;
+    return status == ALD_STATUS_OK ? status : ald_source_place(source, row->number, status);
 }
 
-/* The failure of the smallest row, whichever thread met it when. */
+/* The failure, or the first row that was left out: that of the smallest row, whichever thread met
+ * it when. */
 typedef struct {
     int64_t row;
     ald_status_t status;
@@ -122,10 +133,10 @@ static bool behind_failure(const failure_t *failure, int64_t row)
     return row > first;
 }
 
-static ald_status_t read_rows(const ald_pairs_reader_t *reader, const source_t *source,
-                              ald_pairs_t *out)
+static ald_status_t read_rows(const ald_pairs_reader_t *reader, const ald_source_t *source,
+                              ald_pairs_note_t *notes, ald_pairs_t *out)
 {
-    failure_t failure = {INT64_MAX, ALD_STATUS_OK, ""};
+    failure_t failure = {INT64_MAX, ALD_STATUS_OK, ""}, left_out = failure;
 #pragma omp parallel num_threads(out->store->threads)
     {
         ald_pairs_reader_t mine = *reader;
@@ -134,11 +145,16 @@ static ald_status_t read_rows(const ald_pairs_reader_t *reader, const source_t *
         for (int64_t i = 0; i < out->count; ++i) {
             if (behind_failure(&failure, i))
                 continue;
-            ald_status_t status = read_row(&mine, source, (size_t)i, &out->rows[i]);
+            ald_arena_mark_t mark = ald_arena_mark(mine.arena);
+            ald_status_t status = read_row(&mine, source, (size_t)i, &out->rows[i], &notes[i]);
+            bool skipped = status == ALD_STATUS_INPUT && notes[i].skip != ALD_SKIP_NONE;
             if (status != ALD_STATUS_OK)
-                note_failure(&failure, i, status);
+                note_failure(skipped ? &left_out : &failure, i, status);
+            if (skipped)
+                ald_arena_release(mine.arena, mark);
         }
     }
+    memcpy(out->store->left_out, left_out.message, sizeof out->store->left_out);
     return failure.status == ALD_STATUS_OK
                ? ALD_STATUS_OK
                : ald_status_raise(failure.status, "%s", failure.message);
@@ -150,18 +166,33 @@ static bool same_ids(const ald_text_t *a, const ald_text_t *b)
            memcmp(a->ids, b->ids, (size_t)a->count * sizeof a->ids[0]) == 0;
 }
 
-static void count_rows(const bool *cuts, ald_pairs_t *pairs)
+static void count_row(const ald_pair_t *row, const ald_pairs_note_t *note,
+                      ald_pairs_counts_t *counts)
 {
-    pairs->counts.rows = pairs->count;
+    counts->prompts_cut += note->cut[0];
+    for (int j = 1; j < 4; ++j)
+        counts->responses_cut += note->cut[j];
+    counts->boundaries += note->boundary;
+    counts->ties += note->tie;
+    counts->identical += same_ids(&row->chosen, &row->rejected);
+}
+
+/* Counts all, and closes the gaps that the rows left out would leave. */
+static void count_rows(const ald_source_t *source, const ald_pairs_note_t *notes,
+                       ald_pairs_t *pairs)
+{
+    int64_t used = 0;
+    pairs->counts.read = pairs->count;
     for (int64_t i = 0; i < pairs->count; ++i) {
-        const ald_pair_t *row = &pairs->rows[i];
-        const bool *cut = cuts + ALD_PAIRS_CUTS * i;
-        pairs->counts.prompts_cut += cut[0];
-        for (int j = 1; j < 4; ++j)
-            pairs->counts.responses_cut += cut[j];
-        pairs->counts.boundaries += cut[4];
-        pairs->counts.identical += same_ids(&row->chosen, &row->rejected);
+        ald_skip_t skip = notes[i].skip;
+        if (skip == ALD_SKIP_NONE) {
+            count_row(&pairs->rows[i], &notes[i], &pairs->counts);
+            pairs->rows[used++] = pairs->rows[i];
+        } else if (pairs->counts.skipped[skip]++ == 0) {
+            pairs->first_skipped[skip] = ALD_VEC_AT(&source->rows, ald_raw_row_t, i).number;
+        }
     }
+    pairs->count = used;
 }
 
 static ald_status_t make_store(ald_pairs_t *out)
@@ -171,61 +202,123 @@ static ald_status_t make_store(ald_pairs_t *out)
     ALD_CHECK_MEMORY(out->store, sizeof *out->store);
     out->store->threads = omp_get_max_threads();
     ald_vec_init(&out->store->kept, sizeof(ald_json_t *));
+    ald_vec_init(&out->store->packed, 1);
     out->store->arenas = ald_calloc((size_t)out->store->threads, sizeof(ald_arena_t));
     ALD_CHECK_MEMORY(out->store->arenas, (size_t)out->store->threads * sizeof(ald_arena_t));
 done:
     return status;
 }
 
-ald_status_t ald_pairs_load(const char *path, ald_pairs_need_t need,
-                            const ald_tokenizer_t *tokenizer, const ald_chat_t *chat,
-                            int64_t max_prompt, int64_t max_response, ald_pairs_t *out)
+ald_status_t ald_pairs_check(const char *path, const ald_pairs_t *pairs)
 {
     ald_status_t status = ALD_STATUS_OK;
-    source_t source = {.path = path};
-    char *file = NULL;
-    bool *cuts = NULL;
-    ald_sha256_t sha;
-    memset(out, 0, sizeof *out);
-    ald_vec_init(&source.rows, sizeof(raw_row_t));
-    ALD_TRY(make_store(out));
-    ALD_TRY(ald_file_read(path, &file, &source.size));
-    source.file = file;
-    ald_sha256_init(&sha);
-    ald_sha256_update(&sha, file, source.size);
-    ald_sha256_final(&sha, out->sha256);
-    ALD_TRY(split_rows(&source));
-    ALD_CHECK(source.rows.count > 0, ALD_STATUS_INPUT, "%s: no rows", path);
-    out->rows = ald_calloc(source.rows.count, sizeof *out->rows);
-    cuts = ald_calloc(source.rows.count, ALD_PAIRS_CUTS * sizeof *cuts);
-    ALD_CHECK(out->rows != NULL && cuts != NULL, ALD_STATUS_RESOURCE, "out of memory: %zu rows",
-              source.rows.count);
-    out->count = (int64_t)source.rows.count;
-    const ald_pairs_reader_t reader = {need, tokenizer,         chat,      max_prompt, max_response,
-                                       NULL, &out->store->kept, out->rows, cuts};
-    ALD_TRY(read_rows(&reader, &source, out));
-    count_rows(cuts, out);
+    ALD_CHECK(pairs->count > 0, ALD_STATUS_INPUT,
+              "%s: none of its %lld rows can be used; the first: %s", path,
+              (long long)pairs->counts.read, pairs->store->left_out);
 done:
-    ald_free(cuts);
-    ald_json_free(source.array);
-    ald_vec_reset(&source.rows);
-    ald_free(file);
+    return status;
+}
+
+/* "; skipped 3 empty answer (first: line 7), 1 ..."; empty when nothing was. */
+static void describe_skips(const ald_pairs_t *pairs, char *out, size_t size)
+{
+    size_t used = 0;
+    out[0] = '\0';
+    for (int i = 1; i < ALD_SKIP_COUNT; ++i) {
+        if (pairs->counts.skipped[i] == 0 || used >= size)
+            continue;
+        used += (size_t)snprintf(out + used, size - used, "%s %lld %s (first: %s %lld)",
+                                 used == 0 ? "; skipped" : ",", (long long)pairs->counts.skipped[i],
+                                 ald_skip_name((ald_skip_t)i), pairs->array ? "item" : "line",
+                                 (long long)pairs->first_skipped[i] + !pairs->array);
+    }
+}
+
+void ald_pairs_log(const ald_pairs_t *pairs, const char *path)
+{
+    char skips[1024];
+    describe_skips(pairs, skips, sizeof skips);
+    ald_log_info("%s: %lld rows, %lld used%s", path, (long long)pairs->counts.read,
+                 (long long)pairs->count, skips);
+}
+
+static ald_status_t load(const ald_pairs_options_t *options, ald_source_t *source, ald_pairs_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_pairs_note_t *notes = NULL;
+    memcpy(out->sha256, source->sha256, sizeof out->sha256);
+    out->array = source->array;
+    out->layout = find_layout(options, source);
+    ALD_TRY(take_rows(options, &source->rows));
+    take_part(options, &source->rows);
+    size_t count = source->rows.count;
+    out->rows = ald_calloc(count + 1, sizeof *out->rows);
+    notes = ald_calloc(count + 1, sizeof *notes);
+    ALD_CHECK(out->rows != NULL && notes != NULL, ALD_STATUS_RESOURCE, "out of memory: %zu rows",
+              count);
+    out->count = (int64_t)count;
+    const ald_pairs_reader_t reader = {
+        .options = options, .layout = out->layout, .kept = &out->store->kept};
+    ALD_TRY(read_rows(&reader, source, notes, out));
+    count_rows(source, notes, out);
+    if (options->parts <= 1)
+        ALD_TRY(ald_pairs_check(source->path, out));
+done:
+    ald_free(notes);
+    return status;
+}
+
+/* From a file, or from text in memory. */
+static ald_status_t load_source(const char *name, const char *text, size_t size,
+                                const ald_pairs_options_t *options, ald_pairs_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_source_t source = {0};
+    memset(out, 0, sizeof *out);
+    for (int i = 0; i < ALD_SKIP_COUNT; ++i)
+        out->first_skipped[i] = -1;
+    ALD_TRY(make_store(out));
+    ALD_TRY(text == NULL ? ald_source_open(name, &source)
+                         : ald_source_use(name, text, size, &source));
+    ALD_TRY(load(options, &source, out));
+done:
+    ald_source_close(&source);
     if (status != ALD_STATUS_OK)
         ald_pairs_reset(out);
     return status;
 }
 
+ald_status_t ald_pairs_load(const char *path, const ald_pairs_options_t *options, ald_pairs_t *out)
+{
+    return load_source(path, NULL, 0, options, out);
+}
+
+ald_status_t ald_pairs_parse(const char *name, const char *text, size_t size,
+                             const ald_pairs_options_t *options, ald_pairs_t *out)
+{
+    return load_source(name, text, size, options, out);
+}
+
+void ald_pairs_drop_rows(ald_pairs_t *pairs)
+{
+    struct ald_pairs_store *store = pairs->store;
+    for (int i = 0; i < store->threads && store->arenas != NULL; ++i)
+        ald_arena_reset(&store->arenas[i]);
+    for (size_t i = 0; i < store->kept.count; ++i)
+        ald_json_free(ALD_VEC_AT(&store->kept, ald_json_t *, i));
+    ald_vec_reset(&store->kept);
+    ald_vec_reset(&store->packed);
+    ald_free(pairs->rows);
+    pairs->rows = NULL;
+    pairs->count = 0;
+}
+
 void ald_pairs_reset(ald_pairs_t *pairs)
 {
     if (pairs->store != NULL) {
-        for (int i = 0; i < pairs->store->threads && pairs->store->arenas != NULL; ++i)
-            ald_arena_reset(&pairs->store->arenas[i]);
-        for (size_t i = 0; i < pairs->store->kept.count; ++i)
-            ald_json_free(ALD_VEC_AT(&pairs->store->kept, ald_json_t *, i));
-        ald_vec_reset(&pairs->store->kept);
+        ald_pairs_drop_rows(pairs);
         ald_free(pairs->store->arenas);
         ald_free(pairs->store);
     }
-    ald_free(pairs->rows);
     memset(pairs, 0, sizeof *pairs);
 }

@@ -1,6 +1,5 @@
 #include "data/pairs_row.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -38,7 +37,7 @@ static ald_status_t read_ids(const ald_pairs_reader_t *reader, const ald_json_t 
                              const char *key, ald_vec_t *ids)
 {
     ald_status_t status = ALD_STATUS_OK;
-    int64_t size = ald_tokenizer_size(reader->tokenizer);
+    int64_t size = ald_tokenizer_size(reader->options->tokenizer);
     ALD_CHECK(ald_json_is_array(json) && ald_json_count(json) > 0, ALD_STATUS_INPUT,
               "\"%s\": expected a list of token ids, found %s", key,
               ald_json_is_array(json) ? "an empty one" : ald_json_type_name(json));
@@ -54,19 +53,6 @@ done:
 }
 
 /* Messages that a response repeats before its own must be those of the prompt. */
-static bool same_message(const ald_json_t *a, const ald_json_t *b)
-{
-    static const char *const keys[] = {"role", "content"};
-    for (int i = 0; i < 2; ++i) {
-        size_t la = 0, lb = 0;
-        const char *ta = ald_json_text(ald_json_get(a, keys[i]), &la);
-        const char *tb = ald_json_text(ald_json_get(b, keys[i]), &lb);
-        if (ta == NULL || tb == NULL || la != lb || memcmp(ta, tb, la) != 0)
-            return false;
-    }
-    return true;
-}
-
 static bool repeats_prompt(const ald_json_t *list, const ald_json_t *prompt)
 {
     size_t before = ald_json_count(list) - 1, length = 0, prompt_length = 0;
@@ -80,7 +66,7 @@ static bool repeats_prompt(const ald_json_t *list, const ald_json_t *prompt)
     }
     bool same = before == ald_json_count(prompt);
     for (size_t i = 0; i < before && same; ++i)
-        same = same_message(ald_json_at(list, i), ald_json_at(prompt, i));
+        same = ald_messages_same(ald_json_at(list, i), ald_json_at(prompt, i));
     return same;
 }
 
@@ -101,27 +87,38 @@ static bool has_response(const ald_json_t *row, const char *key)
     return ald_json_get(row, key) != NULL || given_text(row, key) != NULL;
 }
 
+/* The assistant's message that ends a list, behind nothing or the prompt. */
+static ald_status_t last_content(const ald_json_t *row, const char *key, ald_skip_t *skip,
+                                 const ald_json_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_json_t *list = ald_json_get(row, key);
+    ALD_TRY(ald_messages_check(list, key));
+    const ald_json_t *last = ald_json_at(list, ald_json_count(list) - 1);
+    const char *role = ald_json_text(ald_json_get(last, "role"), NULL);
+    ALD_CHECK(role != NULL && strcmp(role, "assistant") == 0, ald_skip(skip, ALD_SKIP_NO_ASSISTANT),
+              "\"%s\": expected a list that ends in a message of role \"assistant\"", key);
+    ALD_CHECK(ald_json_count(ald_json_get(last, "tool_calls")) == 0,
+              ald_skip(skip, ALD_SKIP_REFUSED), "\"%s\": \"tool_calls\" are not supported", key);
+    ALD_CHECK(repeats_prompt(list, ald_json_get(row, "prompt")), ald_skip(skip, ALD_SKIP_PROMPTS),
+              "\"%s\": expected one message of role \"assistant\", alone or after the messages "
+              "of \"prompt\"",
+              key);
+    *out = ald_json_get(last, "content");
+done:
+    return status;
+}
+
 /* The text of a response: given as it is, a string, or the assistant's message that ends a list. */
-static ald_status_t response_text(const ald_json_t *row, const char *key, const char **text,
-                                  size_t *length)
+static ald_status_t response_text(const ald_json_t *row, const char *key, ald_skip_t *skip,
+                                  const char **text, size_t *length)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_json_t *given = given_text(row, key);
     const ald_json_t *json = given != NULL ? given : ald_json_get(row, key);
     ALD_CHECK(json != NULL, ALD_STATUS_INPUT, "\"%s\" is missing; expected %s", key, wanted);
-    if (ald_json_is_array(json)) {
-        const ald_json_t *last = ald_json_at(json, ald_json_count(json) - 1);
-        const char *role = ald_json_text(ald_json_get(last, "role"), NULL);
-        ALD_CHECK(role != NULL && strcmp(role, "assistant") == 0, ALD_STATUS_INPUT,
-                  "\"%s\": expected a list that ends in a message of role \"assistant\"", key);
-        ALD_CHECK(ald_json_count(ald_json_get(last, "tool_calls")) == 0, ALD_STATUS_INPUT,
-                  "\"%s\": \"tool_calls\" are not supported", key);
-        ALD_CHECK(repeats_prompt(json, ald_json_get(row, "prompt")), ALD_STATUS_INPUT,
-                  "\"%s\": expected one message of role \"assistant\", alone or after the messages "
-                  "of \"prompt\"",
-                  key);
-        json = ald_json_get(last, "content");
-    }
+    if (given == NULL && ald_json_is_array(json))
+        ALD_TRY(last_content(row, key, skip, &json));
     *text = ald_json_text(json, length);
     ALD_CHECK(*text != NULL, ALD_STATUS_INPUT, "\"%s\": expected %s, found %s", key, wanted,
               ald_json_type_name(json));
@@ -136,6 +133,7 @@ typedef struct {
     ald_vec_t ids;    /* of the prompt alone */
     bool joined;      /* responses are tokenised together with the prompt's text */
     size_t shared;    /* how many of `ids` begin every response's conversation */
+    ald_pairs_note_t *note;
     struct {
         ald_vec_t ids; /* behind the first `shared` of the prompt's */
         size_t shared;
@@ -144,9 +142,10 @@ typedef struct {
     } responses[3];
 } row_t;
 
-static void row_init(row_t *row)
+static void row_init(row_t *row, ald_pairs_note_t *note)
 {
     memset(row, 0, sizeof *row);
+    row->note = note;
     ald_vec_init(&row->text, 1);
     ald_vec_init(&row->markup, sizeof(ald_chat_span_t));
     ald_vec_init(&row->ids, sizeof(int32_t));
@@ -164,13 +163,16 @@ static void row_reset(row_t *row)
 }
 
 /* What the markup writes behind the end token (a newline, mostly) is nobody's answer. */
-static ald_status_t drop_after_end(const ald_pairs_reader_t *reader, ald_vec_t *ids, size_t shared)
+static ald_status_t drop_after_end(const ald_pairs_reader_t *reader, size_t shared,
+                                   ald_skip_t *skip, ald_vec_t *ids)
 {
     size_t count = ids->count;
-    while (count > shared && ALD_VEC_AT(ids, int32_t, count - 1) != reader->chat->end_token)
+    while (count > shared &&
+           ALD_VEC_AT(ids, int32_t, count - 1) != reader->options->chat->end_token)
         --count;
     if (count == shared)
-        return ald_status_raise(ALD_STATUS_INPUT, "the end token is not among its tokens");
+        return ald_status_raise(ald_skip(skip, ALD_SKIP_BOUNDARY),
+                                "the end token is not among its tokens");
     ids->count = count;
     return ALD_STATUS_OK;
 }
@@ -192,18 +194,18 @@ static ald_status_t encode_joined(const ald_pairs_reader_t *reader, row_t *row, 
     ald_vec_t *ids = &row->responses[slot].ids;
     size_t prompt = row->text.count, shared = 0;
     ALD_TRY(given ? ald_vec_append(&row->text, text, length)
-                  : ald_chat_render_answer(reader->chat, text, length, &row->text));
-    ALD_TRY(ald_tokenizer_encode(reader->tokenizer, row->text.data, row->text.count, ids));
+                  : ald_chat_render_answer(reader->options->chat, text, length, &row->text));
+    ALD_TRY(ald_tokenizer_encode(reader->options->tokenizer, row->text.data, row->text.count, ids));
     while (shared < ids->count && shared < row->ids.count &&
            ALD_VEC_AT(ids, int32_t, shared) == ALD_VEC_AT(&row->ids, int32_t, shared))
         ++shared;
-    ALD_CHECK(shared > 0, ALD_STATUS_INPUT,
+    ALD_CHECK(shared > 0, ald_skip(&row->note->skip, ALD_SKIP_BOUNDARY),
               "where it begins cannot be found: its conversation's tokens have nothing in common "
               "with the prompt's");
     if (!given)
-        ALD_TRY(drop_after_end(reader, ids, shared));
-    ALD_CHECK(ids->count > shared + (given || shared < row->ids.count ? 0 : 1), ALD_STATUS_INPUT,
-              "has no tokens in this vocabulary");
+        ALD_TRY(drop_after_end(reader, shared, &row->note->skip, ids));
+    ALD_CHECK(ids->count > shared + (given || shared < row->ids.count ? 0 : 1),
+              ald_skip(&row->note->skip, ALD_SKIP_TOKENS), "has no tokens in this vocabulary");
     drop_first(ids, shared);
     row->responses[slot].shared = shared;
     row->shared = shared < row->shared ? shared : row->shared;
@@ -213,13 +215,13 @@ done:
 }
 
 static ald_status_t encode_alone(const ald_pairs_reader_t *reader, const char *text, size_t length,
-                                 ald_vec_t *ids)
+                                 ald_skip_t *skip, ald_vec_t *ids)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(ald_tokenizer_encode(reader->tokenizer, text, length, ids));
-    ALD_CHECK(ids->count > 0, ALD_STATUS_INPUT, "has no tokens in this vocabulary");
-    if (reader->chat->end_token >= 0)
-        ALD_TRY(ald_vec_push(ids, &reader->chat->end_token));
+    ALD_TRY(ald_tokenizer_encode(reader->options->tokenizer, text, length, ids));
+    ALD_CHECK(ids->count > 0, ald_skip(skip, ALD_SKIP_TOKENS), "has no tokens in this vocabulary");
+    if (reader->options->chat->end_token >= 0)
+        ALD_TRY(ald_vec_push(ids, &reader->options->chat->end_token));
 done:
     return status;
 }
@@ -234,16 +236,32 @@ static ald_status_t read_response(const ald_pairs_reader_t *reader, const ald_js
     const ald_json_t *given = slot == 2 ? ald_json_get(json, "response_ids") : NULL;
     bool as_is = given_text(json, key) != NULL;
     row->responses[slot].shared = row->ids.count;
-    ALD_TRY(response_text(json, key, &text, &length));
-    ALD_CHECK(length > 0 || given != NULL, ALD_STATUS_INPUT, "\"%s\" is empty", key);
+    ALD_TRY(response_text(json, key, &row->note->skip, &text, &length));
+    ALD_CHECK(length > 0 || given != NULL, ald_skip(&row->note->skip, ALD_SKIP_EMPTY),
+              "\"%s\" is empty", key);
     status = keep_text(reader, text, length, row->responses[slot].out);
     if (status == ALD_STATUS_OK && given != NULL)
         return read_ids(reader, given, "response_ids", ids);
     if (status == ALD_STATUS_OK)
         status = row->joined ? encode_joined(reader, row, text, length, as_is, slot)
-                             : encode_alone(reader, text, length, ids);
+                             : encode_alone(reader, text, length, &row->note->skip, ids);
     if (status != ALD_STATUS_OK)
         status = ald_status_prefix(status, "\"%s\"", key);
+done:
+    return status;
+}
+
+static ald_status_t check_prompt(const ald_json_t *prompt, ald_skip_t *skip)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_CHECK(prompt != NULL, ALD_STATUS_INPUT, "\"prompt\" is missing; expected %s", wanted);
+    if (ald_json_is_string(prompt))
+        return status;
+    ALD_CHECK(ald_json_is_array(prompt), ALD_STATUS_INPUT, "\"prompt\": expected %s, found %s",
+              wanted, ald_json_type_name(prompt));
+    ALD_CHECK(ald_json_count(prompt) > 0, ald_skip(skip, ALD_SKIP_NO_PROMPT),
+              "\"prompt\": the list of messages is empty");
+    ALD_TRY(ald_messages_check(prompt, "prompt"));
 done:
     return status;
 }
@@ -262,8 +280,10 @@ static ald_status_t prompt_text(const ald_pairs_reader_t *reader, const ald_json
         text = ald_json_text(prompt, &length); /* rendered when its ids were written down */
     if (text != NULL)
         return ald_vec_append(&row->text, text, length);
-    ALD_CHECK(prompt != NULL, ALD_STATUS_INPUT, "\"prompt\" is missing; expected %s", wanted);
-    status = ald_chat_render_prompt(reader->chat, prompt, &row->text, &row->markup);
+    ALD_TRY(check_prompt(prompt, &row->note->skip));
+    status = ald_chat_render_prompt(reader->options->chat, prompt, &row->text, &row->markup);
+    if (status == ALD_STATUS_INPUT && !reader->options->chat->unknown)
+        ald_skip(&row->note->skip, ALD_SKIP_REFUSED); /* its types are right */
     if (status != ALD_STATUS_OK)
         status = ald_status_prefix(status, "\"prompt\"");
 done:
@@ -282,14 +302,16 @@ static ald_status_t read_prompt(const ald_pairs_reader_t *reader, const ald_json
         goto done;
     }
     if (ald_json_is_null(given))
-        ALD_TRY(ald_tokenizer_encode(reader->tokenizer, row->text.count == 0 ? "" : row->text.data,
-                                     row->text.count, &row->ids));
+        ALD_TRY(ald_tokenizer_encode(reader->options->tokenizer,
+                                     row->text.count == 0 ? "" : row->text.data, row->text.count,
+                                     &row->ids));
     else
         ALD_TRY(read_ids(reader, given, "prompt_ids", &row->ids));
-    ALD_CHECK(row->ids.count > 0, ALD_STATUS_INPUT, "\"prompt\" is empty");
+    ALD_CHECK(row->ids.count > 0, ald_skip(&row->note->skip, ALD_SKIP_NO_PROMPT),
+              "\"prompt\" is empty");
     row->shared = row->ids.count;
-    row->joined =
-        ald_json_is_null(given) && (!reader->chat->none || given_text(json, "prompt") != NULL);
+    row->joined = ald_json_is_null(given) &&
+                  (!reader->options->chat->none || given_text(json, "prompt") != NULL);
 done:
     return status;
 }
@@ -302,10 +324,11 @@ static ald_status_t token_offset(const ald_pairs_reader_t *reader, const row_t *
     ald_status_t status = ALD_STATUS_OK;
     ald_vec_t text;
     ald_vec_init(&text, 1);
-    ALD_TRY(ald_tokenizer_decode(reader->tokenizer, row->ids.data, row->ids.count, false, &text));
+    ALD_TRY(ald_tokenizer_decode(reader->options->tokenizer, row->ids.data, row->ids.count, false,
+                                 &text));
     size_t lost = row->text.count > text.count ? row->text.count - text.count : 0;
     text.count = 0;
-    ALD_TRY(ald_tokenizer_decode(reader->tokenizer, row->ids.data, index, false, &text));
+    ALD_TRY(ald_tokenizer_decode(reader->options->tokenizer, row->ids.data, index, false, &text));
     *out = text.count + lost;
 done:
     ald_vec_reset(&text);
@@ -330,7 +353,7 @@ static ald_status_t leave_markup(const ald_pairs_reader_t *reader, const row_t *
     ALD_CHECK(*first < row->shared, ALD_STATUS_INPUT,
               "\"prompt\": the chat markup before the answer is longer than "
               "data.max_prompt_tokens = %lld",
-              (long long)reader->max_prompt);
+              (long long)reader->options->max_prompt);
 done:
     return status;
 }
@@ -339,7 +362,7 @@ static ald_status_t finish_prompt(const ald_pairs_reader_t *reader, const row_t 
                                   ald_text_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    size_t most = (size_t)reader->max_prompt, count = row->shared,
+    size_t most = (size_t)reader->options->max_prompt, count = row->shared,
            first = count > most ? count - most : 0;
     *cut = first > 0;
     if (first > 0 && row->markup.count > 0)
@@ -354,7 +377,8 @@ static ald_status_t finish_response(const ald_pairs_reader_t *reader, row_t *row
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_vec_t whole, *ids = &row->responses[slot].ids;
-    size_t most = (size_t)reader->max_response, before = row->responses[slot].shared - row->shared;
+    size_t most = (size_t)reader->options->max_response,
+           before = row->responses[slot].shared - row->shared;
     ald_vec_init(&whole, sizeof(int32_t));
     ALD_TRY(ald_vec_append(&whole, (const int32_t *)row->ids.data + row->shared, before));
     ALD_TRY(ald_vec_append(&whole, ids->data, ids->count));
@@ -367,15 +391,15 @@ done:
 }
 
 /* A plain text, without a chat's markup. */
-static ald_status_t read_text(const ald_pairs_reader_t *reader, const ald_json_t *row, bool *cut,
-                              ald_pair_t *out)
+static ald_status_t read_text(const ald_pairs_reader_t *reader, const ald_json_t *row,
+                              ald_pairs_note_t *note, ald_pair_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_vec_t ids;
     size_t length = 0;
     const ald_json_t *json = ald_json_get(row, "text");
     const char *text = ald_json_text(json, &length);
-    const int32_t eos = ald_tokenizer_eos(reader->tokenizer);
+    const int32_t eos = ald_tokenizer_eos(reader->options->tokenizer);
     ald_vec_init(&ids, sizeof(int32_t));
     ALD_CHECK(text != NULL, ALD_STATUS_INPUT, "\"text\": expected a string, found %s",
               ald_json_type_name(json));
@@ -384,14 +408,14 @@ static ald_status_t read_text(const ald_pairs_reader_t *reader, const ald_json_t
         status = ald_status_prefix(ALD_STATUS_INPUT, "\"text\"");
         goto done;
     }
-    ALD_TRY(ald_tokenizer_encode(reader->tokenizer, text, length, &ids));
+    ALD_TRY(ald_tokenizer_encode(reader->options->tokenizer, text, length, &ids));
     if (eos >= 0 && ids.count > 0 && ALD_VEC_AT(&ids, int32_t, ids.count - 1) != eos)
         ALD_TRY(ald_vec_push(&ids, &eos));
     ALD_CHECK(ids.count > 1, ALD_STATUS_INPUT, "\"text\": expected at least 2 tokens, found %zu",
               ids.count);
-    const size_t most = (size_t)reader->max_response + 1,
+    const size_t most = (size_t)reader->options->max_response + 1,
                  kept = ids.count < most ? ids.count : most;
-    *cut = kept < ids.count;
+    note->cut[1] = kept < ids.count;
     ALD_TRY(keep_ids(reader, &ids, 0, 1, &out->prompt));
     ALD_TRY(keep_ids(reader, &ids, 1, kept - 1, &out->chosen));
 done:
@@ -399,84 +423,10 @@ done:
     return status;
 }
 
-/* One for each of response_ids; a response that was cut here loses the same ones. */
-static ald_status_t read_logprobs(const ald_pairs_reader_t *reader, const ald_json_t *row,
-                                  ald_pair_t *out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    const ald_json_t *list = ald_json_get(row, "logprobs");
-    size_t given = ald_json_count(ald_json_get(row, "response_ids"));
-    if (ald_json_is_null(list))
-        return status;
-    ALD_CHECK(ald_json_is_array(list) && given > 0 && ald_json_count(list) == given,
-              ALD_STATUS_INPUT, "\"logprobs\": expected a list as long as \"response_ids\", %zu",
-              given);
-    float *values = ALD_ARENA_ARRAY(reader->arena, float, given);
-    ALD_CHECK_MEMORY(values, given * sizeof *values);
-    for (size_t i = 0; i < given; ++i) {
-        const ald_json_t *value = ald_json_at(list, i);
-        ALD_CHECK(ald_json_is_number(value) || ald_json_is_null(value), ALD_STATUS_INPUT,
-                  "\"logprobs\"[%zu]: expected a number or null, found %s", i,
-                  ald_json_type_name(value));
-        values[i] = (float)ald_json_number(value, NAN);
-    }
-    out->logprobs = values;
-done:
-    return status;
-}
-
-static ald_status_t read_integer(const ald_json_t *row, const char *key, int64_t *out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    const ald_json_t *json = ald_json_get(row, key);
-    ALD_CHECK(ald_json_is_null(json) || ald_json_is_integer(json), ALD_STATUS_INPUT,
-              "\"%s\": expected an integer, found %s", key, ald_json_type_name(json));
-    *out = ald_json_integer(json, *out);
-done:
-    return status;
-}
-
-static ald_status_t read_generation(const ald_pairs_reader_t *reader, const ald_json_t *row,
-                                    ald_pair_t *out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(read_logprobs(reader, row, out));
-    ALD_TRY(read_integer(row, "sample", &out->sample));
-    ALD_TRY(read_integer(row, "policy_step", &out->policy_step));
-    out->id = ald_json_integer(ald_json_get(row, "id"), out->id); /* other data's ids are text */
-done:
-    return status;
-}
-
-static ald_status_t keep_strings(const ald_pairs_reader_t *reader, const ald_json_t *row,
-                                 const char *key, const ald_json_t **out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    const ald_json_t *list = ald_json_get(row, key);
-    if (ald_json_is_null(list))
-        return status;
-    ALD_CHECK(ald_json_is_array(list), ALD_STATUS_INPUT,
-              "\"%s\": expected a list of strings, found %s", key, ald_json_type_name(list));
-    for (size_t i = 0; i < ald_json_count(list); ++i)
-        ALD_CHECK(ald_json_is_string(ald_json_at(list, i)), ALD_STATUS_INPUT,
-                  "\"%s\"[%zu]: expected a string, found %s", key, i,
-                  ald_json_type_name(ald_json_at(list, i)));
-    ald_json_t *copy = ald_json_copy(list);
-    ALD_CHECK_MEMORY(copy, 1);
-#pragma omp critical(ald_pairs_kept)
-    status = ald_vec_push(reader->kept, &copy);
-    if (status == ALD_STATUS_OK)
-        *out = copy;
-    else
-        ald_json_free(copy);
-done:
-    return status;
-}
-
 /* Which of the three responses this row is read for. */
 static int needed(const ald_pairs_reader_t *reader, const ald_json_t *row)
 {
-    int need = (int)reader->need;
+    int need = (int)reader->options->need;
     if ((need & ALD_PAIRS_PRESENT) != 0 && has_response(row, "chosen") &&
         has_response(row, "rejected"))
         return need | ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED;
@@ -493,7 +443,7 @@ static ald_status_t read_conversation(const ald_pairs_reader_t *reader, const al
     static const int needs[] = {ALD_PAIRS_CHOSEN, ALD_PAIRS_REJECTED, ALD_PAIRS_RESPONSE};
     ald_text_t *const texts[] = {&out->chosen, &out->rejected, &out->response};
     ald_status_t status = ALD_STATUS_OK;
-    bool *cuts = reader->cuts + ALD_PAIRS_CUTS * (out - reader->rows);
+    bool *cuts = row->note->cut;
     ALD_TRY(read_prompt(reader, json, row, &out->prompt));
     for (int i = 0; i < 3; ++i) {
         if ((need & needs[i]) == 0)
@@ -506,31 +456,66 @@ static ald_status_t read_conversation(const ald_pairs_reader_t *reader, const al
     for (int i = 0; i < 3; ++i)
         if (row->responses[i].out != NULL)
             ALD_TRY(finish_response(reader, row, i));
-    cuts[4] = row->shared < row->ids.count;
+    row->note->boundary = row->shared < row->ids.count;
 done:
     return status;
 }
 
-ald_status_t ald_pairs_read_row(const ald_pairs_reader_t *reader, const ald_json_t *json,
-                                ald_pair_t *out)
+/* INPUT when the row shows another layout than the file's. */
+static ald_status_t check_layout(const ald_pairs_reader_t *reader, const ald_json_t *row)
 {
     ald_status_t status = ALD_STATUS_OK;
-    bool *cuts = reader->cuts + ALD_PAIRS_CUTS * (out - reader->rows);
+    ald_layout_t found = ald_layout_of(row);
+    if (reader->options->layout != ALD_LAYOUT_COUNT || found == ALD_LAYOUT_COUNT)
+        return status; /* forced, or what is missing gets a message of its own */
+    ALD_CHECK(ald_layouts_mix(found, reader->layout), ALD_STATUS_INPUT,
+              "a row of layout \"%s\" in a file of layout \"%s\" (that of its first rows)",
+              ald_layout_name(found), ald_layout_name(reader->layout));
+done:
+    return status;
+}
+
+static bool is_tie(const ald_json_t *row)
+{
+    const ald_json_t *chosen = ald_json_get(row, "score_chosen"),
+                     *rejected = ald_json_get(row, "score_rejected");
+    return ald_json_is_number(chosen) && ald_json_is_number(rejected) &&
+           ald_json_number(chosen, 0) == ald_json_number(rejected, 0);
+}
+
+/* A row that has prompt and answers as members of its own. */
+static ald_status_t read_plain(const ald_pairs_reader_t *reader, const ald_json_t *json,
+                               ald_pairs_note_t *note, ald_pair_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
     int need = needed(reader, json);
     row_t row;
-    row_init(&row);
+    row_init(&row, note);
+    if ((need & ALD_PAIRS_TEXT) && ald_json_get(json, "prompt") == NULL &&
+        ald_json_get(json, "text") != NULL)
+        return read_text(reader, json, note, out);
+    ALD_TRY(read_conversation(reader, json, need, &row, out));
+    if (need & ALD_PAIRS_RESPONSE)
+        ALD_TRY(ald_pairs_read_generation(reader, json, out));
+done:
+    row_reset(&row);
+    return status;
+}
+
+ald_status_t ald_pairs_read_row(const ald_pairs_reader_t *reader, const ald_json_t *json,
+                                ald_pair_t *out, ald_pairs_note_t *note)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_json_t *made = NULL;
     out->policy_step = -1;
     ALD_CHECK(ald_json_is_object(json), ALD_STATUS_INPUT, "expected an object, found %s",
               ald_json_type_name(json));
-    if ((need & ALD_PAIRS_TEXT) && ald_json_get(json, "prompt") == NULL &&
-        ald_json_get(json, "text") != NULL)
-        return read_text(reader, json, &cuts[1], out);
-    ALD_TRY(read_conversation(reader, json, need, &row, out));
-    if (need & ALD_PAIRS_RESPONSE)
-        ALD_TRY(read_generation(reader, json, out));
-    ALD_TRY(keep_strings(reader, json, "required", &out->required));
-    ALD_TRY(keep_strings(reader, json, "forbidden", &out->forbidden));
+    ALD_TRY(check_layout(reader, json));
+    ALD_TRY(ald_layout_convert(reader->layout, json, &note->skip, &made));
+    ALD_TRY(read_plain(reader, made != NULL ? made : json, note, out));
+    ALD_TRY(ald_pairs_keep_extra(reader, json, out));
+    note->tie = is_tie(json);
 done:
-    row_reset(&row);
+    ald_json_free(made);
     return status;
 }

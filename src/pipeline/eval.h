@@ -6,7 +6,7 @@
 #include "ald/interval.h"
 #include "ald/measure.h"
 #include "ald/scorer.h"
-#include "pipeline/sampling.h"
+#include "pipeline/turns.h"
 
 #define ALD_EVAL_METRICS 16
 
@@ -30,6 +30,7 @@ typedef struct {
     int64_t pairs, samples;    /* samples: responses sampled, rows * eval.generate */
     ald_measured_t *preferred; /* [2 pairs]: chosen, rejected */
     ald_response_t *responses; /* [samples] */
+    ald_turns_t turns;         /* that follow them */
     ald_measured_t *sampled;   /* [samples] */
     ald_answer_t *answers;     /* [samples], root only */
     struct {
@@ -39,8 +40,8 @@ typedef struct {
     int metric_count;
 } ald_eval_t;
 
-/* Writes eval.json, eval.html and, with samples, answers.jsonl into eval.output, and the table of
- * metrics to stdout. Root only. */
+/* Writes eval.json, eval.html and, with samples, answers.jsonl and what the data's benchmark reads
+ * into eval.output, and the table of metrics to stdout. Root only. */
 ald_status_t ald_eval_report(const ald_eval_t *eval);
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ald/arena.h"
 #include "ald/file.h"
 #include "ald/log.h"
 
@@ -54,6 +55,8 @@ static ald_status_t write_json(const ald_eval_t *e, const char *path)
     ald_json_set(json, "data", ald_json_new_string(e->config->data.eval));
     ald_json_set(json, "sha256_data", ald_json_new_string(e->data.pairs.sha256));
     ald_json_set(json, "rows", ald_json_new_integer(e->rows));
+    ald_json_set(json, "rows_skipped",
+                 ald_json_new_integer(e->data.pairs.counts.read - e->data.pairs.count));
     ald_json_set(json, "pairs", ald_json_new_integer(e->pairs));
     ald_json_set(json, "prompts_cut", ald_json_new_integer(e->data.pairs.counts.prompts_cut));
     ald_json_set(json, "responses_cut", ald_json_new_integer(e->data.pairs.counts.responses_cut));
@@ -205,12 +208,53 @@ done:
     return status;
 }
 
+/* What a judge calls the model: eval.name, or its folder's name. */
+static ald_status_t model_name(const ald_config_t *config, char **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *name = config->eval.name, *end = config->eval.model + strlen(config->eval.model);
+    *out = NULL;
+    if (name[0] == '\0') {
+        while (end > config->eval.model + 1 && end[-1] == '/')
+            --end;
+        for (name = end; name > config->eval.model && name[-1] != '/';)
+            --name;
+    } else {
+        end = name + strlen(name);
+    }
+    *out = ald_calloc((size_t)(end - name) + 1, 1);
+    ALD_CHECK_MEMORY(*out, (size_t)(end - name));
+    memcpy(*out, name, (size_t)(end - name));
+done:
+    return status;
+}
+
+static ald_status_t write_benchmark(const ald_eval_t *e)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *name = NULL;
+    ALD_TRY(model_name(e->config, &name));
+    const ald_answers_t answers = {.data = &e->data,
+                                   .responses = e->responses,
+                                   .turns = &e->turns,
+                                   .rows = e->rows,
+                                   .samples = e->config->eval.generate,
+                                   .model = name,
+                                   .sha256 = e->frozen[ALD_VIEW_POLICY].sha256};
+    ALD_TRY(ald_answers_write(&answers, e->config->eval.output));
+done:
+    ald_free(name);
+    return status;
+}
+
 ald_status_t ald_eval_report(const ald_eval_t *eval)
 {
     ald_status_t status = ALD_STATUS_OK;
     ALD_TRY(ald_dir_make(eval->config->eval.output));
-    if (eval->samples > 0)
+    if (eval->samples > 0) {
         ALD_TRY(write_file(eval, "answers.jsonl", write_answers));
+        ALD_TRY(write_benchmark(eval));
+    }
     ALD_TRY(write_file(eval, "eval.html", write_page));
     ALD_TRY(write_file(eval, "eval.json", write_json));
     print_metrics(eval);

@@ -7,6 +7,7 @@
 #include "ald/manifest.h"
 #include "ald/sha256.h"
 #include "ald/vocabulary.h"
+#include "pipeline/data.h"
 #include "pipeline/distill.h"
 #include "pipeline/scoring.h"
 
@@ -117,22 +118,32 @@ done:
     return status;
 }
 
+static ald_status_t policy_vocab_size(const ald_config_t *config, int64_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_model_config_t shape;
+    ALD_TRY(ald_model_config_read(config->distill.policy, &shape));
+    *out = shape.vocab_size;
+done:
+    return status;
+}
+
 static ald_status_t open_data(ald_distill_t *d)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_config_t *config = d->config;
     const char *responses = config->data.responses;
     ald_pairs_need_t need = ALD_PAIRS_SCORED;
-    ald_model_config_t shape;
-    ALD_TRY(ald_model_config_read(config->distill.policy, &shape));
+    int64_t vocab_size = 0;
     if (strcmp(config->distill.mode, "on-policy") == 0)
         need = ALD_PAIRS_PROMPT;
     else if (strcmp(config->distill.mode, "mixed") == 0)
         need = strcmp(responses, "both") == 0     ? ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED
                : strcmp(responses, "chosen") == 0 ? ALD_PAIRS_CHOSEN
                                                   : ALD_PAIRS_REJECTED;
-    ALD_TRY(ald_dataset_open(config, config->distill.policy, shape.vocab_size, config->data.train,
-                             "data.train", need, &d->data));
+    ALD_TRY(ald_comm_agree(d->world, policy_vocab_size(config, &vocab_size)));
+    ALD_TRY(ald_data_open(d->world, config, config->distill.policy, vocab_size, config->data.train,
+                          "data.train", need, &d->data));
 done:
     return status;
 }
@@ -155,8 +166,7 @@ static ald_status_t distill_init(ald_distill_t *d)
                  d->place.trainers.count, scoring ? d->place.scorers.count : 0,
                  on_policy(config) ? d->place.generators.count : 0);
     if (scoring)
-        status = open_data(d);
-    ALD_TRY(ald_comm_agree(d->world, status));
+        ALD_TRY(open_data(d));
     if (d->scores)
         status = ald_scorer_init(config, &d->scorers, &d->scorer);
     if (d->scores && status == ALD_STATUS_OK)

@@ -14,6 +14,7 @@
 #include "ald/mapped.h"
 #include "ald/reference.h"
 #include "ald/vocabulary.h"
+#include "pipeline/data.h"
 
 enum {
     COLUMN_LOSS,
@@ -227,12 +228,15 @@ static ald_status_t reference_check(dpo_t *dpo, const ald_dataset_t *data, int64
     ALD_TRY(ald_vocabulary_common(config->dpo.policy, vocab_size, reference, shape.vocab_size,
                                   &dpo->V));
     ALD_TRY(ald_hf_sha256(reference, weights));
-    snprintf(made_from, room,
-             "weights %s, tokenizer %s, %lld rows, data %s, chat format %s, at most %lld and %lld "
-             "tokens, %s",
-             weights, tokenizer, (long long)dpo->V, data->pairs.sha256, data->chat.name,
-             (long long)config->data.max_prompt_tokens, (long long)config->data.max_response_tokens,
-             config->dpo.reverse ? "reverse" : "not reverse");
+    snprintf(
+        made_from, room,
+        "weights %s, tokenizer %s, %lld of them, data %s, layout %s, %lld rows shuffled by %lld, "
+        "chat format %s, at most %lld and %lld tokens, %s",
+        weights, tokenizer, (long long)dpo->V, data->pairs.sha256,
+        ald_layout_name(data->pairs.layout), (long long)data->pairs.counts.read,
+        config->data.shuffle ? (long long)config->seed : -1LL, data->chat.name,
+        (long long)config->data.max_prompt_tokens, (long long)config->data.max_response_tokens,
+        config->dpo.reverse ? "reverse" : "not reverse");
 done:
     return status;
 }
@@ -417,10 +421,9 @@ ald_status_t ald_stage_dpo(const ald_config_t *config, const ald_comm_t *world)
     ALD_CHECK(config->dpo.policy[0] != '\0', ALD_STATUS_USAGE,
               "dpo.policy: not set; expected a model directory");
     ALD_TRY(ald_engine_init(config, world, "dpo", config->dpo.policy, config->dpo.output, &engine));
-    ALD_TRY(ald_comm_agree(world, ald_dataset_open(config, config->dpo.policy,
-                                                   engine.params.config.vocab_size,
-                                                   config->data.train, "data.train",
-                                                   ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED, &data)));
+    ALD_TRY(ald_data_open(world, config, config->dpo.policy, engine.params.config.vocab_size,
+                          config->data.train, "data.train", ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED,
+                          &data));
     ALD_TRY(dpo_train(&dpo, &engine, &data));
     ald_json_t *inputs = ald_json_new_object();
     ald_json_set(inputs, "policy", ald_json_new_string(config->dpo.policy));

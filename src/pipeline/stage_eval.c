@@ -9,6 +9,7 @@
 #include "ald/log.h"
 #include "ald/loss.h"
 #include "ald/vocabulary.h"
+#include "pipeline/data.h"
 #include "pipeline/eval.h"
 
 static const char *const view_keys[ALD_VIEWS] = {"eval.model", "eval.dpo", "eval.contrast",
@@ -40,9 +41,8 @@ static ald_status_t load_models(ald_eval_t *e)
         e->frozen[k].model.vocabulary = common;
     ALD_CHECK(first >= 0, ALD_STATUS_USAGE,
               "eval.model: not set; expected a model directory (or eval.dpo and eval.contrast)");
-    ALD_TRY(ald_comm_agree(e->world,
-                           ald_dataset_open(e->config, given[first], common, e->config->data.eval,
-                                            "data.eval", ALD_PAIRS_PRESENT, &e->data)));
+    ALD_TRY(ald_data_open(e->world, e->config, given[first], common, e->config->data.eval,
+                          "data.eval", ALD_PAIRS_PRESENT, &e->data));
     int64_t most = e->config->eval.max_rows;
     e->rows = most > 0 && most < e->data.pairs.count ? most : e->data.pairs.count;
 done:
@@ -93,7 +93,10 @@ static ald_status_t measure_samples(ald_eval_t *e, ald_item_t *items)
     if (e->samples == 0)
         return status;
     ald_generator_init(e->config, &e->frozen[ALD_VIEW_POLICY].model, &e->data, &generator);
-    ALD_TRY(ald_sample_all(&generator, &e->data, e->rows, per_row, e->world, true, &e->responses));
+    ALD_TRY(
+        ald_sample_all(&generator, &e->data, e->rows, per_row, 0, e->world, true, &e->responses));
+    ALD_TRY(ald_turns_sample(e->config, &generator, &e->data, e->responses, e->rows, per_row,
+                             e->world, &e->turns));
     for (int64_t i = 0; i < e->samples; ++i) {
         const ald_pair_t *row = &e->data.pairs.rows[i / per_row];
         const ald_text_t response = {e->responses[i].ids, e->responses[i].count, NULL};
@@ -114,9 +117,10 @@ static ald_status_t judge_answers(ald_eval_t *e)
         ALD_TRY(ald_sampled_text(&e->data, e->responses[i].ids, e->responses[i].count,
                                  &answer->ended, &answer->json));
         answer->text = ald_json_text(answer->json, NULL);
-        answer->exact = row->required == NULL ? -1 : ald_figures_exact(answer->text, row->required);
-        answer->forbidden =
-            row->forbidden == NULL ? -1 : ald_terms_found(answer->text, row->forbidden) > 0;
+        const ald_json_t *required = ald_json_get(row->extra, "required"),
+                         *forbidden = ald_json_get(row->extra, "forbidden");
+        answer->exact = required == NULL ? -1 : ald_figures_exact(answer->text, required);
+        answer->forbidden = forbidden == NULL ? -1 : ald_terms_found(answer->text, forbidden) > 0;
     }
 done:
     return status;
@@ -255,13 +259,31 @@ done:
     return status;
 }
 
+/* The row with that number in the file, which may have been left out. */
+static ald_status_t find_row(const ald_eval_t *e, int64_t number, const ald_pair_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_pairs_t *pairs = &e->data.pairs;
+    const int64_t last = pairs->rows[pairs->count - 1].line - 1;
+    int64_t i = 0;
+    ALD_CHECK(number <= last, ALD_STATUS_USAGE, "--show %lld: %s has rows 0 to %lld",
+              (long long)number, e->config->data.eval, (long long)last);
+    while (pairs->rows[i].line - 1 < number)
+        ++i;
+    *out = &pairs->rows[i];
+    ALD_CHECK((*out)->line - 1 == number, ALD_STATUS_USAGE,
+              "--show %lld: that row of %s is empty or was left out", (long long)number,
+              e->config->data.eval);
+done:
+    return status;
+}
+
 static ald_status_t show_row(const ald_eval_t *e, int64_t show)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_measured_t *positions = NULL;
-    ALD_CHECK(show < e->data.pairs.count, ALD_STATUS_USAGE, "--show %lld: %s has rows 0 to %lld",
-              (long long)show, e->config->data.eval, (long long)e->data.pairs.count - 1);
-    const ald_pair_t *row = &e->data.pairs.rows[show];
+    const ald_pair_t *row = NULL;
+    ALD_TRY(find_row(e, show, &row));
     ALD_CHECK(has_pair(row), ALD_STATUS_INPUT, "%s:%lld: expected \"chosen\" and \"rejected\"",
               e->config->data.eval, (long long)row->line);
     ald_item_t item = ald_item_of(row, &row->chosen, &row->rejected);
@@ -282,6 +304,7 @@ static void eval_reset(ald_eval_t *e)
         ald_json_free(e->answers[i].json);
     ald_free(e->answers);
     ald_free(e->sampled);
+    ald_turns_reset(&e->turns);
     ald_free(e->responses);
     ald_free(e->preferred);
     ald_free(e->pair_row);

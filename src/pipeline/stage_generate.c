@@ -6,12 +6,13 @@
 #include "ald/generator.h"
 #include "ald/log.h"
 #include "ald/scorer.h"
-#include "pipeline/sampling.h"
+#include "pipeline/data.h"
+#include "pipeline/turns.h"
 
 /* This rank's requests: every size-th of all. */
 static ald_status_t sample_share(const ald_generator_t *generator, const ald_dataset_t *data,
-                                 int64_t rows, int64_t samples, const ald_comm_t *comm,
-                                 ald_vec_t *records)
+                                 int64_t rows, int64_t samples, int64_t round,
+                                 const ald_comm_t *comm, ald_vec_t *records)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_arena_t arena;
@@ -20,7 +21,7 @@ static ald_status_t sample_share(const ald_generator_t *generator, const ald_dat
     ald_request_t *requests = ald_calloc((size_t)(total / comm->size + 1), sizeof *requests);
     ALD_CHECK(requests != NULL, ALD_STATUS_RESOURCE, "out of memory: requests");
     for (int64_t i = comm->rank; i < total; i += comm->size)
-        requests[mine++] = (ald_request_t){i / samples, i % samples, 0};
+        requests[mine++] = (ald_request_t){i / samples, i % samples, round};
     ALD_TRY(ald_generator_run(generator, &data->pairs, requests, mine, &arena, records));
 done:
     ald_free(requests);
@@ -73,8 +74,8 @@ done:
 }
 
 ald_status_t ald_sample_all(const ald_generator_t *generator, const ald_dataset_t *data,
-                            int64_t rows, int64_t samples, const ald_comm_t *comm, bool everywhere,
-                            ald_response_t **out)
+                            int64_t rows, int64_t samples, int64_t round, const ald_comm_t *comm,
+                            bool everywhere, ald_response_t **out)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_vec_t mine, all;
@@ -82,7 +83,7 @@ ald_status_t ald_sample_all(const ald_generator_t *generator, const ald_dataset_
     ald_vec_init(&mine, 1);
     ald_vec_init(&all, 1);
     *out = NULL;
-    ALD_TRY(ald_comm_agree(comm, sample_share(generator, data, rows, samples, comm, &mine)));
+    ALD_TRY(ald_comm_agree(comm, sample_share(generator, data, rows, samples, round, comm, &mine)));
     ALD_TRY(gather_records(comm, everywhere, &mine, &all, starts));
     if (comm->rank == 0 || everywhere)
         status = list_responses(&all, starts, comm->size, rows * samples, out);
@@ -103,7 +104,7 @@ ald_json_t *ald_json_of_ids(const int32_t *ids, int64_t count)
 
 /* One line: ids are kept beside the text, so that scoring sees exactly what was sampled. */
 static ald_status_t write_response(const ald_dataset_t *data, const ald_pair_t *pair,
-                                   int64_t sample, const ald_response_t *response,
+                                   int64_t sample, int64_t turn, const ald_response_t *response,
                                    ald_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -115,6 +116,8 @@ static ald_status_t write_response(const ald_dataset_t *data, const ald_pair_t *
         ald_json_push(logprobs, ald_json_new_number((double)response->logprobs[i]));
     ald_json_set(object, "id", ald_json_new_integer(pair->id));
     ald_json_set(object, "sample", ald_json_new_integer(sample));
+    if (turn > 0)
+        ald_json_set(object, "turn", ald_json_new_integer(turn + 1));
     ald_json_set(object, "prompt", ald_json_new_string(pair->prompt.text));
     ald_json_set(object, "response", text);
     ald_json_set(object, "prompt_ids", ald_json_of_ids(pair->prompt.ids, pair->prompt.count));
@@ -126,8 +129,28 @@ done:
     return status;
 }
 
+/* A response, and those of the turns that follow it. */
+static ald_status_t write_sample(const ald_dataset_t *data, const ald_response_t *responses,
+                                 const ald_turns_t *turns, int64_t i, int64_t samples,
+                                 ald_writer_t *writer)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(write_response(data, &data->pairs.rows[i / samples], i % samples, 0, &responses[i],
+                           writer));
+    for (size_t t = 0; t < turns->turns.count; ++t) {
+        const ald_turn_t *turn = &ALD_VEC_AT(&turns->turns, ald_turn_t, t);
+        int64_t k = ald_turns_find(turns, t, i);
+        if (k >= 0)
+            ALD_TRY(write_response(data, &turn->pairs.rows[k], i % samples, (int64_t)t + 1,
+                                   &turn->responses[k], writer));
+    }
+done:
+    return status;
+}
+
 static ald_status_t write_responses(const char *path, const ald_dataset_t *data,
-                                    const ald_response_t *responses, int64_t samples)
+                                    const ald_response_t *responses, const ald_turns_t *turns,
+                                    int64_t samples)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_writer_t *writer = NULL;
@@ -137,8 +160,7 @@ static ald_status_t write_responses(const char *path, const ald_dataset_t *data,
     ALD_TRY(ald_writer_open(path, &writer));
     ALD_TRY(ald_fail_point("output_write"));
     for (int64_t i = 0; i < data->pairs.count * samples; ++i)
-        ALD_TRY(write_response(data, &data->pairs.rows[i / samples], i % samples, &responses[i],
-                               writer));
+        ALD_TRY(write_sample(data, responses, turns, i, samples, writer));
     status = ald_writer_commit(writer);
     writer = NULL;
 done:
@@ -163,22 +185,25 @@ ald_status_t ald_stage_generate(const ald_config_t *config, const ald_comm_t *wo
     ald_dataset_t data = {0};
     ald_generator_t generator;
     ald_response_t *responses = NULL;
+    ald_turns_t turns = {0};
     double begun = ald_time();
     ALD_TRY(ald_frozen_load(world, config->generate.model, "generate.model", &frozen));
-    ALD_TRY(ald_comm_agree(
-        world, ald_dataset_open(config, config->generate.model, frozen.params.config.vocab_size,
-                                config->data.train, "data.train", ALD_PAIRS_PROMPT, &data)));
+    ALD_TRY(ald_data_open(world, config, config->generate.model, frozen.params.config.vocab_size,
+                          config->data.train, "data.train", ALD_PAIRS_PROMPT, &data));
     ald_generator_init(config, &frozen.model, &data, &generator);
-    ALD_TRY(ald_sample_all(&generator, &data, data.pairs.count, config->generate.samples, world,
-                           false, &responses));
+    ALD_TRY(ald_sample_all(&generator, &data, data.pairs.count, config->generate.samples, 0, world,
+                           ald_turns_any(&data), &responses));
+    ALD_TRY(ald_turns_sample(config, &generator, &data, responses, data.pairs.count,
+                             config->generate.samples, world, &turns));
     if (world->rank == 0) {
-        status =
-            write_responses(config->generate.output, &data, responses, config->generate.samples);
+        status = write_responses(config->generate.output, &data, responses, &turns,
+                                 config->generate.samples);
         report(responses, data.pairs.count * config->generate.samples, ald_time() - begun,
                config->generate.output);
     }
     ALD_TRY(ald_comm_agree(world, status));
 done:
+    ald_turns_reset(&turns);
     ald_free(responses);
     ald_dataset_reset(&data);
     ald_frozen_reset(&frozen);

@@ -7,6 +7,7 @@
 #include "ald/log.h"
 #include "ald/manifest.h"
 #include "ald/shardset.h"
+#include "pipeline/data.h"
 #include "pipeline/scoring.h"
 
 static ald_scored_t scored_of(const ald_pair_t *pair, const ald_text_t *response,
@@ -282,9 +283,8 @@ ald_status_t ald_stage_score(const ald_config_t *config, const ald_comm_t *world
     ald_scorer_t scorer = {0};
     ald_dataset_t data = {0};
     ALD_TRY(ald_scorer_init(config, world, &scorer));
-    ALD_TRY(ald_comm_agree(world, ald_dataset_open(config, config->teacher.dpo,
-                                                   scorer.header.vocab_size, config->data.train,
-                                                   "data.train", ALD_PAIRS_SCORED, &data)));
+    ALD_TRY(ald_data_open(world, config, config->teacher.dpo, scorer.header.vocab_size,
+                          config->data.train, "data.train", ALD_PAIRS_SCORED, &data));
     ALD_TRY(ald_scoring_run(&scorer, world, &data, part, parts));
 done:
     ald_dataset_reset(&data);

@@ -4,6 +4,7 @@
 
 #include "ald/dataset.h"
 #include "ald/sft.h"
+#include "pipeline/data.h"
 
 typedef struct {
     const ald_pairs_t *pairs;
@@ -85,10 +86,9 @@ ald_status_t ald_stage_sft(const ald_config_t *config, const ald_comm_t *world)
     ALD_CHECK(config->sft.model[0] != '\0', ALD_STATUS_USAGE,
               "sft.model: not set; expected a model directory");
     ALD_TRY(ald_engine_init(config, world, "sft", config->sft.model, config->sft.output, &engine));
-    ALD_TRY(ald_comm_agree(world, ald_dataset_open(config, config->sft.model,
-                                                   engine.params.config.vocab_size,
-                                                   config->data.train, "data.train",
-                                                   ALD_PAIRS_CHOSEN | ALD_PAIRS_TEXT, &data)));
+    ALD_TRY(ald_data_open(world, config, config->sft.model, engine.params.config.vocab_size,
+                          config->data.train, "data.train", ALD_PAIRS_CHOSEN | ALD_PAIRS_TEXT,
+                          &data));
     ALD_TRY(sft_train(&engine, &data));
     ald_json_t *inputs = ald_json_new_object();
     ald_json_set(inputs, "model", ald_json_new_string(config->sft.model));

@@ -1,6 +1,9 @@
 /* Rows of conversations to tokens: where the answer begins, what a cut leaves, given texts. */
 #include "scratch.h"
 
+#include <zlib.h>
+
+#include "ald/gzip.h"
 #include "ald/pairs.h"
 #include "text/bpe.h"
 
@@ -41,8 +44,13 @@ static ald_status_t load(void **state, const char *rows, const char *format, int
     ald_tokenizer_t *tokenizer = make_tokenizer(state);
     expect_ok(ald_chat_open(format, tokenizer, &chat));
     const char *path = scratch_file(state, "rows.jsonl", rows, strlen(rows));
-    ald_status_t status = ald_pairs_load(path, ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED, tokenizer,
-                                         &chat, max_prompt, 1000, out);
+    const ald_pairs_options_t options = {.need = ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED,
+                                         .tokenizer = tokenizer,
+                                         .chat = &chat,
+                                         .max_prompt = max_prompt,
+                                         .max_response = 1000,
+                                         .layout = ALD_LAYOUT_COUNT};
+    ald_status_t status = ald_pairs_load(path, &options, out);
     ald_tokenizer_destroy(tokenizer);
     return status;
 }
@@ -164,6 +172,159 @@ static void cuts_leave_markup_whole(void **state)
                    "data.max_prompt_tokens = 12");
 }
 
+/* --- parts --------------------------------------------------------------------------------- */
+
+static const char mixed_rows[] =
+    "{\"prompt\": \"Tea?\", \"chosen\": \"Yes\", \"rejected\": \"No\", \"required\": [\"Yes\"]}\n"
+    "{\"prompt\": \"Tea?\", \"chosen\": \"\", \"rejected\": \"No\"}\n"
+    "{\"prompt\": \"A long question about tea, milk and sugar?\", \"chosen\": \"Yes\", "
+    "\"rejected\": \"Yes\", \"score_chosen\": 1, \"score_rejected\": 1.0}\n"
+    "\n"
+    "{\"prompt\": \"Milk?\", \"chosen\": \"\\nYes\", \"rejected\": \"\"}\n"
+    "{\"prompt\": \"Milk?\", \"chosen\": \"\\nYes\", \"rejected\": \"Some\", \"forbidden\": []}\n";
+
+static void expect_same_text(const ald_text_t *a, const ald_text_t *b)
+{
+    assert_int_equal(a->count, b->count);
+    if (a->count > 0)
+        assert_memory_equal(a->ids, b->ids, (size_t)a->count * sizeof *a->ids);
+    assert_int_equal(a->text == NULL, b->text == NULL);
+    if (a->text != NULL)
+        assert_string_equal(a->text, b->text);
+}
+
+static void expect_same_json(const ald_json_t *a, const ald_json_t *b)
+{
+    char *first = NULL, *second = NULL;
+    assert_int_equal(a == NULL, b == NULL);
+    if (a == NULL)
+        return;
+    expect_ok(ald_json_dump(a, false, &first));
+    expect_ok(ald_json_dump(b, false, &second));
+    assert_string_equal(first, second);
+    ald_free(first);
+    ald_free(second);
+}
+
+static void expect_same_pairs(const ald_pairs_t *a, const ald_pairs_t *b)
+{
+    assert_int_equal(a->count, b->count);
+    assert_memory_equal(&a->counts, &b->counts, sizeof a->counts);
+    assert_memory_equal(a->first_skipped, b->first_skipped, sizeof a->first_skipped);
+    assert_string_equal(a->sha256, b->sha256);
+    for (int64_t i = 0; i < a->count; ++i) {
+        const ald_pair_t *x = &a->rows[i], *y = &b->rows[i];
+        assert_int_equal(x->id, y->id);
+        assert_int_equal(x->line, y->line);
+        assert_int_equal(x->policy_step, y->policy_step);
+        expect_same_text(&x->prompt, &y->prompt);
+        expect_same_text(&x->chosen, &y->chosen);
+        expect_same_text(&x->rejected, &y->rejected);
+        expect_same_text(&x->response, &y->response);
+        expect_same_json(x->extra, y->extra);
+    }
+}
+
+/* Packs each of the parts, then merges them into the place of part `keeper`. */
+static void read_in_parts(const char *path, ald_pairs_options_t options, int keeper,
+                          ald_pairs_t *out)
+{
+    ald_vec_t packed;
+    ald_pairs_t part;
+    ald_vec_init(&packed, 1);
+    for (options.part = 0; options.part < options.parts; ++options.part) {
+        expect_ok(ald_pairs_load(path, &options, &part));
+        expect_ok(ald_pairs_pack(&part, &packed));
+        assert_int_equal(packed.count % 8, 0);
+        assert_int_equal(part.count, 0);
+        if (options.part == keeper)
+            *out = part;
+        else
+            ald_pairs_reset(&part);
+    }
+    expect_ok(ald_pairs_merge(path, &packed, out));
+    assert_null(packed.data);
+}
+
+static void parts_make_the_whole(void **state)
+{
+    ald_chat_t chat;
+    ald_pairs_t whole, merged;
+    ald_tokenizer_t *tokenizer = make_tokenizer(state);
+    expect_ok(ald_chat_open("chatml", tokenizer, &chat));
+    const char *path = scratch_file(state, "rows.jsonl", mixed_rows, strlen(mixed_rows));
+    ald_pairs_options_t options = {.need = ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED,
+                                   .tokenizer = tokenizer,
+                                   .chat = &chat,
+                                   .max_prompt = 60,
+                                   .max_response = 4,
+                                   .layout = ALD_LAYOUT_COUNT};
+    expect_ok(ald_pairs_load(path, &options, &whole));
+    assert_int_equal(whole.counts.read, 5);
+    assert_int_equal(whole.count, 3);
+    assert_int_equal(whole.counts.skipped[ALD_SKIP_EMPTY], 2);
+    assert_int_equal(whole.first_skipped[ALD_SKIP_EMPTY], 1);
+    assert_int_equal(whole.counts.ties, 1);
+    assert_int_equal(whole.counts.identical, 1);
+    assert_int_equal(whole.counts.boundaries, 1);
+    assert_int_equal(whole.rows[2].line, 6);
+    for (options.parts = 1; options.parts < 9; ++options.parts) {
+        read_in_parts(path, options, options.parts / 2, &merged);
+        expect_same_pairs(&whole, &merged);
+        ald_pairs_reset(&merged);
+    }
+    ald_pairs_reset(&whole);
+    ald_tokenizer_destroy(tokenizer);
+}
+
+/* --- gzip ---------------------------------------------------------------------------------- */
+
+/* A gzip file of `size` bytes of text that repeats itself now and then. */
+static size_t compress_text(size_t size, char *text, unsigned char *out, size_t room)
+{
+    z_stream stream = {0};
+    for (size_t i = 0; i < size; ++i)
+        text[i] = (char)('a' + (i * i / 7 + i % 11) % 26);
+    assert_int_equal(deflateInit2(&stream, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+    stream.next_in = (unsigned char *)text;
+    stream.avail_in = (unsigned)size;
+    stream.next_out = out;
+    stream.avail_out = (unsigned)room;
+    assert_int_equal(deflate(&stream, Z_FINISH), Z_STREAM_END);
+    deflateEnd(&stream);
+    return room - stream.avail_out;
+}
+
+static void gzip_files_are_whole_or_refused(void **state)
+{
+    enum { SIZE = 5000 };
+    static char text[SIZE];
+    static unsigned char file[2 * SIZE];
+    ald_vec_t out;
+    (void)state;
+    ald_vec_init(&out, 1);
+    size_t size = compress_text(SIZE, text, file, sizeof file), refused = 0;
+    expect_ok(ald_gzip_expand(file, size, "F", &out));
+    assert_int_equal(out.count, SIZE);
+    assert_memory_equal(out.data, text, SIZE);
+    for (size_t cut = 2; cut < size; ++cut)
+        expect_failure(ald_gzip_expand(file, cut, "F", &out), ALD_STATUS_INPUT,
+                       "F: the gzip file is cut");
+    for (size_t at = 10; at < size; ++at) { /* behind the header, whose time and name are free */
+        file[at] ^= 0x40;
+        out.count = 0;
+        ald_status_t status = ald_gzip_expand(file, size, "F", &out);
+        if (status == ALD_STATUS_OK) /* an unused bit of the last byte before the checksum */
+            assert_true(out.count == SIZE && memcmp(out.data, text, SIZE) == 0);
+        else
+            expect_failure(status, ALD_STATUS_INPUT, "F: the gzip file is ");
+        refused += status != ALD_STATUS_OK;
+        file[at] ^= 0x40;
+    }
+    assert_true(refused >= size - 11);
+    ald_vec_reset(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -171,6 +332,8 @@ int main(void)
         SCRATCH_TEST(texts_are_taken_as_they_are),
         SCRATCH_TEST(wrong_texts_are_refused),
         SCRATCH_TEST(cuts_leave_markup_whole),
+        SCRATCH_TEST(parts_make_the_whole),
+        SCRATCH_TEST(gzip_files_are_whole_or_refused),
     };
     return cmocka_run_group_tests_name("pairs", tests, NULL, NULL);
 }

@@ -206,9 +206,14 @@ static void preference_pairs_load(void **state)
         char path[1200];
         ald_pairs_t pairs;
         snprintf(path, sizeof path, "%s/pairs/%s", shared, files[i].file);
+        const ald_pairs_options_t options = {.need = ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED,
+                                             .tokenizer = tokenizer,
+                                             .chat = &chat,
+                                             .max_prompt = 512,
+                                             .max_response = 64,
+                                             .layout = ALD_LAYOUT_COUNT};
         double start = ald_time();
-        if (ald_pairs_load(path, ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED, tokenizer, &chat, 512, 64,
-                           &pairs) != ALD_STATUS_OK)
+        if (ald_pairs_load(path, &options, &pairs) != ALD_STATUS_OK)
             fail_msg("%s", ald_status_message());
         print_message("%s: %lld rows in %.2f s, %lld prompts and %lld responses cut\n",
                       files[i].file, (long long)pairs.count, ald_time() - start,

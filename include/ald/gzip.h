@@ -1,0 +1,18 @@
+/* Content that gzip compressed. The only module that sees zlib. Layer: base. */
+#ifndef ALD_GZIP_H
+#define ALD_GZIP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "ald/status.h"
+#include "ald/vec.h"
+
+/* Whether the bytes begin as a gzip file does. */
+bool ald_gzip_is(const void *data, size_t size);
+/* Appends what the `size` bytes of a gzip file (one member, or several one after the other) expand
+ * to. INPUT "NAME: ..." for a damaged or cut one, RESOURCE for more than half of this node's
+ * memory. Local. */
+ald_status_t ald_gzip_expand(const void *data, size_t size, const char *name, ald_vec_t *out);
+
+#endif

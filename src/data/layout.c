@@ -1,0 +1,114 @@
+#include "ald/layout.h"
+
+#include <string.h>
+
+#include "text/chat_parts.h"
+
+const char *ald_layout_name(ald_layout_t layout)
+{
+#define NAME(name, text) text,
+    static const char *const names[] = {ALD_LAYOUTS(NAME) "none"};
+    return names[layout];
+}
+
+const char *ald_skip_name(ald_skip_t skip)
+{
+    static const char *const names[] = {"none", ALD_SKIPS(NAME)};
+#undef NAME
+    return names[skip];
+}
+
+ald_layout_t ald_layout_find(const char *name)
+{
+    int layout = 0;
+    while (layout < ALD_LAYOUT_COUNT && strcmp(ald_layout_name((ald_layout_t)layout), name) != 0)
+        ++layout;
+    return (ald_layout_t)layout;
+}
+
+ald_status_t ald_skip(ald_skip_t *skip, ald_skip_t reason)
+{
+    *skip = reason;
+    return ALD_STATUS_INPUT;
+}
+
+static bool has(const ald_json_t *row, const char *key)
+{
+    return ald_json_get(row, key) != NULL;
+}
+
+static ald_slice_t slice_of(const ald_json_t *value)
+{
+    ald_slice_t slice = {NULL, 0};
+    slice.data = ald_json_text(value, &slice.length);
+    return slice;
+}
+
+/* --- which layout --------------------------------------------------------------------------- */
+
+const char *const ald_hh_marks[2] = {"\n\nHuman:", "\n\nAssistant:"};
+
+static bool begins_with_turn(const ald_json_t *value)
+{
+    ald_slice_t text = slice_of(value);
+    for (int i = 0; i < 2; ++i)
+        if (text.data != NULL && text.length >= strlen(ald_hh_marks[i]) &&
+            memcmp(text.data, ald_hh_marks[i], strlen(ald_hh_marks[i])) == 0)
+            return true;
+    return false;
+}
+
+static ald_layout_t layout_with_prompt(const ald_json_t *row)
+{
+    const ald_json_t *chosen = ald_json_get(row, "chosen");
+    bool answered = chosen != NULL || has(row, "rejected") || has(row, "response") ||
+                    has(row, "chosen_text") || has(row, "rejected_text") ||
+                    has(row, "response_text");
+    if (!answered)
+        return has(row, "uid") && has(row, "category") ? ALD_LAYOUT_ARENA_HARD : ALD_LAYOUT_PROMPTS;
+    return ald_json_is_string(ald_json_get(row, "prompt")) && ald_json_count(chosen) > 1
+               ? ALD_LAYOUT_ULTRAFEEDBACK
+               : ALD_LAYOUT_PAIRS;
+}
+
+static ald_layout_t layout_with_instruction(const ald_json_t *row)
+{
+    const ald_json_t *output = ald_json_get(row, "output");
+    if (has(row, "chosen") || has(row, "rejected") || ald_json_is_array(output))
+        return ALD_LAYOUT_ALPACA;
+    return output == NULL || has(row, "dataset") || has(row, "generator") ? ALD_LAYOUT_ALPACA_EVAL
+                                                                          : ALD_LAYOUT_ALPACA;
+}
+
+ald_layout_t ald_layout_of(const ald_json_t *row)
+{
+    const ald_json_t *turns = ald_json_get(row, "turns"), *chosen = ald_json_get(row, "chosen"),
+                     *rejected = ald_json_get(row, "rejected");
+    if (has(row, "prompt") && turns == NULL)
+        return layout_with_prompt(row);
+    if (has(row, "prompt_text") || has(row, "text"))
+        return ALD_LAYOUT_PAIRS;
+    if (has(row, "conversations"))
+        return ALD_LAYOUT_SHAREGPT;
+    if (ald_json_is_string(ald_json_at(turns, 0)))
+        return ALD_LAYOUT_MT_BENCH;
+    if (ald_json_is_object(ald_json_at(turns, 0)))
+        return ALD_LAYOUT_ARENA_HARD;
+    if (has(row, "instruction"))
+        return layout_with_instruction(row);
+    if (ald_json_is_array(chosen) && ald_json_is_array(rejected))
+        return ALD_LAYOUT_IMPLICIT;
+    return begins_with_turn(chosen) || begins_with_turn(rejected) ? ALD_LAYOUT_HH
+                                                                  : ALD_LAYOUT_COUNT;
+}
+
+bool ald_layout_is_plain(ald_layout_t layout)
+{
+    return layout == ALD_LAYOUT_PAIRS || layout == ALD_LAYOUT_PROMPTS ||
+           layout == ALD_LAYOUT_ULTRAFEEDBACK;
+}
+
+bool ald_layouts_mix(ald_layout_t a, ald_layout_t b)
+{
+    return a == b || (ald_layout_is_plain(a) && ald_layout_is_plain(b));
+}

@@ -48,8 +48,13 @@ ald_status_t ald_forward(const ald_model_t *model, const ald_batch_t *batch, ald
 ald_status_t ald_backward(const ald_model_t *model, const ald_batch_t *batch,
                           ald_activations_t *activations, ald_arena_t *arena, float *d_hidden,
                           float *gradients);
-/* Bytes that ald_forward with `keep` plus ald_backward take from the arena for T tokens. */
-int64_t ald_training_bytes(const ald_model_config_t *config, int64_t tokens);
+/* Bytes that passes over T tokens take from the arena: what ald_forward keeps, what it needs
+ * besides until it returns, what ald_backward needs, and what ald_forward needs when nothing is
+ * kept. */
+typedef struct {
+    int64_t kept, forward, backward, alone;
+} ald_model_bytes_t;
+ald_model_bytes_t ald_model_bytes(const ald_model_config_t *config, int64_t T);
 
 /* The vocabulary-wide step, chunked over positions so that no [R, V] array exists.
  * V is ald_model_vocabulary. Positions r in [0, R) predict from hidden[row[r]]; the callback sees

@@ -148,14 +148,15 @@ done:
     return status;
 }
 
-int64_t ald_training_bytes(const ald_model_config_t *config, int64_t T)
+ald_model_bytes_t ald_model_bytes(const ald_model_config_t *config, int64_t T)
 {
     const ald_sizes_t s = ald_sizes(config);
-    int64_t wide = 2 * s.I > s.NH * s.D ? 2 * s.I : s.NH * s.D;
-    int64_t layer = 2 * s.H + s.Q * (config->qk_norm ? 2 : 1) + s.NH * s.D + s.NH + 2 * s.I +
-                    (config->post_norm ? 2 * s.H : 0);
-    int64_t work = 2 * s.H + 2 * s.I + wide + s.Q;
-    int64_t transient = 2 * s.H + s.I; /* the forward's, released before the backward */
-    return (int64_t)sizeof(float) * T *
-           (layer * config->layers + s.H + (work > transient ? work : transient));
+    const int64_t attention = s.NH * s.D, wide = 2 * s.I > attention ? 2 * s.I : attention;
+    const int64_t layer = 2 * s.H + s.Q * (config->qk_norm ? 2 : 1) + attention + s.NH + 2 * s.I +
+                          (config->post_norm ? 2 * s.H : 0);
+    const int64_t row = (int64_t)sizeof(float) * T;
+    return (ald_model_bytes_t){.kept = row * (layer * config->layers + s.H),
+                               .forward = row * (2 * s.H + s.I),
+                               .backward = row * (2 * s.H + 2 * s.I + wide + s.Q),
+                               .alone = row * (3 * s.H + 3 * s.I + s.Q + attention)};
 }

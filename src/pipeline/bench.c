@@ -74,9 +74,12 @@ static double planned_bytes(const bench_t *b, ald_bench_phase_t phase)
                               (double)c->layers * kv * (double)(b->options->tokens + DECODE_STEPS));
     case ALD_BENCH_SCORE:
         return weights + forward + 4.0 * T * H + 4.0 * T * H + 4.0 * chunk * (2.0 * V + 2.0 * H);
-    default: /* gradient, fixed-point sums, two moments: 20 bytes a parameter */
-        return 20.0 * P + weights + 8.0 * T * H + 4.0 * chunk * (V + H) +
-               (double)ald_training_bytes(c, rows(b));
+    default: { /* gradient, fixed-point sums, two moments: 20 bytes a parameter */
+        const ald_model_bytes_t bytes = ald_model_bytes(c, rows(b));
+        const double logits = 4.0 * chunk * (V + H), work = (double)bytes.backward;
+        return 20.0 * P + weights + 8.0 * T * H + (double)bytes.kept +
+               (logits > work ? logits : work);
+    }
     }
 }
 

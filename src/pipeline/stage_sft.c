@@ -3,6 +3,7 @@
 #include "ald/stages.h"
 
 #include "ald/dataset.h"
+#include "ald/memory_plan.h"
 #include "ald/sft.h"
 #include "pipeline/data.h"
 
@@ -48,6 +49,27 @@ static int64_t sft_items(const ald_config_t *config, const ald_pairs_t *pairs, i
     return count;
 }
 
+static ald_status_t sft_memory(const ald_engine_t *engine, const ald_pairs_t *pairs)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t n = pairs->count;
+    ald_memory_plan_t plan;
+    int64_t T, R, *tokens = ald_alloc(2 * sizeof *tokens * (size_t)n);
+    ALD_CHECK_MEMORY(tokens, 2 * sizeof *tokens * (size_t)n);
+    for (int64_t i = 0; i < n; ++i) {
+        const ald_item_t item = ald_item_of(&pairs->rows[i], &pairs->rows[i].chosen, NULL);
+        tokens[i] = ald_item_tokens(&item);
+        tokens[n + i] = pairs->rows[i].chosen.count;
+    }
+    ALD_TRY(ald_memory_largest(engine->config, n, engine->steps, tokens, tokens + n, &T, &R));
+    ald_memory_begin("sft", &plan);
+    ald_memory_add_training(&plan, engine, T, R, 0);
+    ald_memory_say(&plan);
+done:
+    ald_free(tokens);
+    return status;
+}
+
 static ald_status_t sft_train(ald_engine_t *engine, const ald_dataset_t *data)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -63,6 +85,7 @@ static ald_status_t sft_train(ald_engine_t *engine, const ald_dataset_t *data)
     int64_t *items = order + n, *tokens = items + batch;
     sft.items = items;
     ALD_TRY(ald_engine_begin(engine, ald_total_steps(config, n)));
+    ALD_TRY(ald_comm_agree(engine->comm, sft_memory(engine, &data->pairs)));
     while (engine->step < engine->steps) {
         int64_t count =
             sft_items(config, &data->pairs, engine->step, order, items, tokens, &sft.weight);

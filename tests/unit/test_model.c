@@ -256,10 +256,19 @@ static void memory_is_what_was_announced(void **state)
         const ald_batch_t batch = {LONG, ids, positions, 1, &whole};
         float *hidden = random_floats(1, LONG * H, 1.0);
         float *gradients = ald_calloc((size_t)f.params.total, sizeof(float));
+        const ald_model_bytes_t bytes = ald_model_bytes(&f.params.config, LONG);
+        expect_ok(ald_forward(&f.model, &batch, &f.arena, NULL, hidden));
+        expect_near("alone", (double)f.arena.high, (double)bytes.alone,
+                    0.01 * (double)f.arena.high);
+        ald_arena_reset(&f.arena);
         expect_ok(ald_forward(&f.model, &batch, &f.arena, &kept, hidden));
+        expect_near("forward", (double)f.arena.high, (double)(bytes.kept + bytes.forward),
+                    0.01 * (double)f.arena.high);
+        f.arena.high = f.arena.in_use;
+        expect_near("kept", (double)f.arena.in_use, (double)bytes.kept,
+                    0.01 * (double)f.arena.in_use);
         expect_ok(ald_backward(&f.model, &batch, kept, &f.arena, hidden, gradients));
-        expect_near("bytes", (double)f.arena.high,
-                    (double)ald_training_bytes(&f.params.config, LONG),
+        expect_near("backward", (double)f.arena.high, (double)(bytes.kept + bytes.backward),
                     0.01 * (double)f.arena.high);
         ald_free(hidden), ald_free(gradients);
         fixture_reset(&f);

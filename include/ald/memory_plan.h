@@ -1,0 +1,42 @@
+/* What a stage will take, said with --verbose before its loop begins. A plan starts from what the
+ * process has now and adds what is to come; `aligndistil` prints the true peak at its end, and the
+ * tests hold one to the other. Layer: pipeline. All local. */
+#ifndef ALD_MEMORY_PLAN_H
+#define ALD_MEMORY_PLAN_H
+
+#include <stdint.h>
+
+#include "ald/engine.h"
+#include "ald/mapped.h"
+
+typedef struct {
+    const char *stage;
+    double now, peak; /* bytes of this process: resident now, and at most so far */
+    double to_come;
+    char text[512]; /* what is to come, in words */
+} ald_memory_plan_t;
+
+void ald_memory_begin(const char *stage, ald_memory_plan_t *out);
+/* `name` for a reader: "activations of 4096 tokens". */
+void ald_memory_add(ald_memory_plan_t *plan, double bytes, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* "STAGE: memory at most 812.3 MiB on rank 0: 321.0 now, 491.3 ..." on root. */
+void ald_memory_say(const ald_memory_plan_t *plan);
+
+/* Pages of a frozen model's files that its use will read. */
+void ald_memory_add_mapped(ald_memory_plan_t *plan, const ald_mapped_t *mapped, const char *key);
+/* A forward pass that keeps nothing, with the logits of R positions. */
+void ald_memory_add_forward(ald_memory_plan_t *plan, const ald_model_config_t *shape, int64_t T,
+                            int64_t R);
+/* Training steps with micro-batches of up to T tokens and R positions, and checkpoints if there
+ * will be some; `wide`: rows of the vocabulary that a loss holds beside the logits. */
+void ald_memory_add_training(ald_memory_plan_t *plan, const ald_engine_t *engine, int64_t T,
+                             int64_t R, int64_t wide);
+
+/* The largest micro-batches of `steps` steps over `count` items: most tokens, most positions. Item
+ * i takes tokens[i] rows and has positions[i] response positions. RESOURCE without memory. */
+ald_status_t ald_memory_largest(const ald_config_t *config, int64_t count, int64_t steps,
+                                const int64_t *tokens, const int64_t *positions, int64_t *T,
+                                int64_t *R);
+
+#endif

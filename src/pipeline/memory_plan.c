@@ -1,0 +1,129 @@
+#include "ald/memory_plan.h"
+
+#include <omp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ald/arena.h"
+#include "ald/batch.h"
+#include "ald/log.h"
+#include "ald/rng.h"
+
+#define MEBIBYTE      1048576.0
+#define PRODUCT_BYTES (6.0 * MEBIBYTE) /* that OpenBLAS packs matrices into, a thread; measured */
+
+static double resident_bytes(void)
+{
+    long long size = 0, resident = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file == NULL)
+        return 0.0;
+    if (fscanf(file, "%lld %lld", &size, &resident) != 2)
+        resident = 0;
+    fclose(file);
+    return (double)resident * (double)sysconf(_SC_PAGESIZE);
+}
+
+void ald_memory_begin(const char *stage, ald_memory_plan_t *out)
+{
+    *out = (ald_memory_plan_t){
+        .stage = stage, .now = resident_bytes(), .peak = (double)ald_memory_peak_rss()};
+}
+
+void ald_memory_add(ald_memory_plan_t *plan, double bytes, const char *format, ...)
+{
+    const size_t used = strlen(plan->text);
+    char name[128];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(name, sizeof name, format, arguments);
+    va_end(arguments);
+    plan->to_come += bytes;
+    snprintf(plan->text + used, sizeof plan->text - used, ", %.1f %s", bytes / MEBIBYTE, name);
+}
+
+void ald_memory_say(const ald_memory_plan_t *plan)
+{
+    double most = plan->now + plan->to_come;
+    ald_log_verbose("%s: memory at most %.1f MiB on rank 0: %.1f now%s", plan->stage,
+                    (most > plan->peak ? most : plan->peak) / MEBIBYTE, plan->now / MEBIBYTE,
+                    plan->text);
+}
+
+void ald_memory_add_mapped(ald_memory_plan_t *plan, const ald_mapped_t *mapped, const char *key)
+{
+    ald_memory_add(plan, (double)ald_mapped_file_bytes(mapped), "mapped from %s", key);
+}
+
+static double logits_bytes(const ald_model_config_t *shape, int64_t R, int64_t rows)
+{
+    const int64_t most = ald_head_chunk(shape->vocab_size), chunk = most < R ? most : R;
+    return (double)sizeof(float) * (double)chunk *
+           (double)(rows * shape->vocab_size + shape->hidden_size);
+}
+
+void ald_memory_add_forward(ald_memory_plan_t *plan, const ald_model_config_t *shape, int64_t T,
+                            int64_t R)
+{
+    const ald_model_bytes_t bytes = ald_model_bytes(shape, T);
+    const double hidden = (double)sizeof(float) * (double)(T * shape->hidden_size);
+    const double logits = logits_bytes(shape, R, 1);
+    const double alone = (double)bytes.alone;
+    ald_memory_add(plan, hidden + (alone > logits ? alone : logits),
+                   "forward pass of %lld tokens, logits of %lld", (long long)T, (long long)R);
+}
+
+void ald_memory_add_training(ald_memory_plan_t *plan, const ald_engine_t *engine, int64_t T,
+                             int64_t R, int64_t wide)
+{
+    const ald_model_config_t *shape = &engine->params.config;
+    const ald_model_bytes_t bytes = ald_model_bytes(shape, T);
+    const double hidden = 2.0 * (double)sizeof(float) * (double)(T * shape->hidden_size);
+    const double logits = logits_bytes(shape, R, 1);
+    double work = (double)(bytes.forward > bytes.backward ? bytes.forward : bytes.backward);
+    ald_memory_add(plan, hidden + (double)bytes.kept, "activations of %lld tokens", (long long)T);
+    ald_memory_add(plan, work > logits ? work : logits, "logits of %lld positions, or gradients",
+                   (long long)R);
+    if (wide > 0)
+        ald_memory_add(plan, logits_bytes(shape, R, wide), "teacher's rows");
+    ald_memory_add(plan, PRODUCT_BYTES * omp_get_max_threads(), "packed matrices");
+    const int64_t every = engine->config->checkpoint.every_steps;
+    if (every > 0 && engine->steps > every && engine->comm->rank == 0)
+        ald_memory_add(plan, 2.0 * sizeof(float) * (double)engine->params.total, "checkpoints");
+}
+
+ald_status_t ald_memory_largest(const ald_config_t *config, int64_t count, int64_t steps,
+                                const int64_t *tokens, const int64_t *positions, int64_t *T,
+                                int64_t *R)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t batch = config->optimizer.batch_size, per_epoch = ald_epoch_steps(config, count);
+    int64_t *order = ald_alloc(sizeof *order * (size_t)(count + 2 * batch + 1));
+    *T = *R = 0;
+    ALD_CHECK_MEMORY(order, sizeof *order * (size_t)(count + 2 * batch + 1));
+    int64_t *lengths = order + count, *start = lengths + batch;
+    for (int64_t step = 0; step < steps; ++step) {
+        if (step % per_epoch == 0)
+            ald_rng_permutation((uint64_t)config->seed, (uint64_t)(step / per_epoch), count, order);
+        const int64_t *items = order + step % per_epoch * batch;
+        int64_t here = order + count - items < batch ? order + count - items : batch;
+        for (int64_t i = 0; i < here; ++i)
+            lengths[i] = tokens[items[i]];
+        int64_t micros =
+            ald_micro_split(lengths, here, config->optimizer.micro_batch_tokens, start);
+        for (int64_t m = 0; m < micros; ++m) {
+            int64_t rows = 0, responses = 0;
+            for (int64_t i = start[m]; i < start[m + 1]; ++i) {
+                rows += lengths[i];
+                responses += positions[items[i]];
+            }
+            *T = rows > *T ? rows : *T;
+            *R = responses > *R ? responses : *R;
+        }
+    }
+done:
+    ald_free(order);
+    return status;
+}

@@ -47,4 +47,9 @@ ald_status_t ald_sampled_text(const ald_dataset_t *data, const int32_t *ids, int
 ald_status_t ald_sampled_next(const ald_vec_t *records, size_t *at, ald_sampled_t *out,
                               const int32_t **ids, const float **logprobs);
 
+/* Bytes that ald_generator_run takes at most for `count` requests with prompts of up to `prompt`
+ * tokens. */
+int64_t ald_generator_bytes(const ald_model_config_t *shape, int64_t prompt, int64_t max_new_tokens,
+                            int64_t count);
+
 #endif

@@ -25,9 +25,12 @@ void ald_memory_say(const ald_memory_plan_t *plan);
 
 /* Pages of a frozen model's files that its use will read. */
 void ald_memory_add_mapped(ald_memory_plan_t *plan, const ald_mapped_t *mapped, const char *key);
-/* A forward pass that keeps nothing, with the logits of R positions. */
-void ald_memory_add_forward(ald_memory_plan_t *plan, const ald_model_config_t *shape, int64_t T,
-                            int64_t R);
+/* What the product library holds. */
+void ald_memory_add_products(ald_memory_plan_t *plan);
+/* Forward passes of `models` models of this shape, one after the other, that keep nothing but their
+ * hidden states, and all their logits of R positions. */
+void ald_memory_add_forward(ald_memory_plan_t *plan, const ald_model_config_t *shape, int models,
+                            int64_t T, int64_t R);
 /* Training steps with micro-batches of up to T tokens and R positions, and checkpoints if there
  * will be some; `wide`: rows of the vocabulary that a loss holds beside the logits. */
 void ald_memory_add_training(ald_memory_plan_t *plan, const ald_engine_t *engine, int64_t T,

@@ -1,9 +1,13 @@
 #include "ald/sha256.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
-#include "ald/file.h"
+#include "ald/arena.h"
 
 void ald_sha256_init(ald_sha256_t *sha)
 {
@@ -31,16 +35,27 @@ void ald_sha256_final(ald_sha256_t *sha, char hex[ALD_SHA256_HEX])
         snprintf(hex + 2 * i, 3, "%02x", digest[i]);
 }
 
+/* Read and not mapped: a large file's pages would count as this process's memory. */
 ald_status_t ald_sha256_file(const char *path, char hex[ALD_SHA256_HEX])
 {
+    enum { PIECE = 1 << 20 };
     ald_status_t status = ALD_STATUS_OK;
-    ald_sha256_t sha;
-    ald_map_t map = {0};
-    ALD_TRY(ald_map_open(path, &map));
+    ald_sha256_t sha = {0};
+    ssize_t got = 0;
+    char *piece = ald_alloc(PIECE);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    ALD_CHECK(file >= 0, ald_status_of_errno(errno), "%s: cannot read: %s", path, strerror(errno));
     ald_sha256_init(&sha);
-    ald_sha256_update(&sha, map.data, map.size);
+    ALD_CHECK(piece != NULL && sha.context != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    while ((got = read(file, piece, PIECE)) > 0 || (got < 0 && errno == EINTR))
+        if (got > 0)
+            ald_sha256_update(&sha, piece, (size_t)got);
+    ALD_CHECK(got == 0, ald_status_of_errno(errno), "%s: cannot read: %s", path, strerror(errno));
     ald_sha256_final(&sha, hex);
 done:
-    ald_map_close(&map);
+    EVP_MD_CTX_free(sha.context);
+    if (file >= 0)
+        close(file);
+    ald_free(piece);
     return status;
 }

@@ -64,15 +64,19 @@ static double logits_bytes(const ald_model_config_t *shape, int64_t R, int64_t r
            (double)(rows * shape->vocab_size + shape->hidden_size);
 }
 
-void ald_memory_add_forward(ald_memory_plan_t *plan, const ald_model_config_t *shape, int64_t T,
-                            int64_t R)
+void ald_memory_add_products(ald_memory_plan_t *plan)
 {
-    const ald_model_bytes_t bytes = ald_model_bytes(shape, T);
+    ald_memory_add(plan, PRODUCT_BYTES * omp_get_max_threads(), "packed matrices");
+}
+
+void ald_memory_add_forward(ald_memory_plan_t *plan, const ald_model_config_t *shape, int models,
+                            int64_t T, int64_t R)
+{
     const double hidden = (double)sizeof(float) * (double)(T * shape->hidden_size);
-    const double logits = logits_bytes(shape, R, 1);
-    const double alone = (double)bytes.alone;
-    ald_memory_add(plan, hidden + (alone > logits ? alone : logits),
-                   "forward pass of %lld tokens, logits of %lld", (long long)T, (long long)R);
+    ald_memory_add(plan, (double)ald_model_bytes(shape, T).alone + models * hidden,
+                   "forward passes of %lld tokens", (long long)T);
+    ald_memory_add(plan, models * logits_bytes(shape, R, 1), "logits of %lld positions",
+                   (long long)R);
 }
 
 void ald_memory_add_training(ald_memory_plan_t *plan, const ald_engine_t *engine, int64_t T,
@@ -88,7 +92,7 @@ void ald_memory_add_training(ald_memory_plan_t *plan, const ald_engine_t *engine
                    (long long)R);
     if (wide > 0)
         ald_memory_add(plan, logits_bytes(shape, R, wide), "teacher's rows");
-    ald_memory_add(plan, PRODUCT_BYTES * omp_get_max_threads(), "packed matrices");
+    ald_memory_add_products(plan);
     const int64_t every = engine->config->checkpoint.every_steps;
     if (every > 0 && engine->steps > every && engine->comm->rank == 0)
         ald_memory_add(plan, 2.0 * sizeof(float) * (double)engine->params.total, "checkpoints");

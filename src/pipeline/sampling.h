@@ -18,6 +18,8 @@ typedef struct {
 ald_status_t ald_sample_all(const ald_generator_t *generator, const ald_dataset_t *data,
                             int64_t rows, int64_t samples, int64_t round, const ald_comm_t *comm,
                             bool everywhere, ald_response_t **out);
+/* Tokens of the longest prompt of the first rows. */
+int64_t ald_longest_prompt(const ald_dataset_t *data, int64_t rows);
 /* A list of ids, made. */
 ald_json_t *ald_json_of_ids(const int32_t *ids, int64_t count);
 

@@ -39,6 +39,7 @@ static ald_status_t train_on(ald_distill_t *d, ald_shardset_t *set)
         status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: the data's order");
     ALD_TRY(ald_comm_agree(&d->trainers, status));
     ALD_TRY(ald_engine_begin(engine, ald_total_steps(d->config, n)));
+    ALD_TRY(ald_comm_agree(&d->trainers, ald_distill_memory(d, set)));
     while (engine->step < engine->steps) {
         int64_t count = ald_step_items(d->config, n, engine->step, order, order + n);
         double epoch = (double)(engine->step + 1) / (double)ald_epoch_steps(d->config, n);

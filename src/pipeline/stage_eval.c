@@ -8,6 +8,7 @@
 #include "ald/figures.h"
 #include "ald/log.h"
 #include "ald/loss.h"
+#include "ald/memory_plan.h"
 #include "ald/vocabulary.h"
 #include "pipeline/data.h"
 #include "pipeline/eval.h"
@@ -74,6 +75,32 @@ static ald_status_t make_room(ald_eval_t *e, ald_item_t **items)
             e->pair_row[e->pairs++] = i;
 done:
     return status;
+}
+
+/* Pairs of all rows; answers are taken to be as long as they may. */
+static void eval_memory(const ald_eval_t *e)
+{
+    const ald_config_t *config = e->config;
+    const ald_model_config_t *shape = NULL;
+    ald_memory_plan_t plan;
+    int models = 0;
+    ald_memory_begin("eval", &plan);
+    for (int k = 0; k < ALD_VIEWS; ++k) {
+        if (e->measure.models[k] == NULL)
+            continue;
+        shape = &e->frozen[k].params.config;
+        models += 1;
+        ald_memory_add_mapped(&plan, e->frozen[k].mapped, view_keys[k]);
+    }
+    const int64_t T = e->measure.micro_batch_tokens;
+    ald_memory_add_forward(&plan, shape, models, T, T);
+    if (e->samples > 0)
+        ald_memory_add(&plan,
+                       (double)ald_generator_bytes(shape, ald_longest_prompt(&e->data, e->rows),
+                                                   config->sampling.max_new_tokens, e->samples),
+                       "keys and values of %lld answers", (long long)e->samples);
+    ald_memory_add_products(&plan);
+    ald_memory_say(&plan);
 }
 
 static ald_status_t measure_pairs(ald_eval_t *e, ald_item_t *items)
@@ -326,6 +353,7 @@ ald_status_t ald_stage_eval(const ald_config_t *config, const ald_comm_t *world,
         goto done;
     }
     ALD_TRY(ald_comm_agree(world, make_room(&e, &items)));
+    eval_memory(&e);
     ALD_TRY(measure_pairs(&e, items));
     ALD_TRY(measure_samples(&e, items));
     ALD_TRY(ald_comm_agree(world, world->rank == 0 ? report(&e) : ALD_STATUS_OK));

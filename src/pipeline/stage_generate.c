@@ -5,6 +5,7 @@
 #include "ald/file.h"
 #include "ald/generator.h"
 #include "ald/log.h"
+#include "ald/memory_plan.h"
 #include "ald/scorer.h"
 #include "pipeline/data.h"
 #include "pipeline/turns.h"
@@ -94,6 +95,15 @@ done:
     return status;
 }
 
+int64_t ald_longest_prompt(const ald_dataset_t *data, int64_t rows)
+{
+    int64_t longest = 0;
+    for (int64_t i = 0; i < rows; ++i)
+        longest =
+            data->pairs.rows[i].prompt.count > longest ? data->pairs.rows[i].prompt.count : longest;
+    return longest;
+}
+
 ald_json_t *ald_json_of_ids(const int32_t *ids, int64_t count)
 {
     ald_json_t *array = ald_json_new_array();
@@ -178,6 +188,22 @@ static void report(const ald_response_t *responses, int64_t count, double second
                  (long long)count, (long long)tokens, (double)tokens / seconds, path);
 }
 
+static void generate_memory(const ald_config_t *config, const ald_comm_t *world,
+                            const ald_frozen_t *frozen, const ald_dataset_t *data)
+{
+    const int64_t prompt = ald_longest_prompt(data, data->pairs.count);
+    const int64_t count =
+        (data->pairs.count * config->generate.samples + world->size - 1) / world->size;
+    ald_memory_plan_t plan;
+    ald_memory_begin("generate", &plan);
+    ald_memory_add_mapped(&plan, frozen->mapped, "generate.model");
+    ald_memory_add(&plan,
+                   (double)ald_generator_bytes(&frozen->params.config, prompt,
+                                               config->sampling.max_new_tokens, count),
+                   "keys and values, logits, %lld responses", (long long)count);
+    ald_memory_say(&plan);
+}
+
 ald_status_t ald_stage_generate(const ald_config_t *config, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -191,6 +217,7 @@ ald_status_t ald_stage_generate(const ald_config_t *config, const ald_comm_t *wo
     ALD_TRY(ald_data_open(world, config, config->generate.model, frozen.params.config.vocab_size,
                           config->data.train, "data.train", ALD_PAIRS_PROMPT, &data));
     ald_generator_init(config, &frozen.model, &data, &generator);
+    generate_memory(config, world, &frozen, &data);
     ALD_TRY(ald_sample_all(&generator, &data, data.pairs.count, config->generate.samples, 0, world,
                            ald_turns_any(&data), &responses));
     ALD_TRY(ald_turns_sample(config, &generator, &data, responses, data.pairs.count,

@@ -4,8 +4,10 @@
 #include <string.h>
 
 #include "ald/file.h"
+#include "ald/batch.h"
 #include "ald/log.h"
 #include "ald/manifest.h"
+#include "ald/memory_plan.h"
 #include "ald/shardset.h"
 #include "pipeline/data.h"
 #include "pipeline/scoring.h"
@@ -187,6 +189,69 @@ done:
     return status;
 }
 
+/* The largest micro-batches, which depend on the shards' sequences alone: neighbours of one prompt
+ * go together. */
+static ald_status_t largest_micro(const scoring_t *s, int64_t *T, int64_t *R)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t limit = s->scorer->config->optimizer.micro_batch_tokens;
+    int64_t *tokens = ald_alloc(3 * sizeof *tokens * (size_t)(s->per_shard + 1));
+    ALD_CHECK_MEMORY(tokens, 3 * sizeof *tokens * (size_t)(s->per_shard + 1));
+    int64_t *positions = tokens + s->per_shard + 1, *start = positions + s->per_shard + 1;
+    *T = *R = 0;
+    for (int64_t first = 0; first < s->count; first += s->per_shard) {
+        int64_t used = 0, end = first + s->per_shard < s->count ? first + s->per_shard : s->count;
+        for (int64_t i = first; i < end; ++i) {
+            const ald_scored_t *one = &s->list[i];
+            bool joins = i > first && (i - first) % 2 == 1 && one->prompt_ids == one[-1].prompt_ids;
+            used += !joins;
+            tokens[used - 1] =
+                (joins ? tokens[used - 1] : one->prompt_count) + one->response_count - 1;
+            positions[used - 1] = (joins ? positions[used - 1] : 0) + one->response_count;
+        }
+        int64_t micros = ald_micro_split(tokens, used, limit, start);
+        for (int64_t m = 0; m < micros && used > 0; ++m) {
+            int64_t rows = 0, responses = 0;
+            for (int64_t i = start[m]; i < start[m + 1]; ++i) {
+                rows += tokens[i];
+                responses += positions[i];
+            }
+            *T = rows > *T ? rows : *T;
+            *R = responses > *R ? responses : *R;
+        }
+    }
+done:
+    ald_free(tokens);
+    return status;
+}
+
+/* What the positions of a micro-batch hold until they are written, by encoding. */
+static double encoded_bytes(const ald_shard_header_t *h)
+{
+    const double V = (double)h->vocab_size, H = (double)h->hidden_size, K = (double)h->top_k;
+    return h->encoding == ALD_ENCODING_FULL     ? 8.0 * V
+           : h->encoding == ALD_ENCODING_HIDDEN ? 4.0 * H
+                                                : 12.0 * K + 8.0;
+}
+
+static ald_status_t score_memory(const scoring_t *s)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_model_config_t *shape = &s->scorer->dpo.params.config;
+    ald_memory_plan_t plan;
+    int64_t T = 0, R = 0;
+    ALD_TRY(largest_micro(s, &T, &R));
+    ald_memory_begin("score", &plan);
+    ald_memory_add_mapped(&plan, s->scorer->dpo.mapped, "teacher.dpo");
+    ald_memory_add_mapped(&plan, s->scorer->contrast.mapped, "the other teacher");
+    ald_memory_add_forward(&plan, shape, 2, T, R);
+    ald_memory_add(&plan, (double)R * encoded_bytes(&s->scorer->header), "encoded positions");
+    ald_memory_add_products(&plan);
+    ald_memory_say(&plan);
+done:
+    return status;
+}
+
 /* All ranks' entries on root, which leaves them as a list, and the manifest if that completes the
  * set. */
 static ald_status_t gather_entries(scoring_t *s, const ald_comm_t *comm, int64_t part,
@@ -264,6 +329,8 @@ ald_status_t ald_scoring_run(ald_scorer_t *scorer, const ald_comm_t *comm,
     scorer->header.policy_step = -1;
     ALD_TRY(ald_comm_agree(comm, prepare(&s, data, comm->rank == 0)));
     status = ald_manifest_known(&s.set, &s.known);
+    if (status == ALD_STATUS_OK)
+        status = score_memory(&s);
     if (status == ALD_STATUS_OK)
         status = run_share(&s, comm, part, parts);
     ALD_TRY(ald_comm_agree(comm, status));

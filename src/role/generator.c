@@ -220,3 +220,16 @@ done:
     ald_vec_reset(&text);
     return status;
 }
+
+int64_t ald_generator_bytes(const ald_model_config_t *shape, int64_t prompt, int64_t max_new_tokens,
+                            int64_t count)
+{
+    const int64_t H = shape->hidden_size, I = shape->intermediate_size;
+    const int64_t attention = shape->heads * shape->head_dim;
+    const int64_t kv = 2 * shape->kv_heads * shape->head_dim;
+    const int64_t slots = count < SLOTS ? count : SLOTS;
+    const int64_t cache = shape->layers * kv * (prompt + max_new_tokens);
+    const int64_t prefill = prompt * (2 * H + 2 * attention + kv + 3 * I);
+    return (int64_t)sizeof(float) * (slots * cache + SLOTS * (H + 4 * shape->vocab_size) + prefill +
+                                     2 * count * max_new_tokens);
+}

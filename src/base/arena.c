@@ -201,13 +201,23 @@ ald_arena_mark_t ald_arena_mark(const ald_arena_t *arena)
     return (ald_arena_mark_t){arena->current, arena->used, arena->in_use};
 }
 
-/* An empty arena of several blocks gets one that has room for all that it ever held. */
+static void blocks_free(ald_arena_block_t *block)
+{
+    while (block != NULL) {
+        ald_arena_block_t *next = block->next;
+        ald_free(block);
+        block = next;
+    }
+}
+
+/* Several blocks behind the current one become one, with room for all that the arena ever held. */
 static void arena_unite(ald_arena_t *arena)
 {
-    size_t high = arena->high;
-    ald_arena_reset(arena);
-    arena->first = block_new(high); /* without memory for it, the arena begins anew */
-    arena->high = high;
+    ald_arena_block_t **rest = arena->current == NULL ? &arena->first : &arena->current->next;
+    if (*rest == NULL || (*rest)->next == NULL)
+        return;
+    blocks_free(*rest);
+    *rest = block_new(arena->high - arena->in_use); /* NULL without memory: then bit by bit again */
 }
 
 void ald_arena_release(ald_arena_t *arena, ald_arena_mark_t mark)
@@ -216,16 +226,11 @@ void ald_arena_release(ald_arena_t *arena, ald_arena_mark_t mark)
     arena->current = empty ? NULL : mark.block;
     arena->used = empty ? 0 : mark.used;
     arena->in_use = mark.in_use;
-    if (empty && arena->first != NULL && arena->first->next != NULL)
-        arena_unite(arena);
+    arena_unite(arena);
 }
 
 void ald_arena_reset(ald_arena_t *arena)
 {
-    for (ald_arena_block_t *block = arena->first; block != NULL;) {
-        ald_arena_block_t *next = block->next;
-        ald_free(block);
-        block = next;
-    }
+    blocks_free(arena->first);
     ald_arena_init(arena);
 }

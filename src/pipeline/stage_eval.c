@@ -77,9 +77,59 @@ done:
     return status;
 }
 
-/* Pairs of all rows; answers are taken to be as long as they may. */
-static void eval_memory(const ald_eval_t *e)
+/* Most tokens and positions of a micro-batch of `count` items. */
+static ald_status_t largest_micro(const ald_eval_t *e, const int64_t *tokens,
+                                  const int64_t *positions, int64_t count, int64_t *T, int64_t *R)
 {
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t *start = ald_alloc(sizeof *start * (size_t)(count + 1));
+    ALD_CHECK_MEMORY(start, sizeof *start * (size_t)(count + 1));
+    int64_t micros = ald_micro_split(tokens, count, e->measure.micro_batch_tokens, start);
+    for (int64_t m = 0; m < micros && count > 0; ++m) {
+        int64_t rows = 0, responses = 0;
+        for (int64_t i = start[m]; i < start[m + 1]; ++i) {
+            rows += tokens[i];
+            responses += positions[i];
+        }
+        *T = rows > *T ? rows : *T;
+        *R = responses > *R ? responses : *R;
+    }
+    ald_free(start);
+done:
+    return status;
+}
+
+/* The pairs' micro-batches, and the answers', which are taken to be as long as they may. */
+static ald_status_t largest_of_all(const ald_eval_t *e, int64_t *T, int64_t *R)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t most = e->pairs > e->samples ? e->pairs : e->samples;
+    const int64_t longest = e->config->sampling.max_new_tokens;
+    int64_t *tokens = ald_alloc(2 * sizeof *tokens * (size_t)(most + 1));
+    ALD_CHECK_MEMORY(tokens, 2 * sizeof *tokens * (size_t)(most + 1));
+    int64_t *positions = tokens + most;
+    *T = *R = 0;
+    for (int64_t i = 0; i < e->pairs; ++i) {
+        const ald_pair_t *row = &e->data.pairs.rows[e->pair_row[i]];
+        const ald_item_t item = ald_item_of(row, &row->chosen, &row->rejected);
+        tokens[i] = ald_item_tokens(&item);
+        positions[i] = row->chosen.count + row->rejected.count;
+    }
+    ALD_TRY(largest_micro(e, tokens, positions, e->pairs, T, R));
+    for (int64_t i = 0; i < e->samples; ++i) {
+        const ald_pair_t *row = &e->data.pairs.rows[i / e->config->eval.generate];
+        tokens[i] = row->prompt.count + longest - 1;
+        positions[i] = longest;
+    }
+    ALD_TRY(largest_micro(e, tokens, positions, e->samples, T, R));
+done:
+    ald_free(tokens);
+    return status;
+}
+
+static ald_status_t eval_memory(const ald_eval_t *e)
+{
+    ald_status_t status = ALD_STATUS_OK;
     const ald_config_t *config = e->config;
     const ald_model_config_t *shape = NULL;
     ald_memory_plan_t plan;
@@ -92,8 +142,9 @@ static void eval_memory(const ald_eval_t *e)
         models += 1;
         ald_memory_add_mapped(&plan, e->frozen[k].mapped, view_keys[k]);
     }
-    const int64_t T = e->measure.micro_batch_tokens;
-    ald_memory_add_forward(&plan, shape, models, T, T);
+    int64_t T = 0, R = 0;
+    ALD_TRY(largest_of_all(e, &T, &R));
+    ald_memory_add_forward(&plan, shape, models, T, R);
     if (e->samples > 0)
         ald_memory_add(&plan,
                        (double)ald_generator_bytes(shape, ald_longest_prompt(&e->data, e->rows),
@@ -101,6 +152,8 @@ static void eval_memory(const ald_eval_t *e)
                        "keys and values of %lld answers", (long long)e->samples);
     ald_memory_add_products(&plan);
     ald_memory_say(&plan);
+done:
+    return status;
 }
 
 static ald_status_t measure_pairs(ald_eval_t *e, ald_item_t *items)
@@ -353,7 +406,7 @@ ald_status_t ald_stage_eval(const ald_config_t *config, const ald_comm_t *world,
         goto done;
     }
     ALD_TRY(ald_comm_agree(world, make_room(&e, &items)));
-    eval_memory(&e);
+    ALD_TRY(ald_comm_agree(world, eval_memory(&e)));
     ALD_TRY(measure_pairs(&e, items));
     ALD_TRY(measure_samples(&e, items));
     ALD_TRY(ald_comm_agree(world, world->rank == 0 ? report(&e) : ALD_STATUS_OK));

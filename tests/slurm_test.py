@@ -150,7 +150,7 @@ def test_whole_route(folder):
     for stage in ("sft", "dpo", "reverse", "aligned", "on-policy"):
         assert harness.read_json(os.path.join(out, stage, "done.json"))["steps"] == 3
     shards = sorted(os.listdir(os.path.join(out, "shards")))
-    assert shards == [f"shard-{k:06d}.h5" for k in range(4)], shards
+    assert shards == ["manifest.json", *(f"shard-{k:06d}.h5" for k in range(4))], shards
     ids = []
     for name in shards:
         with h5py.File(os.path.join(out, "shards", name)) as file:

@@ -144,12 +144,14 @@ static ald_status_t eval_memory(const ald_eval_t *e)
     }
     int64_t T = 0, R = 0;
     ALD_TRY(largest_of_all(e, &T, &R));
+    const double before = plan.to_come;
     ald_memory_add_forward(&plan, shape, models, T, R);
-    if (e->samples > 0)
-        ald_memory_add(&plan,
-                       (double)ald_generator_bytes(shape, ald_longest_prompt(&e->data, e->rows),
-                                                   config->sampling.max_new_tokens, e->samples),
-                       "keys and values of %lld answers", (long long)e->samples);
+    const double sampling = (double)ald_generator_bytes(
+        shape, ald_longest_prompt(&e->data, e->rows), config->sampling.max_new_tokens, e->samples);
+    const double forward = plan.to_come - before; /* sampling comes before, and is gone then */
+    if (e->samples > 0 && sampling > forward)
+        ald_memory_add(&plan, sampling - forward, "more for keys and values of %lld answers",
+                       (long long)e->samples);
     ald_memory_add_products(&plan);
     ald_memory_say(&plan);
 done:

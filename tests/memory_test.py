@@ -1,0 +1,68 @@
+#!/usr/bin/python3
+"""What each stage says with --verbose that it will take, held to the peak that it reports."""
+import os
+import re
+
+import harness
+
+ROOM = 0.10
+
+
+class Setting:
+    words = None
+
+
+def prepare(folder):
+    desk = harness.make_desk(folder, pairs=160, held_out=60)
+    models = {name: harness.make_model(folder, name, seed, "--hidden", 192, "--heads", 4, "--kv-heads", 2,
+                                       "--intermediate", 768, "--layers", 5)
+              for seed, name in enumerate(("policy", "dpo", "reverse"), 1)}
+    harness.write(os.path.join(folder, "run.cfg"), f"""
+output = "out";
+data: {{ train = "{desk}/train.jsonl"; eval = "{desk}/eval.jsonl"; responses = "both"; }};
+optimizer: {{ batch_size = 40; micro_batch_tokens = 1500; }};
+sft: {{ model = "{models['policy']}"; }};
+dpo: {{ policy = "{models['policy']}"; }};
+teacher: {{ dpo = "{models['dpo']}"; reverse = "{models['reverse']}"; }};
+distill: {{ policy = "{models['policy']}"; mode = "off-policy"; }};
+generate: {{ model = "{models['policy']}"; }};
+eval: {{ model = "{models['policy']}"; dpo = "{models['dpo']}"; contrast = "{models['reverse']}"; }};
+sampling: {{ max_new_tokens = 40; }};
+checkpoint: {{ every_steps = 3; }};
+""")
+
+
+def check(folder, command, *more):
+    done = harness.run(command, "-c", os.path.join(folder, "run.cfg"), "--verbose", *more, timeout=200)
+    said = re.findall(r"^(\w+): memory at most ([\d.]+) MiB", done.err, re.M)
+    assert [name for name, _ in said][-1] == command, done
+    peak = float(re.search(r"peak memory ([\d.]+) MiB on rank 0", done.err).group(1))
+    promised = float(said[-1][1])
+    gap = promised / peak - 1
+    assert abs(gap) <= ROOM, f"{command}: {promised} MiB said, {peak} MiB taken, {100 * gap:+.1f}%\n{done.err}"
+
+
+def sft(folder):
+    check(folder, "sft")
+
+
+def dpo(folder):
+    check(folder, "dpo")
+
+
+def score(folder):
+    for encoding in ("full", "hidden", "topk"):
+        check(folder, "score", "--set", f"shards.encoding={encoding}", "--set",
+              f"shards.directory={encoding}")
+
+
+def generate(folder):
+    check(folder, "generate")
+
+
+def evaluate(folder):
+    check(folder, "eval")
+
+
+if __name__ == "__main__":
+    harness.main([sft, dpo, score, generate, evaluate], prepare)

@@ -65,8 +65,12 @@ typedef struct {
     const float *tail_dpo, *tail_reverse;           /* [R] log of the mass outside */
 } ald_scored_t;
 
-/* Writer: one per file; the file carries its final name only after a commit. */
+/* Writer: one per file; the file carries its final name only after a commit. A thread of its own
+ * does the writing; what fails there is the answer of a later append or of the commit. An append
+ * waits only while that thread is many bytes behind. */
 typedef struct ald_shard_writer ald_shard_writer_t;
+/* The most memory that a writer for this header holds, in bytes. */
+int64_t ald_shard_writer_bytes(const ald_shard_header_t *header);
 ald_status_t ald_shard_writer_open(const char *path, const ald_shard_header_t *header,
                                    ald_shard_writer_t **out);
 /* Copies or writes the sequence; the caller keeps its memory. A failure spoils the writer: only

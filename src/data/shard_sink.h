@@ -10,15 +10,6 @@ enum {
     ALD_SINK_LIBRARY = 8 << 20, /* what HDF5 itself may hold: its metadata, texts, a chunk */
 };
 
-/* How a dataset is cut into chunks. */
-typedef struct {
-    bool used;                       /* false: not in this encoding */
-    bool filtered;                   /* compressed, so by HDF5's own filters */
-    int64_t width;                   /* elements in a row */
-    int64_t chunk_rows, chunk_width; /* chunk_rows is 1 where chunk_width isn't width */
-    size_t size, chunk_bytes;        /* of an element in the file, of a chunk without checksum */
-} ald_column_plan_t;
-
 /* A chunk, or one text. */
 typedef struct ald_piece ald_piece_t;
 struct ald_piece {

@@ -12,12 +12,6 @@
 #include "ald/file.h"
 #include "ald/json.h"
 
-enum {
-    CHUNK_TARGET = 1 << 18, /* a random read of one sequence touches few bytes more than its own */
-    CHUNK_MAX = 1 << 20,    /* HDF5's chunk cache */
-    NARROW_ROWS = 4096,     /* of columns with one element in a row */
-};
-
 typedef struct {
     int64_t rows;       /* put so far */
     int64_t buffered;   /* rows in the piece */
@@ -34,30 +28,11 @@ struct ald_shard_writer {
     bool spoiled;
 };
 
-static ald_column_plan_t plan_column(const ald_dataset_info_t *info,
-                                     const ald_shard_header_t *header)
-{
-    ald_column_plan_t plan = {.used = ald_dataset_is_in(info, header->encoding)};
-    if (!plan.used)
-        return plan;
-    plan.filtered = header->gzip && strncmp(info->path, "/teacher/", 9) == 0;
-    plan.size = ald_column_size(info->type);
-    plan.width = ald_dataset_width(info, header);
-    const size_t row_bytes = (size_t)plan.width * plan.size;
-    const int64_t pieces = (int64_t)((row_bytes + CHUNK_MAX - 1) / CHUNK_MAX);
-    plan.chunk_width = (plan.width + pieces - 1) / pieces;
-    plan.chunk_rows = row_bytes < CHUNK_TARGET ? CHUNK_TARGET / (int64_t)row_bytes : 1;
-    if (info->width == ALD_WIDTH_1)
-        plan.chunk_rows = info->type == ALD_COLUMN_TEXT ? 1 : NARROW_ROWS;
-    plan.chunk_bytes = (size_t)(plan.chunk_rows * plan.chunk_width) * plan.size;
-    return plan;
-}
-
 int64_t ald_shard_writer_bytes(const ald_shard_header_t *header)
 {
     int64_t bytes = (int64_t)sizeof(ald_shard_writer_t) + ALD_SINK_QUEUE + ALD_SINK_LIBRARY;
     for (int i = 0; i < ALD_DATASET_COUNT; ++i) {
-        const ald_column_plan_t plan = plan_column(&ald_shard_datasets[i], header);
+        const ald_column_plan_t plan = ald_column_plan(&ald_shard_datasets[i], header);
         if (plan.used)
             bytes += (int64_t)plan.chunk_bytes;
     }
@@ -217,7 +192,7 @@ static ald_status_t writer_start(ald_shard_writer_t *writer, const ald_shard_hea
     ald_status_t status = ALD_STATUS_OK;
     const int64_t zero = 0;
     for (int i = 0; i < ALD_DATASET_COUNT; ++i)
-        writer->plans[i] = plan_column(&ald_shard_datasets[i], header);
+        writer->plans[i] = ald_column_plan(&ald_shard_datasets[i], header);
     ALD_TRY(ald_sink_open(writer->path, writer->temporary, header, writer->plans, &writer->sink));
     ALD_TRY(column_append(writer, ALD_DATASET_TOKEN_START, &zero, 1));
     ALD_TRY(column_append(writer, ALD_DATASET_RESPONSE_START, &zero, 1));

@@ -10,7 +10,11 @@
 #include "ald/arena.h"
 #include "fletcher.h"
 
-enum { TEXT_ROWS = 128, MESSAGE = 1024 };
+enum {
+    TEXT_ROWS = 128,
+    CONVERSION = 4096, /* bytes; without a word HDF5 clears 2 MiB for each text */
+    MESSAGE = 1024,
+};
 
 typedef struct {
     hid_t dataset, type; /* -1: not yet made */
@@ -29,7 +33,7 @@ struct ald_sink {
     ald_status_t status;
     char message[MESSAGE];
     bool ready, closing;
-    hid_t file; /* the thread's own */
+    hid_t file, transfer; /* the thread's own */
     stored_t stored[ALD_DATASET_COUNT];
 };
 
@@ -117,7 +121,7 @@ static ald_status_t write_rows(ald_sink_t *sink, const ald_piece_t *piece, const
     ALD_H5(space = H5Dget_space(stored->dataset), path, name);
     ALD_H5(H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL), path, name);
     ALD_H5(memory = H5Screate_simple(rank_of(piece->dataset), count, NULL), path, name);
-    ALD_H5(H5Dwrite(stored->dataset, stored->type, memory, space, H5P_DEFAULT, data), path, name);
+    ALD_H5(H5Dwrite(stored->dataset, stored->type, memory, space, sink->transfer, data), path, name);
 done:
     H5Sclose(memory);
     H5Sclose(space);
@@ -200,6 +204,8 @@ static ald_status_t make_file(ald_sink_t *sink)
     ald_status_t status = ALD_STATUS_OK;
     ald_h5_begin();
     ALD_TRY(ald_h5_create(sink->temporary, &sink->file));
+    ALD_H5(sink->transfer = H5Pcreate(H5P_DATASET_XFER), sink->path, "create");
+    ALD_H5(H5Pset_buffer(sink->transfer, CONVERSION, NULL, NULL), sink->path, "create");
     ALD_TRY(put_attributes(sink));
     ALD_TRY(make_groups(sink));
     ALD_TRY(make_dataset(sink, ALD_DATASET_PROMPT, TEXT_ROWS));
@@ -220,6 +226,7 @@ static ald_status_t close_file(ald_sink_t *sink, ald_status_t status)
         if (stored->type >= 0)
             H5Tclose(stored->type);
     }
+    H5Pclose(sink->transfer);
     if (sink->file >= 0 && H5Fclose(sink->file) < 0 && status == ALD_STATUS_OK)
         status = ald_h5_raise(sink->path, "cannot write");
     return status;
@@ -316,7 +323,7 @@ ald_status_t ald_sink_open(const char *path, const char *temporary,
     sink->path = path;
     sink->temporary = temporary;
     sink->header = header;
-    sink->file = -1;
+    sink->file = sink->transfer = -1;
     memcpy(sink->plans, plans, sizeof sink->plans);
     for (int i = 0; i < ALD_DATASET_COUNT; ++i)
         sink->stored[i].dataset = sink->stored[i].type = -1;

@@ -62,6 +62,8 @@ ald_json_t *ald_json_share(const ald_json_t *value);
 void ald_json_set(ald_json_t *object, const char *key, ald_json_t *value);
 void ald_json_push(ald_json_t *array, ald_json_t *value);
 
+bool ald_utf8_is_valid(const char *text, size_t length);
+
 /* Makes text, NUL-terminated, freed by ald_free; one line, or indented by 2. */
 ald_status_t ald_json_dump(const ald_json_t *value, bool indent, char **out);
 /* Writes indented text and a newline, atomically. */

@@ -65,8 +65,12 @@ typedef struct {
     const float *tail_dpo, *tail_reverse;           /* [R] log of the mass outside */
 } ald_scored_t;
 
-/* Writer: one per file; the file carries its final name only after a commit. */
+/* Writer: one per file; the file carries its final name only after a commit. A thread of its own
+ * does the writing; what fails there is the answer of a later append or of the commit. An append
+ * waits only while that thread is many bytes behind. */
 typedef struct ald_shard_writer ald_shard_writer_t;
+/* The most memory that a writer for this header holds, in bytes. */
+int64_t ald_shard_writer_bytes(const ald_shard_header_t *header);
 ald_status_t ald_shard_writer_open(const char *path, const ald_shard_header_t *header,
                                    ald_shard_writer_t **out);
 /* Copies or writes the sequence; the caller keeps its memory. A failure spoils the writer: only
@@ -81,6 +85,18 @@ void ald_shard_writer_discard(ald_shard_writer_t *writer); /* takes NULL */
 typedef struct ald_shard ald_shard_t;
 ald_status_t ald_shard_open(const char *path, ald_shard_t **out);
 void ald_shard_close(ald_shard_t *shard); /* takes NULL */
+/* Shards that share a limit: of those in a pool ALD_SHARDS_AWAKE hold their file open, and a read
+ * of another one closes the file that was used longest ago. Zeroed at first; it outlives its
+ * shards, and one thread at a time uses them. */
+enum { ALD_SHARDS_AWAKE = 16 };
+typedef struct {
+    ald_shard_t *newest, *oldest;
+    int64_t awake;
+} ald_shard_pool_t;
+void ald_shard_join(ald_shard_t *shard, ald_shard_pool_t *pool); /* once, after open */
+/* The most memory in bytes that the open files of a pool hold for shards with this header, besides
+ * 33 bytes per sequence of each shard. */
+int64_t ald_shard_reader_bytes(const ald_shard_header_t *header);
 /* Whether the file is whole but not for this program: another format, or a newer schema version.
  * Such a file isn't to be written over. Local. */
 bool ald_shard_is_foreign(const char *path);

@@ -13,8 +13,9 @@ typedef struct {
 } ald_entry_t;
 
 typedef struct {
-    ald_shard_t **shards; /* owned, open */
-    char **paths;         /* owned */
+    ald_shard_t **shards;   /* owned */
+    ald_shard_pool_t *pool; /* owned; theirs */
+    char **paths;           /* owned */
     int64_t shard_count;
     ald_entry_t *entries; /* owned; by id, source, place: the same however the shards were cut */
     int64_t count;

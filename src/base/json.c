@@ -233,6 +233,16 @@ static size_t utf8_length(const unsigned char *text, size_t left)
     return need;
 }
 
+bool ald_utf8_is_valid(const char *text, size_t length)
+{
+    for (size_t i = 0, step; i < length; i += step) {
+        step = utf8_length((const unsigned char *)text + i, length - i);
+        if (step == 0)
+            return false;
+    }
+    return true;
+}
+
 ald_json_t *ald_json_new_text(const char *text, size_t length)
 {
     json_t *value = json_stringn(text, length);

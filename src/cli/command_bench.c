@@ -5,6 +5,7 @@
 
 #include "ald/arena.h"
 #include "ald/bench.h"
+#include "ald/bench_store.h"
 #include "ald/bench_text.h"
 #include "ald/commands.h"
 #include "ald/gemm.h"
@@ -12,8 +13,8 @@
 #include "ald/log.h"
 
 typedef struct {
-    const char *config, *only, *text;
-    int64_t layers, threads;
+    const char *config, *only, *text, *store;
+    int64_t layers, threads, megabytes;
     bool json, verbose;
     ald_bench_options_t bench;
 } words_t;
@@ -66,6 +67,8 @@ static ald_status_t parse_valued(const char *word, const char *value, words_t *o
         {"--only", &out->only, NULL, 0},
         {"--layers", NULL, &out->layers, 10000},
         {"--text", &out->text, NULL, 0},
+        {"--store", &out->store, NULL, 0},
+        {"--megabytes", NULL, &out->megabytes, 1 << 20},
         {"--threads", NULL, &out->threads, 4096},
         {"--sequences", NULL, &b->sequences, 65536},
         {"--tokens", NULL, &b->tokens, 1 << 20},
@@ -88,7 +91,7 @@ done:
 static ald_status_t parse(int argc, char **argv, words_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    *out = (words_t){.bench = {.sequences = 2, .tokens = 512, .repeat = 3}};
+    *out = (words_t){.megabytes = 300, .bench = {.sequences = 2, .tokens = 512, .repeat = 3}};
     for (int i = 0; i < ALD_BENCH_PHASES; ++i)
         out->bench.wanted[i] = true;
     for (int i = 1; i < argc; ++i) {
@@ -103,6 +106,8 @@ static ald_status_t parse(int argc, char **argv, words_t *out)
     }
     if (out->only != NULL)
         ALD_TRY(parse_only(out->only, out->bench.wanted));
+    if (out->store != NULL)
+        return status;
     ALD_CHECK((out->bench.model == NULL) != (out->config == NULL), ALD_STATUS_USAGE,
               "bench: expected either --model DIR or --config FILE");
     ALD_CHECK(out->text == NULL || out->bench.model != NULL, ALD_STATUS_USAGE,
@@ -237,10 +242,50 @@ done:
     return status;
 }
 
+static void print_store(const ald_bench_store_t *r, bool json)
+{
+    const double megabytes = (double)r->bytes * 1e-6;
+    const char *name = ald_encoding_name(r->encoding);
+    if (json)
+        printf("\"%s\": {\"bytes\": %lld, \"sequences\": %lld, \"positions\": %lld, "
+               "\"write_seconds\": %.6f, \"plain_write_seconds\": %.6f, \"write_share\": %.4f, "
+               "\"read_seconds\": %.6f, \"plain_read_seconds\": %.6f, \"read_share\": %.4f}",
+               name, (long long)r->bytes, (long long)r->sequences, (long long)r->positions,
+               r->write, r->plain_write, r->plain_write / r->write, r->read, r->plain_read,
+               r->plain_read / r->read);
+    else
+        printf("%-8s %9.1f %12.1f %10.1f %7.1f%% %12.1f %10.1f %7.1f%%\n", name, megabytes,
+               megabytes / r->write, megabytes / r->plain_write, 100.0 * r->plain_write / r->write,
+               megabytes / r->read, megabytes / r->plain_read, 100.0 * r->plain_read / r->read);
+}
+
+/* bench --store: shards beside plain files, on rank 0 alone: ranks would share a disk. */
+static ald_status_t bench_store(const words_t *words)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    static const ald_encoding_t encodings[] = {ALD_ENCODING_HIDDEN, ALD_ENCODING_TOPK};
+    ald_bench_store_t reports[2];
+    for (int i = 0; i < 2; ++i)
+        ALD_TRY(ald_bench_store(words->store, encodings[i], words->megabytes, words->bench.repeat,
+                                &reports[i]));
+    if (!words->json)
+        printf("%-8s %9s %12s %10s %8s %12s %10s %8s\n", "", "MB", "write MB/s", "plain", "share",
+               "read MB/s", "plain", "share");
+    for (int i = 0; i < 2; ++i) {
+        printf("%s", !words->json ? "" : i == 0 ? "{" : ", ");
+        print_store(&reports[i], words->json);
+    }
+    printf("%s", words->json ? "}\n" : "");
+done:
+    return status;
+}
+
 static ald_status_t bench(words_t *words, const ald_comm_t *world, int threads)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_bench_report_t report;
+    if (words->store != NULL)
+        return world->rank == 0 ? bench_store(words) : ALD_STATUS_OK;
     if (words->text != NULL)
         return bench_text(words, world, threads);
     ALD_TRY(ald_bench_run(&words->bench, &report));
@@ -257,7 +302,7 @@ static ald_status_t run(int argc, char **argv, const ald_comm_t *world)
     ald_status_t status = ALD_STATUS_OK;
     words_t words;
     status = parse(argc, argv, &words);
-    if (status == ALD_STATUS_OK && words.text == NULL)
+    if (status == ALD_STATUS_OK && words.text == NULL && words.store == NULL)
         status = read_shape(&words);
     ALD_TRY(ald_comm_agree(world, status));
     ald_log_setup(words.verbose ? ALD_LOG_VERBOSE : ALD_LOG_NORMAL, world->rank == 0);
@@ -271,11 +316,13 @@ const ald_command_t ald_command_bench = {
     .name = "bench",
     .arguments =
         "(--model DIR | --config FILE) [--layers N] [--sequences N] [--tokens N]\n"
-        "       [--threads N] [--repeat N] [--only PHASES] [--text FILE] [--json] [--verbose]",
+        "       [--threads N] [--repeat N] [--only PHASES] [--text FILE] [--json] [--verbose]\n"
+        "   or: aligndistil bench --store DIR [--megabytes N] [--repeat N] [--json]",
     .summary = "times forward, decoding, scoring and training beside the machine's limits",
     .help =
         "The model is a directory, or a config.json alone with random weights. Under mpirun all\n"
-        "ranks measure at once, each alone, and rank 0 prints its figures. A directory's weights are\n"
+        "ranks measure at once, each alone, and rank 0 prints its figures. A directory's weights "
+        "are\n"
         "used in the type that they are stored in, as the stages with frozen models do; training\n"
         "and random weights are float32.\n"
         "  --layers N     with --config: so many layers\n"
@@ -285,6 +332,10 @@ const ald_command_t ald_command_bench = {
         "  --repeat N     timed runs of each phase; medians are printed (3)\n"
         "  --only PHASES  some of forward,decode,score,train\n"
         "  --text FILE    the tokenizer of --model DIR alone, on this text\n"
+        "  --store DIR    no model: shards of hidden and topk written into DIR and read again,\n"
+        "                 checksums and fsync included, in turn with plain files of the same "
+        "bytes\n"
+        "  --megabytes N  with --store: about so many of each encoding (300)\n"
         "  --json         one JSON object\n"
         "forward: hidden states of a batch. decode: one token behind each sequence. score: both\n"
         "teachers (of equal weights) over the vocabulary, into a shard. train: a step of one\n"

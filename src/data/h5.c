@@ -65,13 +65,26 @@ ald_status_t ald_h5_raise(const char *file, const char *what)
     return ald_status_raise(code, "%s: %s: %s", file, what, reason.text);
 }
 
+/* The cache of metadata begins small and stays below ALD_H5_METADATA. */
+static herr_t limit_metadata(hid_t list)
+{
+    H5AC_cache_config_t config = {.version = H5AC__CURR_CACHE_CONFIG_VERSION};
+    if (H5Pget_mdc_config(list, &config) < 0)
+        return -1;
+    config.set_initial_size = 1;
+    config.initial_size = config.min_size = ALD_H5_METADATA / 4;
+    config.max_size = ALD_H5_METADATA;
+    return H5Pset_mdc_config(list, &config);
+}
+
 /* File access without locks; objects left open by a failure are closed with their file. */
 static hid_t access_properties(void)
 {
     hid_t list = H5Pcreate(H5P_FILE_ACCESS);
     if (list < 0)
         return list;
-    if (H5Pset_fclose_degree(list, H5F_CLOSE_STRONG) >= 0 && H5Pset_file_locking(list, 0, 1) >= 0)
+    if (H5Pset_fclose_degree(list, H5F_CLOSE_STRONG) >= 0 && H5Pset_file_locking(list, 0, 1) >= 0 &&
+        limit_metadata(list) >= 0)
         return list;
     H5Pclose(list);
     return -1;

@@ -7,6 +7,8 @@
 
 #include "ald/status.h"
 
+enum { ALD_H5_METADATA = 2 << 20 }; /* bytes of its metadata that HDF5 keeps of an open file */
+
 /* Silences HDF5's own error printing on this thread and takes away its exit handler, which crashes
  * after a failed close. Call it before anything else; cheap. */
 void ald_h5_begin(void);

@@ -2,6 +2,12 @@
 
 #include <string.h>
 
+enum {
+    CHUNK_TARGET = 1 << 18, /* a random read of one sequence touches few bytes more than its own */
+    CHUNK_MAX = 1 << 20,    /* HDF5's chunk cache */
+    NARROW_ROWS = 4096,     /* of columns with one element in a row */
+};
+
 #define INFO(name, path, type, rows, width, in)                                                    \
     {path, ALD_COLUMN_##type, ALD_ROWS_##rows, ALD_WIDTH_##width, ALD_IN_##in},
 const ald_dataset_info_t ald_shard_datasets[ALD_DATASET_COUNT] = {ALD_SHARD_DATASETS(INFO)};
@@ -135,4 +141,22 @@ const void **ald_dataset_member(ald_scored_t *sequence, ald_dataset_t dataset)
     default:
         return NULL;
     }
+}
+
+ald_column_plan_t ald_column_plan(const ald_dataset_info_t *info, const ald_shard_header_t *header)
+{
+    ald_column_plan_t plan = {.used = ald_dataset_is_in(info, header->encoding)};
+    if (!plan.used)
+        return plan;
+    plan.filtered = header->gzip && strncmp(info->path, "/teacher/", 9) == 0;
+    plan.size = ald_column_size(info->type);
+    plan.width = ald_dataset_width(info, header);
+    const size_t row_bytes = (size_t)plan.width * plan.size;
+    const int64_t pieces = (int64_t)((row_bytes + CHUNK_MAX - 1) / CHUNK_MAX);
+    plan.chunk_width = (plan.width + pieces - 1) / pieces;
+    plan.chunk_rows = row_bytes < CHUNK_TARGET ? CHUNK_TARGET / (int64_t)row_bytes : 1;
+    if (info->width == ALD_WIDTH_1)
+        plan.chunk_rows = info->type == ALD_COLUMN_TEXT ? 1 : NARROW_ROWS;
+    plan.chunk_bytes = (size_t)(plan.chunk_rows * plan.chunk_width) * plan.size;
+    return plan;
 }

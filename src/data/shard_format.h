@@ -107,4 +107,15 @@ bool ald_dataset_is_in(const ald_dataset_info_t *info, ald_encoding_t encoding);
 /* The member of a sequence that holds a dataset of positions (ALD_ROWS_R). */
 const void **ald_dataset_member(ald_scored_t *sequence, ald_dataset_t dataset);
 
+/* How a dataset is cut into chunks. */
+typedef struct {
+    bool used;                       /* false: not in this encoding */
+    bool filtered;                   /* compressed, so by HDF5's own filters */
+    int64_t width;                   /* elements in a row */
+    int64_t chunk_rows, chunk_width; /* chunk_rows is 1 where chunk_width isn't width */
+    size_t size, chunk_bytes;        /* of an element in the file, of a chunk without checksum */
+} ald_column_plan_t;
+/* What a writer does; a shard from elsewhere may be cut otherwise. */
+ald_column_plan_t ald_column_plan(const ald_dataset_info_t *info, const ald_shard_header_t *header);
+
 #endif

@@ -1,32 +1,28 @@
 /* A shard may come from a stranger: links, types, filters, shapes, sizes, offsets and enum values
  * are checked at open, before anything is allocated by their word; checksums and ids as they are
  * read. */
-#include "shard_format.h"
-
 #include <string.h>
+#include <sys/stat.h>
 
 #include "ald/arena.h"
 #include "ald/dtype.h"
 #include "ald/file.h"
+#include "shard_chunk.h"
+#include "shard_text.h"
 
-enum {
-    CHUNK_BYTES_MAX = 64 << 20, /* more than any chunk of ours */
-    DEFLATE_GAIN_MAX = 1100,    /* deflate can't shrink further */
-    VOCAB_MAX = 1 << 28,
-};
-
-typedef struct {
-    hid_t dataset, type; /* -1: not in this encoding */
-    int64_t rows, width;
-} column_t;
+enum { VOCAB_MAX = 1 << 28 };
 
 struct ald_shard {
     char *path;
     ald_shard_header_t header;
     char *config;
     int64_t file_size;
-    hid_t file;
-    column_t columns[ALD_DATASET_COUNT];
+    struct stat seen; /* the file when it was opened first */
+    hid_t file;       /* -1: at rest */
+    ald_texts_t texts;
+    ald_chunked_t columns[ALD_DATASET_COUNT];
+    ald_shard_pool_t *pool;     /* NULL: none */
+    ald_shard_t *newer, *older; /* in the pool */
     int64_t count, tokens, positions;
     int64_t *id, *token_start, *response_start; /* [N], [N + 1], [N + 1] */
     uint8_t *source;                            /* [N] */
@@ -133,65 +129,8 @@ done:
     return status;
 }
 
-/* Only filters of ours (a plugin would be foreign code), and the checksum among them. */
-static ald_status_t check_filters(const ald_shard_t *shard, const ald_dataset_info_t *info,
-                                  hid_t list, bool *deflated)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    bool checked = false;
-    const int count = H5Pget_nfilters(list);
-    ALD_H5(count, shard->path, info->path);
-    for (int i = 0; i < count; ++i) {
-        unsigned flags, config;
-        size_t values = 0;
-        H5Z_filter_t filter =
-            H5Pget_filter2(list, (unsigned)i, &flags, &values, NULL, 0, NULL, &config);
-        ALD_CHECK(filter == H5Z_FILTER_DEFLATE || filter == H5Z_FILTER_SHUFFLE ||
-                      filter == H5Z_FILTER_FLETCHER32,
-                  ALD_STATUS_INPUT,
-                  "%s: %s: expected no filters but deflate, shuffle and "
-                  "Fletcher-32, found number %d",
-                  shard->path, info->path, (int)filter);
-        checked = checked || filter == H5Z_FILTER_FLETCHER32;
-        *deflated = *deflated || filter == H5Z_FILTER_DEFLATE;
-    }
-    ALD_CHECK(checked || info->type == ALD_COLUMN_TEXT, ALD_STATUS_INPUT,
-              "%s: %s: expected a Fletcher-32 checksum", shard->path, info->path);
-done:
-    return status;
-}
-
-/* The bytes are in this file, all of them, in chunks of a sane size. */
-static ald_status_t check_storage(const ald_shard_t *shard, const ald_dataset_info_t *info,
-                                  const column_t *column)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    bool deflated = false;
-    hsize_t chunk[2] = {1, 1};
-    hid_t list = -1;
-    ALD_H5(list = H5Dget_create_plist(column->dataset), shard->path, info->path);
-    ALD_CHECK(H5Pget_layout(list) == H5D_CHUNKED, ALD_STATUS_INPUT,
-              "%s: %s: expected chunks in this file", shard->path, info->path);
-    ALD_H5(H5Pget_chunk(list, 2, chunk), shard->path, info->path);
-    const size_t size = ald_column_size(info->type);
-    ALD_CHECK(chunk[0] <= CHUNK_BYTES_MAX && chunk[1] <= CHUNK_BYTES_MAX &&
-                  chunk[0] * chunk[1] <= CHUNK_BYTES_MAX / size,
-              ALD_STATUS_INPUT, "%s: %s: expected chunks of at most %d bytes", shard->path,
-              info->path, CHUNK_BYTES_MAX);
-    ALD_TRY(check_filters(shard, info, list, &deflated));
-    const double gain = deflated ? DEFLATE_GAIN_MAX : 1;
-    const hsize_t stored = H5Dget_storage_size(column->dataset);
-    const double needed = (double)column->rows * (double)column->width * (double)size;
-    ALD_CHECK(stored <= (hsize_t)shard->file_size && (double)stored * gain >= needed,
-              ALD_STATUS_INPUT, "%s: %s: %lld rows need %.0f bytes, but %llu are stored",
-              shard->path, info->path, (long long)column->rows, needed, (unsigned long long)stored);
-done:
-    H5Pclose(list);
-    return status;
-}
-
 static ald_status_t check_type(const ald_shard_t *shard, const ald_dataset_info_t *info,
-                               const column_t *column)
+                               const ald_chunked_t *column)
 {
     static const char *const expected[] = {
         "64-bit integers", "32-bit integers",     "32-bit floats",         "16-bit floats",
@@ -218,7 +157,7 @@ done:
 }
 
 static ald_status_t check_shape(const ald_shard_t *shard, const ald_dataset_info_t *info,
-                                column_t *column)
+                                ald_chunked_t *column)
 {
     ald_status_t status = ALD_STATUS_OK;
     const int rank = info->width == ALD_WIDTH_1 ? 1 : 2;
@@ -241,23 +180,35 @@ done:
     return status;
 }
 
+/* A dataset for reading without a chunk cache of HDF5's. */
+static hid_t open_dataset(hid_t file, const char *path)
+{
+    hid_t list = H5Pcreate(H5P_DATASET_ACCESS), dataset = -1;
+    if (list >= 0 && H5Pset_chunk_cache(list, 1, 0, 1.0) >= 0)
+        dataset = H5Dopen2(file, path, list);
+    H5Pclose(list);
+    return dataset;
+}
+
 static ald_status_t open_column(ald_shard_t *shard, ald_dataset_t dataset)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_dataset_info_t *info = &ald_shard_datasets[dataset];
-    column_t *column = &shard->columns[dataset];
+    ald_chunked_t *column = &shard->columns[dataset];
     H5O_info_t object;
+    column->file = shard->path;
+    column->name = info->path;
+    column->size = ald_column_size(info->type);
     ALD_TRY(check_link(shard, info->path));
     ALD_H5(H5Oget_info_by_name2(shard->file, info->path, &object, H5O_INFO_BASIC, H5P_DEFAULT),
            shard->path, info->path);
     ALD_CHECK(object.type == H5O_TYPE_DATASET, ALD_STATUS_INPUT, "%s: %s: expected a dataset",
               shard->path, info->path);
-    ALD_H5(column->dataset = H5Dopen2(shard->file, info->path, H5P_DEFAULT), shard->path,
-           info->path);
+    ALD_H5(column->dataset = open_dataset(shard->file, info->path), shard->path, info->path);
     ALD_H5(column->type = ald_column_h5_type(info->type), shard->path, info->path);
     ALD_TRY(check_type(shard, info, column));
     ALD_TRY(check_shape(shard, info, column));
-    ALD_TRY(check_storage(shard, info, column));
+    ALD_TRY(ald_chunked_check(column, info, shard->file_size));
 done:
     return status;
 }
@@ -273,7 +224,7 @@ static ald_status_t check_rows(ald_shard_t *shard)
         const int64_t expected[] = {shard->count, shard->count + 1, shard->tokens,
                                     shard->positions};
         const ald_dataset_info_t *info = &ald_shard_datasets[i];
-        const column_t *column = &shard->columns[i];
+        const ald_chunked_t *column = &shard->columns[i];
         ALD_CHECK(column->dataset < 0 || column->rows == expected[info->rows], ALD_STATUS_INPUT,
                   "%s: %s: expected %lld rows, found %lld", shard->path, info->path,
                   (long long)expected[info->rows], (long long)column->rows);
@@ -282,40 +233,15 @@ done:
     return status;
 }
 
-/* Reads rows [first, first + rows) in the file's form. */
-static ald_status_t read_rows(const ald_shard_t *shard, ald_dataset_t dataset, int64_t first,
-                              int64_t rows, void *out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    const ald_dataset_info_t *info = &ald_shard_datasets[dataset];
-    const column_t *column = &shard->columns[dataset];
-    const int rank = info->width == ALD_WIDTH_1 ? 1 : 2;
-    const hsize_t start[2] = {(hsize_t)first, 0};
-    const hsize_t count[2] = {(hsize_t)rows, (hsize_t)column->width};
-    hid_t space = -1, memory = -1;
-    if (rows == 0)
-        return status;
-    ALD_H5(space = H5Dget_space(column->dataset), shard->path, info->path);
-    ALD_H5(H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL), shard->path,
-           info->path);
-    ALD_H5(memory = H5Screate_simple(rank, count, NULL), shard->path, info->path);
-    ALD_H5(H5Dread(column->dataset, column->type, memory, space, H5P_DEFAULT, out), shard->path,
-           info->path);
-done:
-    H5Sclose(memory);
-    H5Sclose(space);
-    return status;
-}
-
 /* A whole narrow dataset, in memory of its own. */
-static ald_status_t read_whole(const ald_shard_t *shard, ald_dataset_t dataset, void **out)
+static ald_status_t read_whole(ald_shard_t *shard, ald_dataset_t dataset, void **out)
 {
     ald_status_t status = ALD_STATUS_OK;
     const int64_t rows = shard->columns[dataset].rows;
     const size_t size = ald_column_size(ald_shard_datasets[dataset].type);
     *out = ald_calloc((size_t)rows + 1, size);
     ALD_CHECK_MEMORY(*out, (size_t)rows * size);
-    ALD_TRY(read_rows(shard, dataset, 0, rows, *out));
+    ALD_TRY(ald_chunked_read(&shard->columns[dataset], 0, rows, *out));
 done:
     return status;
 }
@@ -365,26 +291,65 @@ done:
     return status;
 }
 
+/* Closes the file; all that was learnt from it stays. */
+static void fall_asleep(ald_shard_t *shard)
+{
+    for (int i = 0; i < ALD_DATASET_COUNT; ++i)
+        ald_chunked_close(&shard->columns[i]);
+    ald_texts_close(&shard->texts);
+    if (shard->file >= 0)
+        H5Fclose(shard->file);
+    shard->file = -1;
+}
+
+/* Opens the file: the superblock must be of the kind that our own reading of texts knows. */
+static ald_status_t open_file(ald_shard_t *shard)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    hid_t list = -1;
+    hsize_t block = 0;
+    size_t address = 0, length = 0;
+    ALD_TRY(ald_h5_open(shard->path, &shard->file));
+    ALD_TRY(ald_texts_open(shard->path, shard->file_size, &shard->texts));
+    ALD_H5(list = H5Fget_create_plist(shard->file), shard->path, "open");
+    ALD_H5(H5Pget_userblock(list, &block), shard->path, "open");
+    ALD_H5(H5Pget_sizes(list, &address, &length), shard->path, "open");
+    ALD_CHECK(block == 0 && address == 8 && length == 8, ALD_STATUS_INPUT,
+              "%s: superblock: expected 8-byte addresses and no user block", shard->path);
+done:
+    H5Pclose(list);
+    return status;
+}
+
+static ald_status_t open_columns(ald_shard_t *shard)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (int i = 0; i < ALD_DATASET_COUNT; ++i)
+        if (ald_dataset_is_in(&ald_shard_datasets[i], shard->header.encoding))
+            ALD_TRY(open_column(shard, (ald_dataset_t)i));
+    ALD_TRY(check_rows(shard));
+done:
+    return status;
+}
+
 ald_status_t ald_shard_open(const char *path, ald_shard_t **out)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_shard_t *shard = ald_calloc(1, sizeof *shard);
     *out = NULL;
     ALD_CHECK_MEMORY(shard, sizeof *shard);
-    shard->file = -1;
+    shard->file = shard->texts.file = -1;
     for (int i = 0; i < ALD_DATASET_COUNT; ++i)
         shard->columns[i].dataset = shard->columns[i].type = -1;
     ald_h5_begin();
     shard->path = ald_strdup(path);
     ALD_CHECK_MEMORY(shard->path, strlen(path));
-    shard->file_size = ald_file_size(path);
-    ALD_CHECK(shard->file_size >= 0, ALD_STATUS_INPUT, "%s: no such shard", path);
-    ALD_TRY(ald_h5_open(path, &shard->file));
+    ALD_CHECK(stat(path, &shard->seen) == 0 && S_ISREG(shard->seen.st_mode), ALD_STATUS_INPUT,
+              "%s: no such shard", path);
+    shard->file_size = (int64_t)shard->seen.st_size;
+    ALD_TRY(open_file(shard));
     ALD_TRY(read_header(shard));
-    for (int i = 0; i < ALD_DATASET_COUNT; ++i)
-        if (ald_dataset_is_in(&ald_shard_datasets[i], shard->header.encoding))
-            ALD_TRY(open_column(shard, (ald_dataset_t)i));
-    ALD_TRY(check_rows(shard));
+    ALD_TRY(open_columns(shard));
     ALD_TRY(read_sequences(shard));
     *out = shard;
     shard = NULL;
@@ -393,18 +358,92 @@ done:
     return status;
 }
 
+int64_t ald_shard_reader_bytes(const ald_shard_header_t *header)
+{
+    int64_t bytes = (int64_t)sizeof(ald_shard_t) + ALD_H5_METADATA + ALD_TEXT_HEAP_KEPT;
+    for (int i = 0; i < ALD_DATASET_COUNT; ++i) {
+        const ald_column_plan_t plan = ald_column_plan(&ald_shard_datasets[i], header);
+        if (plan.used)
+            bytes += (int64_t)plan.chunk_bytes + 1;
+    }
+    return ALD_SHARDS_AWAKE * bytes + 2 * ALD_CHUNK_MOST;
+}
+
+static void pool_leave(ald_shard_t *shard)
+{
+    ald_shard_pool_t *pool = shard->pool;
+    if (shard->newer != NULL)
+        shard->newer->older = shard->older;
+    else
+        pool->newest = shard->older;
+    if (shard->older != NULL)
+        shard->older->newer = shard->newer;
+    else
+        pool->oldest = shard->newer;
+    shard->newer = shard->older = NULL;
+    pool->awake -= 1;
+}
+
+/* Becomes the one used last; the one used longest ago makes room. */
+static void pool_enter(ald_shard_t *shard)
+{
+    ald_shard_pool_t *pool = shard->pool;
+    if (pool->awake == ALD_SHARDS_AWAKE) {
+        ald_shard_t *oldest = pool->oldest;
+        fall_asleep(oldest);
+        pool_leave(oldest);
+    }
+    shard->older = pool->newest;
+    if (pool->newest != NULL)
+        pool->newest->newer = shard;
+    else
+        pool->oldest = shard;
+    pool->newest = shard;
+    pool->awake += 1;
+}
+
+void ald_shard_join(ald_shard_t *shard, ald_shard_pool_t *pool)
+{
+    shard->pool = pool;
+    pool_enter(shard);
+}
+
+/* Opens a sleeping shard again, which must be the file that it was. */
+static ald_status_t wake(ald_shard_t *shard)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t count = shard->count, tokens = shard->tokens, positions = shard->positions;
+    struct stat now;
+    ald_h5_begin(); /* maybe another thread's first call */
+    if (shard->pool != NULL && shard->file >= 0 && shard->pool->newest != shard) {
+        pool_leave(shard);
+        pool_enter(shard);
+    }
+    if (shard->file >= 0)
+        return status;
+    ALD_CHECK(stat(shard->path, &now) == 0, ALD_STATUS_INPUT, "%s: no such shard", shard->path);
+    ALD_CHECK(now.st_ino == shard->seen.st_ino && now.st_size == shard->seen.st_size &&
+                  now.st_mtim.tv_sec == shard->seen.st_mtim.tv_sec &&
+                  now.st_mtim.tv_nsec == shard->seen.st_mtim.tv_nsec,
+              ALD_STATUS_INPUT, "%s: changed since it was opened", shard->path);
+    ALD_TRY(open_file(shard));
+    ALD_TRY(open_columns(shard));
+    ALD_CHECK(count == shard->count && tokens == shard->tokens && positions == shard->positions,
+              ALD_STATUS_INPUT, "%s: changed since it was opened", shard->path);
+    pool_enter(shard);
+done:
+    if (status != ALD_STATUS_OK)
+        fall_asleep(shard);
+    return status;
+}
+
 void ald_shard_close(ald_shard_t *shard)
 {
     if (shard == NULL)
         return;
-    for (int i = 0; i < ALD_DATASET_COUNT; ++i) {
-        if (shard->columns[i].dataset >= 0)
-            H5Dclose(shard->columns[i].dataset);
-        if (shard->columns[i].type >= 0)
-            H5Tclose(shard->columns[i].type);
-    }
-    if (shard->file >= 0)
-        H5Fclose(shard->file);
+    if (shard->pool != NULL && shard->file >= 0)
+        pool_leave(shard);
+    fall_asleep(shard);
     ald_free(shard->id);
     ald_free(shard->source);
     ald_free(shard->token_start);
@@ -448,30 +487,27 @@ done:
     return status;
 }
 
-static ald_status_t read_text(const ald_shard_t *shard, ald_dataset_t dataset, int64_t i,
+static ald_status_t read_text(ald_shard_t *shard, ald_dataset_t dataset, int64_t i,
                               ald_arena_t *arena, const char **out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char *text = NULL;
-    ALD_TRY(read_rows(shard, dataset, i, 1, &text));
-    const char *read = text == NULL ? "" : text; /* HDF5 gives NULL for an empty one */
-    *out = ald_arena_strdup(arena, read, strlen(read));
-    ALD_CHECK_MEMORY(*out, strlen(read));
+    uint8_t reference[ALD_TEXT_REFERENCE];
+    ALD_TRY(ald_chunked_read(&shard->columns[dataset], i, 1, reference));
+    ALD_TRY(ald_texts_read(&shard->texts, ald_shard_datasets[dataset].path, reference, arena, out));
 done:
-    H5free_memory(text);
     return status;
 }
 
 /* Rows of a numeric dataset in the arena; F16 becomes float. */
-static ald_status_t read_column(const ald_shard_t *shard, ald_dataset_t dataset, int64_t first,
+static ald_status_t read_column(ald_shard_t *shard, ald_dataset_t dataset, int64_t first,
                                 int64_t rows, ald_arena_t *arena, const void **out)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_column_type_t type = ald_shard_datasets[dataset].type;
     const int64_t elements = rows * shard->columns[dataset].width;
-    void *data = ald_arena_calloc(arena, (size_t)elements + 1, ald_column_size(type));
+    void *data = ald_arena_alloc(arena, (size_t)(elements + 1) * ald_column_size(type));
     ALD_CHECK_MEMORY(data, (size_t)elements * ald_column_size(type));
-    ALD_TRY(read_rows(shard, dataset, first, rows, data));
+    ALD_TRY(ald_chunked_read(&shard->columns[dataset], first, rows, data));
     *out = data;
     if (type == ALD_COLUMN_F16) {
         float *wide = ALD_ARENA_ARRAY(arena, float, elements + 1);
@@ -519,6 +555,7 @@ ald_status_t ald_shard_read(ald_shard_t *shard, int64_t i, bool with_teacher, al
 {
     ald_status_t status = ALD_STATUS_OK;
     ALD_TRY(ald_shard_peek(shard, i, out));
+    ALD_TRY(wake(shard));
     const int64_t first = shard->response_start[i], R = out->response_count;
     ALD_TRY(read_text(shard, ALD_DATASET_PROMPT, i, arena, &out->prompt));
     ALD_TRY(read_text(shard, ALD_DATASET_RESPONSE, i, arena, &out->response));

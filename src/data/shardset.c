@@ -103,11 +103,14 @@ ald_status_t ald_shardset_open(const char *const *paths, int64_t count,
     *out = (ald_shardset_t){.shard_count = count};
     out->shards = ald_calloc((size_t)count + 1, sizeof *out->shards);
     out->paths = ald_calloc((size_t)count + 1, sizeof *out->paths);
-    ALD_CHECK(out->shards != NULL && out->paths != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    out->pool = ald_calloc(1, sizeof *out->pool);
+    ALD_CHECK(out->shards != NULL && out->paths != NULL && out->pool != NULL, ALD_STATUS_RESOURCE,
+              "out of memory");
     for (int64_t i = 0; i < count; ++i) {
         out->paths[i] = ald_strdup(paths[i]);
         ALD_CHECK(out->paths[i] != NULL, ALD_STATUS_RESOURCE, "out of memory");
         ALD_TRY(ald_shard_open(paths[i], &out->shards[i]));
+        ald_shard_join(out->shards[i], out->pool);
         ALD_TRY(ald_shard_fits(paths[i], ald_shard_header(out->shards[i]), expected));
         ALD_TRY(fits_first(paths[i], ald_shard_header(out->shards[i]), paths[0],
                            ald_shard_header(out->shards[0])));
@@ -162,6 +165,7 @@ void ald_shardset_reset(ald_shardset_t *set)
     for (int64_t i = 0; i < set->shard_count && set->paths != NULL; ++i)
         ald_free(set->paths[i]);
     ald_free(set->shards);
+    ald_free(set->pool);
     ald_free(set->paths);
     ald_free(set->entries);
     *set = (ald_shardset_t){0};

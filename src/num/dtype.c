@@ -48,18 +48,20 @@ static inline uint16_t nan_payload(uint32_t kept, uint16_t quiet)
     return kept != 0 ? (uint16_t)kept : quiet;
 }
 
+/* All cases are worked out and one is chosen: loops over it become vector code. */
 static inline uint16_t f32_to_f16(float value)
 {
-    uint32_t bits = bits_of(value), magnitude = bits & 0x7FFFFFFF;
-    uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
-    if (magnitude > 0x7F800000)
-        return sign | 0x7C00 | nan_payload(bits >> 13 & 0x3FF, 0x200);
-    if (magnitude >= 0x477FF000) /* 65520 and above round to infinity */
-        return sign | 0x7C00;
-    if (magnitude < 0x38800000) /* below 2^-14: the sum's last place is 2^-24, one f16 subnormal */
-        return sign | (uint16_t)(bits_of(of_bits(magnitude) + 0.5f) - bits_of(0.5f));
-    magnitude += 0xC8000FFF + (magnitude >> 13 & 1); /* new exponent bias, half up, ties to even */
-    return sign | (uint16_t)(magnitude >> 13);
+    const uint32_t bits = bits_of(value), magnitude = bits & 0x7FFFFFFF;
+    const uint32_t kept = bits >> 13 & 0x3FF;
+    const uint32_t nan = 0x7C00 | (kept != 0 ? kept : 0x200);
+    /* below 2^-14 the sum's last place is 2^-24, one f16 subnormal */
+    const uint32_t subnormal = bits_of(of_bits(magnitude) + 0.5f) - bits_of(0.5f);
+    /* new exponent bias, half up, ties to even */
+    const uint32_t normal = (magnitude + 0xC8000FFF + (magnitude >> 13 & 1)) >> 13;
+    uint32_t half = magnitude < 0x38800000 ? subnormal : normal;
+    half = magnitude >= 0x477FF000 ? 0x7C00 : half; /* 65520 and above round to infinity */
+    half = magnitude > 0x7F800000 ? nan : half;
+    return (uint16_t)((bits >> 16 & 0x8000) | half);
 }
 
 static inline uint16_t f32_to_bf16(float value)
@@ -123,6 +125,13 @@ static void f32_to_bf16s(const float *values, int64_t count, uint16_t *out)
         out[i] = f32_to_bf16(values[i]);
 }
 
+ALD_CLONES
+static void f32_to_halves(const float *values, int64_t count, uint16_t *out)
+{
+    for (int64_t i = 0; i < count; ++i)
+        out[i] = f32_to_f16(values[i]);
+}
+
 static void row_from_f32(const float *values, int64_t count, ald_dtype_t dtype, uint8_t *out)
 {
     uint16_t *halves = (uint16_t *)out;
@@ -134,8 +143,7 @@ static void row_from_f32(const float *values, int64_t count, ald_dtype_t dtype, 
         f32_to_bf16s(values, count, halves);
         break;
     case ALD_DTYPE_F16:
-        for (int64_t i = 0; i < count; ++i)
-            halves[i] = f32_to_f16(values[i]);
+        f32_to_halves(values, count, halves);
         break;
     }
 }

@@ -1,0 +1,35 @@
+/* Variable-length strings of a shard that may be hostile, straight from HDF5's global heap: the
+ * library trusts the lengths that it finds there. Private to src/data. */
+#ifndef ALD_DATA_SHARD_TEXT_H
+#define ALD_DATA_SHARD_TEXT_H
+
+#include <stdint.h>
+
+#include "ald/arena.h"
+#include "ald/status.h"
+
+enum {
+    ALD_TEXT_MOST = 64 << 20,    /* bytes of a text, or of the heap that it lies in */
+    ALD_TEXT_REFERENCE = 16,     /* bytes of a reference, as a dataset stores it */
+    ALD_TEXT_HEAP_KEPT = 1 << 20 /* a heap up to here stays in memory for the next text */
+};
+
+typedef struct {
+    const char *path; /* borrowed */
+    int file;         /* -1: not open */
+    int64_t size;     /* of the file */
+    uint8_t *heap;    /* the collection read last; NULL: none */
+    int64_t heap_at;
+    size_t heap_bytes;
+} ald_texts_t;
+
+/* The file is one whose superblock has 8-byte addresses and lengths and no user block. */
+ald_status_t ald_texts_open(const char *path, int64_t size, ald_texts_t *out);
+void ald_texts_close(ald_texts_t *texts);
+/* The text behind a reference, with a NUL, in the arena. INPUT naming file and `name` for one that
+ * isn't there, isn't UTF-8 or contains a NUL. */
+ald_status_t ald_texts_read(ald_texts_t *texts, const char *name,
+                            const uint8_t reference[ALD_TEXT_REFERENCE], ald_arena_t *arena,
+                            const char **out);
+
+#endif

@@ -13,14 +13,14 @@ class Setting:
 
 
 def prepare(folder):
-    desk = harness.make_desk(folder, pairs=160, held_out=60)
+    desk = harness.make_desk(folder, pairs=200, held_out=60)
     models = {name: harness.make_model(folder, name, seed, "--hidden", 192, "--heads", 4, "--kv-heads", 2,
                                        "--intermediate", 768, "--layers", 5)
               for seed, name in enumerate(("policy", "dpo", "reverse"), 1)}
     harness.write(os.path.join(folder, "run.cfg"), f"""
 output = "out";
 data: {{ train = "{desk}/train.jsonl"; eval = "{desk}/eval.jsonl"; responses = "both"; }};
-optimizer: {{ batch_size = 40; micro_batch_tokens = 1500; }};
+optimizer: {{ batch_size = 100; micro_batch_tokens = 3500; }};
 sft: {{ model = "{models['policy']}"; }};
 dpo: {{ policy = "{models['policy']}"; }};
 teacher: {{ dpo = "{models['dpo']}"; reverse = "{models['reverse']}"; }};
@@ -28,7 +28,7 @@ distill: {{ policy = "{models['policy']}"; mode = "off-policy"; }};
 generate: {{ model = "{models['policy']}"; }};
 eval: {{ model = "{models['policy']}"; dpo = "{models['dpo']}"; contrast = "{models['reverse']}"; }};
 sampling: {{ max_new_tokens = 40; }};
-checkpoint: {{ every_steps = 3; }};
+checkpoint: {{ every_steps = 1; }};
 """)
 
 
@@ -56,6 +56,12 @@ def score(folder):
               f"shards.directory={encoding}")
 
 
+def distill(folder):
+    for encoding in ("hidden", "topk"):
+        check(folder, "distill", "--set", f"shards.directory={encoding}", "--set",
+              "checkpoint.resume=false")
+
+
 def generate(folder):
     check(folder, "generate")
 
@@ -65,4 +71,4 @@ def evaluate(folder):
 
 
 if __name__ == "__main__":
-    harness.main([sft, dpo, score, generate, evaluate], prepare)
+    harness.main([sft, dpo, score, distill, generate, evaluate], prepare)

@@ -24,6 +24,10 @@ size_t ald_memory_blocks(void);
 /* Peak resident set of this process in bytes (the operating system's account). */
 size_t ald_memory_peak_rss(void);
 
+/* Has large blocks go back to the system when they are freed; without this the C library keeps some
+ * of them, and what a process holds depends on the order of its requests. Once, at the start. */
+void ald_memory_setup(void);
+
 /* A bump allocator over a chain of blocks, which it keeps for reuse until reset. Not thread-safe.
  */
 typedef struct ald_arena_block ald_arena_block_t;

@@ -1,5 +1,6 @@
 #include "ald/arena.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -95,6 +96,13 @@ char *ald_strdup(const char *text)
     size_t bytes = strlen(text) + 1;
     char *copy = ald_alloc(bytes);
     return copy == NULL ? NULL : memcpy(copy, text, bytes);
+}
+
+void ald_memory_setup(void)
+{
+    enum { RETURNED_FROM = 4 << 20 };
+    mallopt(M_MMAP_THRESHOLD, RETURNED_FROM);
+    mallopt(M_TRIM_THRESHOLD, RETURNED_FROM);
 }
 
 size_t ald_memory_held(void)

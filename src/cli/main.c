@@ -85,6 +85,7 @@ int main(int argc, char **argv)
     if (answered >= 0)
         return answered;
     double begun = ald_time();
+    ald_memory_setup();
     ald_comm_start(&argc, &argv, &world);
     ald_log_setup(ALD_LOG_NORMAL, world.rank == 0);
     const ald_command_t *command = find_command(argv[1]);

@@ -121,7 +121,8 @@ static ald_status_t write_rows(ald_sink_t *sink, const ald_piece_t *piece, const
     ALD_H5(space = H5Dget_space(stored->dataset), path, name);
     ALD_H5(H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL), path, name);
     ALD_H5(memory = H5Screate_simple(rank_of(piece->dataset), count, NULL), path, name);
-    ALD_H5(H5Dwrite(stored->dataset, stored->type, memory, space, sink->transfer, data), path, name);
+    ALD_H5(H5Dwrite(stored->dataset, stored->type, memory, space, sink->transfer, data), path,
+           name);
 done:
     H5Sclose(memory);
     H5Sclose(space);

@@ -1,4 +1,5 @@
 /* What off-policy distillation will take on a trainer. */
+#include "ald/file.h"
 #include "ald/memory_plan.h"
 #include "pipeline/distill.h"
 
@@ -35,9 +36,14 @@ ald_status_t ald_distill_memory(const ald_distill_t *distill, const ald_shardset
         tokens[n + i] = set->entries[i].response_count;
     }
     ALD_TRY(ald_memory_largest(engine->config, n, engine->steps, tokens, tokens + n, &T, &R));
+    double whole = 0.0;
+    const double room = (double)ald_shard_reader_bytes(header);
+    for (int64_t i = 0; i < set->shard_count; ++i)
+        whole += (double)ald_file_size(set->paths[i]);
     ald_memory_begin("distill", &plan);
     ald_memory_add_training(&plan, engine, T, R, header->encoding == ALD_ENCODING_TOPK ? 0 : 2);
     ald_memory_add(&plan, encoded_bytes(header, R), "teacher data");
+    ald_memory_add(&plan, whole < room ? whole : room, "of the reader");
     ald_memory_add(&plan, matrix_bytes(distill->config, header), "mapped output matrices");
     ald_memory_say(&plan);
 done:

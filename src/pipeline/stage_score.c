@@ -189,17 +189,18 @@ done:
     return status;
 }
 
-/* The largest micro-batches, which depend on the shards' sequences alone: neighbours of one prompt
- * go together. */
-static ald_status_t largest_micro(const scoring_t *s, int64_t *T, int64_t *R)
+/* The largest micro-batches and shard, which depend on the shards' sequences alone: neighbours of
+ * one prompt go together. */
+static ald_status_t largest_micro(const scoring_t *s, int64_t *T, int64_t *R, int64_t *shard)
 {
     ald_status_t status = ALD_STATUS_OK;
     const int64_t limit = s->scorer->config->optimizer.micro_batch_tokens;
     int64_t *tokens = ald_alloc(3 * sizeof *tokens * (size_t)(s->per_shard + 1));
     ALD_CHECK_MEMORY(tokens, 3 * sizeof *tokens * (size_t)(s->per_shard + 1));
     int64_t *positions = tokens + s->per_shard + 1, *start = positions + s->per_shard + 1;
-    *T = *R = 0;
+    *T = *R = *shard = 0;
     for (int64_t first = 0; first < s->count; first += s->per_shard) {
+        int64_t all = 0;
         int64_t used = 0, end = first + s->per_shard < s->count ? first + s->per_shard : s->count;
         for (int64_t i = first; i < end; ++i) {
             const ald_scored_t *one = &s->list[i];
@@ -209,6 +210,9 @@ static ald_status_t largest_micro(const scoring_t *s, int64_t *T, int64_t *R)
                 (joins ? tokens[used - 1] : one->prompt_count) + one->response_count - 1;
             positions[used - 1] = (joins ? positions[used - 1] : 0) + one->response_count;
         }
+        for (int64_t i = 0; i < used; ++i)
+            all += positions[i];
+        *shard = all > *shard ? all : *shard;
         int64_t micros = ald_micro_split(tokens, used, limit, start);
         for (int64_t m = 0; m < micros && used > 0; ++m) {
             int64_t rows = 0, responses = 0;
@@ -239,13 +243,17 @@ static ald_status_t score_memory(const scoring_t *s)
     ald_status_t status = ALD_STATUS_OK;
     const ald_model_config_t *shape = &s->scorer->dpo.params.config;
     ald_memory_plan_t plan;
-    int64_t T = 0, R = 0;
-    ALD_TRY(largest_micro(s, &T, &R));
+    int64_t T = 0, R = 0, shard = 0;
+    ALD_TRY(largest_micro(s, &T, &R, &shard));
+    const double whole = (double)shard * encoded_bytes(&s->scorer->header);
+    const double queue = (double)ald_shard_writer_bytes(&s->scorer->header);
     ald_memory_begin("score", &plan);
     ald_memory_add_mapped(&plan, s->scorer->dpo.mapped, "teacher.dpo");
     ald_memory_add_mapped(&plan, s->scorer->contrast.mapped, "the other teacher");
     ald_memory_add_forward(&plan, shape, 2, T, R);
     ald_memory_add(&plan, (double)R * encoded_bytes(&s->scorer->header), "encoded positions");
+    /* Its queue is full only behind a slow disk: half of it is taken for what will be there. */
+    ald_memory_add(&plan, 0.5 * (queue < whole ? queue : whole), "of the writer");
     ald_memory_add_products(&plan);
     ald_memory_say(&plan);
 done:

@@ -13,7 +13,7 @@
 
 enum {
     TEXT_ROWS = 128,
-    FLUSH = 8 << 20,   /* bytes after which the disk is told to begin */
+    FLUSH = 32 << 20,  /* bytes after which the disk is told to begin */
     CONVERSION = 4096, /* bytes; without a word HDF5 clears 2 MiB for each text */
     MESSAGE = 1024,
 };

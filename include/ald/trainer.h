@@ -5,6 +5,7 @@
 #include "ald/engine.h"
 #include "ald/loss.h"
 #include "ald/mapped.h"
+#include "ald/readahead.h"
 #include "ald/shardset.h"
 #include "ald/vec.h"
 
@@ -24,7 +25,8 @@ typedef struct {
     ald_shardset_t *set;
     const int64_t *entries; /* of the step, into the set */
     int64_t step_count, policy_step;
-    ald_vec_t alphas; /* floats, of this rank's positions */
+    ald_readahead_t *ahead; /* NULL: none is open */
+    ald_vec_t alphas;       /* floats, of this rank's positions */
 } ald_trainer_t;
 
 /* Loads the policy. Collective over the trainers, as are all below. */
@@ -38,6 +40,13 @@ ald_status_t ald_trainer_heads(ald_trainer_t *trainer);
  * normalised again, its alpha still that of the shard's tvd. INPUT when policy and shards differ in
  * tokens that the tokenizer has. Local. */
 ald_status_t ald_trainer_vocabulary(ald_trainer_t *trainer, const ald_shardset_t *set);
+/* Reads ahead from now on, over several steps on one set: begin before the first, then plan each
+ * step before the step in front of it (the first before itself), end after the last. Without a
+ * begin a step reads ahead over its own sequences. Local. */
+ald_status_t ald_trainer_ahead_begin(ald_trainer_t *trainer, ald_shardset_t *set);
+ald_status_t ald_trainer_ahead_plan(ald_trainer_t *trainer, const ald_shardset_t *set,
+                                    const int64_t *entries, int64_t count);
+void ald_trainer_ahead_end(ald_trainer_t *trainer);
 /* One step on `count` sequences of a set. The metrics lack only what the caller knows (waits). */
 ald_status_t ald_trainer_step(ald_trainer_t *trainer, ald_shardset_t *set, const int64_t *entries,
                               int64_t count, double epoch, ald_metrics_t *metrics);

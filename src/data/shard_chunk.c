@@ -4,7 +4,7 @@
 #include <zlib.h>
 
 #include "ald/arena.h"
-#include "fletcher.h"
+#include "ald/dtype.h"
 
 #define RAISE(...) ald_status_raise(ALD_STATUS_INPUT, __VA_ARGS__)
 
@@ -184,6 +184,11 @@ done:
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
+static bool is_plain(const ald_chunked_t *column)
+{
+    return !has_filter(column, H5Z_FILTER_DEFLATE) && !has_filter(column, H5Z_FILTER_SHUFFLE);
+}
+
 /* What the chunk at `at` takes in the file; incompressible data grows a little when deflated. */
 static ald_status_t stored_bytes(const ald_chunked_t *column, const hsize_t *at, size_t *out)
 {
@@ -202,79 +207,149 @@ done:
     return status;
 }
 
-/* Makes the chunk that begins at this row and column the one in memory. */
-static ald_status_t load_chunk(ald_chunked_t *column, int64_t row, int64_t left)
+static ald_status_t fetch(const ald_chunked_t *column, const hsize_t *at, uint8_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const hsize_t at[2] = {(hsize_t)row, (hsize_t)left};
-    const bool plain = column->filter_count <= 1 && !has_filter(column, H5Z_FILTER_DEFLATE) &&
-                       !has_filter(column, H5Z_FILTER_SHUFFLE);
-    size_t stored = 0, room = chunk_bytes(column) + ALD_FLETCHER_BYTES;
-    uint8_t *buffers[2] = {NULL, NULL}, *data = NULL;
     uint32_t mask = 0;
-    if (column->chunk != NULL && column->chunk_at[0] == row && column->chunk_at[1] == left)
-        return status;
-    ALD_TRY(stored_bytes(column, at, &stored));
-    room = stored > room ? stored : room;
-    buffers[0] = column->chunk != NULL && plain ? column->chunk : ald_alloc(room);
-    buffers[1] = plain ? NULL : ald_alloc(room);
-    if (plain)
-        column->chunk = NULL;
-    ALD_CHECK(buffers[0] != NULL && (plain || buffers[1] != NULL), ALD_STATUS_RESOURCE,
-              "out of memory: a chunk of %s", column->file);
-    ALD_H5(H5Dread_chunk(column->dataset, H5P_DEFAULT, at, &mask, buffers[0]), column->file,
-           column->name);
+    ALD_H5(H5Dread_chunk(column->dataset, H5P_DEFAULT, at, &mask, out), column->file, column->name);
     ALD_CHECK(mask == 0, ALD_STATUS_INPUT, "%s: %s: a chunk without its filters", column->file,
               column->name);
-    ALD_TRY(decode(column, buffers, room, stored, &data));
+done:
+    return status;
+}
+
+static void forget_chunk(ald_chunked_t *column)
+{
     ald_free(column->chunk);
+    column->chunk = NULL;
+}
+
+/* A chunk that isn't compressed, into `out`, checksum included. */
+static ald_status_t fetch_plain(const ald_chunked_t *column, const hsize_t *at, uint8_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    size_t stored = 0;
+    uint8_t *buffers[2] = {out, NULL}, *data;
+    ALD_TRY(stored_bytes(column, at, &stored));
+    ALD_TRY(fetch(column, at, out));
+    ALD_TRY(decode(column, buffers, 0, stored, &data));
+done:
+    return status;
+}
+
+static ald_status_t load_plain(ald_chunked_t *column, const hsize_t *at)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const size_t room = chunk_bytes(column) + ALD_FLETCHER_BYTES;
+    if (column->chunk == NULL)
+        column->chunk = ald_alloc(room);
+    ALD_CHECK_MEMORY(column->chunk, room);
+    ALD_TRY(fetch_plain(column, at, column->chunk));
+done:
+    if (status != ALD_STATUS_OK)
+        forget_chunk(column);
+    return status;
+}
+
+static ald_status_t load_compressed(ald_chunked_t *column, const hsize_t *at)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    size_t stored = 0, room = chunk_bytes(column) + ALD_FLETCHER_BYTES;
+    uint8_t *buffers[2] = {NULL, NULL}, *data = NULL;
+    forget_chunk(column);
+    ALD_TRY(stored_bytes(column, at, &stored));
+    room = stored > room ? stored : room;
+    buffers[0] = ald_alloc(room);
+    buffers[1] = ald_alloc(room);
+    ALD_CHECK(buffers[0] != NULL && buffers[1] != NULL, ALD_STATUS_RESOURCE,
+              "out of memory: a chunk of %s", column->file);
+    ALD_TRY(fetch(column, at, buffers[0]));
+    ALD_TRY(decode(column, buffers, room, stored, &data));
     column->chunk = data;
-    column->chunk_at[0] = row;
-    column->chunk_at[1] = left;
 done:
     for (int i = 0; i < 2; ++i)
-        if (buffers[i] != data)
+        if (buffers[i] != column->chunk)
             ald_free(buffers[i]);
     return status;
 }
 
+static bool is_loaded(const ald_chunked_t *column, int64_t row, int64_t left)
+{
+    return column->chunk != NULL && column->chunk_at[0] == row && column->chunk_at[1] == left;
+}
+
+/* Makes the chunk that begins at this row and column the one in memory. */
+static ald_status_t load_chunk(ald_chunked_t *column, int64_t row, int64_t left)
+{
+    const hsize_t at[2] = {(hsize_t)row, (hsize_t)left};
+    if (is_loaded(column, row, left))
+        return ALD_STATUS_OK;
+    ald_status_t status = is_plain(column) ? load_plain(column, at) : load_compressed(column, at);
+    column->chunk_at[0] = row;
+    column->chunk_at[1] = left;
+    return status;
+}
+
+static void copy(const ald_chunked_t *column, const uint8_t *from, int64_t elements, bool widen,
+                 uint8_t *to)
+{
+    if (widen)
+        ald_dtype_row_to_f32(ALD_DTYPE_F16, from, elements, (float *)to);
+    else
+        memcpy(to, from, (size_t)elements * column->size);
+}
+
 /* From the chunk in memory, rows [first, end) of those wanted from `from` on, into place. */
 static void copy_rows(const ald_chunked_t *column, int64_t first, int64_t end, int64_t from,
-                      uint8_t *out)
+                      bool widen, uint8_t *out)
 {
+    const size_t size = widen ? sizeof(float) : column->size;
     const int64_t left = column->chunk_at[1], most = column->width - left;
     const int64_t width = most < column->chunk_width ? most : column->chunk_width;
     const uint8_t *chunk =
         column->chunk +
         (size_t)((first - column->chunk_at[0]) * column->chunk_width) * column->size;
-    uint8_t *to = out + (size_t)((first - from) * column->width + left) * column->size;
+    uint8_t *to = out + (size_t)((first - from) * column->width + left) * size;
     if (width == column->width && width == column->chunk_width) {
-        memcpy(to, chunk, (size_t)((end - first) * width) * column->size);
+        copy(column, chunk, (end - first) * width, widen, to);
         return;
     }
     for (int64_t row = first; row < end; ++row) {
-        memcpy(to, chunk, (size_t)width * column->size);
-        to += (size_t)column->width * column->size;
+        copy(column, chunk, width, widen, to);
+        to += (size_t)column->width * size;
         chunk += (size_t)column->chunk_width * column->size;
     }
 }
 
-ald_status_t ald_chunked_read(ald_chunked_t *column, int64_t first, int64_t rows, void *out)
+/* Whether all of the chunk at `row` is wanted as it lies in the file, and isn't in memory. */
+static bool is_whole(const ald_chunked_t *column, int64_t row, int64_t first, int64_t end)
+{
+    return is_plain(column) && column->width == column->chunk_width && row >= first &&
+           row + column->chunk_rows <= end && !is_loaded(column, row, 0);
+}
+
+ald_status_t ald_chunked_read(ald_chunked_t *column, int64_t first, int64_t rows, bool widen,
+                              void *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     const int64_t end = first + rows;
     for (int64_t row = first - first % column->chunk_rows; row < end; row += column->chunk_rows) {
         const int64_t low = row > first ? row : first;
         const int64_t high = row + column->chunk_rows < end ? row + column->chunk_rows : end;
+        if (!widen &&
+            is_whole(column, row, first, end)) { /* the next rows overwrite its checksum */
+            const hsize_t at[2] = {(hsize_t)row, 0};
+            uint8_t *to = (uint8_t *)out + (size_t)((row - first) * column->width) * column->size;
+            ALD_TRY(fetch_plain(column, at, to));
+            continue;
+        }
         for (int64_t left = 0; left < column->width; left += column->chunk_width) {
             ALD_TRY(load_chunk(column, row, left));
-            copy_rows(column, low, high, first, out);
+            copy_rows(column, low, high, first, widen, out);
         }
     }
-    if (column->chunk != NULL && chunk_bytes(column) > ALD_CHUNK_KEPT) {
-        ald_free(column->chunk);
-        column->chunk = NULL;
-    }
+    if (chunk_bytes(column) > ALD_CHUNK_KEPT)
+        forget_chunk(column);
 done:
     return status;
 }

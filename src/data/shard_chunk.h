@@ -4,6 +4,7 @@
 #ifndef ALD_DATA_SHARD_CHUNK_H
 #define ALD_DATA_SHARD_CHUNK_H
 
+#include "fletcher.h"
 #include "shard_format.h"
 
 enum {
@@ -31,7 +32,8 @@ ald_status_t ald_chunked_check(ald_chunked_t *column, const ald_dataset_info_t *
                                int64_t file_size);
 /* Rows [first, first + rows), which must be there, in the file's form. INPUT naming file and
  * dataset for a damaged chunk. */
-ald_status_t ald_chunked_read(ald_chunked_t *column, int64_t first, int64_t rows, void *out);
+ald_status_t ald_chunked_read(ald_chunked_t *column, int64_t first, int64_t rows, bool widen,
+                              void *out);
 /* Closes the dataset and forgets its chunk. */
 void ald_chunked_close(ald_chunked_t *column);
 

@@ -2,8 +2,12 @@
 
 #include <string.h>
 
+#include "fletcher.h"
+
 enum {
-    CHUNK_TARGET = 1 << 18, /* a random read of one sequence touches few bytes more than its own */
+    CHUNK_TARGET =
+        (1 << 18) -
+        ALD_FLETCHER_BYTES, /* a random read of one sequence touches few bytes more than its own */
     CHUNK_MAX = 1 << 20,    /* HDF5's chunk cache */
     NARROW_ROWS = 4096,     /* of columns with one element in a row */
 };

@@ -7,6 +7,7 @@
 #include "ald/arena.h"
 #include "ald/dtype.h"
 #include "ald/file.h"
+#include "num/kernel.h"
 #include "shard_chunk.h"
 #include "shard_text.h"
 
@@ -239,9 +240,10 @@ static ald_status_t read_whole(ald_shard_t *shard, ald_dataset_t dataset, void *
     ald_status_t status = ALD_STATUS_OK;
     const int64_t rows = shard->columns[dataset].rows;
     const size_t size = ald_column_size(ald_shard_datasets[dataset].type);
-    *out = ald_calloc((size_t)rows + 1, size);
-    ALD_CHECK_MEMORY(*out, (size_t)rows * size);
-    ALD_TRY(ald_chunked_read(&shard->columns[dataset], 0, rows, *out));
+    const size_t bytes = ((size_t)rows + 1) * size + ALD_FLETCHER_BYTES;
+    *out = ald_calloc(1, bytes);
+    ALD_CHECK_MEMORY(*out, bytes);
+    ALD_TRY(ald_chunked_read(&shard->columns[dataset], 0, rows, false, *out));
 done:
     return status;
 }
@@ -491,8 +493,8 @@ static ald_status_t read_text(ald_shard_t *shard, ald_dataset_t dataset, int64_t
                               ald_arena_t *arena, const char **out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    uint8_t reference[ALD_TEXT_REFERENCE];
-    ALD_TRY(ald_chunked_read(&shard->columns[dataset], i, 1, reference));
+    uint8_t reference[ALD_TEXT_REFERENCE + ALD_FLETCHER_BYTES];
+    ALD_TRY(ald_chunked_read(&shard->columns[dataset], i, 1, false, reference));
     ALD_TRY(ald_texts_read(&shard->texts, ald_shard_datasets[dataset].path, reference, arena, out));
 done:
     return status;
@@ -504,19 +506,25 @@ static ald_status_t read_column(ald_shard_t *shard, ald_dataset_t dataset, int64
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_column_type_t type = ald_shard_datasets[dataset].type;
-    const int64_t elements = rows * shard->columns[dataset].width;
-    void *data = ald_arena_alloc(arena, (size_t)(elements + 1) * ald_column_size(type));
-    ALD_CHECK_MEMORY(data, (size_t)elements * ald_column_size(type));
-    ALD_TRY(ald_chunked_read(&shard->columns[dataset], first, rows, data));
+    const bool widen = type == ALD_COLUMN_F16;
+    const size_t size = widen ? sizeof(float) : ald_column_size(type);
+    const size_t bytes =
+        ((size_t)(rows * shard->columns[dataset].width) + 1) * size + ALD_FLETCHER_BYTES;
+    void *data = ald_arena_alloc(arena, bytes);
+    ALD_CHECK_MEMORY(data, bytes);
+    ALD_TRY(ald_chunked_read(&shard->columns[dataset], first, rows, widen, data));
     *out = data;
-    if (type == ALD_COLUMN_F16) {
-        float *wide = ALD_ARENA_ARRAY(arena, float, elements + 1);
-        ALD_CHECK_MEMORY(wide, (size_t)elements * sizeof *wide);
-        ald_dtype_to_f32(ALD_DTYPE_F16, data, elements, wide);
-        *out = wide;
-    }
 done:
     return status;
+}
+
+ALD_CLONES
+static bool are_below(const int32_t *ids, int64_t count, uint32_t end)
+{
+    uint32_t bad = 0;
+    for (int64_t i = 0; i < count; ++i)
+        bad |= (uint32_t)ids[i] >= end;
+    return bad == 0;
 }
 
 static ald_status_t check_ids(const ald_shard_t *shard, ald_dataset_t dataset, int64_t first,
@@ -524,6 +532,8 @@ static ald_status_t check_ids(const ald_shard_t *shard, ald_dataset_t dataset, i
 {
     ald_status_t status = ALD_STATUS_OK;
     const int64_t V = shard->header.vocab_size;
+    if (are_below(ids, count, (uint32_t)V))
+        return status;
     for (int64_t i = 0; i < count; ++i)
         ALD_CHECK(ids[i] >= 0 && ids[i] < V, ALD_STATUS_INPUT,
                   "%s: %s: element %lld: expected an id below %lld, found %d", shard->path,

@@ -6,7 +6,7 @@
 #include "shard_format.h"
 
 enum {
-    ALD_SINK_QUEUE = 32 << 20,  /* bytes that wait for the disk */
+    ALD_SINK_QUEUE = 16 << 20,  /* bytes that wait for the disk */
     ALD_SINK_LIBRARY = 8 << 20, /* what HDF5 itself may hold: its metadata, texts, a chunk */
 };
 

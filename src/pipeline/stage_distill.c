@@ -28,6 +28,17 @@ done:
     return status;
 }
 
+/* Has the sequences of a step read ahead, if there is such a step. Local. */
+static ald_status_t plan_step(ald_distill_t *d, const ald_shardset_t *set, int64_t step,
+                              int64_t *order)
+{
+    const int64_t n = set->count;
+    if (step >= d->trainer.engine.steps)
+        return ALD_STATUS_OK;
+    const int64_t count = ald_step_items(d->config, n, step, order, order + n);
+    return ald_trainer_ahead_plan(&d->trainer, set, order + n, count);
+}
+
 static ald_status_t train_on(ald_distill_t *d, ald_shardset_t *set)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -37,10 +48,14 @@ static ald_status_t train_on(ald_distill_t *d, ald_shardset_t *set)
     int64_t *order = ald_alloc(sizeof *order * (size_t)(n + batch));
     if (order == NULL)
         status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: the data's order");
+    if (status == ALD_STATUS_OK)
+        status = ald_trainer_ahead_begin(&d->trainer, set);
     ALD_TRY(ald_comm_agree(&d->trainers, status));
     ALD_TRY(ald_engine_begin(engine, ald_total_steps(d->config, n)));
     ALD_TRY(ald_comm_agree(&d->trainers, ald_distill_memory(d, set)));
+    ALD_TRY(ald_comm_agree(&d->trainers, plan_step(d, set, engine->step, order)));
     while (engine->step < engine->steps) {
+        ALD_TRY(ald_comm_agree(&d->trainers, plan_step(d, set, engine->step + 1, order)));
         int64_t count = ald_step_items(d->config, n, engine->step, order, order + n);
         double epoch = (double)(engine->step + 1) / (double)ald_epoch_steps(d->config, n);
         ALD_TRY(ald_trainer_step(&d->trainer, set, order + n, count, epoch, &metrics));
@@ -52,6 +67,7 @@ static ald_status_t train_on(ald_distill_t *d, ald_shardset_t *set)
         ALD_TRY(ald_engine_advance(engine, &metrics));
     }
 done:
+    ald_trainer_ahead_end(&d->trainer);
     ald_free(order);
     return status;
 }

@@ -20,6 +20,7 @@ enum {
     COLUMN_WEIGHT,
     COLUMN_REWARD,
     COLUMN_ON_POLICY,
+    COLUMN_WAIT,
 };
 
 ald_status_t ald_trainer_init(const ald_config_t *config, const ald_comm_t *trainers,
@@ -34,6 +35,7 @@ ald_status_t ald_trainer_init(const ald_config_t *config, const ald_comm_t *trai
 
 void ald_trainer_reset(ald_trainer_t *trainer)
 {
+    ald_trainer_ahead_end(trainer);
     for (int which = 0; which < 2; ++which) {
         ald_mapped_close(trainer->heads[which].mapped);
         ald_params_reset(&trainer->heads[which].params);
@@ -242,8 +244,9 @@ static ald_status_t read_sequences(ald_trainer_t *t, int64_t first, int64_t coun
     ald_item_t *items = ALD_ARENA_ARRAY(arena, ald_item_t, count);
     ALD_CHECK(items != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(ald_fail_point("shard_read"));
+    ald_readahead_release(t->ahead);
     for (int64_t i = 0; i < count; ++i) {
-        ALD_TRY(ald_shardset_read(t->set, t->entries[first + i], arena, &sequence[i]));
+        ALD_TRY(ald_readahead_take(t->ahead, t->entries[first + i], &sequence[i]));
         ALD_TRY(check_ids(t, t->entries[first + i], &sequence[i]));
         items[i] = (ald_item_t){.prompt = sequence[i].prompt_ids,
                                 .prompt_count = sequence[i].prompt_count,
@@ -281,7 +284,9 @@ static ald_status_t distill_micro(void *context, ald_engine_t *engine, int64_t f
     micro_t m = {.trainer = t, .sequence = sequence, .packed = &packed};
     model.vocabulary = t->vocabulary;
     ALD_CHECK(sequence != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    const double waited = ald_readahead_waited(t->ahead);
     ALD_TRY(read_sequences(t, first, count, sequence, &packed));
+    columns[COLUMN_WAIT] += ald_readahead_waited(t->ahead) - waited;
     ALD_TRY(micro_alloc(&m, t, packed.positions));
     for (int64_t s = 0; s < count; ++s)
         ALD_TRY(weigh_sequence(&m, t, s, columns));
@@ -348,6 +353,46 @@ static void distill_metrics(const ald_trainer_t *t, const double *columns, doubl
     ald_metrics_set(metrics, "response_length", positions / sequences);
     ald_metrics_set(metrics, "staleness", staleness);
     ald_metrics_set(metrics, "on_policy", columns[COLUMN_ON_POLICY] / sequences);
+    ald_metrics_set(metrics, "wait/read", columns[COLUMN_WAIT] / t->engine.comm->size);
+}
+
+ald_status_t ald_trainer_ahead_begin(ald_trainer_t *trainer, ald_shardset_t *set)
+{
+    return ald_readahead_open(set, &trainer->ahead);
+}
+
+void ald_trainer_ahead_end(ald_trainer_t *trainer)
+{
+    ald_readahead_close(trainer->ahead);
+    trainer->ahead = NULL;
+}
+
+/* Tokens per sequence, by which a step is cut into micro-batches. */
+static void count_tokens(const ald_shardset_t *set, const int64_t *entries, int64_t count,
+                         int64_t *tokens)
+{
+    for (int64_t i = 0; i < count; ++i) {
+        const ald_entry_t *e = &set->entries[entries[i]];
+        tokens[i] = e->prompt_count + e->response_count - 1;
+    }
+}
+
+ald_status_t ald_trainer_ahead_plan(ald_trainer_t *trainer, const ald_shardset_t *set,
+                                    const int64_t *entries, int64_t count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_engine_t *engine = &trainer->engine;
+    int64_t *tokens = ald_alloc(sizeof *tokens * (size_t)(2 * count + 1));
+    ALD_CHECK_MEMORY(tokens, sizeof *tokens * (size_t)(2 * count + 1));
+    int64_t *start = tokens + count;
+    count_tokens(set, entries, count, tokens);
+    const int64_t micros =
+        ald_micro_split(tokens, count, engine->config->optimizer.micro_batch_tokens, start);
+    for (int64_t m = engine->comm->rank; m < micros; m += engine->comm->size)
+        ALD_TRY(ald_readahead_plan(trainer->ahead, entries + start[m], start[m + 1] - start[m]));
+done:
+    ald_free(tokens);
+    return status;
 }
 
 ald_status_t ald_trainer_step(ald_trainer_t *trainer, ald_shardset_t *set, const int64_t *entries,
@@ -355,14 +400,16 @@ ald_status_t ald_trainer_step(ald_trainer_t *trainer, ald_shardset_t *set, const
 {
     ald_status_t status = ALD_STATUS_OK;
     double columns[ALD_COLUMNS], p95;
+    const bool alone = trainer->ahead == NULL;
     int64_t *tokens = ald_alloc(sizeof *tokens * (size_t)count);
     if (tokens == NULL)
         status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory");
+    if (alone && status == ALD_STATUS_OK)
+        status = ald_trainer_ahead_begin(trainer, set);
+    if (alone && status == ALD_STATUS_OK)
+        status = ald_trainer_ahead_plan(trainer, set, entries, count);
     ALD_TRY(ald_comm_agree(trainer->engine.comm, status));
-    for (int64_t i = 0; i < count; ++i) {
-        const ald_entry_t *e = &set->entries[entries[i]];
-        tokens[i] = e->prompt_count + e->response_count - 1;
-    }
+    count_tokens(set, entries, count, tokens);
     trainer->set = set;
     trainer->entries = entries;
     trainer->step_count = count;
@@ -375,6 +422,8 @@ ald_status_t ald_trainer_step(ald_trainer_t *trainer, ald_shardset_t *set, const
     ALD_TRY(alpha_p95(trainer, &p95));
     distill_metrics(trainer, columns, p95, metrics);
 done:
+    if (alone)
+        ald_trainer_ahead_end(trainer);
     ald_free(tokens);
     return status;
 }

@@ -48,6 +48,7 @@ typedef struct {
         char *divergence, *token_weight;
         bool length_normalize;
         char *granularity;
+        double max_teacher_error;
     } distill;
     struct {
         int64_t trainers, scorers, generators;
@@ -147,6 +148,8 @@ typedef struct {
     K(BOOL, distill.length_normalize, "true", 0, 0, "", "divide by the response's length")         \
     K(CHOICE, distill.granularity, "token", 0, 0, "token|sequence",                                \
       "alpha from each position's TVD or from the response's mean")                                \
+    K(REAL, distill.max_teacher_error, "0.0", 0, 1, "",                                            \
+      "refuse a topk position whose teacher may be further off, in total variation (0: warn)")     \
     K(INTEGER, roles.trainers, "0", 0, 1e6, "", "ranks that train (0: automatic)")                 \
     K(INTEGER, roles.scorers, "0", 0, 1e6, "", "ranks that score (0: automatic)")                  \
     K(INTEGER, roles.generators, "0", 0, 1e6, "", "ranks that sample (0: automatic)")              \

@@ -43,6 +43,7 @@ typedef struct {
     const char *config; /* effective configuration, whole; borrowed by the writer, owned by the
                            reader */
     bool gzip;          /* writer only: compress /teacher */
+    bool certified;     /* topk only: with what bounds its error */
 } ald_shard_header_t;
 
 /* One scored sequence. P prompt tokens, R response positions. Unused encodings' members are NULL.
@@ -63,6 +64,10 @@ typedef struct {
     const int32_t *topk_id;                         /* [R, K] */
     const float *topk_logprob_dpo, *topk_log_ratio; /* [R, K], f16 in the file */
     const float *tail_dpo, *tail_reverse;           /* [R] log of the mass outside */
+    /* A certified topk's (ald/support.h); all NULL otherwise. */
+    const float *alpha_max;                       /* [R] */
+    const float *tail_mass, *tail_least;          /* [R, 3] */
+    const float *tail_ratio_min, *tail_ratio_max; /* [R] */
 } ald_scored_t;
 
 /* Writer: one per file; the file carries its final name only after a commit. */

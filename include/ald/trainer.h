@@ -25,6 +25,8 @@ typedef struct {
     const int64_t *entries; /* of the step, into the set */
     int64_t step_count, policy_step;
     ald_vec_t alphas; /* floats, of this rank's positions */
+    double worst;     /* the largest bound on a teacher's error among them */
+    bool warned;
 } ald_trainer_t;
 
 /* Loads the policy. Collective over the trainers, as are all below. */

@@ -62,6 +62,8 @@ int64_t ald_dataset_width(const ald_dataset_info_t *info, const ald_shard_header
         return header->hidden_size;
     case ALD_WIDTH_K:
         return header->top_k;
+    case ALD_WIDTH_KNOTS:
+        return 3;
     default:
         return 1;
     }
@@ -106,9 +108,11 @@ hid_t ald_column_h5_type(ald_column_type_t type)
     return -1;
 }
 
-bool ald_dataset_is_in(const ald_dataset_info_t *info, ald_encoding_t encoding)
+bool ald_dataset_is_in(const ald_dataset_info_t *info, const ald_shard_header_t *header)
 {
-    return (info->encodings >> encoding & 1) != 0;
+    if (info->encodings == ALD_IN_CERTIFIED)
+        return header->certified;
+    return (info->encodings >> header->encoding & 1) != 0;
 }
 
 const void **ald_dataset_member(ald_scored_t *sequence, ald_dataset_t dataset)
@@ -131,6 +135,11 @@ const void **ald_dataset_member(ald_scored_t *sequence, ald_dataset_t dataset)
         MEMBER(TOPK_RATIO, topk_log_ratio)
         MEMBER(TAIL_DPO, tail_dpo)
         MEMBER(TAIL_REVERSE, tail_reverse)
+        MEMBER(ALPHA_MAX, alpha_max)
+        MEMBER(TAIL_MASS, tail_mass)
+        MEMBER(TAIL_LEAST, tail_least)
+        MEMBER(TAIL_RATIO_MIN, tail_ratio_min)
+        MEMBER(TAIL_RATIO_MAX, tail_ratio_max)
 #undef MEMBER
     default:
         return NULL;

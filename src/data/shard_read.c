@@ -106,6 +106,9 @@ static ald_status_t read_header(ald_shard_t *shard)
     ALD_TRY(ald_h5_get_text(shard->file, shard->path, "config", &shard->config));
     shard->header.config = shard->config;
     ALD_TRY(check_header(shard));
+    shard->header.certified = shard->header.encoding == ALD_ENCODING_TOPK &&
+                              H5Lexists(shard->file, "/teacher", H5P_DEFAULT) > 0 &&
+                              H5Lexists(shard->file, "/teacher/alpha_max", H5P_DEFAULT) > 0;
 done:
     ald_free(encoding);
     return status;
@@ -382,7 +385,7 @@ ald_status_t ald_shard_open(const char *path, ald_shard_t **out)
     ALD_TRY(ald_h5_open(path, &shard->file));
     ALD_TRY(read_header(shard));
     for (int i = 0; i < ALD_DATASET_COUNT; ++i)
-        if (ald_dataset_is_in(&ald_shard_datasets[i], shard->header.encoding))
+        if (ald_dataset_is_in(&ald_shard_datasets[i], &shard->header))
             ALD_TRY(open_column(shard, (ald_dataset_t)i));
     ALD_TRY(check_rows(shard));
     ALD_TRY(read_sequences(shard));

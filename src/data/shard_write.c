@@ -249,6 +249,7 @@ static ald_status_t check_header(const char *path, const ald_shard_header_t *hea
     const bool topk = header->encoding == ALD_ENCODING_TOPK;
     ALD_CHECK(
         header->vocab_size > 0 && (!hidden || header->hidden_size > 0) &&
+            (topk || !header->certified) &&
             (topk ? header->top_k > 0 && header->top_k <= header->vocab_size : header->top_k == 0),
         ALD_STATUS_INTERNAL, "%s: a shard header with V %lld, H %lld, K %lld", path,
         (long long)header->vocab_size, (long long)header->hidden_size, (long long)header->top_k);
@@ -270,7 +271,7 @@ ald_status_t ald_shard_writer_open(const char *path, const ald_shard_header_t *h
     ALD_TRY(check_header(path, header));
     writer->header = *header;
     for (int i = 0; i < ALD_DATASET_COUNT; ++i)
-        if (ald_dataset_is_in(&ald_shard_datasets[i], header->encoding))
+        if (ald_dataset_is_in(&ald_shard_datasets[i], header))
             column_plan(&writer->columns[i], &ald_shard_datasets[i], header);
     writer->path = ald_strdup(path);
     writer->temporary = ald_path_temporary(path);

@@ -11,6 +11,7 @@
 #include "ald/log.h"
 #include "ald/loss.h"
 #include "ald/sha256.h"
+#include "ald/support.h"
 #include "ald/vocabulary.h"
 
 static ald_status_t frozen_read(const char *directory, const char *key, ald_frozen_t *out)
@@ -121,6 +122,7 @@ static ald_status_t fill_header(ald_scorer_t *scorer)
     h->top_k = 0;
     if (h->encoding == ALD_ENCODING_TOPK)
         h->top_k = config->shards.top_k < h->vocab_size ? config->shards.top_k : h->vocab_size;
+    h->certified = h->encoding == ALD_ENCODING_TOPK;
     h->policy_step = -1;
     h->seed = config->seed;
     h->config = scorer->config_text;
@@ -163,91 +165,33 @@ void ald_scorer_reset(ald_scorer_t *scorer)
 typedef struct {
     ald_scorer_t *scorer;
     const ald_packed_t *packed;
+    ald_teacher_t teacher;    /* the configured one: for the choice of a support */
     const float *hidden_c;    /* [T, H] of the second teacher */
     float *logits_c, *rows_c; /* [chunk, V], [chunk, H] */
     float *logprob_dpo, *logprob_c, *tvd, *full_logprob, *full_ratio;
     uint16_t *bits_dpo, *bits_c;
     int32_t *topk_id;
     float *topk_logprob, *topk_ratio, *tail_dpo, *tail_c;
+    float *alpha_max, *tail_mass, *tail_least, *ratio_min, *ratio_max;
 } scoring_t;
 
-static const float *sort_keys; /* for qsort; one thread private copy each */
-#pragma omp threadprivate(sort_keys)
+/* Row `first` of an array of rows of `width`, or NULL. */
+#define ROWS(array, first, width) ((array) == NULL ? NULL : (array) + (first) * (width))
 
-/* By falling key, then by rising id. */
-static int compare_ids(const void *a, const void *b)
+/* Where the support of position r goes. */
+static ald_support_rows_t support_rows(const scoring_t *s, int64_t r)
 {
-    int32_t i = *(const int32_t *)a, j = *(const int32_t *)b;
-    if (sort_keys[i] != sort_keys[j])
-        return sort_keys[i] > sort_keys[j] ? -1 : 1;
-    return (i > j) - (i < j);
-}
-
-/* Moves the K ids of the largest keys to the front, in no order (quickselect). */
-static void select_top(int64_t V, int64_t K, const float *key, int32_t *id)
-{
-    int64_t low = 0, high = V - 1;
-    while (low < high) {
-        float pivot = key[id[low + (high - low) / 2]];
-        int64_t i = low, j = high;
-        while (i <= j) {
-            while (key[id[i]] > pivot)
-                ++i;
-            while (key[id[j]] < pivot)
-                --j;
-            if (i <= j) {
-                int32_t swap = id[i];
-                id[i++] = id[j];
-                id[j--] = swap;
-            }
-        }
-        if (K - 1 <= j)
-            high = j;
-        else if (K - 1 >= i)
-            low = i;
-        else
-            break;
-    }
-}
-
-/* The mass outside the K tokens `id`, summed there, as 1 - the mass inside would cancel. `work`
- * holds log-probabilities [V] and is overwritten. */
-static double outside_mass(int64_t V, int64_t K, const int32_t *id, float *work)
-{
-    double mass = 0.0;
-    ald_exp_shifted(V, work, 0.0f, work);
-    for (int64_t k = 0; k < K; ++k)
-        work[id[k]] = 0.0f;
-    for (int64_t v = 0; v < V; ++v)
-        mass += (double)work[v];
-    return mass;
-}
-
-/* Support: the K tokens of the largest max(log pi_dpo, log pi_c), so that neither teacher's likely
- * tokens are lost. */
-static void topk_position(scoring_t *s, int64_t r, int64_t V, const float *logprob,
-                          const float *ratio, float *key, int32_t *id)
-{
-    int64_t K = s->scorer->header.top_k;
-    for (int64_t v = 0; v < V; ++v) {
-        float other = logprob[v] - ratio[v];
-        key[v] = logprob[v] > other ? logprob[v] : other;
-        id[v] = (int32_t)v;
-    }
-    if (K < V)
-        select_top(V, K, key, id);
-    sort_keys = key;
-    qsort(id, (size_t)K, sizeof *id, compare_ids);
-    for (int64_t k = 0; k < K; ++k) {
-        s->topk_id[r * K + k] = id[k];
-        s->topk_logprob[r * K + k] = logprob[id[k]];
-        s->topk_ratio[r * K + k] = ratio[id[k]];
-    }
-    memcpy(key, logprob, sizeof *key * (size_t)V);
-    s->tail_dpo[r] = (float)log(outside_mass(V, K, id, key));
-    for (int64_t v = 0; v < V; ++v)
-        key[v] = logprob[v] - ratio[v];
-    s->tail_c[r] = (float)log(outside_mass(V, K, id, key));
+    const int64_t K = s->scorer->header.top_k;
+    return (ald_support_rows_t){s->topk_id + r * K,
+                                s->topk_logprob + r * K,
+                                s->topk_ratio + r * K,
+                                s->tail_dpo + r,
+                                s->tail_c + r,
+                                s->alpha_max + r,
+                                s->tail_mass + r * ALD_KNOTS,
+                                s->tail_least + r * ALD_KNOTS,
+                                s->ratio_min + r,
+                                s->ratio_max + r};
 }
 
 static void score_position(scoring_t *s, int64_t r, int64_t V, float *logprob, float *ratio,
@@ -262,8 +206,11 @@ static void score_position(scoring_t *s, int64_t r, int64_t V, float *logprob, f
         memcpy(s->full_logprob + r * V, logprob, sizeof(float) * (size_t)V);
         memcpy(s->full_ratio + r * V, ratio, sizeof(float) * (size_t)V);
     }
-    if (s->topk_id != NULL)
-        topk_position(s, r, V, logprob, ratio, key, id);
+    if (s->topk_id != NULL) {
+        const ald_support_rows_t rows = support_rows(s, r);
+        ald_support_make(&s->teacher, s->tvd[r], V, s->scorer->header.top_k, logprob, ratio, key,
+                         id, &rows);
+    }
 }
 
 static ald_status_t scoring_head(void *context, int64_t first, int64_t count, float *logits)
@@ -334,19 +281,23 @@ static ald_status_t scoring_alloc(scoring_t *s, int64_t R, int64_t chunk)
     s->topk_ratio = topk ? ALD_ARENA_ARRAY(arena, float, R *K) : NULL;
     s->tail_dpo = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
     s->tail_c = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
-    ALD_CHECK(
-        s->logits_c && s->rows_c && s->logprob_dpo && s->logprob_c && s->tvd &&
-            (!full || (s->full_logprob && s->full_ratio)) &&
-            (!hidden || (s->bits_dpo && s->bits_c)) &&
-            (!topk || (s->topk_id && s->topk_logprob && s->topk_ratio && s->tail_dpo && s->tail_c)),
-        ALD_STATUS_RESOURCE,
-        "out of memory: scoring %lld positions; lower optimizer.micro_batch_tokens", (long long)R);
+    s->alpha_max = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
+    s->tail_mass = topk ? ALD_ARENA_ARRAY(arena, float, R *ALD_KNOTS) : NULL;
+    s->tail_least = topk ? ALD_ARENA_ARRAY(arena, float, R *ALD_KNOTS) : NULL;
+    s->ratio_min = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
+    s->ratio_max = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
+    ALD_CHECK(s->logits_c && s->rows_c && s->logprob_dpo && s->logprob_c && s->tvd &&
+                  (!full || (s->full_logprob && s->full_ratio)) &&
+                  (!hidden || (s->bits_dpo && s->bits_c)) &&
+                  (!topk ||
+                   (s->topk_id && s->topk_logprob && s->topk_ratio && s->tail_dpo && s->tail_c &&
+                    s->alpha_max && s->tail_mass && s->tail_least && s->ratio_min && s->ratio_max)),
+              ALD_STATUS_RESOURCE,
+              "out of memory: scoring %lld positions; lower optimizer.micro_batch_tokens",
+              (long long)R);
 done:
     return status;
 }
-
-/* Row `first` of an array of rows of `width`, or NULL. */
-#define ROWS(array, first, width) ((array) == NULL ? NULL : (array) + (first) * (width))
 
 static void fill_sequence(const scoring_t *s, int64_t first, ald_scored_t *out)
 {
@@ -363,6 +314,11 @@ static void fill_sequence(const scoring_t *s, int64_t first, ald_scored_t *out)
     out->topk_log_ratio = ROWS(s->topk_ratio, first, h->top_k);
     out->tail_dpo = ROWS(s->tail_dpo, first, 1);
     out->tail_reverse = ROWS(s->tail_c, first, 1);
+    out->alpha_max = ROWS(s->alpha_max, first, 1);
+    out->tail_mass = ROWS(s->tail_mass, first, ALD_KNOTS);
+    out->tail_least = ROWS(s->tail_least, first, ALD_KNOTS);
+    out->tail_ratio_min = ROWS(s->ratio_min, first, 1);
+    out->tail_ratio_max = ROWS(s->ratio_max, first, 1);
 }
 
 /* Both forward passes, the vocabulary step of both, everything stored. */
@@ -374,6 +330,7 @@ static ald_status_t score_packed(ald_scorer_t *scorer, const ald_packed_t *packe
     const int64_t T = packed->batch.tokens, R = packed->positions;
     const int64_t H = scorer->header.hidden_size, V = scorer->header.vocab_size;
     scoring_t s = {.scorer = scorer, .packed = packed};
+    ald_teacher_init(scorer->config, &s.teacher);
     float *hidden = ALD_ARENA_ARRAY(arena, float, T *H);
     float *hidden_c = ALD_ARENA_ARRAY(arena, float, T * scorer->contrast.params.config.hidden_size);
     ALD_CHECK(hidden != NULL && hidden_c != NULL, ALD_STATUS_RESOURCE, "out of memory");

@@ -6,7 +6,9 @@
 
 #include "ald/batch.h"
 #include "ald/hf.h"
+#include "ald/log.h"
 #include "ald/scorer.h"
+#include "ald/support.h"
 #include "ald/vocabulary.h"
 
 enum {
@@ -20,7 +22,12 @@ enum {
     COLUMN_WEIGHT,
     COLUMN_REWARD,
     COLUMN_ON_POLICY,
+    COLUMN_CERTIFIED,
+    COLUMN_ERROR,
+    COLUMN_ERROR_KL,
 };
+
+#define WARN_ABOVE 0.1 /* a bound on the total variation, mean of a step */
 
 ald_status_t ald_trainer_init(const ald_config_t *config, const ald_comm_t *trainers,
                               ald_trainer_t *out)
@@ -89,11 +96,13 @@ typedef struct {
     const ald_trainer_t *trainer;
     const ald_scored_t *sequence;
     const ald_packed_t *packed;
-    int64_t *owner;           /* [R] sequence of a position */
-    double *factor, *scale;   /* [R] */
-    ald_position_t *position; /* [R] */
-    float *lp, *ratio;        /* [chunk, V] the teacher's rows */
-    float *rows;              /* [chunk, H] hidden states */
+    bool certified;                 /* each sequence says what bounds its error */
+    int64_t *owner;                 /* [R] sequence of a position */
+    double *alpha, *factor, *scale; /* [R] */
+    ald_position_t *position;       /* [R] */
+    ald_support_error_t *error;     /* [R]; NULL where the shards don't bound it */
+    float *lp, *ratio;              /* [chunk, V] the teacher's rows */
+    float *rows;                    /* [chunk, H] hidden states */
 } micro_t;
 
 static float from_bf16(uint16_t bits)
@@ -122,6 +131,32 @@ static void hidden_logits(micro_t *m, int64_t first, int64_t count, int which, f
     ald_head_logits(&head, count, m->rows, logits);
 }
 
+static void topk_position(micro_t *m, int64_t r, const ald_scored_t *s, int64_t at, float *z)
+{
+    const ald_teacher_t *teacher = &m->trainer->teacher;
+    const int64_t V = m->trainer->vocabulary;
+    const ald_shard_header_t *header = ald_shard_header(m->trainer->set->shards[0]);
+    const int64_t K = header->top_k;
+    ald_support_t support = {.count = K,
+                             .id = s->topk_id + at * K,
+                             .logprob_dpo = s->topk_logprob_dpo + at * K,
+                             .log_ratio = s->topk_log_ratio + at * K,
+                             .tail_dpo = (double)s->tail_dpo[at],
+                             .tail_reverse = (double)s->tail_reverse[at]};
+    int32_t id[K];
+    float kept[2 * K];
+    if (m->error != NULL) {
+        const ald_tail_t tail = {(double)s->alpha_max[at], s->tail_mass + at * ALD_KNOTS,
+                                 s->tail_least + at * ALD_KNOTS, (double)s->tail_ratio_min[at],
+                                 (double)s->tail_ratio_max[at]};
+        m->error[r] =
+            ald_support_error(teacher, m->factor[r], V, header->vocab_size, &support, &tail, z);
+    }
+    if (V < header->vocab_size)
+        ald_support_restrict(V, &support, id, kept);
+    m->position[r] = ald_distill_topk_row(teacher, m->factor[r], m->scale[r], V, &support, z);
+}
+
 /* The loss of one position; the teacher's rows of `hidden` are logits until now. */
 static void distill_position(micro_t *m, int64_t r, float *lp, float *ratio, float *z)
 {
@@ -131,18 +166,7 @@ static void distill_position(micro_t *m, int64_t r, float *lp, float *ratio, flo
     const ald_scored_t *s = &m->sequence[m->owner[r]];
     int64_t at = r - m->packed->start[m->owner[r]];
     if (s->topk_id != NULL) {
-        const int64_t K = header->top_k;
-        ald_support_t support = {.count = K,
-                                 .id = s->topk_id + at * K,
-                                 .logprob_dpo = s->topk_logprob_dpo + at * K,
-                                 .log_ratio = s->topk_log_ratio + at * K,
-                                 .tail_dpo = (double)s->tail_dpo[at],
-                                 .tail_reverse = (double)s->tail_reverse[at]};
-        int32_t id[K];
-        float kept[2 * K];
-        if (V < header->vocab_size)
-            ald_support_restrict(V, &support, id, kept);
-        m->position[r] = ald_distill_topk_row(teacher, m->factor[r], m->scale[r], V, &support, z);
+        topk_position(m, r, s, at, z);
         return;
     }
     if (s->full_logprob_dpo != NULL) {
@@ -185,6 +209,7 @@ static ald_status_t weigh_sequence(micro_t *m, ald_trainer_t *t, int64_t s, doub
         double weight = ald_teacher_weight(&t->teacher, alpha);
         float kept = (float)alpha;
         m->owner[first + i] = s;
+        m->alpha[first + i] = alpha;
         m->factor[first + i] = ald_teacher_factor(&t->teacher, alpha);
         m->scale[first + i] = weight * share / (double)t->step_count;
         columns[COLUMN_ALPHA] += alpha;
@@ -206,14 +231,20 @@ static ald_status_t micro_alloc(micro_t *m, ald_trainer_t *t, int64_t R)
     const int64_t V = t->vocabulary;
     int64_t chunk = ald_head_chunk(V) < R ? ald_head_chunk(V) : R;
     bool wide = m->sequence[0].topk_id == NULL;
+    m->certified = true;
+    for (int64_t i = 0; i < m->packed->sequences; ++i)
+        m->certified = m->certified && m->sequence[i].tail_mass != NULL;
     m->owner = ALD_ARENA_ARRAY(arena, int64_t, R);
+    m->alpha = ALD_ARENA_ARRAY(arena, double, R);
     m->factor = ALD_ARENA_ARRAY(arena, double, R);
     m->scale = ALD_ARENA_ARRAY(arena, double, R);
     m->position = ALD_ARENA_ARRAY(arena, ald_position_t, R);
+    m->error = m->certified ? ALD_ARENA_ARRAY(arena, ald_support_error_t, R) : NULL;
     m->lp = ALD_ARENA_ARRAY(arena, float, wide ? chunk *V : 1);
     m->ratio = ALD_ARENA_ARRAY(arena, float, wide ? chunk *V : 1);
     m->rows = ALD_ARENA_ARRAY(arena, float, chunk * t->teacher_hidden + 1);
-    ALD_CHECK(m->owner && m->factor && m->scale && m->position && m->lp && m->ratio && m->rows,
+    ALD_CHECK(m->owner && m->alpha && m->factor && m->scale && m->position && m->lp && m->ratio &&
+                  m->rows && (!m->certified || m->error),
               ALD_STATUS_RESOURCE, "out of memory: distilling %lld positions", (long long)R);
 done:
     return status;
@@ -267,6 +298,36 @@ static void sum_positions(const micro_t *m, int64_t step_count, double *columns)
     }
 }
 
+/* Sums the bounds on the teacher's error; one above the limit is refused. */
+static ald_status_t sum_errors(const micro_t *m, ald_trainer_t *t, int64_t first, double *columns)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const double limit = t->config->distill.max_teacher_error;
+    const ald_entry_t *entry = &t->set->entries[t->entries[first]];
+    ALD_CHECK(m->certified || m->sequence[0].topk_id == NULL || limit <= 0.0, ALD_STATUS_INPUT,
+              "%s: says nothing of its error; distill.max_teacher_error = %g needs shards that "
+              "this version has scored",
+              t->set->paths[entry->shard], limit);
+    for (int64_t r = 0; m->certified && r < m->packed->positions; ++r) {
+        const double error = m->error[r].variation;
+        const int64_t s = m->owner[r];
+        entry = &t->set->entries[t->entries[first + s]];
+        ALD_CHECK(limit <= 0.0 || error <= limit, ALD_STATUS_INPUT,
+                  "%s: sequence %lld (row %lld), response position %lld: the teacher may be off by "
+                  "%.3g in total variation, above distill.max_teacher_error = %g; score with a "
+                  "larger shards.top_k",
+                  t->set->paths[entry->shard], (long long)entry->index, (long long)entry->id,
+                  (long long)(r - m->packed->start[s]), error, limit);
+        columns[COLUMN_CERTIFIED] += 1.0;
+        columns[COLUMN_ERROR] += error;
+        columns[COLUMN_ERROR_KL] +=
+            ald_teacher_weight(&t->teacher, m->alpha[r]) * m->error[r].reverse_kl;
+        t->worst = error > t->worst ? error : t->worst;
+    }
+done:
+    return status;
+}
+
 static ald_status_t distill_micro(void *context, ald_engine_t *engine, int64_t first, int64_t count,
                                   double *columns)
 {
@@ -291,6 +352,7 @@ static ald_status_t distill_micro(void *context, ald_engine_t *engine, int64_t f
     ALD_TRY(ald_forward(&model, &packed.batch, arena, &kept, hidden));
     ALD_TRY(ald_head(&model, hidden, packed.positions, packed.row, arena, distill_head, &m,
                      d_hidden, engine->optimizer.gradient));
+    ALD_TRY(sum_errors(&m, t, first, columns));
     ALD_TRY(ald_backward(&model, &packed.batch, kept, arena, d_hidden, engine->optimizer.gradient));
     sum_positions(&m, t->step_count, columns);
 done:
@@ -350,6 +412,25 @@ static void distill_metrics(const ald_trainer_t *t, const double *columns, doubl
     ald_metrics_set(metrics, "on_policy", columns[COLUMN_ON_POLICY] / sequences);
 }
 
+/* What `topk` may be off by, where the shards say so; collective, as `worst` is of all trainers. */
+static void error_metrics(ald_trainer_t *t, const double *columns, ald_metrics_t *metrics)
+{
+    const double certified = columns[COLUMN_CERTIFIED], mean = columns[COLUMN_ERROR] / certified;
+    MPI_Allreduce(MPI_IN_PLACE, &t->worst, 1, MPI_DOUBLE, MPI_MAX, t->engine.comm->mpi);
+    if (certified == 0.0)
+        return;
+    ald_metrics_set(metrics, "teacher/error", mean);
+    ald_metrics_set(metrics, "teacher/error_max", t->worst);
+    ald_metrics_set(metrics, "teacher/error_kl", columns[COLUMN_ERROR_KL] / certified);
+    if (mean > WARN_ABOVE && t->config->distill.max_teacher_error <= 0.0 && !t->warned) {
+        ald_log_warn("distill: the teachers of these topk shards may be off by %.2g in total "
+                     "variation on average, %.2g at most; a larger shards.top_k, or \"hidden\", "
+                     "lowers that",
+                     mean, t->worst);
+        t->warned = true;
+    }
+}
+
 ald_status_t ald_trainer_step(ald_trainer_t *trainer, ald_shardset_t *set, const int64_t *entries,
                               int64_t count, double epoch, ald_metrics_t *metrics)
 {
@@ -367,6 +448,7 @@ ald_status_t ald_trainer_step(ald_trainer_t *trainer, ald_shardset_t *set, const
     trainer->entries = entries;
     trainer->step_count = count;
     trainer->alphas.count = 0;
+    trainer->worst = 0.0;
     ALD_TRY(ald_comm_agree(trainer->engine.comm, ald_trainer_vocabulary(trainer, set)));
     if (ald_shard_header(set->shards[0])->encoding == ALD_ENCODING_HIDDEN)
         ALD_TRY(ald_trainer_heads(trainer));
@@ -374,6 +456,7 @@ ald_status_t ald_trainer_step(ald_trainer_t *trainer, ald_shardset_t *set, const
                             metrics));
     ALD_TRY(alpha_p95(trainer, &p95));
     distill_metrics(trainer, columns, p95, metrics);
+    error_metrics(trainer, columns, metrics);
 done:
     ald_free(tokens);
     return status;

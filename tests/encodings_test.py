@@ -1,0 +1,174 @@
+#!/usr/bin/python3
+"""The encodings against `full`, position by position, recomputed in NumPy: that a certified `topk` is
+never further off than it says."""
+import os
+import sys
+
+import h5py
+import numpy as np
+
+import harness
+import training
+from reference import losses, model
+
+sys.path.insert(0, harness.TOOLS)
+import aligndistil_shards  # noqa: E402
+
+KINDS = {"random": 0, "trained": 1}
+
+
+class Setting:
+    data = directories = twins = None
+
+
+def score(folder, directory, **options):
+    settings = {"data__train": Setting.data.path, "data__chat_format": "none",
+                "data__responses": "both", "teacher__dpo": Setting.directories["dpo"],
+                "teacher__reverse": Setting.directories["reverse"],
+                "shards__directory": directory, **options}
+    training.stage("score", folder, **settings)
+    return os.path.join(folder, directory)
+
+
+def trained_teachers(folder):
+    """A policy trained a little both ways: teachers that are near each other."""
+    for name, reverse in (("near_dpo", False), ("near_rev", True)):
+        training.stage("dpo", folder, data__train=Setting.data.path, data__chat_format="none",
+                       dpo__policy=Setting.directories["policy"], dpo__reverse=reverse,
+                       dpo__output=name, optimizer__lr=0.02, optimizer__batch_size=5,
+                       optimizer__epochs=3)
+    return {"teacher__dpo": os.path.join(folder, "near_dpo"),
+            "teacher__reverse": os.path.join(folder, "near_rev")}
+
+
+def prepare(folder):
+    Setting.data = training.Data(folder)
+    Setting.directories = training.make_models(folder, training.KINDS["qwen3"])
+    Setting.twins = training.load(Setting.directories)
+    Setting.teachers = {"random": {}, "trained": trained_teachers(folder)}
+    for kind, teachers in Setting.teachers.items():
+        score(folder, f"{kind}-full", shards__encoding="full", **teachers)
+        for K in (4, 24, 389):
+            score(folder, f"{kind}-{K}", shards__encoding="topk", shards__top_k=K, **teachers)
+
+
+def sequences(folder, directory):
+    return list(aligndistil_shards.sequences(os.path.join(folder, directory)))
+
+
+def students(found):
+    """Log-probabilities [R, V] of the policy."""
+    logits = Setting.twins["policy"].response_logits(found.prompt_ids.tolist(),
+                                                     found.response_ids.tolist())
+    return model.log_softmax(logits)
+
+
+def settings_to_try():
+    return [{"strength": r} for r in (0.0, 0.5, 3.0, 20.0, 60.0)] + [
+        {"strength": 20.0, "temperature": 0.7}, {"strength": 9.0, "temperature": 1.6},
+        {"strength": 2.0, "extrapolation": "constant"}, {"extrapolation": "none"},
+        {"strength": 20.0, "granularity": "sequence"}]
+
+
+def exact_errors(true, made, ids, tail, student):
+    """(variation with the bucket's mass where it hurts most, |difference of the reverse KLs|)."""
+    V = true.shape[1]
+    variation, reverse = [], []
+    for q, m, i, t, p in zip(np.exp(true), np.exp(made), ids, np.exp(tail), student):
+        outside = np.setdiff1d(np.arange(V), i)
+        gap = 0.5 * np.abs(q[i] - m).sum()
+        if len(outside):
+            gap += 0.5 * (q[outside].sum() + t - 2 * min(t, q[outside].min()))
+        variation.append(gap)
+        P = np.exp(p[outside]).sum()
+        made_kl = (np.exp(p[i]) * (p[i] - np.log(m))).sum()
+        if len(outside):
+            made_kl += P * (np.log(P) - np.log(t))
+        reverse.append(abs((np.exp(p) * (p - np.log(q))).sum() - made_kl))
+    return np.array(variation), np.array(reverse)
+
+
+def topk_is_never_further_off_than_it_says(folder):
+    """On every position, for settings within and beyond the configured strength."""
+    ratios = {}
+    for kind in KINDS:
+        full = {(s.id, s.source): s for s in sequences(folder, f"{kind}-full")}
+        for K in (4, 24, 389):
+            for found in sequences(folder, f"{kind}-{K}"):
+                exact, student = full[found.id, found.source], students(found)
+                for options in settings_to_try():
+                    made, true = found.teacher(**options), exact.teacher(**options)
+                    bounds = found.error(**options, student=student)
+                    actual = exact_errors(true.logprob, made.logprob, made.ids, made.tail, student)
+                    for name, bound, error in zip(("TV", "KL"), bounds, actual):
+                        worst = (error - bound).max()
+                        assert worst <= 1e-9, f"{kind}, K {K}, {options}: {name} above its bound by {worst:.3g}"
+                        ratios.setdefault((kind, K, name), []).extend(bound / error.clip(1e-12))
+    for (kind, K, name), values in ratios.items():
+        print(f"{kind} teachers, K {K}: bound of {name} over its error, median "
+              f"{np.median(values):.3g}, 95% {np.percentile(values, 95):.3g}")
+
+
+def first_step(folder, directory, code=0, **options):
+    """Metrics of one step over all sequences, or the run that failed."""
+    output = os.path.join(folder, "run")
+    values = {"distill__policy": Setting.directories["policy"], "distill__mode": "off-policy",
+              "distill__output": output, "shards__directory": directory,
+              "optimizer__batch_size": 100, "checkpoint__resume": False,
+              "teacher__dpo": Setting.directories["dpo"],
+              "teacher__reverse": Setting.directories["reverse"], "output": folder, **options}
+    path = harness.write(os.path.join(folder, "empty.cfg"), "# all is set on the command line\n")
+    done = harness.run("distill", "-c", path, *training.settings(values), code=code)
+    return done if code else (harness.read_rows(os.path.join(output, "metrics.jsonl"))[0], done)
+
+
+def the_trainer_reports_the_bound(folder):
+    """teacher/error is the mean of the positions' bounds, teacher/error_max their largest."""
+    for options, names in (({"teacher__strength": 20.0}, {"strength": 20.0}),
+                           ({"teacher__strength": 3.0, "teacher__temperature": 1.3},
+                            {"strength": 3.0, "temperature": 1.3})):
+        for kind, teachers in Setting.teachers.items():
+            metrics, done = first_step(folder, f"{kind}-24", **{**teachers, **options})
+            variation, weighted = [], []
+            for found in sequences(folder, f"{kind}-24"):
+                tv, kl = found.error(**names, student=students(found))
+                variation.extend(tv)
+                weighted.extend(kl * 0.1 / found.alpha(**{"strength": names["strength"]}))
+            for name, expected, bound in (("teacher/error", np.mean(variation), 1e-4),
+                                          ("teacher/error_max", np.max(variation), 1e-4),
+                                          ("teacher/error_kl", np.mean(weighted), 2e-2)):
+                gap = abs(metrics[name] / expected - 1)
+                assert gap < bound, f"{kind}, {options}: {name} {metrics[name]}, expected {expected}"
+            warned = "may be off" in done.err
+            assert warned == (metrics["teacher/error"] > 0.1), done.err[-500:]
+
+
+def a_limit_refuses(folder):
+    errors = np.concatenate([s.error()[0] for s in sequences(folder, "random-24")])
+    first_step(folder, "random-24", distill__max_teacher_error=min(1.0, errors.max() * 1.01))
+    refused = first_step(folder, "random-24", code=3, distill__max_teacher_error=errors.max() / 2)
+    assert "shard-000000.h5: sequence" in refused.errors[0] and "row" in refused.errors[0], refused
+    metrics, _ = first_step(folder, "random-full", distill__max_teacher_error=0.01)
+    assert "teacher/error" not in metrics
+
+
+def shards_without_a_certificate_are_read(folder):
+    """As version 1 wrote them at first: trained on, but not under a limit."""
+    place = harness.copy(os.path.join(folder, "random-24"), os.path.join(folder, "bare"))
+    for name in os.listdir(place):
+        if not name.endswith(".h5"):
+            os.remove(os.path.join(place, name))
+            continue
+        with h5py.File(os.path.join(place, name), "r+") as file:
+            for part in ("alpha_max", "tail_mass", "tail_least", "tail_ratio_min", "tail_ratio_max"):
+                del file["teacher"][part]
+    whole, _ = first_step(folder, "random-24")
+    bare, _ = first_step(folder, "bare")
+    assert bare["loss"] == whole["loss"] and "teacher/error" not in bare
+    refused = first_step(folder, "bare", code=3, distill__max_teacher_error=0.5)
+    assert "says nothing of its error" in refused.errors[0], refused
+
+
+if __name__ == "__main__":
+    harness.main([topk_is_never_further_off_than_it_says, the_trainer_reports_the_bound,
+                  a_limit_refuses, shards_without_a_certificate_are_read], prepare)

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The encodings against `full`, position by position, recomputed in NumPy: that a certified `topk` is
-never further off than it says."""
+never further off than it says; that `hidden32` trains as `full` does."""
+import hashlib
 import os
 import sys
 
@@ -169,6 +170,79 @@ def shards_without_a_certificate_are_read(folder):
     assert "says nothing of its error" in refused.errors[0], refused
 
 
+# --- hidden states -----------------------------------------------------------------------------
+
+
+def hidden32_trains_as_full_does(folder):
+    """The same bits in every figure of every step, though the trainers' micro-batches are others than
+    the scorers', and on any number of ranks; `hidden` comes close."""
+    def losses_of(directory, ranks=1, **options):
+        output = os.path.join(folder, "bits")
+        training.stage("distill", folder, ranks=ranks, **{
+            "distill__policy": Setting.directories["policy"], "distill__mode": "off-policy",
+            "distill__output": output, "shards__directory": directory,
+            "optimizer__batch_size": 5, "optimizer__epochs": 2, "optimizer__lr": 0.01,
+            "optimizer__micro_batch_tokens": 50, "checkpoint__resume": False,
+            "teacher__dpo": Setting.directories["dpo"],
+            "teacher__reverse": Setting.directories["reverse"], **options})
+        rows = harness.read_rows(os.path.join(output, "metrics.jsonl"))
+        names = ("loss", "grad_norm", "kl/teacher", "kl/dpo", "reward/token", "alpha/p95")
+        with open(os.path.join(output, "model.safetensors"), "rb") as file:
+            return [[row[name] for name in names] for row in rows], file.read()
+    for kind, teachers in Setting.teachers.items():
+        for encoding in ("hidden", "hidden32"):
+            score(folder, f"{kind}-{encoding}", shards__encoding=encoding, **teachers)
+        for options in ({}, {"distill__divergence": "forward", "teacher__strength": 3.0}):
+            full, model_full = losses_of(f"{kind}-full", **teachers, **options)
+            for ranks in (1, 2):
+                found, written = losses_of(f"{kind}-hidden32", ranks, **teachers, **options)
+                assert found == full, f"{kind}, {ranks} ranks: {found[0]}, full {full[0]}"
+                assert written == model_full, f"{kind}, {ranks} ranks: other weights"
+            near, _ = losses_of(f"{kind}-hidden", **teachers, **options)
+            assert near != full and np.allclose(near, full, rtol=0.05)
+
+
+def hidden_states_name_their_matrices(folder):
+    """Attributes on both datasets, by the bytes in the model's file; another matrix is refused."""
+    for encoding in ("hidden", "hidden32"):
+        with h5py.File(os.path.join(folder, f"random-{encoding}", "shard-000000.h5"), "r") as file:
+            for name in ("dpo", "reverse"):
+                attributes = file["teacher/hidden_" + name].attrs
+                place = os.path.join(Setting.directories[name], "model.safetensors")
+                header, data = harness.safetensors_header(place)
+                entry = header.get("lm_head.weight", header["model.embed_tokens.weight"])
+                digest = hashlib.sha256(data[slice(*entry["data_offsets"])]).hexdigest()
+                assert attributes["output_matrix_sha256"] == digest
+                assert attributes["output_matrix_dtype"] == "F32"
+                assert attributes["final_norm"] == "applied"
+        stored = training.shard_rows(os.path.join(folder, f"random-{encoding}"), "teacher/hidden_dpo")
+        for found in sequences(folder, f"random-{encoding}"):
+            tokens = found.prompt_ids.tolist() + found.response_ids.tolist()
+            _, expected = Setting.twins["dpo"].forward(tokens)
+            rows = stored[found.id, {"chosen": 0, "rejected": 1}[found.source]]
+            wide = rows if encoding == "hidden32" else aligndistil_shards.from_bfloat16(rows)
+            gap = np.abs(wide - expected[len(found.prompt_ids) - 1:-1]).max()
+            assert gap < (1e-4 if encoding == "hidden32" else 0.05), f"{encoding}: {gap}"
+
+
+def another_matrix_is_refused(folder):
+    for encoding in ("hidden", "hidden32"):
+        place = harness.copy(os.path.join(folder, f"random-{encoding}"), os.path.join(folder, "odd"))
+        os.remove(os.path.join(place, "manifest.json"))
+        with h5py.File(os.path.join(place, "shard-000000.h5"), "r+") as file:
+            file["teacher/hidden_reverse"].attrs["output_matrix_sha256"] = "e" * 64
+        refused = first_step(folder, "odd", code=3)
+        for word in ("shard-000000.h5", "hidden_reverse", "e" * 64, Setting.directories["reverse"]):
+            assert word in refused.errors[0], refused
+        with h5py.File(os.path.join(place, "shard-000000.h5"), "r+") as file:
+            for name in ("hidden_dpo", "hidden_reverse"):
+                for attribute in ("output_matrix_sha256", "output_matrix_dtype", "final_norm"):
+                    del file["teacher"][name].attrs[attribute]
+        first_step(folder, "odd")  # as version 1 wrote them at first
+
+
 if __name__ == "__main__":
-    harness.main([topk_is_never_further_off_than_it_says, the_trainer_reports_the_bound,
+    harness.main([hidden32_trains_as_full_does, hidden_states_name_their_matrices,
+                  another_matrix_is_refused,
+                  topk_is_never_further_off_than_it_says, the_trainer_reports_the_bound,
                   a_limit_refuses, shards_without_a_certificate_are_read], prepare)

@@ -26,6 +26,7 @@ COMMON = {
 TEACHER = {
     "full": {"logprob_dpo": ("f4", "RV"), "log_ratio": ("f4", "RV")},
     "hidden": {"hidden_dpo": ("u2", "RH"), "hidden_reverse": ("u2", "RH")},
+    "hidden32": {"hidden_dpo": ("f4", "RH"), "hidden_reverse": ("f4", "RH")},
     "topk": {
         "token_id": ("i4", "RK"),
         "logprob_dpo": ("f2", "RK"),

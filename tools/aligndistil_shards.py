@@ -151,14 +151,15 @@ class Sequence:
         if kind == "full":
             dpo = self.encoded("logprob_dpo").astype(np.float64)
             return dpo, dpo - self.encoded("log_ratio")
-        if kind != "hidden":
+        if kind not in ("hidden", "hidden32"):
             raise ValueError(f"{self.shard.path}: encoding {kind} has no distribution over the "
                              "whole vocabulary")
         if heads is None:
             raise ValueError(f"{self.shard.path}: encoding {kind} needs heads=Heads(dpo, reverse)")
         pair = ((self.encoded("hidden_dpo"), heads.dpo), (self.encoded("hidden_reverse"), heads.reverse))
         V = self.shard.vocab_size
-        return tuple(log_softmax(from_bfloat16(hidden).astype(np.float64) @ matrix[:V].T.astype(np.float64))
+        wide = from_bfloat16 if kind == "hidden" else np.asarray
+        return tuple(log_softmax(wide(hidden).astype(np.float64) @ matrix[:V].T.astype(np.float64))
                      for hidden, matrix in pair)
 
     def teacher(self, strength=20.0, epsilon=1e-3, extrapolation="adaptive", granularity="token",

@@ -24,13 +24,21 @@ typedef enum {
     ALD_ENCODING_FULL,
     ALD_ENCODING_HIDDEN,
     ALD_ENCODING_TOPK,
+    ALD_ENCODING_HIDDEN32,
+    ALD_ENCODING_COUNT,
 } ald_encoding_t;
+
+/* hidden, hidden32: an output matrix, by the bytes of its tensor in the model's files. */
+typedef struct {
+    char sha256[ALD_SHA256_HEX]; /* empty: not known */
+    char dtype[8];               /* "F32", "BF16", "F16" */
+} ald_head_digest_t;
 
 /* The attributes of `/`. */
 typedef struct {
     ald_encoding_t encoding;
     int64_t vocab_size;  /* V */
-    int64_t hidden_size; /* H of both teachers; only `hidden` uses it */
+    int64_t hidden_size; /* H of both teachers; only hidden and hidden32 use it */
     int64_t top_k;       /* K; 0 unless topk */
     int64_t policy_step; /* -1: not on-policy */
     int64_t seed;
@@ -43,7 +51,8 @@ typedef struct {
     const char *config; /* effective configuration, whole; borrowed by the writer, owned by the
                            reader */
     bool gzip;          /* writer only: compress /teacher */
-    bool certified;     /* topk only: with what bounds its error */
+    ald_head_digest_t head_dpo, head_reverse; /* hidden and hidden32 only */
+    bool certified;                           /* topk only: with what bounds its error */
 } ald_shard_header_t;
 
 /* One scored sequence. P prompt tokens, R response positions. Unused encodings' members are NULL.
@@ -61,6 +70,7 @@ typedef struct {
     const float *tvd;                               /* [R] */
     const float *full_logprob_dpo, *full_log_ratio; /* [R, V] */
     const uint16_t *hidden_dpo, *hidden_reverse;    /* [R, H] bfloat16 bits */
+    const float *hidden32_dpo, *hidden32_reverse;   /* [R, H] */
     const int32_t *topk_id;                         /* [R, K] */
     const float *topk_logprob_dpo, *topk_log_ratio; /* [R, K], f16 in the file */
     const float *tail_dpo, *tail_reverse;           /* [R] log of the mass outside */
@@ -100,6 +110,11 @@ ald_status_t ald_shard_peek(ald_shard_t *shard, int64_t i, ald_scored_t *out);
 ald_status_t ald_shard_read(ald_shard_t *shard, int64_t i, bool with_teacher, ald_arena_t *arena,
                             ald_scored_t *out);
 
+/* Whether an encoding holds hidden states, to which the teachers' output matrices belong. */
+static inline bool ald_encoding_is_hidden(ald_encoding_t encoding)
+{
+    return encoding == ALD_ENCODING_HIDDEN || encoding == ALD_ENCODING_HIDDEN32;
+}
 const char *ald_encoding_name(ald_encoding_t encoding);
 ald_status_t ald_encoding_parse(const char *name, ald_encoding_t *out); /* INPUT for others */
 const char *ald_source_name(ald_source_t source);

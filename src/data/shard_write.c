@@ -73,6 +73,20 @@ done:
     return status;
 }
 
+/* What makes logits of hidden states. */
+static ald_status_t put_head(const ald_shard_writer_t *writer, const column_t *column)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_head_digest_t *head = ald_dataset_head(column->info, &writer->header);
+    if (head->sha256[0] == '\0')
+        return status;
+    ALD_TRY(ald_h5_put_text(column->dataset, writer->path, "final_norm", "applied"));
+    ALD_TRY(ald_h5_put_text(column->dataset, writer->path, "output_matrix_sha256", head->sha256));
+    ALD_TRY(ald_h5_put_text(column->dataset, writer->path, "output_matrix_dtype", head->dtype));
+done:
+    return status;
+}
+
 /* Makes the dataset with no rows yet. */
 static ald_status_t column_create(ald_shard_writer_t *writer, column_t *column, int64_t chunk_rows)
 {
@@ -91,6 +105,8 @@ static ald_status_t column_create(ald_shard_writer_t *writer, column_t *column, 
            path, name);
     if (column->info->type == ALD_COLUMN_BF16)
         ALD_TRY(ald_h5_put_text(column->dataset, path, "dtype", "bfloat16"));
+    if (column->info->width == ALD_WIDTH_H)
+        ALD_TRY(put_head(writer, column));
 done:
     H5Pclose(list);
     H5Sclose(space);
@@ -245,7 +261,7 @@ done:
 static ald_status_t check_header(const char *path, const ald_shard_header_t *header)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const bool hidden = header->encoding == ALD_ENCODING_HIDDEN;
+    const bool hidden = ald_encoding_is_hidden(header->encoding);
     const bool topk = header->encoding == ALD_ENCODING_TOPK;
     ALD_CHECK(
         header->vocab_size > 0 && (!hidden || header->hidden_size > 0) &&

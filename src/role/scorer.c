@@ -53,6 +53,15 @@ done:
     return status;
 }
 
+ald_status_t ald_frozen_digest_head(const ald_comm_t *comm, ald_frozen_t *frozen)
+{
+    if (comm->rank == 0)
+        strcpy(frozen->head.dtype,
+               ald_mapped_head_sha256(frozen->mapped, &frozen->params, frozen->head.sha256));
+    MPI_Bcast(&frozen->head, sizeof frozen->head, MPI_CHAR, 0, comm->mpi);
+    return ALD_STATUS_OK;
+}
+
 void ald_frozen_reset(ald_frozen_t *frozen)
 {
     ald_mapped_close(frozen->mapped);
@@ -74,12 +83,13 @@ static ald_status_t compare_teachers(ald_scorer_t *scorer)
     const ald_model_config_t *first = &scorer->dpo.params.config;
     const ald_model_config_t *second = &scorer->contrast.params.config;
     char other[ALD_SHA256_HEX];
-    ALD_CHECK(strcmp(scorer->config->shards.encoding, "hidden") != 0 ||
+    ALD_CHECK(strncmp(scorer->config->shards.encoding, "hidden", 6) != 0 ||
                   first->hidden_size == second->hidden_size,
               ALD_STATUS_INPUT,
               "%s/config.json: hidden_size %lld, but the teacher %s has %lld; "
-              "expected the same for shards.encoding = \"hidden\"",
-              b, (long long)second->hidden_size, a, (long long)first->hidden_size);
+              "expected the same for shards.encoding = \"%s\"",
+              b, (long long)second->hidden_size, a, (long long)first->hidden_size,
+              scorer->config->shards.encoding);
     ALD_TRY(ald_hf_sha256_tokenizer(a, scorer->header.sha256_tokenizer));
     ALD_TRY(ald_hf_sha256_tokenizer(b, other));
     ALD_CHECK(strcmp(other, scorer->header.sha256_tokenizer) == 0, ALD_STATUS_INPUT,
@@ -148,6 +158,12 @@ ald_status_t ald_scorer_init(const ald_config_t *config, const ald_comm_t *comm,
     ALD_TRY(ald_frozen_digest(comm, config->teacher.dpo, &out->dpo));
     ALD_TRY(ald_frozen_digest(comm, ald_contrast_directory(config), &out->contrast));
     ALD_TRY(ald_comm_agree(comm, fill_header(out)));
+    if (ald_encoding_is_hidden(out->header.encoding)) {
+        ald_frozen_digest_head(comm, &out->dpo);
+        ald_frozen_digest_head(comm, &out->contrast);
+        out->header.head_dpo = out->dpo.head;
+        out->header.head_reverse = out->contrast.head;
+    }
 done:
     return status;
 }
@@ -170,6 +186,7 @@ typedef struct {
     float *logits_c, *rows_c; /* [chunk, V], [chunk, H] */
     float *logprob_dpo, *logprob_c, *tvd, *full_logprob, *full_ratio;
     uint16_t *bits_dpo, *bits_c;
+    float *hidden32_dpo, *hidden32_c;
     int32_t *topk_id;
     float *topk_logprob, *topk_ratio, *tail_dpo, *tail_c;
     float *alpha_max, *tail_mass, *tail_least, *ratio_min, *ratio_max;
@@ -213,16 +230,27 @@ static void score_position(scoring_t *s, int64_t r, int64_t V, float *logprob, f
     }
 }
 
+/* A teacher for its output matrix. `full` and `hidden32` get products whose rows don't depend on
+ * their neighbours, as the trainer's products of the latter have others: the same bits for both. */
+static ald_model_t head_of(const ald_scorer_t *scorer, const ald_model_t *model)
+{
+    const ald_encoding_t encoding = scorer->header.encoding;
+    ald_model_t head = *model;
+    if (encoding == ALD_ENCODING_FULL || encoding == ALD_ENCODING_HIDDEN32)
+        head.gemm = ald_gemm_find("invariant");
+    return head;
+}
+
 static ald_status_t scoring_head(void *context, int64_t first, int64_t count, float *logits)
 {
     ald_status_t status = ALD_STATUS_OK;
     scoring_t *s = context;
-    const ald_model_t *model = &s->scorer->contrast.model;
-    const int64_t V = s->scorer->header.vocab_size, H = model->params->config.hidden_size;
+    const ald_model_t model = head_of(s->scorer, &s->scorer->contrast.model);
+    const int64_t V = s->scorer->header.vocab_size, H = model.params->config.hidden_size;
     for (int64_t i = 0; i < count; ++i)
         memcpy(s->rows_c + i * H, s->hidden_c + s->packed->row[first + i] * H,
                sizeof(float) * (size_t)H);
-    ald_head_logits(model, count, s->rows_c, s->logits_c);
+    ald_head_logits(&model, count, s->rows_c, s->logits_c);
     int failed = 0;
 #pragma omp parallel reduction(+ : failed)
     {
@@ -258,6 +286,13 @@ static void keep_hidden(const ald_packed_t *packed, int64_t H, const float *hidd
             bits[r * H + h] = to_bf16(hidden[packed->row[r] * H + h]);
 }
 
+static void keep_hidden32(const ald_packed_t *packed, int64_t H, const float *hidden, float *out)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t r = 0; r < packed->positions; ++r)
+        memcpy(out + r * H, hidden + packed->row[r] * H, sizeof(float) * (size_t)H);
+}
+
 static ald_status_t scoring_alloc(scoring_t *s, int64_t R, int64_t chunk)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -266,6 +301,7 @@ static ald_status_t scoring_alloc(scoring_t *s, int64_t R, int64_t chunk)
     const int64_t V = h->vocab_size, H = h->hidden_size, K = h->top_k;
     bool full = h->encoding == ALD_ENCODING_FULL, topk = h->encoding == ALD_ENCODING_TOPK;
     bool hidden = h->encoding == ALD_ENCODING_HIDDEN;
+    bool hidden32 = h->encoding == ALD_ENCODING_HIDDEN32;
     int64_t H_c = s->scorer->contrast.params.config.hidden_size;
     s->logits_c = ALD_ARENA_ARRAY(arena, float, chunk *V);
     s->rows_c = ALD_ARENA_ARRAY(arena, float, chunk *H_c);
@@ -276,6 +312,8 @@ static ald_status_t scoring_alloc(scoring_t *s, int64_t R, int64_t chunk)
     s->full_ratio = full ? ALD_ARENA_ARRAY(arena, float, R *V) : NULL;
     s->bits_dpo = hidden ? ALD_ARENA_ARRAY(arena, uint16_t, R * H) : NULL;
     s->bits_c = hidden ? ALD_ARENA_ARRAY(arena, uint16_t, R * H) : NULL;
+    s->hidden32_dpo = hidden32 ? ALD_ARENA_ARRAY(arena, float, R *H) : NULL;
+    s->hidden32_c = hidden32 ? ALD_ARENA_ARRAY(arena, float, R *H) : NULL;
     s->topk_id = topk ? ALD_ARENA_ARRAY(arena, int32_t, R * K) : NULL;
     s->topk_logprob = topk ? ALD_ARENA_ARRAY(arena, float, R *K) : NULL;
     s->topk_ratio = topk ? ALD_ARENA_ARRAY(arena, float, R *K) : NULL;
@@ -289,6 +327,7 @@ static ald_status_t scoring_alloc(scoring_t *s, int64_t R, int64_t chunk)
     ALD_CHECK(s->logits_c && s->rows_c && s->logprob_dpo && s->logprob_c && s->tvd &&
                   (!full || (s->full_logprob && s->full_ratio)) &&
                   (!hidden || (s->bits_dpo && s->bits_c)) &&
+                  (!hidden32 || (s->hidden32_dpo && s->hidden32_c)) &&
                   (!topk ||
                    (s->topk_id && s->topk_logprob && s->topk_ratio && s->tail_dpo && s->tail_c &&
                     s->alpha_max && s->tail_mass && s->tail_least && s->ratio_min && s->ratio_max)),
@@ -309,6 +348,8 @@ static void fill_sequence(const scoring_t *s, int64_t first, ald_scored_t *out)
     out->full_log_ratio = ROWS(s->full_ratio, first, h->vocab_size);
     out->hidden_dpo = ROWS(s->bits_dpo, first, h->hidden_size);
     out->hidden_reverse = ROWS(s->bits_c, first, h->hidden_size);
+    out->hidden32_dpo = ROWS(s->hidden32_dpo, first, h->hidden_size);
+    out->hidden32_reverse = ROWS(s->hidden32_c, first, h->hidden_size);
     out->topk_id = ROWS(s->topk_id, first, h->top_k);
     out->topk_logprob_dpo = ROWS(s->topk_logprob, first, h->top_k);
     out->topk_log_ratio = ROWS(s->topk_ratio, first, h->top_k);
@@ -342,8 +383,12 @@ static ald_status_t score_packed(ald_scorer_t *scorer, const ald_packed_t *packe
         keep_hidden(packed, H, hidden, s.bits_dpo);
         keep_hidden(packed, H, hidden_c, s.bits_c);
     }
-    ALD_TRY(
-        ald_head(&scorer->dpo.model, hidden, R, packed->row, arena, scoring_head, &s, NULL, NULL));
+    if (s.hidden32_dpo != NULL) {
+        keep_hidden32(packed, H, hidden, s.hidden32_dpo);
+        keep_hidden32(packed, H, hidden_c, s.hidden32_c);
+    }
+    const ald_model_t head = head_of(scorer, &scorer->dpo.model);
+    ALD_TRY(ald_head(&head, hidden, R, packed->row, arena, scoring_head, &s, NULL, NULL));
     for (int64_t i = 0; i < packed->sequences; ++i) {
         fill_sequence(&s, packed->start[i], &sequences[i]);
         ALD_TRY(ald_fail_point("shard_write"));

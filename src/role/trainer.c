@@ -59,8 +59,7 @@ static ald_status_t load_head(ald_trainer_t *trainer, int which, const char *dir
     ald_params_t *params = &trainer->heads[which].params;
     ald_mapped_t **mapped = &trainer->heads[which].mapped;
     ALD_CHECK(directory[0] != '\0', ALD_STATUS_USAGE,
-              "%s: not set; shards of encoding \"hidden\" need the teachers' model directories",
-              key);
+              "%s: not set; shards of hidden states need the teachers' model directories", key);
     ALD_TRY(ald_model_config_read(directory, &shape));
     ALD_TRY(ald_params_init(&shape, params));
     ALD_TRY(ald_mapped_open(directory, params, mapped));
@@ -70,16 +69,57 @@ done:
     return status;
 }
 
-ald_status_t ald_trainer_heads(ald_trainer_t *trainer)
+/* The matrices are those that the shards' hidden states belong to. Root only. */
+static ald_status_t check_heads(const ald_trainer_t *trainer, const ald_shardset_t *set)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *directories[] = {trainer->config->teacher.dpo,
+                                 ald_contrast_directory(trainer->config)};
+    for (int64_t i = 0; i < set->shard_count; ++i) {
+        const ald_shard_header_t *header = ald_shard_header(set->shards[i]);
+        const ald_head_digest_t *found[] = {&header->head_dpo, &header->head_reverse};
+        ALD_CHECK(
+            header->hidden_size == trainer->teacher_hidden &&
+                header->vocab_size <= trainer->heads[0].params.config.vocab_size &&
+                header->vocab_size <= trainer->heads[1].params.config.vocab_size,
+            ALD_STATUS_INPUT,
+            "%s: hidden states of %lld for %lld tokens, which the output matrices of %s and %s "
+            "don't have",
+            set->paths[i], (long long)header->hidden_size, (long long)header->vocab_size,
+            directories[0], directories[1]);
+        for (int which = 0; which < 2; ++which)
+            ALD_CHECK(found[which]->sha256[0] == '\0' ||
+                          strcmp(found[which]->sha256, trainer->heads[which].digest.sha256) == 0,
+                      ALD_STATUS_INPUT,
+                      "%s: /teacher/hidden_%s belongs to an output matrix with sha256 %s (%s), but "
+                      "that of %s is %s (%s)",
+                      set->paths[i], which == 0 ? "dpo" : "reverse", found[which]->sha256,
+                      found[which]->dtype, directories[which], trainer->heads[which].digest.sha256,
+                      trainer->heads[which].digest.dtype);
+    }
+done:
+    return status;
+}
+
+ald_status_t ald_trainer_heads(ald_trainer_t *trainer, const ald_shardset_t *set)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_config_t *config = trainer->config;
-    if (trainer->heads[0].mapped != NULL)
-        return status;
-    status = load_head(trainer, 0, config->teacher.dpo, "teacher.dpo");
-    if (status == ALD_STATUS_OK)
-        status = load_head(trainer, 1, ald_contrast_directory(config), "teacher.reverse");
-    return ald_comm_agree(trainer->engine.comm, status);
+    const ald_comm_t *comm = trainer->engine.comm;
+    if (trainer->heads[1].mapped == NULL) {
+        status = load_head(trainer, 0, config->teacher.dpo, "teacher.dpo");
+        if (status == ALD_STATUS_OK)
+            status = load_head(trainer, 1, ald_contrast_directory(config), "teacher.reverse");
+        ALD_TRY(ald_comm_agree(comm, status));
+        for (int which = 0; which < 2 && comm->rank == 0; ++which)
+            strcpy(trainer->heads[which].digest.dtype,
+                   ald_mapped_head_sha256(trainer->heads[which].mapped,
+                                          &trainer->heads[which].params,
+                                          trainer->heads[which].digest.sha256));
+    }
+    ALD_TRY(ald_comm_agree(comm, comm->rank == 0 ? check_heads(trainer, set) : ALD_STATUS_OK));
+done:
+    return status;
 }
 
 ald_status_t ald_trainer_vocabulary(ald_trainer_t *trainer, const ald_shardset_t *set)
@@ -113,6 +153,19 @@ static float from_bf16(uint16_t bits)
     return value;
 }
 
+/* A stored hidden state, [H]. */
+static void hidden_row(const ald_scored_t *s, int which, int64_t at, int64_t H, float *out)
+{
+    if (s->hidden32_dpo != NULL) {
+        const float *row = (which == 0 ? s->hidden32_dpo : s->hidden32_reverse) + at * H;
+        memcpy(out, row, sizeof(float) * (size_t)H);
+        return;
+    }
+    const uint16_t *bits = (which == 0 ? s->hidden_dpo : s->hidden_reverse) + at * H;
+    for (int64_t h = 0; h < H; ++h)
+        out[h] = from_bf16(bits[h]);
+}
+
 /* logits[count, V] of one teacher from stored hidden states. */
 static void hidden_logits(micro_t *m, int64_t first, int64_t count, int which, float *logits)
 {
@@ -122,11 +175,11 @@ static void hidden_logits(micro_t *m, int64_t first, int64_t count, int which, f
     for (int64_t i = 0; i < count; ++i) {
         const ald_scored_t *s = &m->sequence[m->owner[first + i]];
         int64_t at = first + i - m->packed->start[m->owner[first + i]];
-        const uint16_t *bits = (which == 0 ? s->hidden_dpo : s->hidden_reverse) + at * H;
-        for (int64_t h = 0; h < H; ++h)
-            m->rows[i * H + h] = from_bf16(bits[h]);
+        hidden_row(s, which, at, H, m->rows + i * H);
     }
     ald_model_t head = t->heads[which].model;
+    if (m->sequence[0].hidden32_dpo != NULL) /* as the scorer's for `full` */
+        head.gemm = ald_gemm_find("invariant");
     head.vocabulary = t->vocabulary;
     ald_head_logits(&head, count, m->rows, logits);
 }
@@ -184,7 +237,7 @@ static ald_status_t distill_head(void *context, int64_t first, int64_t count, fl
 {
     micro_t *m = context;
     const int64_t V = m->trainer->vocabulary;
-    if (m->sequence[0].hidden_dpo != NULL) {
+    if (m->sequence[0].hidden_dpo != NULL || m->sequence[0].hidden32_dpo != NULL) {
         hidden_logits(m, first, count, 0, m->lp);
         hidden_logits(m, first, count, 1, m->ratio);
     }
@@ -450,8 +503,8 @@ ald_status_t ald_trainer_step(ald_trainer_t *trainer, ald_shardset_t *set, const
     trainer->alphas.count = 0;
     trainer->worst = 0.0;
     ALD_TRY(ald_comm_agree(trainer->engine.comm, ald_trainer_vocabulary(trainer, set)));
-    if (ald_shard_header(set->shards[0])->encoding == ALD_ENCODING_HIDDEN)
-        ALD_TRY(ald_trainer_heads(trainer));
+    if (ald_encoding_is_hidden(ald_shard_header(set->shards[0])->encoding))
+        ALD_TRY(ald_trainer_heads(trainer, set));
     ALD_TRY(ald_engine_step(&trainer->engine, tokens, count, epoch, distill_micro, trainer, columns,
                             metrics));
     ALD_TRY(alpha_p95(trainer, &p95));

@@ -60,6 +60,9 @@ static inline ald_scored_t sample_sequence(int64_t i, ald_encoding_t encoding,
     } else if (encoding == ALD_ENCODING_HIDDEN) {
         out.hidden_dpo = memory->hidden[0];
         out.hidden_reverse = memory->hidden[1];
+    } else if (encoding == ALD_ENCODING_HIDDEN32) {
+        out.hidden32_dpo = memory->wide[0]; /* V is more than H */
+        out.hidden32_reverse = memory->wide[1];
     } else {
         out.topk_id = memory->topk_id;
         out.topk_logprob_dpo = memory->wide[0];

@@ -258,7 +258,7 @@ static void flipped_bits_are_found(void **state)
         if (info->type == ALD_COLUMN_TEXT)
             continue;
         ald_shard_header_t header = sample_header(ALD_ENCODING_HIDDEN);
-        for (int e = 0; e <= ALD_ENCODING_TOPK; ++e)
+        for (int e = 0; e < ALD_ENCODING_COUNT; ++e)
             if (ald_dataset_is_in(info, &(ald_shard_header_t){.encoding = (ald_encoding_t)e}))
                 header = sample_header((ald_encoding_t)e);
         if (info->encodings == ALD_IN_CERTIFIED)
@@ -431,7 +431,7 @@ static void every_damage_is_named(void **state)
         "/sequence/source[2]: expected 0 to 2, found 7",
         "attribute \"format\": expected \"aligndistil-shard\", found \"other\"",
         "attribute \"encoding\" is missing",
-        "encoding: expected full, hidden or topk, found \"sampled\"",
+        "encoding: expected full, hidden, hidden32 or topk, found \"sampled\"",
         "attribute \"vocab_size\": expected one integer",
         "attribute \"vocab_size\": expected 1 to",
         "expected 6 columns, found 5",

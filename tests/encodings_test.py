@@ -3,6 +3,7 @@
 never further off than it says; that `hidden32` trains as `full` does."""
 import hashlib
 import os
+import subprocess
 import sys
 
 import h5py
@@ -241,8 +242,29 @@ def another_matrix_is_refused(folder):
         first_step(folder, "odd")  # as version 1 wrote them at first
 
 
+# --- the comparison ----------------------------------------------------------------------------
+
+
+def the_comparison_makes_its_table(folder):
+    """tools/compare_encodings.py at a small size: a line for each encoding, errors as they must be."""
+    done = subprocess.run(
+        [harness.PYTHON, os.path.join(harness.TOOLS, "compare_encodings.py"), "--program",
+         harness.BINARY, "--vocab-size", "389", "--hidden", "16", "--heads", "2", "--pairs", "2",
+         "--tokens", "20", "--k", "8", "64"], capture_output=True, text=True,
+        env=harness.environment())
+    assert done.returncode == 0, done.stderr
+    rows = {cells[1]: cells[2:-1] for cells in ([c.strip() for c in line.split("|")] for line in
+                                                done.stdout.splitlines() if line.startswith("| "))}
+    errors = {name: float(cells[4]) for name, cells in rows.items() if name != "encoding"}
+    sizes = {name: float(cells[0].replace(",", "")) for name, cells in rows.items()
+             if name != "encoding"}
+    assert errors["full"] == errors["full, gzip"] == 0 and errors["hidden32"] < 1e-5
+    assert 1e-4 < errors["hidden"] < 0.1 and errors["topk, K 64"] < errors["topk, K 8"]
+    assert sizes["full"] == 8 * 389 and sizes["hidden"] == 64 and sizes["hidden32"] == 128
+
+
 if __name__ == "__main__":
     harness.main([hidden32_trains_as_full_does, hidden_states_name_their_matrices,
-                  another_matrix_is_refused,
+                  another_matrix_is_refused, the_comparison_makes_its_table,
                   topk_is_never_further_off_than_it_says, the_trainer_reports_the_bound,
                   a_limit_refuses, shards_without_a_certificate_are_read], prepare)

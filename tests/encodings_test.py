@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """The encodings against `full`, position by position, recomputed in NumPy: that a certified `topk` is
-never further off than it says; that `hidden32` trains as `full` does."""
+never further off than it says; that `hidden32` trains as `full` does; what `sampled` draws."""
 import hashlib
 import os
 import subprocess
@@ -11,7 +11,7 @@ import numpy as np
 
 import harness
 import training
-from reference import losses, model
+from reference import model, philox
 
 sys.path.insert(0, harness.TOOLS)
 import aligndistil_shards  # noqa: E402
@@ -242,6 +242,88 @@ def another_matrix_is_refused(folder):
         first_step(folder, "odd")  # as version 1 wrote them at first
 
 
+# --- draws -------------------------------------------------------------------------------------
+
+
+def sampled_holds_the_draws_of_its_counters(folder):
+    """Each draw is where its random number falls in the teacher's cumulated probabilities."""
+    score(folder, "draws", shards__encoding="sampled", shards__top_k=32, teacher__strength=5.0,
+          teacher__temperature=1.25)
+    full = {(s.id, s.source): s for s in sequences(folder, "random-full")}
+    for found in sequences(folder, "draws"):
+        exact = full[found.id, found.source]
+        true = np.exp(exact.teacher(strength=5.0, temperature=1.25).logprob)
+        dpo, ratio = (exact.encoded(name) for name in ("logprob_dpo", "log_ratio"))
+        seed = mix(mix(1, 0), mix(found.id, {"chosen": 0, "rejected": 1}[found.source]))
+        columns = {name: found.encoded(name) for name in found.shard.file["teacher"]}
+        for r, ids in enumerate(columns["token_id"]):
+            numbers = np.sort([philox.uniform(seed, r, k) for k in range(32)])
+            ends = np.cumsum(true[r])
+            assert (numbers <= ends[ids] + 1e-4).all() and (numbers >= (ends - true[r])[ids] - 1e-4).all()
+            assert np.allclose(columns["logprob_dpo"][r], dpo[r, ids], rtol=2 ** -10, atol=1e-3)
+            assert np.allclose(columns["log_ratio"][r], ratio[r, ids], rtol=2 ** -10, atol=1e-3)
+            z = (dpo[r] + columns["proposal_factor"][r] * ratio[r]) / 1.25
+            assert abs(np.log(np.exp(z - z.max()).sum()) + z.max() - columns["proposal_logz"][r]) < 1e-3
+        assert np.allclose(columns["proposal_factor"], 5.0 * found.tvd + 1e-3)
+        assert (columns["proposal_temperature"] == 1.25).all()
+        estimate = found.teacher(strength=5.0, temperature=1.25)
+        assert np.allclose(np.exp(estimate.logprob), 1 / 32)
+
+
+def mix(a, b):
+    """The C code's, of two numbers into a key."""
+    mask = (1 << 64) - 1
+    z = (a + 0x9E3779B97F4A7C15 * (b + 1)) & mask
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & mask
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB & mask
+    return z ^ (z >> 31)
+
+
+def draws_do_not_depend_on_ranks(folder):
+    for name, ranks, batch in (("one", 1, 4096), ("three", 3, 60)):
+        training.stage("score", folder, ranks=ranks, data__train=Setting.data.path,
+                       data__chat_format="none", data__responses="both",
+                       teacher__dpo=Setting.directories["dpo"],
+                       teacher__reverse=Setting.directories["reverse"], shards__directory=name,
+                       shards__encoding="sampled", shards__sequences_per_shard=2,
+                       optimizer__micro_batch_tokens=batch)
+    one, three = (training.shard_rows(os.path.join(folder, name), "teacher/token_id")
+                  for name in ("one", "three"))
+    same = sum((one[key] == three[key]).sum() for key in one)
+    count = sum(ids.size for ids in one.values())
+    assert one.keys() == three.keys() and same >= 0.99 * count, f"{same} of {count}"
+
+
+def the_trainer_learns_from_draws(folder):
+    """The loss is the draws' estimate, at the scoring's settings and at others; and it nears that of
+    `full` with many draws. Other divergences are refused."""
+    score(folder, "many", shards__encoding="sampled", shards__top_k=389, teacher__strength=5.0,
+          teacher__temperature=1.25)
+    for options, names in (({"teacher__strength": 5.0, "teacher__temperature": 1.25},
+                            {"strength": 5.0, "temperature": 1.25}),
+                           ({"teacher__strength": 4.0}, {"strength": 4.0})):
+        metrics, _ = first_step(folder, "many", distill__divergence="forward", **options)
+        losses_found = []
+        for found in sequences(folder, "many"):
+            student, estimate = students(found), found.teacher(**names)
+            dpo, ratio = (found.encoded(n).astype(float) for n in ("logprob_dpo", "log_ratio"))
+            factor, tau = estimate.alpha[:, None], names.get("temperature", 1.0)
+            x = (dpo + factor * ratio) / tau
+            own = (dpo + found.encoded("proposal_factor")[:, None] * ratio) / 1.25
+            logz = found.encoded("proposal_logz")[:, None] + np.log(np.exp(x - own).mean(axis=1, keepdims=True))
+            gap = x - logz - np.take_along_axis(student, estimate.ids, axis=1)
+            kl = (np.exp(estimate.logprob) * gap).sum(axis=1)
+            losses_found.append((kl * 0.1 / estimate.alpha).mean())
+        expected = np.mean(losses_found)
+        assert abs(metrics["loss"] / expected - 1) < 1e-3, (metrics["loss"], expected)
+        full, _ = first_step(folder, "random-full", distill__divergence="forward", **options)
+        for name, bound in (("loss", 0.1), ("grad_norm", 0.2)):
+            assert abs(metrics[name] / full[name] - 1) < bound, (name, metrics[name], full[name])
+    for divergence in ("reverse", "jsd"):
+        refused = first_step(folder, "many", code=2, distill__divergence=divergence)
+        assert "distill.divergence" in refused.errors[0] and "forward" in refused.errors[0], refused
+
+
 # --- the comparison ----------------------------------------------------------------------------
 
 
@@ -265,6 +347,8 @@ def the_comparison_makes_its_table(folder):
 
 if __name__ == "__main__":
     harness.main([hidden32_trains_as_full_does, hidden_states_name_their_matrices,
-                  another_matrix_is_refused, the_comparison_makes_its_table,
+                  another_matrix_is_refused, sampled_holds_the_draws_of_its_counters,
+                  draws_do_not_depend_on_ranks, the_trainer_learns_from_draws,
+                  the_comparison_makes_its_table,
                   topk_is_never_further_off_than_it_says, the_trainer_reports_the_bound,
                   a_limit_refuses, shards_without_a_certificate_are_read], prepare)

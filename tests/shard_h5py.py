@@ -27,6 +27,9 @@ TEACHER = {
     "full": {"logprob_dpo": ("f4", "RV"), "log_ratio": ("f4", "RV")},
     "hidden": {"hidden_dpo": ("u2", "RH"), "hidden_reverse": ("u2", "RH")},
     "hidden32": {"hidden_dpo": ("f4", "RH"), "hidden_reverse": ("f4", "RH")},
+    "sampled": {"token_id": ("i4", "RK"), "logprob_dpo": ("f2", "RK"), "log_ratio": ("f2", "RK"),
+                "proposal_factor": ("f4", "R"), "proposal_temperature": ("f4", "R"),
+                "proposal_logz": ("f4", "R")},
     "topk": {
         "token_id": ("i4", "RK"),
         "logprob_dpo": ("f2", "RK"),

@@ -31,7 +31,8 @@ A shard of encoding "hidden" needs the output matrices of its teachers' director
 True
 
 In a shard of encoding "topk" the distribution is that of the stored tokens and of one bucket for
-all others: `ids` [R, K], `logprob` [R, K] and `tail` [R].
+all others: `ids` [R, K], `logprob` [R, K] and `tail` [R]. In one of "sampled" it is that of the
+draws, `ids` [R, K] with repeats, and the logs of their weights.
 """
 import glob
 import json
@@ -146,7 +147,7 @@ class Sequence:
         return strength * (np.full_like(tvd, tvd.mean()) if granularity == "sequence" else tvd) + epsilon
 
     def log_pair(self, heads=None):
-        """(log pi_dpo, log pi_c) over the vocabulary, float64 [R, V]; not of "topk"."""
+        """(log pi_dpo, log pi_c) over the vocabulary, float64 [R, V]; not of "topk" and "sampled"."""
         kind = self.shard.encoding
         if kind == "full":
             dpo = self.encoded("logprob_dpo").astype(np.float64)
@@ -168,6 +169,8 @@ class Sequence:
         alpha = self.alpha(strength, epsilon, extrapolation, granularity)
         factor = alpha if self.shard.contrast == "reverse" else alpha - 1  # of log pi_dpo - log pi_c
         factor = np.zeros_like(alpha) if extrapolation == "none" else factor
+        if self.shard.encoding == "sampled":
+            return self.sampled_teacher(alpha, factor, temperature)
         if self.shard.encoding != "topk":
             dpo, other = self.log_pair(heads)
             z = dpo + factor[:, None] * (dpo - other)
@@ -179,6 +182,15 @@ class Sequence:
         z = np.column_stack([dpo + factor[:, None] * ratio, rest])
         logprob = log_softmax(z / temperature)
         return Teacher(alpha, logprob[:, :-1], self.encoded("token_id"), logprob[:, -1])
+
+    def sampled_teacher(self, alpha, factor, temperature):
+        """The estimate by the draws: `ids` [R, K], a token as often as it was drawn, and the log of
+        each draw's weight. At the settings of the scoring all weights are the same."""
+        dpo, ratio = (self.encoded(n).astype(np.float64) for n in ("logprob_dpo", "log_ratio"))
+        a, tau = (self.encoded("proposal_" + n).astype(np.float64)[:, None]
+                  for n in ("factor", "temperature"))
+        weights = (dpo + factor[:, None] * ratio) / temperature - (dpo + a * ratio) / tau
+        return Teacher(alpha, log_softmax(weights), self.encoded("token_id"), None)
 
     def error(self, strength=20.0, epsilon=1e-3, extrapolation="adaptive", granularity="token",
               temperature=1.0, student=None):

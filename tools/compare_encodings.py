@@ -122,8 +122,9 @@ def read_all(folder):
 
 
 def teacher_bytes(folder):
-    return sum(data.id.get_storage_size() for shard in shards.open_folder(folder)
-               for data in shard.file["teacher"].values())
+    """As stored, but not the unused ends of last chunks."""
+    return sum(min(data.id.get_storage_size(), data.size * data.dtype.itemsize)
+               for shard in shards.open_folder(folder) for data in shard.file["teacher"].values())
 
 
 def gradient(found, forward, student, heads):
@@ -222,7 +223,8 @@ def parse(argv):
     add("--spread", type=float, default=6.0, help="of the logits, standard deviation (6)")
     add("--distance", type=float, default=0.03, help="of the models, in the weights' spread (0.03)")
     add("--k", type=int, nargs="+", default=[16, 64, 256], help="(16 64 256)")
-    add("--supports", nargs="*", default=["topk"], help="encodings with a K (topk)")
+    add("--supports", nargs="*", default=["topk", "sampled"],
+        help="encodings with a K (topk sampled)")
     return parser.parse_args(argv)
 
 

@@ -133,9 +133,9 @@ typedef struct {
     K(REAL, teacher.beta, "0.1", 0, 1e6, "", "beta0 of the token weight and reward")               \
     K(REAL, teacher.temperature, "1.0", 1e-3, 1e3, "", "tau, divides the teacher's logits")        \
     K(OUTPUT, shards.directory, "shards", 0, 0, "", "folder of teacher shards")                    \
-    K(CHOICE, shards.encoding, "hidden", 0, 0, "full|hidden|hidden32|topk",                       \
+    K(CHOICE, shards.encoding, "hidden", 0, 0, "full|hidden|hidden32|topk|sampled",                \
       "what a shard holds")                                                                        \
-    K(INTEGER, shards.top_k, "64", 1, 1e9, "", "support size of topk")                             \
+    K(INTEGER, shards.top_k, "64", 1, 1e9, "", "tokens of topk, draws of sampled")                 \
     K(INTEGER, shards.sequences_per_shard, "256", 1, 1e9, "", "sequences in a file")               \
     K(CHOICE, shards.compression, "none", 0, 0, "none|gzip", "HDF5 filter of the teacher data")    \
     K(CHOICE, shards.keep, "all", 0, 0, "all|none", "on-policy shards after their step")           \

@@ -25,6 +25,7 @@ typedef enum {
     ALD_ENCODING_HIDDEN,
     ALD_ENCODING_TOPK,
     ALD_ENCODING_HIDDEN32,
+    ALD_ENCODING_SAMPLED,
     ALD_ENCODING_COUNT,
 } ald_encoding_t;
 
@@ -39,7 +40,7 @@ typedef struct {
     ald_encoding_t encoding;
     int64_t vocab_size;  /* V */
     int64_t hidden_size; /* H of both teachers; only hidden and hidden32 use it */
-    int64_t top_k;       /* K; 0 unless topk */
+    int64_t top_k;       /* K; 0 unless topk or sampled */
     int64_t policy_step; /* -1: not on-policy */
     int64_t seed;
     char contrast[12]; /* "reverse" or "reference": which model the second slot holds */
@@ -71,9 +72,11 @@ typedef struct {
     const float *full_logprob_dpo, *full_log_ratio; /* [R, V] */
     const uint16_t *hidden_dpo, *hidden_reverse;    /* [R, H] bfloat16 bits */
     const float *hidden32_dpo, *hidden32_reverse;   /* [R, H] */
-    const int32_t *topk_id;                         /* [R, K] */
+    const int32_t *topk_id;                         /* [R, K]; of sampled the draws */
     const float *topk_logprob_dpo, *topk_log_ratio; /* [R, K], f16 in the file */
     const float *tail_dpo, *tail_reverse;           /* [R] log of the mass outside */
+    /* A sampled one's (ald/sampled.h). */
+    const float *proposal_factor, *proposal_temperature, *proposal_logz; /* [R] */
     /* A certified topk's (ald/support.h); all NULL otherwise. */
     const float *alpha_max;                       /* [R] */
     const float *tail_mass, *tail_least;          /* [R, 3] */
@@ -114,6 +117,11 @@ ald_status_t ald_shard_read(ald_shard_t *shard, int64_t i, bool with_teacher, al
 static inline bool ald_encoding_is_hidden(ald_encoding_t encoding)
 {
     return encoding == ALD_ENCODING_HIDDEN || encoding == ALD_ENCODING_HIDDEN32;
+}
+/* Whether it holds K tokens a position. */
+static inline bool ald_encoding_has_k(ald_encoding_t encoding)
+{
+    return encoding == ALD_ENCODING_TOPK || encoding == ALD_ENCODING_SAMPLED;
 }
 const char *ald_encoding_name(ald_encoding_t encoding);
 ald_status_t ald_encoding_parse(const char *name, ald_encoding_t *out); /* INPUT for others */

@@ -28,7 +28,7 @@ const ald_shard_attribute_t ald_shard_attributes[ALD_SHARD_ATTRIBUTES] = {
 const char *const ald_shard_groups[ALD_SHARD_GROUPS] = {"/sequence", "/token", "/response",
                                                         "/teacher"};
 
-static const char *const encoding_names[] = {"full", "hidden", "topk", "hidden32"};
+static const char *const encoding_names[] = {"full", "hidden", "topk", "hidden32", "sampled"};
 
 const char *ald_encoding_name(ald_encoding_t encoding)
 {
@@ -43,9 +43,9 @@ ald_status_t ald_encoding_parse(const char *name, ald_encoding_t *out)
             return ALD_STATUS_OK;
         }
     }
-    return ald_status_raise(ALD_STATUS_INPUT,
-                            "encoding: expected full, hidden, hidden32 or topk, found \"%.40s\"",
-                            name);
+    return ald_status_raise(
+        ALD_STATUS_INPUT,
+        "encoding: expected full, hidden, hidden32, topk or sampled, found \"%.40s\"", name);
 }
 
 const char *ald_source_name(ald_source_t source)
@@ -144,6 +144,9 @@ const void **ald_dataset_member(ald_scored_t *sequence, ald_dataset_t dataset)
         MEMBER(TOPK_RATIO, topk_log_ratio)
         MEMBER(TAIL_DPO, tail_dpo)
         MEMBER(TAIL_REVERSE, tail_reverse)
+        MEMBER(PROPOSAL_FACTOR, proposal_factor)
+        MEMBER(PROPOSAL_TEMPERATURE, proposal_temperature)
+        MEMBER(PROPOSAL_LOGZ, proposal_logz)
         MEMBER(ALPHA_MAX, alpha_max)
         MEMBER(TAIL_MASS, tail_mass)
         MEMBER(TAIL_LEAST, tail_least)

@@ -42,6 +42,8 @@ enum {
     ALD_IN_HIDDEN = 1 << ALD_ENCODING_HIDDEN,
     ALD_IN_TOPK = 1 << ALD_ENCODING_TOPK,
     ALD_IN_HIDDEN32 = 1 << ALD_ENCODING_HIDDEN32,
+    ALD_IN_SAMPLED = 1 << ALD_ENCODING_SAMPLED,
+    ALD_IN_K = ALD_IN_TOPK | ALD_IN_SAMPLED,
     ALD_IN_ALL = (1 << ALD_ENCODING_COUNT) - 1,
     ALD_IN_CERTIFIED = 1 << 16, /* topk with header.certified: all of these, or none */
 };
@@ -67,11 +69,14 @@ enum {
     D(HIDDEN_REVERSE, "/teacher/hidden_reverse", BF16, R, H, HIDDEN)                               \
     D(HIDDEN32_DPO, "/teacher/hidden_dpo", F32, R, H, HIDDEN32)                                    \
     D(HIDDEN32_REVERSE, "/teacher/hidden_reverse", F32, R, H, HIDDEN32)                            \
-    D(TOPK_ID, "/teacher/token_id", I32, R, K, TOPK)                                               \
-    D(TOPK_LOGPROB, "/teacher/logprob_dpo", F16, R, K, TOPK)                                       \
-    D(TOPK_RATIO, "/teacher/log_ratio", F16, R, K, TOPK)                                           \
+    D(TOPK_ID, "/teacher/token_id", I32, R, K, K)                                                  \
+    D(TOPK_LOGPROB, "/teacher/logprob_dpo", F16, R, K, K)                                          \
+    D(TOPK_RATIO, "/teacher/log_ratio", F16, R, K, K)                                              \
     D(TAIL_DPO, "/teacher/tail_dpo", F32, R, 1, TOPK)                                              \
     D(TAIL_REVERSE, "/teacher/tail_reverse", F32, R, 1, TOPK)                                      \
+    D(PROPOSAL_FACTOR, "/teacher/proposal_factor", F32, R, 1, SAMPLED)                             \
+    D(PROPOSAL_TEMPERATURE, "/teacher/proposal_temperature", F32, R, 1, SAMPLED)                   \
+    D(PROPOSAL_LOGZ, "/teacher/proposal_logz", F32, R, 1, SAMPLED)                                 \
     D(ALPHA_MAX, "/teacher/alpha_max", F32, R, 1, CERTIFIED)                                       \
     D(TAIL_MASS, "/teacher/tail_mass", F32, R, KNOTS, CERTIFIED)                                   \
     D(TAIL_LEAST, "/teacher/tail_least", F32, R, KNOTS, CERTIFIED)                                 \

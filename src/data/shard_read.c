@@ -73,7 +73,7 @@ static ald_status_t check_header(const ald_shard_t *shard)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_shard_header_t *header = &shard->header;
-    const bool topk = header->encoding == ALD_ENCODING_TOPK;
+    const bool topk = ald_encoding_has_k(header->encoding);
     ALD_CHECK(header->vocab_size > 0 && header->vocab_size <= VOCAB_MAX, ALD_STATUS_INPUT,
               "%s: attribute \"vocab_size\": expected 1 to %d, found %lld", shard->path, VOCAB_MAX,
               (long long)header->vocab_size);

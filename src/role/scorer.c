@@ -10,6 +10,8 @@
 #include "ald/hf.h"
 #include "ald/log.h"
 #include "ald/loss.h"
+#include "ald/rng.h"
+#include "ald/sampled.h"
 #include "ald/sha256.h"
 #include "ald/support.h"
 #include "ald/vocabulary.h"
@@ -130,7 +132,7 @@ static ald_status_t fill_header(ald_scorer_t *scorer)
     ALD_TRY(ald_config_print_content(config, &scorer->config_text));
     h->hidden_size = shape->hidden_size;
     h->top_k = 0;
-    if (h->encoding == ALD_ENCODING_TOPK)
+    if (ald_encoding_has_k(h->encoding))
         h->top_k = config->shards.top_k < h->vocab_size ? config->shards.top_k : h->vocab_size;
     h->certified = h->encoding == ALD_ENCODING_TOPK;
     h->policy_step = -1;
@@ -189,6 +191,8 @@ typedef struct {
     float *hidden32_dpo, *hidden32_c;
     int32_t *topk_id;
     float *topk_logprob, *topk_ratio, *tail_dpo, *tail_c;
+    float *factor, *temperature, *logz; /* of sampled */
+    uint64_t *seed, *stream;            /* of a position's draws */
     float *alpha_max, *tail_mass, *tail_least, *ratio_min, *ratio_max;
 } scoring_t;
 
@@ -212,7 +216,7 @@ static ald_support_rows_t support_rows(const scoring_t *s, int64_t r)
 }
 
 static void score_position(scoring_t *s, int64_t r, int64_t V, float *logprob, float *ratio,
-                           float *key, int32_t *id)
+                           float *key, int32_t *id, double *uniforms)
 {
     int32_t target = s->packed->target[r];
     ald_teacher_logits_row(V, logprob, ratio);
@@ -223,7 +227,14 @@ static void score_position(scoring_t *s, int64_t r, int64_t V, float *logprob, f
         memcpy(s->full_logprob + r * V, logprob, sizeof(float) * (size_t)V);
         memcpy(s->full_ratio + r * V, ratio, sizeof(float) * (size_t)V);
     }
-    if (s->topk_id != NULL) {
+    if (s->factor != NULL) {
+        const int64_t K = s->scorer->header.top_k;
+        const ald_draw_rows_t rows = {s->topk_id + r * K,    s->topk_logprob + r * K,
+                                      s->topk_ratio + r * K, s->factor + r,
+                                      s->temperature + r,    s->logz + r};
+        ald_draws_make(&s->teacher, s->tvd[r], s->seed[r], s->stream[r], V, K, logprob, ratio, key,
+                       uniforms, &rows);
+    } else if (s->topk_id != NULL) {
         const ald_support_rows_t rows = support_rows(s, r);
         ald_support_make(&s->teacher, s->tvd[r], V, s->scorer->header.top_k, logprob, ratio, key,
                          id, &rows);
@@ -251,18 +262,22 @@ static ald_status_t scoring_head(void *context, int64_t first, int64_t count, fl
         memcpy(s->rows_c + i * H, s->hidden_c + s->packed->row[first + i] * H,
                sizeof(float) * (size_t)H);
     ald_head_logits(&model, count, s->rows_c, s->logits_c);
+    const int64_t K = s->scorer->header.top_k;
     int failed = 0;
 #pragma omp parallel reduction(+ : failed)
     {
-        float *key = s->topk_id != NULL ? ald_alloc(sizeof(float) * 2 * (size_t)V) : NULL;
+        const size_t needed = sizeof(double) * (size_t)K + sizeof(float) * 2 * (size_t)V;
+        double *uniforms = s->topk_id != NULL ? ald_alloc(needed) : NULL;
+        float *key = uniforms == NULL ? NULL : (float *)(uniforms + K);
         failed += s->topk_id != NULL && key == NULL;
         int32_t *id = key == NULL ? NULL : (int32_t *)(key + V);
         bool able = s->topk_id == NULL || key != NULL;
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < count; ++i)
             if (able)
-                score_position(s, first + i, V, logits + i * V, s->logits_c + i * V, key, id);
-        ald_free(key);
+                score_position(s, first + i, V, logits + i * V, s->logits_c + i * V, key, id,
+                               uniforms);
+        ald_free(uniforms);
     }
     ALD_CHECK(failed == 0, ALD_STATUS_RESOURCE, "out of memory: the top %lld of %lld tokens",
               (long long)s->scorer->header.top_k, (long long)V);
@@ -300,6 +315,7 @@ static ald_status_t scoring_alloc(scoring_t *s, int64_t R, int64_t chunk)
     const ald_shard_header_t *h = &s->scorer->header;
     const int64_t V = h->vocab_size, H = h->hidden_size, K = h->top_k;
     bool full = h->encoding == ALD_ENCODING_FULL, topk = h->encoding == ALD_ENCODING_TOPK;
+    bool sampled = h->encoding == ALD_ENCODING_SAMPLED, has_k = topk || sampled;
     bool hidden = h->encoding == ALD_ENCODING_HIDDEN;
     bool hidden32 = h->encoding == ALD_ENCODING_HIDDEN32;
     int64_t H_c = s->scorer->contrast.params.config.hidden_size;
@@ -314,9 +330,14 @@ static ald_status_t scoring_alloc(scoring_t *s, int64_t R, int64_t chunk)
     s->bits_c = hidden ? ALD_ARENA_ARRAY(arena, uint16_t, R * H) : NULL;
     s->hidden32_dpo = hidden32 ? ALD_ARENA_ARRAY(arena, float, R *H) : NULL;
     s->hidden32_c = hidden32 ? ALD_ARENA_ARRAY(arena, float, R *H) : NULL;
-    s->topk_id = topk ? ALD_ARENA_ARRAY(arena, int32_t, R * K) : NULL;
-    s->topk_logprob = topk ? ALD_ARENA_ARRAY(arena, float, R *K) : NULL;
-    s->topk_ratio = topk ? ALD_ARENA_ARRAY(arena, float, R *K) : NULL;
+    s->topk_id = has_k ? ALD_ARENA_ARRAY(arena, int32_t, R * K) : NULL;
+    s->topk_logprob = has_k ? ALD_ARENA_ARRAY(arena, float, R *K) : NULL;
+    s->topk_ratio = has_k ? ALD_ARENA_ARRAY(arena, float, R *K) : NULL;
+    s->factor = sampled ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
+    s->temperature = sampled ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
+    s->logz = sampled ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
+    s->seed = sampled ? ALD_ARENA_ARRAY(arena, uint64_t, R) : NULL;
+    s->stream = sampled ? ALD_ARENA_ARRAY(arena, uint64_t, R) : NULL;
     s->tail_dpo = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
     s->tail_c = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
     s->alpha_max = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
@@ -328,9 +349,10 @@ static ald_status_t scoring_alloc(scoring_t *s, int64_t R, int64_t chunk)
                   (!full || (s->full_logprob && s->full_ratio)) &&
                   (!hidden || (s->bits_dpo && s->bits_c)) &&
                   (!hidden32 || (s->hidden32_dpo && s->hidden32_c)) &&
-                  (!topk ||
-                   (s->topk_id && s->topk_logprob && s->topk_ratio && s->tail_dpo && s->tail_c &&
-                    s->alpha_max && s->tail_mass && s->tail_least && s->ratio_min && s->ratio_max)),
+                  (!has_k || (s->topk_id && s->topk_logprob && s->topk_ratio)) &&
+                  (!sampled || (s->factor && s->temperature && s->logz && s->seed && s->stream)) &&
+                  (!topk || (s->tail_dpo && s->tail_c && s->alpha_max && s->tail_mass &&
+                             s->tail_least && s->ratio_min && s->ratio_max)),
               ALD_STATUS_RESOURCE,
               "out of memory: scoring %lld positions; lower optimizer.micro_batch_tokens",
               (long long)R);
@@ -353,6 +375,9 @@ static void fill_sequence(const scoring_t *s, int64_t first, ald_scored_t *out)
     out->topk_id = ROWS(s->topk_id, first, h->top_k);
     out->topk_logprob_dpo = ROWS(s->topk_logprob, first, h->top_k);
     out->topk_log_ratio = ROWS(s->topk_ratio, first, h->top_k);
+    out->proposal_factor = ROWS(s->factor, first, 1);
+    out->proposal_temperature = ROWS(s->temperature, first, 1);
+    out->proposal_logz = ROWS(s->logz, first, 1);
     out->tail_dpo = ROWS(s->tail_dpo, first, 1);
     out->tail_reverse = ROWS(s->tail_c, first, 1);
     out->alpha_max = ROWS(s->alpha_max, first, 1);
@@ -360,6 +385,20 @@ static void fill_sequence(const scoring_t *s, int64_t first, ald_scored_t *out)
     out->tail_least = ROWS(s->tail_least, first, ALD_KNOTS);
     out->tail_ratio_min = ROWS(s->ratio_min, first, 1);
     out->tail_ratio_max = ROWS(s->ratio_max, first, 1);
+}
+
+/* A position's draws depend on seed, policy's step, row, source and place in the response alone. */
+static void seed_draws(scoring_t *s, const ald_scored_t *sequences)
+{
+    const ald_shard_header_t *h = &s->scorer->header;
+    const uint64_t run = ald_rng_mix((uint64_t)h->seed, (uint64_t)(h->policy_step + 1));
+    for (int64_t i = 0; i < s->packed->sequences; ++i) {
+        const uint64_t row = ald_rng_mix((uint64_t)sequences[i].id, (uint64_t)sequences[i].source);
+        for (int64_t r = s->packed->start[i]; r < s->packed->start[i + 1]; ++r) {
+            s->seed[r] = ald_rng_mix(run, row);
+            s->stream[r] = (uint64_t)(r - s->packed->start[i]);
+        }
+    }
 }
 
 /* Both forward passes, the vocabulary step of both, everything stored. */
@@ -377,6 +416,8 @@ static ald_status_t score_packed(ald_scorer_t *scorer, const ald_packed_t *packe
     ALD_CHECK(hidden != NULL && hidden_c != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(scoring_alloc(&s, R, ald_head_chunk(V) < R ? ald_head_chunk(V) : R));
     s.hidden_c = hidden_c;
+    if (s.seed != NULL)
+        seed_draws(&s, sequences);
     ALD_TRY(ald_forward(&scorer->dpo.model, &packed->batch, arena, NULL, hidden));
     ALD_TRY(ald_forward(&scorer->contrast.model, &packed->batch, arena, NULL, hidden_c));
     if (s.bits_dpo != NULL) {

@@ -7,6 +7,7 @@
 #include "ald/batch.h"
 #include "ald/hf.h"
 #include "ald/log.h"
+#include "ald/sampled.h"
 #include "ald/scorer.h"
 #include "ald/support.h"
 #include "ald/vocabulary.h"
@@ -218,6 +219,18 @@ static void distill_position(micro_t *m, int64_t r, float *lp, float *ratio, flo
     const ald_shard_header_t *header = ald_shard_header(m->trainer->set->shards[0]);
     const ald_scored_t *s = &m->sequence[m->owner[r]];
     int64_t at = r - m->packed->start[m->owner[r]];
+    if (s->proposal_factor != NULL) {
+        const int64_t K = header->top_k;
+        const ald_draws_t draws = {K,
+                                   s->topk_id + at * K,
+                                   s->topk_logprob_dpo + at * K,
+                                   s->topk_log_ratio + at * K,
+                                   (double)s->proposal_factor[at],
+                                   (double)s->proposal_temperature[at],
+                                   (double)s->proposal_logz[at]};
+        m->position[r] = ald_distill_sampled_row(teacher, m->factor[r], m->scale[r], V, &draws, z);
+        return;
+    }
     if (s->topk_id != NULL) {
         topk_position(m, r, s, at, z);
         return;
@@ -357,7 +370,7 @@ static ald_status_t sum_errors(const micro_t *m, ald_trainer_t *t, int64_t first
     ald_status_t status = ALD_STATUS_OK;
     const double limit = t->config->distill.max_teacher_error;
     const ald_entry_t *entry = &t->set->entries[t->entries[first]];
-    ALD_CHECK(m->certified || m->sequence[0].topk_id == NULL || limit <= 0.0, ALD_STATUS_INPUT,
+    ALD_CHECK(m->certified || m->sequence[0].tail_dpo == NULL || limit <= 0.0, ALD_STATUS_INPUT,
               "%s: says nothing of its error; distill.max_teacher_error = %g needs shards that "
               "this version has scored",
               t->set->paths[entry->shard], limit);
@@ -484,6 +497,20 @@ static void error_metrics(ald_trainer_t *t, const double *columns, ald_metrics_t
     }
 }
 
+/* Draws from the teacher know what it likes, which is all that the forward divergence asks. */
+static ald_status_t check_divergence(const ald_trainer_t *t, const ald_shardset_t *set)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_CHECK(ald_shard_header(set->shards[0])->encoding != ALD_ENCODING_SAMPLED ||
+                  t->teacher.divergence == ALD_DIVERGENCE_FORWARD,
+              ALD_STATUS_USAGE,
+              "distill.divergence: \"%s\" can't be estimated from %s, whose encoding is "
+              "\"sampled\"; expected \"forward\"",
+              t->config->distill.divergence, set->paths[0]);
+done:
+    return status;
+}
+
 ald_status_t ald_trainer_step(ald_trainer_t *trainer, ald_shardset_t *set, const int64_t *entries,
                               int64_t count, double epoch, ald_metrics_t *metrics)
 {
@@ -503,6 +530,7 @@ ald_status_t ald_trainer_step(ald_trainer_t *trainer, ald_shardset_t *set, const
     trainer->alphas.count = 0;
     trainer->worst = 0.0;
     ALD_TRY(ald_comm_agree(trainer->engine.comm, ald_trainer_vocabulary(trainer, set)));
+    ALD_TRY(ald_comm_agree(trainer->engine.comm, check_divergence(trainer, set)));
     if (ald_encoding_is_hidden(ald_shard_header(set->shards[0])->encoding))
         ALD_TRY(ald_trainer_heads(trainer, set));
     ALD_TRY(ald_engine_step(&trainer->engine, tokens, count, epoch, distill_micro, trainer, columns,

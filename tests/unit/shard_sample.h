@@ -67,6 +67,9 @@ static inline ald_scored_t sample_sequence(int64_t i, ald_encoding_t encoding,
         out.topk_id = memory->topk_id;
         out.topk_logprob_dpo = memory->wide[0];
         out.topk_log_ratio = memory->wide[1];
+        out.proposal_factor = memory->columns[6];
+        out.proposal_temperature = memory->columns[7];
+        out.proposal_logz = memory->columns[8];
         out.tail_dpo = memory->columns[4];
         out.tail_reverse = memory->columns[5];
         out.alpha_max = memory->columns[6]; /* written where the header says certified */
@@ -83,7 +86,7 @@ static inline ald_shard_header_t sample_header(ald_encoding_t encoding)
     ald_shard_header_t header = {.encoding = encoding,
                                  .vocab_size = SAMPLE_V,
                                  .hidden_size = SAMPLE_H,
-                                 .top_k = encoding == ALD_ENCODING_TOPK ? SAMPLE_K : 0,
+                                 .top_k = ald_encoding_has_k(encoding) ? SAMPLE_K : 0,
                                  .policy_step = -1,
                                  .seed = 17,
                                  .contrast = "reverse",

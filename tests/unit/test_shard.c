@@ -369,7 +369,7 @@ static void damage(hid_t file, int kind)
         H5Adelete(file, "encoding");
         break;
     case 10:
-        put_text(file, "encoding", "sampled");
+        put_text(file, "encoding", "samples");
         break;
     case 11:
         put_text(file, "vocab_size", "50");
@@ -431,7 +431,7 @@ static void every_damage_is_named(void **state)
         "/sequence/source[2]: expected 0 to 2, found 7",
         "attribute \"format\": expected \"aligndistil-shard\", found \"other\"",
         "attribute \"encoding\" is missing",
-        "encoding: expected full, hidden, hidden32 or topk, found \"sampled\"",
+        "encoding: expected full, hidden, hidden32, topk or sampled, found \"samples\"",
         "attribute \"vocab_size\": expected one integer",
         "attribute \"vocab_size\": expected 1 to",
         "expected 6 columns, found 5",

@@ -53,7 +53,8 @@ typedef struct {
                            reader */
     bool gzip;          /* writer only: compress /teacher */
     ald_head_digest_t head_dpo, head_reverse; /* hidden and hidden32 only */
-    bool certified;                           /* topk only: with what bounds its error */
+    bool full16;    /* full only: its two datasets are halves in the file */
+    bool certified; /* topk only: with what bounds its error */
 } ald_shard_header_t;
 
 /* One scored sequence. P prompt tokens, R response positions. Unused encodings' members are NULL.

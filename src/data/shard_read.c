@@ -92,6 +92,23 @@ done:
     return status;
 }
 
+/* `full` in halves says so. */
+static ald_status_t read_full_dtype(ald_shard_t *shard)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *dtype = NULL;
+    if (shard->header.encoding != ALD_ENCODING_FULL || H5Aexists(shard->file, "full_dtype") <= 0)
+        return status;
+    ALD_TRY(ald_h5_get_text(shard->file, shard->path, "full_dtype", &dtype));
+    ALD_CHECK(strcmp(dtype, "f16") == 0, ALD_STATUS_INPUT,
+              "%s: attribute \"full_dtype\": expected \"f16\", found \"%.40s\"", shard->path,
+              dtype);
+    shard->header.full16 = true;
+done:
+    ald_free(dtype);
+    return status;
+}
+
 static ald_status_t read_header(ald_shard_t *shard)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -106,6 +123,7 @@ static ald_status_t read_header(ald_shard_t *shard)
     ALD_TRY(ald_h5_get_text(shard->file, shard->path, "config", &shard->config));
     shard->header.config = shard->config;
     ALD_TRY(check_header(shard));
+    ALD_TRY(read_full_dtype(shard));
     shard->header.certified = shard->header.encoding == ALD_ENCODING_TOPK &&
                               H5Lexists(shard->file, "/teacher", H5P_DEFAULT) > 0 &&
                               H5Lexists(shard->file, "/teacher/alpha_max", H5P_DEFAULT) > 0;

@@ -263,6 +263,10 @@ static void flipped_bits_are_found(void **state)
                 header = sample_header((ald_encoding_t)e);
         if (info->encodings == ALD_IN_CERTIFIED)
             header = sample_certified();
+        if (info->encodings == ALD_IN_FULL16) {
+            header = sample_header(ALD_ENCODING_FULL);
+            header.full16 = true;
+        }
         expect_ok(sample_write_header(path, &header, 20));
         ald_h5_begin();
         hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);

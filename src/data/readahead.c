@@ -46,15 +46,7 @@ struct ald_readahead {
 
 static int64_t sequence_bytes(const ald_shard_header_t *header, int64_t tokens, int64_t positions)
 {
-    int64_t bytes = tokens * (int64_t)sizeof(int32_t);
-    for (int i = 0; i < ALD_DATASET_COUNT; ++i) {
-        const ald_dataset_info_t *info = &ald_shard_datasets[i];
-        const size_t size =
-            info->type == ALD_COLUMN_F16 ? sizeof(float) : ald_column_size(info->type);
-        if (info->rows == ALD_ROWS_R && ald_dataset_is_in(info, header->encoding))
-            bytes += positions * ald_dataset_width(info, header) * (int64_t)size;
-    }
-    return bytes;
+    return tokens * (int64_t)sizeof(int32_t) + positions * ald_shard_position_bytes(header);
 }
 
 int64_t ald_readahead_bytes(const ald_shard_header_t *header, int64_t tokens, int64_t positions)

@@ -1,6 +1,7 @@
 /* A shard may come from a stranger: links, types, filters, shapes, sizes, offsets and enum values
  * are checked at open, before anything is allocated by their word; checksums and ids as they are
  * read. */
+#include <math.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -70,11 +71,11 @@ static ald_status_t check_header(const ald_shard_t *shard)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_shard_header_t *header = &shard->header;
-    const bool topk = header->encoding == ALD_ENCODING_TOPK;
+    const bool topk = ald_encoding_has_k(header->encoding);
     ALD_CHECK(header->vocab_size > 0 && header->vocab_size <= VOCAB_MAX, ALD_STATUS_INPUT,
               "%s: attribute \"vocab_size\": expected 1 to %d, found %lld", shard->path, VOCAB_MAX,
               (long long)header->vocab_size);
-    ALD_CHECK(header->hidden_size >= (header->encoding == ALD_ENCODING_HIDDEN) &&
+    ALD_CHECK(header->hidden_size >= ald_encoding_is_hidden(header->encoding) &&
                   header->hidden_size <= VOCAB_MAX,
               ALD_STATUS_INPUT, "%s: attribute \"hidden_size\": found %lld", shard->path,
               (long long)header->hidden_size);
@@ -86,6 +87,23 @@ static ald_status_t check_header(const ald_shard_t *shard)
         ALD_STATUS_INPUT, "%s: attribute \"contrast\": expected reverse or reference, found \"%s\"",
         shard->path, header->contrast);
 done:
+    return status;
+}
+
+/* `full` in halves says so. */
+static ald_status_t read_full_dtype(ald_shard_t *shard)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *dtype = NULL;
+    if (shard->header.encoding != ALD_ENCODING_FULL || H5Aexists(shard->file, "full_dtype") <= 0)
+        return status;
+    ALD_TRY(ald_h5_get_text(shard->file, shard->path, "full_dtype", &dtype));
+    ALD_CHECK(strcmp(dtype, "f16") == 0, ALD_STATUS_INPUT,
+              "%s: attribute \"full_dtype\": expected \"f16\", found \"%.40s\"", shard->path,
+              dtype);
+    shard->header.full16 = true;
+done:
+    ald_free(dtype);
     return status;
 }
 
@@ -103,6 +121,10 @@ static ald_status_t read_header(ald_shard_t *shard)
     ALD_TRY(ald_h5_get_text(shard->file, shard->path, "config", &shard->config));
     shard->header.config = shard->config;
     ALD_TRY(check_header(shard));
+    ALD_TRY(read_full_dtype(shard));
+    shard->header.certified = shard->header.encoding == ALD_ENCODING_TOPK &&
+                              H5Lexists(shard->file, "/teacher", H5P_DEFAULT) > 0 &&
+                              H5Lexists(shard->file, "/teacher/alpha_max", H5P_DEFAULT) > 0;
 done:
     ald_free(encoding);
     return status;
@@ -191,6 +213,39 @@ static hid_t open_dataset(hid_t file, const char *path)
     return dataset;
 }
 
+static ald_status_t get_short(const ald_shard_t *shard, hid_t dataset, const char *name, char *out,
+                              size_t size)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *text = NULL;
+    ALD_TRY(ald_h5_get_text(dataset, shard->path, name, &text));
+    ALD_CHECK(strlen(text) < size, ALD_STATUS_INPUT,
+              "%s: attribute \"%s\": expected at most %zu characters, found %zu", shard->path, name,
+              size - 1, strlen(text));
+    memcpy(out, text, strlen(text) + 1);
+done:
+    ald_free(text);
+    return status;
+}
+
+/* What makes logits of hidden states; the first shards of version 1 don't say. */
+static ald_status_t read_head(ald_shard_t *shard, const ald_dataset_info_t *info, hid_t dataset)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_head_digest_t *head = (ald_head_digest_t *)ald_dataset_head(info, &shard->header);
+    char norm[16];
+    if (H5Aexists(dataset, "output_matrix_sha256") <= 0)
+        return status;
+    ALD_TRY(get_short(shard, dataset, "final_norm", norm, sizeof norm));
+    ALD_CHECK(strcmp(norm, "applied") == 0, ALD_STATUS_INPUT,
+              "%s: %s: attribute \"final_norm\": expected \"applied\", found \"%s\"", shard->path,
+              info->path, norm);
+    ALD_TRY(get_short(shard, dataset, "output_matrix_sha256", head->sha256, sizeof head->sha256));
+    ALD_TRY(get_short(shard, dataset, "output_matrix_dtype", head->dtype, sizeof head->dtype));
+done:
+    return status;
+}
+
 static ald_status_t open_column(ald_shard_t *shard, ald_dataset_t dataset)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -210,6 +265,8 @@ static ald_status_t open_column(ald_shard_t *shard, ald_dataset_t dataset)
     ALD_TRY(check_type(shard, info, column));
     ALD_TRY(check_shape(shard, info, column));
     ALD_TRY(ald_chunked_check(column, info, shard->file_size));
+    if (info->width == ALD_WIDTH_H)
+        ALD_TRY(read_head(shard, info, column->dataset));
 done:
     return status;
 }
@@ -327,7 +384,7 @@ static ald_status_t open_columns(ald_shard_t *shard)
 {
     ald_status_t status = ALD_STATUS_OK;
     for (int i = 0; i < ALD_DATASET_COUNT; ++i)
-        if (ald_dataset_is_in(&ald_shard_datasets[i], shard->header.encoding))
+        if (ald_dataset_is_in(&ald_shard_datasets[i], &shard->header))
             ALD_TRY(open_column(shard, (ald_dataset_t)i));
     ALD_TRY(check_rows(shard));
 done:
@@ -542,6 +599,22 @@ done:
     return status;
 }
 
+/* The weights of draws are exp of a difference of logits: of finite ones. */
+static ald_status_t check_proposal(const ald_shard_t *shard, int64_t first, const ald_scored_t *s)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (int64_t i = 0; i < s->response_count; ++i)
+        ALD_CHECK(
+            s->proposal_temperature[i] > 0.0f && isfinite(s->proposal_temperature[i]) &&
+                isfinite(s->proposal_factor[i]) && isfinite(s->proposal_logz[i]),
+            ALD_STATUS_INPUT,
+            "%s: /teacher/proposal_temperature: element %lld: expected a positive number, and "
+            "finite ones beside it",
+            shard->path, (long long)(first + i));
+done:
+    return status;
+}
+
 /* The tokens, and that the response is their end. */
 static ald_status_t read_tokens(ald_shard_t *shard, int64_t i, ald_arena_t *arena,
                                 ald_scored_t *out)
@@ -580,6 +653,8 @@ ald_status_t ald_shard_read(ald_shard_t *shard, int64_t i, bool with_teacher, al
     if (out->topk_id != NULL)
         ALD_TRY(check_ids(shard, ALD_DATASET_TOPK_ID, first * shard->header.top_k, out->topk_id,
                           R * shard->header.top_k));
+    if (out->proposal_temperature != NULL)
+        ALD_TRY(check_proposal(shard, first, out));
     ALD_TRY(read_tokens(shard, i, arena, out));
 done:
     return status;

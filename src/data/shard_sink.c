@@ -24,8 +24,8 @@ typedef struct {
 } stored_t;
 
 struct ald_sink {
-    const char *path, *temporary;     /* the opener's */
-    const ald_shard_header_t *header; /* the opener's, until the file is made */
+    const char *path, *temporary; /* the opener's */
+    ald_shard_header_t header;    /* `config` is the opener's, until the file is made */
     ald_column_plan_t plans[ALD_DATASET_COUNT];
     pthread_t thread;
     pthread_mutex_t lock; /* over what follows, up to `closing` */
@@ -72,6 +72,21 @@ done:
     return status;
 }
 
+/* What makes logits of hidden states. */
+static ald_status_t put_head(const ald_sink_t *sink, ald_dataset_t dataset)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_head_digest_t *head = ald_dataset_head(&ald_shard_datasets[dataset], &sink->header);
+    const hid_t object = sink->stored[dataset].dataset;
+    if (head->sha256[0] == '\0')
+        return status;
+    ALD_TRY(ald_h5_put_text(object, sink->path, "final_norm", "applied"));
+    ALD_TRY(ald_h5_put_text(object, sink->path, "output_matrix_sha256", head->sha256));
+    ALD_TRY(ald_h5_put_text(object, sink->path, "output_matrix_dtype", head->dtype));
+done:
+    return status;
+}
+
 /* Makes the dataset with no rows yet. */
 static ald_status_t make_dataset(ald_sink_t *sink, ald_dataset_t dataset, int64_t chunk_rows)
 {
@@ -92,6 +107,8 @@ static ald_status_t make_dataset(ald_sink_t *sink, ald_dataset_t dataset, int64_
            path, name);
     if (type == ALD_COLUMN_BF16)
         ALD_TRY(ald_h5_put_text(stored->dataset, path, "dtype", "bfloat16"));
+    if (ald_shard_datasets[dataset].width == ALD_WIDTH_H)
+        ALD_TRY(put_head(sink, dataset));
 done:
     H5Pclose(list);
     H5Sclose(space);
@@ -181,12 +198,14 @@ done:
 static ald_status_t put_attributes(const ald_sink_t *sink)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_shard_header_t *header = sink->header;
+    const ald_shard_header_t *header = &sink->header;
     const char *path = sink->path;
     const hid_t file = sink->file;
     ALD_TRY(ald_h5_put_text(file, path, "format", ALD_SHARD_FORMAT_NAME));
     ALD_TRY(ald_h5_put_integer(file, path, "schema_version", ALD_SHARD_SCHEMA));
     ALD_TRY(ald_h5_put_text(file, path, "encoding", ald_encoding_name(header->encoding)));
+    if (header->full16)
+        ALD_TRY(ald_h5_put_text(file, path, "full_dtype", "f16"));
     for (int i = 0; i < ALD_SHARD_ATTRIBUTES; ++i) {
         const ald_shard_attribute_t *attribute = &ald_shard_attributes[i];
         const char *member = (const char *)header + attribute->offset;
@@ -342,7 +361,7 @@ ald_status_t ald_sink_open(const char *path, const char *temporary,
     ALD_CHECK_MEMORY(sink, sizeof *sink);
     sink->path = path;
     sink->temporary = temporary;
-    sink->header = header;
+    sink->header = *header;
     sink->file = sink->transfer = -1;
     memcpy(sink->plans, plans, sizeof sink->plans);
     for (int i = 0; i < ALD_DATASET_COUNT; ++i)

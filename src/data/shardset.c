@@ -64,6 +64,8 @@ static ald_status_t fits_first(const char *path, const ald_shard_header_t *heade
     ALD_CHECK(header->vocab_size == first->vocab_size, ALD_STATUS_INPUT,
               "%s: vocab_size %lld, but %s has %lld", path, (long long)header->vocab_size,
               first_path, (long long)first->vocab_size);
+    ALD_CHECK(header->full16 == first->full16, ALD_STATUS_INPUT, "%s: full_dtype %s, but %s has %s",
+              path, header->full16 ? "f16" : "f32", first_path, first->full16 ? "f16" : "f32");
 done:
     return status;
 }

@@ -3,20 +3,11 @@
 #include "ald/memory_plan.h"
 #include "pipeline/distill.h"
 
-/* Teacher data of R positions as a micro-batch holds it. */
-static double encoded_bytes(const ald_shard_header_t *h, int64_t R)
-{
-    const double V = (double)h->vocab_size, H = (double)h->hidden_size, K = (double)h->top_k;
-    return (double)R * (h->encoding == ALD_ENCODING_FULL     ? 8.0 * V
-                        : h->encoding == ALD_ENCODING_HIDDEN ? 4.0 * H
-                                                             : 16.0 * K);
-}
-
 /* Pages of the teachers' output matrices. */
 static double matrix_bytes(const ald_config_t *config, const ald_shard_header_t *h)
 {
     ald_model_config_t shape;
-    if (h->encoding != ALD_ENCODING_HIDDEN || config->teacher.dpo[0] == '\0' ||
+    if (!ald_encoding_is_hidden(h->encoding) || config->teacher.dpo[0] == '\0' ||
         ald_model_config_read(config->teacher.dpo, &shape) != ALD_STATUS_OK)
         return 0.0;
     return 2.0 * (double)(shape.vocab_size * shape.hidden_size * ald_dtype_size(shape.dtype));
@@ -42,7 +33,7 @@ ald_status_t ald_distill_memory(const ald_distill_t *distill, const ald_shardset
         whole += (double)ald_file_size(set->paths[i]);
     ald_memory_begin("distill", &plan);
     ald_memory_add_training(&plan, engine, T, R, header->encoding == ALD_ENCODING_TOPK ? 0 : 2);
-    ald_memory_add(&plan, encoded_bytes(header, R), "teacher data");
+    ald_memory_add(&plan, (double)(R * ald_shard_position_bytes(header)), "teacher data");
     ald_memory_add(&plan, whole < room ? whole : room, "of the reader");
     ald_memory_add(&plan, matrix_bytes(distill->config, header), "mapped output matrices");
     ald_memory_say(&plan);

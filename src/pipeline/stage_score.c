@@ -116,7 +116,8 @@ static ald_status_t look_at(scoring_t *s, const char *path, int64_t number, int6
     if (status == ALD_STATUS_OK) {
         ALD_TRY(ald_shard_fits(path, ald_shard_header(shard), wanted));
         ALD_TRY(holds(shard, s->list + first, count, good));
-        *good = *good && ald_shard_header(shard)->encoding == wanted->encoding;
+        *good = *good && ald_shard_header(shard)->encoding == wanted->encoding &&
+                ald_shard_header(shard)->full16 == wanted->full16;
         if (*good)
             status = entry_of(s, path, number, entry);
     }
@@ -229,15 +230,6 @@ done:
     return status;
 }
 
-/* What the positions of a micro-batch hold until they are written, by encoding. */
-static double encoded_bytes(const ald_shard_header_t *h)
-{
-    const double V = (double)h->vocab_size, H = (double)h->hidden_size, K = (double)h->top_k;
-    return h->encoding == ALD_ENCODING_FULL     ? 8.0 * V
-           : h->encoding == ALD_ENCODING_HIDDEN ? 4.0 * H
-                                                : 12.0 * K + 8.0;
-}
-
 static ald_status_t score_memory(const scoring_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -245,13 +237,14 @@ static ald_status_t score_memory(const scoring_t *s)
     ald_memory_plan_t plan;
     int64_t T = 0, R = 0, shard = 0;
     ALD_TRY(largest_micro(s, &T, &R, &shard));
-    const double whole = (double)shard * encoded_bytes(&s->scorer->header);
+    const double position = (double)ald_shard_position_bytes(&s->scorer->header);
+    const double whole = (double)shard * position;
     const double queue = (double)ald_shard_writer_bytes(&s->scorer->header);
     ald_memory_begin("score", &plan);
     ald_memory_add_mapped(&plan, s->scorer->dpo.mapped, "teacher.dpo");
     ald_memory_add_mapped(&plan, s->scorer->contrast.mapped, "the other teacher");
     ald_memory_add_forward(&plan, shape, 2, T, R);
-    ald_memory_add(&plan, (double)R * encoded_bytes(&s->scorer->header), "encoded positions");
+    ald_memory_add(&plan, (double)R * position, "encoded positions");
     /* Its queue is full only behind a slow disk: half of it is taken for what will be there. */
     ald_memory_add(&plan, 0.5 * (queue < whole ? queue : whole), "of the writer");
     ald_memory_add_products(&plan);

@@ -11,6 +11,11 @@ typedef struct {
     ald_source_t source;
     int64_t prompt_count, response_count;
 } ald_entry_t;
+/* Rows that it takes in a batch. */
+static inline int64_t ald_entry_tokens(const ald_entry_t *entry)
+{
+    return entry->prompt_count + entry->response_count - 1;
+}
 
 typedef struct {
     ald_shard_t **shards; /* owned, open */

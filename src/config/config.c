@@ -49,6 +49,33 @@ static bool read_real(const config_setting_t *setting, double *out)
     return true;
 }
 
+/* One source of the list; nothing else may stand in its group. */
+static bool read_source(const config_setting_t *setting, ald_sources_t *out)
+{
+    const char *directory = NULL;
+    double weight = 1.0;
+    const config_setting_t *number = config_setting_get_member(setting, "weight");
+    if (!config_setting_is_group(setting) || out->count == ALD_SOURCES_MAX ||
+        !config_setting_lookup_string(setting, "directory", &directory) || directory[0] == '\0' ||
+        (number != NULL && !read_real(number, &weight)) ||
+        config_setting_length(setting) != 1 + (number != NULL))
+        return false;
+    out->directory[out->count] = (char *)directory;
+    out->weight[out->count++] = weight;
+    return true;
+}
+
+static bool read_sources(const config_setting_t *setting, ald_sources_t *out)
+{
+    out->count = 0;
+    if (!config_setting_is_list(setting))
+        return false;
+    for (int i = 0; i < config_setting_length(setting); ++i)
+        if (!read_source(config_setting_get_elem(setting, (unsigned)i), out))
+            return false;
+    return true;
+}
+
 static bool read_value(const ald_config_key_t *key, const config_setting_t *setting,
                        ald_config_value_t *out)
 {
@@ -63,6 +90,8 @@ static bool read_value(const ald_config_key_t *key, const config_setting_t *sett
                config_setting_length(setting) == 2 &&
                read_real(config_setting_get_elem(setting, 0), &out->reals[0]) &&
                read_real(config_setting_get_elem(setting, 1), &out->reals[1]);
+    case ALD_KIND_SOURCES:
+        return read_sources(setting, &out->sources);
     case ALD_KIND_BOOL:
         out->flag = config_setting_get_bool(setting);
         return config_setting_type(setting) == CONFIG_TYPE_BOOL;
@@ -204,6 +233,8 @@ static ald_status_t resolve_all(ald_config_t *config, const char *folder)
         else if (key->kind == ALD_KIND_OUTPUT)
             ALD_TRY(resolve(ald_config_member(config, key), config->output));
     }
+    for (int64_t i = 0; i < config->shards.sources.count; ++i)
+        ALD_TRY(resolve(&config->shards.sources.directory[i], config->output));
 done:
     return status;
 }
@@ -236,5 +267,7 @@ void ald_config_reset(ald_config_t *config)
     for (size_t i = 0; i < ald_config_key_count; ++i)
         if (ald_config_is_text(&ald_config_keys[i]))
             ald_free(*(char **)ald_config_member(config, &ald_config_keys[i]));
+    for (int64_t i = 0; i < config->shards.sources.count; ++i)
+        ald_free(config->shards.sources.directory[i]);
     memset(config, 0, sizeof *config);
 }

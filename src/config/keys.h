@@ -17,6 +17,7 @@ typedef enum {
     ALD_KIND_REAL,
     ALD_KIND_REALS2,
     ALD_KIND_BOOL,
+    ALD_KIND_SOURCES,
 } ald_config_kind_t;
 
 typedef struct {
@@ -28,12 +29,13 @@ typedef struct {
     const char *choices, *help;
 } ald_config_key_t;
 
-/* A value on its way into a member; `text` is borrowed. */
+/* A value on its way into a member; its texts are borrowed. */
 typedef struct {
     const char *text;
     int64_t integer;
     double reals[2];
     bool flag;
+    ald_sources_t sources;
 } ald_config_value_t;
 
 extern const ald_config_key_t ald_config_keys[];

@@ -31,7 +31,7 @@ typedef struct {
     ald_shardset_t *set;
     const int64_t *entries; /* of the step, into the set */
     int64_t step_count, policy_step;
-    ald_vec_t alphas; /* floats, of this rank's positions */
+    ald_vec_t alphas;       /* floats, of this rank's positions */
     ald_reading_t reading;  /* of the micro-batch at hand */
     ald_arena_t shared;     /* holds it, in the first of the trainers that use it */
     int64_t sequences_read; /* by this rank, as that first one */

@@ -405,9 +405,8 @@ done:
 }
 
 /* Room for the step: the items' lengths and every trainer's part. */
-static ald_status_t steps_init(ald_trainer_t *const *trainers, int64_t n,
-                               const ald_shardset_t *set, const int64_t *entries, int64_t count,
-                               ald_step_t *steps)
+static ald_status_t steps_init(ald_trainer_t *const *trainers, int64_t n, const ald_shardset_t *set,
+                               const int64_t *entries, int64_t count, ald_step_t *steps)
 {
     ald_status_t status = ALD_STATUS_OK;
     int64_t *tokens = ald_alloc(sizeof *tokens * (size_t)count);

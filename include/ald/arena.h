@@ -23,6 +23,9 @@ size_t ald_memory_peak(void);
 size_t ald_memory_blocks(void);
 /* Peak resident set of this process in bytes (the operating system's account). */
 size_t ald_memory_peak_rss(void);
+/* Bytes that all processes of this node together may still take, as the kernel and the limits of
+ * this process's control group (version 2) say. */
+size_t ald_memory_available(void);
 
 /* A bump allocator over a chain of blocks, which it keeps for reuse until reset. Not thread-safe.
  */

@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include "ald/config.h"
+#include "ald/vec.h"
 
 typedef enum {
     ALD_KIND_STRING,
@@ -65,5 +66,7 @@ ald_status_t ald_config_store(ald_config_t *config, const ald_config_key_t *key,
 /* The same from text, read by the key's kind; strings may be quoted. */
 ald_status_t ald_config_store_text(ald_config_t *config, const ald_config_key_t *key,
                                    const char *text, const char *place);
+/* Appends the shortest form that reads back the same, always recognisable as a real. */
+ald_status_t ald_config_print_real(ald_vec_t *text, double value);
 
 #endif

@@ -7,8 +7,7 @@
 #include "ald/vec.h"
 #include "config/keys.h"
 
-/* The shortest form that reads back the same, always recognisable as a real. */
-static ald_status_t print_real(ald_vec_t *text, double value)
+ald_status_t ald_config_print_real(ald_vec_t *text, double value)
 {
     char number[40];
     for (int digits = 6; digits <= 17; ++digits) {
@@ -44,7 +43,7 @@ static ald_status_t print_sources(ald_vec_t *text, const ald_sources_t *sources)
         ALD_TRY(ald_vec_printf(text, "%s { directory = ", i > 0 ? "," : ""));
         ALD_TRY(print_string(text, sources->directory[i]));
         ALD_TRY(ald_vec_printf(text, "; weight = "));
-        ALD_TRY(print_real(text, sources->weight[i]));
+        ALD_TRY(ald_config_print_real(text, sources->weight[i]));
         ALD_TRY(ald_vec_printf(text, "; }"));
     }
     ALD_TRY(ald_vec_printf(text, " )"));
@@ -68,12 +67,12 @@ static ald_status_t print_value(ald_vec_t *text, const ald_config_t *config,
     case ALD_KIND_SOURCES:
         return print_sources(text, member);
     case ALD_KIND_REAL:
-        return print_real(text, reals[0]);
+        return ald_config_print_real(text, reals[0]);
     case ALD_KIND_REALS2:
         ALD_TRY(ald_vec_printf(text, "["));
-        ALD_TRY(print_real(text, reals[0]));
+        ALD_TRY(ald_config_print_real(text, reals[0]));
         ALD_TRY(ald_vec_printf(text, ", "));
-        ALD_TRY(print_real(text, reals[1]));
+        ALD_TRY(ald_config_print_real(text, reals[1]));
         return ald_vec_printf(text, "]");
     default:
         return print_string(text, *(char *const *)member);

@@ -171,19 +171,24 @@ done:
     return status;
 }
 
+ald_json_t *ald_distill_inputs(const ald_config_t *config)
+{
+    ald_json_t *inputs = ald_json_new_object();
+    ald_json_set(inputs, "policy", ald_json_new_string(config->distill.policy));
+    ald_json_set(inputs, "dpo", ald_json_new_string(config->teacher.dpo));
+    ald_json_set(inputs, "contrast", ald_json_new_string(ald_contrast_directory(config)));
+    ald_json_set(inputs, "data", ald_json_new_string(config->data.train));
+    ald_json_set(inputs, "shards", ald_corpus_names(config));
+    return inputs;
+}
+
 static ald_status_t distill_finish(ald_distill_t *d)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_config_t *config = d->config;
     if (d->trains) {
-        ald_json_t *inputs = ald_json_new_object();
-        ald_json_set(inputs, "policy", ald_json_new_string(config->distill.policy));
-        ald_json_set(inputs, "dpo", ald_json_new_string(config->teacher.dpo));
-        ald_json_set(inputs, "contrast", ald_json_new_string(ald_contrast_directory(config)));
-        ald_json_set(inputs, "data", ald_json_new_string(config->data.train));
+        ald_json_t *inputs = ald_distill_inputs(d->config);
         if (d->data.pairs.count > 0)
             ald_json_set(inputs, "sha256_data", ald_json_new_string(d->data.pairs.sha256));
-        ald_json_set(inputs, "shards", ald_corpus_names(config));
         status = ald_engine_finish(&d->trainer.engine, inputs);
     }
     return ald_comm_agree(d->world, status);

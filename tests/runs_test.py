@@ -280,6 +280,14 @@ def sources_in_a_sweep(folder):
 
 
 @test
+def the_example_runs(folder):
+    """jobs/sweep.cfg."""
+    with open(f"{ROOT}/jobs/sweep.cfg") as file:
+        done = sweep(folder, "example", file.read(), (*ON_CHOSEN, "optimizer.max_steps=1"))
+    assert len(table(folder, "example")["runs"]) == 9, done
+
+
+@test
 def bad_sweeps(folder):
     cases = {
         'runs: ( { name = "a"; shards: { encoding = "full"; }; } );':

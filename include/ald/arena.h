@@ -23,6 +23,9 @@ size_t ald_memory_peak(void);
 size_t ald_memory_blocks(void);
 /* Peak resident set of this process in bytes (the operating system's account). */
 size_t ald_memory_peak_rss(void);
+/* Bytes that all processes of this node together may still take, as the kernel and the limits of
+ * this process's control group (version 2) say. */
+size_t ald_memory_available(void);
 
 /* Has large blocks go back to the system when they are freed; without this the C library keeps some
  * of them, and what a process holds depends on the order of its requests. Once, at the start. */

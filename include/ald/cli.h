@@ -5,6 +5,7 @@
 #include "ald/comm.h"
 #include "ald/config.h"
 #include "ald/status.h"
+#include "ald/sweep.h"
 
 /* A command: its own arguments without the program's name (argv[0] is the command). Collective over
  * the world; the same status on every rank. */
@@ -18,9 +19,10 @@ typedef struct {
     ald_config_t config;
     int64_t show;        /* eval --show ROW, else -1 */
     int64_t part, parts; /* score --part I/N, else from the Slurm array, else 0 of 1 */
+    ald_sweep_t sweep;   /* distill --sweep FILE, else without runs; must be reset after */
 } ald_options_t;
-/* Parses -c, --set, --quiet, --verbose and what `extra` names ("show", "part" or ""), loads and
- * compares the configuration, sets threads and logging. Collective. */
+/* Parses -c, --set, --quiet, --verbose and what `extra` names ("show", "part", "sweep" or ""),
+ * loads and compares the configuration, sets threads and logging. Collective. */
 ald_status_t ald_options_parse(int argc, char **argv, const char *extra, const ald_comm_t *world,
                                ald_options_t *out);
 

@@ -10,6 +10,14 @@
 
 #include "ald/status.h"
 
+#define ALD_SOURCES_MAX 16
+/* Folders of shards that are mixed. */
+typedef struct {
+    int64_t count;
+    char *directory[ALD_SOURCES_MAX];
+    double weight[ALD_SOURCES_MAX]; /* above 0; only their ratios count */
+} ald_sources_t;
+
 typedef struct {
     int64_t seed;
     char *output;
@@ -40,6 +48,7 @@ typedef struct {
         char *directory, *encoding;
         int64_t top_k, sequences_per_shard;
         char *full_dtype, *compression, *keep;
+        ald_sources_t sources;
     } shards;
     struct {
         char *policy, *output, *mode;
@@ -81,7 +90,7 @@ typedef struct {
 /* K(kind, path, default, low, high, choices, help)
  *   kind     STRING | INPUT (a path only read) | OUTPUT (a path written, relative to `output`) |
  *            ROOT (the key `output` itself) | SIZE (see ald_config_bytes) | CHOICE |
- *            INTEGER | REAL | REALS2 | BOOL
+ *            INTEGER | REAL | REALS2 | BOOL | SOURCES (paths relative to `output`)
  *   path     the member of ald_config_t, which is also the key's name
  *   default  text, parsed as a value would be
  *   low/high inclusive bounds of numbers
@@ -140,6 +149,8 @@ typedef struct {
     K(INTEGER, shards.sequences_per_shard, "256", 1, 1e9, "", "sequences in a file")               \
     K(CHOICE, shards.compression, "none", 0, 0, "none|gzip", "HDF5 filter of the teacher data")    \
     K(CHOICE, shards.keep, "all", 0, 0, "all|none", "on-policy shards after their step")           \
+    K(SOURCES, shards.sources, "", 0, 0, "",                                                       \
+      "folders that distill mixes, in place of shards.directory (--set: a:2,b:1)")                 \
     K(INPUT, distill.policy, "", 0, 0, "", "model directory to start from")                        \
     K(OUTPUT, distill.output, "aligned", 0, 0, "", "model directory to write")                     \
     K(CHOICE, distill.mode, "on-policy", 0, 0, "on-policy|off-policy|mixed", "whose responses")    \

@@ -55,6 +55,28 @@ ald_status_t ald_engine_step(ald_engine_t *engine, const int64_t *tokens, int64_
 /* Writes the metrics, moves to the next step, makes a checkpoint when one is due or a signal came:
  * STOPPED in that case, on every trainer. Collective. */
 ald_status_t ald_engine_advance(ald_engine_t *engine, ald_metrics_t *metrics);
+
+/* The parts of a step and of an advance, for several engines on the same items: what reads a
+ * micro-batch then reads it for all of them. */
+typedef struct {
+    int64_t *start, micros;      /* micro-batch m: items [start[m], start[m + 1]); owned */
+    double *rows, begun, tokens; /* [micros, ALD_COLUMNS] owned; instant; sum over the items */
+} ald_step_t;
+/* Splits the items. Reset it also after a failure. Local. */
+ald_status_t ald_step_init(const ald_engine_t *engine, const int64_t *tokens, int64_t count,
+                           ald_step_t *out);
+void ald_step_reset(ald_step_t *step);
+/* Computes micro-batch m. Local. */
+ald_status_t ald_engine_micro(ald_engine_t *engine, ald_step_t *step, int64_t m, ald_micro_fn micro,
+                              void *context);
+/* The update, once every trainer has computed its micro-batches; gives what ald_engine_step gives.
+ * Collective. */
+ald_status_t ald_engine_update(ald_engine_t *engine, const ald_step_t *step, double epoch,
+                               double columns[ALD_COLUMNS], ald_metrics_t *metrics);
+/* Whether a signal came to any trainer. Collective. */
+bool ald_engine_stops(const ald_comm_t *trainers);
+/* ald_engine_advance with that answer; OK also when it is to stop, once the checkpoint is made. */
+ald_status_t ald_engine_record(ald_engine_t *engine, ald_metrics_t *metrics, bool stop);
 /* Writes the model directory, metrics.h5 and done.json. `inputs` (taken over): what it was made
  * from. Collective. */
 ald_status_t ald_engine_finish(ald_engine_t *engine, ald_json_t *inputs);

@@ -6,28 +6,40 @@
 
 /* A sequence of the set: where it lies, and its lengths. */
 typedef struct {
-    int32_t shard;
+    int32_t folder, shard;
     int64_t index, id;
     ald_source_t source;
     int64_t prompt_count, response_count;
 } ald_entry_t;
+/* Rows that it takes in a batch. */
+static inline int64_t ald_entry_tokens(const ald_entry_t *entry)
+{
+    return entry->prompt_count + entry->response_count - 1;
+}
 
 typedef struct {
     ald_shard_t **shards;   /* owned */
     ald_shard_pool_t *pool; /* owned; theirs */
     char **paths;           /* owned */
     int64_t shard_count;
-    ald_entry_t *entries; /* owned; by id, source, place: the same however the shards were cut */
+    ald_entry_t *entries; /* owned; by folder, id, source, place: the same however the shards were
+                             cut */
     int64_t count;
+    int64_t folders, *folder_start; /* folder f: entries [folder_start[f], folder_start[f + 1]);
+                                       owned */
 } ald_shardset_t;
 
 /* Opens the files. INPUT for one that is damaged, that doesn't fit `expected` (see ald_shard_fits),
- * or that has another encoding or vocab_size than the first. Local; free with reset. */
+ * that has another encoding, sizes, contrast, teachers or tokenizer than the first, or another data
+ * file than the first of its folder. Local; free with reset. */
 ald_status_t ald_shardset_open(const char *const *paths, int64_t count,
                                const ald_shard_header_t *expected, ald_shardset_t *out);
 /* All shard-NNNNNN.h5 of a folder; INPUT when there is none. */
 ald_status_t ald_shardset_open_folder(const char *folder, const ald_shard_header_t *expected,
                                       ald_shardset_t *out);
+/* Those of several folders, in their order. */
+ald_status_t ald_shardset_open_folders(const char *const *folders, int64_t count,
+                                       const ald_shard_header_t *expected, ald_shardset_t *out);
 void ald_shardset_reset(ald_shardset_t *set); /* takes a zeroed one */
 ald_status_t ald_shardset_read(ald_shardset_t *set, int64_t entry, ald_arena_t *arena,
                                ald_scored_t *out);

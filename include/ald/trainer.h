@@ -2,12 +2,20 @@
 #ifndef ALD_TRAINER_H
 #define ALD_TRAINER_H
 
+#include "ald/batch.h"
 #include "ald/engine.h"
 #include "ald/loss.h"
 #include "ald/mapped.h"
 #include "ald/readahead.h"
 #include "ald/shardset.h"
 #include "ald/vec.h"
+
+/* A micro-batch as it was read, in an arena. */
+typedef struct {
+    const ald_scored_t *sequence;
+    ald_packed_t packed;
+    double waited; /* seconds */
+} ald_reading_t;
 
 typedef struct {
     const ald_config_t *config;
@@ -30,6 +38,9 @@ typedef struct {
     ald_vec_t alphas;       /* floats, of this rank's positions */
     double worst;           /* the largest bound on a teacher's error among them */
     bool warned;
+    ald_reading_t reading;  /* of the micro-batch at hand */
+    ald_arena_t shared;     /* holds it, in the first of the trainers that use it */
+    int64_t sequences_read; /* by this rank, as that first one */
 } ald_trainer_t;
 
 /* Loads the policy. Collective over the trainers, as are all below. */
@@ -54,5 +65,11 @@ void ald_trainer_ahead_end(ald_trainer_t *trainer);
 /* One step on `count` sequences of a set. The metrics lack only what the caller knows (waits). */
 ald_status_t ald_trainer_step(ald_trainer_t *trainer, ald_shardset_t *set, const int64_t *entries,
                               int64_t count, double epoch, ald_metrics_t *metrics);
+/* The same for several trainers at once, of one communicator, seed, batch_size and
+ * micro_batch_tokens: each sequence is read once and used by all, whose results are those of steps
+ * taken alone. metrics[n]; their `seconds` are those of the whole step. */
+ald_status_t ald_trainer_steps(ald_trainer_t *const *trainers, int64_t n, ald_shardset_t *set,
+                               const int64_t *entries, int64_t count, double epoch,
+                               ald_metrics_t *metrics);
 
 #endif

@@ -29,7 +29,16 @@ static ald_status_t run_dpo(int argc, char **argv, const ald_comm_t *world)
 
 static ald_status_t run_distill(int argc, char **argv, const ald_comm_t *world)
 {
-    return run_stage(argc, argv, world, ald_stage_distill);
+    ald_status_t status = ALD_STATUS_OK;
+    ald_options_t options;
+    ald_signals_catch();
+    ALD_TRY(ald_options_parse(argc, argv, "sweep", world, &options));
+    ALD_TRY(options.sweep.count > 0 ? ald_stage_sweep(&options.config, &options.sweep, world)
+                                    : ald_stage_distill(&options.config, world));
+done:
+    ald_sweep_reset(&options.sweep);
+    ald_config_reset(&options.config);
+    return status;
 }
 
 static ald_status_t run_generate(int argc, char **argv, const ald_comm_t *world)
@@ -77,9 +86,12 @@ const ald_command_t ald_command_dpo = {
     "Reads dpo.policy, dpo.reference and data.train, writes the model directory dpo.output.\n",
     run_dpo};
 const ald_command_t ald_command_distill = {
-    "distill", CONFIG_ARGUMENTS, "distils the composed teacher into the policy",
+    "distill", CONFIG_ARGUMENTS " [--sweep FILE]", "distils the composed teacher into the policy",
     "Reads distill.policy, the teachers and data.train or shards.directory, writes the model\n"
-    "directory distill.output, shards, metrics and checkpoints.\n",
+    "directory distill.output, shards, metrics and checkpoints. --sweep FILE trains several runs,\n"
+    "which differ in settings that the shards don't depend on, over shards that are there, each\n"
+    "into a folder of its name in distill.output, and prints a table. jobs/README.md shows a "
+    "FILE.\n",
     run_distill};
 const ald_command_t ald_command_generate = {
     "generate", CONFIG_ARGUMENTS, "samples responses to the prompts of data.train",

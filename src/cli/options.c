@@ -8,10 +8,11 @@
 #include "ald/arena.h"
 #include "ald/gemm.h"
 #include "ald/log.h"
+#include "ald/vec.h"
 
 /* The words of a command line, before the configuration is read. */
 typedef struct {
-    const char *file, **settings;
+    const char *file, **settings, *sweep;
     int count;
     ald_log_level_t level;
 } words_t;
@@ -68,7 +69,8 @@ static ald_status_t parse_words(int argc, char **argv, const char *extra, words_
     for (int i = 1; i < argc; ++i) {
         const char *word = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
         bool takes_value = strcmp(word, "-c") == 0 || strcmp(word, "--set") == 0 ||
-                           strcmp(word, "--show") == 0 || strcmp(word, "--part") == 0;
+                           strcmp(word, "--show") == 0 || strcmp(word, "--part") == 0 ||
+                           strcmp(word, "--sweep") == 0;
         ALD_CHECK(!takes_value || value != NULL, ALD_STATUS_USAGE, "%s: expected a value behind it",
                   word);
         i += takes_value;
@@ -83,6 +85,8 @@ static ald_status_t parse_words(int argc, char **argv, const char *extra, words_
         } else if (strcmp(word, "--show") == 0 && strcmp(extra, "show") == 0) {
             ALD_CHECK(parse_whole(value, &out->show), ALD_STATUS_USAGE,
                       "--show %s: expected a row's number", value);
+        } else if (strcmp(word, "--sweep") == 0 && strcmp(extra, "sweep") == 0) {
+            words->sweep = value;
         } else if (strcmp(word, "--part") == 0 && strcmp(extra, "part") == 0) {
             ALD_TRY(parse_part(value, out));
             explicit_part = true;
@@ -108,7 +112,30 @@ static ald_status_t load(int argc, char **argv, const char *extra, const ald_com
     ald_log_setup(words.level, world->rank == 0);
     ALD_TRY(ald_config_load(words.file, words.settings, words.count, &out->config));
     ALD_TRY(ald_config_print(&out->config, text));
+    if (words.sweep != NULL)
+        ALD_TRY(ald_sweep_load(words.sweep, words.file, words.settings, words.count, &out->sweep));
 done:
+    return status;
+}
+
+/* All ranks have read the same sweep. Collective. */
+static ald_status_t compare_sweep(const ald_sweep_t *sweep, const ald_comm_t *world)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *text = NULL;
+    ald_vec_t all;
+    ald_vec_init(&all, 1);
+    for (int64_t i = 0; i < sweep->count && status == ALD_STATUS_OK; ++i) {
+        status = ald_config_print(&sweep->runs[i].config, &text);
+        if (status == ALD_STATUS_OK)
+            status = ald_vec_printf(&all, "%s\n%s\n", sweep->runs[i].name, text);
+        ald_free(text);
+        text = NULL;
+    }
+    ALD_TRY(ald_comm_agree(world, status));
+    ALD_TRY(ald_comm_compare(world, all.data, all.count, "the sweep"));
+done:
+    ald_vec_reset(&all);
     return status;
 }
 
@@ -134,6 +161,8 @@ ald_status_t ald_options_parse(int argc, char **argv, const char *extra, const a
     *out = (ald_options_t){.show = -1, .parts = 1};
     ALD_TRY(ald_comm_agree(world, load(argc, argv, extra, world, out, &text)));
     ALD_TRY(ald_comm_compare(world, text, strlen(text), "the configuration"));
+    if (strcmp(extra, "sweep") == 0)
+        ALD_TRY(compare_sweep(&out->sweep, world));
     ald_fail_setup(out->config.debug.fail, world->rank);
     int threads = ald_threads_choose(out->config.runtime.threads, world);
     ald_log_info("aligndistil %s %s: %d ranks, %d threads each", ALD_VERSION, argv[0], world->size,

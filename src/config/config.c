@@ -1,17 +1,17 @@
 #include "ald/config.h"
 
-#include <libconfig.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "ald/arena.h"
 #include "ald/file.h"
 #include "config/keys.h"
+#include "config/parse.h"
 
 /* Longest path of a key that is looked at: "group.key"; anything longer is unknown anyway. */
-enum { PATH_SIZE = 256, PLACE_SIZE = 600 };
+enum { PATH_SIZE = 256 };
 
-static const char *type_name(const config_setting_t *setting)
+const char *ald_config_type_name(const config_setting_t *setting)
 {
     switch (config_setting_type(setting)) {
     case CONFIG_TYPE_GROUP:
@@ -49,6 +49,33 @@ static bool read_real(const config_setting_t *setting, double *out)
     return true;
 }
 
+/* One source of the list; nothing else may stand in its group. */
+static bool read_source(const config_setting_t *setting, ald_sources_t *out)
+{
+    const char *directory = NULL;
+    double weight = 1.0;
+    const config_setting_t *number = config_setting_get_member(setting, "weight");
+    if (!config_setting_is_group(setting) || out->count == ALD_SOURCES_MAX ||
+        !config_setting_lookup_string(setting, "directory", &directory) || directory[0] == '\0' ||
+        (number != NULL && !read_real(number, &weight)) ||
+        config_setting_length(setting) != 1 + (number != NULL))
+        return false;
+    out->directory[out->count] = (char *)directory;
+    out->weight[out->count++] = weight;
+    return true;
+}
+
+static bool read_sources(const config_setting_t *setting, ald_sources_t *out)
+{
+    out->count = 0;
+    if (!config_setting_is_list(setting))
+        return false;
+    for (int i = 0; i < config_setting_length(setting); ++i)
+        if (!read_source(config_setting_get_elem(setting, (unsigned)i), out))
+            return false;
+    return true;
+}
+
 static bool read_value(const ald_config_key_t *key, const config_setting_t *setting,
                        ald_config_value_t *out)
 {
@@ -63,6 +90,8 @@ static bool read_value(const ald_config_key_t *key, const config_setting_t *sett
                config_setting_length(setting) == 2 &&
                read_real(config_setting_get_elem(setting, 0), &out->reals[0]) &&
                read_real(config_setting_get_elem(setting, 1), &out->reals[1]);
+    case ALD_KIND_SOURCES:
+        return read_sources(setting, &out->sources);
     case ALD_KIND_BOOL:
         out->flag = config_setting_get_bool(setting);
         return config_setting_type(setting) == CONFIG_TYPE_BOOL;
@@ -72,14 +101,14 @@ static bool read_value(const ald_config_key_t *key, const config_setting_t *sett
     }
 }
 
-static void describe_place(const config_setting_t *setting, const char *file, char *place)
+void ald_config_place(const config_setting_t *setting, const char *file, char *place)
 {
     const char *source = config_setting_source_file(setting);
-    snprintf(place, PLACE_SIZE, "%.500s:%u", source == NULL ? file : source,
+    snprintf(place, ALD_PLACE_SIZE, "%.500s:%u", source == NULL ? file : source,
              config_setting_source_line(setting));
 }
 
-static ald_status_t unknown_key(const char *place, const char *path)
+ald_status_t ald_config_unknown(const char *place, const char *path)
 {
     return ald_status_raise(ALD_STATUS_USAGE, "%s: %s: unknown key; did you mean %s?", place, path,
                             ald_config_nearest(path));
@@ -93,7 +122,7 @@ static ald_status_t load_setting(ald_config_t *config, const config_setting_t *s
     ald_config_value_t value = {0};
     ALD_CHECK(!ald_config_is_group(path), ALD_STATUS_USAGE,
               "%s: %s: expected a group, %s: { ... }; found %s", place, path, path,
-              type_name(setting));
+              ald_config_type_name(setting));
     if (key == NULL && config_setting_is_group(setting)) {
         int length = 0;
         const char *nearest = ald_config_nearest_group(path, &length);
@@ -101,9 +130,9 @@ static ald_status_t load_setting(ald_config_t *config, const config_setting_t *s
                                 place, path, length, nearest);
     }
     if (key == NULL)
-        return unknown_key(place, path);
+        return ald_config_unknown(place, path);
     ALD_CHECK(read_value(key, setting, &value), ALD_STATUS_USAGE, "%s: %s: expected %s, found %s",
-              place, path, ald_config_expectation(key), type_name(setting));
+              place, path, ald_config_expectation(key), ald_config_type_name(setting));
     ALD_TRY(ald_config_store(config, key, &value, place));
 done:
     return status;
@@ -116,9 +145,9 @@ static ald_status_t load_group(ald_config_t *config, const config_setting_t *gro
     ald_status_t status = ALD_STATUS_OK;
     for (int i = 0; i < config_setting_length(group); ++i) {
         const config_setting_t *setting = config_setting_get_elem(group, (unsigned)i);
-        char path[PATH_SIZE], place[PLACE_SIZE];
+        char path[PATH_SIZE], place[ALD_PLACE_SIZE];
         snprintf(path, sizeof path, "%s%.100s", prefix, config_setting_name(setting));
-        describe_place(setting, file, place);
+        ald_config_place(setting, file, place);
         if (config_setting_is_group(setting) && ald_config_is_group(path)) {
             char inner[PATH_SIZE];
             snprintf(inner, sizeof inner, "%.200s.", path);
@@ -132,13 +161,12 @@ done:
 }
 
 /* The text is read here and not by libconfig, whose scanner ends the process when read(2) fails. */
-static ald_status_t load_file(ald_config_t *config, const char *path)
+ald_status_t ald_config_parse(const char *path, config_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     char *text = NULL, *folder = NULL;
     size_t size = 0;
-    config_t parsed;
-    config_init(&parsed);
+    config_init(out);
     if (ald_file_read(path, &text, &size) != ALD_STATUS_OK) {
         status = ald_status_raise(ALD_STATUS_USAGE, "%s", ald_status_message());
         goto done;
@@ -147,18 +175,27 @@ static ald_status_t load_file(ald_config_t *config, const char *path)
     ALD_CHECK_MEMORY(folder, strlen(path));
     ALD_CHECK(memchr(text, '\0', size) == NULL, ALD_STATUS_USAGE,
               "%s: not a configuration file: it contains NUL bytes", path);
-    config_set_include_dir(&parsed, folder);
-    if (!config_read_string(&parsed, text)) {
-        const char *source = config_error_file(&parsed);
+    config_set_include_dir(out, folder);
+    if (!config_read_string(out, text)) {
+        const char *source = config_error_file(out);
         status = ald_status_raise(ALD_STATUS_USAGE, "%s:%d: %s", source == NULL ? path : source,
-                                  config_error_line(&parsed), config_error_text(&parsed));
+                                  config_error_line(out), config_error_text(out));
         goto done;
     }
+done:
+    ald_free(folder);
+    ald_free(text);
+    return status;
+}
+
+static ald_status_t load_file(ald_config_t *config, const char *path)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    config_t parsed;
+    ALD_TRY(ald_config_parse(path, &parsed));
     ALD_TRY(load_group(config, config_root_setting(&parsed), "", path));
 done:
     config_destroy(&parsed);
-    ald_free(folder);
-    ald_free(text);
     return status;
 }
 
@@ -174,7 +211,7 @@ static ald_status_t load_assignment(ald_config_t *config, const char *assignment
     ALD_CHECK(!ald_config_is_group(path), ALD_STATUS_USAGE,
               "--set: %s: is a group; expected one of its keys", path);
     if (key == NULL)
-        return unknown_key("--set", path);
+        return ald_config_unknown("--set", path);
     ALD_TRY(ald_config_store_text(config, key, assignment + length + 1, "--set"));
 done:
     return status;
@@ -204,6 +241,8 @@ static ald_status_t resolve_all(ald_config_t *config, const char *folder)
         else if (key->kind == ALD_KIND_OUTPUT)
             ALD_TRY(resolve(ald_config_member(config, key), config->output));
     }
+    for (int64_t i = 0; i < config->shards.sources.count; ++i)
+        ALD_TRY(resolve(&config->shards.sources.directory[i], config->output));
 done:
     return status;
 }
@@ -236,5 +275,7 @@ void ald_config_reset(ald_config_t *config)
     for (size_t i = 0; i < ald_config_key_count; ++i)
         if (ald_config_is_text(&ald_config_keys[i]))
             ald_free(*(char **)ald_config_member(config, &ald_config_keys[i]));
+    for (int64_t i = 0; i < config->shards.sources.count; ++i)
+        ald_free(config->shards.sources.directory[i]);
     memset(config, 0, sizeof *config);
 }

@@ -30,6 +30,8 @@ const char *ald_config_expectation(const ald_config_key_t *key)
         [ALD_KIND_REAL] = "a number",
         [ALD_KIND_REALS2] = "two numbers, [a, b]",
         [ALD_KIND_BOOL] = "true or false",
+        [ALD_KIND_SOURCES] =
+            "a list of sources, ( { directory = \"a\"; weight = 1.0; }, ... ), or a:1.0,b:1.0",
     };
     return names[key->kind];
 }
@@ -170,6 +172,26 @@ done:
     return status;
 }
 
+static ald_status_t store_sources(ald_sources_t *member, const ald_sources_t *value,
+                                  const char *place)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    while (member->count > 0)
+        ald_free(member->directory[--member->count]);
+    for (int64_t i = 0; i < value->count; ++i) {
+        ALD_CHECK(isfinite(value->weight[i]) && value->weight[i] > 0.0 && value->weight[i] <= 1e9,
+                  ALD_STATUS_USAGE,
+                  "%s: shards.sources: the weight of %s is %.15g; expected above 0, to 1e+09",
+                  place, value->directory[i], value->weight[i]);
+        member->directory[i] = ald_strdup(value->directory[i]);
+        ALD_CHECK_MEMORY(member->directory[i], strlen(value->directory[i]) + 1);
+        member->weight[i] = value->weight[i];
+        member->count = i + 1;
+    }
+done:
+    return status;
+}
+
 ald_status_t ald_config_store(ald_config_t *config, const ald_config_key_t *key,
                               const ald_config_value_t *value, const char *place)
 {
@@ -178,6 +200,8 @@ ald_status_t ald_config_store(ald_config_t *config, const ald_config_key_t *key,
     int reals = key->kind == ALD_KIND_REAL ? 1 : key->kind == ALD_KIND_REALS2 ? 2 : 0;
     if (ald_config_is_text(key))
         return store_text(config, key, value->text, place);
+    if (key->kind == ALD_KIND_SOURCES)
+        return store_sources(member, &value->sources, place);
     if (key->kind == ALD_KIND_BOOL)
         *(bool *)member = value->flag;
     if (key->kind == ALD_KIND_INTEGER) {
@@ -226,6 +250,30 @@ static bool parse_reals(const char *text, int count, double *out)
     return text[strspn(text, count > 1 ? " \t])}" : " \t")] == '\0';
 }
 
+/* "a:1,b:0.5": folders, each with a weight behind its last colon (none: 1). */
+static bool parse_sources(char *text, ald_sources_t *out)
+{
+    char *end = NULL;
+    out->count = 0;
+    while (text != NULL && *text != '\0') {
+        char *next = strchr(text, ',');
+        if (next != NULL)
+            *next++ = '\0';
+        char *colon = strrchr(text, ':');
+        double weight = colon == NULL ? 1.0 : strtod(colon + 1, &end);
+        if (colon != NULL && (end == colon + 1 || *end != '\0'))
+            return false;
+        if (colon != NULL)
+            *colon = '\0';
+        if (*text == '\0' || out->count == ALD_SOURCES_MAX)
+            return false;
+        out->directory[out->count] = text;
+        out->weight[out->count++] = weight;
+        text = next;
+    }
+    return true;
+}
+
 static bool parse(const ald_config_key_t *key, char *text, ald_config_value_t *out)
 {
     char *end = NULL;
@@ -239,6 +287,8 @@ static bool parse(const ald_config_key_t *key, char *text, ald_config_value_t *o
         return parse_reals(text, 1, out->reals);
     case ALD_KIND_REALS2:
         return parse_reals(text, 2, out->reals);
+    case ALD_KIND_SOURCES:
+        return parse_sources(text, &out->sources);
     case ALD_KIND_BOOL:
         out->flag = strcmp(text, "true") == 0;
         return out->flag || strcmp(text, "false") == 0;

@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include "ald/config.h"
+#include "ald/vec.h"
 
 typedef enum {
     ALD_KIND_STRING,
@@ -17,6 +18,7 @@ typedef enum {
     ALD_KIND_REAL,
     ALD_KIND_REALS2,
     ALD_KIND_BOOL,
+    ALD_KIND_SOURCES,
 } ald_config_kind_t;
 
 typedef struct {
@@ -28,12 +30,13 @@ typedef struct {
     const char *choices, *help;
 } ald_config_key_t;
 
-/* A value on its way into a member; `text` is borrowed. */
+/* A value on its way into a member; its texts are borrowed. */
 typedef struct {
     const char *text;
     int64_t integer;
     double reals[2];
     bool flag;
+    ald_sources_t sources;
 } ald_config_value_t;
 
 extern const ald_config_key_t ald_config_keys[];
@@ -63,5 +66,7 @@ ald_status_t ald_config_store(ald_config_t *config, const ald_config_key_t *key,
 /* The same from text, read by the key's kind; strings may be quoted. */
 ald_status_t ald_config_store_text(ald_config_t *config, const ald_config_key_t *key,
                                    const char *text, const char *place);
+/* Appends the shortest form that reads back the same, always recognisable as a real. */
+ald_status_t ald_config_print_real(ald_vec_t *text, double value);
 
 #endif

@@ -7,8 +7,7 @@
 #include "ald/vec.h"
 #include "config/keys.h"
 
-/* The shortest form that reads back the same, always recognisable as a real. */
-static ald_status_t print_real(ald_vec_t *text, double value)
+ald_status_t ald_config_print_real(ald_vec_t *text, double value)
 {
     char number[40];
     for (int digits = 6; digits <= 17; ++digits) {
@@ -36,6 +35,22 @@ done:
     return status;
 }
 
+static ald_status_t print_sources(ald_vec_t *text, const ald_sources_t *sources)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(ald_vec_printf(text, "("));
+    for (int64_t i = 0; i < sources->count; ++i) {
+        ALD_TRY(ald_vec_printf(text, "%s { directory = ", i > 0 ? "," : ""));
+        ALD_TRY(print_string(text, sources->directory[i]));
+        ALD_TRY(ald_vec_printf(text, "; weight = "));
+        ALD_TRY(ald_config_print_real(text, sources->weight[i]));
+        ALD_TRY(ald_vec_printf(text, "; }"));
+    }
+    ALD_TRY(ald_vec_printf(text, " )"));
+done:
+    return status;
+}
+
 static ald_status_t print_value(ald_vec_t *text, const ald_config_t *config,
                                 const ald_config_key_t *key)
 {
@@ -49,13 +64,15 @@ static ald_status_t print_value(ald_vec_t *text, const ald_config_t *config,
     }
     case ALD_KIND_BOOL:
         return ald_vec_printf(text, "%s", *(const bool *)member ? "true" : "false");
+    case ALD_KIND_SOURCES:
+        return print_sources(text, member);
     case ALD_KIND_REAL:
-        return print_real(text, reals[0]);
+        return ald_config_print_real(text, reals[0]);
     case ALD_KIND_REALS2:
         ALD_TRY(ald_vec_printf(text, "["));
-        ALD_TRY(print_real(text, reals[0]));
+        ALD_TRY(ald_config_print_real(text, reals[0]));
         ALD_TRY(ald_vec_printf(text, ", "));
-        ALD_TRY(print_real(text, reals[1]));
+        ALD_TRY(ald_config_print_real(text, reals[1]));
         return ald_vec_printf(text, "]");
     default:
         return print_string(text, *(char *const *)member);
@@ -75,7 +92,7 @@ static size_t group_length(const char *path)
 static bool is_place(const ald_config_key_t *key)
 {
     return key->kind == ALD_KIND_ROOT || key->kind == ALD_KIND_OUTPUT ||
-           strncmp(key->path, "debug.", strlen("debug.")) == 0;
+           key->kind == ALD_KIND_SOURCES || strncmp(key->path, "debug.", strlen("debug.")) == 0;
 }
 
 static ald_status_t print_keys(const ald_config_t *config, bool places, char **out)
@@ -124,10 +141,12 @@ ald_status_t ald_config_print_content(const ald_config_t *config, char **out)
 static ald_status_t describe_key(ald_vec_t *text, const ald_config_key_t *key)
 {
     static const char *const kinds[] = {
-        [ALD_KIND_STRING] = "string",   [ALD_KIND_INPUT] = "path",  [ALD_KIND_OUTPUT] = "path",
-        [ALD_KIND_ROOT] = "path",       [ALD_KIND_SIZE] = "size",   [ALD_KIND_CHOICE] = "choice",
-        [ALD_KIND_INTEGER] = "integer", [ALD_KIND_REAL] = "number", [ALD_KIND_REALS2] = "2 numbers",
-        [ALD_KIND_BOOL] = "bool",
+        [ALD_KIND_STRING] = "string",    [ALD_KIND_INPUT] = "path",
+        [ALD_KIND_OUTPUT] = "path",      [ALD_KIND_ROOT] = "path",
+        [ALD_KIND_SIZE] = "size",        [ALD_KIND_CHOICE] = "choice",
+        [ALD_KIND_INTEGER] = "integer",  [ALD_KIND_REAL] = "number",
+        [ALD_KIND_REALS2] = "2 numbers", [ALD_KIND_BOOL] = "bool",
+        [ALD_KIND_SOURCES] = "list",
     };
     ald_status_t status = ALD_STATUS_OK;
     const char *quote = ald_config_is_text(key) ? "\"" : "";

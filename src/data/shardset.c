@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ald/file.h"
+#include "ald/vec.h"
 
 char *ald_shard_path(const char *folder, int64_t number)
 {
@@ -61,11 +62,37 @@ static ald_status_t fits_first(const char *path, const ald_shard_header_t *heade
     ALD_CHECK(header->encoding == first->encoding, ALD_STATUS_INPUT,
               "%s: encoding \"%s\", but %s has \"%s\"", path, ald_encoding_name(header->encoding),
               first_path, ald_encoding_name(first->encoding));
-    ALD_CHECK(header->vocab_size == first->vocab_size, ALD_STATUS_INPUT,
-              "%s: vocab_size %lld, but %s has %lld", path, (long long)header->vocab_size,
-              first_path, (long long)first->vocab_size);
+#define SAME_NUMBER(member)                                                                        \
+    ALD_CHECK(header->member == first->member, ALD_STATUS_INPUT,                                   \
+              "%s: " #member " %lld, but %s has %lld", path, (long long)header->member,            \
+              first_path, (long long)first->member)
+#define SAME_TEXT(member)                                                                          \
+    ALD_CHECK(strcmp(header->member, first->member) == 0, ALD_STATUS_INPUT,                        \
+              "%s: " #member " %s, but %s has %s", path, header->member, first_path,               \
+              first->member)
+    SAME_NUMBER(vocab_size);
     ALD_CHECK(header->full16 == first->full16, ALD_STATUS_INPUT, "%s: full_dtype %s, but %s has %s",
               path, header->full16 ? "f16" : "f32", first_path, first->full16 ? "f16" : "f32");
+    SAME_NUMBER(hidden_size);
+    SAME_NUMBER(top_k);
+    SAME_TEXT(contrast);
+    SAME_TEXT(sha256_dpo);
+    SAME_TEXT(sha256_reverse);
+    SAME_TEXT(sha256_tokenizer);
+#undef SAME_NUMBER
+#undef SAME_TEXT
+done:
+    return status;
+}
+
+/* The shards of one folder come from one data file. */
+static ald_status_t fits_folder(const ald_shardset_t *set, int64_t shard, int64_t first)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *found = ald_shard_header(set->shards[shard])->sha256_data;
+    const char *wanted = ald_shard_header(set->shards[first])->sha256_data;
+    ALD_CHECK(strcmp(found, wanted) == 0, ALD_STATUS_INPUT, "%s: sha256_data %s, but %s has %s",
+              set->paths[shard], found, set->paths[first], wanted);
 done:
     return status;
 }
@@ -76,6 +103,7 @@ static int compare_entries(const void *a, const void *b)
 #define ORDER(member)                                                                              \
     if (x->member != y->member)                                                                    \
     return x->member < y->member ? -1 : 1
+    ORDER(folder);
     ORDER(id);
     ORDER(source);
     ORDER(shard);
@@ -84,15 +112,66 @@ static int compare_entries(const void *a, const void *b)
     return 0;
 }
 
-static ald_status_t add_entries(ald_shardset_t *set, int64_t shard, int64_t *used)
+static ald_status_t add_entries(ald_shardset_t *set, int64_t shard, int32_t folder, int64_t *used)
 {
     ald_status_t status = ALD_STATUS_OK;
     for (int64_t i = 0; i < ald_shard_count(set->shards[shard]); ++i) {
         ald_scored_t peek;
         ALD_TRY(ald_shard_peek(set->shards[shard], i, &peek));
-        set->entries[(*used)++] = (ald_entry_t){
-            (int32_t)shard, i, peek.id, peek.source, peek.prompt_count, peek.response_count};
+        set->entries[(*used)++] = (ald_entry_t){.folder = folder,
+                                                .shard = (int32_t)shard,
+                                                .index = i,
+                                                .id = peek.id,
+                                                .source = peek.source,
+                                                .prompt_count = peek.prompt_count,
+                                                .response_count = peek.response_count};
     }
+done:
+    return status;
+}
+
+static ald_status_t open_shard(ald_shardset_t *set, int64_t shard, const char *path,
+                               const ald_shard_header_t *expected)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    set->paths[shard] = ald_strdup(path);
+    ALD_CHECK(set->paths[shard] != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(ald_shard_open(path, &set->shards[shard]));
+    ald_shard_join(set->shards[shard], set->pool);
+    ALD_TRY(ald_shard_fits(path, ald_shard_header(set->shards[shard]), expected));
+    ALD_TRY(fits_first(path, ald_shard_header(set->shards[shard]), set->paths[0],
+                       ald_shard_header(set->shards[0])));
+    set->count += ald_shard_count(set->shards[shard]);
+done:
+    return status;
+}
+
+/* Opens paths[first[f]] to paths[first[f + 1] - 1] as folder f. */
+static ald_status_t open_files(const char *const *paths, const int64_t *first, int64_t folders,
+                               const ald_shard_header_t *expected, ald_shardset_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t used = 0, count = first[folders];
+    *out = (ald_shardset_t){.shard_count = count, .folders = folders};
+    out->shards = ald_calloc((size_t)count + 1, sizeof *out->shards);
+    out->paths = ald_calloc((size_t)count + 1, sizeof *out->paths);
+    out->folder_start = ald_calloc((size_t)folders + 1, sizeof *out->folder_start);
+    out->pool = ald_calloc(1, sizeof *out->pool);
+    ALD_CHECK(out->shards != NULL && out->paths != NULL && out->folder_start != NULL &&
+                  out->pool != NULL,
+              ALD_STATUS_RESOURCE, "out of memory");
+    for (int64_t i = 0; i < count; ++i)
+        ALD_TRY(open_shard(out, i, paths[i], expected));
+    out->entries = ald_calloc((size_t)out->count + 1, sizeof *out->entries);
+    ALD_CHECK(out->entries != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    for (int64_t f = 0; f < folders; ++f) {
+        for (int64_t i = first[f]; i < first[f + 1]; ++i) {
+            ALD_TRY(fits_folder(out, i, first[f]));
+            ALD_TRY(add_entries(out, i, (int32_t)f, &used));
+        }
+        out->folder_start[f + 1] = used;
+    }
+    qsort(out->entries, (size_t)out->count, sizeof *out->entries, compare_entries);
 done:
     return status;
 }
@@ -100,31 +179,8 @@ done:
 ald_status_t ald_shardset_open(const char *const *paths, int64_t count,
                                const ald_shard_header_t *expected, ald_shardset_t *out)
 {
-    ald_status_t status = ALD_STATUS_OK;
-    int64_t used = 0;
-    *out = (ald_shardset_t){.shard_count = count};
-    out->shards = ald_calloc((size_t)count + 1, sizeof *out->shards);
-    out->paths = ald_calloc((size_t)count + 1, sizeof *out->paths);
-    out->pool = ald_calloc(1, sizeof *out->pool);
-    ALD_CHECK(out->shards != NULL && out->paths != NULL && out->pool != NULL, ALD_STATUS_RESOURCE,
-              "out of memory");
-    for (int64_t i = 0; i < count; ++i) {
-        out->paths[i] = ald_strdup(paths[i]);
-        ALD_CHECK(out->paths[i] != NULL, ALD_STATUS_RESOURCE, "out of memory");
-        ALD_TRY(ald_shard_open(paths[i], &out->shards[i]));
-        ald_shard_join(out->shards[i], out->pool);
-        ALD_TRY(ald_shard_fits(paths[i], ald_shard_header(out->shards[i]), expected));
-        ALD_TRY(fits_first(paths[i], ald_shard_header(out->shards[i]), paths[0],
-                           ald_shard_header(out->shards[0])));
-        out->count += ald_shard_count(out->shards[i]);
-    }
-    out->entries = ald_calloc((size_t)out->count + 1, sizeof *out->entries);
-    ALD_CHECK(out->entries != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    for (int64_t i = 0; i < count; ++i)
-        ALD_TRY(add_entries(out, i, &used));
-    qsort(out->entries, (size_t)out->count, sizeof *out->entries, compare_entries);
-done:
-    return status;
+    const int64_t first[2] = {0, count};
+    return open_files(paths, first, 1, expected, out);
 }
 
 int64_t ald_shard_number(const char *name)
@@ -136,28 +192,54 @@ int64_t ald_shard_number(const char *name)
     return whole && number >= 0 ? number : -1;
 }
 
-ald_status_t ald_shardset_open_folder(const char *folder, const ald_shard_header_t *expected,
-                                      ald_shardset_t *out)
+/* Appends the paths (char *, owned) of a folder's shards. */
+static ald_status_t list_folder(const char *folder, ald_vec_t *paths)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char **names = NULL, **paths = NULL;
-    size_t count = 0, used = 0;
-    *out = (ald_shardset_t){0};
+    char **names = NULL, *path = NULL;
+    size_t count = 0, before = paths->count;
     ALD_TRY(ald_dir_list(folder, &names, &count));
-    paths = ald_calloc(count + 1, sizeof *paths);
-    ALD_CHECK(paths != NULL, ALD_STATUS_RESOURCE, "out of memory");
     for (size_t i = 0; i < count; ++i) {
         if (ald_shard_number(names[i]) < 0)
             continue;
-        paths[used] = ald_path_join(folder, names[i]);
-        ALD_CHECK(paths[used++] != NULL, ALD_STATUS_RESOURCE, "out of memory");
+        path = ald_path_join(folder, names[i]);
+        ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
+        ALD_TRY(ald_vec_push(paths, &path));
+        path = NULL;
     }
-    ALD_CHECK(used > 0, ALD_STATUS_INPUT, "%s: no shard-NNNNNN.h5 in this folder", folder);
-    ALD_TRY(ald_shardset_open((const char *const *)paths, (int64_t)used, expected, out));
+    ALD_CHECK(paths->count > before, ALD_STATUS_INPUT, "%s: no shard-NNNNNN.h5 in this folder",
+              folder);
 done:
+    ald_free(path);
     ald_names_free(names, count);
-    ald_names_free(paths, used);
     return status;
+}
+
+ald_status_t ald_shardset_open_folders(const char *const *folders, int64_t count,
+                                       const ald_shard_header_t *expected, ald_shardset_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t first[count + 1];
+    ald_vec_t paths;
+    *out = (ald_shardset_t){0};
+    ald_vec_init(&paths, sizeof(char *));
+    first[0] = 0;
+    for (int64_t f = 0; f < count; ++f) {
+        ALD_TRY(list_folder(folders[f], &paths));
+        first[f + 1] = (int64_t)paths.count;
+    }
+    ALD_TRY(open_files(paths.data, first, count, expected, out));
+done:
+    for (size_t i = 0; i < paths.count; ++i)
+        ald_free(ALD_VEC_AT(&paths, char *, i));
+    ald_vec_reset(&paths);
+    return status;
+}
+
+ald_status_t ald_shardset_open_folder(const char *folder, const ald_shard_header_t *expected,
+                                      ald_shardset_t *out)
+{
+    return ald_shardset_open_folders(&folder, 1, expected, out);
 }
 
 void ald_shardset_reset(ald_shardset_t *set)
@@ -170,6 +252,7 @@ void ald_shardset_reset(ald_shardset_t *set)
     ald_free(set->pool);
     ald_free(set->paths);
     ald_free(set->entries);
+    ald_free(set->folder_start);
     *set = (ald_shardset_t){0};
 }
 

@@ -4,6 +4,7 @@
 
 #include "ald/dataset.h"
 #include "ald/generator.h"
+#include "ald/json.h"
 #include "ald/placement.h"
 #include "ald/scorer.h"
 #include "ald/trainer.h"
@@ -24,6 +25,9 @@ typedef struct {
 /* What the shards must say, as far as the configuration tells: a teacher that isn't set may be any.
  * Local. */
 ald_status_t ald_distill_expected(const ald_config_t *config, ald_shard_header_t *out);
+
+/* What a run was made from, for its done.json. */
+ald_json_t *ald_distill_inputs(const ald_config_t *config);
 
 /* shards.directory in an on-policy run; all local. Makes the folder and removes an earlier run's
  * shards numbered `first` or above, which must not stand beside this run's. USAGE when it holds a

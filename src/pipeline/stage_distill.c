@@ -4,9 +4,9 @@
 
 #include "ald/file.h"
 #include "ald/log.h"
-#include "ald/manifest.h"
 #include "ald/sha256.h"
 #include "ald/vocabulary.h"
+#include "pipeline/corpus.h"
 #include "pipeline/data.h"
 #include "pipeline/distill.h"
 #include "pipeline/scoring.h"
@@ -22,79 +22,72 @@ ald_status_t ald_distill_expected(const ald_config_t *config, ald_shard_header_t
         ALD_TRY(ald_hf_sha256(config->teacher.dpo, out->sha256_dpo));
     if (contrast[0] != '\0')
         ALD_TRY(ald_hf_sha256(contrast, out->sha256_reverse));
-    if (config->data.train[0] != '\0')
+    if (config->data.train[0] != '\0' && config->shards.sources.count == 0)
         ALD_TRY(ald_sha256_file(config->data.train, out->sha256_data));
 done:
     return status;
 }
 
-/* Has the sequences of a step read ahead, if there is such a step. Local. */
-static ald_status_t plan_step(ald_distill_t *d, const ald_shardset_t *set, int64_t step,
-                              int64_t *order)
+/* Draws a step and has its sequences read ahead; 0 behind the last step. */
+static ald_status_t plan_step(ald_distill_t *d, ald_corpus_t *corpus, ald_mix_t *mix, int64_t step,
+                              int64_t *count)
 {
-    const int64_t n = set->count;
-    if (step >= d->trainer.engine.steps)
-        return ALD_STATUS_OK;
-    const int64_t count = ald_step_items(d->config, n, step, order, order + n);
-    return ald_trainer_ahead_plan(&d->trainer, set, order + n, count);
+    *count = step < d->trainer.engine.steps ? ald_mix_draw(mix, step) : 0;
+    return ald_trainer_ahead_plan(&d->trainer, &corpus->set, mix->items, *count);
 }
 
-static ald_status_t train_on(ald_distill_t *d, ald_shardset_t *set)
+static ald_status_t train_on(ald_distill_t *d, ald_corpus_t *corpus)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_engine_t *engine = &d->trainer.engine;
-    const int64_t n = set->count, batch = d->config->optimizer.batch_size;
     ald_metrics_t metrics;
-    int64_t *order = ald_alloc(sizeof *order * (size_t)(n + batch));
-    if (order == NULL)
-        status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: the data's order");
+    ald_mix_t mix = {0};
+    int64_t next = 0, *items = ald_alloc(sizeof *items * (size_t)d->config->optimizer.batch_size);
+    if (items == NULL)
+        status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: a step's sequences");
     if (status == ALD_STATUS_OK)
-        status = ald_trainer_ahead_begin(&d->trainer, set);
+        status = ald_corpus_mix(corpus, d->config, &mix);
+    if (status == ALD_STATUS_OK)
+        status = ald_trainer_ahead_begin(&d->trainer, &corpus->set);
     ALD_TRY(ald_comm_agree(&d->trainers, status));
-    ALD_TRY(ald_engine_begin(engine, ald_total_steps(d->config, n)));
-    ALD_TRY(ald_comm_agree(&d->trainers, ald_distill_memory(d, set)));
-    ALD_TRY(ald_comm_agree(&d->trainers, plan_step(d, set, engine->step, order)));
+    ALD_TRY(ald_engine_begin(engine, ald_total_steps(d->config, corpus->set.count)));
+    status = ald_distill_memory(d, &corpus->set);
+    if (status == ALD_STATUS_OK)
+        status = plan_step(d, corpus, &mix, engine->step, &next);
+    ALD_TRY(ald_comm_agree(&d->trainers, status));
     while (engine->step < engine->steps) {
-        ALD_TRY(ald_comm_agree(&d->trainers, plan_step(d, set, engine->step + 1, order)));
-        int64_t count = ald_step_items(d->config, n, engine->step, order, order + n);
-        double epoch = (double)(engine->step + 1) / (double)ald_epoch_steps(d->config, n);
-        ALD_TRY(ald_trainer_step(&d->trainer, set, order + n, count, epoch, &metrics));
-        ald_metrics_set(&metrics, "wait/generate", 0.0);
-        ald_metrics_set(&metrics, "wait/score", 0.0);
-        ald_metrics_set(&metrics, "wait/train", 0.0);
+        const int64_t count = next;
+        memcpy(items, mix.items, sizeof *items * (size_t)count);
+        ALD_TRY(ald_comm_agree(&d->trainers, plan_step(d, corpus, &mix, engine->step + 1, &next)));
+        double epoch = (double)(engine->step + 1) / (double)ald_mix_epoch_steps(&mix);
+        ALD_TRY(ald_trainer_step(&d->trainer, &corpus->set, items, count, epoch, &metrics));
+        ald_corpus_metrics(corpus, items, count, &metrics);
         if (engine->step == 0 && d->data.pairs.count > 0)
             ald_dataset_metrics(&d->data, &metrics);
         ALD_TRY(ald_engine_advance(engine, &metrics));
     }
 done:
     ald_trainer_ahead_end(&d->trainer);
-    ald_free(order);
+    ald_mix_reset(&mix);
+    ald_free(items);
     return status;
 }
 
 static ald_status_t train_on_folder(ald_distill_t *d)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_shardset_t set = {0};
+    ald_corpus_t corpus = {0};
     ald_shard_header_t expected;
-    const char *folder = d->config->shards.directory;
-    bool complete = false;
     status = ald_distill_expected(d->config, &expected);
     if (status == ALD_STATUS_OK)
-        status = ald_manifest_check(folder, &complete);
+        status = ald_corpus_open(d->config, &expected, &corpus);
     if (status == ALD_STATUS_OK)
-        status = ald_shardset_open_folder(folder, &expected, &set);
-    if (status == ALD_STATUS_OK)
-        status = ald_trainer_vocabulary(&d->trainer, &set);
+        status = ald_trainer_vocabulary(&d->trainer, &corpus.set);
     ALD_TRY(ald_comm_agree(&d->trainers, status));
-    ald_log_info("distill: %lld sequences in %lld shards of %s, encoding %s", (long long)set.count,
-                 (long long)set.shard_count, folder,
-                 ald_encoding_name(ald_shard_header(set.shards[0])->encoding));
-    if (!complete)
-        ald_log_warn("%s: no manifest.json: nothing says that the set is complete", folder);
-    ALD_TRY(train_on(d, &set));
+    ald_corpus_report(&corpus);
+    ALD_TRY(train_on(d, &corpus));
 done:
-    ald_shardset_reset(&set);
+    ald_corpus_reset(&corpus);
     return status;
 }
 
@@ -170,9 +163,14 @@ static ald_status_t distill_init(ald_distill_t *d)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_config_t *config = d->config;
-    bool scoring = on_policy(config) || config->data.train[0] != '\0';
+    const int64_t sources = config->shards.sources.count;
+    bool scoring = on_policy(config) || (config->data.train[0] != '\0' && sources == 0);
     ALD_CHECK(config->distill.policy[0] != '\0', ALD_STATUS_USAGE,
               "distill.policy: not set; expected a model directory");
+    ALD_CHECK(
+        !on_policy(config) || sources == 0, ALD_STATUS_USAGE,
+        "shards.sources: expected none with distill.mode = \"%s\", which makes its own shards",
+        config->distill.mode);
     ALD_TRY(ald_placement_make(config, d->world->size, &d->place));
     d->trains = ald_ranks_have(&d->place.trainers, d->world->rank);
     d->scores = scoring && ald_ranks_have(&d->place.scorers, d->world->rank);
@@ -196,19 +194,24 @@ done:
     return status;
 }
 
+ald_json_t *ald_distill_inputs(const ald_config_t *config)
+{
+    ald_json_t *inputs = ald_json_new_object();
+    ald_json_set(inputs, "policy", ald_json_new_string(config->distill.policy));
+    ald_json_set(inputs, "dpo", ald_json_new_string(config->teacher.dpo));
+    ald_json_set(inputs, "contrast", ald_json_new_string(ald_contrast_directory(config)));
+    ald_json_set(inputs, "data", ald_json_new_string(config->data.train));
+    ald_json_set(inputs, "shards", ald_corpus_names(config));
+    return inputs;
+}
+
 static ald_status_t distill_finish(ald_distill_t *d)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_config_t *config = d->config;
     if (d->trains) {
-        ald_json_t *inputs = ald_json_new_object();
-        ald_json_set(inputs, "policy", ald_json_new_string(config->distill.policy));
-        ald_json_set(inputs, "dpo", ald_json_new_string(config->teacher.dpo));
-        ald_json_set(inputs, "contrast", ald_json_new_string(ald_contrast_directory(config)));
-        ald_json_set(inputs, "data", ald_json_new_string(config->data.train));
+        ald_json_t *inputs = ald_distill_inputs(d->config);
         if (d->data.pairs.count > 0)
             ald_json_set(inputs, "sha256_data", ald_json_new_string(d->data.pairs.sha256));
-        ald_json_set(inputs, "shards", ald_json_new_string(config->shards.directory));
         status = ald_engine_finish(&d->trainer.engine, inputs);
     }
     return ald_comm_agree(d->world, status);

@@ -402,6 +402,13 @@ static void seed_draws(scoring_t *s, const ald_scored_t *sequences)
     }
 }
 
+static int64_t forwards; /* of teachers, by this process */
+
+int64_t ald_scorer_forwards(void)
+{
+    return forwards;
+}
+
 /* Both forward passes, the vocabulary step of both, everything stored. */
 static ald_status_t score_packed(ald_scorer_t *scorer, const ald_packed_t *packed,
                                  ald_scored_t *sequences, ald_shard_writer_t *writer)
@@ -421,6 +428,7 @@ static ald_status_t score_packed(ald_scorer_t *scorer, const ald_packed_t *packe
         seed_draws(&s, sequences);
     ALD_TRY(ald_forward(&scorer->dpo.model, &packed->batch, arena, NULL, hidden));
     ALD_TRY(ald_forward(&scorer->contrast.model, &packed->batch, arena, NULL, hidden_c));
+    forwards += 2;
     if (s.bits_dpo != NULL) {
         keep_hidden(packed, H, hidden, s.bits_dpo);
         keep_hidden(packed, H, hidden_c, s.bits_c);

@@ -49,6 +49,7 @@ void ald_trainer_reset(ald_trainer_t *trainer)
         ald_params_reset(&trainer->heads[which].params);
     }
     ald_vec_reset(&trainer->alphas);
+    ald_arena_reset(&trainer->shared);
     ald_engine_reset(&trainer->engine);
     *trainer = (ald_trainer_t){0};
 }
@@ -332,26 +333,29 @@ done:
     return status;
 }
 
-/* Reads the sequences and packs them. */
+/* Reads the items [first, first + count) of the step and packs them: nothing here depends on a
+ * run's settings. */
 static ald_status_t read_sequences(ald_trainer_t *t, int64_t first, int64_t count,
-                                   ald_scored_t *sequence, ald_packed_t *packed)
+                                   ald_arena_t *arena, ald_reading_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_arena_t *arena = &t->engine.arena;
+    ald_scored_t *sequence = ALD_ARENA_ARRAY(arena, ald_scored_t, count);
     ald_item_t *items = ALD_ARENA_ARRAY(arena, ald_item_t, count);
-    ALD_CHECK(items != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_CHECK(sequence != NULL && items != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(ald_fail_point("shard_read"));
+    const double waited = ald_readahead_waited(t->ahead);
     ald_readahead_release(t->ahead);
     for (int64_t i = 0; i < count; ++i) {
         ALD_TRY(ald_readahead_take(t->ahead, t->entries[first + i], &sequence[i]));
-        ALD_TRY(check_ids(t, t->entries[first + i], &sequence[i]));
         items[i] = (ald_item_t){.prompt = sequence[i].prompt_ids,
                                 .prompt_count = sequence[i].prompt_count,
                                 .responses = 1,
                                 .response = {sequence[i].response_ids, NULL},
                                 .response_count = {sequence[i].response_count, 0}};
     }
-    ALD_TRY(ald_pack(items, count, arena, packed));
+    ALD_TRY(ald_pack(items, count, arena, &out->packed));
+    out->sequence = sequence;
+    out->waited = ald_readahead_waited(t->ahead) - waited;
 done:
     return status;
 }
@@ -405,15 +409,14 @@ static ald_status_t distill_micro(void *context, ald_engine_t *engine, int64_t f
     ald_arena_t *arena = &engine->arena;
     ald_model_t model = ald_engine_model(engine);
     const int64_t H = engine->params.config.hidden_size;
-    ald_scored_t *sequence = ALD_ARENA_ARRAY(arena, ald_scored_t, count);
-    ald_packed_t packed;
+    const ald_scored_t *sequence = t->reading.sequence;
+    const ald_packed_t packed = t->reading.packed;
     ald_activations_t *kept = NULL;
     micro_t m = {.trainer = t, .sequence = sequence, .packed = &packed};
     model.vocabulary = t->vocabulary;
-    ALD_CHECK(sequence != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    const double waited = ald_readahead_waited(t->ahead);
-    ALD_TRY(read_sequences(t, first, count, sequence, &packed));
-    columns[COLUMN_WAIT] += ald_readahead_waited(t->ahead) - waited;
+    columns[COLUMN_WAIT] += t->reading.waited;
+    for (int64_t s = 0; s < count; ++s)
+        ALD_TRY(check_ids(t, t->entries[first + s], &sequence[s]));
     ALD_TRY(micro_alloc(&m, t, packed.positions));
     for (int64_t s = 0; s < count; ++s)
         ALD_TRY(weigh_sequence(&m, t, s, columns));
@@ -495,16 +498,6 @@ void ald_trainer_ahead_end(ald_trainer_t *trainer)
     trainer->ahead = NULL;
 }
 
-/* Tokens per sequence, by which a step is cut into micro-batches. */
-static void count_tokens(const ald_shardset_t *set, const int64_t *entries, int64_t count,
-                         int64_t *tokens)
-{
-    for (int64_t i = 0; i < count; ++i) {
-        const ald_entry_t *e = &set->entries[entries[i]];
-        tokens[i] = e->prompt_count + e->response_count - 1;
-    }
-}
-
 ald_status_t ald_trainer_ahead_plan(ald_trainer_t *trainer, const ald_shardset_t *set,
                                     const int64_t *entries, int64_t count)
 {
@@ -513,7 +506,8 @@ ald_status_t ald_trainer_ahead_plan(ald_trainer_t *trainer, const ald_shardset_t
     int64_t *tokens = ald_alloc(sizeof *tokens * (size_t)(2 * count + 1));
     ALD_CHECK_MEMORY(tokens, sizeof *tokens * (size_t)(2 * count + 1));
     int64_t *start = tokens + count;
-    count_tokens(set, entries, count, tokens);
+    for (int64_t i = 0; i < count; ++i)
+        tokens[i] = ald_entry_tokens(&set->entries[entries[i]]);
     const int64_t micros =
         ald_micro_split(tokens, count, engine->config->optimizer.micro_batch_tokens, start);
     for (int64_t m = engine->comm->rank; m < micros; m += engine->comm->size)
@@ -556,38 +550,117 @@ done:
     return status;
 }
 
+/* Makes the trainer ready for the step. */
+static ald_status_t step_begin(ald_trainer_t *t, ald_shardset_t *set, const int64_t *entries,
+                               int64_t count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    t->set = set;
+    t->entries = entries;
+    t->step_count = count;
+    t->alphas.count = 0;
+    t->worst = 0.0;
+    ALD_TRY(ald_comm_agree(t->engine.comm, ald_trainer_vocabulary(t, set)));
+    ALD_TRY(ald_comm_agree(t->engine.comm, check_divergence(t, set)));
+    if (ald_encoding_is_hidden(ald_shard_header(set->shards[0])->encoding))
+        ALD_TRY(ald_trainer_heads(t, set));
+done:
+    return status;
+}
+
+/* The trainer's share of a micro-batch that has been read, computed in the arena of `host`. */
+static ald_status_t micro_of(ald_trainer_t *t, ald_trainer_t *host, const ald_reading_t *reading,
+                             ald_step_t *step, int64_t m)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_arena_t own = t->engine.arena;
+    t->reading = *reading;
+    t->engine.arena = host->engine.arena;
+    status = ald_engine_micro(&t->engine, step, m, distill_micro, t);
+    host->engine.arena = t->engine.arena;
+    if (t != host)
+        t->engine.arena = own;
+    return status;
+}
+
+/* This rank's micro-batches: each is read once and goes through all trainers. */
+static ald_status_t step_micros(ald_trainer_t *const *trainers, int64_t n, ald_step_t *steps)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_trainer_t *host = trainers[0];
+    const ald_comm_t *comm = host->engine.comm;
+    ald_arena_mark_t mark = ald_arena_mark(&host->shared);
+    for (int64_t m = comm->rank; m < steps[0].micros; m += comm->size) {
+        ald_reading_t reading;
+        const int64_t first = steps[0].start[m], count = steps[0].start[m + 1] - first;
+        ALD_TRY(read_sequences(host, first, count, &host->shared, &reading));
+        host->sequences_read += count;
+        for (int64_t k = 0; k < n; ++k)
+            ALD_TRY(micro_of(trainers[k], host, &reading, &steps[k], m));
+        ald_arena_release(&host->shared, mark);
+    }
+done:
+    ald_arena_release(&host->shared, mark);
+    return status;
+}
+
+/* Room for the step: the items' lengths and every trainer's part. */
+static ald_status_t steps_init(ald_trainer_t *const *trainers, int64_t n, const ald_shardset_t *set,
+                               const int64_t *entries, int64_t count, ald_step_t *steps)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t *tokens = ald_alloc(sizeof *tokens * (size_t)count);
+    ALD_CHECK_MEMORY(tokens, sizeof *tokens * (size_t)count);
+    for (int64_t i = 0; i < count; ++i)
+        tokens[i] = ald_entry_tokens(&set->entries[entries[i]]);
+    for (int64_t k = 0; k < n; ++k)
+        ALD_TRY(ald_step_init(&trainers[k]->engine, tokens, count, &steps[k]));
+done:
+    ald_free(tokens);
+    return status;
+}
+
+ald_status_t ald_trainer_steps(ald_trainer_t *const *trainers, int64_t n, ald_shardset_t *set,
+                               const int64_t *entries, int64_t count, double epoch,
+                               ald_metrics_t *metrics)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_trainer_t *host = trainers[0];
+    const ald_comm_t *comm = host->engine.comm;
+    const bool alone = host->ahead == NULL;
+    double columns[ALD_COLUMNS], p95;
+    ald_step_t *steps = ald_calloc((size_t)n, sizeof *steps);
+    if (steps == NULL)
+        status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: a step of %lld runs",
+                                  (long long)n);
+    if (alone && status == ALD_STATUS_OK)
+        status = ald_trainer_ahead_begin(host, set);
+    if (alone && status == ALD_STATUS_OK)
+        status = ald_trainer_ahead_plan(host, set, entries, count);
+    ALD_TRY(ald_comm_agree(comm, status));
+    for (int64_t k = 0; k < n; ++k)
+        ALD_TRY(step_begin(trainers[k], set, entries, count));
+    status = steps_init(trainers, n, set, entries, count, steps);
+    if (status == ALD_STATUS_OK)
+        status = step_micros(trainers, n, steps);
+    ALD_TRY(ald_comm_agree(comm, status));
+    for (int64_t k = 0; k < n; ++k) {
+        ALD_TRY(ald_engine_update(&trainers[k]->engine, &steps[k], epoch, columns, &metrics[k]));
+        ALD_TRY(alpha_p95(trainers[k], &p95));
+        distill_metrics(trainers[k], columns, p95, &metrics[k]);
+        error_metrics(trainers[k], columns, &metrics[k]);
+    }
+done:
+    if (alone)
+        ald_trainer_ahead_end(host);
+    for (int64_t k = 0; k < n && steps != NULL; ++k)
+        ald_step_reset(&steps[k]);
+    ald_free(steps);
+    return status;
+}
+
 ald_status_t ald_trainer_step(ald_trainer_t *trainer, ald_shardset_t *set, const int64_t *entries,
                               int64_t count, double epoch, ald_metrics_t *metrics)
 {
-    ald_status_t status = ALD_STATUS_OK;
-    double columns[ALD_COLUMNS], p95;
-    const bool alone = trainer->ahead == NULL;
-    int64_t *tokens = ald_alloc(sizeof *tokens * (size_t)count);
-    if (tokens == NULL)
-        status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory");
-    if (alone && status == ALD_STATUS_OK)
-        status = ald_trainer_ahead_begin(trainer, set);
-    if (alone && status == ALD_STATUS_OK)
-        status = ald_trainer_ahead_plan(trainer, set, entries, count);
-    ALD_TRY(ald_comm_agree(trainer->engine.comm, status));
-    count_tokens(set, entries, count, tokens);
-    trainer->set = set;
-    trainer->entries = entries;
-    trainer->step_count = count;
-    trainer->alphas.count = 0;
-    trainer->worst = 0.0;
-    ALD_TRY(ald_comm_agree(trainer->engine.comm, ald_trainer_vocabulary(trainer, set)));
-    ALD_TRY(ald_comm_agree(trainer->engine.comm, check_divergence(trainer, set)));
-    if (ald_encoding_is_hidden(ald_shard_header(set->shards[0])->encoding))
-        ALD_TRY(ald_trainer_heads(trainer, set));
-    ALD_TRY(ald_engine_step(&trainer->engine, tokens, count, epoch, distill_micro, trainer, columns,
-                            metrics));
-    ALD_TRY(alpha_p95(trainer, &p95));
-    distill_metrics(trainer, columns, p95, metrics);
-    error_metrics(trainer, columns, metrics);
-done:
-    if (alone)
-        ald_trainer_ahead_end(trainer);
-    ald_free(tokens);
-    return status;
+    return ald_trainer_steps(&trainer, 1, set, entries, count, epoch, metrics);
 }

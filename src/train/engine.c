@@ -124,23 +124,6 @@ done:
     return status;
 }
 
-/* This rank's micro-batches: each leaves a row of columns and its gradient in the sums. */
-static ald_status_t run_micros(ald_engine_t *engine, const int64_t *start, int64_t micros,
-                               ald_micro_fn micro, void *context, double *rows)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    ald_arena_mark_t mark = ald_arena_mark(&engine->arena);
-    for (int64_t m = engine->comm->rank; m < micros; m += engine->comm->size) {
-        ALD_TRY(ald_fail_point("train_step"));
-        ALD_TRY(micro(context, engine, start[m], start[m + 1] - start[m], rows + m * ALD_COLUMNS));
-        ald_arena_release(&engine->arena, mark);
-        ALD_TRY(ald_optimizer_add(&engine->optimizer));
-    }
-done:
-    ald_arena_release(&engine->arena, mark);
-    return status;
-}
-
 static void step_metrics(const ald_engine_t *engine, double epoch, double lr, double norm,
                          double tokens, double seconds, ald_metrics_t *metrics)
 {
@@ -155,45 +138,90 @@ static void step_metrics(const ald_engine_t *engine, double epoch, double lr, do
     ald_metrics_set(metrics, "seconds", seconds);
 }
 
+ald_status_t ald_step_init(const ald_engine_t *engine, const int64_t *tokens, int64_t count,
+                           ald_step_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    *out = (ald_step_t){.begun = ald_time()};
+    out->start = ald_alloc(sizeof *out->start * ((size_t)count + 1));
+    out->rows = ald_calloc((size_t)count + 1, sizeof(double) * ALD_COLUMNS);
+    ALD_CHECK(out->start != NULL && out->rows != NULL, ALD_STATUS_RESOURCE,
+              "out of memory: a step of %lld items", (long long)count);
+    out->micros =
+        ald_micro_split(tokens, count, engine->config->optimizer.micro_batch_tokens, out->start);
+    for (int64_t i = 0; i < count; ++i)
+        out->tokens += (double)tokens[i];
+done:
+    return status;
+}
+
+void ald_step_reset(ald_step_t *step)
+{
+    ald_free(step->start);
+    ald_free(step->rows);
+    *step = (ald_step_t){0};
+}
+
+ald_status_t ald_engine_micro(ald_engine_t *engine, ald_step_t *step, int64_t m, ald_micro_fn micro,
+                              void *context)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_arena_mark_t mark = ald_arena_mark(&engine->arena);
+    ALD_TRY(ald_fail_point("train_step"));
+    ALD_TRY(micro(context, engine, step->start[m], step->start[m + 1] - step->start[m],
+                  step->rows + m * ALD_COLUMNS));
+    ald_arena_release(&engine->arena, mark);
+    ALD_TRY(ald_optimizer_add(&engine->optimizer));
+done:
+    ald_arena_release(&engine->arena, mark);
+    return status;
+}
+
+ald_status_t ald_engine_update(ald_engine_t *engine, const ald_step_t *step, double epoch,
+                               double columns[ALD_COLUMNS], ald_metrics_t *metrics)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    double norm = 0.0, lr = ald_schedule(engine->config, engine->step, engine->steps);
+    /* One addend of each element isn't zero, so the sum is exact and its order doesn't matter. */
+    MPI_Allreduce(MPI_IN_PLACE, step->rows, (int)(step->micros * ALD_COLUMNS), MPI_DOUBLE, MPI_SUM,
+                  engine->comm->mpi);
+    memset(columns, 0, sizeof(double) * ALD_COLUMNS);
+    for (int64_t m = 0; m < step->micros; ++m)
+        for (int c = 0; c < ALD_COLUMNS; ++c)
+            columns[c] += step->rows[m * ALD_COLUMNS + c];
+    ALD_TRY(ald_comm_agree(engine->comm,
+                           ald_optimizer_step(&engine->optimizer, lr, engine->values, &norm)));
+    engine->tokens += step->tokens;
+    step_metrics(engine, epoch, lr, norm, step->tokens, ald_time() - step->begun, metrics);
+done:
+    return status;
+}
+
 ald_status_t ald_engine_step(ald_engine_t *engine, const int64_t *tokens, int64_t count,
                              double epoch, ald_micro_fn micro, void *context,
                              double columns[ALD_COLUMNS], ald_metrics_t *metrics)
 {
     ald_status_t status = ALD_STATUS_OK;
-    double begun = ald_time(), norm = 0.0, total = 0.0;
-    double lr = ald_schedule(engine->config, engine->step, engine->steps);
-    int64_t *start = ald_alloc(sizeof *start * ((size_t)count + 1));
-    double *rows = ald_calloc((size_t)count + 1, sizeof(double) * ALD_COLUMNS);
-    int64_t micros = 0;
-    if (start == NULL || rows == NULL) {
-        status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: a step of %lld items",
-                                  (long long)count);
-    } else {
-        micros =
-            ald_micro_split(tokens, count, engine->config->optimizer.micro_batch_tokens, start);
-        status = run_micros(engine, start, micros, micro, context, rows);
-    }
+    ald_step_t step;
+    status = ald_step_init(engine, tokens, count, &step);
+    for (int64_t m = engine->comm->rank; m < step.micros && status == ALD_STATUS_OK;
+         m += engine->comm->size)
+        status = ald_engine_micro(engine, &step, m, micro, context);
     ALD_TRY(ald_comm_agree(engine->comm, status));
-    /* One addend of each element isn't zero, so the sum is exact and its order doesn't matter. */
-    MPI_Allreduce(MPI_IN_PLACE, rows, (int)(micros * ALD_COLUMNS), MPI_DOUBLE, MPI_SUM,
-                  engine->comm->mpi);
-    memset(columns, 0, sizeof(double) * ALD_COLUMNS);
-    for (int64_t m = 0; m < micros; ++m)
-        for (int c = 0; c < ALD_COLUMNS; ++c)
-            columns[c] += rows[m * ALD_COLUMNS + c];
-    ALD_TRY(ald_comm_agree(engine->comm,
-                           ald_optimizer_step(&engine->optimizer, lr, engine->values, &norm)));
-    for (int64_t i = 0; i < count; ++i)
-        total += (double)tokens[i];
-    engine->tokens += total;
-    step_metrics(engine, epoch, lr, norm, total, ald_time() - begun, metrics);
+    ALD_TRY(ald_engine_update(engine, &step, epoch, columns, metrics));
 done:
-    ald_free(start);
-    ald_free(rows);
+    ald_step_reset(&step);
     return status;
 }
 
-ald_status_t ald_engine_advance(ald_engine_t *engine, ald_metrics_t *metrics)
+bool ald_engine_stops(const ald_comm_t *trainers)
+{
+    int stop = ald_signals_seen();
+    MPI_Allreduce(MPI_IN_PLACE, &stop, 1, MPI_INT, MPI_MAX, trainers->mpi);
+    return stop != 0;
+}
+
+ald_status_t ald_engine_record(ald_engine_t *engine, ald_metrics_t *metrics, bool stop)
 {
     ald_status_t status = ALD_STATUS_OK;
     char detail[96];
@@ -207,17 +235,24 @@ ald_status_t ald_engine_advance(ald_engine_t *engine, ald_metrics_t *metrics)
              ald_metrics_get(metrics, "loss"), ald_metrics_get(metrics, "grad_norm"),
              ald_metrics_get(metrics, "tokens_per_second"));
     ald_progress_update(&engine->progress, engine->step, detail);
-    int stop = ald_signals_seen();
-    MPI_Allreduce(MPI_IN_PLACE, &stop, 1, MPI_INT, MPI_MAX, engine->comm->mpi);
     ALD_TRY(ald_comm_agree(engine->comm, status));
     if (stop || (every > 0 && engine->step % every == 0 && engine->step < engine->steps))
         ALD_TRY(ald_checkpoint_write(engine));
+done:
+    if (status != ALD_STATUS_OK || stop || engine->step == engine->steps)
+        ald_progress_end(&engine->progress);
+    return status;
+}
+
+ald_status_t ald_engine_advance(ald_engine_t *engine, ald_metrics_t *metrics)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    bool stop = ald_engine_stops(engine->comm);
+    ALD_TRY(ald_engine_record(engine, metrics, stop));
     ALD_CHECK(!stop, ALD_STATUS_STOPPED,
               "%s: stopped by a signal after step %lld; run the same command again to go on",
               engine->stage, (long long)engine->step);
 done:
-    if (status != ALD_STATUS_OK || engine->step == engine->steps)
-        ald_progress_end(&engine->progress);
     return status;
 }
 

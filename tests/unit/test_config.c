@@ -67,6 +67,41 @@ static void defaults_are_valid(void **state)
     assert_int_equal(ald_memory_blocks(), 0);
 }
 
+/* From the file and from --set, printed, and read again. */
+static void sources_are_a_list(void **state)
+{
+    (void)state;
+    ald_config_t config;
+    char *text = NULL, *again = NULL;
+    const char *list =
+        "output = \"/o\";\nshards: { sources = ( { directory = \"a\"; weight = 2; }, "
+        "{ directory = \"/b\"; } ); };\n";
+    for (int i = 0; i < 2; ++i) {
+        assert_int_equal(load(i == 0 ? list : "output = \"/o\";",
+                              i == 0 ? NULL : "shards.sources=a:2,/b", &config),
+                         ALD_STATUS_OK);
+        assert_int_equal(config.shards.sources.count, 2);
+        assert_string_equal(config.shards.sources.directory[0], "/o/a");
+        assert_string_equal(config.shards.sources.directory[1], "/b");
+        assert_true(config.shards.sources.weight[0] == 2.0 &&
+                    config.shards.sources.weight[1] == 1.0);
+        assert_int_equal(ald_config_print(&config, &text), ALD_STATUS_OK);
+        ald_config_reset(&config);
+        assert_int_equal(load(text, NULL, &config), ALD_STATUS_OK);
+        assert_int_equal(ald_config_print(&config, &again), ALD_STATUS_OK);
+        assert_string_equal(text, again);
+        ald_config_reset(&config);
+        ald_free(text);
+        ald_free(again);
+    }
+    assert_int_equal(load(list, "shards.sources=", &config), ALD_STATUS_OK);
+    assert_int_equal(config.shards.sources.count, 0);
+    ald_config_reset(&config);
+    fails(list, "shards.sources=a:-1",
+          "--set: shards.sources: the weight of a is -1; expected above 0, to 1e+09");
+    assert_int_equal(ald_memory_blocks(), 0);
+}
+
 static void values_and_paths_are_read(void **state)
 {
     (void)state;
@@ -179,9 +214,10 @@ static void sizes_have_units(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; ++i)
         assert_int_equal(ald_config_bytes(sizes[i].text), sizes[i].bytes);
-    fails("", "runtime.max_shard_size=5 bytes",
-          "--set: runtime.max_shard_size: \"5 bytes\" is not a size; expected a number with KB, MB, "
-          "GB, TB (thousands of bytes) or KiB, MiB, GiB (1024), as in \"5GB\"");
+    fails(
+        "", "runtime.max_shard_size=5 bytes",
+        "--set: runtime.max_shard_size: \"5 bytes\" is not a size; expected a number with KB, MB, "
+        "GB, TB (thousands of bytes) or KiB, MiB, GiB (1024), as in \"5GB\"");
     fails("runtime: { max_shard_size = 5000; };", NULL,
           "%F:1: runtime.max_shard_size: expected a size in quotes, found an integer");
 }
@@ -244,6 +280,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_valid),
         cmocka_unit_test(values_and_paths_are_read),
+        cmocka_unit_test(sources_are_a_list),
         cmocka_unit_test(settings_override_by_type),
         cmocka_unit_test(errors_name_place_and_expectation),
         cmocka_unit_test(settings_errors_name_the_key),

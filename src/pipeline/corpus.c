@@ -1,0 +1,93 @@
+#include "pipeline/corpus.h"
+
+#include "ald/log.h"
+#include "ald/manifest.h"
+
+/* Names of metrics, which must last as long as the program. */
+static const char *const SHARE[ALD_SOURCES_MAX] = {
+    "source/0",  "source/1",  "source/2",  "source/3", "source/4",  "source/5",
+    "source/6",  "source/7",  "source/8",  "source/9", "source/10", "source/11",
+    "source/12", "source/13", "source/14", "source/15"};
+
+ald_status_t ald_corpus_open(const ald_config_t *config, const ald_shard_header_t *expected,
+                             ald_corpus_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_sources_t *sources = &config->shards.sources;
+    int64_t folders = sources->count > 0 ? sources->count : 1;
+    *out = (ald_corpus_t){.folders = (const char *const *)&config->shards.directory};
+    if (sources->count > 0) {
+        out->folders = (const char *const *)sources->directory;
+        out->weights = sources->weight;
+    }
+    for (int64_t f = 0; f < folders; ++f) {
+        bool complete = false;
+        ALD_TRY(ald_manifest_check(out->folders[f], &complete));
+        out->unlisted += !complete;
+    }
+    ALD_TRY(ald_shardset_open_folders(out->folders, folders, expected, &out->set));
+    for (int64_t f = 0; f < folders; ++f)
+        ALD_CHECK(out->set.folder_start[f] < out->set.folder_start[f + 1], ALD_STATUS_INPUT,
+                  "%s: its shards hold no sequences", out->folders[f]);
+done:
+    return status;
+}
+
+void ald_corpus_reset(ald_corpus_t *corpus)
+{
+    ald_shardset_reset(&corpus->set);
+    *corpus = (ald_corpus_t){0};
+}
+
+void ald_corpus_report(const ald_corpus_t *corpus)
+{
+    const ald_shardset_t *set = &corpus->set;
+    for (int64_t f = 0; f < set->folders; ++f)
+        ald_log_info("distill: %lld sequences of %s, weight %g",
+                     (long long)(set->folder_start[f + 1] - set->folder_start[f]),
+                     corpus->folders[f], corpus->weights == NULL ? 1.0 : corpus->weights[f]);
+    ald_log_info("distill: %lld sequences in %lld shards, encoding %s", (long long)set->count,
+                 (long long)set->shard_count,
+                 ald_encoding_name(ald_shard_header(set->shards[0])->encoding));
+    if (corpus->unlisted > 0)
+        ald_log_warn("%s: no manifest.json in %lld of %lld folders: nothing says that the set is "
+                     "complete",
+                     corpus->folders[0], (long long)corpus->unlisted, (long long)set->folders);
+}
+
+ald_status_t ald_corpus_mix(const ald_corpus_t *corpus, const ald_config_t *config, ald_mix_t *out)
+{
+    return ald_mix_init(corpus->set.folder_start, corpus->weights, corpus->set.folders,
+                        (uint64_t)config->seed, config->optimizer.batch_size, out);
+}
+
+void ald_corpus_metrics(const ald_corpus_t *corpus, const int64_t *items, int64_t count,
+                        ald_metrics_t *metrics)
+{
+    double tokens[ALD_SOURCES_MAX] = {0}, total = 0.0;
+    ald_metrics_set(metrics, "wait/generate", 0.0);
+    ald_metrics_set(metrics, "wait/score", 0.0);
+    ald_metrics_set(metrics, "wait/train", 0.0);
+    for (int64_t i = 0; i < count; ++i) {
+        const ald_entry_t *entry = &corpus->set.entries[items[i]];
+        tokens[entry->folder] += (double)ald_entry_tokens(entry);
+        total += (double)ald_entry_tokens(entry);
+    }
+    for (int64_t f = 0; f < corpus->set.folders && corpus->weights != NULL; ++f)
+        ald_metrics_set(metrics, SHARE[f], tokens[f] / total);
+}
+
+ald_json_t *ald_corpus_names(const ald_config_t *config)
+{
+    const ald_sources_t *sources = &config->shards.sources;
+    if (sources->count == 0)
+        return ald_json_new_string(config->shards.directory);
+    ald_json_t *list = ald_json_new_array();
+    for (int64_t i = 0; i < sources->count; ++i) {
+        ald_json_t *source = ald_json_new_object();
+        ald_json_set(source, "directory", ald_json_new_string(sources->directory[i]));
+        ald_json_set(source, "weight", ald_json_new_number(sources->weight[i]));
+        ald_json_push(list, source);
+    }
+    return list;
+}

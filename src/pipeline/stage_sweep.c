@@ -1,0 +1,432 @@
+/* Several runs over one set of shards. */
+#include <string.h>
+
+#include "ald/file.h"
+#include "ald/log.h"
+#include "ald/sha256.h"
+#include "ald/stages.h"
+#include "pipeline/corpus.h"
+#include "pipeline/distill.h"
+#include "pipeline/sweep_table.h"
+
+/* A run while it is in memory. */
+typedef struct {
+    const ald_sweep_run_t *run;
+    ald_trainer_t trainer;
+    ald_mix_t mix;
+    bool open, stepped; /* in memory; took the step at hand */
+    ald_metrics_t metrics;
+} lane_t;
+
+typedef struct {
+    const ald_config_t *config;
+    const ald_sweep_t *sweep;
+    ald_comm_t trainers;
+    ald_corpus_t corpus;
+    ald_json_t **inputs;                /* [count] what each run is made from; root only */
+    bool *kept;                         /* [count] an earlier call finished it */
+    ald_trainer_t **group;              /* [count] the runs of the step at hand that draw alike */
+    ald_metrics_t *metrics;             /* [count] theirs */
+    char sha256_shards[ALD_SHA256_HEX]; /* of what the shards say of their content */
+    ald_sweep_counts_t counts;
+} sweep_t;
+
+/* What every shard is of. */
+static void digest_shards(const ald_shardset_t *set, char hex[ALD_SHA256_HEX])
+{
+    ald_sha256_t sha;
+    ald_sha256_init(&sha);
+    for (int64_t i = 0; i < set->shard_count; ++i) {
+        const ald_shard_header_t *h = ald_shard_header(set->shards[i]);
+        const int64_t counts[] = {ald_shard_count(set->shards[i]), ald_shard_tokens(set->shards[i]),
+                                  (int64_t)h->encoding, h->top_k};
+        ald_sha256_update(&sha, h->sha256_dpo, sizeof h->sha256_dpo);
+        ald_sha256_update(&sha, h->sha256_reverse, sizeof h->sha256_reverse);
+        ald_sha256_update(&sha, h->sha256_data, sizeof h->sha256_data);
+        ald_sha256_update(&sha, counts, sizeof counts);
+    }
+    ald_sha256_final(&sha, hex);
+}
+
+/* A run's inputs, in which its settings are too. */
+static ald_status_t inputs_of(const sweep_t *s, const ald_config_t *config, ald_json_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char hex[ALD_SHA256_HEX], *text = NULL;
+    *out = NULL;
+    ALD_TRY(ald_config_print(config, &text));
+    ALD_TRY(ald_hf_sha256(config->distill.policy, hex));
+    *out = ald_distill_inputs(config);
+    ald_json_set(*out, "sha256_policy", ald_json_new_string(hex));
+    ald_json_set(*out, "sha256_shards", ald_json_new_string(s->sha256_shards));
+    ald_json_set(*out, "config", ald_json_new_string(text));
+done:
+    ald_free(text);
+    return status;
+}
+
+/* Whether the run is finished, and was made from these inputs. */
+static ald_status_t is_finished(const ald_config_t *config, const ald_json_t *inputs, bool *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_json_t *made = NULL;
+    char *path = ald_path_join(config->distill.output, "done.json"), *one = NULL, *two = NULL;
+    *out = false;
+    ALD_CHECK_MEMORY(path, strlen(config->distill.output));
+    if (!config->checkpoint.resume || !ald_path_exists(path))
+        goto done;
+    ALD_TRY(ald_json_read(path, &made));
+    const ald_json_t *found = ald_json_get(made, "inputs");
+    if (found == NULL)
+        goto done;
+    ALD_TRY(ald_json_dump(found, false, &one));
+    ALD_TRY(ald_json_dump(inputs, false, &two));
+    *out = strcmp(one, two) == 0;
+done:
+    ald_json_free(made);
+    ald_free(path);
+    ald_free(one);
+    ald_free(two);
+    return status;
+}
+
+/* Root: which runs are finished. */
+static ald_status_t look_at_runs(sweep_t *s)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(ald_dir_make(s->config->distill.output));
+    ALD_TRY(ald_sweep_table_remove(s->config->distill.output));
+    for (int64_t i = 0; i < s->sweep->count; ++i) {
+        const ald_config_t *config = &s->sweep->runs[i].config;
+        ALD_TRY(inputs_of(s, config, &s->inputs[i]));
+        ALD_TRY(is_finished(config, s->inputs[i], &s->kept[i]));
+    }
+done:
+    return status;
+}
+
+/* The shards against the configuration of every run; the data file is the same for all. */
+static ald_status_t open_corpus(sweep_t *s)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_shard_header_t expected;
+    ALD_TRY(ald_distill_expected(&s->sweep->runs[0].config, &expected));
+    ALD_TRY(ald_corpus_open(s->config, &expected, &s->corpus));
+    for (int64_t i = 1; i < s->sweep->count && status == ALD_STATUS_OK; ++i) {
+        ald_config_t config = s->sweep->runs[i].config; /* its texts stay the run's */
+        config.data.train = "";
+        status = ald_distill_expected(&config, &expected);
+        if (status == ALD_STATUS_OK)
+            status = ald_shard_fits(s->corpus.set.paths[0],
+                                    ald_shard_header(s->corpus.set.shards[0]), &expected);
+        if (status != ALD_STATUS_OK)
+            status = ald_status_prefix(status, "run %s", s->sweep->runs[i].name);
+    }
+    ALD_TRY(status);
+    digest_shards(&s->corpus.set, s->sha256_shards);
+done:
+    return status;
+}
+
+static ald_status_t sweep_alloc(sweep_t *s)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const size_t count = (size_t)s->sweep->count;
+    s->inputs = ald_calloc(count, sizeof *s->inputs);
+    s->kept = ald_calloc(count, sizeof *s->kept);
+    s->group = ald_calloc(count, sizeof *s->group);
+    s->metrics = ald_calloc(count, sizeof *s->metrics);
+    ALD_CHECK(s->inputs != NULL && s->kept != NULL && s->group != NULL && s->metrics != NULL,
+              ALD_STATUS_RESOURCE, "out of memory: %zu runs", count);
+done:
+    return status;
+}
+
+/* Collective over the trainers, as are all below. */
+static ald_status_t sweep_init(sweep_t *s)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    status = sweep_alloc(s);
+    if (status == ALD_STATUS_OK)
+        status = open_corpus(s);
+    if (status == ALD_STATUS_OK && s->trainers.rank == 0)
+        status = look_at_runs(s);
+    ALD_TRY(ald_comm_agree(&s->trainers, status));
+    ald_comm_broadcast(&s->trainers, s->kept, sizeof *s->kept * (size_t)s->sweep->count, 0);
+    ald_corpus_report(&s->corpus);
+done:
+    return status;
+}
+
+static void sweep_reset(sweep_t *s)
+{
+    for (int64_t i = 0; i < s->sweep->count && s->inputs != NULL; ++i)
+        ald_json_free(s->inputs[i]);
+    ald_free(s->inputs);
+    ald_free(s->kept);
+    ald_free(s->group);
+    ald_free(s->metrics);
+    ald_corpus_reset(&s->corpus);
+    ald_comm_free(&s->trainers);
+}
+
+/* --- one group of runs, in memory together ---------------------------------------------------- */
+
+static ald_status_t lane_open(sweep_t *s, lane_t *lane)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_config_t *config = &lane->run->config;
+    lane->open = true;
+    ALD_TRY(ald_trainer_init(config, &s->trainers, &lane->trainer));
+    status = ald_corpus_mix(&s->corpus, config, &lane->mix);
+    if (status == ALD_STATUS_OK)
+        status = ald_trainer_vocabulary(&lane->trainer, &s->corpus.set);
+    ALD_TRY(ald_comm_agree(&s->trainers, status));
+    ALD_TRY(ald_engine_begin(&lane->trainer.engine, ald_total_steps(config, s->corpus.set.count)));
+    lane->trainer.engine.progress.name = lane->run->name;
+done:
+    return status;
+}
+
+static void lane_close(sweep_t *s, lane_t *lane)
+{
+    if (!lane->open)
+        return;
+    s->counts.sequences_read += lane->trainer.sequences_read;
+    ald_trainer_reset(&lane->trainer);
+    ald_mix_reset(&lane->mix);
+    lane->open = false;
+}
+
+/* Writes the results of the runs that have taken their last step, and gives their memory back. */
+static ald_status_t finish_lanes(sweep_t *s, lane_t *lanes, int64_t n)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (int64_t k = 0; k < n; ++k) {
+        ald_engine_t *engine = &lanes[k].trainer.engine;
+        if (!lanes[k].open || engine->step < engine->steps)
+            continue;
+        ald_json_t **inputs = &s->inputs[lanes[k].run - s->sweep->runs], *taken = *inputs;
+        *inputs = NULL;
+        ALD_TRY(ald_engine_finish(engine, taken));
+        lane_close(s, &lanes[k]);
+    }
+done:
+    return status;
+}
+
+/* The step that the runs furthest behind are at; -1 when none is left. */
+static int64_t next_step(const lane_t *lanes, int64_t n)
+{
+    int64_t step = -1;
+    for (int64_t k = 0; k < n; ++k)
+        if (lanes[k].open && (step < 0 || lanes[k].trainer.engine.step < step))
+            step = lanes[k].trainer.engine.step;
+    return step;
+}
+
+/* Whether both draw the same sequences and cut them into the same micro-batches. */
+static bool draws_alike(const ald_config_t *a, const ald_config_t *b)
+{
+    return a->seed == b->seed && a->optimizer.batch_size == b->optimizer.batch_size &&
+           a->optimizer.micro_batch_tokens == b->optimizer.micro_batch_tokens;
+}
+
+/* The step of lanes[first] and of all lanes behind that are at the same one and draw alike. */
+static ald_status_t step_together(sweep_t *s, lane_t *lanes, int64_t n, int64_t first)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    lane_t *leader = &lanes[first];
+    const int64_t step = leader->trainer.engine.step, count = ald_mix_draw(&leader->mix, step);
+    const double epoch = (double)(step + 1) / (double)ald_mix_epoch_steps(&leader->mix);
+    int64_t used = 0;
+    for (int64_t k = first; k < n; ++k) {
+        lane_t *lane = &lanes[k];
+        if (!lane->open || lane->stepped || lane->trainer.engine.step != step ||
+            !draws_alike(&lane->run->config, &leader->run->config))
+            continue;
+        s->group[used++] = &lane->trainer;
+        lane->stepped = true;
+    }
+    ALD_TRY(ald_trainer_steps(s->group, used, &s->corpus.set, leader->mix.items, count, epoch,
+                              s->metrics));
+    s->counts.sequences_used += s->trainers.rank == 0 ? used * count : 0;
+    for (int64_t k = first, at = 0; at < used; ++k) {
+        if (s->group[at] != &lanes[k].trainer)
+            continue;
+        lanes[k].metrics = s->metrics[at++];
+        ald_corpus_metrics(&s->corpus, leader->mix.items, count, &lanes[k].metrics);
+    }
+done:
+    return status;
+}
+
+/* Forward passes of teachers, of all trainers since the start: none, as the shards say it all. */
+static int64_t all_forwards(const sweep_t *s)
+{
+    int64_t forwards = ald_scorer_forwards();
+    MPI_Allreduce(MPI_IN_PLACE, &forwards, 1, MPI_INT64_T, MPI_SUM, s->trainers.mpi);
+    return forwards;
+}
+
+/* Takes step `step` of all lanes that are at it, and records it. */
+static ald_status_t step_lanes(sweep_t *s, lane_t *lanes, int64_t n, int64_t step)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (int64_t k = 0; k < n; ++k)
+        lanes[k].stepped = false;
+    for (int64_t k = 0; k < n; ++k)
+        if (lanes[k].open && !lanes[k].stepped && lanes[k].trainer.engine.step == step)
+            ALD_TRY(step_together(s, lanes, n, k));
+    s->counts.forwards = all_forwards(s);
+    const bool stop = ald_engine_stops(&s->trainers);
+    for (int64_t k = 0; k < n; ++k) {
+        if (!lanes[k].stepped)
+            continue;
+        ald_metrics_set(&lanes[k].metrics, "teacher/forwards", (double)s->counts.forwards);
+        ALD_TRY(ald_engine_record(&lanes[k].trainer.engine, &lanes[k].metrics, stop));
+    }
+    ALD_CHECK(!stop, ALD_STATUS_STOPPED,
+              "sweep: stopped by a signal after step %lld; run the same command again to go on",
+              (long long)step + 1);
+done:
+    return status;
+}
+
+static ald_status_t run_group(sweep_t *s, lane_t *lanes, int64_t n)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t step;
+    for (int64_t k = 0; k < n; ++k)
+        ALD_TRY(lane_open(s, &lanes[k]));
+    ALD_TRY(finish_lanes(s, lanes, n)); /* a checkpoint may be of the last step */
+    while ((step = next_step(lanes, n)) >= 0) {
+        ALD_TRY(step_lanes(s, lanes, n, step));
+        ALD_TRY(finish_lanes(s, lanes, n));
+    }
+done:
+    for (int64_t k = 0; k < n; ++k)
+        lane_close(s, &lanes[k]);
+    return status;
+}
+
+/* --- groups ----------------------------------------------------------------------------------- */
+
+/* What a run holds on a rank: weights, gradient, sums, its share of the moments. */
+static ald_status_t run_bytes(const ald_config_t *config, int ranks, double *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_model_config_t shape;
+    ald_params_t params = {0};
+    ALD_TRY(ald_model_config_read(config->distill.policy, &shape));
+    ALD_TRY(ald_params_init(&shape, &params));
+    *out = (double)params.total * (4.0 + 4.0 + 8.0 + 8.0 / (double)ranks);
+done:
+    ald_params_reset(&params);
+    return status;
+}
+
+/* Bytes that this rank may take for runs: its part of what the node has left, but for a fifth. */
+static double rank_budget(const sweep_t *s)
+{
+    ald_comm_t node;
+    ald_comm_node(&s->trainers, &node);
+    double budget = 0.8 * (double)ald_memory_available() / (double)node.size;
+    ald_comm_free(&node);
+    return budget;
+}
+
+/* How many of the runs `wanted` (indices) are taken together: as many as fit beside one more, whose
+ * place activations and checkpoints take; the same on every rank, at least one. */
+static ald_status_t group_size(const sweep_t *s, const int64_t *wanted, int64_t count,
+                               double budget, int64_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    double held = 0.0, bytes = 0.0;
+    int64_t fits = 0;
+    for (; fits < count; ++fits) {
+        if (s->sweep->at_once > 0 && fits == s->sweep->at_once)
+            break;
+        ALD_TRY(run_bytes(&s->sweep->runs[wanted[fits]].config, s->trainers.size, &bytes));
+        held += fits == 0 ? 2.0 * bytes : bytes;
+        if (s->sweep->at_once == 0 && fits > 0 && held > budget)
+            break;
+    }
+done:
+    *out = fits;
+    return status;
+}
+
+/* The runs that aren't finished, group by group. */
+static ald_status_t run_groups(sweep_t *s, const int64_t *wanted, int64_t count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    lane_t *lanes = ald_calloc((size_t)count + 1, sizeof *lanes);
+    if (lanes == NULL)
+        status =
+            ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: %lld runs", (long long)count);
+    ALD_TRY(ald_comm_agree(&s->trainers, status));
+    for (int64_t first = 0, size = 0; first < count; first += size) {
+        double budget = rank_budget(s);
+        status = group_size(s, wanted + first, count - first, budget, &size);
+        ALD_TRY(ald_comm_agree(&s->trainers, status));
+        MPI_Allreduce(MPI_IN_PLACE, &size, 1, MPI_INT64_T, MPI_MIN, s->trainers.mpi);
+        ald_log_info("sweep: runs %lld to %lld of %lld in memory together, of %.0f MiB for them on "
+                     "rank 0",
+                     (long long)first + 1, (long long)(first + size), (long long)count,
+                     budget / 1048576.0);
+        for (int64_t k = 0; k < size; ++k)
+            lanes[k] = (lane_t){.run = &s->sweep->runs[wanted[first + k]]};
+        ALD_TRY(run_group(s, lanes, size));
+    }
+done:
+    ald_free(lanes);
+    return status;
+}
+
+static ald_status_t sweep_run(sweep_t *s)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t count = 0, *wanted = ald_calloc((size_t)s->sweep->count, sizeof *wanted);
+    if (wanted == NULL)
+        status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(ald_comm_agree(&s->trainers, status));
+    for (int64_t i = 0; i < s->sweep->count; ++i)
+        if (!s->kept[i])
+            wanted[count++] = i;
+    ald_log_info("sweep: %lld runs, of which %lld are finished already", (long long)s->sweep->count,
+                 (long long)(s->sweep->count - count));
+    ALD_TRY(run_groups(s, wanted, count));
+    MPI_Allreduce(MPI_IN_PLACE, &s->counts.sequences_read, 1, MPI_INT64_T, MPI_SUM,
+                  s->trainers.mpi);
+    if (s->trainers.rank == 0)
+        status = ald_sweep_table(s->config->distill.output, s->sweep, &s->counts);
+    ALD_TRY(ald_comm_agree(&s->trainers, status));
+done:
+    ald_free(wanted);
+    return status;
+}
+
+ald_status_t ald_stage_sweep(const ald_config_t *config, const ald_sweep_t *sweep,
+                             const ald_comm_t *world)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    sweep_t s = {.config = config, .sweep = sweep, .trainers = {.mpi = MPI_COMM_NULL}};
+    ald_placement_t place;
+    ALD_CHECK(config->distill.policy[0] != '\0', ALD_STATUS_USAGE,
+              "distill.policy: not set; expected a model directory");
+    ALD_CHECK(strcmp(config->distill.mode, "off-policy") == 0, ALD_STATUS_USAGE,
+              "--sweep: distill.mode is \"%s\"; expected \"off-policy\": all runs share one set of "
+              "shards",
+              config->distill.mode);
+    ALD_TRY(ald_placement_make(config, world->size, &place));
+    ald_comm_subset(world, ald_ranks_have(&place.trainers, world->rank), &s.trainers);
+    if (s.trainers.size > 0)
+        status = sweep_init(&s);
+    if (s.trainers.size > 0 && status == ALD_STATUS_OK)
+        status = sweep_run(&s);
+    ALD_TRY(ald_comm_agree(world, status));
+done:
+    sweep_reset(&s);
+    return status;
+}

@@ -9,7 +9,7 @@ CONFIG = """shards: { sequences_per_shard = 4; };
 distill: { policy = "policy"; mode = "off-policy"; };
 optimizer: { lr = 1e-3; batch_size = 6; micro_batch_tokens = 100; epochs = 2; };
 """
-TIMES = ("seconds", "tokens_per_second")
+TIMES = ("wait/read", "seconds", "tokens_per_second")
 TESTS = []
 
 

@@ -156,6 +156,12 @@ static ald_status_t distill_init(ald_distill_t *d)
     bool scoring = on_policy(config) || config->data.train[0] != '\0';
     ALD_CHECK(config->distill.policy[0] != '\0', ALD_STATUS_USAGE,
               "distill.policy: not set; expected a model directory");
+    ALD_CHECK(!scoring || strcmp(config->shards.encoding, "sampled") != 0 ||
+                  strcmp(config->distill.divergence, "forward") == 0,
+              ALD_STATUS_USAGE,
+              "distill.divergence: \"%s\" can't be estimated from shards.encoding = \"sampled\"; "
+              "expected \"forward\"",
+              config->distill.divergence);
     ALD_TRY(ald_placement_make(config, d->world->size, &d->place));
     d->trains = ald_ranks_have(&d->place.trainers, d->world->rank);
     d->scores = scoring && ald_ranks_have(&d->place.scorers, d->world->rank);

@@ -104,6 +104,7 @@ static ald_support_error_t actual(const position_t *p, const ald_teacher_t *teac
         made[count++] =
             ((double)s->logprob_dpo[k] + a * (double)s->log_ratio[k]) / teacher->temperature;
     }
+    bucket = bucket && count < n; /* as in the loss */
     made[count] = bucket
                       ? (s->tail_dpo + a * (s->tail_dpo - s->tail_reverse)) / teacher->temperature
                       : -INFINITY;

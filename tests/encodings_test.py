@@ -324,6 +324,39 @@ def the_trainer_learns_from_draws(folder):
         assert "distill.divergence" in refused.errors[0] and "forward" in refused.errors[0], refused
 
 
+# --- on-policy ---------------------------------------------------------------------------------
+
+
+def on_policy(folder, encoding, ranks=1, **options):
+    place = os.path.join(folder, "on-policy")
+    training.stage("distill", place, ranks=ranks, **{
+        "data__train": Setting.data.path, "data__chat_format": "none", "distill__mode": "on-policy",
+        "distill__policy": Setting.directories["policy"], "distill__divergence": "forward",
+        "teacher__dpo": Setting.directories["dpo"], "optimizer__lr": 0.001, "shards__top_k": 20,
+        "teacher__reverse": Setting.directories["reverse"], "shards__encoding": encoding,
+        "optimizer__batch_size": 3, "sampling__max_new_tokens": 10, "checkpoint__resume": False,
+        **options})
+    names = ("loss", "grad_norm", "tvd/mean", "teacher/error", "teacher/error_max")
+    return [[row.get(name) for name in names]
+            for row in harness.read_rows(os.path.join(place, "aligned", "metrics.jsonl"))]
+
+
+def every_encoding_works_on_policy(folder):
+    """The same figures on any number of ranks; hidden32 those of full."""
+    found = {encoding: on_policy(folder, encoding) for encoding in
+             ("full", "hidden32", "topk", "sampled")}
+    assert found["hidden32"] == found["full"] and found["topk"][0][3] > 0
+    for encoding in ("hidden32", "topk", "sampled"):
+        assert on_policy(folder, encoding, ranks=3) == found[encoding], encoding
+        near = np.array([row[:3] for row in found[encoding]])
+        assert np.allclose(near, [row[:3] for row in found["full"]], rtol=0.2), found
+    path = harness.write(os.path.join(folder, "empty.cfg"), "# all is set on the command line\n")
+    refused = harness.run("distill", "-c", path, *training.settings({
+        "distill__policy": Setting.directories["policy"], "shards__encoding": "sampled",
+        "distill__divergence": "jsd", "output": folder}), ranks=3, code=2)
+    assert "distill.divergence" in refused.errors[0] and len(refused.errors) == 1, refused
+
+
 # --- full in halves, version 1 -----------------------------------------------------------------
 
 
@@ -459,6 +492,7 @@ if __name__ == "__main__":
                   another_matrix_is_refused, sampled_holds_the_draws_of_its_counters,
                   draws_do_not_depend_on_ranks, the_trainer_learns_from_draws,
                   full_in_halves_is_full_rounded,
-                  version_1_is_read_forever, the_comparison_makes_its_table,
+                  version_1_is_read_forever, every_encoding_works_on_policy,
+                  the_comparison_makes_its_table,
                   topk_is_never_further_off_than_it_says, the_trainer_reports_the_bound,
                   a_limit_refuses, shards_without_a_certificate_are_read], prepare)

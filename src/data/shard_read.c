@@ -10,9 +10,13 @@
 #include "ald/file.h"
 #include "num/kernel.h"
 #include "shard_chunk.h"
+#include "shard_object.h"
 #include "shard_text.h"
 
-enum { VOCAB_MAX = 1 << 28 };
+enum {
+    VOCAB_MAX = 1 << 28,
+    CONFIG_MOST = 1 << 20, /* bytes of its text */
+};
 
 struct ald_shard {
     char *path;
@@ -30,40 +34,40 @@ struct ald_shard {
     uint8_t *source;                            /* [N] */
 };
 
-static ald_status_t read_member(ald_shard_t *shard, const ald_shard_attribute_t *attribute)
+static ald_status_t read_member(ald_shard_t *shard, ald_object_t *root, ald_arena_t *arena,
+                                const ald_shard_attribute_t *attribute)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char *member = (char *)&shard->header + attribute->offset, *text = NULL;
+    char *member = (char *)&shard->header + attribute->offset;
+    const char *text = NULL;
     if (!attribute->is_text)
-        return ald_h5_get_integer(shard->file, shard->path, attribute->name, (int64_t *)member);
-    ALD_TRY(ald_h5_get_text(shard->file, shard->path, attribute->name, &text));
+        return ald_object_integer(root, attribute->name, (int64_t *)member);
+    ALD_TRY(ald_object_text(root, attribute->name, arena, &text));
     ALD_CHECK(strlen(text) < attribute->size, ALD_STATUS_INPUT,
               "%s: attribute \"%s\": expected at most %zu characters, found %zu", shard->path,
               attribute->name, attribute->size - 1, strlen(text));
     memcpy(member, text, strlen(text) + 1);
 done:
-    ald_free(text);
     return status;
 }
 
 /* `format` and `schema_version` come first: nothing else means anything under others. */
-static ald_status_t check_format(const ald_shard_t *shard)
+static ald_status_t check_format(const char *path, ald_object_t *root, ald_arena_t *arena)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char *format = NULL;
+    const char *format = NULL;
     int64_t version = 0;
-    ALD_TRY(ald_h5_get_text(shard->file, shard->path, "format", &format));
+    ALD_TRY(ald_object_text(root, "format", arena, &format));
     ALD_CHECK(strcmp(format, ALD_SHARD_FORMAT_NAME) == 0, ALD_STATUS_INPUT,
               "%s: attribute \"format\": expected \"" ALD_SHARD_FORMAT_NAME "\", found \"%.40s\"",
-              shard->path, format);
-    ALD_TRY(ald_h5_get_integer(shard->file, shard->path, "schema_version", &version));
+              path, format);
+    ALD_TRY(ald_object_integer(root, "schema_version", &version));
     ALD_CHECK(version <= ALD_SHARD_SCHEMA, ALD_STATUS_INPUT,
-              "%s: schema version %lld, but this program reads up to version %d", shard->path,
+              "%s: schema version %lld, but this program reads up to version %d", path,
               (long long)version, ALD_SHARD_SCHEMA);
-    ALD_CHECK(version >= 1, ALD_STATUS_INPUT, "%s: schema version %lld: expected 1 to %d",
-              shard->path, (long long)version, ALD_SHARD_SCHEMA);
+    ALD_CHECK(version >= 1, ALD_STATUS_INPUT, "%s: schema version %lld: expected 1 to %d", path,
+              (long long)version, ALD_SHARD_SCHEMA);
 done:
-    ald_free(format);
     return status;
 }
 
@@ -90,22 +94,42 @@ done:
     return status;
 }
 
+/* The header of an object by its path. */
+static ald_status_t open_object(hid_t file, ald_texts_t *texts, const char *path, ald_object_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    H5O_info_t info;
+    *out = (ald_object_t){0};
+    ALD_H5(H5Oget_info_by_name2(file, path, &info, H5O_INFO_BASIC, H5P_DEFAULT), texts->path, path);
+    ALD_TRY(ald_object_open(texts, path, info.addr, out));
+done:
+    return status;
+}
+
 static ald_status_t read_header(ald_shard_t *shard)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char *encoding = NULL;
-    ALD_TRY(check_format(shard));
-    ALD_TRY(ald_h5_get_text(shard->file, shard->path, "encoding", &encoding));
+    ald_arena_t arena = {0};
+    ald_object_t root = {0};
+    const char *encoding = NULL, *config = NULL;
+    ALD_TRY(open_object(shard->file, &shard->texts, "/", &root));
+    ALD_TRY(check_format(shard->path, &root, &arena));
+    ALD_TRY(ald_object_text(&root, "encoding", &arena, &encoding));
     status = ald_encoding_parse(encoding, &shard->header.encoding);
     if (status != ALD_STATUS_OK)
         ALD_TRY(ald_status_prefix(status, "%s: attribute", shard->path));
     for (int i = 0; i < ALD_SHARD_ATTRIBUTES; ++i)
-        ALD_TRY(read_member(shard, &ald_shard_attributes[i]));
-    ALD_TRY(ald_h5_get_text(shard->file, shard->path, "config", &shard->config));
-    shard->header.config = shard->config;
+        ALD_TRY(read_member(shard, &root, &arena, &ald_shard_attributes[i]));
+    ALD_TRY(ald_object_text(&root, "config", &arena, &config));
+    ALD_CHECK(strlen(config) <= CONFIG_MOST, ALD_STATUS_INPUT,
+              "%s: attribute \"config\": expected at most %d bytes, found %zu", shard->path,
+              CONFIG_MOST, strlen(config));
+    shard->header.config = shard->config = ald_strdup(config);
+    ALD_CHECK_MEMORY(shard->config, strlen(config));
     ALD_TRY(check_header(shard));
 done:
-    ald_free(encoding);
+    ald_object_close(&root);
+    ald_arena_reset(&arena);
     return status;
 }
 
@@ -139,21 +163,13 @@ static ald_status_t check_type(const ald_shard_t *shard, const ald_dataset_info_
         "16-bit unsigned", "the enum of sources", "variable-length texts",
     };
     ald_status_t status = ALD_STATUS_OK;
-    char *dtype = NULL;
     hid_t found = -1;
     ALD_H5(found = H5Dget_type(column->dataset), shard->path, info->path);
     const bool fits = info->type == ALD_COLUMN_TEXT ? H5Tis_variable_str(found) > 0
                                                     : H5Tequal(found, column->type) > 0;
     ALD_CHECK(fits, ALD_STATUS_INPUT, "%s: %s: expected %s, found another type", shard->path,
               info->path, expected[info->type]);
-    if (info->type == ALD_COLUMN_BF16) {
-        ALD_TRY(ald_h5_get_text(column->dataset, shard->path, "dtype", &dtype));
-        ALD_CHECK(strcmp(dtype, "bfloat16") == 0, ALD_STATUS_INPUT,
-                  "%s: %s: attribute \"dtype\": expected \"bfloat16\", found \"%.40s\"",
-                  shard->path, info->path, dtype);
-    }
 done:
-    ald_free(dtype);
     H5Tclose(found);
     return status;
 }
@@ -192,6 +208,27 @@ static hid_t open_dataset(hid_t file, const char *path)
     return dataset;
 }
 
+/* What must hold of the dataset's header before HDF5 opens it. */
+static ald_status_t check_object(ald_shard_t *shard, const ald_dataset_info_t *info)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_object_t object = {0};
+    ald_arena_t arena = {0};
+    const char *dtype = NULL;
+    ALD_TRY(open_object(shard->file, &shard->texts, info->path, &object));
+    ALD_TRY(ald_object_check_chunks(&object));
+    if (info->type == ALD_COLUMN_BF16) {
+        ALD_TRY(ald_object_text(&object, "dtype", &arena, &dtype));
+        ALD_CHECK(strcmp(dtype, "bfloat16") == 0, ALD_STATUS_INPUT,
+                  "%s: %s: attribute \"dtype\": expected \"bfloat16\", found \"%.40s\"",
+                  shard->path, info->path, dtype);
+    }
+done:
+    ald_object_close(&object);
+    ald_arena_reset(&arena);
+    return status;
+}
+
 static ald_status_t open_column(ald_shard_t *shard, ald_dataset_t dataset)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -206,6 +243,7 @@ static ald_status_t open_column(ald_shard_t *shard, ald_dataset_t dataset)
            shard->path, info->path);
     ALD_CHECK(object.type == H5O_TYPE_DATASET, ALD_STATUS_INPUT, "%s: %s: expected a dataset",
               shard->path, info->path);
+    ALD_TRY(check_object(shard, info));
     ALD_H5(column->dataset = open_dataset(shard->file, info->path), shard->path, info->path);
     ALD_H5(column->type = ald_column_h5_type(info->type), shard->path, info->path);
     ALD_TRY(check_type(shard, info, column));
@@ -657,16 +695,18 @@ done:
 bool ald_shard_is_foreign(const char *path)
 {
     hid_t file = -1;
-    char *format = NULL;
-    int64_t version = 1;
+    ald_texts_t texts = {.file = -1};
+    ald_object_t root = {0};
+    ald_arena_t arena = {0};
     ald_h5_begin();
     bool whole = ald_h5_open(path, &file) == ALD_STATUS_OK;
-    bool ours = whole && ald_h5_get_text(file, path, "format", &format) == ALD_STATUS_OK &&
-                strcmp(format, ALD_SHARD_FORMAT_NAME) == 0 &&
-                ald_h5_get_integer(file, path, "schema_version", &version) == ALD_STATUS_OK &&
-                version <= ALD_SHARD_SCHEMA;
+    bool ours = whole && ald_texts_open(path, ald_file_size(path), &texts) == ALD_STATUS_OK &&
+                open_object(file, &texts, "/", &root) == ALD_STATUS_OK &&
+                check_format(path, &root, &arena) == ALD_STATUS_OK;
+    ald_object_close(&root);
+    ald_arena_reset(&arena);
+    ald_texts_close(&texts);
     if (whole)
         H5Fclose(file);
-    ald_free(format);
     return whole && !ours;
 }

@@ -8,7 +8,14 @@
 enum {
     HEADER = 16,
     MESSAGE = 8,
+    NOTHING = 0x00,
+    SPACE = 0x01,
+    TYPE = 0x03,
+    FILL_OLD = 0x04,
+    FILL = 0x05,
     LAYOUT = 0x08,
+    FILTERS = 0x0B,
+    TIME = 0x12,
     ATTRIBUTE = 0x0C,
     CONTINUATION = 0x10,
     SHARED = 2, /* flag: the message is elsewhere */
@@ -213,15 +220,109 @@ static bool has_chunks(span_t message)
     return true;
 }
 
-ald_status_t ald_object_check_chunks(const ald_object_t *object)
+/* Version 1 or 2, with `rank` dimensions. */
+static bool is_space(span_t message)
 {
+    if (message.size < 4 || (message.at[0] != 1 && message.at[0] != 2))
+        return false;
+    const size_t rank = message.at[1], most = message.at[2] & 1;
+    return rank >= 1 && rank < ALD_OBJECT_DIMENSIONS_MOST && message.at[2] <= 1 &&
+           message.size >= (message.at[0] == 1 ? 8u : 4u) + 8 * rank * (1 + most);
+}
+
+/* A fill value has the size of an element, or none. */
+static bool is_fill(int type, span_t message, size_t element)
+{
+    const size_t head = type == FILL_OLD ? 0 : 4;
+    if (message.size < head + 4 && type == FILL_OLD)
+        return false;
+    if (type == FILL) {
+        if (message.size < 4 || message.at[0] < 1 || message.at[0] > 2)
+            return false;
+        if (message.at[0] == 2 && message.at[3] == 0) /* not defined */
+            return true;
+    }
+    if (message.size < head + 4)
+        return false;
+    const uint64_t size = ald_little(message.at + head, 4);
+    return size == 0 || (size == element && size <= message.size - head - 4);
+}
+
+/* Version 1: {u8 1, u8 filters, 6 bytes}, each {u16 number, u16 length of its name, u16 flags, u16
+ * values}, the name, the values, padded. */
+static bool is_pipeline(span_t message)
+{
+    span_t head, filter, rest;
+    if (!take(&message, 8, false, &head) || head.at[0] != 1 || head.at[1] > 8)
+        return false;
+    for (int i = 0; i < head.at[1]; ++i) {
+        if (!take(&message, 8, false, &filter))
+            return false;
+        const size_t name = ald_little(filter.at + 2, 2), values = ald_little(filter.at + 6, 2);
+        if (name % 8 != 0 || name > 64 || values > 16 || !take(&message, name, false, &rest) ||
+            (name > 0 && memchr(rest.at, 0, name) == NULL) ||
+            !take(&message, 4 * (values + values % 2), false, &rest))
+            return false;
+    }
+    return true;
+}
+
+/* The type's bytes, and zeros up to the next 8. */
+static bool is_type(span_t message, const uint8_t *expected, size_t size)
+{
+    if (message.size < size || message.size > (size + 7) / 8 * 8 ||
+        memcmp(message.at, expected, size) != 0)
+        return false;
+    for (size_t i = size; i < message.size; ++i)
+        if (message.at[i] != 0)
+            return false;
+    return true;
+}
+
+static const char *fault(int type, int flags, span_t message, const ald_expected_t *expected)
+{
+    switch (type) {
+    case SPACE:
+        return is_space(message) && (flags & SHARED) == 0 ? NULL : "one or two dimensions";
+    case TYPE:
+        return is_type(message, expected->type, expected->type_bytes) && (flags & SHARED) == 0
+                   ? NULL
+                   : expected->type_name;
+    case LAYOUT:
+        return has_chunks(message) && (flags & SHARED) == 0 ? NULL : "chunks in this file";
+    case FILL:
+    case FILL_OLD:
+        return is_fill(type, message, expected->element) && (flags & SHARED) == 0
+                   ? NULL
+                   : "a fill value of one element";
+    case FILTERS:
+        return is_pipeline(message) && (flags & SHARED) == 0 ? NULL : "filters with few values";
+    case NOTHING:
+    case ATTRIBUTE:
+    case CONTINUATION:
+    case TIME:
+        return NULL;
+    default:
+        return "a plain dataset";
+    }
+}
+
+ald_status_t ald_object_check(const ald_object_t *object, const ald_expected_t *expected)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int seen = 0;
     for (int block = 0; block < object->count; ++block) {
         int type, flags;
         span_t message;
-        for (size_t at = 0; next_message(object, block, &at, &type, &flags, &message);)
-            if (type == LAYOUT && (flags & SHARED) == 0 && has_chunks(message))
-                return ALD_STATUS_OK;
+        for (size_t at = 0; next_message(object, block, &at, &type, &flags, &message);) {
+            const char *wanted = fault(type, flags, message, expected);
+            ALD_CHECK(wanted == NULL, ALD_STATUS_INPUT, "%s: %s: expected %s, found another%s",
+                      object->texts->path, object->name, wanted, type == TYPE ? " type" : "");
+            seen |= 1 << type;
+        }
     }
-    return ald_status_raise(ALD_STATUS_INPUT, "%s: %s: expected chunks in this file",
-                            object->texts->path, object->name);
+    ALD_CHECK((seen & 1 << SPACE) && (seen & 1 << TYPE) && (seen & 1 << LAYOUT), ALD_STATUS_INPUT,
+              "%s: %s: expected a dataset", object->texts->path, object->name);
+done:
+    return status;
 }

@@ -30,7 +30,14 @@ void ald_object_close(ald_object_t *object); /* takes a zeroed one */
 ald_status_t ald_object_text(ald_object_t *object, const char *attribute, ald_arena_t *arena,
                              const char **out);
 ald_status_t ald_object_integer(const ald_object_t *object, const char *attribute, int64_t *out);
-/* That the dataset lies in chunks which aren't empty. */
-ald_status_t ald_object_check_chunks(const ald_object_t *object);
+/* What the header of a dataset must say. */
+typedef struct {
+    const char *type_name; /* for messages */
+    const uint8_t *type;   /* [type_bytes] as HDF5 stores it */
+    size_t type_bytes, element;
+} ald_expected_t;
+/* All messages that HDF5 looks at when it opens a dataset: its type byte for byte, chunks that
+ * aren't empty, nothing shared or elsewhere. */
+ald_status_t ald_object_check(const ald_object_t *object, const ald_expected_t *expected);
 
 #endif

@@ -155,22 +155,57 @@ done:
     return status;
 }
 
-static ald_status_t check_type(const ald_shard_t *shard, const ald_dataset_info_t *info,
-                               const ald_chunked_t *column)
+/* The object header says what a dataset of ours says: only then may HDF5 open it. */
+static ald_status_t check_object(ald_object_t *object, const ald_dataset_info_t *info, hid_t type)
 {
-    static const char *const expected[] = {
+    static const char *const names[] = {
         "64-bit integers", "32-bit integers",     "32-bit floats",         "16-bit floats",
         "16-bit unsigned", "the enum of sources", "variable-length texts",
     };
+    enum { TYPE_BYTES = 512, TAG = 2 }; /* H5Tencode puts two bytes in front of what is stored */
     ald_status_t status = ALD_STATUS_OK;
-    hid_t found = -1;
-    ALD_H5(found = H5Dget_type(column->dataset), shard->path, info->path);
-    const bool fits = info->type == ALD_COLUMN_TEXT ? H5Tis_variable_str(found) > 0
-                                                    : H5Tequal(found, column->type) > 0;
-    ALD_CHECK(fits, ALD_STATUS_INPUT, "%s: %s: expected %s, found another type", shard->path,
-              info->path, expected[info->type]);
+    const char *file = object->texts->path;
+    uint8_t bytes[TYPE_BYTES];
+    size_t size = 0;
+    ALD_H5(H5Tencode(type, NULL, &size), file, info->path);
+    ALD_CHECK(size >= TAG + 8 && size <= sizeof bytes, ALD_STATUS_INTERNAL,
+              "%s: a type of %zu bytes", info->path, size);
+    ALD_H5(H5Tencode(type, bytes, &size), file, info->path);
+    if (info->type == ALD_COLUMN_TEXT) /* a pointer in memory, a reference in the file */
+        bytes[TAG + 4] = ALD_TEXT_REFERENCE;
+    ALD_TRY(ald_object_check(object, &(ald_expected_t){.type_name = names[info->type],
+                                                       .type = bytes + TAG,
+                                                       .type_bytes = size - TAG,
+                                                       .element = ald_column_size(info->type)}));
 done:
-    H5Tclose(found);
+    return status;
+}
+
+static ald_status_t check_bfloat16(ald_object_t *object)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_arena_t arena = {0};
+    const char *dtype = NULL;
+    ALD_TRY(ald_object_text(object, "dtype", &arena, &dtype));
+    ALD_CHECK(strcmp(dtype, "bfloat16") == 0, ALD_STATUS_INPUT,
+              "%s: %s: attribute \"dtype\": expected \"bfloat16\", found \"%.40s\"",
+              object->texts->path, object->name, dtype);
+done:
+    ald_arena_reset(&arena);
+    return status;
+}
+
+static ald_status_t check_before_open(ald_shard_t *shard, const ald_dataset_info_t *info,
+                                      hid_t type)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_object_t object = {0};
+    ALD_TRY(open_object(shard->file, &shard->texts, info->path, &object));
+    ALD_TRY(check_object(&object, info, type));
+    if (info->type == ALD_COLUMN_BF16)
+        ALD_TRY(check_bfloat16(&object));
+done:
+    ald_object_close(&object);
     return status;
 }
 
@@ -208,27 +243,6 @@ static hid_t open_dataset(hid_t file, const char *path)
     return dataset;
 }
 
-/* What must hold of the dataset's header before HDF5 opens it. */
-static ald_status_t check_object(ald_shard_t *shard, const ald_dataset_info_t *info)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    ald_object_t object = {0};
-    ald_arena_t arena = {0};
-    const char *dtype = NULL;
-    ALD_TRY(open_object(shard->file, &shard->texts, info->path, &object));
-    ALD_TRY(ald_object_check_chunks(&object));
-    if (info->type == ALD_COLUMN_BF16) {
-        ALD_TRY(ald_object_text(&object, "dtype", &arena, &dtype));
-        ALD_CHECK(strcmp(dtype, "bfloat16") == 0, ALD_STATUS_INPUT,
-                  "%s: %s: attribute \"dtype\": expected \"bfloat16\", found \"%.40s\"",
-                  shard->path, info->path, dtype);
-    }
-done:
-    ald_object_close(&object);
-    ald_arena_reset(&arena);
-    return status;
-}
-
 static ald_status_t open_column(ald_shard_t *shard, ald_dataset_t dataset)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -243,10 +257,9 @@ static ald_status_t open_column(ald_shard_t *shard, ald_dataset_t dataset)
            shard->path, info->path);
     ALD_CHECK(object.type == H5O_TYPE_DATASET, ALD_STATUS_INPUT, "%s: %s: expected a dataset",
               shard->path, info->path);
-    ALD_TRY(check_object(shard, info));
-    ALD_H5(column->dataset = open_dataset(shard->file, info->path), shard->path, info->path);
     ALD_H5(column->type = ald_column_h5_type(info->type), shard->path, info->path);
-    ALD_TRY(check_type(shard, info, column));
+    ALD_TRY(check_before_open(shard, info, column->type));
+    ALD_H5(column->dataset = open_dataset(shard->file, info->path), shard->path, info->path);
     ALD_TRY(check_shape(shard, info, column));
     ALD_TRY(ald_chunked_check(column, info, shard->file_size));
 done:

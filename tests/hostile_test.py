@@ -47,7 +47,7 @@ def read(paths, build, limited):
     def limit():
         if limited:
             resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
-    env = {**harness.environment(), "ASAN_OPTIONS": "detect_leaks=0"}
+    env = {**harness.environment(), "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1"}
     done = subprocess.run([program(build, "read_shard"), *paths], capture_output=True, text=True,
                           errors="replace", env=env, preexec_fn=limit, timeout=600)
     lines = [line.split("\t", 1) for line in done.stdout.splitlines()]

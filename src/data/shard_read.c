@@ -10,9 +10,13 @@
 #include "ald/file.h"
 #include "num/kernel.h"
 #include "shard_chunk.h"
+#include "shard_object.h"
 #include "shard_text.h"
 
-enum { VOCAB_MAX = 1 << 28 };
+enum {
+    VOCAB_MAX = 1 << 28,
+    CONFIG_MOST = 1 << 20, /* bytes of its text */
+};
 
 struct ald_shard {
     char *path;
@@ -30,40 +34,40 @@ struct ald_shard {
     uint8_t *source;                            /* [N] */
 };
 
-static ald_status_t read_member(ald_shard_t *shard, const ald_shard_attribute_t *attribute)
+static ald_status_t read_member(ald_shard_t *shard, ald_object_t *root, ald_arena_t *arena,
+                                const ald_shard_attribute_t *attribute)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char *member = (char *)&shard->header + attribute->offset, *text = NULL;
+    char *member = (char *)&shard->header + attribute->offset;
+    const char *text = NULL;
     if (!attribute->is_text)
-        return ald_h5_get_integer(shard->file, shard->path, attribute->name, (int64_t *)member);
-    ALD_TRY(ald_h5_get_text(shard->file, shard->path, attribute->name, &text));
+        return ald_object_integer(root, attribute->name, (int64_t *)member);
+    ALD_TRY(ald_object_text(root, attribute->name, arena, &text));
     ALD_CHECK(strlen(text) < attribute->size, ALD_STATUS_INPUT,
               "%s: attribute \"%s\": expected at most %zu characters, found %zu", shard->path,
               attribute->name, attribute->size - 1, strlen(text));
     memcpy(member, text, strlen(text) + 1);
 done:
-    ald_free(text);
     return status;
 }
 
 /* `format` and `schema_version` come first: nothing else means anything under others. */
-static ald_status_t check_format(const ald_shard_t *shard)
+static ald_status_t check_format(const char *path, ald_object_t *root, ald_arena_t *arena)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char *format = NULL;
+    const char *format = NULL;
     int64_t version = 0;
-    ALD_TRY(ald_h5_get_text(shard->file, shard->path, "format", &format));
+    ALD_TRY(ald_object_text(root, "format", arena, &format));
     ALD_CHECK(strcmp(format, ALD_SHARD_FORMAT_NAME) == 0, ALD_STATUS_INPUT,
               "%s: attribute \"format\": expected \"" ALD_SHARD_FORMAT_NAME "\", found \"%.40s\"",
-              shard->path, format);
-    ALD_TRY(ald_h5_get_integer(shard->file, shard->path, "schema_version", &version));
+              path, format);
+    ALD_TRY(ald_object_integer(root, "schema_version", &version));
     ALD_CHECK(version <= ALD_SHARD_SCHEMA, ALD_STATUS_INPUT,
-              "%s: schema version %lld, but this program reads up to version %d", shard->path,
+              "%s: schema version %lld, but this program reads up to version %d", path,
               (long long)version, ALD_SHARD_SCHEMA);
-    ALD_CHECK(version >= 1, ALD_STATUS_INPUT, "%s: schema version %lld: expected 1 to %d",
-              shard->path, (long long)version, ALD_SHARD_SCHEMA);
+    ALD_CHECK(version >= 1, ALD_STATUS_INPUT, "%s: schema version %lld: expected 1 to %d", path,
+              (long long)version, ALD_SHARD_SCHEMA);
 done:
-    ald_free(format);
     return status;
 }
 
@@ -107,26 +111,46 @@ done:
     return status;
 }
 
+/* The header of an object by its path. */
+static ald_status_t open_object(hid_t file, ald_texts_t *texts, const char *path, ald_object_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    H5O_info_t info;
+    *out = (ald_object_t){0};
+    ALD_H5(H5Oget_info_by_name2(file, path, &info, H5O_INFO_BASIC, H5P_DEFAULT), texts->path, path);
+    ALD_TRY(ald_object_open(texts, path, info.addr, out));
+done:
+    return status;
+}
+
 static ald_status_t read_header(ald_shard_t *shard)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char *encoding = NULL;
-    ALD_TRY(check_format(shard));
-    ALD_TRY(ald_h5_get_text(shard->file, shard->path, "encoding", &encoding));
+    ald_arena_t arena = {0};
+    ald_object_t root = {0};
+    const char *encoding = NULL, *config = NULL;
+    ALD_TRY(open_object(shard->file, &shard->texts, "/", &root));
+    ALD_TRY(check_format(shard->path, &root, &arena));
+    ALD_TRY(ald_object_text(&root, "encoding", &arena, &encoding));
     status = ald_encoding_parse(encoding, &shard->header.encoding);
     if (status != ALD_STATUS_OK)
         ALD_TRY(ald_status_prefix(status, "%s: attribute", shard->path));
     for (int i = 0; i < ALD_SHARD_ATTRIBUTES; ++i)
-        ALD_TRY(read_member(shard, &ald_shard_attributes[i]));
-    ALD_TRY(ald_h5_get_text(shard->file, shard->path, "config", &shard->config));
-    shard->header.config = shard->config;
+        ALD_TRY(read_member(shard, &root, &arena, &ald_shard_attributes[i]));
+    ALD_TRY(ald_object_text(&root, "config", &arena, &config));
+    ALD_CHECK(strlen(config) <= CONFIG_MOST, ALD_STATUS_INPUT,
+              "%s: attribute \"config\": expected at most %d bytes, found %zu", shard->path,
+              CONFIG_MOST, strlen(config));
+    shard->header.config = shard->config = ald_strdup(config);
+    ALD_CHECK_MEMORY(shard->config, strlen(config));
     ALD_TRY(check_header(shard));
     ALD_TRY(read_full_dtype(shard));
     shard->header.certified = shard->header.encoding == ALD_ENCODING_TOPK &&
                               H5Lexists(shard->file, "/teacher", H5P_DEFAULT) > 0 &&
                               H5Lexists(shard->file, "/teacher/alpha_max", H5P_DEFAULT) > 0;
 done:
-    ald_free(encoding);
+    ald_object_close(&root);
+    ald_arena_reset(&arena);
     return status;
 }
 
@@ -152,30 +176,57 @@ done:
     return status;
 }
 
-static ald_status_t check_type(const ald_shard_t *shard, const ald_dataset_info_t *info,
-                               const ald_chunked_t *column)
+/* The object header says what a dataset of ours says: only then may HDF5 open it. */
+static ald_status_t check_object(ald_object_t *object, const ald_dataset_info_t *info, hid_t type)
 {
-    static const char *const expected[] = {
+    static const char *const names[] = {
         "64-bit integers", "32-bit integers",     "32-bit floats",         "16-bit floats",
         "16-bit unsigned", "the enum of sources", "variable-length texts",
     };
+    enum { TYPE_BYTES = 512, TAG = 2 }; /* H5Tencode puts two bytes in front of what is stored */
     ald_status_t status = ALD_STATUS_OK;
-    char *dtype = NULL;
-    hid_t found = -1;
-    ALD_H5(found = H5Dget_type(column->dataset), shard->path, info->path);
-    const bool fits = info->type == ALD_COLUMN_TEXT ? H5Tis_variable_str(found) > 0
-                                                    : H5Tequal(found, column->type) > 0;
-    ALD_CHECK(fits, ALD_STATUS_INPUT, "%s: %s: expected %s, found another type", shard->path,
-              info->path, expected[info->type]);
-    if (info->type == ALD_COLUMN_BF16) {
-        ALD_TRY(ald_h5_get_text(column->dataset, shard->path, "dtype", &dtype));
-        ALD_CHECK(strcmp(dtype, "bfloat16") == 0, ALD_STATUS_INPUT,
-                  "%s: %s: attribute \"dtype\": expected \"bfloat16\", found \"%.40s\"",
-                  shard->path, info->path, dtype);
-    }
+    const char *file = object->texts->path;
+    uint8_t bytes[TYPE_BYTES];
+    size_t size = 0;
+    ALD_H5(H5Tencode(type, NULL, &size), file, info->path);
+    ALD_CHECK(size >= TAG + 8 && size <= sizeof bytes, ALD_STATUS_INTERNAL,
+              "%s: a type of %zu bytes", info->path, size);
+    ALD_H5(H5Tencode(type, bytes, &size), file, info->path);
+    if (info->type == ALD_COLUMN_TEXT) /* a pointer in memory, a reference in the file */
+        bytes[TAG + 4] = ALD_TEXT_REFERENCE;
+    ALD_TRY(ald_object_check(object, &(ald_expected_t){.type_name = names[info->type],
+                                                       .type = bytes + TAG,
+                                                       .type_bytes = size - TAG,
+                                                       .element = ald_column_size(info->type)}));
 done:
-    ald_free(dtype);
-    H5Tclose(found);
+    return status;
+}
+
+static ald_status_t check_bfloat16(ald_object_t *object)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_arena_t arena = {0};
+    const char *dtype = NULL;
+    ALD_TRY(ald_object_text(object, "dtype", &arena, &dtype));
+    ALD_CHECK(strcmp(dtype, "bfloat16") == 0, ALD_STATUS_INPUT,
+              "%s: %s: attribute \"dtype\": expected \"bfloat16\", found \"%.40s\"",
+              object->texts->path, object->name, dtype);
+done:
+    ald_arena_reset(&arena);
+    return status;
+}
+
+static ald_status_t check_before_open(ald_shard_t *shard, const ald_dataset_info_t *info,
+                                      hid_t type)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_object_t object = {0};
+    ALD_TRY(open_object(shard->file, &shard->texts, info->path, &object));
+    ALD_TRY(check_object(&object, info, type));
+    if (info->type == ALD_COLUMN_BF16)
+        ALD_TRY(check_bfloat16(&object));
+done:
+    ald_object_close(&object);
     return status;
 }
 
@@ -260,9 +311,9 @@ static ald_status_t open_column(ald_shard_t *shard, ald_dataset_t dataset)
            shard->path, info->path);
     ALD_CHECK(object.type == H5O_TYPE_DATASET, ALD_STATUS_INPUT, "%s: %s: expected a dataset",
               shard->path, info->path);
-    ALD_H5(column->dataset = open_dataset(shard->file, info->path), shard->path, info->path);
     ALD_H5(column->type = ald_column_h5_type(info->type), shard->path, info->path);
-    ALD_TRY(check_type(shard, info, column));
+    ALD_TRY(check_before_open(shard, info, column->type));
+    ALD_H5(column->dataset = open_dataset(shard->file, info->path), shard->path, info->path);
     ALD_TRY(check_shape(shard, info, column));
     ALD_TRY(ald_chunked_check(column, info, shard->file_size));
     if (info->width == ALD_WIDTH_H)
@@ -557,6 +608,73 @@ done:
     return status;
 }
 
+ALD_CLONES
+static bool are_finite(const float *values, int64_t count)
+{
+    uint32_t bad = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        uint32_t bits;
+        memcpy(&bits, values + i, sizeof bits);
+        bad |= (bits & 0x7F800000) == 0x7F800000;
+    }
+    return bad == 0;
+}
+
+ALD_CLONES
+static bool are_finite_bf16(const uint16_t *bits, int64_t count)
+{
+    uint16_t bad = 0;
+    for (int64_t i = 0; i < count; ++i)
+        bad |= (bits[i] & 0x7F80) == 0x7F80;
+    return bad == 0;
+}
+
+/* Which numbers the mathematics of a trainer can't bear, beyond its type's own. */
+static bool is_bearable(ald_dataset_t dataset, float value)
+{
+    switch (dataset) {
+    case ALD_DATASET_LOGPROB_POLICY: /* NaN: it wasn't sampled */
+        return isnan(value) || isfinite(value);
+    case ALD_DATASET_TAIL_DPO:
+    case ALD_DATASET_TAIL_REVERSE:
+    case ALD_DATASET_TAIL_MASS: /* -inf: nothing is outside */
+        return value < INFINITY;
+    case ALD_DATASET_TVD:
+        return value >= 0.0f && value <= 1.001f; /* float sums may pass 1 */
+    default:
+        return isfinite(value);
+    }
+}
+
+static ald_status_t check_floats(const ald_shard_t *shard, ald_dataset_t dataset, int64_t first,
+                                 const float *values, int64_t count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    if (dataset != ALD_DATASET_TVD && are_finite(values, count))
+        return status;
+    for (int64_t i = 0; i < count; ++i)
+        ALD_CHECK(is_bearable(dataset, values[i]), ALD_STATUS_INPUT,
+                  "%s: %s: element %lld: found %g", shard->path, ald_shard_datasets[dataset].path,
+                  (long long)(first + i), (double)values[i]);
+done:
+    return status;
+}
+
+static ald_status_t check_numbers(const ald_shard_t *shard, ald_dataset_t dataset, int64_t first,
+                                  const void *data, int64_t count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_column_type_t type = ald_shard_datasets[dataset].type;
+    if (type == ALD_COLUMN_BF16)
+        ALD_CHECK(are_finite_bf16(data, count), ALD_STATUS_INPUT,
+                  "%s: %s: elements %lld to %lld: found one that isn't finite", shard->path,
+                  ald_shard_datasets[dataset].path, (long long)first, (long long)(first + count));
+    else if (type == ALD_COLUMN_F32 || type == ALD_COLUMN_F16)
+        ALD_TRY(check_floats(shard, dataset, first, data, count));
+done:
+    return status;
+}
+
 /* Rows of a numeric dataset in the arena; F16 becomes float. */
 static ald_status_t read_column(ald_shard_t *shard, ald_dataset_t dataset, int64_t first,
                                 int64_t rows, ald_arena_t *arena, const void **out)
@@ -570,6 +688,8 @@ static ald_status_t read_column(ald_shard_t *shard, ald_dataset_t dataset, int64
     void *data = ald_arena_alloc(arena, bytes);
     ALD_CHECK_MEMORY(data, bytes);
     ALD_TRY(ald_chunked_read(&shard->columns[dataset], first, rows, widen, data));
+    ALD_TRY(check_numbers(shard, dataset, first * shard->columns[dataset].width, data,
+                          rows * shard->columns[dataset].width));
     *out = data;
 done:
     return status;
@@ -663,16 +783,18 @@ done:
 bool ald_shard_is_foreign(const char *path)
 {
     hid_t file = -1;
-    char *format = NULL;
-    int64_t version = 1;
+    ald_texts_t texts = {.file = -1};
+    ald_object_t root = {0};
+    ald_arena_t arena = {0};
     ald_h5_begin();
     bool whole = ald_h5_open(path, &file) == ALD_STATUS_OK;
-    bool ours = whole && ald_h5_get_text(file, path, "format", &format) == ALD_STATUS_OK &&
-                strcmp(format, ALD_SHARD_FORMAT_NAME) == 0 &&
-                ald_h5_get_integer(file, path, "schema_version", &version) == ALD_STATUS_OK &&
-                version <= ALD_SHARD_SCHEMA;
+    bool ours = whole && ald_texts_open(path, ald_file_size(path), &texts) == ALD_STATUS_OK &&
+                open_object(file, &texts, "/", &root) == ALD_STATUS_OK &&
+                check_format(path, &root, &arena) == ALD_STATUS_OK;
+    ald_object_close(&root);
+    ald_arena_reset(&arena);
+    ald_texts_close(&texts);
     if (whole)
         H5Fclose(file);
-    ald_free(format);
     return whole && !ours;
 }

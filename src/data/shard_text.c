@@ -13,7 +13,7 @@
 
 enum { HEADER = 16 };
 
-static uint64_t little(const uint8_t *at, int bytes)
+uint64_t ald_little(const uint8_t *at, int bytes)
 {
     uint64_t value = 0;
     for (int i = bytes - 1; i >= 0; --i)
@@ -45,15 +45,15 @@ void ald_texts_close(ald_texts_t *texts)
     texts->file = -1;
 }
 
-static ald_status_t read_at(const ald_texts_t *texts, const char *name, int64_t at, size_t bytes,
-                            uint8_t *out)
+ald_status_t ald_texts_bytes(const ald_texts_t *texts, const char *name, int64_t at, size_t bytes,
+                             uint8_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     for (size_t done = 0; done < bytes;) {
         ssize_t got = pread(texts->file, out + done, bytes - done, (off_t)at + (off_t)done);
         if (got < 0 && errno == EINTR)
             continue;
-        ALD_CHECK(got > 0, ALD_STATUS_INPUT, "%s: %s: cannot read a text: %s", texts->path, name,
+        ALD_CHECK(got > 0, ALD_STATUS_INPUT, "%s: %s: cannot read: %s", texts->path, name,
                   got < 0 ? strerror(errno) : "the file is cut short");
         done += (size_t)got;
     }
@@ -69,17 +69,17 @@ static ald_status_t load_heap(ald_texts_t *texts, const char *name, uint64_t at)
         return status;
     ALD_CHECK(at <= INT64_MAX && (int64_t)at <= texts->size - HEADER, ALD_STATUS_INPUT,
               "%s: %s: a text lies behind the end of the file", texts->path, name);
-    ALD_TRY(read_at(texts, name, (int64_t)at, HEADER, header));
+    ALD_TRY(ald_texts_bytes(texts, name, (int64_t)at, HEADER, header));
     ALD_CHECK(memcmp(header, "GCOL\1", 5) == 0, ALD_STATUS_INPUT,
               "%s: %s: a text lies where there are no texts", texts->path, name);
-    const uint64_t bytes = little(header + 8, 8);
+    const uint64_t bytes = ald_little(header + 8, 8);
     ALD_CHECK(bytes >= HEADER && bytes <= ALD_TEXT_MOST &&
                   (int64_t)bytes <= texts->size - (int64_t)at,
               ALD_STATUS_INPUT, "%s: %s: a heap of %llu bytes for texts", texts->path, name,
               (unsigned long long)bytes);
     heap = ald_alloc(bytes);
     ALD_CHECK_MEMORY(heap, bytes);
-    ALD_TRY(read_at(texts, name, (int64_t)at, bytes, heap));
+    ALD_TRY(ald_texts_bytes(texts, name, (int64_t)at, bytes, heap));
     forget_heap(texts);
     texts->heap = heap;
     texts->heap_at = (int64_t)at;
@@ -95,7 +95,7 @@ static const uint8_t *find_object(const ald_texts_t *texts, uint64_t number, uin
 {
     const uint8_t *at = texts->heap + HEADER, *end = texts->heap + texts->heap_bytes;
     while (end - at >= HEADER) {
-        const uint64_t found = little(at, 2), bytes = little(at + 8, 8);
+        const uint64_t found = ald_little(at, 2), bytes = ald_little(at + 8, 8);
         if (found == 0 || bytes > (uint64_t)(end - at - HEADER))
             return NULL;
         *size = bytes;
@@ -114,8 +114,8 @@ ald_status_t ald_texts_read(ald_texts_t *texts, const char *name,
                             const char **out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const uint64_t length = little(reference, 4), number = little(reference + 12, 4);
-    const uint64_t address = little(reference + 4, 8);
+    const uint64_t length = ald_little(reference, 4), number = ald_little(reference + 12, 4);
+    const uint64_t address = ald_little(reference + 4, 8);
     const uint8_t *data = (const uint8_t *)"";
     uint64_t size = 0;
     if (length > 0) {

@@ -26,6 +26,10 @@ typedef struct {
 /* The file is one whose superblock has 8-byte addresses and lengths and no user block. */
 ald_status_t ald_texts_open(const char *path, int64_t size, ald_texts_t *out);
 void ald_texts_close(ald_texts_t *texts);
+/* Bytes of the file as they are. */
+ald_status_t ald_texts_bytes(const ald_texts_t *texts, const char *name, int64_t at, size_t bytes,
+                             uint8_t *out);
+uint64_t ald_little(const uint8_t *at, int bytes); /* a little-endian number */
 /* The text behind a reference, with a NUL, in the arena. INPUT naming file and `name` for one that
  * isn't there, isn't UTF-8 or contains a NUL. */
 ald_status_t ald_texts_read(ald_texts_t *texts, const char *name,

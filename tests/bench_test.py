@@ -70,6 +70,24 @@ def pieces(text):
         text = text[end:]
 
 
+def test_store(folder):
+    """Shards beside plain files: figures of both encodings, and nothing left behind."""
+    place = os.path.join(folder, "store")
+    report = bench("--store", place, "--megabytes", 2)
+    assert set(report) == {"hidden", "topk"} and os.listdir(place) == []
+    for figures in report.values():
+        assert 1.9e6 < figures["bytes"] < 4e6 and figures["positions"] >= 300
+        for what in ("write", "read"):
+            own, plain = figures[f"{what}_seconds"], figures[f"plain_{what}_seconds"]
+            assert own > 0 and plain > 0
+            assert abs(figures[f"{what}_share"] / (plain / own) - 1) < 0.05
+    shown = run("bench", "--store", place, "--megabytes", 1, "--repeat", 1).out
+    assert "hidden" in shown and "topk" in shown and "share" in shown
+    (error,) = run("bench", "--store", os.path.join(write(os.path.join(folder, "file"), "x"), "a"),
+                   code=None).errors
+    assert "file" in error, error
+
+
 def test_json_of_a_config(folder):
     report = bench("--config", config(folder), "--sequences", 3, "--tokens", 20)
     assert set(report) == TOP | set(PHASES), report

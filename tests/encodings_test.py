@@ -384,6 +384,19 @@ def full_in_halves_is_full_rounded(folder):
     assert different.count("/teacher/logprob_dpo") == 1, different
 
 
+def put_sources(file, values):
+    """The enum's members in the order of their values, which h5py's own would be in that of names."""
+    kind = h5py.h5t.enum_create(h5py.h5t.STD_U8LE)
+    for value, name in enumerate((b"chosen", b"rejected", b"policy")):
+        kind.enum_insert(name, value)
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_chunk((len(values),))
+    properties.set_fletcher32()
+    space = h5py.h5s.create_simple((len(values),), (len(values),))
+    data = h5py.h5d.create(file.id, b"sequence/source", kind, space, properties)
+    data.write(h5py.h5s.ALL, h5py.h5s.ALL, values, mtype=kind)
+
+
 def write_version_1(path, encoding, tokenizer):
     """Two sequences of a policy's 6 and 4 response tokens, as the first version wrote them, by plain
     h5py. Returns the parts of /teacher."""
@@ -409,7 +422,6 @@ def write_version_1(path, encoding, tokenizer):
                "response/logprob_policy": np.full(R, np.nan, "f4"),
                "response/tvd": losses.tvd(*rows).astype("f4"),
                **{"teacher/" + name: values for name, values in teacher.items()}}
-    sources = h5py.enum_dtype({"chosen": 0, "rejected": 1, "policy": 2}, "u1")
     with h5py.File(path, "w") as file:
         for name in ("tool_version", "created", "chat_format", "sha256_data", "sha256_dpo", "sha256_reverse"):
             file.attrs[name] = "none"
@@ -420,8 +432,7 @@ def write_version_1(path, encoding, tokenizer):
             file.attrs[name] = np.int64(value)
         for name, values in columns.items():
             file.create_dataset(name, data=values, chunks=True, fletcher32=True)
-        file.create_dataset("sequence/source", data=np.array([2, 2], "u1"), dtype=sources,
-                            chunks=True, fletcher32=True)
+        put_sources(file, np.array([2, 2], "u1"))
         for name in ("prompt", "response"):
             file.create_dataset("sequence/" + name, data=["first", "second"], chunks=(2,),
                                 dtype=h5py.string_dtype())

@@ -193,9 +193,9 @@ done:
     return status;
 }
 
-/* Opens a scalar attribute of the wanted type class, with its type in the file. */
-static ald_status_t open_attribute(hid_t object, const char *file, const char *name,
-                                   H5T_class_t class, hid_t *out, hid_t *type)
+/* Opens a scalar attribute with a string, and its type in the file. */
+static ald_status_t open_attribute(hid_t object, const char *file, const char *name, hid_t *out,
+                                   hid_t *type)
 {
     ald_status_t status = ALD_STATUS_OK;
     hid_t space = -1;
@@ -206,23 +206,10 @@ static ald_status_t open_attribute(hid_t object, const char *file, const char *n
     ALD_H5(*out = H5Aopen(object, name, H5P_DEFAULT), file, name);
     ALD_H5(*type = H5Aget_type(*out), file, name);
     ALD_H5(space = H5Aget_space(*out), file, name);
-    ALD_CHECK(H5Tget_class(*type) == class && H5Sget_simple_extent_type(space) == H5S_SCALAR,
-              ALD_STATUS_INPUT, "%s: attribute \"%s\": expected one %s", file, name,
-              class == H5T_INTEGER ? "integer" : "string");
+    ALD_CHECK(H5Tget_class(*type) == H5T_STRING && H5Sget_simple_extent_type(space) == H5S_SCALAR,
+              ALD_STATUS_INPUT, "%s: attribute \"%s\": expected one string", file, name);
 done:
     H5Sclose(space);
-    return status;
-}
-
-ald_status_t ald_h5_get_integer(hid_t object, const char *file, const char *name, int64_t *out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    hid_t attribute = -1, type = -1;
-    ALD_TRY(open_attribute(object, file, name, H5T_INTEGER, &attribute, &type));
-    ALD_H5(H5Aread(attribute, H5T_NATIVE_INT64, out), file, name);
-done:
-    H5Tclose(type);
-    H5Aclose(attribute);
     return status;
 }
 
@@ -232,7 +219,7 @@ ald_status_t ald_h5_get_text(hid_t object, const char *file, const char *name, c
     hid_t attribute = -1, type = -1;
     char *text = NULL;
     *out = NULL;
-    ALD_TRY(open_attribute(object, file, name, H5T_STRING, &attribute, &type));
+    ALD_TRY(open_attribute(object, file, name, &attribute, &type));
     ALD_CHECK(H5Tis_variable_str(type) > 0, ALD_STATUS_INPUT,
               "%s: attribute \"%s\": expected a string of variable length", file, name);
     ALD_H5(H5Aread(attribute, type, &text), file, name);

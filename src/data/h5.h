@@ -44,7 +44,6 @@ hid_t ald_h5_f16_type(void);  /* IEEE 754 binary16, little-endian */
 ald_status_t ald_h5_put_integer(hid_t object, const char *file, const char *name, int64_t value);
 ald_status_t ald_h5_put_text(hid_t object, const char *file, const char *name, const char *text);
 /* INPUT for one that is missing or of another type. The text is freed by ald_free. */
-ald_status_t ald_h5_get_integer(hid_t object, const char *file, const char *name, int64_t *out);
 ald_status_t ald_h5_get_text(hid_t object, const char *file, const char *name, char **out);
 
 #endif

@@ -8,10 +8,10 @@
 #include "ald/arena.h"
 #include "ald/dtype.h"
 #include "ald/file.h"
-#include "num/kernel.h"
 #include "shard_chunk.h"
 #include "shard_object.h"
 #include "shard_text.h"
+#include "shard_values.h"
 
 enum {
     VOCAB_MAX = 1 << 28,
@@ -608,73 +608,6 @@ done:
     return status;
 }
 
-ALD_CLONES
-static bool are_finite(const float *values, int64_t count)
-{
-    uint32_t bad = 0;
-    for (int64_t i = 0; i < count; ++i) {
-        uint32_t bits;
-        memcpy(&bits, values + i, sizeof bits);
-        bad |= (bits & 0x7F800000) == 0x7F800000;
-    }
-    return bad == 0;
-}
-
-ALD_CLONES
-static bool are_finite_bf16(const uint16_t *bits, int64_t count)
-{
-    uint16_t bad = 0;
-    for (int64_t i = 0; i < count; ++i)
-        bad |= (bits[i] & 0x7F80) == 0x7F80;
-    return bad == 0;
-}
-
-/* Which numbers the mathematics of a trainer can't bear, beyond its type's own. */
-static bool is_bearable(ald_dataset_t dataset, float value)
-{
-    switch (dataset) {
-    case ALD_DATASET_LOGPROB_POLICY: /* NaN: it wasn't sampled */
-        return isnan(value) || isfinite(value);
-    case ALD_DATASET_TAIL_DPO:
-    case ALD_DATASET_TAIL_REVERSE:
-    case ALD_DATASET_TAIL_MASS: /* -inf: nothing is outside */
-        return value < INFINITY;
-    case ALD_DATASET_TVD:
-        return value >= 0.0f && value <= 1.001f; /* float sums may pass 1 */
-    default:
-        return isfinite(value);
-    }
-}
-
-static ald_status_t check_floats(const ald_shard_t *shard, ald_dataset_t dataset, int64_t first,
-                                 const float *values, int64_t count)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    if (dataset != ALD_DATASET_TVD && are_finite(values, count))
-        return status;
-    for (int64_t i = 0; i < count; ++i)
-        ALD_CHECK(is_bearable(dataset, values[i]), ALD_STATUS_INPUT,
-                  "%s: %s: element %lld: found %g", shard->path, ald_shard_datasets[dataset].path,
-                  (long long)(first + i), (double)values[i]);
-done:
-    return status;
-}
-
-static ald_status_t check_numbers(const ald_shard_t *shard, ald_dataset_t dataset, int64_t first,
-                                  const void *data, int64_t count)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    const ald_column_type_t type = ald_shard_datasets[dataset].type;
-    if (type == ALD_COLUMN_BF16)
-        ALD_CHECK(are_finite_bf16(data, count), ALD_STATUS_INPUT,
-                  "%s: %s: elements %lld to %lld: found one that isn't finite", shard->path,
-                  ald_shard_datasets[dataset].path, (long long)first, (long long)(first + count));
-    else if (type == ALD_COLUMN_F32 || type == ALD_COLUMN_F16)
-        ALD_TRY(check_floats(shard, dataset, first, data, count));
-done:
-    return status;
-}
-
 /* Rows of a numeric dataset in the arena; F16 becomes float. */
 static ald_status_t read_column(ald_shard_t *shard, ald_dataset_t dataset, int64_t first,
                                 int64_t rows, ald_arena_t *arena, const void **out)
@@ -688,33 +621,9 @@ static ald_status_t read_column(ald_shard_t *shard, ald_dataset_t dataset, int64
     void *data = ald_arena_alloc(arena, bytes);
     ALD_CHECK_MEMORY(data, bytes);
     ALD_TRY(ald_chunked_read(&shard->columns[dataset], first, rows, widen, data));
-    ALD_TRY(check_numbers(shard, dataset, first * shard->columns[dataset].width, data,
-                          rows * shard->columns[dataset].width));
+    ALD_TRY(ald_values_check(shard->path, dataset, first * shard->columns[dataset].width, data,
+                             rows * shard->columns[dataset].width));
     *out = data;
-done:
-    return status;
-}
-
-ALD_CLONES
-static bool are_below(const int32_t *ids, int64_t count, uint32_t end)
-{
-    uint32_t bad = 0;
-    for (int64_t i = 0; i < count; ++i)
-        bad |= (uint32_t)ids[i] >= end;
-    return bad == 0;
-}
-
-static ald_status_t check_ids(const ald_shard_t *shard, ald_dataset_t dataset, int64_t first,
-                              const int32_t *ids, int64_t count)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    const int64_t V = shard->header.vocab_size;
-    if (are_below(ids, count, (uint32_t)V))
-        return status;
-    for (int64_t i = 0; i < count; ++i)
-        ALD_CHECK(ids[i] >= 0 && ids[i] < V, ALD_STATUS_INPUT,
-                  "%s: %s: element %lld: expected an id below %lld, found %d", shard->path,
-                  ald_shard_datasets[dataset].path, (long long)(first + i), (long long)V, ids[i]);
 done:
     return status;
 }
@@ -743,7 +652,8 @@ static ald_status_t read_tokens(ald_shard_t *shard, int64_t i, ald_arena_t *aren
     const int64_t first = shard->token_start[i], count = out->prompt_count + out->response_count;
     const void *ids = NULL;
     ALD_TRY(read_column(shard, ALD_DATASET_TOKEN_ID, first, count, arena, &ids));
-    ALD_TRY(check_ids(shard, ALD_DATASET_TOKEN_ID, first, ids, count));
+    ALD_TRY(ald_values_check_ids(shard->path, ALD_DATASET_TOKEN_ID, first, ids, count,
+                                 shard->header.vocab_size));
     out->prompt_ids = ids;
     ALD_CHECK(memcmp(out->prompt_ids + out->prompt_count, out->response_ids,
                      (size_t)out->response_count * sizeof *out->response_ids) == 0,
@@ -771,8 +681,9 @@ ald_status_t ald_shard_read(ald_shard_t *shard, int64_t i, bool with_teacher, al
                             ald_dataset_member(out, (ald_dataset_t)d)));
     }
     if (out->topk_id != NULL)
-        ALD_TRY(check_ids(shard, ALD_DATASET_TOPK_ID, first * shard->header.top_k, out->topk_id,
-                          R * shard->header.top_k));
+        ALD_TRY(ald_values_check_ids(shard->path, ALD_DATASET_TOPK_ID, first * shard->header.top_k,
+                                     out->topk_id, R * shard->header.top_k,
+                                     shard->header.vocab_size));
     if (out->proposal_temperature != NULL)
         ALD_TRY(check_proposal(shard, first, out));
     ALD_TRY(read_tokens(shard, i, arena, out));

@@ -29,10 +29,10 @@ typedef struct {
     uint8_t *piece;
 } bench_t;
 
-static void fill_floats(float *out, int64_t count, uint64_t stream)
+static void fill_floats(float *out, int64_t count, double scale, uint64_t stream)
 {
     for (int64_t i = 0; i < count; ++i)
-        out[i] = (float)(-12.0 * ald_rng_uniform(3, stream, (uint64_t)i));
+        out[i] = (float)(scale * ald_rng_uniform(3, stream, (uint64_t)i));
 }
 
 static void fill_ids(int32_t *out, int64_t count, uint64_t stream)
@@ -50,14 +50,16 @@ static ald_status_t fill_sequence(bench_t *b, int64_t i)
     int32_t *ids = ALD_ARENA_ARRAY(&b->memory, int32_t, PROMPT + RESPONSE);
     int32_t *support = ALD_ARENA_ARRAY(&b->memory, int32_t, wide);
     float *floats = ALD_ARENA_ARRAY(&b->memory, float, 2 * wide);
+    float *distances = ALD_ARENA_ARRAY(&b->memory, float, RESPONSE);
     uint16_t *bits = ALD_ARENA_ARRAY(&b->memory, uint16_t, 2 * states);
-    ALD_CHECK(ids != NULL && support != NULL && floats != NULL && bits != NULL, ALD_STATUS_RESOURCE,
-              "out of memory: sequences to write");
+    ALD_CHECK(ids != NULL && support != NULL && floats != NULL && distances != NULL && bits != NULL,
+              ALD_STATUS_RESOURCE, "out of memory: sequences to write");
     fill_ids(ids, PROMPT + RESPONSE, (uint64_t)i);
     fill_ids(support, wide, (uint64_t)i + SEQUENCES);
-    fill_floats(floats, 2 * wide, (uint64_t)i);
+    fill_floats(floats, 2 * wide, -12.0, (uint64_t)i);
+    fill_floats(distances, RESPONSE, 1.0, (uint64_t)i);
     for (int64_t k = 0; k < 2 * states; ++k)
-        bits[k] = (uint16_t)(ald_rng_uniform(5, (uint64_t)i, (uint64_t)k) * 65536.0);
+        bits[k] = (uint16_t)(ald_rng_uniform(5, (uint64_t)i, (uint64_t)k) * 0x7F80); /* finite */
     *s = (ald_scored_t){.prompt = "a prompt",
                         .response = "a response",
                         .prompt_ids = ids,
@@ -66,7 +68,7 @@ static ald_status_t fill_sequence(bench_t *b, int64_t i)
                         .response_count = RESPONSE,
                         .logprob_dpo = floats,
                         .logprob_reverse = floats,
-                        .tvd = floats,
+                        .tvd = distances,
                         .hidden_dpo = bits,
                         .hidden_reverse = bits + states,
                         .topk_id = support,
@@ -155,15 +157,16 @@ done:
     return status;
 }
 
+/* The shard's own file: the pages of another one may be cached in pieces of other sizes. */
 static ald_status_t read_plain(bench_t *b, double *seconds)
 {
     ald_status_t status = ALD_STATUS_OK;
     ssize_t got = 1;
     const double begun = ald_time();
-    const int file = open(b->plain, O_RDONLY | O_CLOEXEC);
+    const int file = open(b->path, O_RDONLY | O_CLOEXEC);
     while (file >= 0 && got > 0)
         got = read(file, b->piece, PIECE);
-    ALD_CHECK(file >= 0 && got == 0, ald_status_of_errno(errno), "%s: cannot read: %s", b->plain,
+    ALD_CHECK(file >= 0 && got == 0, ald_status_of_errno(errno), "%s: cannot read: %s", b->path,
               strerror(errno));
     *seconds = ald_time() - begun;
 done:

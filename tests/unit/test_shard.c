@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ald/readahead.h"
+#include "data/fletcher.h"
 #include "data/shard_format.h"
 #include "shard_sample.h"
 
@@ -470,9 +472,143 @@ static void every_damage_is_named(void **state)
     }
 }
 
+/* As the sums are defined, a word at a time. */
+static uint32_t fletcher_twin(const uint8_t *data, size_t size)
+{
+    uint64_t one = 0, two = 0, any = 0;
+    for (size_t i = 0; i < size; i += 2) {
+        uint64_t word = (uint64_t)data[i] << 8 | (i + 1 < size ? data[i + 1] : 0);
+        one = (one + word) % 65535;
+        two = (two + one) % 65535;
+        any |= word;
+    }
+    one = any != 0 && one == 0 ? 65535 : one;
+    two = any != 0 && two == 0 ? 65535 : two;
+    return (uint32_t)(two << 16 | one);
+}
+
+static void checksums_are_the_sums(void **state)
+{
+    enum { SIZE = 70000 };
+    (void)state;
+    uint8_t *data = ald_alloc(SIZE);
+    for (int kind = 0; kind < 3; ++kind) { /* random, all 255 (sums of 0 modulo 65535), all 0 */
+        for (int i = 0; i < SIZE; ++i)
+            data[i] = kind == 0   ? (uint8_t)(ald_rng_uniform(1, 2, (uint64_t)i) * 256)
+                      : kind == 1 ? 255
+                                  : 0;
+        for (size_t size = 0; size <= SIZE; size += size < 300 ? 1 : 997)
+            assert_int_equal(ald_fletcher32(data, size), fletcher_twin(data, size));
+    }
+    ald_free(data);
+}
+
+/* A writer holds no more than it says, however much is written. */
+static void a_writer_is_bounded(void **state)
+{
+    enum { COPIES = 3000 };
+    static sample_memory_t memory;
+    ald_shard_header_t header = sample_header(ALD_ENCODING_FULL);
+    ald_scored_t sequence = sample_sequence(7, ALD_ENCODING_FULL, &memory);
+    ald_shard_writer_t *writer = NULL;
+    expect_ok(ald_shard_writer_open(scratch_path(state, "a.h5"), &header, &writer));
+    for (int i = 0; i < COPIES; ++i)
+        expect_ok(ald_shard_writer_append(writer, &sequence));
+    assert_true((int64_t)ald_memory_held() <= ald_shard_writer_bytes(&header));
+    expect_ok(ald_shard_writer_commit(writer));
+    assert_true(ald_file_size(scratch_path(state, "a.h5")) > 40 << 20);
+    assert_true((int64_t)ald_memory_peak() <= ald_shard_writer_bytes(&header) + (1 << 20));
+}
+
+/* Opens `count` shards of 3 sequences. */
+static void open_many(void **state, int count, ald_shardset_t *set)
+{
+    const ald_shard_header_t any = {.encoding = ALD_ENCODING_FULL};
+    char name[32];
+    for (int i = 0; i < count; ++i) {
+        snprintf(name, sizeof name, "shard-%06d.h5", i);
+        expect_ok(sample_write(scratch_path(state, name), ALD_ENCODING_HIDDEN, 3, false));
+    }
+    expect_ok(ald_shardset_open_folder(*state, &any, set));
+}
+
+static size_t open_files(void)
+{
+    char **names = NULL;
+    size_t count = 0;
+    expect_ok(ald_dir_list("/proc/self/fd", &names, &count));
+    ald_names_free(names, count);
+    return count;
+}
+
+static void expect_entry(ald_readahead_t *ahead, const ald_shardset_t *set, int64_t entry)
+{
+    static sample_memory_t memory;
+    ald_scored_t found,
+        expected = sample_sequence(set->entries[entry].index, ALD_ENCODING_HIDDEN, &memory);
+    expect_ok(ald_readahead_take(ahead, entry, &found));
+    expect_sequence(&found, &expected);
+    expect_teacher(ald_shard_header(set->shards[set->entries[entry].shard]), &found, &expected);
+}
+
+/* By plan, against it, and without one; from more shards than may be open. */
+static void reading_ahead_gives_the_same(void **state)
+{
+    enum { SHARDS = 40, ENTRIES = 3 * SHARDS };
+    ald_shardset_t set = {0};
+    ald_readahead_t *ahead = NULL;
+    int64_t order[ENTRIES];
+    const size_t before = open_files();
+    open_many(state, SHARDS, &set);
+    assert_true(open_files() <= before + 2 * ALD_SHARDS_AWAKE);
+    for (int64_t i = 0; i < ENTRIES; ++i)
+        order[i] = i * 37 % ENTRIES;
+    expect_ok(ald_readahead_open(&set, &ahead));
+    expect_ok(ald_readahead_plan(ahead, order, ENTRIES));
+    for (int64_t i = 0; i < ENTRIES - 5; ++i) {
+        expect_entry(ahead, &set, order[i]);
+        if (i % 4 == 3)
+            ald_readahead_release(ahead);
+    }
+    expect_entry(ahead, &set, 2);
+    expect_entry(ahead, &set, 1);
+    expect_ok(ald_readahead_plan(ahead, order, 2));
+    expect_entry(ahead, &set, order[0]);
+    expect_entry(ahead, &set, order[1]);
+    assert_true(ald_readahead_waited(ahead) > 0.0);
+    assert_true(open_files() <= before + 2 * ALD_SHARDS_AWAKE);
+    ald_readahead_close(ahead);
+    ald_shardset_reset(&set);
+    assert_int_equal(open_files(), before);
+}
+
+/* What fails on the thread is the taker's answer; the sequences before it are whole. */
+static void reading_ahead_reports_failures(void **state)
+{
+    ald_shardset_t set = {0};
+    ald_readahead_t *ahead = NULL;
+    ald_scored_t found;
+    open_many(state, ALD_SHARDS_AWAKE + 2, &set);
+    const int64_t order[] = {0, 1, 2};
+    expect_ok(ald_readahead_open(&set, &ahead));
+    char name[32];
+    snprintf(name, sizeof name, "shard-%06d.h5", (int)set.entries[1].shard);
+    expect_ok(ald_readahead_plan(ahead, order, 1));
+    expect_entry(ahead, &set, 0);
+    assert_int_equal(unlink(scratch_path(state, name)), 0); /* it was closed to make room */
+    expect_failure(ald_readahead_take(ahead, 1, &found), ALD_STATUS_INPUT, name);
+    expect_entry(ahead, &set, 2);
+    ald_readahead_close(ahead);
+    ald_shardset_reset(&set);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        SCRATCH_TEST(a_writer_is_bounded), /* first: it looks at the peak */
+        SCRATCH_TEST(checksums_are_the_sums),
+        SCRATCH_TEST(reading_ahead_gives_the_same),
+        SCRATCH_TEST(reading_ahead_reports_failures),
         SCRATCH_TEST(every_encoding_comes_back),
         SCRATCH_TEST(the_header_comes_back),
         SCRATCH_TEST(equal_content_gives_equal_bytes),

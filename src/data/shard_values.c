@@ -1,0 +1,96 @@
+#include "shard_values.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "num/kernel.h"
+
+ALD_CLONES
+static bool are_finite(const float *values, int64_t count)
+{
+    uint32_t bad = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        uint32_t bits;
+        memcpy(&bits, values + i, sizeof bits);
+        bad |= (bits & 0x7F800000) == 0x7F800000;
+    }
+    return bad == 0;
+}
+
+ALD_CLONES
+static bool are_finite_bf16(const uint16_t *bits, int64_t count)
+{
+    uint16_t bad = 0;
+    for (int64_t i = 0; i < count; ++i)
+        bad |= (bits[i] & 0x7F80) == 0x7F80;
+    return bad == 0;
+}
+
+/* Which numbers the mathematics of a trainer can't bear, beyond its type's own. */
+static bool is_bearable(ald_dataset_t dataset, float value)
+{
+    switch (dataset) {
+    case ALD_DATASET_LOGPROB_POLICY: /* NaN: it wasn't sampled */
+        return isnan(value) || isfinite(value);
+    case ALD_DATASET_TAIL_DPO:
+    case ALD_DATASET_TAIL_REVERSE:
+    case ALD_DATASET_TAIL_MASS: /* -inf: nothing is outside */
+        return value < INFINITY;
+    case ALD_DATASET_TVD:
+        return value >= 0.0f && value <= 1.001f; /* float sums may pass 1 */
+    default:
+        return isfinite(value);
+    }
+}
+
+static ald_status_t check_floats(const char *file, ald_dataset_t dataset, int64_t first,
+                                 const float *values, int64_t count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    if (dataset != ALD_DATASET_TVD && are_finite(values, count))
+        return status;
+    for (int64_t i = 0; i < count; ++i)
+        ALD_CHECK(is_bearable(dataset, values[i]), ALD_STATUS_INPUT,
+                  "%s: %s: element %lld: found %g", file, ald_shard_datasets[dataset].path,
+                  (long long)(first + i), (double)values[i]);
+done:
+    return status;
+}
+
+ald_status_t ald_values_check(const char *file, ald_dataset_t dataset, int64_t first,
+                              const void *data, int64_t count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_column_type_t type = ald_shard_datasets[dataset].type;
+    if (type == ALD_COLUMN_BF16)
+        ALD_CHECK(are_finite_bf16(data, count), ALD_STATUS_INPUT,
+                  "%s: %s: elements %lld to %lld: found one that isn't finite", file,
+                  ald_shard_datasets[dataset].path, (long long)first, (long long)(first + count));
+    else if (type == ALD_COLUMN_F32 || type == ALD_COLUMN_F16)
+        ALD_TRY(check_floats(file, dataset, first, data, count));
+done:
+    return status;
+}
+
+ALD_CLONES
+static bool are_below(const int32_t *ids, int64_t count, uint32_t end)
+{
+    uint32_t bad = 0;
+    for (int64_t i = 0; i < count; ++i)
+        bad |= (uint32_t)ids[i] >= end;
+    return bad == 0;
+}
+
+ald_status_t ald_values_check_ids(const char *file, ald_dataset_t dataset, int64_t first,
+                                  const int32_t *ids, int64_t count, int64_t V)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    if (are_below(ids, count, (uint32_t)V))
+        return status;
+    for (int64_t i = 0; i < count; ++i)
+        ALD_CHECK(ids[i] >= 0 && ids[i] < V, ALD_STATUS_INPUT,
+                  "%s: %s: element %lld: expected an id below %lld, found %d", file,
+                  ald_shard_datasets[dataset].path, (long long)(first + i), (long long)V, ids[i]);
+done:
+    return status;
+}

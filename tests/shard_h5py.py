@@ -26,6 +26,10 @@ COMMON = {
 TEACHER = {
     "full": {"logprob_dpo": ("f4", "RV"), "log_ratio": ("f4", "RV")},
     "hidden": {"hidden_dpo": ("u2", "RH"), "hidden_reverse": ("u2", "RH")},
+    "hidden32": {"hidden_dpo": ("f4", "RH"), "hidden_reverse": ("f4", "RH")},
+    "sampled": {"token_id": ("i4", "RK"), "logprob_dpo": ("f2", "RK"), "log_ratio": ("f2", "RK"),
+                "proposal_factor": ("f4", "R"), "proposal_temperature": ("f4", "R"),
+                "proposal_logz": ("f4", "R")},
     "topk": {
         "token_id": ("i4", "RK"),
         "logprob_dpo": ("f2", "RK"),
@@ -34,6 +38,8 @@ TEACHER = {
         "tail_reverse": ("f4", "R"),
     },
 }
+CERTIFICATE = {"alpha_max": ("f4", "R"), "tail_mass": ("f4", "R3"), "tail_least": ("f4", "R3"),
+               "tail_ratio_min": ("f4", "R"), "tail_ratio_max": ("f4", "R")}
 TEXTS = ["format", "tool_version", "created", "encoding", "contrast", "sha256_dpo",
          "sha256_reverse", "sha256_tokenizer", "sha256_data", "chat_format", "config"]
 INTEGERS = ["schema_version", "vocab_size", "hidden_size", "top_k", "policy_step", "seed"]
@@ -94,7 +100,10 @@ def check_file(path):
     with h5py.File(path, "r") as file:
         check_attributes(file)
         encoding = file.attrs["encoding"]
-        table = {**COMMON, **{"teacher/" + k: v for k, v in TEACHER[encoding].items()}}
+        teacher = dict(TEACHER[encoding])
+        if encoding == "topk" and "alpha_max" in file["teacher"]:  # all of them, or none
+            teacher.update(CERTIFICATE)
+        table = {**COMMON, **{"teacher/" + k: v for k, v in teacher.items()}}
         found = []
         file.visititems(lambda name, item: found.append(name)
                         if isinstance(item, h5py.Dataset) else None)
@@ -102,7 +111,7 @@ def check_file(path):
         n = file["sequence/id"].shape[0]
         sizes = {"N": n, "N+1": n + 1, "T": file["token/id"].shape[0],
                  "R": file["response/id"].shape[0], "V": file.attrs["vocab_size"],
-                 "H": file.attrs["hidden_size"], "K": file.attrs["top_k"]}
+                 "H": file.attrs["hidden_size"], "K": file.attrs["top_k"], "3": 3}
         for name, (kind, shape) in table.items():
             check_dataset(file[name], kind, shape, sizes)
         if encoding == "hidden":

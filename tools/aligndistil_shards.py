@@ -31,7 +31,8 @@ A shard of encoding "hidden" needs the output matrices of its teachers' director
 True
 
 In a shard of encoding "topk" the distribution is that of the stored tokens and of one bucket for
-all others: `ids` [R, K], `logprob` [R, K] and `tail` [R].
+all others: `ids` [R, K], `logprob` [R, K] and `tail` [R]. In one of "sampled" it is that of the
+draws, `ids` [R, K] with repeats, and the logs of their weights.
 """
 import glob
 import json
@@ -146,19 +147,20 @@ class Sequence:
         return strength * (np.full_like(tvd, tvd.mean()) if granularity == "sequence" else tvd) + epsilon
 
     def log_pair(self, heads=None):
-        """(log pi_dpo, log pi_c) over the vocabulary, float64 [R, V]; not of "topk"."""
+        """(log pi_dpo, log pi_c) over the vocabulary, float64 [R, V]; not of "topk" and "sampled"."""
         kind = self.shard.encoding
         if kind == "full":
             dpo = self.encoded("logprob_dpo").astype(np.float64)
             return dpo, dpo - self.encoded("log_ratio")
-        if kind != "hidden":
+        if kind not in ("hidden", "hidden32"):
             raise ValueError(f"{self.shard.path}: encoding {kind} has no distribution over the "
                              "whole vocabulary")
         if heads is None:
             raise ValueError(f"{self.shard.path}: encoding {kind} needs heads=Heads(dpo, reverse)")
         pair = ((self.encoded("hidden_dpo"), heads.dpo), (self.encoded("hidden_reverse"), heads.reverse))
         V = self.shard.vocab_size
-        return tuple(log_softmax(from_bfloat16(hidden).astype(np.float64) @ matrix[:V].T.astype(np.float64))
+        wide = from_bfloat16 if kind == "hidden" else np.asarray
+        return tuple(log_softmax(wide(hidden).astype(np.float64) @ matrix[:V].T.astype(np.float64))
                      for hidden, matrix in pair)
 
     def teacher(self, strength=20.0, epsilon=1e-3, extrapolation="adaptive", granularity="token",
@@ -167,6 +169,8 @@ class Sequence:
         alpha = self.alpha(strength, epsilon, extrapolation, granularity)
         factor = alpha if self.shard.contrast == "reverse" else alpha - 1  # of log pi_dpo - log pi_c
         factor = np.zeros_like(alpha) if extrapolation == "none" else factor
+        if self.shard.encoding == "sampled":
+            return self.sampled_teacher(alpha, factor, temperature)
         if self.shard.encoding != "topk":
             dpo, other = self.log_pair(heads)
             z = dpo + factor[:, None] * (dpo - other)
@@ -178,6 +182,87 @@ class Sequence:
         z = np.column_stack([dpo + factor[:, None] * ratio, rest])
         logprob = log_softmax(z / temperature)
         return Teacher(alpha, logprob[:, :-1], self.encoded("token_id"), logprob[:, -1])
+
+    def sampled_teacher(self, alpha, factor, temperature):
+        """The estimate by the draws: `ids` [R, K], a token as often as it was drawn, and the log of
+        each draw's weight. At the settings of the scoring all weights are the same."""
+        dpo, ratio = (self.encoded(n).astype(np.float64) for n in ("logprob_dpo", "log_ratio"))
+        a, tau = (self.encoded("proposal_" + n).astype(np.float64)[:, None]
+                  for n in ("factor", "temperature"))
+        weights = (dpo + factor[:, None] * ratio) / temperature - (dpo + a * ratio) / tau
+        return Teacher(alpha, log_softmax(weights), self.encoded("token_id"), None)
+
+    def error(self, strength=20.0, epsilon=1e-3, extrapolation="adaptive", granularity="token",
+              temperature=1.0, student=None):
+        """Upper bounds [R] of what "topk" may be off by: the total variation between teacher() and
+        the teacher over the whole vocabulary, however the tail's mass is spread; and, for a student's
+        log-probabilities [R, V], of the difference of KL(student || teacher) (else None). The
+        derivation is in src/data/README.md."""
+        alpha = self.alpha(strength, epsilon, extrapolation, granularity)
+        a = alpha if self.shard.contrast == "reverse" else alpha - 1
+        a = np.zeros_like(alpha) if extrapolation == "none" else a
+        names = ("logprob_dpo", "log_ratio", "tail_dpo", "tail_reverse", "alpha_max", "tail_mass",
+                 "tail_least", "tail_ratio_min", "tail_ratio_max")
+        columns = [self.encoded(name).astype(np.float64) for name in names]
+        ids, outside = self.encoded("token_id"), self.shard.vocab_size - self.encoded("token_id").shape[1]
+        bounds = [position_error(a[r], temperature, outside, *(c[r] for c in columns), ids[r],
+                                 None if student is None else student[r]) for r in range(len(a))]
+        variation, reverse = zip(*bounds) if bounds else ((), ())
+        return np.array(variation), None if student is None else np.array(reverse)
+
+
+def tail_bounds(a, largest, values, low, high, concave):
+    """An interval around F(a) (convex) or G(a) (concave) from the values at 0, A/2, A."""
+    at = np.array([0.0, largest / 2, largest])
+    margin = 2.0 ** -22 * (128 + np.abs(values) + at * max(abs(low), abs(high)))
+    below, above = values - margin, values + margin
+
+    def from_knot(j):
+        ends = sorted(((a - at[j]) * low, (a - at[j]) * high))
+        return below[j] + ends[0], above[j] + ends[1]
+    reach = [from_knot(j) for j in range(3)]
+    if a < 0 or a > largest or largest == 0:
+        return reach[0] if a < 0 else reach[2]
+    bounds = [np.interp(a, at, below), np.interp(a, at, above)]  # the chords
+    if concave:
+        return bounds[0], min(r[1] for r in reach)
+    return max(r[0] for r in reach), bounds[1]
+
+
+def position_error(a, tau, outside, dpo, ratio, tail, other, largest, mass, least, low, high, ids,
+                   student):
+    """(bound of the variation, bound of the reverse KL's error or None) of one position."""
+    half = lambda x: 2.0 ** -11 * np.abs(x) + 2.0 ** -25
+    x, delta = (dpo + a * ratio) / tau, (half(dpo) + abs(a) * half(ratio)) / tau
+    bucket = (tail + a * (tail - other)) / tau if np.isfinite(tail) and np.isfinite(other) else -np.inf
+    rest, floor = (-np.inf, -np.inf), 0.0
+    if outside > 0:
+        shift = (1 - 1 / tau) * np.log(outside)
+        rest = tail_bounds(a, largest, mass, low, high, False)
+        rest = rest[0] / tau + min(shift, 0), rest[1] / tau + max(shift, 0)
+        floor = tail_bounds(a, largest, least, low, high, True)[0] / tau
+    top = max(x.max(), bucket, rest[1])
+    made, lower, upper = np.exp(x - top), np.exp(x - top - delta), np.exp(x - top + delta)
+    Z = made.sum() + np.exp(bucket - top)
+    Z_low, Z_high = (e.sum() + np.exp(r - top) for e, r in zip((lower, upper), rest))
+    q_high = upper / (Z_low + upper - lower)
+    q_low = lower / (Z_high + lower - upper)
+    tail_high = np.exp(rest[1] - top) / (lower.sum() + np.exp(rest[1] - top))
+    variation = np.maximum(q_high - made / Z, made / Z - q_low).sum() + tail_high + np.exp(bucket - top) / Z
+    if student is None:
+        return min(variation / 2, 1.0), None
+    p = np.exp(student)
+    spread = (p[ids] * delta).sum()
+    left = np.delete(student, ids)
+    P, H = np.exp(left).sum(), (np.exp(left) * left).sum()
+    up, down = spread + np.log(Z_high / Z), spread - np.log(Z_low / Z)
+    if len(left) and np.isfinite(bucket):
+        up += H - P * np.log(P) + P * (bucket - floor)
+        down += P * (rest[1] - bucket)
+    elif len(left):
+        up += H + P * (top + np.log(Z) - floor)
+        down += P * (rest[1] - top - np.log(P) - np.log(Z))
+    return min(variation / 2, 1.0), max(up, down, 0.0)
 
 
 class Shard:

@@ -57,6 +57,7 @@ typedef struct {
         char *divergence, *token_weight;
         bool length_normalize;
         char *granularity;
+        double max_teacher_error;
     } distill;
     struct {
         int64_t trainers, scorers, generators;
@@ -141,8 +142,9 @@ typedef struct {
     K(REAL, teacher.beta, "0.1", 0, 1e6, "", "beta0 of the token weight and reward")               \
     K(REAL, teacher.temperature, "1.0", 1e-3, 1e3, "", "tau, divides the teacher's logits")        \
     K(OUTPUT, shards.directory, "shards", 0, 0, "", "folder of teacher shards")                    \
-    K(CHOICE, shards.encoding, "hidden", 0, 0, "full|hidden|topk", "what a shard holds")           \
-    K(INTEGER, shards.top_k, "64", 1, 1e9, "", "support size of topk")                             \
+    K(CHOICE, shards.encoding, "hidden", 0, 0, "full|hidden|hidden32|topk|sampled",                \
+      "what a shard holds")                                                                        \
+    K(INTEGER, shards.top_k, "64", 1, 1e9, "", "tokens of topk, draws of sampled")                 \
     K(INTEGER, shards.sequences_per_shard, "256", 1, 1e9, "", "sequences in a file")               \
     K(CHOICE, shards.compression, "none", 0, 0, "none|gzip", "HDF5 filter of the teacher data")    \
     K(CHOICE, shards.keep, "all", 0, 0, "all|none", "on-policy shards after their step")           \
@@ -158,6 +160,8 @@ typedef struct {
     K(BOOL, distill.length_normalize, "true", 0, 0, "", "divide by the response's length")         \
     K(CHOICE, distill.granularity, "token", 0, 0, "token|sequence",                                \
       "alpha from each position's TVD or from the response's mean")                                \
+    K(REAL, distill.max_teacher_error, "0.0", 0, 1, "",                                            \
+      "refuse a topk position whose teacher may be further off, in total variation (0: warn)")     \
     K(INTEGER, roles.trainers, "0", 0, 1e6, "", "ranks that train (0: automatic)")                 \
     K(INTEGER, roles.scorers, "0", 0, 1e6, "", "ranks that score (0: automatic)")                  \
     K(INTEGER, roles.generators, "0", 0, 1e6, "", "ranks that sample (0: automatic)")              \

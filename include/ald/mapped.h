@@ -4,6 +4,7 @@
 #define ALD_MAPPED_H
 
 #include "ald/model.h"
+#include "ald/sha256.h"
 
 /* Maps a directory's weights for the list of its configuration, with the checks and messages of
  * ald_hf_load; norms and biases are converted at once. `params` must outlive it. A file that is cut
@@ -16,5 +17,9 @@ ald_model_t ald_mapped_model(const ald_mapped_t *mapped, const ald_params_t *par
 /* Bytes in files, and bytes that this process has allocated for it. */
 int64_t ald_mapped_file_bytes(const ald_mapped_t *mapped);
 int64_t ald_mapped_held_bytes(const ald_mapped_t *mapped);
+/* SHA-256 of the output matrix's bytes as they lie in the file; reads all of them. Returns its
+ * element type's name, "BF16". Local. */
+const char *ald_mapped_head_sha256(const ald_mapped_t *mapped, const ald_params_t *params,
+                                   char hex[ALD_SHA256_HEX]);
 
 #endif

@@ -24,14 +24,23 @@ typedef enum {
     ALD_ENCODING_FULL,
     ALD_ENCODING_HIDDEN,
     ALD_ENCODING_TOPK,
+    ALD_ENCODING_HIDDEN32,
+    ALD_ENCODING_SAMPLED,
+    ALD_ENCODING_COUNT,
 } ald_encoding_t;
+
+/* hidden, hidden32: an output matrix, by the bytes of its tensor in the model's files. */
+typedef struct {
+    char sha256[ALD_SHA256_HEX]; /* empty: not known */
+    char dtype[8];               /* "F32", "BF16", "F16" */
+} ald_head_digest_t;
 
 /* The attributes of `/`. */
 typedef struct {
     ald_encoding_t encoding;
     int64_t vocab_size;  /* V */
-    int64_t hidden_size; /* H of both teachers; only `hidden` uses it */
-    int64_t top_k;       /* K; 0 unless topk */
+    int64_t hidden_size; /* H of both teachers; only hidden and hidden32 use it */
+    int64_t top_k;       /* K; 0 unless topk or sampled */
     int64_t policy_step; /* -1: not on-policy */
     int64_t seed;
     char contrast[12]; /* "reverse" or "reference": which model the second slot holds */
@@ -43,6 +52,8 @@ typedef struct {
     const char *config; /* effective configuration, whole; borrowed by the writer, owned by the
                            reader */
     bool gzip;          /* writer only: compress /teacher */
+    ald_head_digest_t head_dpo, head_reverse; /* hidden and hidden32 only */
+    bool certified;                           /* topk only: with what bounds its error */
 } ald_shard_header_t;
 
 /* One scored sequence. P prompt tokens, R response positions. Unused encodings' members are NULL.
@@ -60,9 +71,16 @@ typedef struct {
     const float *tvd;                               /* [R] */
     const float *full_logprob_dpo, *full_log_ratio; /* [R, V] */
     const uint16_t *hidden_dpo, *hidden_reverse;    /* [R, H] bfloat16 bits */
-    const int32_t *topk_id;                         /* [R, K] */
+    const float *hidden32_dpo, *hidden32_reverse;   /* [R, H] */
+    const int32_t *topk_id;                         /* [R, K]; of sampled the draws */
     const float *topk_logprob_dpo, *topk_log_ratio; /* [R, K], f16 in the file */
     const float *tail_dpo, *tail_reverse;           /* [R] log of the mass outside */
+    /* A sampled one's (ald/sampled.h). */
+    const float *proposal_factor, *proposal_temperature, *proposal_logz; /* [R] */
+    /* A certified topk's (ald/support.h); all NULL otherwise. */
+    const float *alpha_max;                       /* [R] */
+    const float *tail_mass, *tail_least;          /* [R, 3] */
+    const float *tail_ratio_min, *tail_ratio_max; /* [R] */
 } ald_scored_t;
 
 /* Writer: one per file; the file carries its final name only after a commit. */
@@ -95,6 +113,16 @@ ald_status_t ald_shard_peek(ald_shard_t *shard, int64_t i, ald_scored_t *out);
 ald_status_t ald_shard_read(ald_shard_t *shard, int64_t i, bool with_teacher, ald_arena_t *arena,
                             ald_scored_t *out);
 
+/* Whether an encoding holds hidden states, to which the teachers' output matrices belong. */
+static inline bool ald_encoding_is_hidden(ald_encoding_t encoding)
+{
+    return encoding == ALD_ENCODING_HIDDEN || encoding == ALD_ENCODING_HIDDEN32;
+}
+/* Whether it holds K tokens a position. */
+static inline bool ald_encoding_has_k(ald_encoding_t encoding)
+{
+    return encoding == ALD_ENCODING_TOPK || encoding == ALD_ENCODING_SAMPLED;
+}
 const char *ald_encoding_name(ald_encoding_t encoding);
 ald_status_t ald_encoding_parse(const char *name, ald_encoding_t *out); /* INPUT for others */
 const char *ald_source_name(ald_source_t source);

@@ -23,7 +23,8 @@ typedef struct {
         ald_params_t params;
         ald_mapped_t *mapped;
         ald_model_t model;
-    } heads[2]; /* both teachers, for their output matrices; for `hidden` only */
+        ald_head_digest_t digest; /* root only */
+    } heads[2]; /* both teachers, for their output matrices; for hidden and hidden32 only */
     int64_t teacher_hidden;
     int64_t
         vocabulary; /* tokens that the losses are over: those of policy and shards; 0: not yet */
@@ -35,14 +36,17 @@ typedef struct {
     ald_reading_t reading;  /* of the micro-batch at hand */
     ald_arena_t shared;     /* holds it, in the first of the trainers that use it */
     int64_t sequences_read; /* by this rank, as that first one */
+    double worst;           /* the largest bound on a teacher's error among them */
+    bool warned;
 } ald_trainer_t;
 
 /* Loads the policy. Collective over the trainers, as are all below. */
 ald_status_t ald_trainer_init(const ald_config_t *config, const ald_comm_t *trainers,
                               ald_trainer_t *out);
 void ald_trainer_reset(ald_trainer_t *trainer);
-/* Maps the teachers, whose output matrices `hidden` shards need. */
-ald_status_t ald_trainer_heads(ald_trainer_t *trainer);
+/* Maps the teachers, whose output matrices `hidden` and `hidden32` shards need; INPUT when they
+ * aren't those of the set's shards. */
+ald_status_t ald_trainer_heads(ald_trainer_t *trainer, const ald_shardset_t *set);
 /* Sets `vocabulary` for the shards of a set (ald/vocabulary.h) unless it has been; a step does so
  * too. A shard's teacher with more rows than the policy is restricted to the policy's and
  * normalised again, its alpha still that of the shard's tvd. INPUT when policy and shards differ in

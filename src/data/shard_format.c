@@ -28,7 +28,7 @@ const ald_shard_attribute_t ald_shard_attributes[ALD_SHARD_ATTRIBUTES] = {
 const char *const ald_shard_groups[ALD_SHARD_GROUPS] = {"/sequence", "/token", "/response",
                                                         "/teacher"};
 
-static const char *const encoding_names[] = {"full", "hidden", "topk"};
+static const char *const encoding_names[] = {"full", "hidden", "topk", "hidden32", "sampled"};
 
 const char *ald_encoding_name(ald_encoding_t encoding)
 {
@@ -37,14 +37,15 @@ const char *ald_encoding_name(ald_encoding_t encoding)
 
 ald_status_t ald_encoding_parse(const char *name, ald_encoding_t *out)
 {
-    for (int i = 0; i <= ALD_ENCODING_TOPK; ++i) {
+    for (int i = 0; i < ALD_ENCODING_COUNT; ++i) {
         if (strcmp(name, encoding_names[i]) == 0) {
             *out = (ald_encoding_t)i;
             return ALD_STATUS_OK;
         }
     }
-    return ald_status_raise(ALD_STATUS_INPUT,
-                            "encoding: expected full, hidden or topk, found \"%.40s\"", name);
+    return ald_status_raise(
+        ALD_STATUS_INPUT,
+        "encoding: expected full, hidden, hidden32, topk or sampled, found \"%.40s\"", name);
 }
 
 const char *ald_source_name(ald_source_t source)
@@ -62,6 +63,8 @@ int64_t ald_dataset_width(const ald_dataset_info_t *info, const ald_shard_header
         return header->hidden_size;
     case ALD_WIDTH_K:
         return header->top_k;
+    case ALD_WIDTH_KNOTS:
+        return 3;
     default:
         return 1;
     }
@@ -106,9 +109,17 @@ hid_t ald_column_h5_type(ald_column_type_t type)
     return -1;
 }
 
-bool ald_dataset_is_in(const ald_dataset_info_t *info, ald_encoding_t encoding)
+const ald_head_digest_t *ald_dataset_head(const ald_dataset_info_t *info,
+                                          const ald_shard_header_t *header)
 {
-    return (info->encodings >> encoding & 1) != 0;
+    return strstr(info->path, "_dpo") != NULL ? &header->head_dpo : &header->head_reverse;
+}
+
+bool ald_dataset_is_in(const ald_dataset_info_t *info, const ald_shard_header_t *header)
+{
+    if (info->encodings == ALD_IN_CERTIFIED)
+        return header->certified;
+    return (info->encodings >> header->encoding & 1) != 0;
 }
 
 const void **ald_dataset_member(ald_scored_t *sequence, ald_dataset_t dataset)
@@ -126,11 +137,21 @@ const void **ald_dataset_member(ald_scored_t *sequence, ald_dataset_t dataset)
         MEMBER(FULL_RATIO, full_log_ratio)
         MEMBER(HIDDEN_DPO, hidden_dpo)
         MEMBER(HIDDEN_REVERSE, hidden_reverse)
+        MEMBER(HIDDEN32_DPO, hidden32_dpo)
+        MEMBER(HIDDEN32_REVERSE, hidden32_reverse)
         MEMBER(TOPK_ID, topk_id)
         MEMBER(TOPK_LOGPROB, topk_logprob_dpo)
         MEMBER(TOPK_RATIO, topk_log_ratio)
         MEMBER(TAIL_DPO, tail_dpo)
         MEMBER(TAIL_REVERSE, tail_reverse)
+        MEMBER(PROPOSAL_FACTOR, proposal_factor)
+        MEMBER(PROPOSAL_TEMPERATURE, proposal_temperature)
+        MEMBER(PROPOSAL_LOGZ, proposal_logz)
+        MEMBER(ALPHA_MAX, alpha_max)
+        MEMBER(TAIL_MASS, tail_mass)
+        MEMBER(TAIL_LEAST, tail_least)
+        MEMBER(TAIL_RATIO_MIN, tail_ratio_min)
+        MEMBER(TAIL_RATIO_MAX, tail_ratio_max)
 #undef MEMBER
     default:
         return NULL;

@@ -34,13 +34,18 @@ typedef enum {
     ALD_WIDTH_V,
     ALD_WIDTH_H,
     ALD_WIDTH_K,
+    ALD_WIDTH_KNOTS, /* 3 */
 } ald_column_width_t;
 
 enum {
     ALD_IN_FULL = 1 << ALD_ENCODING_FULL,
     ALD_IN_HIDDEN = 1 << ALD_ENCODING_HIDDEN,
     ALD_IN_TOPK = 1 << ALD_ENCODING_TOPK,
-    ALD_IN_ALL = ALD_IN_FULL | ALD_IN_HIDDEN | ALD_IN_TOPK,
+    ALD_IN_HIDDEN32 = 1 << ALD_ENCODING_HIDDEN32,
+    ALD_IN_SAMPLED = 1 << ALD_ENCODING_SAMPLED,
+    ALD_IN_K = ALD_IN_TOPK | ALD_IN_SAMPLED,
+    ALD_IN_ALL = (1 << ALD_ENCODING_COUNT) - 1,
+    ALD_IN_CERTIFIED = 1 << 16, /* topk with header.certified: all of these, or none */
 };
 
 /* D(constant, path, type, rows, width, encodings). Datasets of one row per position of /teacher and
@@ -62,11 +67,21 @@ enum {
     D(FULL_RATIO, "/teacher/log_ratio", F32, R, V, FULL)                                           \
     D(HIDDEN_DPO, "/teacher/hidden_dpo", BF16, R, H, HIDDEN)                                       \
     D(HIDDEN_REVERSE, "/teacher/hidden_reverse", BF16, R, H, HIDDEN)                               \
-    D(TOPK_ID, "/teacher/token_id", I32, R, K, TOPK)                                               \
-    D(TOPK_LOGPROB, "/teacher/logprob_dpo", F16, R, K, TOPK)                                       \
-    D(TOPK_RATIO, "/teacher/log_ratio", F16, R, K, TOPK)                                           \
+    D(HIDDEN32_DPO, "/teacher/hidden_dpo", F32, R, H, HIDDEN32)                                    \
+    D(HIDDEN32_REVERSE, "/teacher/hidden_reverse", F32, R, H, HIDDEN32)                            \
+    D(TOPK_ID, "/teacher/token_id", I32, R, K, K)                                                  \
+    D(TOPK_LOGPROB, "/teacher/logprob_dpo", F16, R, K, K)                                          \
+    D(TOPK_RATIO, "/teacher/log_ratio", F16, R, K, K)                                              \
     D(TAIL_DPO, "/teacher/tail_dpo", F32, R, 1, TOPK)                                              \
-    D(TAIL_REVERSE, "/teacher/tail_reverse", F32, R, 1, TOPK)
+    D(TAIL_REVERSE, "/teacher/tail_reverse", F32, R, 1, TOPK)                                      \
+    D(PROPOSAL_FACTOR, "/teacher/proposal_factor", F32, R, 1, SAMPLED)                             \
+    D(PROPOSAL_TEMPERATURE, "/teacher/proposal_temperature", F32, R, 1, SAMPLED)                   \
+    D(PROPOSAL_LOGZ, "/teacher/proposal_logz", F32, R, 1, SAMPLED)                                 \
+    D(ALPHA_MAX, "/teacher/alpha_max", F32, R, 1, CERTIFIED)                                       \
+    D(TAIL_MASS, "/teacher/tail_mass", F32, R, KNOTS, CERTIFIED)                                   \
+    D(TAIL_LEAST, "/teacher/tail_least", F32, R, KNOTS, CERTIFIED)                                 \
+    D(TAIL_RATIO_MIN, "/teacher/tail_ratio_min", F32, R, 1, CERTIFIED)                             \
+    D(TAIL_RATIO_MAX, "/teacher/tail_ratio_max", F32, R, 1, CERTIFIED)
 
 #define ALD_SHARD_CONSTANT(name, path, type, rows, width, in) ALD_DATASET_##name,
 typedef enum { ALD_SHARD_DATASETS(ALD_SHARD_CONSTANT) ALD_DATASET_COUNT } ald_dataset_t;
@@ -103,7 +118,10 @@ int64_t ald_dataset_width(const ald_dataset_info_t *info, const ald_shard_header
 size_t ald_column_size(ald_column_type_t type);
 /* A new type id (H5Tclose), in the file and in memory alike; -1 after a failure. */
 hid_t ald_column_h5_type(ald_column_type_t type);
-bool ald_dataset_is_in(const ald_dataset_info_t *info, ald_encoding_t encoding);
+/* The matrix that a dataset of hidden states belongs to. */
+const ald_head_digest_t *ald_dataset_head(const ald_dataset_info_t *info,
+                                          const ald_shard_header_t *header);
+bool ald_dataset_is_in(const ald_dataset_info_t *info, const ald_shard_header_t *header);
 /* The member of a sequence that holds a dataset of positions (ALD_ROWS_R). */
 const void **ald_dataset_member(ald_scored_t *sequence, ald_dataset_t dataset);
 

@@ -165,12 +165,15 @@ done:
 static ald_status_t write_all(const index_t *x)
 {
     ald_status_t status = ALD_STATUS_OK;
+    ald_shard_header_t common = *x->header; /* what all shards have */
+    for (int64_t i = 0; i < x->set->shard_count; ++i)
+        common.certified = common.certified && ald_shard_header(x->set->shards[i])->certified;
     ALD_TRY(put_attributes(x));
     ALD_TRY(make_groups(x));
     ALD_TRY(put_sequences(x));
     for (int i = 0; i < ALD_DATASET_COUNT; ++i)
         if (ald_shard_datasets[i].rows != ALD_ROWS_N1 &&
-            ald_dataset_is_in(&ald_shard_datasets[i], x->header->encoding))
+            ald_dataset_is_in(&ald_shard_datasets[i], &common))
             ALD_TRY(put_virtual(x, &ald_shard_datasets[i]));
     ALD_H5(H5Fflush(x->file, H5F_SCOPE_GLOBAL), x->path, "cannot write");
 done:

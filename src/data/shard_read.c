@@ -73,11 +73,11 @@ static ald_status_t check_header(const ald_shard_t *shard)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_shard_header_t *header = &shard->header;
-    const bool topk = header->encoding == ALD_ENCODING_TOPK;
+    const bool topk = ald_encoding_has_k(header->encoding);
     ALD_CHECK(header->vocab_size > 0 && header->vocab_size <= VOCAB_MAX, ALD_STATUS_INPUT,
               "%s: attribute \"vocab_size\": expected 1 to %d, found %lld", shard->path, VOCAB_MAX,
               (long long)header->vocab_size);
-    ALD_CHECK(header->hidden_size >= (header->encoding == ALD_ENCODING_HIDDEN) &&
+    ALD_CHECK(header->hidden_size >= ald_encoding_is_hidden(header->encoding) &&
                   header->hidden_size <= VOCAB_MAX,
               ALD_STATUS_INPUT, "%s: attribute \"hidden_size\": found %lld", shard->path,
               (long long)header->hidden_size);
@@ -106,6 +106,9 @@ static ald_status_t read_header(ald_shard_t *shard)
     ALD_TRY(ald_h5_get_text(shard->file, shard->path, "config", &shard->config));
     shard->header.config = shard->config;
     ALD_TRY(check_header(shard));
+    shard->header.certified = shard->header.encoding == ALD_ENCODING_TOPK &&
+                              H5Lexists(shard->file, "/teacher", H5P_DEFAULT) > 0 &&
+                              H5Lexists(shard->file, "/teacher/alpha_max", H5P_DEFAULT) > 0;
 done:
     ald_free(encoding);
     return status;
@@ -241,6 +244,39 @@ done:
     return status;
 }
 
+static ald_status_t get_short(const ald_shard_t *shard, hid_t dataset, const char *name, char *out,
+                              size_t size)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *text = NULL;
+    ALD_TRY(ald_h5_get_text(dataset, shard->path, name, &text));
+    ALD_CHECK(strlen(text) < size, ALD_STATUS_INPUT,
+              "%s: attribute \"%s\": expected at most %zu characters, found %zu", shard->path, name,
+              size - 1, strlen(text));
+    memcpy(out, text, strlen(text) + 1);
+done:
+    ald_free(text);
+    return status;
+}
+
+/* What makes logits of hidden states; the first shards of version 1 don't say. */
+static ald_status_t read_head(ald_shard_t *shard, const ald_dataset_info_t *info, hid_t dataset)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_head_digest_t *head = (ald_head_digest_t *)ald_dataset_head(info, &shard->header);
+    char norm[16];
+    if (H5Aexists(dataset, "output_matrix_sha256") <= 0)
+        return status;
+    ALD_TRY(get_short(shard, dataset, "final_norm", norm, sizeof norm));
+    ALD_CHECK(strcmp(norm, "applied") == 0, ALD_STATUS_INPUT,
+              "%s: %s: attribute \"final_norm\": expected \"applied\", found \"%s\"", shard->path,
+              info->path, norm);
+    ALD_TRY(get_short(shard, dataset, "output_matrix_sha256", head->sha256, sizeof head->sha256));
+    ALD_TRY(get_short(shard, dataset, "output_matrix_dtype", head->dtype, sizeof head->dtype));
+done:
+    return status;
+}
+
 static ald_status_t open_column(ald_shard_t *shard, ald_dataset_t dataset)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -258,6 +294,8 @@ static ald_status_t open_column(ald_shard_t *shard, ald_dataset_t dataset)
     ALD_TRY(check_type(shard, info, column));
     ALD_TRY(check_shape(shard, info, column));
     ALD_TRY(check_storage(shard, info, column));
+    if (info->width == ALD_WIDTH_H)
+        ALD_TRY(read_head(shard, info, column->dataset));
 done:
     return status;
 }
@@ -382,7 +420,7 @@ ald_status_t ald_shard_open(const char *path, ald_shard_t **out)
     ALD_TRY(ald_h5_open(path, &shard->file));
     ALD_TRY(read_header(shard));
     for (int i = 0; i < ALD_DATASET_COUNT; ++i)
-        if (ald_dataset_is_in(&ald_shard_datasets[i], shard->header.encoding))
+        if (ald_dataset_is_in(&ald_shard_datasets[i], &shard->header))
             ALD_TRY(open_column(shard, (ald_dataset_t)i));
     ALD_TRY(check_rows(shard));
     ALD_TRY(read_sequences(shard));

@@ -73,6 +73,20 @@ done:
     return status;
 }
 
+/* What makes logits of hidden states. */
+static ald_status_t put_head(const ald_shard_writer_t *writer, const column_t *column)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_head_digest_t *head = ald_dataset_head(column->info, &writer->header);
+    if (head->sha256[0] == '\0')
+        return status;
+    ALD_TRY(ald_h5_put_text(column->dataset, writer->path, "final_norm", "applied"));
+    ALD_TRY(ald_h5_put_text(column->dataset, writer->path, "output_matrix_sha256", head->sha256));
+    ALD_TRY(ald_h5_put_text(column->dataset, writer->path, "output_matrix_dtype", head->dtype));
+done:
+    return status;
+}
+
 /* Makes the dataset with no rows yet. */
 static ald_status_t column_create(ald_shard_writer_t *writer, column_t *column, int64_t chunk_rows)
 {
@@ -91,6 +105,8 @@ static ald_status_t column_create(ald_shard_writer_t *writer, column_t *column, 
            path, name);
     if (column->info->type == ALD_COLUMN_BF16)
         ALD_TRY(ald_h5_put_text(column->dataset, path, "dtype", "bfloat16"));
+    if (column->info->width == ALD_WIDTH_H)
+        ALD_TRY(put_head(writer, column));
 done:
     H5Pclose(list);
     H5Sclose(space);
@@ -245,10 +261,11 @@ done:
 static ald_status_t check_header(const char *path, const ald_shard_header_t *header)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const bool hidden = header->encoding == ALD_ENCODING_HIDDEN;
-    const bool topk = header->encoding == ALD_ENCODING_TOPK;
+    const bool hidden = ald_encoding_is_hidden(header->encoding);
+    const bool topk = ald_encoding_has_k(header->encoding);
     ALD_CHECK(
         header->vocab_size > 0 && (!hidden || header->hidden_size > 0) &&
+            (header->encoding == ALD_ENCODING_TOPK || !header->certified) &&
             (topk ? header->top_k > 0 && header->top_k <= header->vocab_size : header->top_k == 0),
         ALD_STATUS_INTERNAL, "%s: a shard header with V %lld, H %lld, K %lld", path,
         (long long)header->vocab_size, (long long)header->hidden_size, (long long)header->top_k);
@@ -270,7 +287,7 @@ ald_status_t ald_shard_writer_open(const char *path, const ald_shard_header_t *h
     ALD_TRY(check_header(path, header));
     writer->header = *header;
     for (int i = 0; i < ALD_DATASET_COUNT; ++i)
-        if (ald_dataset_is_in(&ald_shard_datasets[i], header->encoding))
+        if (ald_dataset_is_in(&ald_shard_datasets[i], header))
             column_plan(&writer->columns[i], &ald_shard_datasets[i], header);
     writer->path = ald_strdup(path);
     writer->temporary = ald_path_temporary(path);

@@ -113,6 +113,18 @@ const float *ald_mapped_vector(const ald_mapped_t *mapped, const ald_params_t *p
     return mapped->vector[tensor_at(params, offset)];
 }
 
+const char *ald_mapped_head_sha256(const ald_mapped_t *mapped, const ald_params_t *params,
+                                   char hex[ALD_SHA256_HEX])
+{
+    const ald_stored_t *stored = mapped->stored[tensor_at(params, params->lm_head)];
+    ald_sha256_t sha;
+    ald_sha256_init(&sha);
+    ald_sha256_update(&sha, stored->data,
+                      (size_t)stored->count * (size_t)ald_dtype_size(stored->dtype));
+    ald_sha256_final(&sha, hex);
+    return ald_dtype_name(stored->dtype);
+}
+
 ald_matrix_t ald_mapped_matrix(const ald_mapped_t *mapped, const ald_params_t *params,
                                int64_t offset, int64_t rows)
 {

@@ -10,7 +10,10 @@
 #include "ald/hf.h"
 #include "ald/log.h"
 #include "ald/loss.h"
+#include "ald/rng.h"
+#include "ald/sampled.h"
 #include "ald/sha256.h"
+#include "ald/support.h"
 #include "ald/vocabulary.h"
 
 static ald_status_t frozen_read(const char *directory, const char *key, ald_frozen_t *out)
@@ -52,6 +55,15 @@ done:
     return status;
 }
 
+ald_status_t ald_frozen_digest_head(const ald_comm_t *comm, ald_frozen_t *frozen)
+{
+    if (comm->rank == 0)
+        strcpy(frozen->head.dtype,
+               ald_mapped_head_sha256(frozen->mapped, &frozen->params, frozen->head.sha256));
+    MPI_Bcast(&frozen->head, sizeof frozen->head, MPI_CHAR, 0, comm->mpi);
+    return ALD_STATUS_OK;
+}
+
 void ald_frozen_reset(ald_frozen_t *frozen)
 {
     ald_mapped_close(frozen->mapped);
@@ -73,12 +85,13 @@ static ald_status_t compare_teachers(ald_scorer_t *scorer)
     const ald_model_config_t *first = &scorer->dpo.params.config;
     const ald_model_config_t *second = &scorer->contrast.params.config;
     char other[ALD_SHA256_HEX];
-    ALD_CHECK(strcmp(scorer->config->shards.encoding, "hidden") != 0 ||
+    ALD_CHECK(strncmp(scorer->config->shards.encoding, "hidden", 6) != 0 ||
                   first->hidden_size == second->hidden_size,
               ALD_STATUS_INPUT,
               "%s/config.json: hidden_size %lld, but the teacher %s has %lld; "
-              "expected the same for shards.encoding = \"hidden\"",
-              b, (long long)second->hidden_size, a, (long long)first->hidden_size);
+              "expected the same for shards.encoding = \"%s\"",
+              b, (long long)second->hidden_size, a, (long long)first->hidden_size,
+              scorer->config->shards.encoding);
     ALD_TRY(ald_hf_sha256_tokenizer(a, scorer->header.sha256_tokenizer));
     ALD_TRY(ald_hf_sha256_tokenizer(b, other));
     ALD_CHECK(strcmp(other, scorer->header.sha256_tokenizer) == 0, ALD_STATUS_INPUT,
@@ -119,8 +132,9 @@ static ald_status_t fill_header(ald_scorer_t *scorer)
     ALD_TRY(ald_config_print_content(config, &scorer->config_text));
     h->hidden_size = shape->hidden_size;
     h->top_k = 0;
-    if (h->encoding == ALD_ENCODING_TOPK)
+    if (ald_encoding_has_k(h->encoding))
         h->top_k = config->shards.top_k < h->vocab_size ? config->shards.top_k : h->vocab_size;
+    h->certified = h->encoding == ALD_ENCODING_TOPK;
     h->policy_step = -1;
     h->seed = config->seed;
     h->config = scorer->config_text;
@@ -146,6 +160,12 @@ ald_status_t ald_scorer_init(const ald_config_t *config, const ald_comm_t *comm,
     ALD_TRY(ald_frozen_digest(comm, config->teacher.dpo, &out->dpo));
     ALD_TRY(ald_frozen_digest(comm, ald_contrast_directory(config), &out->contrast));
     ALD_TRY(ald_comm_agree(comm, fill_header(out)));
+    if (ald_encoding_is_hidden(out->header.encoding)) {
+        ald_frozen_digest_head(comm, &out->dpo);
+        ald_frozen_digest_head(comm, &out->contrast);
+        out->header.head_dpo = out->dpo.head;
+        out->header.head_reverse = out->contrast.head;
+    }
 done:
     return status;
 }
@@ -163,95 +183,40 @@ void ald_scorer_reset(ald_scorer_t *scorer)
 typedef struct {
     ald_scorer_t *scorer;
     const ald_packed_t *packed;
+    ald_teacher_t teacher;    /* the configured one: for the choice of a support */
     const float *hidden_c;    /* [T, H] of the second teacher */
     float *logits_c, *rows_c; /* [chunk, V], [chunk, H] */
     float *logprob_dpo, *logprob_c, *tvd, *full_logprob, *full_ratio;
     uint16_t *bits_dpo, *bits_c;
+    float *hidden32_dpo, *hidden32_c;
     int32_t *topk_id;
     float *topk_logprob, *topk_ratio, *tail_dpo, *tail_c;
+    float *factor, *temperature, *logz; /* of sampled */
+    uint64_t *seed, *stream;            /* of a position's draws */
+    float *alpha_max, *tail_mass, *tail_least, *ratio_min, *ratio_max;
 } scoring_t;
 
-static const float *sort_keys; /* for qsort; one thread private copy each */
-#pragma omp threadprivate(sort_keys)
+/* Row `first` of an array of rows of `width`, or NULL. */
+#define ROWS(array, first, width) ((array) == NULL ? NULL : (array) + (first) * (width))
 
-/* By falling key, then by rising id. */
-static int compare_ids(const void *a, const void *b)
+/* Where the support of position r goes. */
+static ald_support_rows_t support_rows(const scoring_t *s, int64_t r)
 {
-    int32_t i = *(const int32_t *)a, j = *(const int32_t *)b;
-    if (sort_keys[i] != sort_keys[j])
-        return sort_keys[i] > sort_keys[j] ? -1 : 1;
-    return (i > j) - (i < j);
-}
-
-/* Moves the K ids of the largest keys to the front, in no order (quickselect). */
-static void select_top(int64_t V, int64_t K, const float *key, int32_t *id)
-{
-    int64_t low = 0, high = V - 1;
-    while (low < high) {
-        float pivot = key[id[low + (high - low) / 2]];
-        int64_t i = low, j = high;
-        while (i <= j) {
-            while (key[id[i]] > pivot)
-                ++i;
-            while (key[id[j]] < pivot)
-                --j;
-            if (i <= j) {
-                int32_t swap = id[i];
-                id[i++] = id[j];
-                id[j--] = swap;
-            }
-        }
-        if (K - 1 <= j)
-            high = j;
-        else if (K - 1 >= i)
-            low = i;
-        else
-            break;
-    }
-}
-
-/* The mass outside the K tokens `id`, summed there, as 1 - the mass inside would cancel. `work`
- * holds log-probabilities [V] and is overwritten. */
-static double outside_mass(int64_t V, int64_t K, const int32_t *id, float *work)
-{
-    double mass = 0.0;
-    ald_exp_shifted(V, work, 0.0f, work);
-    for (int64_t k = 0; k < K; ++k)
-        work[id[k]] = 0.0f;
-    for (int64_t v = 0; v < V; ++v)
-        mass += (double)work[v];
-    return mass;
-}
-
-/* Support: the K tokens of the largest max(log pi_dpo, log pi_c), so that neither teacher's likely
- * tokens are lost. */
-static void topk_position(scoring_t *s, int64_t r, int64_t V, const float *logprob,
-                          const float *ratio, float *key, int32_t *id)
-{
-    int64_t K = s->scorer->header.top_k;
-    for (int64_t v = 0; v < V; ++v) {
-        float other = logprob[v] - ratio[v];
-        key[v] = logprob[v] > other ? logprob[v] : other;
-        id[v] = (int32_t)v;
-    }
-    if (K < V)
-        select_top(V, K, key, id);
-    sort_keys = key;
-    qsort(id, (size_t)K, sizeof *id, compare_ids);
-    for (int64_t k = 0; k < K; ++k) {
-        s->topk_id[r * K + k] = id[k];
-        s->topk_logprob[r * K + k] = logprob[id[k]];
-        s->topk_ratio[r * K + k] = ratio[id[k]];
-    }
-    memcpy(key, logprob, sizeof *key * (size_t)V);
-    s->tail_dpo[r] = (float)log(outside_mass(V, K, id, key));
-    for (int64_t v = 0; v < V; ++v)
-        key[v] = logprob[v] - ratio[v];
-    s->tail_c[r] = (float)log(outside_mass(V, K, id, key));
+    const int64_t K = s->scorer->header.top_k;
+    return (ald_support_rows_t){s->topk_id + r * K,
+                                s->topk_logprob + r * K,
+                                s->topk_ratio + r * K,
+                                s->tail_dpo + r,
+                                s->tail_c + r,
+                                s->alpha_max + r,
+                                s->tail_mass + r * ALD_KNOTS,
+                                s->tail_least + r * ALD_KNOTS,
+                                s->ratio_min + r,
+                                s->ratio_max + r};
 }
 
 static void score_position(scoring_t *s, int64_t r, int64_t V, float *logprob, float *ratio,
-                           float *key, int32_t *id)
+                           float *key, int32_t *id, double *uniforms)
 {
     int32_t target = s->packed->target[r];
     ald_teacher_logits_row(V, logprob, ratio);
@@ -262,32 +227,57 @@ static void score_position(scoring_t *s, int64_t r, int64_t V, float *logprob, f
         memcpy(s->full_logprob + r * V, logprob, sizeof(float) * (size_t)V);
         memcpy(s->full_ratio + r * V, ratio, sizeof(float) * (size_t)V);
     }
-    if (s->topk_id != NULL)
-        topk_position(s, r, V, logprob, ratio, key, id);
+    if (s->factor != NULL) {
+        const int64_t K = s->scorer->header.top_k;
+        const ald_draw_rows_t rows = {s->topk_id + r * K,    s->topk_logprob + r * K,
+                                      s->topk_ratio + r * K, s->factor + r,
+                                      s->temperature + r,    s->logz + r};
+        ald_draws_make(&s->teacher, s->tvd[r], s->seed[r], s->stream[r], V, K, logprob, ratio, key,
+                       uniforms, &rows);
+    } else if (s->topk_id != NULL) {
+        const ald_support_rows_t rows = support_rows(s, r);
+        ald_support_make(&s->teacher, s->tvd[r], V, s->scorer->header.top_k, logprob, ratio, key,
+                         id, &rows);
+    }
+}
+
+/* A teacher for its output matrix. `full` and `hidden32` get products whose rows don't depend on
+ * their neighbours, as the trainer's products of the latter have others: the same bits for both. */
+static ald_model_t head_of(const ald_scorer_t *scorer, const ald_model_t *model)
+{
+    const ald_encoding_t encoding = scorer->header.encoding;
+    ald_model_t head = *model;
+    if (encoding == ALD_ENCODING_FULL || encoding == ALD_ENCODING_HIDDEN32)
+        head.gemm = ald_gemm_find("invariant");
+    return head;
 }
 
 static ald_status_t scoring_head(void *context, int64_t first, int64_t count, float *logits)
 {
     ald_status_t status = ALD_STATUS_OK;
     scoring_t *s = context;
-    const ald_model_t *model = &s->scorer->contrast.model;
-    const int64_t V = s->scorer->header.vocab_size, H = model->params->config.hidden_size;
+    const ald_model_t model = head_of(s->scorer, &s->scorer->contrast.model);
+    const int64_t V = s->scorer->header.vocab_size, H = model.params->config.hidden_size;
     for (int64_t i = 0; i < count; ++i)
         memcpy(s->rows_c + i * H, s->hidden_c + s->packed->row[first + i] * H,
                sizeof(float) * (size_t)H);
-    ald_head_logits(model, count, s->rows_c, s->logits_c);
+    ald_head_logits(&model, count, s->rows_c, s->logits_c);
+    const int64_t K = s->scorer->header.top_k;
     int failed = 0;
 #pragma omp parallel reduction(+ : failed)
     {
-        float *key = s->topk_id != NULL ? ald_alloc(sizeof(float) * 2 * (size_t)V) : NULL;
+        const size_t needed = sizeof(double) * (size_t)K + sizeof(float) * 2 * (size_t)V;
+        double *uniforms = s->topk_id != NULL ? ald_alloc(needed) : NULL;
+        float *key = uniforms == NULL ? NULL : (float *)(uniforms + K);
         failed += s->topk_id != NULL && key == NULL;
         int32_t *id = key == NULL ? NULL : (int32_t *)(key + V);
         bool able = s->topk_id == NULL || key != NULL;
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < count; ++i)
             if (able)
-                score_position(s, first + i, V, logits + i * V, s->logits_c + i * V, key, id);
-        ald_free(key);
+                score_position(s, first + i, V, logits + i * V, s->logits_c + i * V, key, id,
+                               uniforms);
+        ald_free(uniforms);
     }
     ALD_CHECK(failed == 0, ALD_STATUS_RESOURCE, "out of memory: the top %lld of %lld tokens",
               (long long)s->scorer->header.top_k, (long long)V);
@@ -311,6 +301,13 @@ static void keep_hidden(const ald_packed_t *packed, int64_t H, const float *hidd
             bits[r * H + h] = to_bf16(hidden[packed->row[r] * H + h]);
 }
 
+static void keep_hidden32(const ald_packed_t *packed, int64_t H, const float *hidden, float *out)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t r = 0; r < packed->positions; ++r)
+        memcpy(out + r * H, hidden + packed->row[r] * H, sizeof(float) * (size_t)H);
+}
+
 static ald_status_t scoring_alloc(scoring_t *s, int64_t R, int64_t chunk)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -318,7 +315,9 @@ static ald_status_t scoring_alloc(scoring_t *s, int64_t R, int64_t chunk)
     const ald_shard_header_t *h = &s->scorer->header;
     const int64_t V = h->vocab_size, H = h->hidden_size, K = h->top_k;
     bool full = h->encoding == ALD_ENCODING_FULL, topk = h->encoding == ALD_ENCODING_TOPK;
+    bool sampled = h->encoding == ALD_ENCODING_SAMPLED, has_k = topk || sampled;
     bool hidden = h->encoding == ALD_ENCODING_HIDDEN;
+    bool hidden32 = h->encoding == ALD_ENCODING_HIDDEN32;
     int64_t H_c = s->scorer->contrast.params.config.hidden_size;
     s->logits_c = ALD_ARENA_ARRAY(arena, float, chunk *V);
     s->rows_c = ALD_ARENA_ARRAY(arena, float, chunk *H_c);
@@ -329,24 +328,37 @@ static ald_status_t scoring_alloc(scoring_t *s, int64_t R, int64_t chunk)
     s->full_ratio = full ? ALD_ARENA_ARRAY(arena, float, R *V) : NULL;
     s->bits_dpo = hidden ? ALD_ARENA_ARRAY(arena, uint16_t, R * H) : NULL;
     s->bits_c = hidden ? ALD_ARENA_ARRAY(arena, uint16_t, R * H) : NULL;
-    s->topk_id = topk ? ALD_ARENA_ARRAY(arena, int32_t, R * K) : NULL;
-    s->topk_logprob = topk ? ALD_ARENA_ARRAY(arena, float, R *K) : NULL;
-    s->topk_ratio = topk ? ALD_ARENA_ARRAY(arena, float, R *K) : NULL;
+    s->hidden32_dpo = hidden32 ? ALD_ARENA_ARRAY(arena, float, R *H) : NULL;
+    s->hidden32_c = hidden32 ? ALD_ARENA_ARRAY(arena, float, R *H) : NULL;
+    s->topk_id = has_k ? ALD_ARENA_ARRAY(arena, int32_t, R * K) : NULL;
+    s->topk_logprob = has_k ? ALD_ARENA_ARRAY(arena, float, R *K) : NULL;
+    s->topk_ratio = has_k ? ALD_ARENA_ARRAY(arena, float, R *K) : NULL;
+    s->factor = sampled ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
+    s->temperature = sampled ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
+    s->logz = sampled ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
+    s->seed = sampled ? ALD_ARENA_ARRAY(arena, uint64_t, R) : NULL;
+    s->stream = sampled ? ALD_ARENA_ARRAY(arena, uint64_t, R) : NULL;
     s->tail_dpo = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
     s->tail_c = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
-    ALD_CHECK(
-        s->logits_c && s->rows_c && s->logprob_dpo && s->logprob_c && s->tvd &&
-            (!full || (s->full_logprob && s->full_ratio)) &&
-            (!hidden || (s->bits_dpo && s->bits_c)) &&
-            (!topk || (s->topk_id && s->topk_logprob && s->topk_ratio && s->tail_dpo && s->tail_c)),
-        ALD_STATUS_RESOURCE,
-        "out of memory: scoring %lld positions; lower optimizer.micro_batch_tokens", (long long)R);
+    s->alpha_max = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
+    s->tail_mass = topk ? ALD_ARENA_ARRAY(arena, float, R *ALD_KNOTS) : NULL;
+    s->tail_least = topk ? ALD_ARENA_ARRAY(arena, float, R *ALD_KNOTS) : NULL;
+    s->ratio_min = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
+    s->ratio_max = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
+    ALD_CHECK(s->logits_c && s->rows_c && s->logprob_dpo && s->logprob_c && s->tvd &&
+                  (!full || (s->full_logprob && s->full_ratio)) &&
+                  (!hidden || (s->bits_dpo && s->bits_c)) &&
+                  (!hidden32 || (s->hidden32_dpo && s->hidden32_c)) &&
+                  (!has_k || (s->topk_id && s->topk_logprob && s->topk_ratio)) &&
+                  (!sampled || (s->factor && s->temperature && s->logz && s->seed && s->stream)) &&
+                  (!topk || (s->tail_dpo && s->tail_c && s->alpha_max && s->tail_mass &&
+                             s->tail_least && s->ratio_min && s->ratio_max)),
+              ALD_STATUS_RESOURCE,
+              "out of memory: scoring %lld positions; lower optimizer.micro_batch_tokens",
+              (long long)R);
 done:
     return status;
 }
-
-/* Row `first` of an array of rows of `width`, or NULL. */
-#define ROWS(array, first, width) ((array) == NULL ? NULL : (array) + (first) * (width))
 
 static void fill_sequence(const scoring_t *s, int64_t first, ald_scored_t *out)
 {
@@ -358,11 +370,35 @@ static void fill_sequence(const scoring_t *s, int64_t first, ald_scored_t *out)
     out->full_log_ratio = ROWS(s->full_ratio, first, h->vocab_size);
     out->hidden_dpo = ROWS(s->bits_dpo, first, h->hidden_size);
     out->hidden_reverse = ROWS(s->bits_c, first, h->hidden_size);
+    out->hidden32_dpo = ROWS(s->hidden32_dpo, first, h->hidden_size);
+    out->hidden32_reverse = ROWS(s->hidden32_c, first, h->hidden_size);
     out->topk_id = ROWS(s->topk_id, first, h->top_k);
     out->topk_logprob_dpo = ROWS(s->topk_logprob, first, h->top_k);
     out->topk_log_ratio = ROWS(s->topk_ratio, first, h->top_k);
+    out->proposal_factor = ROWS(s->factor, first, 1);
+    out->proposal_temperature = ROWS(s->temperature, first, 1);
+    out->proposal_logz = ROWS(s->logz, first, 1);
     out->tail_dpo = ROWS(s->tail_dpo, first, 1);
     out->tail_reverse = ROWS(s->tail_c, first, 1);
+    out->alpha_max = ROWS(s->alpha_max, first, 1);
+    out->tail_mass = ROWS(s->tail_mass, first, ALD_KNOTS);
+    out->tail_least = ROWS(s->tail_least, first, ALD_KNOTS);
+    out->tail_ratio_min = ROWS(s->ratio_min, first, 1);
+    out->tail_ratio_max = ROWS(s->ratio_max, first, 1);
+}
+
+/* A position's draws depend on seed, policy's step, row, source and place in the response alone. */
+static void seed_draws(scoring_t *s, const ald_scored_t *sequences)
+{
+    const ald_shard_header_t *h = &s->scorer->header;
+    const uint64_t run = ald_rng_mix((uint64_t)h->seed, (uint64_t)(h->policy_step + 1));
+    for (int64_t i = 0; i < s->packed->sequences; ++i) {
+        const uint64_t row = ald_rng_mix((uint64_t)sequences[i].id, (uint64_t)sequences[i].source);
+        for (int64_t r = s->packed->start[i]; r < s->packed->start[i + 1]; ++r) {
+            s->seed[r] = ald_rng_mix(run, row);
+            s->stream[r] = (uint64_t)(r - s->packed->start[i]);
+        }
+    }
 }
 
 static int64_t forwards; /* of teachers, by this process */
@@ -381,11 +417,14 @@ static ald_status_t score_packed(ald_scorer_t *scorer, const ald_packed_t *packe
     const int64_t T = packed->batch.tokens, R = packed->positions;
     const int64_t H = scorer->header.hidden_size, V = scorer->header.vocab_size;
     scoring_t s = {.scorer = scorer, .packed = packed};
+    ald_teacher_init(scorer->config, &s.teacher);
     float *hidden = ALD_ARENA_ARRAY(arena, float, T *H);
     float *hidden_c = ALD_ARENA_ARRAY(arena, float, T * scorer->contrast.params.config.hidden_size);
     ALD_CHECK(hidden != NULL && hidden_c != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(scoring_alloc(&s, R, ald_head_chunk(V) < R ? ald_head_chunk(V) : R));
     s.hidden_c = hidden_c;
+    if (s.seed != NULL)
+        seed_draws(&s, sequences);
     ALD_TRY(ald_forward(&scorer->dpo.model, &packed->batch, arena, NULL, hidden));
     ALD_TRY(ald_forward(&scorer->contrast.model, &packed->batch, arena, NULL, hidden_c));
     forwards += 2;
@@ -393,8 +432,12 @@ static ald_status_t score_packed(ald_scorer_t *scorer, const ald_packed_t *packe
         keep_hidden(packed, H, hidden, s.bits_dpo);
         keep_hidden(packed, H, hidden_c, s.bits_c);
     }
-    ALD_TRY(
-        ald_head(&scorer->dpo.model, hidden, R, packed->row, arena, scoring_head, &s, NULL, NULL));
+    if (s.hidden32_dpo != NULL) {
+        keep_hidden32(packed, H, hidden, s.hidden32_dpo);
+        keep_hidden32(packed, H, hidden_c, s.hidden32_c);
+    }
+    const ald_model_t head = head_of(scorer, &scorer->dpo.model);
+    ALD_TRY(ald_head(&head, hidden, R, packed->row, arena, scoring_head, &s, NULL, NULL));
     for (int64_t i = 0; i < packed->sequences; ++i) {
         fill_sequence(&s, packed->start[i], &sequences[i]);
         ALD_TRY(ald_fail_point("shard_write"));

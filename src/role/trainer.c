@@ -6,7 +6,10 @@
 
 #include "ald/batch.h"
 #include "ald/hf.h"
+#include "ald/log.h"
+#include "ald/sampled.h"
 #include "ald/scorer.h"
+#include "ald/support.h"
 #include "ald/vocabulary.h"
 
 enum {
@@ -20,7 +23,12 @@ enum {
     COLUMN_WEIGHT,
     COLUMN_REWARD,
     COLUMN_ON_POLICY,
+    COLUMN_CERTIFIED,
+    COLUMN_ERROR,
+    COLUMN_ERROR_KL,
 };
+
+#define WARN_ABOVE 0.1 /* a bound on the total variation, mean of a step */
 
 ald_status_t ald_trainer_init(const ald_config_t *config, const ald_comm_t *trainers,
                               ald_trainer_t *out)
@@ -53,8 +61,7 @@ static ald_status_t load_head(ald_trainer_t *trainer, int which, const char *dir
     ald_params_t *params = &trainer->heads[which].params;
     ald_mapped_t **mapped = &trainer->heads[which].mapped;
     ALD_CHECK(directory[0] != '\0', ALD_STATUS_USAGE,
-              "%s: not set; shards of encoding \"hidden\" need the teachers' model directories",
-              key);
+              "%s: not set; shards of hidden states need the teachers' model directories", key);
     ALD_TRY(ald_model_config_read(directory, &shape));
     ALD_TRY(ald_params_init(&shape, params));
     ALD_TRY(ald_mapped_open(directory, params, mapped));
@@ -64,16 +71,57 @@ done:
     return status;
 }
 
-ald_status_t ald_trainer_heads(ald_trainer_t *trainer)
+/* The matrices are those that the shards' hidden states belong to. Root only. */
+static ald_status_t check_heads(const ald_trainer_t *trainer, const ald_shardset_t *set)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *directories[] = {trainer->config->teacher.dpo,
+                                 ald_contrast_directory(trainer->config)};
+    for (int64_t i = 0; i < set->shard_count; ++i) {
+        const ald_shard_header_t *header = ald_shard_header(set->shards[i]);
+        const ald_head_digest_t *found[] = {&header->head_dpo, &header->head_reverse};
+        ALD_CHECK(
+            header->hidden_size == trainer->teacher_hidden &&
+                header->vocab_size <= trainer->heads[0].params.config.vocab_size &&
+                header->vocab_size <= trainer->heads[1].params.config.vocab_size,
+            ALD_STATUS_INPUT,
+            "%s: hidden states of %lld for %lld tokens, which the output matrices of %s and %s "
+            "don't have",
+            set->paths[i], (long long)header->hidden_size, (long long)header->vocab_size,
+            directories[0], directories[1]);
+        for (int which = 0; which < 2; ++which)
+            ALD_CHECK(found[which]->sha256[0] == '\0' ||
+                          strcmp(found[which]->sha256, trainer->heads[which].digest.sha256) == 0,
+                      ALD_STATUS_INPUT,
+                      "%s: /teacher/hidden_%s belongs to an output matrix with sha256 %s (%s), but "
+                      "that of %s is %s (%s)",
+                      set->paths[i], which == 0 ? "dpo" : "reverse", found[which]->sha256,
+                      found[which]->dtype, directories[which], trainer->heads[which].digest.sha256,
+                      trainer->heads[which].digest.dtype);
+    }
+done:
+    return status;
+}
+
+ald_status_t ald_trainer_heads(ald_trainer_t *trainer, const ald_shardset_t *set)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_config_t *config = trainer->config;
-    if (trainer->heads[0].mapped != NULL)
-        return status;
-    status = load_head(trainer, 0, config->teacher.dpo, "teacher.dpo");
-    if (status == ALD_STATUS_OK)
-        status = load_head(trainer, 1, ald_contrast_directory(config), "teacher.reverse");
-    return ald_comm_agree(trainer->engine.comm, status);
+    const ald_comm_t *comm = trainer->engine.comm;
+    if (trainer->heads[1].mapped == NULL) {
+        status = load_head(trainer, 0, config->teacher.dpo, "teacher.dpo");
+        if (status == ALD_STATUS_OK)
+            status = load_head(trainer, 1, ald_contrast_directory(config), "teacher.reverse");
+        ALD_TRY(ald_comm_agree(comm, status));
+        for (int which = 0; which < 2 && comm->rank == 0; ++which)
+            strcpy(trainer->heads[which].digest.dtype,
+                   ald_mapped_head_sha256(trainer->heads[which].mapped,
+                                          &trainer->heads[which].params,
+                                          trainer->heads[which].digest.sha256));
+    }
+    ALD_TRY(ald_comm_agree(comm, comm->rank == 0 ? check_heads(trainer, set) : ALD_STATUS_OK));
+done:
+    return status;
 }
 
 ald_status_t ald_trainer_vocabulary(ald_trainer_t *trainer, const ald_shardset_t *set)
@@ -90,11 +138,13 @@ typedef struct {
     const ald_trainer_t *trainer;
     const ald_scored_t *sequence;
     const ald_packed_t *packed;
-    int64_t *owner;           /* [R] sequence of a position */
-    double *factor, *scale;   /* [R] */
-    ald_position_t *position; /* [R] */
-    float *lp, *ratio;        /* [chunk, V] the teacher's rows */
-    float *rows;              /* [chunk, H] hidden states */
+    bool certified;                 /* each sequence says what bounds its error */
+    int64_t *owner;                 /* [R] sequence of a position */
+    double *alpha, *factor, *scale; /* [R] */
+    ald_position_t *position;       /* [R] */
+    ald_support_error_t *error;     /* [R]; NULL where the shards don't bound it */
+    float *lp, *ratio;              /* [chunk, V] the teacher's rows */
+    float *rows;                    /* [chunk, H] hidden states */
 } micro_t;
 
 static float from_bf16(uint16_t bits)
@@ -103,6 +153,19 @@ static float from_bf16(uint16_t bits)
     float value;
     memcpy(&value, &wide, sizeof value);
     return value;
+}
+
+/* A stored hidden state, [H]. */
+static void hidden_row(const ald_scored_t *s, int which, int64_t at, int64_t H, float *out)
+{
+    if (s->hidden32_dpo != NULL) {
+        const float *row = (which == 0 ? s->hidden32_dpo : s->hidden32_reverse) + at * H;
+        memcpy(out, row, sizeof(float) * (size_t)H);
+        return;
+    }
+    const uint16_t *bits = (which == 0 ? s->hidden_dpo : s->hidden_reverse) + at * H;
+    for (int64_t h = 0; h < H; ++h)
+        out[h] = from_bf16(bits[h]);
 }
 
 /* logits[count, V] of one teacher from stored hidden states. */
@@ -114,13 +177,39 @@ static void hidden_logits(micro_t *m, int64_t first, int64_t count, int which, f
     for (int64_t i = 0; i < count; ++i) {
         const ald_scored_t *s = &m->sequence[m->owner[first + i]];
         int64_t at = first + i - m->packed->start[m->owner[first + i]];
-        const uint16_t *bits = (which == 0 ? s->hidden_dpo : s->hidden_reverse) + at * H;
-        for (int64_t h = 0; h < H; ++h)
-            m->rows[i * H + h] = from_bf16(bits[h]);
+        hidden_row(s, which, at, H, m->rows + i * H);
     }
     ald_model_t head = t->heads[which].model;
+    if (m->sequence[0].hidden32_dpo != NULL) /* as the scorer's for `full` */
+        head.gemm = ald_gemm_find("invariant");
     head.vocabulary = t->vocabulary;
     ald_head_logits(&head, count, m->rows, logits);
+}
+
+static void topk_position(micro_t *m, int64_t r, const ald_scored_t *s, int64_t at, float *z)
+{
+    const ald_teacher_t *teacher = &m->trainer->teacher;
+    const int64_t V = m->trainer->vocabulary;
+    const ald_shard_header_t *header = ald_shard_header(m->trainer->set->shards[0]);
+    const int64_t K = header->top_k;
+    ald_support_t support = {.count = K,
+                             .id = s->topk_id + at * K,
+                             .logprob_dpo = s->topk_logprob_dpo + at * K,
+                             .log_ratio = s->topk_log_ratio + at * K,
+                             .tail_dpo = (double)s->tail_dpo[at],
+                             .tail_reverse = (double)s->tail_reverse[at]};
+    int32_t id[K];
+    float kept[2 * K];
+    if (m->error != NULL) {
+        const ald_tail_t tail = {(double)s->alpha_max[at], s->tail_mass + at * ALD_KNOTS,
+                                 s->tail_least + at * ALD_KNOTS, (double)s->tail_ratio_min[at],
+                                 (double)s->tail_ratio_max[at]};
+        m->error[r] =
+            ald_support_error(teacher, m->factor[r], V, header->vocab_size, &support, &tail, z);
+    }
+    if (V < header->vocab_size)
+        ald_support_restrict(V, &support, id, kept);
+    m->position[r] = ald_distill_topk_row(teacher, m->factor[r], m->scale[r], V, &support, z);
 }
 
 /* The loss of one position; the teacher's rows of `hidden` are logits until now. */
@@ -131,19 +220,20 @@ static void distill_position(micro_t *m, int64_t r, float *lp, float *ratio, flo
     const ald_shard_header_t *header = ald_shard_header(m->trainer->set->shards[0]);
     const ald_scored_t *s = &m->sequence[m->owner[r]];
     int64_t at = r - m->packed->start[m->owner[r]];
-    if (s->topk_id != NULL) {
+    if (s->proposal_factor != NULL) {
         const int64_t K = header->top_k;
-        ald_support_t support = {.count = K,
-                                 .id = s->topk_id + at * K,
-                                 .logprob_dpo = s->topk_logprob_dpo + at * K,
-                                 .log_ratio = s->topk_log_ratio + at * K,
-                                 .tail_dpo = (double)s->tail_dpo[at],
-                                 .tail_reverse = (double)s->tail_reverse[at]};
-        int32_t id[K];
-        float kept[2 * K];
-        if (V < header->vocab_size)
-            ald_support_restrict(V, &support, id, kept);
-        m->position[r] = ald_distill_topk_row(teacher, m->factor[r], m->scale[r], V, &support, z);
+        const ald_draws_t draws = {K,
+                                   s->topk_id + at * K,
+                                   s->topk_logprob_dpo + at * K,
+                                   s->topk_log_ratio + at * K,
+                                   (double)s->proposal_factor[at],
+                                   (double)s->proposal_temperature[at],
+                                   (double)s->proposal_logz[at]};
+        m->position[r] = ald_distill_sampled_row(teacher, m->factor[r], m->scale[r], V, &draws, z);
+        return;
+    }
+    if (s->topk_id != NULL) {
+        topk_position(m, r, s, at, z);
         return;
     }
     if (s->full_logprob_dpo != NULL) {
@@ -161,7 +251,7 @@ static ald_status_t distill_head(void *context, int64_t first, int64_t count, fl
 {
     micro_t *m = context;
     const int64_t V = m->trainer->vocabulary;
-    if (m->sequence[0].hidden_dpo != NULL) {
+    if (m->sequence[0].hidden_dpo != NULL || m->sequence[0].hidden32_dpo != NULL) {
         hidden_logits(m, first, count, 0, m->lp);
         hidden_logits(m, first, count, 1, m->ratio);
     }
@@ -186,6 +276,7 @@ static ald_status_t weigh_sequence(micro_t *m, ald_trainer_t *t, int64_t s, doub
         double weight = ald_teacher_weight(&t->teacher, alpha);
         float kept = (float)alpha;
         m->owner[first + i] = s;
+        m->alpha[first + i] = alpha;
         m->factor[first + i] = ald_teacher_factor(&t->teacher, alpha);
         m->scale[first + i] = weight * share / (double)t->step_count;
         columns[COLUMN_ALPHA] += alpha;
@@ -207,14 +298,20 @@ static ald_status_t micro_alloc(micro_t *m, ald_trainer_t *t, int64_t R)
     const int64_t V = t->vocabulary;
     int64_t chunk = ald_head_chunk(V) < R ? ald_head_chunk(V) : R;
     bool wide = m->sequence[0].topk_id == NULL;
+    m->certified = true;
+    for (int64_t i = 0; i < m->packed->sequences; ++i)
+        m->certified = m->certified && m->sequence[i].tail_mass != NULL;
     m->owner = ALD_ARENA_ARRAY(arena, int64_t, R);
+    m->alpha = ALD_ARENA_ARRAY(arena, double, R);
     m->factor = ALD_ARENA_ARRAY(arena, double, R);
     m->scale = ALD_ARENA_ARRAY(arena, double, R);
     m->position = ALD_ARENA_ARRAY(arena, ald_position_t, R);
+    m->error = m->certified ? ALD_ARENA_ARRAY(arena, ald_support_error_t, R) : NULL;
     m->lp = ALD_ARENA_ARRAY(arena, float, wide ? chunk *V : 1);
     m->ratio = ALD_ARENA_ARRAY(arena, float, wide ? chunk *V : 1);
     m->rows = ALD_ARENA_ARRAY(arena, float, chunk * t->teacher_hidden + 1);
-    ALD_CHECK(m->owner && m->factor && m->scale && m->position && m->lp && m->ratio && m->rows,
+    ALD_CHECK(m->owner && m->alpha && m->factor && m->scale && m->position && m->lp && m->ratio &&
+                  m->rows && (!m->certified || m->error),
               ALD_STATUS_RESOURCE, "out of memory: distilling %lld positions", (long long)R);
 done:
     return status;
@@ -269,6 +366,36 @@ static void sum_positions(const micro_t *m, int64_t step_count, double *columns)
     }
 }
 
+/* Sums the bounds on the teacher's error; one above the limit is refused. */
+static ald_status_t sum_errors(const micro_t *m, ald_trainer_t *t, int64_t first, double *columns)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const double limit = t->config->distill.max_teacher_error;
+    const ald_entry_t *entry = &t->set->entries[t->entries[first]];
+    ALD_CHECK(m->certified || m->sequence[0].tail_dpo == NULL || limit <= 0.0, ALD_STATUS_INPUT,
+              "%s: says nothing of its error; distill.max_teacher_error = %g needs shards that "
+              "this version has scored",
+              t->set->paths[entry->shard], limit);
+    for (int64_t r = 0; m->certified && r < m->packed->positions; ++r) {
+        const double error = m->error[r].variation;
+        const int64_t s = m->owner[r];
+        entry = &t->set->entries[t->entries[first + s]];
+        ALD_CHECK(limit <= 0.0 || error <= limit, ALD_STATUS_INPUT,
+                  "%s: sequence %lld (row %lld), response position %lld: the teacher may be off by "
+                  "%.3g in total variation, above distill.max_teacher_error = %g; score with a "
+                  "larger shards.top_k",
+                  t->set->paths[entry->shard], (long long)entry->index, (long long)entry->id,
+                  (long long)(r - m->packed->start[s]), error, limit);
+        columns[COLUMN_CERTIFIED] += 1.0;
+        columns[COLUMN_ERROR] += error;
+        columns[COLUMN_ERROR_KL] +=
+            ald_teacher_weight(&t->teacher, m->alpha[r]) * m->error[r].reverse_kl;
+        t->worst = error > t->worst ? error : t->worst;
+    }
+done:
+    return status;
+}
+
 static ald_status_t distill_micro(void *context, ald_engine_t *engine, int64_t first, int64_t count,
                                   double *columns)
 {
@@ -293,6 +420,7 @@ static ald_status_t distill_micro(void *context, ald_engine_t *engine, int64_t f
     ALD_TRY(ald_forward(&model, &packed.batch, arena, &kept, hidden));
     ALD_TRY(ald_head(&model, hidden, packed.positions, packed.row, arena, distill_head, &m,
                      d_hidden, engine->optimizer.gradient));
+    ALD_TRY(sum_errors(&m, t, first, columns));
     ALD_TRY(ald_backward(&model, &packed.batch, kept, arena, d_hidden, engine->optimizer.gradient));
     sum_positions(&m, t->step_count, columns);
 done:
@@ -352,6 +480,39 @@ static void distill_metrics(const ald_trainer_t *t, const double *columns, doubl
     ald_metrics_set(metrics, "on_policy", columns[COLUMN_ON_POLICY] / sequences);
 }
 
+/* What `topk` may be off by, where the shards say so; collective, as `worst` is of all trainers. */
+static void error_metrics(ald_trainer_t *t, const double *columns, ald_metrics_t *metrics)
+{
+    const double certified = columns[COLUMN_CERTIFIED], mean = columns[COLUMN_ERROR] / certified;
+    MPI_Allreduce(MPI_IN_PLACE, &t->worst, 1, MPI_DOUBLE, MPI_MAX, t->engine.comm->mpi);
+    if (certified == 0.0)
+        return;
+    ald_metrics_set(metrics, "teacher/error", mean);
+    ald_metrics_set(metrics, "teacher/error_max", t->worst);
+    ald_metrics_set(metrics, "teacher/error_kl", columns[COLUMN_ERROR_KL] / certified);
+    if (mean > WARN_ABOVE && t->config->distill.max_teacher_error <= 0.0 && !t->warned) {
+        ald_log_warn("distill: the teachers of these topk shards may be off by %.2g in total "
+                     "variation on average, %.2g at most; a larger shards.top_k, or \"hidden\", "
+                     "lowers that",
+                     mean, t->worst);
+        t->warned = true;
+    }
+}
+
+/* Draws from the teacher know what it likes, which is all that the forward divergence asks. */
+static ald_status_t check_divergence(const ald_trainer_t *t, const ald_shardset_t *set)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_CHECK(ald_shard_header(set->shards[0])->encoding != ALD_ENCODING_SAMPLED ||
+                  t->teacher.divergence == ALD_DIVERGENCE_FORWARD,
+              ALD_STATUS_USAGE,
+              "distill.divergence: \"%s\" can't be estimated from %s, whose encoding is "
+              "\"sampled\"; expected \"forward\"",
+              t->config->distill.divergence, set->paths[0]);
+done:
+    return status;
+}
+
 /* Makes the trainer ready for the step. */
 static ald_status_t step_begin(ald_trainer_t *t, ald_shardset_t *set, const int64_t *entries,
                                int64_t count)
@@ -361,9 +522,11 @@ static ald_status_t step_begin(ald_trainer_t *t, ald_shardset_t *set, const int6
     t->entries = entries;
     t->step_count = count;
     t->alphas.count = 0;
+    t->worst = 0.0;
     ALD_TRY(ald_comm_agree(t->engine.comm, ald_trainer_vocabulary(t, set)));
-    if (ald_shard_header(set->shards[0])->encoding == ALD_ENCODING_HIDDEN)
-        ALD_TRY(ald_trainer_heads(t));
+    ALD_TRY(ald_comm_agree(t->engine.comm, check_divergence(t, set)));
+    if (ald_encoding_is_hidden(ald_shard_header(set->shards[0])->encoding))
+        ALD_TRY(ald_trainer_heads(t, set));
 done:
     return status;
 }
@@ -442,6 +605,7 @@ ald_status_t ald_trainer_steps(ald_trainer_t *const *trainers, int64_t n, ald_sh
         ALD_TRY(ald_engine_update(&trainers[k]->engine, &steps[k], epoch, columns, &metrics[k]));
         ALD_TRY(alpha_p95(trainers[k], &p95));
         distill_metrics(trainers[k], columns, p95, &metrics[k]);
+        error_metrics(trainers[k], columns, &metrics[k]);
     }
 done:
     for (int64_t k = 0; k < n && steps != NULL; ++k)

@@ -14,7 +14,8 @@ enum { SAMPLE_V = 50, SAMPLE_H = 24, SAMPLE_K = 5, SAMPLE_LONGEST = 40 };
 typedef struct {
     char prompt[64], response[64];
     int32_t ids[2 * SAMPLE_LONGEST], topk_id[SAMPLE_LONGEST * SAMPLE_K];
-    float columns[6][SAMPLE_LONGEST], wide[2][SAMPLE_LONGEST * SAMPLE_V];
+    float columns[9][SAMPLE_LONGEST], knots[2][3 * SAMPLE_LONGEST],
+        wide[2][SAMPLE_LONGEST * SAMPLE_V];
     uint16_t hidden[2][SAMPLE_LONGEST * SAMPLE_H];
 } sample_memory_t;
 
@@ -35,10 +36,11 @@ static inline ald_scored_t sample_sequence(int64_t i, ald_encoding_t encoding,
     snprintf(memory->response, sizeof memory->response, i == 1 ? "" : "response %d", (int)i);
     for (int t = 0; t < P + R; ++t)
         memory->ids[t] = (int32_t)(ald_rng_uniform(9, (uint64_t)i, (uint64_t)t) * SAMPLE_V);
-    for (int c = 0; c < 6; ++c)
+    for (int c = 0; c < 9; ++c)
         sample_fill(memory->columns[c], R, (uint64_t)(100 * i + c));
     for (int c = 0; c < 2; ++c) {
         sample_fill(memory->wide[c], R * SAMPLE_V, (uint64_t)(100 * i + 50 + c));
+        sample_fill(memory->knots[c], 3 * R, (uint64_t)(100 * i + 60 + c));
         for (int t = 0; t < R * SAMPLE_H; ++t)
             memory->hidden[c][t] = (uint16_t)(t * 31 + i * 7 + c);
     }
@@ -58,12 +60,23 @@ static inline ald_scored_t sample_sequence(int64_t i, ald_encoding_t encoding,
     } else if (encoding == ALD_ENCODING_HIDDEN) {
         out.hidden_dpo = memory->hidden[0];
         out.hidden_reverse = memory->hidden[1];
+    } else if (encoding == ALD_ENCODING_HIDDEN32) {
+        out.hidden32_dpo = memory->wide[0]; /* V is more than H */
+        out.hidden32_reverse = memory->wide[1];
     } else {
         out.topk_id = memory->topk_id;
         out.topk_logprob_dpo = memory->wide[0];
         out.topk_log_ratio = memory->wide[1];
+        out.proposal_factor = memory->columns[6];
+        out.proposal_temperature = memory->columns[7];
+        out.proposal_logz = memory->columns[8];
         out.tail_dpo = memory->columns[4];
         out.tail_reverse = memory->columns[5];
+        out.alpha_max = memory->columns[6]; /* written where the header says certified */
+        out.tail_ratio_min = memory->columns[7];
+        out.tail_ratio_max = memory->columns[8];
+        out.tail_mass = memory->knots[0];
+        out.tail_least = memory->knots[1];
     }
     return out;
 }
@@ -73,7 +86,7 @@ static inline ald_shard_header_t sample_header(ald_encoding_t encoding)
     ald_shard_header_t header = {.encoding = encoding,
                                  .vocab_size = SAMPLE_V,
                                  .hidden_size = SAMPLE_H,
-                                 .top_k = encoding == ALD_ENCODING_TOPK ? SAMPLE_K : 0,
+                                 .top_k = ald_encoding_has_k(encoding) ? SAMPLE_K : 0,
                                  .policy_step = -1,
                                  .seed = 17,
                                  .contrast = "reverse",
@@ -88,22 +101,35 @@ static inline ald_shard_header_t sample_header(ald_encoding_t encoding)
     return header;
 }
 
-static inline ald_status_t sample_write(const char *path, ald_encoding_t encoding, int64_t count,
-                                        bool gzip)
+static inline ald_shard_header_t sample_certified(void)
+{
+    ald_shard_header_t header = sample_header(ALD_ENCODING_TOPK);
+    header.certified = true;
+    return header;
+}
+
+static inline ald_status_t sample_write_header(const char *path, const ald_shard_header_t *header,
+                                               int64_t count)
 {
     static sample_memory_t memory;
     ald_shard_writer_t *writer = NULL;
-    ald_shard_header_t header = sample_header(encoding);
-    header.gzip = gzip;
-    ald_status_t status = ald_shard_writer_open(path, &header, &writer);
+    ald_status_t status = ald_shard_writer_open(path, header, &writer);
     for (int64_t i = 0; i < count && status == ALD_STATUS_OK; ++i) {
-        ald_scored_t sequence = sample_sequence(i, encoding, &memory);
+        ald_scored_t sequence = sample_sequence(i, header->encoding, &memory);
         status = ald_shard_writer_append(writer, &sequence);
     }
     if (status == ALD_STATUS_OK)
         return ald_shard_writer_commit(writer);
     ald_shard_writer_discard(writer);
     return status;
+}
+
+static inline ald_status_t sample_write(const char *path, ald_encoding_t encoding, int64_t count,
+                                        bool gzip)
+{
+    ald_shard_header_t header = sample_header(encoding);
+    header.gzip = gzip;
+    return sample_write_header(path, &header, count);
 }
 
 #endif

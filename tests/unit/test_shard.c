@@ -257,11 +257,13 @@ static void flipped_bits_are_found(void **state)
         const char *path = scratch_path(state, "a.h5");
         if (info->type == ALD_COLUMN_TEXT)
             continue;
-        ald_encoding_t encoding = ald_dataset_is_in(info, ALD_ENCODING_TOPK) ? ALD_ENCODING_TOPK
-                                  : ald_dataset_is_in(info, ALD_ENCODING_FULL)
-                                      ? ALD_ENCODING_FULL
-                                      : ALD_ENCODING_HIDDEN;
-        expect_ok(sample_write(path, encoding, 20, false));
+        ald_shard_header_t header = sample_header(ALD_ENCODING_HIDDEN);
+        for (int e = 0; e < ALD_ENCODING_COUNT; ++e)
+            if (ald_dataset_is_in(info, &(ald_shard_header_t){.encoding = (ald_encoding_t)e}))
+                header = sample_header((ald_encoding_t)e);
+        if (info->encodings == ALD_IN_CERTIFIED)
+            header = sample_certified();
+        expect_ok(sample_write_header(path, &header, 20));
         ald_h5_begin();
         hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
         hid_t dataset = H5Dopen2(file, info->path, H5P_DEFAULT), space = H5Dget_space(dataset);
@@ -367,7 +369,7 @@ static void damage(hid_t file, int kind)
         H5Adelete(file, "encoding");
         break;
     case 10:
-        put_text(file, "encoding", "sampled");
+        put_text(file, "encoding", "samples");
         break;
     case 11:
         put_text(file, "vocab_size", "50");
@@ -429,7 +431,7 @@ static void every_damage_is_named(void **state)
         "/sequence/source[2]: expected 0 to 2, found 7",
         "attribute \"format\": expected \"aligndistil-shard\", found \"other\"",
         "attribute \"encoding\" is missing",
-        "encoding: expected full, hidden or topk, found \"sampled\"",
+        "encoding: expected full, hidden, hidden32, topk or sampled, found \"samples\"",
         "attribute \"vocab_size\": expected one integer",
         "attribute \"vocab_size\": expected 1 to",
         "expected 6 columns, found 5",

@@ -92,6 +92,21 @@ done:
     return status;
 }
 
+static ald_status_t get_short(const ald_shard_t *shard, hid_t dataset, const char *name, char *out,
+                              size_t size)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *text = NULL;
+    ALD_TRY(ald_h5_get_text(dataset, shard->path, name, &text));
+    ALD_CHECK(strlen(text) < size, ALD_STATUS_INPUT,
+              "%s: attribute \"%s\": expected at most %zu characters, found %zu", shard->path, name,
+              size - 1, strlen(text));
+    memcpy(out, text, strlen(text) + 1);
+done:
+    ald_free(text);
+    return status;
+}
+
 static ald_status_t read_header(ald_shard_t *shard)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -103,6 +118,9 @@ static ald_status_t read_header(ald_shard_t *shard)
         ALD_TRY(ald_status_prefix(status, "%s: attribute", shard->path));
     for (int i = 0; i < ALD_SHARD_ATTRIBUTES; ++i)
         ALD_TRY(read_member(shard, &ald_shard_attributes[i]));
+    if (H5Aexists(shard->file, "sha256_reference") > 0)
+        ALD_TRY(get_short(shard, shard->file, "sha256_reference", shard->header.sha256_reference,
+                          sizeof shard->header.sha256_reference));
     ALD_TRY(ald_h5_get_text(shard->file, shard->path, "config", &shard->config));
     shard->header.config = shard->config;
     ALD_TRY(check_header(shard));
@@ -241,21 +259,6 @@ static ald_status_t check_shape(const ald_shard_t *shard, const ald_dataset_info
     column->rows = (int64_t)size[0];
 done:
     H5Sclose(space);
-    return status;
-}
-
-static ald_status_t get_short(const ald_shard_t *shard, hid_t dataset, const char *name, char *out,
-                              size_t size)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    char *text = NULL;
-    ALD_TRY(ald_h5_get_text(dataset, shard->path, name, &text));
-    ALD_CHECK(strlen(text) < size, ALD_STATUS_INPUT,
-              "%s: attribute \"%s\": expected at most %zu characters, found %zu", shard->path, name,
-              size - 1, strlen(text));
-    memcpy(out, text, strlen(text) + 1);
-done:
-    ald_free(text);
     return status;
 }
 

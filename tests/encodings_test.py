@@ -11,7 +11,7 @@ import numpy as np
 
 import harness
 import training
-from reference import model, philox
+from reference import losses, model, philox
 
 sys.path.insert(0, harness.TOOLS)
 import aligndistil_shards  # noqa: E402
@@ -324,6 +324,148 @@ def the_trainer_learns_from_draws(folder):
         assert "distill.divergence" in refused.errors[0] and "forward" in refused.errors[0], refused
 
 
+# --- on-policy ---------------------------------------------------------------------------------
+
+
+def on_policy(folder, encoding, ranks=1, **options):
+    place = os.path.join(folder, "on-policy")
+    training.stage("distill", place, ranks=ranks, **{
+        "data__train": Setting.data.path, "data__chat_format": "none", "distill__mode": "on-policy",
+        "distill__policy": Setting.directories["policy"], "distill__divergence": "forward",
+        "teacher__dpo": Setting.directories["dpo"], "optimizer__lr": 0.001, "shards__top_k": 20,
+        "teacher__reverse": Setting.directories["reverse"], "shards__encoding": encoding,
+        "optimizer__batch_size": 3, "sampling__max_new_tokens": 10, "checkpoint__resume": False,
+        **options})
+    names = ("loss", "grad_norm", "tvd/mean", "teacher/error", "teacher/error_max")
+    return [[row.get(name) for name in names]
+            for row in harness.read_rows(os.path.join(place, "aligned", "metrics.jsonl"))]
+
+
+def every_encoding_works_on_policy(folder):
+    """The same figures on any number of ranks; hidden32 those of full."""
+    found = {encoding: on_policy(folder, encoding) for encoding in
+             ("full", "hidden32", "topk", "sampled")}
+    assert found["hidden32"] == found["full"] and found["topk"][0][3] > 0
+    for encoding in ("hidden32", "topk", "sampled"):
+        assert on_policy(folder, encoding, ranks=3) == found[encoding], encoding
+        near = np.array([row[:3] for row in found[encoding]])
+        assert np.allclose(near, [row[:3] for row in found["full"]], rtol=0.2), found
+    path = harness.write(os.path.join(folder, "empty.cfg"), "# all is set on the command line\n")
+    refused = harness.run("distill", "-c", path, *training.settings({
+        "distill__policy": Setting.directories["policy"], "shards__encoding": "sampled",
+        "distill__divergence": "jsd", "output": folder}), ranks=3, code=2)
+    assert "distill.divergence" in refused.errors[0] and len(refused.errors) == 1, refused
+
+
+# --- full in halves, version 1 -----------------------------------------------------------------
+
+
+def full_in_halves_is_full_rounded(folder):
+    for name, options in (("halves", {}), ("zipped", {"shards__compression": "gzip"})):
+        score(folder, name, shards__encoding="full", shards__full_dtype="f16", **options)
+        path = os.path.join(folder, name, "shard-000000.h5")
+        done = subprocess.run([harness.PYTHON, os.path.join(harness.HERE, "shard_h5py.py"), path],
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        for part in ("logprob_dpo", "log_ratio"):
+            found, exact = (training.shard_rows(os.path.join(folder, place), "teacher/" + part)
+                            for place in (name, "random-full"))
+            for key, rows in exact.items():
+                assert found[key].dtype == np.float16 and (found[key] == rows.astype("f2")).all()
+        harness.run("inspect", os.path.join(folder, name))
+        halves, _ = first_step(folder, name)
+        whole, _ = first_step(folder, "random-full")
+        for figure, bound in (("loss", 1e-3), ("grad_norm", 1e-2)):
+            gap = abs(halves[figure] / whole[figure] - 1)
+            assert 0 < gap < bound, f"{name}: {figure} {halves[figure]}, in full {whole[figure]}"
+        assert halves["alpha/mean"] == whole["alpha/mean"]
+    different = harness.run("inspect", "--diff", os.path.join(folder, "halves"),
+                            os.path.join(folder, "random-full"), code=None).out
+    assert different.count("/teacher/logprob_dpo") == 1, different
+
+
+def write_version_1(path, encoding, tokenizer):
+    """Two sequences of a policy's 6 and 4 response tokens, as the first version wrote them, by plain
+    h5py. Returns the parts of /teacher."""
+    generator = np.random.default_rng(4)
+    V, H, K, R = 389, 16, 5, 10
+    rows = np.log(generator.dirichlet(np.full(V, 0.3), size=(2, R)) + 1e-12)
+    order = np.argsort(-rows.max(axis=0), axis=1)
+    inside = [np.take_along_axis(x, order[:, :K], axis=1) for x in rows]
+    tails = [np.log(np.exp(np.take_along_axis(x, order[:, K:], axis=1)).sum(axis=1)) for x in rows]
+    hidden = (generator.standard_normal((2, R, H)).astype("f4").view("u4") >> 16).astype("u2")
+    teacher = {"full": {"logprob_dpo": rows[0].astype("f4"), "log_ratio": (rows[0] - rows[1]).astype("f4")},
+               "hidden": {"hidden_dpo": hidden[0], "hidden_reverse": hidden[1]},
+               "topk": {"token_id": order[:, :K].astype("i4"), "logprob_dpo": inside[0].astype("f2"),
+                        "log_ratio": (inside[0] - inside[1]).astype("f2"),
+                        "tail_dpo": tails[0].astype("f4"), "tail_reverse": tails[1].astype("f4")}}[encoding]
+    answers = generator.integers(3, V, R).astype("i4")
+    columns = {"sequence/id": np.array([3, 8]), "sequence/token_start": np.array([0, 8, 15]),
+               "sequence/response_start": np.array([0, 6, 10]),
+               "token/id": np.concatenate([[5, 6], answers[:6], [7, 8, 9], answers[6:]]).astype("i4"),
+               "response/id": answers,
+               "response/logprob_dpo": rows[0][np.arange(R), answers].astype("f4"),
+               "response/logprob_reverse": rows[1][np.arange(R), answers].astype("f4"),
+               "response/logprob_policy": np.full(R, np.nan, "f4"),
+               "response/tvd": losses.tvd(*rows).astype("f4"),
+               **{"teacher/" + name: values for name, values in teacher.items()}}
+    sources = h5py.enum_dtype({"chosen": 0, "rejected": 1, "policy": 2}, "u1")
+    with h5py.File(path, "w") as file:
+        for name in ("tool_version", "created", "chat_format", "sha256_data", "sha256_dpo", "sha256_reverse"):
+            file.attrs[name] = "none"
+        file.attrs.update({"format": "aligndistil-shard", "encoding": encoding, "contrast": "reverse",
+                           "config": "", "sha256_tokenizer": tokenizer})
+        for name, value in (("schema_version", 1), ("vocab_size", V), ("hidden_size", H), ("seed", 1),
+                            ("top_k", K if encoding == "topk" else 0), ("policy_step", -1)):
+            file.attrs[name] = np.int64(value)
+        for name, values in columns.items():
+            file.create_dataset(name, data=values, chunks=True, fletcher32=True)
+        file.create_dataset("sequence/source", data=np.array([2, 2], "u1"), dtype=sources,
+                            chunks=True, fletcher32=True)
+        for name in ("prompt", "response"):
+            file.create_dataset("sequence/" + name, data=["first", "second"], chunks=(2,),
+                                dtype=h5py.string_dtype())
+        if encoding == "hidden":
+            for name in teacher:
+                file["teacher"][name].attrs["dtype"] = "bfloat16"
+    return teacher
+
+
+def version_1_is_read_forever(folder):
+    with open(os.path.join(folder, "tok", "tokenizer.json"), "rb") as file:
+        tokenizer = hashlib.sha256(file.read()).hexdigest()
+    for encoding in ("full", "hidden", "topk"):
+        place = os.path.join(folder, "first-" + encoding)
+        os.makedirs(place)
+        path = os.path.join(place, "shard-000000.h5")
+        teacher = write_version_1(path, encoding, tokenizer)
+        done = subprocess.run([harness.PYTHON, os.path.join(harness.HERE, "shard_h5py.py"), path],
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert encoding in harness.run("inspect", path).out
+        for i, found in enumerate(sequences(folder, "first-" + encoding)):
+            rows = slice(0, 6) if i == 0 else slice(6, 10)
+            for name, values in teacher.items():
+                assert (found.encoded(name) == values[rows]).all()
+        if encoding == "hidden":
+            continue  # its matrices aren't anyone's
+        losses_of = [distance_of(found) for found in sequences(folder, "first-" + encoding)]
+        metrics, _ = first_step(folder, "first-" + encoding, teacher__dpo="", teacher__reverse="")
+        assert abs(metrics["loss"] / np.mean(losses_of) - 1) < 1e-3, (metrics["loss"], losses_of)
+        assert "teacher/error" not in metrics
+
+
+def distance_of(found):
+    """The loss of a sequence, from the shard by plain NumPy."""
+    student, teacher = students(found), found.teacher()
+    if teacher.ids is None:
+        kl = losses.kl(student, teacher.logprob)
+    else:
+        kl = losses.kl(losses.gather_outcomes(student, teacher.ids),
+                       np.column_stack([teacher.logprob, teacher.tail]))
+    return (0.1 / teacher.alpha * kl).mean()
+
+
 # --- the comparison ----------------------------------------------------------------------------
 
 
@@ -349,6 +491,8 @@ if __name__ == "__main__":
     harness.main([hidden32_trains_as_full_does, hidden_states_name_their_matrices,
                   another_matrix_is_refused, sampled_holds_the_draws_of_its_counters,
                   draws_do_not_depend_on_ranks, the_trainer_learns_from_draws,
+                  full_in_halves_is_full_rounded,
+                  version_1_is_read_forever, every_encoding_works_on_policy,
                   the_comparison_makes_its_table,
                   topk_is_never_further_off_than_it_says, the_trainer_reports_the_bound,
                   a_limit_refuses, shards_without_a_certificate_are_read], prepare)

@@ -56,7 +56,10 @@ def check_attributes(file):
         check(isinstance(file.attrs[name], str), name, "is no string")
     for name in INTEGERS:
         check(file.attrs[name].dtype == np.int64, name, "is no int64")
-    check(set(file.attrs) == set(TEXTS + INTEGERS), "attributes", sorted(file.attrs))
+    found = set(file.attrs)
+    if file.attrs["encoding"] == "full" and file.attrs.get("full_dtype") == "f16":
+        found.remove("full_dtype")
+    check(found == set(TEXTS + INTEGERS), "attributes", sorted(file.attrs))
     check(file.attrs["format"] == "aligndistil-shard", "format", file.attrs["format"])
     check(file.attrs["schema_version"] == 1, "schema_version", file.attrs["schema_version"])
 
@@ -101,6 +104,8 @@ def check_file(path):
         check_attributes(file)
         encoding = file.attrs["encoding"]
         teacher = dict(TEACHER[encoding])
+        if "full_dtype" in file.attrs:
+            teacher = {name: ("f2", shape) for name, (_, shape) in teacher.items()}
         if encoding == "topk" and "alpha_max" in file["teacher"]:  # all of them, or none
             teacher.update(CERTIFICATE)
         table = {**COMMON, **{"teacher/" + k: v for k, v in teacher.items()}}

@@ -355,7 +355,8 @@ def encodings_train_alike(folder):
                 gap = abs(found[name] / full[name] - 1)
                 assert gap < 1e-3, f"{other}, {options}: {name} {found[name]}, full {full[name]}"
             for name in ("alpha/mean", "tvd/mean", "weight/mean", "response_length"):
-                assert found[name] == full[name], name
+                # `full` is scored with products of another order (encodings_test.py).
+                assert abs(found[name] / full[name] - 1) < 1e-5, (name, found[name], full[name])
 
 
 if __name__ == "__main__":

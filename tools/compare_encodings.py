@@ -26,6 +26,8 @@ PYTHON = sys.executable
 # name, settings of `shards`; the supports' K come from the command line
 ENCODINGS = [("full", {"encoding": "full"}),
              ("full, gzip", {"encoding": "full", "compression": "gzip"}),
+             ("full, f16", {"encoding": "full", "full_dtype": "f16"}),
+             ("full, f16, gzip", {"encoding": "full", "full_dtype": "f16", "compression": "gzip"}),
              ("hidden", {"encoding": "hidden"}),
              ("hidden32", {"encoding": "hidden32"})]
 

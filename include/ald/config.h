@@ -47,7 +47,7 @@ typedef struct {
     struct {
         char *directory, *encoding;
         int64_t top_k, sequences_per_shard;
-        char *compression, *keep;
+        char *full_dtype, *compression, *keep;
         bool with_reference;
         ald_sources_t sources;
     } shards;
@@ -146,6 +146,7 @@ typedef struct {
     K(CHOICE, shards.encoding, "hidden", 0, 0, "full|hidden|hidden32|topk|sampled",                \
       "what a shard holds")                                                                        \
     K(INTEGER, shards.top_k, "64", 1, 1e9, "", "tokens of topk, draws of sampled")                 \
+    K(CHOICE, shards.full_dtype, "f32", 0, 0, "f32|f16", "numbers of full: f16 halves the size")   \
     K(INTEGER, shards.sequences_per_shard, "256", 1, 1e9, "", "sequences in a file")               \
     K(CHOICE, shards.compression, "none", 0, 0, "none|gzip", "HDF5 filter of the teacher data")    \
     K(CHOICE, shards.keep, "all", 0, 0, "all|none", "on-policy shards after their step")           \

@@ -55,6 +55,7 @@ typedef struct {
                            reader */
     bool gzip;          /* writer only: compress /teacher */
     ald_head_digest_t head_dpo, head_reverse, head_reference; /* hidden and hidden32 only */
+    bool full16;    /* full only: its two datasets are halves in the file */
     bool certified; /* topk only: with what bounds its error */
 } ald_shard_header_t;
 

@@ -105,7 +105,7 @@ static bool compare_positions(diff_t *d, int64_t row, ald_scored_t *a, ald_score
     const ald_shard_header_t *header = ald_shard_header(d->set[0]->shards[0]);
     for (int i = 0; i < ALD_DATASET_COUNT; ++i) {
         const ald_dataset_info_t *info = &ald_shard_datasets[i];
-        if (info->rows != ALD_ROWS_R)
+        if (info->rows != ALD_ROWS_R || !ald_dataset_is_in(info, header))
             continue;
         const void *one = *ald_dataset_member(a, (ald_dataset_t)i);
         const void *two = *ald_dataset_member(b, (ald_dataset_t)i);

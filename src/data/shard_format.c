@@ -123,6 +123,10 @@ bool ald_dataset_is_in(const ald_dataset_info_t *info, const ald_shard_header_t 
         return header->certified;
     if ((info->encodings & ALD_IN_REFERENCE) != 0 && header->sha256_reference[0] == '\0')
         return false;
+    if (info->encodings == ALD_IN_FULL16)
+        return header->full16;
+    if (info->encodings == ALD_IN_FULL && header->full16)
+        return false;
     return (info->encodings >> header->encoding & 1) != 0;
 }
 
@@ -139,6 +143,8 @@ const void **ald_dataset_member(ald_scored_t *sequence, ald_dataset_t dataset)
         MEMBER(TVD, tvd)
         MEMBER(FULL_LOGPROB, full_logprob_dpo)
         MEMBER(FULL_RATIO, full_log_ratio)
+        MEMBER(FULL16_LOGPROB, full_logprob_dpo)
+        MEMBER(FULL16_RATIO, full_log_ratio)
         MEMBER(HIDDEN_DPO, hidden_dpo)
         MEMBER(HIDDEN_REVERSE, hidden_reverse)
         MEMBER(HIDDEN32_DPO, hidden32_dpo)

@@ -45,12 +45,13 @@ enum {
     ALD_IN_SAMPLED = 1 << ALD_ENCODING_SAMPLED,
     ALD_IN_K = ALD_IN_TOPK | ALD_IN_SAMPLED,
     ALD_IN_ALL = (1 << ALD_ENCODING_COUNT) - 1,
-    ALD_IN_REFERENCE = 1 << 17, /* only with header.sha256_reference */
+    ALD_IN_REFERENCE = 1 << 18, /* only with header.sha256_reference */
     ALD_IN_ALL_REFERENCE = ALD_IN_REFERENCE | ALD_IN_ALL,
     ALD_IN_FULL_REFERENCE = ALD_IN_REFERENCE | ALD_IN_FULL,
     ALD_IN_HIDDEN_REFERENCE = ALD_IN_REFERENCE | ALD_IN_HIDDEN,
     ALD_IN_HIDDEN32_REFERENCE = ALD_IN_REFERENCE | ALD_IN_HIDDEN32,
     ALD_IN_TOPK_REFERENCE = ALD_IN_REFERENCE | ALD_IN_TOPK,
+    ALD_IN_FULL16 = 1 << 17,    /* full with header.full16, in the place of the float32 ones */
     ALD_IN_CERTIFIED = 1 << 16, /* topk with header.certified: all of these, or none */
 };
 
@@ -71,6 +72,8 @@ enum {
     D(TVD, "/response/tvd", F32, R, 1, ALL)                                                        \
     D(FULL_LOGPROB, "/teacher/logprob_dpo", F32, R, V, FULL)                                       \
     D(FULL_RATIO, "/teacher/log_ratio", F32, R, V, FULL)                                           \
+    D(FULL16_LOGPROB, "/teacher/logprob_dpo", F16, R, V, FULL16)                                   \
+    D(FULL16_RATIO, "/teacher/log_ratio", F16, R, V, FULL16)                                       \
     D(HIDDEN_DPO, "/teacher/hidden_dpo", BF16, R, H, HIDDEN)                                       \
     D(HIDDEN_REVERSE, "/teacher/hidden_reverse", BF16, R, H, HIDDEN)                               \
     D(HIDDEN32_DPO, "/teacher/hidden_dpo", F32, R, H, HIDDEN32)                                    \

@@ -31,6 +31,8 @@ static ald_status_t put_attributes(const index_t *x)
     ALD_TRY(ald_h5_put_text(x->file, x->path, "format", "aligndistil-index"));
     ALD_TRY(ald_h5_put_integer(x->file, x->path, "schema_version", ALD_SHARD_SCHEMA));
     ALD_TRY(ald_h5_put_text(x->file, x->path, "encoding", ald_encoding_name(x->header->encoding)));
+    if (x->header->full16)
+        ALD_TRY(ald_h5_put_text(x->file, x->path, "full_dtype", "f16"));
     ALD_TRY(ald_h5_put_integer(x->file, x->path, "shards", x->set->shard_count));
     for (int i = 0; i < ALD_SHARD_ATTRIBUTES; ++i) {
         const ald_shard_attribute_t *attribute = &ald_shard_attributes[i];

@@ -3,6 +3,7 @@
  * read. */
 #include "shard_format.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "ald/arena.h"
@@ -107,6 +108,23 @@ done:
     return status;
 }
 
+/* `full` in halves says so. */
+static ald_status_t read_full_dtype(ald_shard_t *shard)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *dtype = NULL;
+    if (shard->header.encoding != ALD_ENCODING_FULL || H5Aexists(shard->file, "full_dtype") <= 0)
+        return status;
+    ALD_TRY(ald_h5_get_text(shard->file, shard->path, "full_dtype", &dtype));
+    ALD_CHECK(strcmp(dtype, "f16") == 0, ALD_STATUS_INPUT,
+              "%s: attribute \"full_dtype\": expected \"f16\", found \"%.40s\"", shard->path,
+              dtype);
+    shard->header.full16 = true;
+done:
+    ald_free(dtype);
+    return status;
+}
+
 static ald_status_t read_header(ald_shard_t *shard)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -124,6 +142,7 @@ static ald_status_t read_header(ald_shard_t *shard)
     ALD_TRY(ald_h5_get_text(shard->file, shard->path, "config", &shard->config));
     shard->header.config = shard->config;
     ALD_TRY(check_header(shard));
+    ALD_TRY(read_full_dtype(shard));
     shard->header.certified = shard->header.encoding == ALD_ENCODING_TOPK &&
                               H5Lexists(shard->file, "/teacher", H5P_DEFAULT) > 0 &&
                               H5Lexists(shard->file, "/teacher/alpha_max", H5P_DEFAULT) > 0;
@@ -537,6 +556,22 @@ done:
     return status;
 }
 
+/* The weights of draws are exp of a difference of logits: of finite ones. */
+static ald_status_t check_proposal(const ald_shard_t *shard, int64_t first, const ald_scored_t *s)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (int64_t i = 0; i < s->response_count; ++i)
+        ALD_CHECK(
+            s->proposal_temperature[i] > 0.0f && isfinite(s->proposal_temperature[i]) &&
+                isfinite(s->proposal_factor[i]) && isfinite(s->proposal_logz[i]),
+            ALD_STATUS_INPUT,
+            "%s: /teacher/proposal_temperature: element %lld: expected a positive number, and "
+            "finite ones beside it",
+            shard->path, (long long)(first + i));
+done:
+    return status;
+}
+
 /* The tokens, and that the response is their end. */
 static ald_status_t read_tokens(ald_shard_t *shard, int64_t i, ald_arena_t *arena,
                                 ald_scored_t *out)
@@ -574,6 +609,8 @@ ald_status_t ald_shard_read(ald_shard_t *shard, int64_t i, bool with_teacher, al
     if (out->topk_id != NULL)
         ALD_TRY(check_ids(shard, ALD_DATASET_TOPK_ID, first * shard->header.top_k, out->topk_id,
                           R * shard->header.top_k));
+    if (out->proposal_temperature != NULL)
+        ALD_TRY(check_proposal(shard, first, out));
     ALD_TRY(read_tokens(shard, i, arena, out));
 done:
     return status;

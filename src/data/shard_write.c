@@ -214,6 +214,8 @@ static ald_status_t put_attributes(const ald_shard_writer_t *writer,
     ALD_TRY(ald_h5_put_text(file, path, "format", ALD_SHARD_FORMAT_NAME));
     ALD_TRY(ald_h5_put_integer(file, path, "schema_version", ALD_SHARD_SCHEMA));
     ALD_TRY(ald_h5_put_text(file, path, "encoding", ald_encoding_name(header->encoding)));
+    if (header->full16)
+        ALD_TRY(ald_h5_put_text(file, path, "full_dtype", "f16"));
     for (int i = 0; i < ALD_SHARD_ATTRIBUTES; ++i) {
         const ald_shard_attribute_t *attribute = &ald_shard_attributes[i];
         const char *member = (const char *)header + attribute->offset;
@@ -268,6 +270,7 @@ static ald_status_t check_header(const char *path, const ald_shard_header_t *hea
     ALD_CHECK(
         header->vocab_size > 0 && (!hidden || header->hidden_size > 0) &&
             (header->encoding == ALD_ENCODING_TOPK || !header->certified) &&
+            (header->encoding == ALD_ENCODING_FULL || !header->full16) &&
             (topk ? header->top_k > 0 && header->top_k <= header->vocab_size : header->top_k == 0),
         ALD_STATUS_INTERNAL, "%s: a shard header with V %lld, H %lld, K %lld", path,
         (long long)header->vocab_size, (long long)header->hidden_size, (long long)header->top_k);

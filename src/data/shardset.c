@@ -91,6 +91,8 @@ static ald_status_t fits_first(const char *path, const ald_shard_header_t *heade
     SAME_TEXT(sha256_reverse);
     SAME_TEXT(sha256_reference);
     SAME_TEXT(sha256_tokenizer);
+    ALD_CHECK(header->full16 == first->full16, ALD_STATUS_INPUT, "%s: full_dtype %s, but %s has %s",
+              path, header->full16 ? "f16" : "f32", first_path, first->full16 ? "f16" : "f32");
 #undef SAME_NUMBER
 #undef SAME_TEXT
 done:

@@ -148,6 +148,12 @@ static ald_status_t distill_init(ald_distill_t *d)
         !on_policy(config) || sources == 0, ALD_STATUS_USAGE,
         "shards.sources: expected none with distill.mode = \"%s\", which makes its own shards",
         config->distill.mode);
+    ALD_CHECK(!scoring || strcmp(config->shards.encoding, "sampled") != 0 ||
+                  strcmp(config->distill.divergence, "forward") == 0,
+              ALD_STATUS_USAGE,
+              "distill.divergence: \"%s\" can't be estimated from shards.encoding = \"sampled\"; "
+              "expected \"forward\"",
+              config->distill.divergence);
     ALD_TRY(ald_placement_make(config, d->world->size, &d->place));
     d->trains = ald_ranks_have(&d->place.trainers, d->world->rank);
     d->scores = scoring && ald_ranks_have(&d->place.scorers, d->world->rank);

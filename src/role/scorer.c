@@ -200,6 +200,7 @@ static ald_status_t fill_header(ald_scorer_t *scorer)
     h->top_k = 0;
     if (ald_encoding_has_k(h->encoding))
         h->top_k = config->shards.top_k < h->vocab_size ? config->shards.top_k : h->vocab_size;
+    h->full16 = h->encoding == ALD_ENCODING_FULL && strcmp(config->shards.full_dtype, "f16") == 0;
     h->certified = h->encoding == ALD_ENCODING_TOPK;
     h->policy_step = -1;
     h->seed = config->seed;

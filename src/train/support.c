@@ -406,7 +406,12 @@ ald_support_error_t ald_support_error(const ald_teacher_t *teacher, double facto
 {
     float lse = ald_logsumexp(V, z);
     double mass, plogp;
-    span_t span = tail_span(teacher, factor, V, vocab_size, support->count, tail);
+    int64_t inside = 0;
+    span_t span = {-INFINITY, -INFINITY};
+    for (int64_t k = 0; k < support->count; ++k)
+        inside += support->id[k] < V;
+    if (inside < V) /* otherwise there is no tail, whatever it held of tokens from V on */
+        span = tail_span(teacher, factor, V, vocab_size, support->count, tail);
     totals_t t = sum_support(teacher, factor, V, support, span, lse, z);
     if (!t.known)
         return (ald_support_error_t){1.0, UNKNOWN};

@@ -1,4 +1,5 @@
-/* make_shard PATH full|hidden|hidden32|topk|sampled COUNT [gzip]: writes the sample shard for checks in Python. */
+/* make_shard PATH full|hidden|hidden32|topk|sampled COUNT [gzip]: writes the sample shard for
+ * checks in Python. */
 #include <stdlib.h>
 
 #include "shard_sample.h"

@@ -14,7 +14,7 @@ enum { SAMPLE_V = 50, SAMPLE_H = 24, SAMPLE_K = 5, SAMPLE_LONGEST = 40 };
 typedef struct {
     char prompt[64], response[64];
     int32_t ids[2 * SAMPLE_LONGEST], topk_id[SAMPLE_LONGEST * SAMPLE_K];
-    float columns[9][SAMPLE_LONGEST], knots[2][3 * SAMPLE_LONGEST],
+    float columns[9][SAMPLE_LONGEST], positive[SAMPLE_LONGEST], knots[2][3 * SAMPLE_LONGEST],
         wide[2][SAMPLE_LONGEST * SAMPLE_V];
     uint16_t hidden[2][SAMPLE_LONGEST * SAMPLE_H];
 } sample_memory_t;
@@ -74,7 +74,9 @@ static inline ald_scored_t sample_sequence(int64_t i, ald_encoding_t encoding,
         out.topk_logprob_dpo = memory->wide[0];
         out.topk_log_ratio = memory->wide[1];
         out.proposal_factor = memory->columns[6];
-        out.proposal_temperature = memory->columns[7];
+        for (int t = 0; t < R; ++t)
+            memory->positive[t] = 0.5f + (float)t / 64;
+        out.proposal_temperature = memory->positive;
         out.proposal_logz = memory->columns[8];
         out.tail_dpo = memory->columns[4];
         out.tail_reverse = memory->columns[5];

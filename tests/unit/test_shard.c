@@ -17,25 +17,24 @@ static void expect_floats(const float *found, const float *expected, int64_t cou
     assert_memory_equal(found, expected, (size_t)count * sizeof *found);
 }
 
-static void expect_teacher(const ald_scored_t *found, const ald_scored_t *expected)
+/* Every dataset of /teacher that a shard with this header has; no other. */
+static void expect_teacher(const ald_shard_header_t *header, ald_scored_t *found,
+                           ald_scored_t *expected)
 {
-    const int64_t R = expected->response_count;
-    if (expected->full_log_ratio != NULL && R > 0) {
-        expect_floats(found->full_logprob_dpo, expected->full_logprob_dpo, R * SAMPLE_V);
-        expect_floats(found->full_log_ratio, expected->full_log_ratio, R * SAMPLE_V);
+    for (int d = 0; d < ALD_DATASET_COUNT && expected->response_count > 0; ++d) {
+        const ald_dataset_info_t *info = &ald_shard_datasets[d];
+        const bool teacher = strncmp(info->path, "/teacher/", 9) == 0;
+        if (!teacher || !ald_dataset_is_in(info, header))
+            continue;
+        const void *one = *ald_dataset_member(found, (ald_dataset_t)d);
+        size_t size = info->type == ALD_COLUMN_F16 ? sizeof(float) : ald_column_size(info->type);
+        size *= (size_t)(expected->response_count * ald_dataset_width(info, header));
+        assert_non_null(one);
+        assert_memory_equal(one, *ald_dataset_member(expected, (ald_dataset_t)d), size);
     }
-    if (expected->hidden_dpo != NULL && R > 0) {
-        assert_memory_equal(found->hidden_dpo, expected->hidden_dpo, (size_t)(2 * R * SAMPLE_H));
-        assert_memory_equal(found->hidden_reverse, expected->hidden_reverse,
-                            (size_t)(2 * R * SAMPLE_H));
-    }
-    if (expected->topk_id != NULL && R > 0) {
-        assert_memory_equal(found->topk_id, expected->topk_id, (size_t)(4 * R * SAMPLE_K));
-        expect_floats(found->topk_logprob_dpo, expected->topk_logprob_dpo, R * SAMPLE_K);
-        expect_floats(found->topk_log_ratio, expected->topk_log_ratio, R * SAMPLE_K);
-        expect_floats(found->tail_dpo, expected->tail_dpo, R);
-        expect_floats(found->tail_reverse, expected->tail_reverse, R);
-    }
+    assert_true((found->full_log_ratio != NULL) == (header->encoding == ALD_ENCODING_FULL));
+    assert_true((found->topk_id != NULL) == ald_encoding_has_k(header->encoding));
+    assert_true((found->tail_mass != NULL) == header->certified);
 }
 
 static void expect_sequence(const ald_scored_t *found, const ald_scored_t *expected)
@@ -64,18 +63,27 @@ static void every_encoding_comes_back(void **state)
 {
     static sample_memory_t memory;
     ald_arena_t arena = {0};
-    for (int variant = 0; variant < 6; ++variant) {
-        const ald_encoding_t encoding = (ald_encoding_t)(variant % 3);
+    for (int variant = 0; variant < 2 * (ALD_ENCODING_COUNT + 2); ++variant) {
+        ald_shard_header_t header = sample_header((ald_encoding_t)(variant / 2));
         const char *path = scratch_path(state, "a.h5");
         ald_shard_t *shard = NULL;
-        expect_ok(sample_write(path, encoding, 400, variant >= 3));
+        if (variant / 2 == ALD_ENCODING_COUNT)
+            header = sample_certified();
+        if (variant / 2 == ALD_ENCODING_COUNT + 1)
+            header = sample_header(ALD_ENCODING_FULL);
+        header.full16 = variant / 2 == ALD_ENCODING_COUNT + 1;
+        header.gzip = variant % 2 == 1;
+        const ald_encoding_t encoding = header.encoding;
+        expect_ok(sample_write_header(path, &header, 400));
         expect_ok(ald_shard_open(path, &shard));
+        assert_true(ald_shard_header(shard)->certified == header.certified);
+        assert_true(ald_shard_header(shard)->full16 == header.full16);
         assert_int_equal(ald_shard_count(shard), 400);
         for (int64_t i = 399; i >= 0; --i) {
             ald_scored_t expected = sample_sequence(i, encoding, &memory), found;
             expect_ok(ald_shard_read(shard, i, true, &arena, &found));
             expect_sequence(&found, &expected);
-            expect_teacher(&found, &expected);
+            expect_teacher(&header, &found, &expected);
             expect_ok(ald_shard_read(shard, i, false, &arena, &found));
             expect_sequence(&found, &expected);
             assert_true(found.hidden_dpo == NULL && found.topk_id == NULL);
@@ -265,6 +273,10 @@ static void flipped_bits_are_found(void **state)
                              : sample_header((ald_encoding_t)e);
         if (info->encodings == ALD_IN_CERTIFIED)
             header = sample_certified();
+        if (info->encodings == ALD_IN_FULL16) {
+            header = sample_header(ALD_ENCODING_FULL);
+            header.full16 = true;
+        }
         expect_ok(sample_write_header(path, &header, 20));
         ald_h5_begin();
         hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);

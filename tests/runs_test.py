@@ -327,5 +327,97 @@ def bad_sweeps(folder):
     assert "unknown option" in done.errors[0], done
 
 
+# --- a third model in the shards ---------------------------------------------------------------
+
+
+def first_moment(run_folder):
+    with h5py.File(f"{run_folder}/checkpoints/step-000001/optimizer.h5") as file:
+        return file["m"][:]
+
+
+@test
+def a_reference_beside_the_reverse(folder):
+    """Contrast "reference" from shards of "reverse" with a reference: loss, gradients and weights of
+    shards scored with that contrast, bit by bit; of topk where the support is everything nearly."""
+    make_model(folder, "ref", 7)
+    base = ["data.train=", "teacher.reference=ref", "checkpoint.every_steps=1",
+            "checkpoint.keep_last=0", "optimizer.epochs=1"]
+    for encoding in ("full", "hidden", "hidden32", "topk"):
+        setting = [f"shards.encoding={encoding}", "shards.top_k=100000"]
+        aligndistil(folder, "score", *setting, "teacher.reference=ref",
+                    "shards.with_reference=true", "shards.directory=both")
+        aligndistil(folder, "score", *setting, "teacher.reference=ref",
+                    "teacher.contrast=reference", "shards.directory=only")
+        aligndistil(folder, "score", *setting, "shards.directory=plain")
+        for contrast, shards in (("reference", "only"), ("reverse", "plain")):
+            for output, directory in (("one", "both"), ("two", shards)):
+                aligndistil(folder, "distill", *base, f"teacher.contrast={contrast}",
+                            f"shards.directory={directory}", f"distill.output={output}")
+            one, two = f"{folder}/out/one", f"{folder}/out/two"
+            if encoding == "topk" and contrast == "reference":  # another order of the same tokens
+                a, b = first_moment(one), first_moment(two)
+                assert np.abs(a - b).max() < 2e-3 * np.abs(b).max(), np.abs(a - b).max()
+                loss = [metrics(run_)[0]["loss"] for run_ in (one, two)]
+                assert abs(loss[0] - loss[1]) < 1e-3 * abs(loss[1]), loss
+            else:
+                assert first_moment(one).tobytes() == first_moment(two).tobytes()
+                assert metrics(one) == metrics(two), (encoding, contrast)
+                same_weights(one, two, f"{encoding} {contrast}")
+            shutil.rmtree(one)
+            shutil.rmtree(two)
+        check_reference_data(folder, encoding)
+        run("inspect", f"{folder}/out/both", "--verify")
+        for name in ("both", "only", "plain"):
+            shutil.rmtree(f"{folder}/out/{name}")
+
+
+def check_reference_data(folder, encoding):
+    """The third model's datasets are the second one's of shards scored with that contrast."""
+    pairs = {"response/logprob_reference": "response/logprob_reverse",
+             "response/tvd_reference": "response/tvd",
+             "teacher/log_ratio_reference": "teacher/log_ratio",
+             "teacher/hidden_reference": "teacher/hidden_reverse"}
+    with h5py.File(f"{folder}/out/both/shard-000000.h5") as both, \
+            h5py.File(f"{folder}/out/only/shard-000000.h5") as only:
+        assert both.attrs["sha256_reference"] == only.attrs["sha256_reverse"]
+        teacher = {"full": {"log_ratio_reference"}, "topk": {"log_ratio_reference", "tail_reference"}}
+        found = {name for name in both["teacher"] if name.endswith("_reference")}
+        assert found == teacher.get(encoding, {"hidden_reference"}), found
+        for mine, other in pairs.items():
+            if mine not in both:
+                continue
+            if encoding != "topk" or mine.startswith("response"):
+                assert both[mine][:].tobytes() == only[other][:].tobytes(), (encoding, mine)
+        if encoding == "topk":
+            order = [np.argsort(file["teacher/token_id"][:], axis=1) for file in (both, only)]
+            a = np.take_along_axis(both["teacher/log_ratio_reference"][:], order[0], 1)
+            b = np.take_along_axis(only["teacher/log_ratio"][:], order[1], 1)
+            assert a.tobytes() == b.tobytes()
+
+
+@test
+def contrasts_in_one_sweep(folder):
+    aligndistil(folder, "score", "teacher.reference=policy", "shards.with_reference=true",
+                "shards.directory=both", ranks=2)
+    settings = ("data.train=", "shards.directory=both", "teacher.reference=policy")
+    sweep(folder, "contrasts", 'grid: { teacher: { contrast = ["reverse", "reference"]; }; };',
+          settings, ranks=2)
+    for contrast in ("reverse", "reference"):
+        aligndistil(folder, "distill", *settings, f"teacher.contrast={contrast}",
+                    "distill.output=alone/c")
+        same_weights(f"{folder}/out/alone/c", f"{folder}/out/contrasts/contrast-{contrast}", contrast)
+    assert table(folder, "contrasts")["sequences_read"] == 40
+    done = aligndistil(folder, "distill", *settings, "teacher.contrast=reference",
+                       "teacher.reference=rev", code=3)
+    assert "attribute sha256_reference is" in done.errors[0], done
+    done = aligndistil(folder, "score", "teacher.reference=rev", "shards.with_reference=true",
+                       "shards.directory=both", code=3)
+    assert "attribute sha256_reference is" in done.errors[0], done
+    for settings in (["teacher.contrast=reference"], ["shards.encoding=sampled"]):
+        done = aligndistil(folder, "score", "shards.with_reference=true", "shards.directory=x",
+                           "teacher.reference=rev", *settings, code=2)
+        assert "shards.with_reference" in done.errors[0], done
+
+
 if __name__ == "__main__":
     main(TESTS, prepare)

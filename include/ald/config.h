@@ -48,6 +48,7 @@ typedef struct {
         char *directory, *encoding;
         int64_t top_k, sequences_per_shard;
         char *full_dtype, *compression, *keep;
+        bool with_reference;
         ald_sources_t sources;
     } shards;
     struct {
@@ -149,6 +150,8 @@ typedef struct {
     K(INTEGER, shards.sequences_per_shard, "256", 1, 1e9, "", "sequences in a file")               \
     K(CHOICE, shards.compression, "none", 0, 0, "none|gzip", "HDF5 filter of the teacher data")    \
     K(CHOICE, shards.keep, "all", 0, 0, "all|none", "on-policy shards after their step")           \
+    K(BOOL, shards.with_reference, "false", 0, 0, "",                                              \
+      "also store what teacher.contrast = \"reference\" needs")                                    \
     K(SOURCES, shards.sources, "", 0, 0, "",                                                       \
       "folders that distill mixes, in place of shards.directory (--set: a:2,b:1)")                 \
     K(INPUT, distill.policy, "", 0, 0, "", "model directory to start from")                        \

@@ -29,6 +29,7 @@ void ald_frozen_reset(ald_frozen_t *frozen); /* takes a zeroed one */
 typedef struct {
     const ald_config_t *config;
     ald_frozen_t dpo, contrast; /* contrast: teacher.reverse, or teacher.reference */
+    ald_frozen_t reference;     /* shards.with_reference only */
     ald_shard_header_t header;  /* what every shard of this run says; sha256_data, policy_step,
                                    created are the caller's */
     char *config_text;          /* header.config */

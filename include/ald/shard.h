@@ -45,6 +45,8 @@ typedef struct {
     int64_t seed;
     char contrast[12]; /* "reverse" or "reference": which model the second slot holds */
     char sha256_dpo[ALD_SHA256_HEX], sha256_reverse[ALD_SHA256_HEX];
+    char sha256_reference[ALD_SHA256_HEX]; /* of a third model, which stands beside the second of
+                                              contrast "reverse"; "": none */
     char sha256_tokenizer[ALD_SHA256_HEX], sha256_data[ALD_SHA256_HEX];
     char chat_format[24];
     char tool_version[24];
@@ -52,7 +54,7 @@ typedef struct {
     const char *config; /* effective configuration, whole; borrowed by the writer, owned by the
                            reader */
     bool gzip;          /* writer only: compress /teacher */
-    ald_head_digest_t head_dpo, head_reverse; /* hidden and hidden32 only */
+    ald_head_digest_t head_dpo, head_reverse, head_reference; /* hidden and hidden32 only */
     bool full16;    /* full only: its two datasets are halves in the file */
     bool certified; /* topk only: with what bounds its error */
 } ald_shard_header_t;
@@ -76,6 +78,12 @@ typedef struct {
     const int32_t *topk_id;                         /* [R, K]; of sampled the draws */
     const float *topk_logprob_dpo, *topk_log_ratio; /* [R, K], f16 in the file */
     const float *tail_dpo, *tail_reverse;           /* [R] log of the mass outside */
+    /* With a reference: what its contrast has in the places of the second model's members. */
+    const float *logprob_reference, *tvd_reference;         /* [R] */
+    const float *full_log_ratio_reference;                  /* [R, V] */
+    const uint16_t *hidden_reference;                       /* [R, H] bfloat16 bits */
+    const float *hidden32_reference;                        /* [R, H] */
+    const float *topk_log_ratio_reference, *tail_reference; /* [R, K], [R] */
     /* A sampled one's (ald/sampled.h). */
     const float *proposal_factor, *proposal_temperature, *proposal_logz; /* [R] */
     /* A certified topk's (ald/support.h); all NULL otherwise. */
@@ -132,6 +140,9 @@ ald_status_t ald_shard_peek(ald_shard_t *shard, int64_t i, ald_scored_t *out);
 ald_status_t ald_shard_read(ald_shard_t *shard, int64_t i, bool with_teacher, ald_arena_t *arena,
                             ald_scored_t *out);
 
+/* The sequence as contrast "reference" sees it: the reference in the place of the second model, and
+ * no bound on a topk's error, which is known for the second model only. */
+void ald_scored_take_reference(ald_scored_t *sequence);
 /* Whether an encoding holds hidden states, to which the teachers' output matrices belong. */
 static inline bool ald_encoding_is_hidden(ald_encoding_t encoding)
 {

@@ -49,6 +49,9 @@ ald_status_t ald_shardset_read(ald_shardset_t *set, int64_t entry, ald_arena_t *
  * format ("" and 0 in `expected`: anything). */
 ald_status_t ald_shard_fits(const char *path, const ald_shard_header_t *header,
                             const ald_shard_header_t *expected);
+/* Whether a run of that contrast takes the reference that stands beside the shard's second model; a
+ * shard fits it by that model's sha256. */
+bool ald_shard_takes_reference(const ald_shard_header_t *header, const char *contrast);
 /* FOLDER/shard-NNNNNN.h5, freed by ald_free. */
 char *ald_shard_path(const char *folder, int64_t number);
 /* The number in a name shard-NNNNNN.h5; -1 for another name. */

@@ -182,6 +182,8 @@ static void put_header(ald_json_t *report, const ald_shard_header_t *header)
     put_text(report, "created", header->created);
     put_text(report, "sha256_dpo", header->sha256_dpo);
     put_text(report, "sha256_reverse", header->sha256_reverse);
+    if (header->sha256_reference[0] != '\0')
+        put_text(report, "sha256_reference", header->sha256_reference);
     put_text(report, "sha256_tokenizer", header->sha256_tokenizer);
     put_text(report, "sha256_data", header->sha256_data);
 }

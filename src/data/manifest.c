@@ -128,6 +128,8 @@ static ald_json_t *set_json(const ald_manifest_set_t *set)
     ald_json_set(json, "chat_format", ald_json_new_string(h->chat_format));
     ald_json_set(json, "sha256_dpo", ald_json_new_string(h->sha256_dpo));
     ald_json_set(json, "sha256_reverse", ald_json_new_string(h->sha256_reverse));
+    if (h->sha256_reference[0] != '\0')
+        ald_json_set(json, "sha256_reference", ald_json_new_string(h->sha256_reference));
     ald_json_set(json, "sha256_tokenizer", ald_json_new_string(h->sha256_tokenizer));
     ald_json_set(json, "sha256_data", ald_json_new_string(h->sha256_data));
     return json;

@@ -65,6 +65,8 @@ static ald_json_t *diff_headers(const ald_shard_header_t *a, const ald_shard_hea
         }
         push_pair(list, attribute->name, one, two);
     }
+    if (strcmp(a->sha256_reference, b->sha256_reference) != 0)
+        push_pair(list, "sha256_reference", a->sha256_reference, b->sha256_reference);
     diff_config(a->config, b->config, list);
     return list;
 }

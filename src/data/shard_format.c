@@ -122,13 +122,17 @@ hid_t ald_column_h5_type(ald_column_type_t type)
 const ald_head_digest_t *ald_dataset_head(const ald_dataset_info_t *info,
                                           const ald_shard_header_t *header)
 {
-    return strstr(info->path, "_dpo") != NULL ? &header->head_dpo : &header->head_reverse;
+    return strstr(info->path, "_dpo") != NULL         ? &header->head_dpo
+           : strstr(info->path, "_reference") != NULL ? &header->head_reference
+                                                      : &header->head_reverse;
 }
 
 bool ald_dataset_is_in(const ald_dataset_info_t *info, const ald_shard_header_t *header)
 {
     if (info->encodings == ALD_IN_CERTIFIED)
         return header->certified;
+    if ((info->encodings & ALD_IN_REFERENCE) != 0 && header->sha256_reference[0] == '\0')
+        return false;
     if (info->encodings == ALD_IN_FULL16)
         return header->full16;
     if (info->encodings == ALD_IN_FULL && header->full16)
@@ -168,6 +172,13 @@ const void **ald_dataset_member(ald_scored_t *sequence, ald_dataset_t dataset)
         MEMBER(TAIL_LEAST, tail_least)
         MEMBER(TAIL_RATIO_MIN, tail_ratio_min)
         MEMBER(TAIL_RATIO_MAX, tail_ratio_max)
+        MEMBER(LOGPROB_REFERENCE, logprob_reference)
+        MEMBER(TVD_REFERENCE, tvd_reference)
+        MEMBER(FULL_RATIO_REFERENCE, full_log_ratio_reference)
+        MEMBER(HIDDEN_REFERENCE, hidden_reference)
+        MEMBER(HIDDEN32_REFERENCE, hidden32_reference)
+        MEMBER(TOPK_RATIO_REFERENCE, topk_log_ratio_reference)
+        MEMBER(TAIL_REFERENCE, tail_reference)
 #undef MEMBER
     default:
         return NULL;
@@ -203,4 +214,17 @@ ald_column_plan_t ald_column_plan(const ald_dataset_info_t *info, const ald_shar
         plan.chunk_rows = info->type == ALD_COLUMN_TEXT ? 1 : NARROW_ROWS;
     plan.chunk_bytes = (size_t)(plan.chunk_rows * plan.chunk_width) * plan.size;
     return plan;
+}
+
+void ald_scored_take_reference(ald_scored_t *sequence)
+{
+    sequence->logprob_reverse = sequence->logprob_reference;
+    sequence->tvd = sequence->tvd_reference;
+    sequence->full_log_ratio = sequence->full_log_ratio_reference;
+    sequence->hidden_reverse = sequence->hidden_reference;
+    sequence->hidden32_reverse = sequence->hidden32_reference;
+    sequence->topk_log_ratio = sequence->topk_log_ratio_reference;
+    sequence->tail_reverse = sequence->tail_reference;
+    sequence->alpha_max = sequence->tail_mass = sequence->tail_least = NULL;
+    sequence->tail_ratio_min = sequence->tail_ratio_max = NULL;
 }

@@ -45,6 +45,12 @@ enum {
     ALD_IN_SAMPLED = 1 << ALD_ENCODING_SAMPLED,
     ALD_IN_K = ALD_IN_TOPK | ALD_IN_SAMPLED,
     ALD_IN_ALL = (1 << ALD_ENCODING_COUNT) - 1,
+    ALD_IN_REFERENCE = 1 << 18, /* only with header.sha256_reference */
+    ALD_IN_ALL_REFERENCE = ALD_IN_REFERENCE | ALD_IN_ALL,
+    ALD_IN_FULL_REFERENCE = ALD_IN_REFERENCE | ALD_IN_FULL,
+    ALD_IN_HIDDEN_REFERENCE = ALD_IN_REFERENCE | ALD_IN_HIDDEN,
+    ALD_IN_HIDDEN32_REFERENCE = ALD_IN_REFERENCE | ALD_IN_HIDDEN32,
+    ALD_IN_TOPK_REFERENCE = ALD_IN_REFERENCE | ALD_IN_TOPK,
     ALD_IN_FULL16 = 1 << 17,    /* full with header.full16, in the place of the float32 ones */
     ALD_IN_CERTIFIED = 1 << 16, /* topk with header.certified: all of these, or none */
 };
@@ -84,7 +90,14 @@ enum {
     D(TAIL_MASS, "/teacher/tail_mass", F32, R, KNOTS, CERTIFIED)                                   \
     D(TAIL_LEAST, "/teacher/tail_least", F32, R, KNOTS, CERTIFIED)                                 \
     D(TAIL_RATIO_MIN, "/teacher/tail_ratio_min", F32, R, 1, CERTIFIED)                             \
-    D(TAIL_RATIO_MAX, "/teacher/tail_ratio_max", F32, R, 1, CERTIFIED)
+    D(TAIL_RATIO_MAX, "/teacher/tail_ratio_max", F32, R, 1, CERTIFIED)                             \
+    D(LOGPROB_REFERENCE, "/response/logprob_reference", F32, R, 1, ALL_REFERENCE)                  \
+    D(TVD_REFERENCE, "/response/tvd_reference", F32, R, 1, ALL_REFERENCE)                          \
+    D(FULL_RATIO_REFERENCE, "/teacher/log_ratio_reference", F32, R, V, FULL_REFERENCE)             \
+    D(HIDDEN_REFERENCE, "/teacher/hidden_reference", BF16, R, H, HIDDEN_REFERENCE)                 \
+    D(HIDDEN32_REFERENCE, "/teacher/hidden_reference", F32, R, H, HIDDEN32_REFERENCE)              \
+    D(TOPK_RATIO_REFERENCE, "/teacher/log_ratio_reference", F16, R, K, TOPK_REFERENCE)             \
+    D(TAIL_REFERENCE, "/teacher/tail_reference", F32, R, 1, TOPK_REFERENCE)
 
 #define ALD_SHARD_CONSTANT(name, path, type, rows, width, in) ALD_DATASET_##name,
 typedef enum { ALD_SHARD_DATASETS(ALD_SHARD_CONSTANT) ALD_DATASET_COUNT } ald_dataset_t;

@@ -43,6 +43,8 @@ static ald_status_t put_attributes(const index_t *x)
             ALD_TRY(
                 ald_h5_put_integer(x->file, x->path, attribute->name, *(const int64_t *)member));
     }
+    if (x->header->sha256_reference[0] != '\0')
+        ALD_TRY(ald_h5_put_text(x->file, x->path, "sha256_reference", x->header->sha256_reference));
     ALD_TRY(ald_h5_put_text(x->file, x->path, "config", x->header->config));
 done:
     return status;

@@ -94,20 +94,33 @@ done:
     return status;
 }
 
-/* `full` in halves says so. */
-static ald_status_t read_full_dtype(ald_shard_t *shard)
+static ald_status_t get_short(ald_object_t *object, const char *name, char *out, size_t size)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char *dtype = NULL;
+    ald_arena_t arena = {0};
+    const char *text = NULL;
+    ALD_TRY(ald_object_text(object, name, &arena, &text));
+    ALD_CHECK(strlen(text) < size, ALD_STATUS_INPUT,
+              "%s: attribute \"%s\": expected at most %zu characters, found %zu",
+              object->texts->path, name, size - 1, strlen(text));
+    memcpy(out, text, strlen(text) + 1);
+done:
+    ald_arena_reset(&arena);
+    return status;
+}
+
+/* `full` in halves says so. */
+static ald_status_t read_full_dtype(ald_shard_t *shard, ald_object_t *root)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char dtype[16];
     if (shard->header.encoding != ALD_ENCODING_FULL || H5Aexists(shard->file, "full_dtype") <= 0)
         return status;
-    ALD_TRY(ald_h5_get_text(shard->file, shard->path, "full_dtype", &dtype));
+    ALD_TRY(get_short(root, "full_dtype", dtype, sizeof dtype));
     ALD_CHECK(strcmp(dtype, "f16") == 0, ALD_STATUS_INPUT,
-              "%s: attribute \"full_dtype\": expected \"f16\", found \"%.40s\"", shard->path,
-              dtype);
+              "%s: attribute \"full_dtype\": expected \"f16\", found \"%s\"", shard->path, dtype);
     shard->header.full16 = true;
 done:
-    ald_free(dtype);
     return status;
 }
 
@@ -143,8 +156,11 @@ static ald_status_t read_header(ald_shard_t *shard)
               CONFIG_MOST, strlen(config));
     shard->header.config = shard->config = ald_strdup(config);
     ALD_CHECK_MEMORY(shard->config, strlen(config));
+    if (H5Aexists(shard->file, "sha256_reference") > 0)
+        ALD_TRY(get_short(&root, "sha256_reference", shard->header.sha256_reference,
+                          sizeof shard->header.sha256_reference));
     ALD_TRY(check_header(shard));
-    ALD_TRY(read_full_dtype(shard));
+    ALD_TRY(read_full_dtype(shard, &root));
     shard->header.certified = shard->header.encoding == ALD_ENCODING_TOPK &&
                               H5Lexists(shard->file, "/teacher", H5P_DEFAULT) > 0 &&
                               H5Lexists(shard->file, "/teacher/alpha_max", H5P_DEFAULT) > 0;
@@ -264,36 +280,24 @@ static hid_t open_dataset(hid_t file, const char *path)
     return dataset;
 }
 
-static ald_status_t get_short(const ald_shard_t *shard, hid_t dataset, const char *name, char *out,
-                              size_t size)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    char *text = NULL;
-    ALD_TRY(ald_h5_get_text(dataset, shard->path, name, &text));
-    ALD_CHECK(strlen(text) < size, ALD_STATUS_INPUT,
-              "%s: attribute \"%s\": expected at most %zu characters, found %zu", shard->path, name,
-              size - 1, strlen(text));
-    memcpy(out, text, strlen(text) + 1);
-done:
-    ald_free(text);
-    return status;
-}
-
 /* What makes logits of hidden states; the first shards of version 1 don't say. */
 static ald_status_t read_head(ald_shard_t *shard, const ald_dataset_info_t *info, hid_t dataset)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_head_digest_t *head = (ald_head_digest_t *)ald_dataset_head(info, &shard->header);
+    ald_object_t object = {0};
     char norm[16];
     if (H5Aexists(dataset, "output_matrix_sha256") <= 0)
         return status;
-    ALD_TRY(get_short(shard, dataset, "final_norm", norm, sizeof norm));
+    ALD_TRY(open_object(shard->file, &shard->texts, info->path, &object));
+    ALD_TRY(get_short(&object, "final_norm", norm, sizeof norm));
     ALD_CHECK(strcmp(norm, "applied") == 0, ALD_STATUS_INPUT,
               "%s: %s: attribute \"final_norm\": expected \"applied\", found \"%s\"", shard->path,
               info->path, norm);
-    ALD_TRY(get_short(shard, dataset, "output_matrix_sha256", head->sha256, sizeof head->sha256));
-    ALD_TRY(get_short(shard, dataset, "output_matrix_dtype", head->dtype, sizeof head->dtype));
+    ALD_TRY(get_short(&object, "output_matrix_sha256", head->sha256, sizeof head->sha256));
+    ALD_TRY(get_short(&object, "output_matrix_dtype", head->dtype, sizeof head->dtype));
 done:
+    ald_object_close(&object);
     return status;
 }
 

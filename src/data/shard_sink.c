@@ -214,6 +214,8 @@ static ald_status_t put_attributes(const ald_sink_t *sink)
         else
             ALD_TRY(ald_h5_put_integer(file, path, attribute->name, *(const int64_t *)member));
     }
+    if (header->sha256_reference[0] != '\0')
+        ALD_TRY(ald_h5_put_text(file, path, "sha256_reference", header->sha256_reference));
     ALD_TRY(ald_h5_put_text(file, path, "config", header->config == NULL ? "" : header->config));
 done:
     return status;

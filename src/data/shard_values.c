@@ -34,9 +34,11 @@ static bool is_bearable(ald_dataset_t dataset, float value)
         return isnan(value) || isfinite(value);
     case ALD_DATASET_TAIL_DPO:
     case ALD_DATASET_TAIL_REVERSE:
+    case ALD_DATASET_TAIL_REFERENCE:
     case ALD_DATASET_TAIL_MASS: /* -inf: nothing is outside */
         return value < INFINITY;
     case ALD_DATASET_TVD:
+    case ALD_DATASET_TVD_REFERENCE:
         return value >= 0.0f && value <= 1.001f; /* float sums may pass 1 */
     default:
         return isfinite(value);
@@ -47,7 +49,8 @@ static ald_status_t check_floats(const char *file, ald_dataset_t dataset, int64_
                                  const float *values, int64_t count)
 {
     ald_status_t status = ALD_STATUS_OK;
-    if (dataset != ALD_DATASET_TVD && are_finite(values, count))
+    const bool share = dataset == ALD_DATASET_TVD || dataset == ALD_DATASET_TVD_REFERENCE;
+    if (!share && are_finite(values, count))
         return status;
     for (int64_t i = 0; i < count; ++i)
         ALD_CHECK(is_bearable(dataset, values[i]), ALD_STATUS_INPUT,

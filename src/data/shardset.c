@@ -37,15 +37,28 @@ done:
     return status;
 }
 
+bool ald_shard_takes_reference(const ald_shard_header_t *header, const char *contrast)
+{
+    return strcmp(contrast, "reference") == 0 && strcmp(header->contrast, "reverse") == 0 &&
+           header->sha256_reference[0] != '\0';
+}
+
 ald_status_t ald_shard_fits(const char *path, const ald_shard_header_t *header,
                             const ald_shard_header_t *expected)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(fits_text(path, "contrast", header->contrast, expected->contrast));
+    const bool third = ald_shard_takes_reference(header, expected->contrast);
+    if (!third)
+        ALD_TRY(fits_text(path, "contrast", header->contrast, expected->contrast));
     ALD_TRY(
         fits_text(path, "sha256_tokenizer", header->sha256_tokenizer, expected->sha256_tokenizer));
     ALD_TRY(fits_text(path, "sha256_dpo", header->sha256_dpo, expected->sha256_dpo));
-    ALD_TRY(fits_text(path, "sha256_reverse", header->sha256_reverse, expected->sha256_reverse));
+    ALD_TRY(third ? fits_text(path, "sha256_reference", header->sha256_reference,
+                              expected->sha256_reverse)
+                  : fits_text(path, "sha256_reverse", header->sha256_reverse,
+                              expected->sha256_reverse));
+    ALD_TRY(
+        fits_text(path, "sha256_reference", header->sha256_reference, expected->sha256_reference));
     ALD_TRY(fits_text(path, "sha256_data", header->sha256_data, expected->sha256_data));
     ALD_TRY(fits_text(path, "chat_format", header->chat_format, expected->chat_format));
     if (header->encoding == expected->encoding)
@@ -78,7 +91,10 @@ static ald_status_t fits_first(const char *path, const ald_shard_header_t *heade
     SAME_TEXT(contrast);
     SAME_TEXT(sha256_dpo);
     SAME_TEXT(sha256_reverse);
+    SAME_TEXT(sha256_reference);
     SAME_TEXT(sha256_tokenizer);
+    ALD_CHECK(header->full16 == first->full16, ALD_STATUS_INPUT, "%s: full_dtype %s, but %s has %s",
+              path, header->full16 ? "f16" : "f32", first_path, first->full16 ? "f16" : "f32");
 #undef SAME_NUMBER
 #undef SAME_TEXT
 done:

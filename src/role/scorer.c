@@ -10,11 +10,19 @@
 #include "ald/hf.h"
 #include "ald/log.h"
 #include "ald/loss.h"
+#include "ald/ops.h"
 #include "ald/rng.h"
 #include "ald/sampled.h"
 #include "ald/sha256.h"
 #include "ald/support.h"
 #include "ald/vocabulary.h"
+
+static int64_t forwards; /* of teachers, by this process */
+
+int64_t ald_scorer_forwards(void)
+{
+    return forwards;
+}
 
 static ald_status_t frozen_read(const char *directory, const char *key, ald_frozen_t *out)
 {
@@ -104,6 +112,64 @@ done:
     return status;
 }
 
+/* The reference must fit the other two as they do each other. */
+static ald_status_t compare_reference(ald_scorer_t *scorer)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *a = scorer->config->teacher.dpo, *b = scorer->config->teacher.reference;
+    const ald_model_config_t *first = &scorer->dpo.params.config;
+    const ald_model_config_t *third = &scorer->reference.params.config;
+    char other[ALD_SHA256_HEX];
+    int64_t common;
+    ALD_CHECK(strncmp(scorer->config->shards.encoding, "hidden", 6) != 0 ||
+                  first->hidden_size == third->hidden_size,
+              ALD_STATUS_INPUT,
+              "%s/config.json: hidden_size %lld, but the teacher %s has %lld; expected the same", b,
+              (long long)third->hidden_size, a, (long long)first->hidden_size);
+    ALD_TRY(ald_hf_sha256_tokenizer(b, other));
+    ALD_CHECK(strcmp(other, scorer->header.sha256_tokenizer) == 0, ALD_STATUS_INPUT,
+              "%s/tokenizer.json: differs from that of the teacher %s; expected the same tokenizer",
+              b, a);
+    ALD_TRY(ald_vocabulary_common(a, scorer->header.vocab_size, b, third->vocab_size, &common));
+    scorer->header.vocab_size = common;
+    scorer->dpo.model.vocabulary = scorer->contrast.model.vocabulary = common;
+    scorer->reference.model.vocabulary = common;
+done:
+    return status;
+}
+
+/* shards.with_reference can be done. */
+static ald_status_t check_reference(const ald_config_t *config)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_CHECK(strcmp(config->teacher.contrast, "reverse") == 0, ALD_STATUS_USAGE,
+              "shards.with_reference: expected teacher.contrast = \"reverse\", beside which the "
+              "reference is stored");
+    ALD_CHECK(strcmp(config->shards.encoding, "sampled") != 0, ALD_STATUS_USAGE,
+              "shards.with_reference: can't be had with shards.encoding = \"sampled\", whose draws "
+              "follow one contrast");
+done:
+    return status;
+}
+
+/* Collective. */
+static ald_status_t load_reference(ald_scorer_t *scorer, const ald_comm_t *comm)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *directory = scorer->config->teacher.reference;
+    ALD_TRY(check_reference(scorer->config));
+    ALD_TRY(ald_frozen_load(comm, directory, "teacher.reference", &scorer->reference));
+    ALD_TRY(ald_comm_agree(comm, compare_reference(scorer)));
+    ALD_TRY(ald_frozen_digest(comm, directory, &scorer->reference));
+    strcpy(scorer->header.sha256_reference, scorer->reference.sha256);
+    if (strncmp(scorer->config->shards.encoding, "hidden", 6) == 0) {
+        ald_frozen_digest_head(comm, &scorer->reference);
+        scorer->header.head_reference = scorer->reference.head;
+    }
+done:
+    return status;
+}
+
 /* When the newest file that shards are made from was written: equal work gives equal shards,
  * however often and whenever it is done. */
 static ald_status_t date_of_inputs(const ald_config_t *config, char *out, size_t size)
@@ -111,8 +177,8 @@ static ald_status_t date_of_inputs(const ald_config_t *config, char *out, size_t
     ald_status_t status = ALD_STATUS_OK;
     int64_t newest = 0, modified;
     const char *const inputs[] = {config->teacher.dpo, ald_contrast_directory(config),
-                                  config->data.train};
-    for (int i = 0; i < 3; ++i) {
+                                  config->data.train, config->teacher.reference};
+    for (int i = 0; i < 3 + config->shards.with_reference; ++i) {
         ALD_TRY(ald_path_modified(inputs[i], ".safetensors", &modified));
         newest = modified > newest ? modified : newest;
     }
@@ -158,6 +224,8 @@ ald_status_t ald_scorer_init(const ald_config_t *config, const ald_comm_t *comm,
     ALD_TRY(ald_frozen_load(comm, ald_contrast_directory(config),
                             reference ? "teacher.reference" : "teacher.reverse", &out->contrast));
     ALD_TRY(ald_comm_agree(comm, compare_teachers(out)));
+    if (config->shards.with_reference)
+        ALD_TRY(load_reference(out, comm));
     ALD_TRY(ald_frozen_digest(comm, config->teacher.dpo, &out->dpo));
     ALD_TRY(ald_frozen_digest(comm, ald_contrast_directory(config), &out->contrast));
     ALD_TRY(ald_comm_agree(comm, fill_header(out)));
@@ -175,6 +243,7 @@ void ald_scorer_reset(ald_scorer_t *scorer)
 {
     ald_frozen_reset(&scorer->dpo);
     ald_frozen_reset(&scorer->contrast);
+    ald_frozen_reset(&scorer->reference);
     ald_free(scorer->config_text);
     ald_arena_reset(&scorer->arena);
     *scorer = (ald_scorer_t){0};
@@ -195,6 +264,11 @@ typedef struct {
     float *factor, *temperature, *logz; /* of sampled */
     uint64_t *seed, *stream;            /* of a position's draws */
     float *alpha_max, *tail_mass, *tail_least, *ratio_min, *ratio_max;
+    /* with a reference: as above; its logits, and those of the first teacher once more */
+    const float *hidden_r;
+    float *logits_r, *logits_d;
+    float *logprob_r, *tvd_r, *full_ratio_r, *hidden32_r, *topk_ratio_r, *tail_r;
+    uint16_t *bits_r;
 } scoring_t;
 
 /* Row `first` of an array of rows of `width`, or NULL. */
@@ -242,6 +316,28 @@ static void score_position(scoring_t *s, int64_t r, int64_t V, float *logprob, f
     }
 }
 
+/* What the reference says of position r, on the support that is there. All rows are spoiled. */
+static void score_reference(scoring_t *s, int64_t r, int64_t V, float *logprob, float *ratio)
+{
+    const int64_t K = s->scorer->header.top_k;
+    const int32_t target = s->packed->target[r];
+    ald_teacher_logits_row(V, logprob, ratio);
+    s->logprob_r[r] = logprob[target] - ratio[target];
+    s->tvd_r[r] = ald_tvd_row(V, logprob, ratio);
+    if (s->full_ratio_r != NULL)
+        memcpy(s->full_ratio_r + r * V, ratio, sizeof(float) * (size_t)V);
+    if (s->topk_ratio_r == NULL)
+        return;
+    for (int64_t v = 0; v < V; ++v)
+        logprob[v] -= ratio[v];
+    for (int64_t k = 0; k < K; ++k) {
+        const int32_t id = s->topk_id[r * K + k];
+        s->topk_ratio_r[r * K + k] = ratio[id];
+        logprob[id] = -INFINITY;
+    }
+    s->tail_r[r] = (float)log(ald_exp_shifted(V, logprob, 0.0f, logprob));
+}
+
 /* A teacher for its output matrix. `full` and `hidden32` get products whose rows don't depend on
  * their neighbours, as the trainer's products of the latter have others: the same bits for both. */
 static ald_model_t head_of(const ald_scorer_t *scorer, const ald_model_t *model)
@@ -282,6 +378,29 @@ static ald_status_t scoring_head(void *context, int64_t first, int64_t count, fl
     }
     ALD_CHECK(failed == 0, ALD_STATUS_RESOURCE, "out of memory: the top %lld of %lld tokens",
               (long long)s->scorer->header.top_k, (long long)V);
+done:
+    return status;
+}
+
+/* The vocabulary step of all models on a chunk of positions. */
+static ald_status_t scoring_chunk(void *context, int64_t first, int64_t count, float *logits)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    scoring_t *s = context;
+    const int64_t V = s->scorer->header.vocab_size;
+    if (s->hidden_r == NULL)
+        return scoring_head(context, first, count, logits);
+    memcpy(s->logits_d, logits, sizeof(float) * (size_t)(count * V));
+    ALD_TRY(scoring_head(context, first, count, logits));
+    const ald_model_t model = head_of(s->scorer, &s->scorer->reference.model);
+    const int64_t H = model.params->config.hidden_size;
+    for (int64_t i = 0; i < count; ++i)
+        memcpy(s->rows_c + i * H, s->hidden_r + s->packed->row[first + i] * H,
+               sizeof(float) * (size_t)H);
+    ald_head_logits(&model, count, s->rows_c, s->logits_r);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < count; ++i)
+        score_reference(s, first + i, V, s->logits_d + i * V, s->logits_r + i * V);
 done:
     return status;
 }
@@ -361,6 +480,58 @@ done:
     return status;
 }
 
+/* Room for the reference, where there is one. */
+static ald_status_t reference_alloc(scoring_t *s, int64_t R, int64_t chunk)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_arena_t *arena = &s->scorer->arena;
+    const ald_shard_header_t *h = &s->scorer->header;
+    const int64_t V = h->vocab_size, H = h->hidden_size, K = h->top_k;
+    const bool full = h->encoding == ALD_ENCODING_FULL, topk = h->encoding == ALD_ENCODING_TOPK;
+    const bool hidden = h->encoding == ALD_ENCODING_HIDDEN;
+    const bool hidden32 = h->encoding == ALD_ENCODING_HIDDEN32;
+    const int64_t H_r = s->scorer->reference.params.config.hidden_size;
+    const int64_t H_c = s->scorer->contrast.params.config.hidden_size;
+    s->rows_c = ALD_ARENA_ARRAY(arena, float, chunk *(H_r > H_c ? H_r : H_c));
+    s->logits_d = ALD_ARENA_ARRAY(arena, float, chunk *V);
+    s->logits_r = ALD_ARENA_ARRAY(arena, float, chunk *V);
+    s->logprob_r = ALD_ARENA_ARRAY(arena, float, R);
+    s->tvd_r = ALD_ARENA_ARRAY(arena, float, R);
+    s->full_ratio_r = full ? ALD_ARENA_ARRAY(arena, float, R *V) : NULL;
+    s->bits_r = hidden ? ALD_ARENA_ARRAY(arena, uint16_t, R * H) : NULL;
+    s->hidden32_r = hidden32 ? ALD_ARENA_ARRAY(arena, float, R *H) : NULL;
+    s->topk_ratio_r = topk ? ALD_ARENA_ARRAY(arena, float, R *K) : NULL;
+    s->tail_r = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
+    ALD_CHECK(s->rows_c && s->logits_d && s->logits_r && s->logprob_r && s->tvd_r &&
+                  (!full || s->full_ratio_r) && (!hidden || s->bits_r) &&
+                  (!hidden32 || s->hidden32_r) && (!topk || (s->topk_ratio_r && s->tail_r)),
+              ALD_STATUS_RESOURCE,
+              "out of memory: scoring %lld positions; lower optimizer.micro_batch_tokens",
+              (long long)R);
+done:
+    return status;
+}
+
+/* The reference's forward pass and its hidden states. */
+static ald_status_t run_reference(scoring_t *s, int64_t chunk)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_scorer_t *scorer = s->scorer;
+    const int64_t H = scorer->reference.params.config.hidden_size;
+    float *hidden = ALD_ARENA_ARRAY(&scorer->arena, float, s->packed->batch.tokens *H);
+    ALD_CHECK(hidden != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(reference_alloc(s, s->packed->positions, chunk));
+    ALD_TRY(ald_forward(&scorer->reference.model, &s->packed->batch, &scorer->arena, NULL, hidden));
+    forwards += 1;
+    if (s->bits_r != NULL)
+        keep_hidden(s->packed, H, hidden, s->bits_r);
+    if (s->hidden32_r != NULL)
+        keep_hidden32(s->packed, H, hidden, s->hidden32_r);
+    s->hidden_r = hidden;
+done:
+    return status;
+}
+
 static void fill_sequence(const scoring_t *s, int64_t first, ald_scored_t *out)
 {
     const ald_shard_header_t *h = &s->scorer->header;
@@ -386,6 +557,13 @@ static void fill_sequence(const scoring_t *s, int64_t first, ald_scored_t *out)
     out->tail_least = ROWS(s->tail_least, first, ALD_KNOTS);
     out->tail_ratio_min = ROWS(s->ratio_min, first, 1);
     out->tail_ratio_max = ROWS(s->ratio_max, first, 1);
+    out->logprob_reference = ROWS(s->logprob_r, first, 1);
+    out->tvd_reference = ROWS(s->tvd_r, first, 1);
+    out->full_log_ratio_reference = ROWS(s->full_ratio_r, first, h->vocab_size);
+    out->hidden_reference = ROWS(s->bits_r, first, h->hidden_size);
+    out->hidden32_reference = ROWS(s->hidden32_r, first, h->hidden_size);
+    out->topk_log_ratio_reference = ROWS(s->topk_ratio_r, first, h->top_k);
+    out->tail_reference = ROWS(s->tail_r, first, 1);
 }
 
 /* A position's draws depend on seed, policy's step, row, source and place in the response alone. */
@@ -400,13 +578,6 @@ static void seed_draws(scoring_t *s, const ald_scored_t *sequences)
             s->stream[r] = (uint64_t)(r - s->packed->start[i]);
         }
     }
-}
-
-static int64_t forwards; /* of teachers, by this process */
-
-int64_t ald_scorer_forwards(void)
-{
-    return forwards;
 }
 
 /* Both forward passes, the vocabulary step of both, everything stored. */
@@ -437,8 +608,10 @@ static ald_status_t score_packed(ald_scorer_t *scorer, const ald_packed_t *packe
         keep_hidden32(packed, H, hidden, s.hidden32_dpo);
         keep_hidden32(packed, H, hidden_c, s.hidden32_c);
     }
+    if (scorer->header.sha256_reference[0] != '\0')
+        ALD_TRY(run_reference(&s, ald_head_chunk(V) < R ? ald_head_chunk(V) : R));
     const ald_model_t head = head_of(scorer, &scorer->dpo.model);
-    ALD_TRY(ald_head(&head, hidden, R, packed->row, arena, scoring_head, &s, NULL, NULL));
+    ALD_TRY(ald_head(&head, hidden, R, packed->row, arena, scoring_chunk, &s, NULL, NULL));
     for (int64_t i = 0; i < packed->sequences; ++i) {
         fill_sequence(&s, packed->start[i], &sequences[i]);
         ALD_TRY(ald_fail_point("shard_write"));

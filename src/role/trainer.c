@@ -81,7 +81,9 @@ static ald_status_t check_heads(const ald_trainer_t *trainer, const ald_shardset
                                  ald_contrast_directory(trainer->config)};
     for (int64_t i = 0; i < set->shard_count; ++i) {
         const ald_shard_header_t *header = ald_shard_header(set->shards[i]);
-        const ald_head_digest_t *found[] = {&header->head_dpo, &header->head_reverse};
+        const bool third = ald_shard_takes_reference(header, trainer->config->teacher.contrast);
+        const ald_head_digest_t *found[] = {&header->head_dpo, third ? &header->head_reference
+                                                                     : &header->head_reverse};
         ALD_CHECK(
             header->hidden_size == trainer->teacher_hidden &&
                 header->vocab_size <= trainer->heads[0].params.config.vocab_size &&
@@ -97,9 +99,12 @@ static ald_status_t check_heads(const ald_trainer_t *trainer, const ald_shardset
                       ALD_STATUS_INPUT,
                       "%s: /teacher/hidden_%s belongs to an output matrix with sha256 %s (%s), but "
                       "that of %s is %s (%s)",
-                      set->paths[i], which == 0 ? "dpo" : "reverse", found[which]->sha256,
-                      found[which]->dtype, directories[which], trainer->heads[which].digest.sha256,
-                      trainer->heads[which].digest.dtype);
+                      set->paths[i],
+                      which == 0 ? "dpo"
+                      : third    ? "reference"
+                                 : "reverse",
+                      found[which]->sha256, found[which]->dtype, directories[which],
+                      trainer->heads[which].digest.sha256, trainer->heads[which].digest.dtype);
     }
 done:
     return status;
@@ -401,6 +406,30 @@ done:
     return status;
 }
 
+static bool takes_reference(const ald_trainer_t *t, const ald_shardset_t *set)
+{
+    return ald_shard_takes_reference(ald_shard_header(set->shards[0]), t->config->teacher.contrast);
+}
+
+/* The sequences of the reading, seen with this run's contrast. */
+static ald_status_t take_contrast(const ald_trainer_t *t, int64_t count, ald_arena_t *arena,
+                                  const ald_scored_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_scored_t *copy = NULL;
+    *out = t->reading.sequence;
+    if (!takes_reference(t, t->set))
+        return status;
+    copy = ALD_ARENA_ARRAY(arena, ald_scored_t, count);
+    ALD_CHECK(copy != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    memcpy(copy, t->reading.sequence, sizeof *copy * (size_t)count);
+    for (int64_t s = 0; s < count; ++s)
+        ald_scored_take_reference(&copy[s]);
+    *out = copy;
+done:
+    return status;
+}
+
 static ald_status_t distill_micro(void *context, ald_engine_t *engine, int64_t first, int64_t count,
                                   double *columns)
 {
@@ -409,9 +438,10 @@ static ald_status_t distill_micro(void *context, ald_engine_t *engine, int64_t f
     ald_arena_t *arena = &engine->arena;
     ald_model_t model = ald_engine_model(engine);
     const int64_t H = engine->params.config.hidden_size;
-    const ald_scored_t *sequence = t->reading.sequence;
+    const ald_scored_t *sequence = NULL;
     const ald_packed_t packed = t->reading.packed;
     ald_activations_t *kept = NULL;
+    ALD_TRY(take_contrast(t, count, arena, &sequence));
     micro_t m = {.trainer = t, .sequence = sequence, .packed = &packed};
     model.vocabulary = t->vocabulary;
     columns[COLUMN_WAIT] += t->reading.waited;

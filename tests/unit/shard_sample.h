@@ -56,6 +56,12 @@ static inline ald_scored_t sample_sequence(int64_t i, ald_encoding_t encoding,
     out.logprob_reverse = memory->columns[1];
     out.logprob_policy = out.source == ALD_SOURCE_POLICY ? memory->columns[2] : NULL;
     out.tvd = memory->columns[3];
+    out.logprob_reference = memory->columns[4]; /* these where the header names a reference */
+    out.tvd_reference = memory->columns[5];
+    out.full_log_ratio_reference = out.hidden32_reference = memory->wide[0];
+    out.topk_log_ratio_reference = memory->wide[0];
+    out.hidden_reference = memory->hidden[0];
+    out.tail_reference = memory->columns[3];
     if (encoding == ALD_ENCODING_FULL) {
         out.full_logprob_dpo = memory->wide[0];
         out.full_log_ratio = memory->wide[1];
@@ -109,6 +115,13 @@ static inline ald_shard_header_t sample_certified(void)
 {
     ald_shard_header_t header = sample_header(ALD_ENCODING_TOPK);
     header.certified = true;
+    return header;
+}
+
+static inline ald_shard_header_t sample_with_reference(ald_encoding_t encoding)
+{
+    ald_shard_header_t header = sample_header(encoding);
+    memset(header.sha256_reference, 'e', 64);
     return header;
 }
 

@@ -269,8 +269,10 @@ static void flipped_bits_are_found(void **state)
             continue;
         ald_shard_header_t header = sample_header(ALD_ENCODING_HIDDEN);
         for (int e = 0; e < ALD_ENCODING_COUNT; ++e)
-            if (ald_dataset_is_in(info, &(ald_shard_header_t){.encoding = (ald_encoding_t)e}))
-                header = sample_header((ald_encoding_t)e);
+            if ((info->encodings >> e & 1) != 0)
+                header = (info->encodings & ALD_IN_REFERENCE) != 0
+                             ? sample_with_reference((ald_encoding_t)e)
+                             : sample_header((ald_encoding_t)e);
         if (info->encodings == ALD_IN_CERTIFIED)
             header = sample_certified();
         if (info->encodings == ALD_IN_FULL16) {

@@ -41,4 +41,9 @@ int64_t ald_item_tokens(const ald_item_t *item);
  */
 int64_t ald_micro_split(const int64_t *tokens, int64_t count, int64_t limit, int64_t *start);
 
+/* Raises *most to the tokens of the largest micro-batch, and *positions_most to the response
+ * positions of the one that has the most. */
+void ald_micro_largest(const int64_t *tokens, const int64_t *positions, const int64_t *start,
+                       int64_t micros, int64_t *most, int64_t *positions_most);
+
 #endif

@@ -24,6 +24,20 @@ int64_t ald_micro_split(const int64_t *tokens, int64_t count, int64_t limit, int
     return micro;
 }
 
+void ald_micro_largest(const int64_t *tokens, const int64_t *positions, const int64_t *start,
+                       int64_t micros, int64_t *most, int64_t *positions_most)
+{
+    for (int64_t m = 0; m < micros; ++m) {
+        int64_t rows = 0, responses = 0;
+        for (int64_t i = start[m]; i < start[m + 1]; ++i) {
+            rows += tokens[i];
+            responses += positions[i];
+        }
+        *most = rows > *most ? rows : *most;
+        *positions_most = responses > *positions_most ? responses : *positions_most;
+    }
+}
+
 /* The arrays being filled, and how far. */
 typedef struct {
     int32_t *ids, *positions, *target;

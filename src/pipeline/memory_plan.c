@@ -104,28 +104,22 @@ ald_status_t ald_memory_largest(const ald_config_t *config, int64_t count, int64
 {
     ald_status_t status = ALD_STATUS_OK;
     const int64_t batch = config->optimizer.batch_size, per_epoch = ald_epoch_steps(config, count);
-    int64_t *order = ald_alloc(sizeof *order * (size_t)(count + 2 * batch + 1));
+    int64_t *order = ald_alloc(sizeof *order * (size_t)(count + 3 * batch + 1));
     *T = *R = 0;
-    ALD_CHECK_MEMORY(order, sizeof *order * (size_t)(count + 2 * batch + 1));
-    int64_t *lengths = order + count, *start = lengths + batch;
+    ALD_CHECK_MEMORY(order, sizeof *order * (size_t)(count + 3 * batch + 1));
+    int64_t *lengths = order + count, *responses = lengths + batch, *start = responses + batch;
     for (int64_t step = 0; step < steps; ++step) {
         if (step % per_epoch == 0)
             ald_rng_permutation((uint64_t)config->seed, (uint64_t)(step / per_epoch), count, order);
         const int64_t *items = order + step % per_epoch * batch;
         int64_t here = order + count - items < batch ? order + count - items : batch;
-        for (int64_t i = 0; i < here; ++i)
+        for (int64_t i = 0; i < here; ++i) {
             lengths[i] = tokens[items[i]];
+            responses[i] = positions[items[i]];
+        }
         int64_t micros =
             ald_micro_split(lengths, here, config->optimizer.micro_batch_tokens, start);
-        for (int64_t m = 0; m < micros; ++m) {
-            int64_t rows = 0, responses = 0;
-            for (int64_t i = start[m]; i < start[m + 1]; ++i) {
-                rows += lengths[i];
-                responses += positions[items[i]];
-            }
-            *T = rows > *T ? rows : *T;
-            *R = responses > *R ? responses : *R;
-        }
+        ald_micro_largest(lengths, responses, start, micros, T, R);
     }
 done:
     ald_free(order);

@@ -85,15 +85,8 @@ static ald_status_t largest_micro(const ald_eval_t *e, const int64_t *tokens,
     int64_t *start = ald_alloc(sizeof *start * (size_t)(count + 1));
     ALD_CHECK_MEMORY(start, sizeof *start * (size_t)(count + 1));
     int64_t micros = ald_micro_split(tokens, count, e->measure.micro_batch_tokens, start);
-    for (int64_t m = 0; m < micros && count > 0; ++m) {
-        int64_t rows = 0, responses = 0;
-        for (int64_t i = start[m]; i < start[m + 1]; ++i) {
-            rows += tokens[i];
-            responses += positions[i];
-        }
-        *T = rows > *T ? rows : *T;
-        *R = responses > *R ? responses : *R;
-    }
+    if (count > 0)
+        ald_micro_largest(tokens, positions, start, micros, T, R);
     ald_free(start);
 done:
     return status;

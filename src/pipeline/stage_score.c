@@ -215,15 +215,8 @@ static ald_status_t largest_micro(const scoring_t *s, int64_t *T, int64_t *R, in
             all += positions[i];
         *shard = all > *shard ? all : *shard;
         int64_t micros = ald_micro_split(tokens, used, limit, start);
-        for (int64_t m = 0; m < micros && used > 0; ++m) {
-            int64_t rows = 0, responses = 0;
-            for (int64_t i = start[m]; i < start[m + 1]; ++i) {
-                rows += tokens[i];
-                responses += positions[i];
-            }
-            *T = rows > *T ? rows : *T;
-            *R = responses > *R ? responses : *R;
-        }
+        if (used > 0)
+            ald_micro_largest(tokens, positions, start, micros, T, R);
     }
 done:
     ald_free(tokens);

@@ -38,8 +38,10 @@ static inline ald_scored_t sample_sequence(int64_t i, ald_encoding_t encoding,
         memory->ids[t] = (int32_t)(ald_rng_uniform(9, (uint64_t)i, (uint64_t)t) * SAMPLE_V);
     for (int c = 0; c < 9; ++c)
         sample_fill(memory->columns[c], R, (uint64_t)(100 * i + c));
-    for (int t = 0; t < R; ++t) /* a distance */
+    for (int t = 0; t < R; ++t) { /* distances */
         memory->columns[3][t] = (memory->columns[3][t] + 8) / 16;
+        memory->columns[5][t] = (memory->columns[5][t] + 8) / 16;
+    }
     for (int c = 0; c < 2; ++c) {
         sample_fill(memory->wide[c], R * SAMPLE_V, (uint64_t)(100 * i + 50 + c));
         sample_fill(memory->knots[c], 3 * R, (uint64_t)(100 * i + 60 + c));

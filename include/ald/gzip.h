@@ -1,4 +1,4 @@
-/* Content that gzip compressed. The only module that sees zlib. Layer: base. */
+/* Content that gzip compressed, or zlib. The only module that sees zlib. Layer: base. */
 #ifndef ALD_GZIP_H
 #define ALD_GZIP_H
 
@@ -14,5 +14,9 @@ bool ald_gzip_is(const void *data, size_t size);
  * to. INPUT "NAME: ..." for a damaged or cut one, RESOURCE for more than half of this node's
  * memory. Local. */
 ald_status_t ald_gzip_expand(const void *data, size_t size, const char *name, ald_vec_t *out);
+
+/* Expands a zlib stream of `size` bytes into `to`: *made of `room` bytes. INPUT without a message
+ * for a damaged one or one that needs more room, RESOURCE without memory. Local. */
+ald_status_t ald_zlib_expand(const void *data, size_t size, void *to, size_t room, size_t *made);
 
 #endif

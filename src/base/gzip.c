@@ -90,3 +90,13 @@ done:
     inflateEnd(&stream);
     return status;
 }
+
+ald_status_t ald_zlib_expand(const void *data, size_t size, void *to, size_t room, size_t *made)
+{
+    uLongf bytes = room;
+    const int error = uncompress(to, &bytes, data, size);
+    *made = bytes;
+    return error == Z_OK          ? ALD_STATUS_OK
+           : error == Z_MEM_ERROR ? ALD_STATUS_RESOURCE
+                                  : ALD_STATUS_INPUT;
+}

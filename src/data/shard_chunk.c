@@ -1,9 +1,9 @@
 #include "shard_chunk.h"
 
 #include <string.h>
-#include <zlib.h>
 
 #include "ald/arena.h"
+#include "ald/gzip.h"
 #include "ald/dtype.h"
 
 #define RAISE(...) ald_status_raise(ALD_STATUS_INPUT, __VA_ARGS__)
@@ -134,14 +134,12 @@ static ald_status_t inflate_into(const ald_chunked_t *column, const uint8_t *fro
                                  uint8_t *to, size_t room, size_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    uLongf made = room;
-    int error = uncompress(to, &made, from, bytes);
-    ALD_CHECK(error != Z_MEM_ERROR, ALD_STATUS_RESOURCE, "out of memory: inflating %s",
+    const ald_status_t got = ald_zlib_expand(from, bytes, to, room, out);
+    ALD_CHECK(got != ALD_STATUS_RESOURCE, ALD_STATUS_RESOURCE, "out of memory: inflating %s",
               column->file);
-    ALD_CHECK(error == Z_OK, ALD_STATUS_INPUT,
+    ALD_CHECK(got == ALD_STATUS_OK, ALD_STATUS_INPUT,
               "%s: %s: a compressed chunk is damaged or larger than %zu bytes", column->file,
               column->name, room);
-    *out = made;
 done:
     return status;
 }

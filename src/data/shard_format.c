@@ -58,6 +58,55 @@ ald_status_t ald_encoding_parse(const char *name, ald_encoding_t *out)
         "encoding: expected full, hidden, hidden32, topk or sampled, found \"%.40s\"", name);
 }
 
+static ald_status_t put_attributes(hid_t file, const char *path, const char *format,
+                                   const ald_shard_header_t *header)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(ald_h5_put_text(file, path, "format", format));
+    ALD_TRY(ald_h5_put_integer(file, path, "schema_version", ALD_SHARD_SCHEMA));
+    ALD_TRY(ald_h5_put_text(file, path, "encoding", ald_encoding_name(header->encoding)));
+    if (header->full16)
+        ALD_TRY(ald_h5_put_text(file, path, "full_dtype", "f16"));
+    for (int i = 0; i < ALD_SHARD_ATTRIBUTES; ++i) {
+        const ald_shard_attribute_t *attribute = &ald_shard_attributes[i];
+        const char *member = (const char *)header + attribute->offset;
+        if (attribute->is_text)
+            ALD_TRY(ald_h5_put_text(file, path, attribute->name, member));
+        else
+            ALD_TRY(ald_h5_put_integer(file, path, attribute->name, *(const int64_t *)member));
+    }
+    if (header->sha256_reference[0] != '\0')
+        ALD_TRY(ald_h5_put_text(file, path, "sha256_reference", header->sha256_reference));
+    ALD_TRY(ald_h5_put_text(file, path, "config", header->config == NULL ? "" : header->config));
+done:
+    return status;
+}
+
+static ald_status_t make_groups(hid_t file, const char *path)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    hid_t list = -1, group = -1;
+    ALD_H5(list = ald_h5_group_properties(), path, "/");
+    for (int i = 0; i < ALD_SHARD_GROUPS; ++i) {
+        const char *name = ald_shard_groups[i];
+        ALD_H5(group = H5Gcreate2(file, name, H5P_DEFAULT, list, H5P_DEFAULT), path, name);
+        ALD_H5(H5Gclose(group), path, name);
+    }
+done:
+    H5Pclose(list);
+    return status;
+}
+
+ald_status_t ald_shard_put_root(hid_t file, const char *path, const char *format,
+                                const ald_shard_header_t *header)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(put_attributes(file, path, format, header));
+    ALD_TRY(make_groups(file, path));
+done:
+    return status;
+}
+
 const char *ald_source_name(ald_source_t source)
 {
     static const char *const names[] = {"chosen", "rejected", "policy"};

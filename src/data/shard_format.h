@@ -128,6 +128,10 @@ extern const ald_shard_attribute_t ald_shard_attributes[ALD_SHARD_ATTRIBUTES];
 enum { ALD_SHARD_GROUPS = 4 };
 extern const char *const ald_shard_groups[ALD_SHARD_GROUPS];
 
+/* Writes the attributes of `/`, with this `format`, and makes the groups; `path` for messages. */
+ald_status_t ald_shard_put_root(hid_t file, const char *path, const char *format,
+                                const ald_shard_header_t *header);
+
 /* Elements in a row of a dataset under this header. */
 int64_t ald_dataset_width(const ald_dataset_info_t *info, const ald_shard_header_t *header);
 /* Bytes of one element in the file, which for numbers is also how we hold it. */

@@ -25,46 +25,6 @@ static int64_t rows_of(const ald_shard_t *shard, ald_column_rows_t rows)
     return rows == ALD_ROWS_R ? ald_shard_positions(shard) : ald_shard_count(shard);
 }
 
-static ald_status_t put_attributes(const index_t *x)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(ald_h5_put_text(x->file, x->path, "format", "aligndistil-index"));
-    ALD_TRY(ald_h5_put_integer(x->file, x->path, "schema_version", ALD_SHARD_SCHEMA));
-    ALD_TRY(ald_h5_put_text(x->file, x->path, "encoding", ald_encoding_name(x->header->encoding)));
-    if (x->header->full16)
-        ALD_TRY(ald_h5_put_text(x->file, x->path, "full_dtype", "f16"));
-    ALD_TRY(ald_h5_put_integer(x->file, x->path, "shards", x->set->shard_count));
-    for (int i = 0; i < ALD_SHARD_ATTRIBUTES; ++i) {
-        const ald_shard_attribute_t *attribute = &ald_shard_attributes[i];
-        const char *member = (const char *)x->header + attribute->offset;
-        if (attribute->is_text)
-            ALD_TRY(ald_h5_put_text(x->file, x->path, attribute->name, member));
-        else
-            ALD_TRY(
-                ald_h5_put_integer(x->file, x->path, attribute->name, *(const int64_t *)member));
-    }
-    if (x->header->sha256_reference[0] != '\0')
-        ALD_TRY(ald_h5_put_text(x->file, x->path, "sha256_reference", x->header->sha256_reference));
-    ALD_TRY(ald_h5_put_text(x->file, x->path, "config", x->header->config));
-done:
-    return status;
-}
-
-static ald_status_t make_groups(const index_t *x)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    hid_t list = -1, group = -1;
-    ALD_H5(list = ald_h5_group_properties(), x->path, "/");
-    for (int i = 0; i < ALD_SHARD_GROUPS; ++i) {
-        const char *name = ald_shard_groups[i];
-        ALD_H5(group = H5Gcreate2(x->file, name, H5P_DEFAULT, list, H5P_DEFAULT), x->path, name);
-        ALD_H5(H5Gclose(group), x->path, name);
-    }
-done:
-    H5Pclose(list);
-    return status;
-}
-
 /* Maps rows [at, at + rows) of the virtual dataset to a shard's dataset. */
 static ald_status_t map_shard(const index_t *x, const ald_dataset_info_t *info, int64_t shard,
                               int64_t at, hid_t space, hid_t list)
@@ -172,8 +132,8 @@ static ald_status_t write_all(const index_t *x)
     ald_shard_header_t common = *x->header; /* what all shards have */
     for (int64_t i = 0; i < x->set->shard_count; ++i)
         common.certified = common.certified && ald_shard_header(x->set->shards[i])->certified;
-    ALD_TRY(put_attributes(x));
-    ALD_TRY(make_groups(x));
+    ALD_TRY(ald_shard_put_root(x->file, x->path, "aligndistil-index", x->header));
+    ALD_TRY(ald_h5_put_integer(x->file, x->path, "shards", x->set->shard_count));
     ALD_TRY(put_sequences(x));
     for (int i = 0; i < ALD_DATASET_COUNT; ++i)
         if (ald_shard_datasets[i].rows != ALD_ROWS_N1 &&

@@ -195,48 +195,6 @@ done:
     return status;
 }
 
-static ald_status_t put_attributes(const ald_sink_t *sink)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    const ald_shard_header_t *header = &sink->header;
-    const char *path = sink->path;
-    const hid_t file = sink->file;
-    ALD_TRY(ald_h5_put_text(file, path, "format", ALD_SHARD_FORMAT_NAME));
-    ALD_TRY(ald_h5_put_integer(file, path, "schema_version", ALD_SHARD_SCHEMA));
-    ALD_TRY(ald_h5_put_text(file, path, "encoding", ald_encoding_name(header->encoding)));
-    if (header->full16)
-        ALD_TRY(ald_h5_put_text(file, path, "full_dtype", "f16"));
-    for (int i = 0; i < ALD_SHARD_ATTRIBUTES; ++i) {
-        const ald_shard_attribute_t *attribute = &ald_shard_attributes[i];
-        const char *member = (const char *)header + attribute->offset;
-        if (attribute->is_text)
-            ALD_TRY(ald_h5_put_text(file, path, attribute->name, member));
-        else
-            ALD_TRY(ald_h5_put_integer(file, path, attribute->name, *(const int64_t *)member));
-    }
-    if (header->sha256_reference[0] != '\0')
-        ALD_TRY(ald_h5_put_text(file, path, "sha256_reference", header->sha256_reference));
-    ALD_TRY(ald_h5_put_text(file, path, "config", header->config == NULL ? "" : header->config));
-done:
-    return status;
-}
-
-static ald_status_t make_groups(const ald_sink_t *sink)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    hid_t list = -1, group = -1;
-    ALD_H5(list = ald_h5_group_properties(), sink->path, "/");
-    for (int i = 0; i < ALD_SHARD_GROUPS; ++i) {
-        const char *name = ald_shard_groups[i];
-        ALD_H5(group = H5Gcreate2(sink->file, name, H5P_DEFAULT, list, H5P_DEFAULT), sink->path,
-               name);
-        ALD_H5(H5Gclose(group), sink->path, name);
-    }
-done:
-    H5Pclose(list);
-    return status;
-}
-
 static ald_status_t make_file(ald_sink_t *sink)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -247,8 +205,7 @@ static ald_status_t make_file(ald_sink_t *sink)
     sink->descriptor = *(const int *)handle;
     ALD_H5(sink->transfer = H5Pcreate(H5P_DATASET_XFER), sink->path, "create");
     ALD_H5(H5Pset_buffer(sink->transfer, CONVERSION, NULL, NULL), sink->path, "create");
-    ALD_TRY(put_attributes(sink));
-    ALD_TRY(make_groups(sink));
+    ALD_TRY(ald_shard_put_root(sink->file, sink->path, ALD_SHARD_FORMAT_NAME, &sink->header));
     ALD_TRY(make_dataset(sink, ALD_DATASET_PROMPT, TEXT_ROWS));
     ALD_TRY(make_dataset(sink, ALD_DATASET_RESPONSE, TEXT_ROWS));
 done:

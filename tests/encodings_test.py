@@ -379,6 +379,9 @@ def full_in_halves_is_full_rounded(folder):
             gap = abs(halves[figure] / whole[figure] - 1)
             assert 0 < gap < bound, f"{name}: {figure} {halves[figure]}, in full {whole[figure]}"
         assert halves["alpha/mean"] == whole["alpha/mean"]
+    harness.run("inspect", "--index", os.path.join(folder, "halves"))
+    with h5py.File(os.path.join(folder, "halves", "index.h5"), "r") as file:
+        assert file.attrs["full_dtype"] == "f16" and file["teacher/log_ratio"].dtype == "f2"
     different = harness.run("inspect", "--diff", os.path.join(folder, "halves"),
                             os.path.join(folder, "random-full"), code=None).out
     assert different.count("/teacher/logprob_dpo") == 1, different

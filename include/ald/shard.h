@@ -35,12 +35,14 @@ typedef struct {
     char dtype[8];               /* "F32", "BF16", "F16" */
 } ald_head_digest_t;
 
+enum { ALD_TOP_K_MOST = 1 << 16 }; /* what a thread's stack bears some times */
+
 /* The attributes of `/`. */
 typedef struct {
     ald_encoding_t encoding;
     int64_t vocab_size;  /* V */
     int64_t hidden_size; /* H of both teachers; only hidden and hidden32 use it */
-    int64_t top_k;       /* K; 0 unless topk or sampled */
+    int64_t top_k;       /* K, up to ALD_TOP_K_MOST; 0 unless topk or sampled */
     int64_t policy_step; /* -1: not on-policy */
     int64_t seed;
     char contrast[12]; /* "reverse" or "reference": which model the second slot holds */
@@ -55,7 +57,7 @@ typedef struct {
                            reader */
     bool gzip;          /* writer only: compress /teacher */
     ald_head_digest_t head_dpo, head_reverse, head_reference; /* hidden and hidden32 only */
-    bool full16;    /* full only: its two datasets are halves in the file */
+    bool full16;    /* full only: its datasets of V columns are halves in the file */
     bool certified; /* topk only: with what bounds its error */
 } ald_shard_header_t;
 
@@ -69,21 +71,22 @@ typedef struct {
     int64_t prompt_count;
     const int32_t *response_ids; /* [R] */
     int64_t response_count;
-    const float *logprob_dpo, *logprob_reverse;     /* [R] of the token */
-    const float *logprob_policy;                    /* [R]; NULL when writing means NaN */
-    const float *tvd;                               /* [R] */
-    const float *full_logprob_dpo, *full_log_ratio; /* [R, V] */
-    const uint16_t *hidden_dpo, *hidden_reverse;    /* [R, H] bfloat16 bits */
-    const float *hidden32_dpo, *hidden32_reverse;   /* [R, H] */
-    const int32_t *topk_id;                         /* [R, K]; of sampled the draws */
-    const float *topk_logprob_dpo, *topk_log_ratio; /* [R, K], f16 in the file */
-    const float *tail_dpo, *tail_reverse;           /* [R] log of the mass outside */
+    const float *logprob_dpo, *logprob_reverse;        /* [R] of the token */
+    const float *logprob_policy;                       /* [R]; NULL when writing means NaN */
+    const float *tvd;                                  /* [R] */
+    const float *full_logprob_dpo, *full_log_ratio;    /* [R, V] */
+    const uint16_t *hidden_dpo, *hidden_reverse;       /* [R, H] bfloat16 bits */
+    const float *hidden32_dpo, *hidden32_reverse;      /* [R, H] */
+    const int32_t *topk_id;                            /* [R, K]; of sampled the draws */
+    const uint16_t *topk_logprob_dpo, *topk_log_ratio; /* [R, K] float16 bits */
+    const float *tail_dpo, *tail_reverse;              /* [R] log of the mass outside */
     /* With a reference: what its contrast has in the places of the second model's members. */
-    const float *logprob_reference, *tvd_reference;         /* [R] */
-    const float *full_log_ratio_reference;                  /* [R, V] */
-    const uint16_t *hidden_reference;                       /* [R, H] bfloat16 bits */
-    const float *hidden32_reference;                        /* [R, H] */
-    const float *topk_log_ratio_reference, *tail_reference; /* [R, K], [R] */
+    const float *logprob_reference, *tvd_reference; /* [R] */
+    const float *full_log_ratio_reference;          /* [R, V] */
+    const uint16_t *hidden_reference;               /* [R, H] bfloat16 bits */
+    const float *hidden32_reference;                /* [R, H] */
+    const uint16_t *topk_log_ratio_reference;       /* [R, K] float16 bits */
+    const float *tail_reference;                    /* [R] */
     /* A sampled one's (ald/sampled.h). */
     const float *proposal_factor, *proposal_temperature, *proposal_logz; /* [R] */
     /* A certified topk's (ald/support.h); all NULL otherwise. */

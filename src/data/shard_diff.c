@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ald/arena.h"
+#include "ald/dtype.h"
 #include "shard_format.h"
 
 /* What was found in one dataset. */
@@ -84,16 +85,25 @@ static void note(diff_t *d, ald_dataset_t dataset, int64_t row, double gap)
     }
 }
 
+static double number_at(bool half, const void *array, int64_t i)
+{
+    float value;
+    ald_dtype_row_to_f32(half ? ALD_DTYPE_F16 : ALD_DTYPE_F32,
+                         (const char *)array + i * (half ? 2 : 4), 1, &value);
+    return (double)value;
+}
+
 /* The largest difference of two arrays as they lie in memory; -1 when they are the same bits. */
 static double largest_gap(ald_column_type_t type, int64_t count, const void *a, const void *b)
 {
-    const bool wide = type == ALD_COLUMN_F32 || type == ALD_COLUMN_F16;
-    const size_t size = type == ALD_COLUMN_F16 ? sizeof(float) : ald_column_size(type);
+    const bool half = type == ALD_COLUMN_F16;
     double gap = NAN;
-    if (memcmp(a, b, (size_t)count * size) == 0)
+    if (memcmp(a, b, (size_t)count * ald_column_memory_size(type)) == 0)
         return -1.0;
-    for (int64_t i = 0; i < count && wide; ++i) {
-        double one = fabs((double)((const float *)a)[i] - (double)((const float *)b)[i]);
+    if (!half && type != ALD_COLUMN_F32 && type != ALD_COLUMN_F16_WIDE)
+        return gap;
+    for (int64_t i = 0; i < count; ++i) {
+        const double one = fabs(number_at(half, a, i) - number_at(half, b, i));
         gap = one > gap || isnan(gap) ? one : gap;
     }
     return gap;

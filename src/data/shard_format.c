@@ -131,8 +131,13 @@ int64_t ald_dataset_width(const ald_dataset_info_t *info, const ald_shard_header
 
 size_t ald_column_size(ald_column_type_t type)
 {
-    static const size_t sizes[] = {8, 4, 4, 2, 2, 1, 16}; /* text: a reference into the heap */
+    static const size_t sizes[] = {8, 4, 4, 2, 2, 2, 1, 16}; /* text: a reference into the heap */
     return sizes[type];
+}
+
+size_t ald_column_memory_size(ald_column_type_t type)
+{
+    return type == ALD_COLUMN_F16_WIDE ? sizeof(float) : ald_column_size(type);
 }
 
 static hid_t source_type(void)
@@ -157,6 +162,7 @@ hid_t ald_column_h5_type(ald_column_type_t type)
     case ALD_COLUMN_F32:
         return H5Tcopy(H5T_IEEE_F32LE);
     case ALD_COLUMN_F16:
+    case ALD_COLUMN_F16_WIDE:
         return ald_h5_f16_type();
     case ALD_COLUMN_BF16:
         return H5Tcopy(H5T_STD_U16LE);
@@ -182,9 +188,9 @@ bool ald_dataset_is_in(const ald_dataset_info_t *info, const ald_shard_header_t 
         return header->certified;
     if ((info->encodings & ALD_IN_REFERENCE) != 0 && header->sha256_reference[0] == '\0')
         return false;
-    if (info->encodings == ALD_IN_FULL16)
+    if ((info->encodings & ALD_IN_FULL16) != 0)
         return header->full16;
-    if (info->encodings == ALD_IN_FULL && header->full16)
+    if (info->width == ALD_WIDTH_V && header->full16)
         return false;
     return (info->encodings >> header->encoding & 1) != 0;
 }
@@ -224,6 +230,7 @@ const void **ald_dataset_member(ald_scored_t *sequence, ald_dataset_t dataset)
         MEMBER(LOGPROB_REFERENCE, logprob_reference)
         MEMBER(TVD_REFERENCE, tvd_reference)
         MEMBER(FULL_RATIO_REFERENCE, full_log_ratio_reference)
+        MEMBER(FULL16_RATIO_REFERENCE, full_log_ratio_reference)
         MEMBER(HIDDEN_REFERENCE, hidden_reference)
         MEMBER(HIDDEN32_REFERENCE, hidden32_reference)
         MEMBER(TOPK_RATIO_REFERENCE, topk_log_ratio_reference)
@@ -239,10 +246,8 @@ int64_t ald_shard_position_bytes(const ald_shard_header_t *header)
     int64_t bytes = 0;
     for (int i = 0; i < ALD_DATASET_COUNT; ++i) {
         const ald_dataset_info_t *info = &ald_shard_datasets[i];
-        const size_t size =
-            info->type == ALD_COLUMN_F16 ? sizeof(float) : ald_column_size(info->type);
         if (info->rows == ALD_ROWS_R && ald_dataset_is_in(info, header))
-            bytes += ald_dataset_width(info, header) * (int64_t)size;
+            bytes += ald_dataset_width(info, header) * (int64_t)ald_column_memory_size(info->type);
     }
     return bytes;
 }

@@ -15,10 +15,11 @@ typedef enum {
     ALD_COLUMN_I64,
     ALD_COLUMN_I32,
     ALD_COLUMN_F32,
-    ALD_COLUMN_F16,    /* floats in memory */
-    ALD_COLUMN_BF16,   /* u16 bits with the attribute dtype = "bfloat16" */
-    ALD_COLUMN_SOURCE, /* u8 enum */
-    ALD_COLUMN_TEXT,   /* variable-length UTF-8, the only type without a checksum */
+    ALD_COLUMN_F16,      /* halves, also in memory */
+    ALD_COLUMN_F16_WIDE, /* halves, but float32 in memory */
+    ALD_COLUMN_BF16,     /* u16 bits with the attribute dtype = "bfloat16" */
+    ALD_COLUMN_SOURCE,   /* u8 enum */
+    ALD_COLUMN_TEXT,     /* variable-length UTF-8, the only type without a checksum */
 } ald_column_type_t;
 
 /* How many rows a dataset has, and how many elements a row has. */
@@ -51,7 +52,8 @@ enum {
     ALD_IN_HIDDEN_REFERENCE = ALD_IN_REFERENCE | ALD_IN_HIDDEN,
     ALD_IN_HIDDEN32_REFERENCE = ALD_IN_REFERENCE | ALD_IN_HIDDEN32,
     ALD_IN_TOPK_REFERENCE = ALD_IN_REFERENCE | ALD_IN_TOPK,
-    ALD_IN_FULL16 = 1 << 17,    /* full with header.full16, in the place of the float32 ones */
+    ALD_IN_FULL16 = 1 << 17, /* full with header.full16, in the place of the float32 ones */
+    ALD_IN_FULL16_REFERENCE = ALD_IN_REFERENCE | ALD_IN_FULL16,
     ALD_IN_CERTIFIED = 1 << 16, /* topk with header.certified: all of these, or none */
 };
 
@@ -72,8 +74,8 @@ enum {
     D(TVD, "/response/tvd", F32, R, 1, ALL)                                                        \
     D(FULL_LOGPROB, "/teacher/logprob_dpo", F32, R, V, FULL)                                       \
     D(FULL_RATIO, "/teacher/log_ratio", F32, R, V, FULL)                                           \
-    D(FULL16_LOGPROB, "/teacher/logprob_dpo", F16, R, V, FULL16)                                   \
-    D(FULL16_RATIO, "/teacher/log_ratio", F16, R, V, FULL16)                                       \
+    D(FULL16_LOGPROB, "/teacher/logprob_dpo", F16_WIDE, R, V, FULL16)                              \
+    D(FULL16_RATIO, "/teacher/log_ratio", F16_WIDE, R, V, FULL16)                                  \
     D(HIDDEN_DPO, "/teacher/hidden_dpo", BF16, R, H, HIDDEN)                                       \
     D(HIDDEN_REVERSE, "/teacher/hidden_reverse", BF16, R, H, HIDDEN)                               \
     D(HIDDEN32_DPO, "/teacher/hidden_dpo", F32, R, H, HIDDEN32)                                    \
@@ -94,6 +96,7 @@ enum {
     D(LOGPROB_REFERENCE, "/response/logprob_reference", F32, R, 1, ALL_REFERENCE)                  \
     D(TVD_REFERENCE, "/response/tvd_reference", F32, R, 1, ALL_REFERENCE)                          \
     D(FULL_RATIO_REFERENCE, "/teacher/log_ratio_reference", F32, R, V, FULL_REFERENCE)             \
+    D(FULL16_RATIO_REFERENCE, "/teacher/log_ratio_reference", F16_WIDE, R, V, FULL16_REFERENCE)    \
     D(HIDDEN_REFERENCE, "/teacher/hidden_reference", BF16, R, H, HIDDEN_REFERENCE)                 \
     D(HIDDEN32_REFERENCE, "/teacher/hidden_reference", F32, R, H, HIDDEN32_REFERENCE)              \
     D(TOPK_RATIO_REFERENCE, "/teacher/log_ratio_reference", F16, R, K, TOPK_REFERENCE)             \
@@ -134,8 +137,9 @@ ald_status_t ald_shard_put_root(hid_t file, const char *path, const char *format
 
 /* Elements in a row of a dataset under this header. */
 int64_t ald_dataset_width(const ald_dataset_info_t *info, const ald_shard_header_t *header);
-/* Bytes of one element in the file, which for numbers is also how we hold it. */
+/* Bytes of one element in the file; in memory. */
 size_t ald_column_size(ald_column_type_t type);
+size_t ald_column_memory_size(ald_column_type_t type);
 /* A new type id (H5Tclose), in the file and in memory alike; -1 after a failure. */
 hid_t ald_column_h5_type(ald_column_type_t type);
 /* The matrix that a dataset of hidden states belongs to. */

@@ -61,7 +61,8 @@ static ald_status_t put_virtual(const index_t *x, const ald_dataset_info_t *info
     ALD_H5(type = ald_column_h5_type(info->type), x->path, info->path);
     ALD_H5(list = ald_h5_dataset_properties(), x->path, info->path);
     ALD_H5(space = H5Screate_simple(rank, size, NULL), x->path, info->path);
-    if (info->type == ALD_COLUMN_F32 || info->type == ALD_COLUMN_F16)
+    if (info->type == ALD_COLUMN_F32 || info->type == ALD_COLUMN_F16 ||
+        info->type == ALD_COLUMN_F16_WIDE)
         ALD_H5(H5Pset_fill_value(list, H5T_NATIVE_FLOAT, &nothing), x->path, info->path);
     for (int64_t i = 0; i < x->set->shard_count; ++i) {
         ALD_TRY(map_shard(x, info, i, at, space, list));

@@ -83,7 +83,9 @@ static ald_status_t check_header(const ald_shard_t *shard)
                   header->hidden_size <= VOCAB_MAX,
               ALD_STATUS_INPUT, "%s: attribute \"hidden_size\": found %lld", shard->path,
               (long long)header->hidden_size);
-    ALD_CHECK(topk ? header->top_k > 0 && header->top_k <= header->vocab_size : header->top_k == 0,
+    ALD_CHECK(topk ? header->top_k > 0 && header->top_k <= header->vocab_size &&
+                         header->top_k <= ALD_TOP_K_MOST
+                   : header->top_k == 0,
               ALD_STATUS_INPUT, "%s: attribute \"top_k\": found %lld with encoding %s", shard->path,
               (long long)header->top_k, ald_encoding_name(header->encoding));
     ALD_CHECK(
@@ -612,19 +614,19 @@ done:
     return status;
 }
 
-/* Rows of a numeric dataset in the arena; F16 becomes float. */
+/* Rows of a numeric dataset in the arena. */
 static ald_status_t read_column(ald_shard_t *shard, ald_dataset_t dataset, int64_t first,
                                 int64_t rows, ald_arena_t *arena, const void **out)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_column_type_t type = ald_shard_datasets[dataset].type;
-    const bool widen = type == ALD_COLUMN_F16;
-    const size_t size = widen ? sizeof(float) : ald_column_size(type);
     const size_t bytes =
-        ((size_t)(rows * shard->columns[dataset].width) + 1) * size + ALD_FLETCHER_BYTES;
+        ((size_t)(rows * shard->columns[dataset].width) + 1) * ald_column_memory_size(type) +
+        ALD_FLETCHER_BYTES;
     void *data = ald_arena_alloc(arena, bytes);
     ALD_CHECK_MEMORY(data, bytes);
-    ALD_TRY(ald_chunked_read(&shard->columns[dataset], first, rows, widen, data));
+    ALD_TRY(
+        ald_chunked_read(&shard->columns[dataset], first, rows, type == ALD_COLUMN_F16_WIDE, data));
     ALD_TRY(ald_values_check(shard->path, dataset, first * shard->columns[dataset].width, data,
                              rows * shard->columns[dataset].width));
     *out = data;

@@ -12,7 +12,6 @@
 #include "fletcher.h"
 
 enum {
-    TEXT_ROWS = 128,
     FLUSH = 32 << 20,  /* bytes after which the disk is told to begin */
     CONVERSION = 4096, /* bytes; without a word HDF5 clears 2 MiB for each text */
     MESSAGE = 1024,
@@ -161,6 +160,17 @@ static void begin_flush(ald_sink_t *sink, size_t bytes)
     sink->unflushed = 0;
 }
 
+/* HDF5 takes an array of pointers. */
+static ald_status_t write_texts(ald_sink_t *sink, const ald_piece_t *piece)
+{
+    const char *rows[ALD_SINK_TEXTS], *at = (const char *)piece->data;
+    for (int64_t i = 0; i < piece->rows; ++i) {
+        rows[i] = at;
+        at += strlen(at) + 1;
+    }
+    return write_rows(sink, piece, rows);
+}
+
 static ald_status_t write_chunk(ald_sink_t *sink, const ald_piece_t *piece)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -186,7 +196,7 @@ static ald_status_t store(ald_sink_t *sink, const ald_piece_t *piece)
         return status;
     ALD_TRY(extend(sink, piece->dataset, piece->row + piece->rows));
     if (text)
-        ALD_TRY(write_rows(sink, piece, &piece->data));
+        ALD_TRY(write_texts(sink, piece));
     else if (plan->filtered)
         ALD_TRY(write_rows(sink, piece, piece->data));
     else
@@ -206,8 +216,8 @@ static ald_status_t make_file(ald_sink_t *sink)
     ALD_H5(sink->transfer = H5Pcreate(H5P_DATASET_XFER), sink->path, "create");
     ALD_H5(H5Pset_buffer(sink->transfer, CONVERSION, NULL, NULL), sink->path, "create");
     ALD_TRY(ald_shard_put_root(sink->file, sink->path, ALD_SHARD_FORMAT_NAME, &sink->header));
-    ALD_TRY(make_dataset(sink, ALD_DATASET_PROMPT, TEXT_ROWS));
-    ALD_TRY(make_dataset(sink, ALD_DATASET_RESPONSE, TEXT_ROWS));
+    ALD_TRY(make_dataset(sink, ALD_DATASET_PROMPT, ALD_SINK_TEXTS));
+    ALD_TRY(make_dataset(sink, ALD_DATASET_RESPONSE, ALD_SINK_TEXTS));
 done:
     return status;
 }

@@ -8,16 +8,17 @@
 enum {
     ALD_SINK_QUEUE = 16 << 20,  /* bytes that wait for the disk */
     ALD_SINK_LIBRARY = 8 << 20, /* what HDF5 itself may hold: its metadata, texts, a chunk */
+    ALD_SINK_TEXTS = 128,       /* rows of texts in a chunk, and at most in a piece */
 };
 
-/* A chunk, or one text. */
+/* A chunk, or some texts. */
 typedef struct ald_piece ald_piece_t;
 struct ald_piece {
     ald_piece_t *next;
     ald_dataset_t dataset;
     int64_t row, column, rows; /* where it begins; 0 rows only make the dataset */
     size_t bytes, capacity;    /* to be stored, and allocated; both without the checksum */
-    uint8_t *data;             /* elements as in the file, or a text with its NUL */
+    uint8_t *data;             /* elements as in the file, or texts, each with its NUL */
 };
 
 typedef struct ald_sink ald_sink_t;

@@ -5,6 +5,8 @@
 
 #include "num/kernel.h"
 
+#define SHARE_MOST 1.001f /* float sums may pass 1 */
+
 ALD_CLONES
 static bool are_finite(const float *values, int64_t count)
 {
@@ -18,12 +20,21 @@ static bool are_finite(const float *values, int64_t count)
 }
 
 ALD_CLONES
-static bool are_finite_bf16(const uint16_t *bits, int64_t count)
+static bool are_finite_halves(uint16_t exponent, const uint16_t *bits, int64_t count)
 {
     uint16_t bad = 0;
     for (int64_t i = 0; i < count; ++i)
-        bad |= (bits[i] & 0x7F80) == 0x7F80;
+        bad |= (bits[i] & exponent) == exponent;
     return bad == 0;
+}
+
+ALD_CLONES
+static bool are_shares(const float *values, int64_t count)
+{
+    uint32_t good = 1;
+    for (int64_t i = 0; i < count; ++i)
+        good &= values[i] >= 0.0f && values[i] <= SHARE_MOST;
+    return good == 1;
 }
 
 /* Which numbers the mathematics of a trainer can't bear, beyond its type's own. */
@@ -39,7 +50,7 @@ static bool is_bearable(ald_dataset_t dataset, float value)
         return value < INFINITY;
     case ALD_DATASET_TVD:
     case ALD_DATASET_TVD_REFERENCE:
-        return value >= 0.0f && value <= 1.001f; /* float sums may pass 1 */
+        return value >= 0.0f && value <= SHARE_MOST;
     default:
         return isfinite(value);
     }
@@ -50,7 +61,7 @@ static ald_status_t check_floats(const char *file, ald_dataset_t dataset, int64_
 {
     ald_status_t status = ALD_STATUS_OK;
     const bool share = dataset == ALD_DATASET_TVD || dataset == ALD_DATASET_TVD_REFERENCE;
-    if (!share && are_finite(values, count))
+    if (share ? are_shares(values, count) : are_finite(values, count))
         return status;
     for (int64_t i = 0; i < count; ++i)
         ALD_CHECK(is_bearable(dataset, values[i]), ALD_STATUS_INPUT,
@@ -65,11 +76,12 @@ ald_status_t ald_values_check(const char *file, ald_dataset_t dataset, int64_t f
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_column_type_t type = ald_shard_datasets[dataset].type;
-    if (type == ALD_COLUMN_BF16)
-        ALD_CHECK(are_finite_bf16(data, count), ALD_STATUS_INPUT,
-                  "%s: %s: elements %lld to %lld: found one that isn't finite", file,
-                  ald_shard_datasets[dataset].path, (long long)first, (long long)(first + count));
-    else if (type == ALD_COLUMN_F32 || type == ALD_COLUMN_F16)
+    if (type == ALD_COLUMN_BF16 || type == ALD_COLUMN_F16)
+        ALD_CHECK(are_finite_halves(type == ALD_COLUMN_F16 ? 0x7C00 : 0x7F80, data, count),
+                  ALD_STATUS_INPUT, "%s: %s: elements %lld to %lld: found one that isn't finite",
+                  file, ald_shard_datasets[dataset].path, (long long)first,
+                  (long long)(first + count));
+    else if (type == ALD_COLUMN_F32 || type == ALD_COLUMN_F16_WIDE)
         ALD_TRY(check_floats(file, dataset, first, data, count));
 done:
     return status;

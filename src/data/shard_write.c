@@ -12,6 +12,8 @@
 #include "ald/file.h"
 #include "ald/json.h"
 
+enum { TEXT_PIECE = 1 << 16 }; /* bytes; a longer text has a piece of its own */
+
 typedef struct {
     int64_t rows;       /* put so far */
     int64_t buffered;   /* rows in the piece */
@@ -35,6 +37,8 @@ int64_t ald_shard_writer_bytes(const ald_shard_header_t *header)
         const ald_column_plan_t plan = ald_column_plan(&ald_shard_datasets[i], header);
         if (plan.used)
             bytes += (int64_t)plan.chunk_bytes;
+        if (ald_shard_datasets[i].type == ALD_COLUMN_TEXT)
+            bytes += TEXT_PIECE;
     }
     return bytes;
 }
@@ -45,16 +49,10 @@ static void copy_elements(ald_column_type_t type, const uint8_t *from, int64_t c
     if (from == NULL)
         for (int64_t i = 0; i < count; ++i)
             ((float *)to)[i] = NAN;
-    else if (type == ALD_COLUMN_F16)
+    else if (type == ALD_COLUMN_F16_WIDE)
         ald_f32_to_dtype((const float *)from, count, ALD_DTYPE_F16, to);
     else
         memcpy(to, from, (size_t)count * ald_column_size(type));
-}
-
-/* Bytes of an element in the caller's memory. */
-static size_t memory_size(ald_column_type_t type)
-{
-    return type == ALD_COLUMN_F16 ? sizeof(float) : ald_column_size(type);
 }
 
 static ald_status_t piece_begin(ald_shard_writer_t *writer, ald_dataset_t dataset,
@@ -107,7 +105,7 @@ static ald_status_t gather_rows(ald_shard_writer_t *writer, ald_dataset_t datase
         const int64_t elements = some * plan->width;
         copy_elements(type, from, elements,
                       column->piece->data + (size_t)(column->buffered * plan->width) * plan->size);
-        from = from == NULL ? NULL : from + (size_t)elements * memory_size(type);
+        from = from == NULL ? NULL : from + (size_t)elements * ald_column_memory_size(type);
         column->buffered += some;
         rows -= some;
         if (column->buffered == plan->chunk_rows)
@@ -133,7 +131,7 @@ static ald_status_t cut_rows(ald_shard_writer_t *writer, ald_dataset_t dataset, 
             ALD_TRY(piece_begin(writer, dataset, &piece));
             copy_elements(type, from, count, piece->data);
             memset(piece->data + used, 0, plan->chunk_bytes - used);
-            from += (size_t)count * memory_size(type);
+            from += (size_t)count * ald_column_memory_size(type);
             piece->row = writer->columns[dataset].rows;
             piece->column = at;
             piece->rows = 1;
@@ -153,21 +151,48 @@ static ald_status_t column_append(ald_shard_writer_t *writer, ald_dataset_t data
     return cut ? cut_rows(writer, dataset, data, rows) : gather_rows(writer, dataset, data, rows);
 }
 
+/* The texts that are gathered. */
+static ald_status_t texts_flush(ald_shard_writer_t *writer, ald_dataset_t dataset)
+{
+    column_t *column = &writer->columns[dataset];
+    ald_piece_t *piece = column->piece;
+    if (piece == NULL)
+        return ALD_STATUS_OK;
+    piece->dataset = dataset;
+    piece->row = column->rows;
+    piece->rows = column->buffered;
+    column->rows += column->buffered;
+    column->buffered = 0;
+    column->piece = NULL;
+    return ald_sink_put(writer->sink, piece);
+}
+
+/* A text into the piece being filled, or into another when that is full. */
+static ald_status_t gather_text(ald_shard_writer_t *writer, ald_dataset_t dataset, const char *text)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    column_t *column = &writer->columns[dataset];
+    const size_t bytes = strlen(text) + 1, room = bytes > TEXT_PIECE ? bytes : TEXT_PIECE;
+    if (column->buffered == ALD_SINK_TEXTS ||
+        (column->piece != NULL && column->piece->bytes + bytes > column->piece->capacity))
+        ALD_TRY(texts_flush(writer, dataset));
+    if (column->piece == NULL)
+        column->piece = ald_sink_piece(writer->sink, room);
+    ALD_CHECK_MEMORY(column->piece, room);
+    memcpy(column->piece->data + column->piece->bytes, text, bytes);
+    column->piece->bytes += bytes;
+    column->buffered += 1;
+done:
+    return status;
+}
+
 /* One text; bytes that aren't UTF-8 become U+FFFD, as every reader expects UTF-8. */
 static ald_status_t text_append(ald_shard_writer_t *writer, ald_dataset_t dataset, const char *text)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *clean = ald_json_new_text(text, strlen(text));
     ALD_CHECK_MEMORY(clean, strlen(text));
-    const char *row = ald_json_text(clean, NULL);
-    const size_t bytes = strlen(row) + 1;
-    ald_piece_t *piece = ald_sink_piece(writer->sink, bytes);
-    ALD_CHECK_MEMORY(piece, bytes);
-    memcpy(piece->data, row, bytes);
-    piece->dataset = dataset;
-    piece->row = writer->columns[dataset].rows++;
-    piece->rows = 1;
-    ALD_TRY(ald_sink_put(writer->sink, piece));
+    ALD_TRY(gather_text(writer, dataset, ald_json_text(clean, NULL)));
 done:
     ald_json_free(clean);
     return status;
@@ -291,6 +316,8 @@ static void writer_free(ald_shard_writer_t *writer)
 static ald_status_t writer_finish(ald_shard_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(texts_flush(writer, ALD_DATASET_PROMPT));
+    ALD_TRY(texts_flush(writer, ALD_DATASET_RESPONSE));
     for (int i = 0; i < ALD_DATASET_COUNT; ++i)
         if (writer->plans[i].used && ald_shard_datasets[i].type != ALD_COLUMN_TEXT &&
             (writer->columns[i].buffered > 0 || writer->columns[i].rows == 0))

@@ -132,9 +132,9 @@ static void f32_to_halves(const float *values, int64_t count, uint16_t *out)
         out[i] = f32_to_f16(values[i]);
 }
 
-static void row_from_f32(const float *values, int64_t count, ald_dtype_t dtype, uint8_t *out)
+void ald_dtype_row_from_f32(const float *values, int64_t count, ald_dtype_t dtype, void *out)
 {
-    uint16_t *halves = (uint16_t *)out;
+    uint16_t *halves = out;
     switch (dtype) {
     case ALD_DTYPE_F32:
         memcpy(out, values, (size_t)count * sizeof *values);
@@ -154,5 +154,6 @@ void ald_f32_to_dtype(const float *values, int64_t count, ald_dtype_t dtype, voi
     const int64_t size = ald_dtype_size(dtype);
 #pragma omp parallel for schedule(static) if (count > PIECE)
     for (int64_t i = 0; i < count; i += PIECE)
-        row_from_f32(values + i, count - i < PIECE ? count - i : PIECE, dtype, bytes + i * size);
+        ald_dtype_row_from_f32(values + i, count - i < PIECE ? count - i : PIECE, dtype,
+                               bytes + i * size);
 }

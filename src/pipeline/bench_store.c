@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ald/dtype.h"
 #include "ald/file.h"
 #include "ald/log.h"
 #include "ald/rng.h"
@@ -50,13 +51,16 @@ static ald_status_t fill_sequence(bench_t *b, int64_t i)
     int32_t *ids = ALD_ARENA_ARRAY(&b->memory, int32_t, PROMPT + RESPONSE);
     int32_t *support = ALD_ARENA_ARRAY(&b->memory, int32_t, wide);
     float *floats = ALD_ARENA_ARRAY(&b->memory, float, 2 * wide);
+    uint16_t *halves = ALD_ARENA_ARRAY(&b->memory, uint16_t, 2 * wide);
     float *distances = ALD_ARENA_ARRAY(&b->memory, float, RESPONSE);
     uint16_t *bits = ALD_ARENA_ARRAY(&b->memory, uint16_t, 2 * states);
-    ALD_CHECK(ids != NULL && support != NULL && floats != NULL && distances != NULL && bits != NULL,
+    ALD_CHECK(ids != NULL && support != NULL && floats != NULL && halves != NULL &&
+                  distances != NULL && bits != NULL,
               ALD_STATUS_RESOURCE, "out of memory: sequences to write");
     fill_ids(ids, PROMPT + RESPONSE, (uint64_t)i);
     fill_ids(support, wide, (uint64_t)i + SEQUENCES);
     fill_floats(floats, 2 * wide, -12.0, (uint64_t)i);
+    ald_f32_to_dtype(floats, 2 * wide, ALD_DTYPE_F16, halves);
     fill_floats(distances, RESPONSE, 1.0, (uint64_t)i);
     for (int64_t k = 0; k < 2 * states; ++k)
         bits[k] = (uint16_t)(ald_rng_uniform(5, (uint64_t)i, (uint64_t)k) * 0x7F80); /* finite */
@@ -72,8 +76,8 @@ static ald_status_t fill_sequence(bench_t *b, int64_t i)
                         .hidden_dpo = bits,
                         .hidden_reverse = bits + states,
                         .topk_id = support,
-                        .topk_logprob_dpo = floats,
-                        .topk_log_ratio = floats + wide,
+                        .topk_logprob_dpo = halves,
+                        .topk_log_ratio = halves + wide,
                         .tail_dpo = floats,
                         .tail_reverse = floats};
 done:

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "ald/batch.h"
+#include "ald/dtype.h"
 #include "ald/file.h"
 #include "ald/hf.h"
 #include "ald/log.h"
@@ -200,6 +201,9 @@ static ald_status_t fill_header(ald_scorer_t *scorer)
     h->top_k = 0;
     if (ald_encoding_has_k(h->encoding))
         h->top_k = config->shards.top_k < h->vocab_size ? config->shards.top_k : h->vocab_size;
+    ALD_CHECK(h->top_k <= ALD_TOP_K_MOST, ALD_STATUS_USAGE,
+              "shards.top_k: expected at most %d, found %lld; \"hidden\" takes less",
+              ALD_TOP_K_MOST, (long long)config->shards.top_k);
     h->full16 = h->encoding == ALD_ENCODING_FULL && strcmp(config->shards.full_dtype, "f16") == 0;
     h->certified = h->encoding == ALD_ENCODING_TOPK;
     h->policy_step = -1;
@@ -260,27 +264,49 @@ typedef struct {
     uint16_t *bits_dpo, *bits_c;
     float *hidden32_dpo, *hidden32_c;
     int32_t *topk_id;
-    float *topk_logprob, *topk_ratio, *tail_dpo, *tail_c;
+    uint16_t *topk_logprob, *topk_ratio;
+    float *tail_dpo, *tail_c;
     float *factor, *temperature, *logz; /* of sampled */
     uint64_t *seed, *stream;            /* of a position's draws */
     float *alpha_max, *tail_mass, *tail_least, *ratio_min, *ratio_max;
     /* with a reference: as above; its logits, and those of the first teacher once more */
     const float *hidden_r;
     float *logits_r, *logits_d;
-    float *logprob_r, *tvd_r, *full_ratio_r, *hidden32_r, *topk_ratio_r, *tail_r;
-    uint16_t *bits_r;
+    float *logprob_r, *tvd_r, *full_ratio_r, *hidden32_r, *tail_r;
+    uint16_t *bits_r, *topk_ratio_r;
 } scoring_t;
 
 /* Row `first` of an array of rows of `width`, or NULL. */
 #define ROWS(array, first, width) ((array) == NULL ? NULL : (array) + (first) * (width))
 
-/* Where the support of position r goes. */
-static ald_support_rows_t support_rows(const scoring_t *s, int64_t r)
+/* A thread's scratch memory for the choice of K tokens, in one block. */
+typedef struct {
+    double *uniforms;       /* [K] */
+    float *logprob, *ratio; /* [K] of the chosen ones */
+    float *key;             /* [V] */
+    int32_t *id;            /* [V] */
+} choice_t;
+
+static ald_status_t choice_alloc(int64_t V, int64_t K, choice_t *out)
 {
-    const int64_t K = s->scorer->header.top_k;
-    return (ald_support_rows_t){s->topk_id + r * K,
-                                s->topk_logprob + r * K,
-                                s->topk_ratio + r * K,
+    ald_status_t status = ALD_STATUS_OK;
+    const size_t bytes = sizeof(double) * (size_t)K + sizeof(float) * 2 * (size_t)(V + K);
+    *out = (choice_t){.uniforms = ald_alloc(bytes)};
+    ALD_CHECK_MEMORY(out->uniforms, bytes);
+    out->logprob = (float *)(out->uniforms + K);
+    out->ratio = out->logprob + K;
+    out->key = out->ratio + K;
+    out->id = (int32_t *)(out->key + V);
+done:
+    return status;
+}
+
+/* Where the support of position r goes; its numbers are still float32. */
+static ald_support_rows_t support_rows(const scoring_t *s, int64_t r, const choice_t *choice)
+{
+    return (ald_support_rows_t){s->topk_id + r * s->scorer->header.top_k,
+                                choice->logprob,
+                                choice->ratio,
                                 s->tail_dpo + r,
                                 s->tail_c + r,
                                 s->alpha_max + r,
@@ -291,8 +317,9 @@ static ald_support_rows_t support_rows(const scoring_t *s, int64_t r)
 }
 
 static void score_position(scoring_t *s, int64_t r, int64_t V, float *logprob, float *ratio,
-                           float *key, int32_t *id, double *uniforms)
+                           const choice_t *choice)
 {
+    const int64_t K = s->scorer->header.top_k;
     int32_t target = s->packed->target[r];
     ald_teacher_logits_row(V, logprob, ratio);
     s->logprob_dpo[r] = logprob[target];
@@ -303,16 +330,18 @@ static void score_position(scoring_t *s, int64_t r, int64_t V, float *logprob, f
         memcpy(s->full_ratio + r * V, ratio, sizeof(float) * (size_t)V);
     }
     if (s->factor != NULL) {
-        const int64_t K = s->scorer->header.top_k;
-        const ald_draw_rows_t rows = {s->topk_id + r * K,    s->topk_logprob + r * K,
-                                      s->topk_ratio + r * K, s->factor + r,
-                                      s->temperature + r,    s->logz + r};
-        ald_draws_make(&s->teacher, s->tvd[r], s->seed[r], s->stream[r], V, K, logprob, ratio, key,
-                       uniforms, &rows);
+        const ald_draw_rows_t rows = {s->topk_id + r * K, choice->logprob,    choice->ratio,
+                                      s->factor + r,      s->temperature + r, s->logz + r};
+        ald_draws_make(&s->teacher, s->tvd[r], s->seed[r], s->stream[r], V, K, logprob, ratio,
+                       choice->key, choice->uniforms, &rows);
     } else if (s->topk_id != NULL) {
-        const ald_support_rows_t rows = support_rows(s, r);
-        ald_support_make(&s->teacher, s->tvd[r], V, s->scorer->header.top_k, logprob, ratio, key,
-                         id, &rows);
+        const ald_support_rows_t rows = support_rows(s, r, choice);
+        ald_support_make(&s->teacher, s->tvd[r], V, K, logprob, ratio, choice->key, choice->id,
+                         &rows);
+    }
+    if (s->topk_id != NULL) {
+        ald_dtype_row_from_f32(choice->logprob, K, ALD_DTYPE_F16, s->topk_logprob + r * K);
+        ald_dtype_row_from_f32(choice->ratio, K, ALD_DTYPE_F16, s->topk_ratio + r * K);
     }
 }
 
@@ -332,7 +361,7 @@ static void score_reference(scoring_t *s, int64_t r, int64_t V, float *logprob, 
         logprob[v] -= ratio[v];
     for (int64_t k = 0; k < K; ++k) {
         const int32_t id = s->topk_id[r * K + k];
-        s->topk_ratio_r[r * K + k] = ratio[id];
+        ald_dtype_row_from_f32(ratio + id, 1, ALD_DTYPE_F16, s->topk_ratio_r + r * K + k);
         logprob[id] = -INFINITY;
     }
     s->tail_r[r] = (float)log(ald_exp_shifted(V, logprob, 0.0f, logprob));
@@ -363,18 +392,14 @@ static ald_status_t scoring_head(void *context, int64_t first, int64_t count, fl
     int failed = 0;
 #pragma omp parallel reduction(+ : failed)
     {
-        const size_t needed = sizeof(double) * (size_t)K + sizeof(float) * 2 * (size_t)V;
-        double *uniforms = s->topk_id != NULL ? ald_alloc(needed) : NULL;
-        float *key = uniforms == NULL ? NULL : (float *)(uniforms + K);
-        failed += s->topk_id != NULL && key == NULL;
-        int32_t *id = key == NULL ? NULL : (int32_t *)(key + V);
-        bool able = s->topk_id == NULL || key != NULL;
+        choice_t choice = {0};
+        const bool able = s->topk_id == NULL || choice_alloc(V, K, &choice) == ALD_STATUS_OK;
+        failed += !able;
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < count; ++i)
             if (able)
-                score_position(s, first + i, V, logits + i * V, s->logits_c + i * V, key, id,
-                               uniforms);
-        ald_free(uniforms);
+                score_position(s, first + i, V, logits + i * V, s->logits_c + i * V, &choice);
+        ald_free(choice.uniforms);
     }
     ALD_CHECK(failed == 0, ALD_STATUS_RESOURCE, "out of memory: the top %lld of %lld tokens",
               (long long)s->scorer->header.top_k, (long long)V);
@@ -451,8 +476,8 @@ static ald_status_t scoring_alloc(scoring_t *s, int64_t R, int64_t chunk)
     s->hidden32_dpo = hidden32 ? ALD_ARENA_ARRAY(arena, float, R *H) : NULL;
     s->hidden32_c = hidden32 ? ALD_ARENA_ARRAY(arena, float, R *H) : NULL;
     s->topk_id = has_k ? ALD_ARENA_ARRAY(arena, int32_t, R * K) : NULL;
-    s->topk_logprob = has_k ? ALD_ARENA_ARRAY(arena, float, R *K) : NULL;
-    s->topk_ratio = has_k ? ALD_ARENA_ARRAY(arena, float, R *K) : NULL;
+    s->topk_logprob = has_k ? ALD_ARENA_ARRAY(arena, uint16_t, R * K) : NULL;
+    s->topk_ratio = has_k ? ALD_ARENA_ARRAY(arena, uint16_t, R * K) : NULL;
     s->factor = sampled ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
     s->temperature = sampled ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
     s->logz = sampled ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
@@ -500,7 +525,7 @@ static ald_status_t reference_alloc(scoring_t *s, int64_t R, int64_t chunk)
     s->full_ratio_r = full ? ALD_ARENA_ARRAY(arena, float, R *V) : NULL;
     s->bits_r = hidden ? ALD_ARENA_ARRAY(arena, uint16_t, R * H) : NULL;
     s->hidden32_r = hidden32 ? ALD_ARENA_ARRAY(arena, float, R *H) : NULL;
-    s->topk_ratio_r = topk ? ALD_ARENA_ARRAY(arena, float, R *K) : NULL;
+    s->topk_ratio_r = topk ? ALD_ARENA_ARRAY(arena, uint16_t, R * K) : NULL;
     s->tail_r = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
     ALD_CHECK(s->rows_c && s->logits_d && s->logits_r && s->logprob_r && s->tvd_r &&
                   (!full || s->full_ratio_r) && (!hidden || s->bits_r) &&

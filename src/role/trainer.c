@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ald/batch.h"
+#include "ald/dtype.h"
 #include "ald/hf.h"
 #include "ald/log.h"
 #include "ald/sampled.h"
@@ -193,20 +194,28 @@ static void hidden_logits(micro_t *m, int64_t first, int64_t count, int which, f
     ald_head_logits(&head, count, m->rows, logits);
 }
 
+/* The stored numbers of the K tokens of one position. */
+static void widen_choice(const ald_scored_t *s, int64_t at, int64_t K, float *logprob, float *ratio)
+{
+    ald_dtype_row_to_f32(ALD_DTYPE_F16, s->topk_logprob_dpo + at * K, K, logprob);
+    ald_dtype_row_to_f32(ALD_DTYPE_F16, s->topk_log_ratio + at * K, K, ratio);
+}
+
 static void topk_position(micro_t *m, int64_t r, const ald_scored_t *s, int64_t at, float *z)
 {
     const ald_teacher_t *teacher = &m->trainer->teacher;
     const int64_t V = m->trainer->vocabulary;
     const ald_shard_header_t *header = ald_shard_header(m->trainer->set->shards[0]);
     const int64_t K = header->top_k;
+    float logprob[K], ratio[K], kept[2 * K];
+    widen_choice(s, at, K, logprob, ratio);
     ald_support_t support = {.count = K,
                              .id = s->topk_id + at * K,
-                             .logprob_dpo = s->topk_logprob_dpo + at * K,
-                             .log_ratio = s->topk_log_ratio + at * K,
+                             .logprob_dpo = logprob,
+                             .log_ratio = ratio,
                              .tail_dpo = (double)s->tail_dpo[at],
                              .tail_reverse = (double)s->tail_reverse[at]};
     int32_t id[K];
-    float kept[2 * K];
     if (m->error != NULL) {
         const ald_tail_t tail = {(double)s->alpha_max[at], s->tail_mass + at * ALD_KNOTS,
                                  s->tail_least + at * ALD_KNOTS, (double)s->tail_ratio_min[at],
@@ -229,10 +238,12 @@ static void distill_position(micro_t *m, int64_t r, float *lp, float *ratio, flo
     int64_t at = r - m->packed->start[m->owner[r]];
     if (s->proposal_factor != NULL) {
         const int64_t K = header->top_k;
+        float logprob[K], log_ratio[K];
+        widen_choice(s, at, K, logprob, log_ratio);
         const ald_draws_t draws = {K,
                                    s->topk_id + at * K,
-                                   s->topk_logprob_dpo + at * K,
-                                   s->topk_log_ratio + at * K,
+                                   logprob,
+                                   log_ratio,
                                    (double)s->proposal_factor[at],
                                    (double)s->proposal_temperature[at],
                                    (double)s->proposal_logz[at]};

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ald/dtype.h"
 #include "ald/rng.h"
 #include "ald/shard.h"
 
@@ -16,7 +17,7 @@ typedef struct {
     int32_t ids[2 * SAMPLE_LONGEST], topk_id[SAMPLE_LONGEST * SAMPLE_K];
     float columns[9][SAMPLE_LONGEST], positive[SAMPLE_LONGEST], knots[2][3 * SAMPLE_LONGEST],
         wide[2][SAMPLE_LONGEST * SAMPLE_V];
-    uint16_t hidden[2][SAMPLE_LONGEST * SAMPLE_H];
+    uint16_t hidden[2][SAMPLE_LONGEST * SAMPLE_H], halves[2][SAMPLE_LONGEST * SAMPLE_K];
 } sample_memory_t;
 
 static inline void sample_fill(float *out, int64_t count, uint64_t stream)
@@ -45,6 +46,7 @@ static inline ald_scored_t sample_sequence(int64_t i, ald_encoding_t encoding,
     for (int c = 0; c < 2; ++c) {
         sample_fill(memory->wide[c], R * SAMPLE_V, (uint64_t)(100 * i + 50 + c));
         sample_fill(memory->knots[c], 3 * R, (uint64_t)(100 * i + 60 + c));
+        ald_f32_to_dtype(memory->wide[c], R * SAMPLE_K, ALD_DTYPE_F16, memory->halves[c]);
         for (int t = 0; t < R * SAMPLE_H; ++t)
             memory->hidden[c][t] = (uint16_t)(t * 31 + i * 7 + c);
     }
@@ -61,7 +63,7 @@ static inline ald_scored_t sample_sequence(int64_t i, ald_encoding_t encoding,
     out.logprob_reference = memory->columns[4]; /* these where the header names a reference */
     out.tvd_reference = memory->columns[5];
     out.full_log_ratio_reference = out.hidden32_reference = memory->wide[0];
-    out.topk_log_ratio_reference = memory->wide[0];
+    out.topk_log_ratio_reference = memory->halves[0];
     out.hidden_reference = memory->hidden[0];
     out.tail_reference = memory->columns[3];
     if (encoding == ALD_ENCODING_FULL) {
@@ -75,8 +77,8 @@ static inline ald_scored_t sample_sequence(int64_t i, ald_encoding_t encoding,
         out.hidden32_reverse = memory->wide[1];
     } else {
         out.topk_id = memory->topk_id;
-        out.topk_logprob_dpo = memory->wide[0];
-        out.topk_log_ratio = memory->wide[1];
+        out.topk_logprob_dpo = memory->halves[0];
+        out.topk_log_ratio = memory->halves[1];
         out.proposal_factor = memory->columns[6];
         for (int t = 0; t < R; ++t)
             memory->positive[t] = 0.5f + (float)t / 64;

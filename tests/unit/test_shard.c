@@ -29,7 +29,7 @@ static void expect_teacher(const ald_shard_header_t *header, ald_scored_t *found
         if (!teacher || !ald_dataset_is_in(info, header))
             continue;
         const void *one = *ald_dataset_member(found, (ald_dataset_t)d);
-        size_t size = info->type == ALD_COLUMN_F16 ? sizeof(float) : ald_column_size(info->type);
+        size_t size = ald_column_memory_size(info->type);
         size *= (size_t)(expected->response_count * ald_dataset_width(info, header));
         assert_non_null(one);
         assert_memory_equal(one, *ald_dataset_member(expected, (ald_dataset_t)d), size);
@@ -72,7 +72,7 @@ static void every_encoding_comes_back(void **state)
         if (variant / 2 == ALD_ENCODING_COUNT)
             header = sample_certified();
         if (variant / 2 == ALD_ENCODING_COUNT + 1)
-            header = sample_header(ALD_ENCODING_FULL);
+            header = sample_with_reference(ALD_ENCODING_FULL);
         header.full16 = variant / 2 == ALD_ENCODING_COUNT + 1;
         header.gzip = variant % 2 == 1;
         const ald_encoding_t encoding = header.encoding;
@@ -275,8 +275,8 @@ static void flipped_bits_are_found(void **state)
                              : sample_header((ald_encoding_t)e);
         if (info->encodings == ALD_IN_CERTIFIED)
             header = sample_certified();
-        if (info->encodings == ALD_IN_FULL16) {
-            header = sample_header(ALD_ENCODING_FULL);
+        if ((info->encodings & ALD_IN_FULL16) != 0) {
+            header = sample_with_reference(ALD_ENCODING_FULL);
             header.full16 = true;
         }
         expect_ok(sample_write_header(path, &header, 20));

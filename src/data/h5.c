@@ -8,8 +8,7 @@
 #include "ald/arena.h"
 
 enum {
-    PAGE = 4096, /* large chunks begin at one: a write of parts of pages takes 1.7 times as long */
-    ALIGNED = 1 << 16, /* bytes from which a chunk is large */
+    ALIGNED = 1 << 16, /* bytes from which an object's place is aligned */
 };
 
 void ald_h5_begin(void)
@@ -95,13 +94,13 @@ static hid_t access_properties(void)
     return -1;
 }
 
-ald_status_t ald_h5_create(const char *path, hid_t *out)
+ald_status_t ald_h5_create(const char *path, int64_t alignment, hid_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     hid_t access = -1, creation = -1;
     *out = -1;
     ALD_H5(access = access_properties(), path, "create");
-    ALD_H5(H5Pset_alignment(access, ALIGNED, PAGE), path, "create");
+    ALD_H5(H5Pset_alignment(access, ALIGNED, (hsize_t)alignment), path, "create");
     ALD_H5(creation = H5Pcreate(H5P_FILE_CREATE), path, "create");
     ALD_H5(H5Pset_obj_track_times(creation, 0), path, "create");
     ALD_H5(*out = H5Fcreate(path, H5F_ACC_TRUNC, creation, access), path, "cannot write");

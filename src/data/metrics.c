@@ -249,7 +249,7 @@ ald_status_t ald_metrics_flush(ald_metrics_file_t *file)
     char *temporary = ald_path_temporary(file->hdf5);
     ALD_CHECK_MEMORY(temporary, strlen(file->hdf5));
     ald_h5_begin();
-    ALD_TRY(ald_h5_create(temporary, &h5));
+    ALD_TRY(ald_h5_create(temporary, ALD_H5_PAGE, &h5));
     status = write_all(file, h5);
     if (H5Fclose(h5) < 0 && status == ALD_STATUS_OK) /* once, whatever came before */
         status = ald_h5_raise(file->hdf5, "cannot write");

@@ -34,7 +34,7 @@ static ald_status_t write_file(const char *temporary, const char *path, const ch
 {
     ald_status_t status = ALD_STATUS_OK;
     hid_t file = -1;
-    ALD_TRY(ald_h5_create(temporary, &file));
+    ALD_TRY(ald_h5_create(temporary, ALD_H5_PAGE, &file));
     ALD_TRY(ald_h5_put_text(file, path, "format", "aligndistil-reference"));
     ALD_TRY(ald_h5_put_text(file, path, "made_from", made_from));
     ALD_TRY(write_values(file, path, values, count));

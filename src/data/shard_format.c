@@ -5,11 +5,11 @@
 #include "fletcher.h"
 
 enum {
-    CHUNK_TARGET =
-        (1 << 18) -
-        ALD_FLETCHER_BYTES, /* a random read of one sequence touches few bytes more than its own */
-    CHUNK_MAX = 1 << 20,    /* HDF5's chunk cache */
-    NARROW_ROWS = 4096,     /* of columns with one element in a row */
+    CHUNK_PLACE = 1 << 18, /* with its checksum: a random read of one sequence touches few bytes
+                              more than its own */
+    CHUNK_TARGET = CHUNK_PLACE - ALD_FLETCHER_BYTES,
+    CHUNK_MAX = 1 << 20, /* HDF5's chunk cache */
+    NARROW_ROWS = 4096,  /* of columns with one element in a row */
 };
 
 #define INFO(name, path, type, rows, width, in)                                                    \
@@ -268,6 +268,20 @@ ald_column_plan_t ald_column_plan(const ald_dataset_info_t *info, const ald_shar
         plan.chunk_rows = info->type == ALD_COLUMN_TEXT ? 1 : NARROW_ROWS;
     plan.chunk_bytes = (size_t)(plan.chunk_rows * plan.chunk_width) * plan.size;
     return plan;
+}
+
+/* The page cache holds a file in pieces of at most the size by which their places can be divided;
+ * chunks that begin at multiples of their size are written and read by larger pieces. */
+int64_t ald_shard_alignment(const ald_shard_header_t *header)
+{
+    for (int i = 0; i < ALD_DATASET_COUNT; ++i) {
+        const ald_column_plan_t plan = ald_column_plan(&ald_shard_datasets[i], header);
+        const int64_t left = CHUNK_PLACE - (int64_t)plan.chunk_bytes;
+        if (plan.used && ald_shard_datasets[i].width != ALD_WIDTH_1 &&
+            (plan.filtered || left < 0 || left > CHUNK_PLACE / 32))
+            return ALD_H5_PAGE;
+    }
+    return CHUNK_PLACE;
 }
 
 void ald_scored_take_reference(ald_scored_t *sequence)

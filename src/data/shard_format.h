@@ -159,5 +159,7 @@ typedef struct {
 } ald_column_plan_t;
 /* What a writer does; a shard from elsewhere may be cut otherwise. */
 ald_column_plan_t ald_column_plan(const ald_dataset_info_t *info, const ald_shard_header_t *header);
+/* Where a writer lets large chunks begin: at multiples of this, which wastes 1/32 at most. */
+int64_t ald_shard_alignment(const ald_shard_header_t *header);
 
 #endif

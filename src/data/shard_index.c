@@ -155,7 +155,7 @@ ald_status_t ald_shard_index_write(const char *folder, const ald_shardset_t *set
     temporary = ald_path_temporary(*path);
     ALD_CHECK(temporary != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ald_h5_begin();
-    ALD_TRY(ald_h5_create(temporary, &x.file));
+    ALD_TRY(ald_h5_create(temporary, ALD_H5_PAGE, &x.file));
     status = write_all(&x);
     if (H5Fclose(x.file) < 0 && status == ALD_STATUS_OK) /* once, whatever came before */
         status = ald_h5_raise(*path, "cannot write");

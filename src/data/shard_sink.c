@@ -210,7 +210,7 @@ static ald_status_t make_file(ald_sink_t *sink)
     ald_status_t status = ALD_STATUS_OK;
     void *handle = NULL;
     ald_h5_begin();
-    ALD_TRY(ald_h5_create(sink->temporary, &sink->file));
+    ALD_TRY(ald_h5_create(sink->temporary, ald_shard_alignment(&sink->header), &sink->file));
     ALD_H5(H5Fget_vfd_handle(sink->file, H5P_DEFAULT, &handle), sink->path, "create");
     sink->descriptor = *(const int *)handle;
     ALD_H5(sink->transfer = H5Pcreate(H5P_DATASET_XFER), sink->path, "create");

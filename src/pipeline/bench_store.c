@@ -79,7 +79,12 @@ static ald_status_t fill_sequence(bench_t *b, int64_t i)
                         .topk_logprob_dpo = halves,
                         .topk_log_ratio = halves + wide,
                         .tail_dpo = floats,
-                        .tail_reverse = floats};
+                        .tail_reverse = floats,
+                        .alpha_max = floats,
+                        .tail_mass = floats,
+                        .tail_least = floats,
+                        .tail_ratio_min = floats,
+                        .tail_ratio_max = floats};
 done:
     return status;
 }
@@ -91,6 +96,7 @@ static ald_status_t prepare(bench_t *b, const char *folder, ald_encoding_t encod
                                      .vocab_size = VOCABULARY,
                                      .hidden_size = HIDDEN,
                                      .top_k = encoding == ALD_ENCODING_TOPK ? SUPPORT : 0,
+                                     .certified = encoding == ALD_ENCODING_TOPK,
                                      .policy_step = -1,
                                      .contrast = "reverse"};
     b->path = ald_path_join(folder, "bench-store.h5");
@@ -222,7 +228,7 @@ ald_status_t ald_bench_store(const char *folder, ald_encoding_t encoding, int64_
 {
     ald_status_t status = ALD_STATUS_OK;
     bench_t b = {0};
-    const int64_t position = encoding == ALD_ENCODING_TOPK ? 8 * SUPPORT + 8 : 4 * HIDDEN;
+    const int64_t position = encoding == ALD_ENCODING_TOPK ? 8 * SUPPORT + 60 : 4 * HIDDEN;
     *out = (ald_bench_store_t){.encoding = encoding, .tokens = RESPONSE};
     out->sequences = 1 + (megabytes * 1000000 - 1) / (position * RESPONSE);
     out->positions = out->sequences * RESPONSE;

@@ -121,7 +121,7 @@ static ald_status_t write_moments(const char *folder, const float *m, const floa
     char *path = ald_path_join(folder, "optimizer.h5");
     ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ald_h5_begin();
-    ALD_TRY(ald_h5_create(path, &file));
+    ALD_TRY(ald_h5_create(path, ALD_H5_PAGE, &file));
     ALD_TRY(put_floats(file, path, "m", m, count));
     ALD_TRY(put_floats(file, path, "v", v, count));
     ALD_H5(H5Fflush(file, H5F_SCOPE_GLOBAL), path, "cannot write");

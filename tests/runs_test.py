@@ -377,16 +377,19 @@ def check_reference_data(folder, encoding):
              "response/tvd_reference": "response/tvd",
              "teacher/log_ratio_reference": "teacher/log_ratio",
              "teacher/hidden_reference": "teacher/hidden_reverse"}
+    certificate = ("alpha_max", "tail_mass", "tail_least", "tail_ratio_min", "tail_ratio_max")
+    pairs.update({f"teacher/{name}_reference": "teacher/" + name for name in certificate})
     with h5py.File(f"{folder}/out/both/shard-000000.h5") as both, \
             h5py.File(f"{folder}/out/only/shard-000000.h5") as only:
         assert both.attrs["sha256_reference"] == only.attrs["sha256_reverse"]
-        teacher = {"full": {"log_ratio_reference"}, "topk": {"log_ratio_reference", "tail_reference"}}
+        teacher = {"full": {"log_ratio_reference"},
+                   "topk": {f"{name}_reference" for name in ("log_ratio", "tail", *certificate)}}
         found = {name for name in both["teacher"] if name.endswith("_reference")}
         assert found == teacher.get(encoding, {"hidden_reference"}), found
         for mine, other in pairs.items():
             if mine not in both:
                 continue
-            if encoding != "topk" or mine.startswith("response"):
+            if encoding != "topk" or mine != "teacher/log_ratio_reference":
                 assert both[mine][:].tobytes() == only[other][:].tobytes(), (encoding, mine)
         if encoding == "topk":
             order = [np.argsort(file["teacher/token_id"][:], axis=1) for file in (both, only)]

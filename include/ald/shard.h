@@ -93,6 +93,9 @@ typedef struct {
     const float *alpha_max;                       /* [R] */
     const float *tail_mass, *tail_least;          /* [R, 3] */
     const float *tail_ratio_min, *tail_ratio_max; /* [R] */
+    /* With a reference: the same for its contrast. */
+    const float *alpha_max_reference, *tail_mass_reference, *tail_least_reference;
+    const float *tail_ratio_min_reference, *tail_ratio_max_reference;
 } ald_scored_t;
 
 /* Writer: one per file; the file carries its final name only after a commit. A thread of its own

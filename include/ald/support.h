@@ -36,14 +36,20 @@
 
 enum { ALD_KNOTS = 3 }; /* at 0, A / 2 and A */
 
+/* Where goes what a second model says of the tokens outside. */
+typedef struct {
+    float *tail_c;                   /* L_c; -infinity: none */
+    float *alpha_max;                /* A */
+    float *mass, *least;             /* [ALD_KNOTS] F and G */
+    float *ratio_least, *ratio_most; /* of rho on T */
+} ald_tail_rows_t;
+
 /* Where the parts of one position's support go. */
 typedef struct {
-    int32_t *id;                     /* [K] */
-    float *logprob, *ratio;          /* [K] */
-    float *tail_dpo, *tail_c;        /* log of the mass outside; -infinity: none */
-    float *alpha_max;                /* A */
-    float *tail_mass, *tail_least;   /* [ALD_KNOTS] F and G */
-    float *ratio_least, *ratio_most; /* of rho on T */
+    int32_t *id;            /* [K] */
+    float *logprob, *ratio; /* [K] */
+    float *tail_dpo;        /* L; -infinity: none */
+    ald_tail_rows_t tail;
 } ald_support_rows_t;
 
 /* The K <= V tokens of the largest max(log pi_dpo, log pi_c, log q), q the teacher at the strength
@@ -53,7 +59,13 @@ void ald_support_make(const ald_teacher_t *teacher, double tvd, int64_t V, int64
                       const float *logprob, const float *ratio, float *key, int32_t *ids,
                       const ald_support_rows_t *out);
 
-/* What ald_support_make found about the tail of one position. */
+/* The tail part alone, of K tokens that are chosen: for another second model, whose logprob - its
+ * log-probabilities are `ratio` and whose distance is `tvd`. key [V] is scratch memory. Local. */
+void ald_support_describe(const ald_teacher_t *teacher, double tvd, int64_t V, int64_t K,
+                          const int32_t *id, const float *logprob, const float *ratio, float *key,
+                          const ald_tail_rows_t *out);
+
+/* What ald_support_describe found about the tail of one position. */
 typedef struct {
     double alpha_max;
     const float *mass, *least; /* [ALD_KNOTS] */

@@ -184,10 +184,10 @@ const ald_head_digest_t *ald_dataset_head(const ald_dataset_info_t *info,
 
 bool ald_dataset_is_in(const ald_dataset_info_t *info, const ald_shard_header_t *header)
 {
-    if (info->encodings == ALD_IN_CERTIFIED)
-        return header->certified;
     if ((info->encodings & ALD_IN_REFERENCE) != 0 && header->sha256_reference[0] == '\0')
         return false;
+    if ((info->encodings & ALD_IN_CERTIFIED) != 0)
+        return header->certified;
     if ((info->encodings & ALD_IN_FULL16) != 0)
         return header->full16;
     if (info->width == ALD_WIDTH_V && header->full16)
@@ -235,6 +235,11 @@ const void **ald_dataset_member(ald_scored_t *sequence, ald_dataset_t dataset)
         MEMBER(HIDDEN32_REFERENCE, hidden32_reference)
         MEMBER(TOPK_RATIO_REFERENCE, topk_log_ratio_reference)
         MEMBER(TAIL_REFERENCE, tail_reference)
+        MEMBER(ALPHA_MAX_REFERENCE, alpha_max_reference)
+        MEMBER(TAIL_MASS_REFERENCE, tail_mass_reference)
+        MEMBER(TAIL_LEAST_REFERENCE, tail_least_reference)
+        MEMBER(RATIO_MIN_REFERENCE, tail_ratio_min_reference)
+        MEMBER(RATIO_MAX_REFERENCE, tail_ratio_max_reference)
 #undef MEMBER
     default:
         return NULL;
@@ -293,6 +298,9 @@ void ald_scored_take_reference(ald_scored_t *sequence)
     sequence->hidden32_reverse = sequence->hidden32_reference;
     sequence->topk_log_ratio = sequence->topk_log_ratio_reference;
     sequence->tail_reverse = sequence->tail_reference;
-    sequence->alpha_max = sequence->tail_mass = sequence->tail_least = NULL;
-    sequence->tail_ratio_min = sequence->tail_ratio_max = NULL;
+    sequence->alpha_max = sequence->alpha_max_reference;
+    sequence->tail_mass = sequence->tail_mass_reference;
+    sequence->tail_least = sequence->tail_least_reference;
+    sequence->tail_ratio_min = sequence->tail_ratio_min_reference;
+    sequence->tail_ratio_max = sequence->tail_ratio_max_reference;
 }

@@ -55,6 +55,7 @@ enum {
     ALD_IN_FULL16 = 1 << 17, /* full with header.full16, in the place of the float32 ones */
     ALD_IN_FULL16_REFERENCE = ALD_IN_REFERENCE | ALD_IN_FULL16,
     ALD_IN_CERTIFIED = 1 << 16, /* topk with header.certified: all of these, or none */
+    ALD_IN_CERTIFIED_REFERENCE = ALD_IN_REFERENCE | ALD_IN_CERTIFIED,
 };
 
 /* D(constant, path, type, rows, width, encodings). Datasets of one row per position of /teacher and
@@ -100,7 +101,12 @@ enum {
     D(HIDDEN_REFERENCE, "/teacher/hidden_reference", BF16, R, H, HIDDEN_REFERENCE)                 \
     D(HIDDEN32_REFERENCE, "/teacher/hidden_reference", F32, R, H, HIDDEN32_REFERENCE)              \
     D(TOPK_RATIO_REFERENCE, "/teacher/log_ratio_reference", F16, R, K, TOPK_REFERENCE)             \
-    D(TAIL_REFERENCE, "/teacher/tail_reference", F32, R, 1, TOPK_REFERENCE)
+    D(TAIL_REFERENCE, "/teacher/tail_reference", F32, R, 1, TOPK_REFERENCE)                        \
+    D(ALPHA_MAX_REFERENCE, "/teacher/alpha_max_reference", F32, R, 1, CERTIFIED_REFERENCE)         \
+    D(TAIL_MASS_REFERENCE, "/teacher/tail_mass_reference", F32, R, KNOTS, CERTIFIED_REFERENCE)     \
+    D(TAIL_LEAST_REFERENCE, "/teacher/tail_least_reference", F32, R, KNOTS, CERTIFIED_REFERENCE)   \
+    D(RATIO_MIN_REFERENCE, "/teacher/tail_ratio_min_reference", F32, R, 1, CERTIFIED_REFERENCE)    \
+    D(RATIO_MAX_REFERENCE, "/teacher/tail_ratio_max_reference", F32, R, 1, CERTIFIED_REFERENCE)
 
 #define ALD_SHARD_CONSTANT(name, path, type, rows, width, in) ALD_DATASET_##name,
 typedef enum { ALD_SHARD_DATASETS(ALD_SHARD_CONSTANT) ALD_DATASET_COUNT } ald_dataset_t;

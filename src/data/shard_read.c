@@ -138,6 +138,20 @@ done:
     return status;
 }
 
+static bool has(const ald_shard_t *shard, const char *path)
+{
+    return H5Lexists(shard->file, path, H5P_DEFAULT) > 0;
+}
+
+/* With a reference the certificate speaks of it too, or there is none. */
+static bool is_certified(const ald_shard_t *shard)
+{
+    return shard->header.encoding == ALD_ENCODING_TOPK && has(shard, "/teacher") &&
+           has(shard, "/teacher/alpha_max") &&
+           (shard->header.sha256_reference[0] == '\0' ||
+            has(shard, "/teacher/alpha_max_reference"));
+}
+
 static ald_status_t read_header(ald_shard_t *shard)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -163,9 +177,7 @@ static ald_status_t read_header(ald_shard_t *shard)
                           sizeof shard->header.sha256_reference));
     ALD_TRY(check_header(shard));
     ALD_TRY(read_full_dtype(shard, &root));
-    shard->header.certified = shard->header.encoding == ALD_ENCODING_TOPK &&
-                              H5Lexists(shard->file, "/teacher", H5P_DEFAULT) > 0 &&
-                              H5Lexists(shard->file, "/teacher/alpha_max", H5P_DEFAULT) > 0;
+    shard->header.certified = is_certified(shard);
 done:
     ald_object_close(&root);
     ald_arena_reset(&arena);

@@ -46,6 +46,7 @@ static bool is_bearable(ald_dataset_t dataset, float value)
     case ALD_DATASET_TAIL_DPO:
     case ALD_DATASET_TAIL_REVERSE:
     case ALD_DATASET_TAIL_REFERENCE:
+    case ALD_DATASET_TAIL_MASS_REFERENCE:
     case ALD_DATASET_TAIL_MASS: /* -inf: nothing is outside */
         return value < INFINITY;
     case ALD_DATASET_TVD:

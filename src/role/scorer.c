@@ -265,14 +265,15 @@ typedef struct {
     float *hidden32_dpo, *hidden32_c;
     int32_t *topk_id;
     uint16_t *topk_logprob, *topk_ratio;
-    float *tail_dpo, *tail_c;
+    float *tail_dpo;
+    ald_tail_rows_t tail_c;
     float *factor, *temperature, *logz; /* of sampled */
     uint64_t *seed, *stream;            /* of a position's draws */
-    float *alpha_max, *tail_mass, *tail_least, *ratio_min, *ratio_max;
     /* with a reference: as above; its logits, and those of the first teacher once more */
     const float *hidden_r;
     float *logits_r, *logits_d;
-    float *logprob_r, *tvd_r, *full_ratio_r, *hidden32_r, *tail_r;
+    float *logprob_r, *tvd_r, *full_ratio_r, *hidden32_r;
+    ald_tail_rows_t tail_r;
     uint16_t *bits_r, *topk_ratio_r;
 } scoring_t;
 
@@ -301,19 +302,24 @@ done:
     return status;
 }
 
-/* Where the support of position r goes; its numbers are still float32. */
-static ald_support_rows_t support_rows(const scoring_t *s, int64_t r, const choice_t *choice)
+/* Where a position's part of arrays over all positions is. */
+static ald_tail_rows_t tail_at(const ald_tail_rows_t *all, int64_t r)
 {
-    return (ald_support_rows_t){s->topk_id + r * s->scorer->header.top_k,
-                                choice->logprob,
-                                choice->ratio,
-                                s->tail_dpo + r,
-                                s->tail_c + r,
-                                s->alpha_max + r,
-                                s->tail_mass + r * ALD_KNOTS,
-                                s->tail_least + r * ALD_KNOTS,
-                                s->ratio_min + r,
-                                s->ratio_max + r};
+    return (ald_tail_rows_t){all->tail_c + r,           all->alpha_max + r,
+                             all->mass + r * ALD_KNOTS, all->least + r * ALD_KNOTS,
+                             all->ratio_least + r,      all->ratio_most + r};
+}
+
+static bool tail_alloc(ald_arena_t *arena, int64_t R, ald_tail_rows_t *out)
+{
+    *out = (ald_tail_rows_t){ALD_ARENA_ARRAY(arena, float, R),
+                             ALD_ARENA_ARRAY(arena, float, R),
+                             ALD_ARENA_ARRAY(arena, float, R *ALD_KNOTS),
+                             ALD_ARENA_ARRAY(arena, float, R *ALD_KNOTS),
+                             ALD_ARENA_ARRAY(arena, float, R),
+                             ALD_ARENA_ARRAY(arena, float, R)};
+    return out->tail_c && out->alpha_max && out->mass && out->least && out->ratio_least &&
+           out->ratio_most;
 }
 
 static void score_position(scoring_t *s, int64_t r, int64_t V, float *logprob, float *ratio,
@@ -335,7 +341,8 @@ static void score_position(scoring_t *s, int64_t r, int64_t V, float *logprob, f
         ald_draws_make(&s->teacher, s->tvd[r], s->seed[r], s->stream[r], V, K, logprob, ratio,
                        choice->key, choice->uniforms, &rows);
     } else if (s->topk_id != NULL) {
-        const ald_support_rows_t rows = support_rows(s, r, choice);
+        const ald_support_rows_t rows = {s->topk_id + r * K, choice->logprob, choice->ratio,
+                                         s->tail_dpo + r, tail_at(&s->tail_c, r)};
         ald_support_make(&s->teacher, s->tvd[r], V, K, logprob, ratio, choice->key, choice->id,
                          &rows);
     }
@@ -345,8 +352,9 @@ static void score_position(scoring_t *s, int64_t r, int64_t V, float *logprob, f
     }
 }
 
-/* What the reference says of position r, on the support that is there. All rows are spoiled. */
-static void score_reference(scoring_t *s, int64_t r, int64_t V, float *logprob, float *ratio)
+/* What the reference says of position r, on the support that is there. */
+static void score_reference(scoring_t *s, int64_t r, int64_t V, float *logprob, float *ratio,
+                            const choice_t *choice)
 {
     const int64_t K = s->scorer->header.top_k;
     const int32_t target = s->packed->target[r];
@@ -357,14 +365,39 @@ static void score_reference(scoring_t *s, int64_t r, int64_t V, float *logprob, 
         memcpy(s->full_ratio_r + r * V, ratio, sizeof(float) * (size_t)V);
     if (s->topk_ratio_r == NULL)
         return;
-    for (int64_t v = 0; v < V; ++v)
-        logprob[v] -= ratio[v];
-    for (int64_t k = 0; k < K; ++k) {
-        const int32_t id = s->topk_id[r * K + k];
-        ald_dtype_row_from_f32(ratio + id, 1, ALD_DTYPE_F16, s->topk_ratio_r + r * K + k);
-        logprob[id] = -INFINITY;
+    const int32_t *id = s->topk_id + r * K;
+    const ald_tail_rows_t tail = tail_at(&s->tail_r, r);
+    for (int64_t k = 0; k < K; ++k)
+        choice->ratio[k] = ratio[id[k]];
+    ald_dtype_row_from_f32(choice->ratio, K, ALD_DTYPE_F16, s->topk_ratio_r + r * K);
+    ald_support_describe(&s->teacher, s->tvd_r[r], V, K, id, logprob, ratio, choice->key, &tail);
+}
+
+typedef void score_t(scoring_t *s, int64_t r, int64_t V, float *logprob, float *ratio,
+                     const choice_t *choice);
+
+/* Threads share `count` positions from `first` on; rows [count, V] are spoiled. */
+static ald_status_t score_positions(scoring_t *s, score_t *score, int64_t first, int64_t count,
+                                    float *logprob, float *ratio)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t V = s->scorer->header.vocab_size, K = s->scorer->header.top_k;
+    int failed = 0;
+#pragma omp parallel reduction(+ : failed)
+    {
+        choice_t choice = {0};
+        const bool able = s->topk_id == NULL || choice_alloc(V, K, &choice) == ALD_STATUS_OK;
+        failed += !able;
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < count; ++i)
+            if (able)
+                score(s, first + i, V, logprob + i * V, ratio + i * V, &choice);
+        ald_free(choice.uniforms);
     }
-    s->tail_r[r] = (float)log(ald_exp_shifted(V, logprob, 0.0f, logprob));
+    ALD_CHECK(failed == 0, ALD_STATUS_RESOURCE, "out of memory: the top %lld of %lld tokens",
+              (long long)K, (long long)V);
+done:
+    return status;
 }
 
 /* A teacher for its output matrix. `full` and `hidden32` get products whose rows don't depend on
@@ -380,31 +413,14 @@ static ald_model_t head_of(const ald_scorer_t *scorer, const ald_model_t *model)
 
 static ald_status_t scoring_head(void *context, int64_t first, int64_t count, float *logits)
 {
-    ald_status_t status = ALD_STATUS_OK;
     scoring_t *s = context;
     const ald_model_t model = head_of(s->scorer, &s->scorer->contrast.model);
-    const int64_t V = s->scorer->header.vocab_size, H = model.params->config.hidden_size;
+    const int64_t H = model.params->config.hidden_size;
     for (int64_t i = 0; i < count; ++i)
         memcpy(s->rows_c + i * H, s->hidden_c + s->packed->row[first + i] * H,
                sizeof(float) * (size_t)H);
     ald_head_logits(&model, count, s->rows_c, s->logits_c);
-    const int64_t K = s->scorer->header.top_k;
-    int failed = 0;
-#pragma omp parallel reduction(+ : failed)
-    {
-        choice_t choice = {0};
-        const bool able = s->topk_id == NULL || choice_alloc(V, K, &choice) == ALD_STATUS_OK;
-        failed += !able;
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < count; ++i)
-            if (able)
-                score_position(s, first + i, V, logits + i * V, s->logits_c + i * V, &choice);
-        ald_free(choice.uniforms);
-    }
-    ALD_CHECK(failed == 0, ALD_STATUS_RESOURCE, "out of memory: the top %lld of %lld tokens",
-              (long long)s->scorer->header.top_k, (long long)V);
-done:
-    return status;
+    return score_positions(s, score_position, first, count, logits, s->logits_c);
 }
 
 /* The vocabulary step of all models on a chunk of positions. */
@@ -423,27 +439,16 @@ static ald_status_t scoring_chunk(void *context, int64_t first, int64_t count, f
         memcpy(s->rows_c + i * H, s->hidden_r + s->packed->row[first + i] * H,
                sizeof(float) * (size_t)H);
     ald_head_logits(&model, count, s->rows_c, s->logits_r);
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < count; ++i)
-        score_reference(s, first + i, V, s->logits_d + i * V, s->logits_r + i * V);
+    status = score_positions(s, score_reference, first, count, s->logits_d, s->logits_r);
 done:
     return status;
-}
-
-/* Nearest bfloat16, ties to even. */
-static uint16_t to_bf16(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
 static void keep_hidden(const ald_packed_t *packed, int64_t H, const float *hidden, uint16_t *bits)
 {
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < packed->positions; ++r)
-        for (int64_t h = 0; h < H; ++h)
-            bits[r * H + h] = to_bf16(hidden[packed->row[r] * H + h]);
+        ald_dtype_row_from_f32(hidden + packed->row[r] * H, H, ALD_DTYPE_BF16, bits + r * H);
 }
 
 static void keep_hidden32(const ald_packed_t *packed, int64_t H, const float *hidden, float *out)
@@ -484,20 +489,13 @@ static ald_status_t scoring_alloc(scoring_t *s, int64_t R, int64_t chunk)
     s->seed = sampled ? ALD_ARENA_ARRAY(arena, uint64_t, R) : NULL;
     s->stream = sampled ? ALD_ARENA_ARRAY(arena, uint64_t, R) : NULL;
     s->tail_dpo = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
-    s->tail_c = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
-    s->alpha_max = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
-    s->tail_mass = topk ? ALD_ARENA_ARRAY(arena, float, R *ALD_KNOTS) : NULL;
-    s->tail_least = topk ? ALD_ARENA_ARRAY(arena, float, R *ALD_KNOTS) : NULL;
-    s->ratio_min = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
-    s->ratio_max = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
     ALD_CHECK(s->logits_c && s->rows_c && s->logprob_dpo && s->logprob_c && s->tvd &&
                   (!full || (s->full_logprob && s->full_ratio)) &&
                   (!hidden || (s->bits_dpo && s->bits_c)) &&
                   (!hidden32 || (s->hidden32_dpo && s->hidden32_c)) &&
                   (!has_k || (s->topk_id && s->topk_logprob && s->topk_ratio)) &&
                   (!sampled || (s->factor && s->temperature && s->logz && s->seed && s->stream)) &&
-                  (!topk || (s->tail_dpo && s->tail_c && s->alpha_max && s->tail_mass &&
-                             s->tail_least && s->ratio_min && s->ratio_max)),
+                  (!topk || (s->tail_dpo && tail_alloc(arena, R, &s->tail_c))),
               ALD_STATUS_RESOURCE,
               "out of memory: scoring %lld positions; lower optimizer.micro_batch_tokens",
               (long long)R);
@@ -526,13 +524,12 @@ static ald_status_t reference_alloc(scoring_t *s, int64_t R, int64_t chunk)
     s->bits_r = hidden ? ALD_ARENA_ARRAY(arena, uint16_t, R * H) : NULL;
     s->hidden32_r = hidden32 ? ALD_ARENA_ARRAY(arena, float, R *H) : NULL;
     s->topk_ratio_r = topk ? ALD_ARENA_ARRAY(arena, uint16_t, R * K) : NULL;
-    s->tail_r = topk ? ALD_ARENA_ARRAY(arena, float, R) : NULL;
-    ALD_CHECK(s->rows_c && s->logits_d && s->logits_r && s->logprob_r && s->tvd_r &&
-                  (!full || s->full_ratio_r) && (!hidden || s->bits_r) &&
-                  (!hidden32 || s->hidden32_r) && (!topk || (s->topk_ratio_r && s->tail_r)),
-              ALD_STATUS_RESOURCE,
-              "out of memory: scoring %lld positions; lower optimizer.micro_batch_tokens",
-              (long long)R);
+    ALD_CHECK(
+        s->rows_c && s->logits_d && s->logits_r && s->logprob_r && s->tvd_r &&
+            (!full || s->full_ratio_r) && (!hidden || s->bits_r) && (!hidden32 || s->hidden32_r) &&
+            (!topk || (s->topk_ratio_r && tail_alloc(arena, R, &s->tail_r))),
+        ALD_STATUS_RESOURCE,
+        "out of memory: scoring %lld positions; lower optimizer.micro_batch_tokens", (long long)R);
 done:
     return status;
 }
@@ -576,19 +573,24 @@ static void fill_sequence(const scoring_t *s, int64_t first, ald_scored_t *out)
     out->proposal_temperature = ROWS(s->temperature, first, 1);
     out->proposal_logz = ROWS(s->logz, first, 1);
     out->tail_dpo = ROWS(s->tail_dpo, first, 1);
-    out->tail_reverse = ROWS(s->tail_c, first, 1);
-    out->alpha_max = ROWS(s->alpha_max, first, 1);
-    out->tail_mass = ROWS(s->tail_mass, first, ALD_KNOTS);
-    out->tail_least = ROWS(s->tail_least, first, ALD_KNOTS);
-    out->tail_ratio_min = ROWS(s->ratio_min, first, 1);
-    out->tail_ratio_max = ROWS(s->ratio_max, first, 1);
+    out->tail_reverse = ROWS(s->tail_c.tail_c, first, 1);
+    out->alpha_max = ROWS(s->tail_c.alpha_max, first, 1);
+    out->tail_mass = ROWS(s->tail_c.mass, first, ALD_KNOTS);
+    out->tail_least = ROWS(s->tail_c.least, first, ALD_KNOTS);
+    out->tail_ratio_min = ROWS(s->tail_c.ratio_least, first, 1);
+    out->tail_ratio_max = ROWS(s->tail_c.ratio_most, first, 1);
     out->logprob_reference = ROWS(s->logprob_r, first, 1);
     out->tvd_reference = ROWS(s->tvd_r, first, 1);
     out->full_log_ratio_reference = ROWS(s->full_ratio_r, first, h->vocab_size);
     out->hidden_reference = ROWS(s->bits_r, first, h->hidden_size);
     out->hidden32_reference = ROWS(s->hidden32_r, first, h->hidden_size);
     out->topk_log_ratio_reference = ROWS(s->topk_ratio_r, first, h->top_k);
-    out->tail_reference = ROWS(s->tail_r, first, 1);
+    out->tail_reference = ROWS(s->tail_r.tail_c, first, 1);
+    out->alpha_max_reference = ROWS(s->tail_r.alpha_max, first, 1);
+    out->tail_mass_reference = ROWS(s->tail_r.mass, first, ALD_KNOTS);
+    out->tail_least_reference = ROWS(s->tail_r.least, first, ALD_KNOTS);
+    out->tail_ratio_min_reference = ROWS(s->tail_r.ratio_least, first, 1);
+    out->tail_ratio_max_reference = ROWS(s->tail_r.ratio_most, first, 1);
 }
 
 /* A position's draws depend on seed, policy's step, row, source and place in the response alone. */

@@ -155,14 +155,6 @@ typedef struct {
     float *rows;                    /* [chunk, H] hidden states */
 } micro_t;
 
-static float from_bf16(uint16_t bits)
-{
-    uint32_t wide = (uint32_t)bits << 16;
-    float value;
-    memcpy(&value, &wide, sizeof value);
-    return value;
-}
-
 /* A stored hidden state, [H]. */
 static void hidden_row(const ald_scored_t *s, int which, int64_t at, int64_t H, float *out)
 {
@@ -172,8 +164,7 @@ static void hidden_row(const ald_scored_t *s, int which, int64_t at, int64_t H, 
         return;
     }
     const uint16_t *bits = (which == 0 ? s->hidden_dpo : s->hidden_reverse) + at * H;
-    for (int64_t h = 0; h < H; ++h)
-        out[h] = from_bf16(bits[h]);
+    ald_dtype_row_to_f32(ALD_DTYPE_BF16, bits, H, out);
 }
 
 /* logits[count, V] of one teacher from stored hidden states. */

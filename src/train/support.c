@@ -129,22 +129,26 @@ static void set_ids(int64_t K, const int32_t *id, float value, float *x)
         x[id[k]] = value;
 }
 
-/* F, G and the extremes of rho outside the K tokens of `id`. */
-static void describe_tail(int64_t V, int64_t K, const float *logprob, const float *ratio,
-                          const int32_t *id, float *key, const ald_support_rows_t *out)
+void ald_support_describe(const ald_teacher_t *teacher, double tvd, int64_t V, int64_t K,
+                          const int32_t *id, const float *logprob, const float *ratio, float *key,
+                          const ald_tail_rows_t *out)
 {
+    *out->alpha_max = (float)ald_teacher_alpha(teacher, tvd);
     for (int j = 0; j < ALD_KNOTS; ++j) {
         extrapolate(V, *out->alpha_max * (0.5f * (float)j), 1.0f, logprob, ratio, key);
         set_ids(K, id, INFINITY, key);
-        out->tail_least[j] = K < V ? smallest(V, key) : 0.0f;
+        out->least[j] = K < V ? smallest(V, key) : 0.0f;
         set_ids(K, id, -INFINITY, key);
-        out->tail_mass[j] = K < V ? log_sum(V, key) : -INFINITY;
+        out->mass[j] = K < V ? log_sum(V, key) : -INFINITY;
     }
     memcpy(key, ratio, sizeof *key * (size_t)V);
     set_ids(K, id, INFINITY, key);
     *out->ratio_least = K < V ? smallest(V, key) : 0.0f;
     set_ids(K, id, -INFINITY, key);
     *out->ratio_most = K < V ? largest(V, key) : 0.0f;
+    for (int64_t v = 0; v < V; ++v)
+        key[v] = logprob[v] - ratio[v];
+    *out->tail_c = (float)log(outside_mass(V, K, id, key));
 }
 
 void ald_support_make(const ald_teacher_t *teacher, double tvd, int64_t V, int64_t K,
@@ -166,13 +170,9 @@ void ald_support_make(const ald_teacher_t *teacher, double tvd, int64_t V, int64
         out->logprob[k] = logprob[ids[k]];
         out->ratio[k] = ratio[ids[k]];
     }
-    *out->alpha_max = (float)alpha;
-    describe_tail(V, K, logprob, ratio, ids, key, out);
     memcpy(key, logprob, sizeof *key * (size_t)V);
     *out->tail_dpo = (float)log(outside_mass(V, K, ids, key));
-    for (int64_t v = 0; v < V; ++v)
-        key[v] = logprob[v] - ratio[v];
-    *out->tail_c = (float)log(outside_mass(V, K, ids, key));
+    ald_support_describe(teacher, tvd, V, K, ids, logprob, ratio, key, &out->tail);
 }
 
 /* --- bounding --------------------------------------------------------------------------------- */

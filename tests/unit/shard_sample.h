@@ -91,6 +91,11 @@ static inline ald_scored_t sample_sequence(int64_t i, ald_encoding_t encoding,
         out.tail_ratio_max = memory->columns[8];
         out.tail_mass = memory->knots[0];
         out.tail_least = memory->knots[1];
+        out.alpha_max_reference = memory->columns[5];
+        out.tail_ratio_min_reference = memory->columns[4];
+        out.tail_ratio_max_reference = memory->columns[3];
+        out.tail_mass_reference = memory->knots[1];
+        out.tail_least_reference = memory->knots[0];
     }
     return out;
 }
@@ -119,6 +124,7 @@ static inline ald_shard_header_t sample_certified(void)
 {
     ald_shard_header_t header = sample_header(ALD_ENCODING_TOPK);
     header.certified = true;
+    memset(header.sha256_reference, 'e', 64);
     return header;
 }
 

@@ -273,7 +273,7 @@ static void flipped_bits_are_found(void **state)
                 header = (info->encodings & ALD_IN_REFERENCE) != 0
                              ? sample_with_reference((ald_encoding_t)e)
                              : sample_header((ald_encoding_t)e);
-        if (info->encodings == ALD_IN_CERTIFIED)
+        if ((info->encodings & ALD_IN_CERTIFIED) != 0)
             header = sample_certified();
         if ((info->encodings & ALD_IN_FULL16) != 0) {
             header = sample_with_reference(ALD_ENCODING_FULL);

@@ -50,9 +50,12 @@ static void position_make(position_t *p, const ald_teacher_t *teacher, uint64_t 
         p->ratio[v] += p->logprob[v];
     }
     ald_teacher_logits_row(V, p->logprob, p->ratio);
-    const ald_support_rows_t rows = {p->id,          p->lp,          p->rho,  &p->numbers[0],
-                                     &p->numbers[1], &p->numbers[2], p->mass, p->least,
-                                     &p->numbers[3], &p->numbers[4]};
+    const ald_support_rows_t rows = {
+        p->id,
+        p->lp,
+        p->rho,
+        &p->numbers[0],
+        {&p->numbers[1], &p->numbers[2], p->mass, p->least, &p->numbers[3], &p->numbers[4]}};
     ald_support_make(teacher, (double)ald_tvd_row(V, p->logprob, p->ratio), V, K, p->logprob,
                      p->ratio, key, ids, &rows);
     ald_free(key);
@@ -219,8 +222,12 @@ static void the_support_follows_the_extrapolation(void **state)
     const ald_teacher_t strong = {.strength = 30.0, .temperature = 1.0};
     float logprob[V], ratio[V], key[V], lp[8], rho[8], numbers[5], mass[3], least[3];
     int32_t ids[V], id[8];
-    const ald_support_rows_t rows = {id,          lp,   rho,   &numbers[0], &numbers[1],
-                                     &numbers[2], mass, least, &numbers[3], &numbers[4]};
+    const ald_support_rows_t rows = {
+        id,
+        lp,
+        rho,
+        &numbers[0],
+        {&numbers[1], &numbers[2], mass, least, &numbers[3], &numbers[4]}};
     (void)state;
     for (int v = 0; v < V; ++v) {
         logprob[v] = v < 10 ? 5.0f - 0.01f * (float)v : 0.0f;

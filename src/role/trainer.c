@@ -89,8 +89,8 @@ static ald_status_t check_heads(const ald_trainer_t *trainer, const ald_shardset
                 header->vocab_size <= trainer->heads[0].params.config.vocab_size &&
                 header->vocab_size <= trainer->heads[1].params.config.vocab_size,
             ALD_STATUS_INPUT,
-            "%s: hidden states of %lld for %lld tokens, which the output matrices of %s and %s "
-            "don't have",
+            "%s: /teacher/hidden_dpo: hidden states of %lld for %lld tokens, which the output "
+            "matrices of %s and %s don't have",
             set->paths[i], (long long)header->hidden_size, (long long)header->vocab_size,
             directories[0], directories[1]);
         for (int which = 0; which < 2; ++which)

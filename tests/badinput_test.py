@@ -438,6 +438,58 @@ def attribute(name, value):
     return apply
 
 
+def rows(change, *names):
+    """Datasets anew with other rows or columns; what they say of themselves stays."""
+    def apply(path):
+        with h5py.File(path, "r+") as file:
+            for name in names:
+                old, said = file[name][...], dict(file[name].attrs)
+                del file[name]
+                new = change(old)
+                data = file.create_dataset(name, data=new, chunks=new.shape, fletcher32=True)
+                data.attrs.update(said)
+    return apply
+
+
+def every(*changes):
+    def apply(path):
+        for change in changes:
+            change(path)
+    return apply
+
+
+def less(values):
+    return values[:-1]
+
+
+def wider(values):
+    return np.hstack([values, values])
+
+
+HIDDEN = ("teacher/hidden_dpo", "teacher/hidden_reverse")
+RESPONSE = ("response/id", "response/logprob_dpo", "response/logprob_reverse",
+            "response/logprob_policy", "response/tvd")
+WIDER = every(attribute("hidden_size", 32), rows(wider, *HIDDEN))
+
+# Sizes that lie: in the attributes, in the row counts, in both alike.
+LIES = (
+    (attribute("hidden_size", 15), ["shard-000001.h5", "/teacher/hidden_dpo", "15 columns, found 16"]),
+    (attribute("hidden_size", 1 << 40), ["shard-000001.h5", 'attribute "hidden_size"']),
+    (attribute("hidden_size", -16), ["shard-000001.h5", 'attribute "hidden_size"']),
+    (rows(wider, HIDDEN[0]), ["shard-000001.h5", "/teacher/hidden_dpo", "16 columns, found 32"]),
+    (rows(wider, HIDDEN[1]), ["shard-000001.h5", "/teacher/hidden_reverse", "16 columns, found 32"]),
+    (WIDER, ["shard-000001.h5", "hidden_size 32", "shard-000000.h5 has 16"]),
+    (rows(less, HIDDEN[1]), ["shard-000001.h5", "/teacher/hidden_reverse", "rows, found"]),
+    (rows(less, "response/tvd"), ["shard-000001.h5", "/response/tvd", "rows, found"]),
+    (rows(less, "response/id"), ["shard-000001.h5", "rows, found"]),
+    (rows(less, "token/id"), ["shard-000001.h5", "/sequence/token_start"]),
+    (rows(less, "sequence/token_start"), ["shard-000001.h5", "/sequence/token_start", "rows, found"]),
+    (rows(less, *RESPONSE, *HIDDEN), ["shard-000001.h5", "/sequence/response_start"]),
+    (every(rows(less, *RESPONSE, *HIDDEN),
+           rows(lambda starts: starts.clip(0, starts[-1] - 1), "sequence/response_start")),
+     ["shard-000001.h5", "/response/id"]),
+)
+
 SHARD_FAULTS = (
     (lambda p: short(p, 2000), ["shard-000001.h5", "cut short"]),
     (lambda p: short(p, -100), ["shard-000001.h5"]),
@@ -467,6 +519,52 @@ def broken_shards_alone(folder):
     os.makedirs(f"{folder}/spoiled")
     stage(folder, "distill", ["data.train=", f"shards.directory={folder}/spoiled"], INPUT,
           ["spoiled", "shard-NNNNNN.h5"])
+
+
+@test
+def shards_that_lie_about_sizes(folder):
+    """Before any step, or when the sequence is read; the first shard's lie is no measure for others."""
+    spoiled = ["data.train=", f"shards.directory={folder}/spoiled"]
+    for fault, words in LIES:
+        with changed_shards(folder) as path:
+            fault(path)
+            stage(folder, "distill", spoiled, INPUT, words)
+    with changed_shards(folder) as path:
+        attribute("chat_format", "llama3")(path)
+        WIDER(path.replace("000001", "000002"))
+        stage(folder, "distill", spoiled, INPUT, ["shard-000002.h5", "hidden_size 32"])
+        said = run("inspect", "--verify", f"{folder}/spoiled", code=INPUT).out
+        for text in ("000001.h5: chat_format llama3, but ", "000002.h5: hidden_size 32, but "):
+            assert text in said, said
+        os.remove(path.replace("000001", "000002"))
+        stage(folder, "distill", spoiled, INPUT, ["shard-000001.h5: chat_format llama3, but "])
+    with changed_shards(folder) as path:
+        WIDER(path.replace("000001", "000000"))
+        stage(folder, "distill", spoiled, INPUT,
+              ["shard-000001.h5", "hidden_size 16", "shard-000000.h5 has 32"])
+        for name in sorted(os.listdir(f"{folder}/spoiled"))[1:]:
+            WIDER(f"{folder}/spoiled/{name}")
+        stage(folder, "distill", spoiled, INPUT,
+              ["shard-000000.h5", "/teacher/hidden_dpo", "hidden states of 32", f"{folder}/dpo"])
+
+
+@test
+def shards_of_different_top_k(folder):
+    """Of one folder and of two sources: both files and both values, whichever comes first."""
+    for K in (5, 8):
+        run("score", "-c", f"{folder}/run.cfg", *settings_of(
+            ["shards.encoding=topk", f"shards.top_k={K}", f"shards.directory={folder}/k{K}"]))
+    words = ["shard-000002.h5", "top_k 8", "shard-000000.h5 has 5"]
+    copy(f"{folder}/k5", f"{folder}/ks")
+    os.remove(f"{folder}/ks/manifest.json")
+    shutil.copy(f"{folder}/k8/shard-000002.h5", f"{folder}/ks/shard-000002.h5")
+    stage(folder, "distill", ["data.train=", f"shards.directory={folder}/ks"], INPUT,
+          [f"{folder}/ks/", *words])
+    refused(folder, ["inspect", "--index", f"{folder}/ks"], INPUT, words, ranks=(1,))
+    said = run("inspect", "--verify", f"{folder}/ks", code=INPUT).out
+    assert all(word in said for word in words), said
+    stage(folder, "distill", ["data.train=", f"shards.sources={folder}/k8,{folder}/k5"], INPUT,
+          [f"{folder}/k5/shard-000000.h5: top_k 5", f"{folder}/k8/shard-000000.h5 has 8"])
 
 
 @test

@@ -1,9 +1,11 @@
 """What the test programs share: running the binary on ranks, small models and data, a closing line.
 
 ALD_BUILD names the build folder (REPO/build/release without it)."""
+import contextlib
 import json
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -62,13 +64,43 @@ def start(arguments, ranks=1, env=None, cwd=None):
                             start_new_session=True)
 
 
+def members(process):
+    """Pids of a started command's session: mpirun and its ranks, which have groups of their own."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", errors="replace") as file:
+                state, _, _, session = file.read().rsplit(")", 1)[1].split()[:4]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(session) == process.pid and state not in "ZX":
+            found.append(int(name))
+    return found
+
+
+def kill(process):
+    """KILL to mpirun and all ranks at one instant, and waits until they are gone; False where the
+    command had ended."""
+    if process.poll() is not None:
+        return False
+    os.kill(process.pid, signal.SIGSTOP)  # mpirun starts no rank from here on
+    deadline = time.monotonic() + 20
+    while pids := members(process):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        assert time.monotonic() < deadline, f"processes outlived their kill: {pids}"
+        time.sleep(0.002)
+    return True
+
+
 def finish(process, timeout=60):
     """Waits for a started command; one that hangs is killed, and is a failure."""
     begun = time.monotonic()
     try:
         out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)
+        kill(process)
         out, err = process.communicate()
         raise AssertionError(f"hung: {process.args} was killed after {timeout} s\n{err[-1500:]}")
     return Run(process.returncode, out, err, time.monotonic() - begun)

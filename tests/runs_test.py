@@ -327,6 +327,30 @@ def bad_sweeps(folder):
     assert "unknown option" in done.errors[0], done
 
 
+@test
+def a_sweep_over_draws(folder):
+    """Of "sampled" shards: another divergence than forward, in the first run or a later one, is refused
+    before any run is trained, though each would be alone in memory; and forward isn't."""
+    aligndistil(folder, "score", "shards.encoding=sampled", "shards.top_k=6",
+                "shards.directory=draws")
+    settings = ("data.train=", "shards.directory=draws", "optimizer.max_steps=1")
+    axes = 'at_once = 1; grid: {{ distill: {{ divergence = [{}]; }}; teacher: {{ {} }}; }};'
+    for values, guilty in (('"forward", "reverse"', "reverse"), ('"jsd", "forward"', "jsd")):
+        for n in (1, 3):
+            done = sweep(folder, "drawn", axes.format(values, "strength = [3.0]; "), settings, code=2,
+                         ranks=n)
+            assert len(done.errors) == 1, done
+            assert done.errors[0].startswith(f'run divergence-{guilty}_strength-3.0: '
+                                             f'distill.divergence: "{guilty}"'), done
+            assert "shard-000000.h5" in done.errors[0] and '"forward"' in done.errors[0], done
+            assert not os.path.exists(f"{folder}/out/drawn"), os.listdir(f"{folder}/out/drawn")
+    sweep(folder, "drawn", axes.format('"forward"', "strength = [3.0, 5.0]; "), settings)
+    assert len(table(folder, "drawn")["runs"]) == 2
+    done = aligndistil(folder, "distill", *settings, "distill.divergence=jsd",
+                       "distill.output=drawn-alone", code=2)
+    assert 'distill.divergence: "jsd"' in done.errors[0], done
+
+
 # --- a third model in the shards ---------------------------------------------------------------
 
 

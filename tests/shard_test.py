@@ -300,6 +300,7 @@ def topk_expected(twin, rows, ids, alpha):
 def the_importable_reader(folder):
     """Its own example; then the teacher distribution of every encoding against the twin's."""
     places = {"folder": os.path.join(folder, "full"), "hidden_folder": os.path.join(folder, "hidden"),
+              "both_folder": score(folder, "both", shards__encoding="topk", **beside()),
               **{name: Setting.directories[name] for name in ("dpo", "reverse")}}
     done = doctest.testmod(aligndistil_shards, extraglobs=places)
     assert done.attempted > 5 and done.failed == 0, done
@@ -327,6 +328,93 @@ def the_importable_reader(folder):
                     expected = np.exp(twin.log_distribution(*rows, alpha))
                 gap = np.abs(probabilities - expected).sum(axis=1).max()
                 assert gap < bound, (encoding, options, gap)
+
+
+def beside():
+    """Settings of a scoring with a reference beside the reverse teacher."""
+    return {"teacher__reference": Setting.directories["reference"], "shards__with_reference": True,
+            "data__responses": "both"}
+
+
+def probabilities_of(made):
+    """[R, V], or [R, K + 1] with the bucket."""
+    return np.exp(made.logprob if made.tail is None else np.column_stack([made.logprob, made.tail]))
+
+
+def the_reader_composes_the_reference(folder):
+    """contrast="reference" from a third model beside the second: of every encoding as from `full`
+    shards whose second model is the reference, at each setting; and the trainer's loss from it."""
+    heads = aligndistil_shards.Heads(*(Setting.directories[n] for n in ("dpo", "reverse", "reference")))
+    only = score(folder, "only", shards__encoding="full", teacher__contrast="reference",
+                 data__responses="both", teacher__reference=Setting.directories["reference"])
+    stored = {n: training.shard_rows(only, n) for n in
+              ("teacher/logprob_dpo", "teacher/log_ratio", "response/tvd", "response/logprob_reverse")}
+    policy = {key: model.log_softmax(Setting.twins["policy"].response_logits(*sequence))
+              for key, sequence in keyed("both")}
+    settings = ({}, {"strength": 3.0}, {"strength": 1.5, "extrapolation": "constant", "temperature": 0.7},
+                {"extrapolation": "none"}, {"strength": 4.0, "granularity": "sequence"})
+    for encoding, bound in (("full", 1e-5), ("hidden", 0.1), ("hidden32", 1e-3), ("topk", 0.03)):
+        losses_of = []
+        place = score(folder, "beside-" + encoding, shards__encoding=encoding, **beside())
+        for found in aligndistil_shards.sequences(place):
+            key = found.id, SOURCES[found.source]
+            dpo, ratio, tvd, logprob = (stored[name][key].astype(float) for name in stored)
+            near("tvd_reference", found.tvd_reference, tvd, 1e-5)
+            near("logprob_reference", found.logprob_reference, logprob, 1e-4)
+            for options in settings:
+                twin = losses.Teacher(contrast="reference", **options)
+                made = found.teacher(**options, contrast="reference", heads=heads)
+                alpha = twin.alpha(tvd)
+                near("alpha", made.alpha, alpha, 1e-4 * max(1.0, alpha.max()))
+                rows = (dpo, dpo - ratio) if made.ids is None else \
+                    [losses.gather_outcomes(row, made.ids) for row in (dpo, dpo - ratio)]
+                expected = np.exp(twin.log_distribution(*rows, alpha))
+                gap = np.abs(probabilities_of(made) - expected).sum(axis=1).max()
+                assert gap < bound, (encoding, options, gap)
+            made = found.teacher(contrast="reference", heads=heads)
+            student = policy[key] if made.ids is None else losses.gather_outcomes(policy[key], made.ids)
+            losses_of.append((0.1 / made.alpha * losses.kl(student, np.log(probabilities_of(made)))).mean())
+        metrics = first_step(folder, place, teacher__contrast="reference",
+                             teacher__reference=Setting.directories["reference"])
+        gap = abs(metrics["loss"] / np.mean(losses_of) - 1)
+        assert gap < 1e-3, f"{encoding}: loss {metrics['loss']}, from the reader {np.mean(losses_of)}"
+
+
+def the_reader_with_a_reference_as_the_second(folder):
+    """Shards whose own contrast is "reference" take it without a word; draws of one are weighted as
+    the `full` distributions say."""
+    settings = {"teacher__contrast": "reference", "data__responses": "both", "teacher__strength": 3.0,
+                "teacher__reference": Setting.directories["reference"]}
+    full = {(s.id, s.source): s for s in aligndistil_shards.sequences(
+        score(folder, "own-full", shards__encoding="full", **settings))}
+    for found in aligndistil_shards.sequences(
+            score(folder, "own-draws", shards__encoding="sampled", **settings)):
+        exact = full[found.id, found.source]
+        pair = [np.take_along_axis(exact.teacher(strength=r).logprob, found.teacher().ids, axis=1)
+                for r in (5.0, 3.0)]
+        expected = model.log_softmax(pair[0] - pair[1])
+        near("draws' weights", np.exp(found.teacher(strength=5.0).logprob), np.exp(expected), 0.01)
+        assert (found.teacher(contrast="reference").logprob == found.teacher().logprob).all()
+
+
+def the_reader_says_what_it_lacks(folder):
+    """A contrast that isn't in the shard, a matrix that isn't given, a bound that isn't known."""
+    heads = aligndistil_shards.Heads(Setting.directories["dpo"], Setting.directories["reverse"])
+    cases = (("full", {"contrast": "reference"}, "contrast reference: expected reverse"),
+             ("only", {"contrast": "reverse"}, "contrast reverse: expected reference"),
+             ("hidden", {}, "needs heads=Heads(dpo, reverse=reverse)"),
+             ("beside-hidden", {"contrast": "reference", "heads": heads}, "reference=reference"))
+    for directory, options, text in cases:
+        (shard,) = aligndistil_shards.open_folder(os.path.join(folder, directory))
+        try:
+            shard[0].teacher(**options)
+        except ValueError as error:
+            assert shard.path in str(error) and text in str(error), error
+            continue
+        raise AssertionError(f"{directory}, {options}: not refused")
+    assert not hasattr(shard[0], "tvd_other") and hasattr(shard[0], "tvd_reference")
+    plain = os.path.join(folder, "full")
+    assert not hasattr(aligndistil_shards.open_folder(plain)[0][0], "tvd_reference")
 
 
 # --- training on them --------------------------------------------------------------------------
@@ -364,4 +452,6 @@ if __name__ == "__main__":
                   topk_holds_the_likely_tokens, chosen_and_rejected_alone, a_reference_as_contrast,
                   teachers_of_other_kinds, a_chat_format, generations, the_table_of_the_format,
                   attributes_name_the_contents, equal_content_is_equal_bytes, viewer_and_inspect,
-                  the_importable_reader, encodings_train_alike], prepare)
+                  the_importable_reader, the_reader_composes_the_reference,
+                  the_reader_with_a_reference_as_the_second, the_reader_says_what_it_lacks,
+                  encodings_train_alike], prepare)

@@ -149,13 +149,8 @@ def fifty_kills(folder):
     for i in range(50):
         process = harness.start(command, ranks=3)
         time.sleep(chance.uniform(0.3, 1.0) * whole)
-        cut += process.poll() is None
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        cut += harness.kill(process)
         process.communicate()
-        wait_for_ranks(place)
         for name in os.listdir(place) if os.path.isdir(place) else []:
             if not name.startswith("manifest.part") and ".tmp-" not in name:
                 assert hashes_one(place, name) == Setting.good[name], f"{name} after kill {i}"
@@ -164,16 +159,6 @@ def fifty_kills(folder):
     assert cut > 10, f"only {cut} of 50 runs were still going"
     score(folder, "killed", ranks=3)
     assert hashes(place) == Setting.good
-
-
-def wait_for_ranks(place):
-    """Ranks are in groups of their own; mpirun's daemon takes them down when it is gone."""
-    subprocess.run(["pkill", "-9", "-f", place.rsplit("/", 1)[0] + "/empty.cfg"], check=False)
-    deadline = time.monotonic() + 20
-    while subprocess.run(["pgrep", "-f", place.rsplit("/", 1)[0] + "/empty.cfg"],
-                         capture_output=True).returncode == 0:
-        assert time.monotonic() < deadline, "a rank outlived its kill"
-        time.sleep(0.02)
 
 
 def hashes_one(place, name):

@@ -30,6 +30,16 @@ A shard of encoding "hidden" needs the output matrices of its teachers' director
 >>> teacher.logprob.shape == (len(shard[2].response_ids), shard.vocab_size)
 True
 
+A shard scored with `shards.with_reference` also gives the teacher of contrast "reference", whose
+second model (and TVD) is the reference's; "reverse" is what is taken without a word:
+
+>>> shard = open_folder(both_folder)[0]
+>>> shard.contrasts
+('reverse', 'reference')
+>>> teacher = shard[2].teacher(strength=20.0, contrast="reference")
+>>> bool((teacher.alpha == 20.0 * shard[2].tvd_reference + 1e-3).all())
+True
+
 In a shard of encoding "topk" the distribution is that of the stored tokens and of one bucket for
 all others: `ids` [R, K], `logprob` [R, K] and `tail` [R]. In one of "sampled" it is that of the
 draws, `ids` [R, K] with repeats, and the logs of their weights.
@@ -44,6 +54,8 @@ import h5py
 import numpy as np
 
 FORMATS, SCHEMA = ("aligndistil-shard", "aligndistil-index"), 1
+RESPONSE = ("logprob_dpo", "logprob_reverse", "logprob_policy", "tvd", "logprob_reference",
+            "tvd_reference")
 
 
 class DamagedShard(ValueError):
@@ -69,10 +81,13 @@ class Teacher:
 
 
 class Heads:
-    """The teachers' output matrices, float32 [V, H], from their model directories."""
+    """The teachers' output matrices, float32 [V, H], from their model directories; that of the
+    contrast that is asked for must be there."""
 
-    def __init__(self, dpo, reverse):
-        self.dpo, self.reverse = output_matrix(dpo), output_matrix(reverse)
+    def __init__(self, dpo, reverse=None, reference=None):
+        self.dpo = output_matrix(dpo)
+        self.reverse, self.reference = (None if directory is None else output_matrix(directory)
+                                        for directory in (reverse, reference))
 
 
 def output_matrix(directory):
@@ -130,8 +145,9 @@ class Sequence:
         return ids[:len(ids) - (self._rows.stop - self._rows.start)]
 
     def __getattr__(self, name):
-        """logprob_dpo, logprob_reverse, logprob_policy, tvd: float64 [R]; NaN: not sampled."""
-        if name not in ("logprob_dpo", "logprob_reverse", "logprob_policy", "tvd"):
+        """logprob_dpo, logprob_reverse, logprob_policy, tvd: float64 [R]; NaN: not sampled. With a
+        reference also logprob_reference and tvd_reference."""
+        if name not in RESPONSE or "response/" + name not in self.shard.file:
             raise AttributeError(name)
         return self.shard.file["response/" + name][self._rows].astype(np.float64)
 
@@ -139,44 +155,62 @@ class Sequence:
         """Rows of a dataset of /teacher, as stored."""
         return self.shard.file["teacher/" + name][self._rows]
 
-    def alpha(self, strength=20.0, epsilon=1e-3, extrapolation="adaptive", granularity="token"):
-        """[R]: r TVD + epsilon ("adaptive"), r ("constant"), 1 ("none")."""
-        tvd = self.tvd
+    def alpha(self, strength=20.0, epsilon=1e-3, extrapolation="adaptive", granularity="token",
+              contrast=None):
+        """[R]: r TVD + epsilon ("adaptive"), r ("constant"), 1 ("none"). The TVD is that to the
+        contrast's model; None: the shard's own contrast."""
+        tvd = self.tvd if self.shard.is_own(contrast) else self.tvd_reference
         if extrapolation != "adaptive":
             return np.full_like(tvd, strength if extrapolation == "constant" else 1.0)
         return strength * (np.full_like(tvd, tvd.mean()) if granularity == "sequence" else tvd) + epsilon
 
-    def log_pair(self, heads=None):
+    def factor(self, alpha, extrapolation, contrast):
+        """[R] of log pi_dpo - log pi_c in the teacher's logits, beside log pi_dpo."""
+        if extrapolation == "none":
+            return np.zeros_like(alpha)
+        return alpha - 1 if (contrast or self.shard.contrast) == "reference" else alpha
+
+    def log_ratio(self, contrast):
+        """log pi_dpo - log pi_c as stored, float64."""
+        own = self.shard.is_own(contrast)
+        return self.encoded("log_ratio" if own else "log_ratio_reference").astype(np.float64)
+
+    def log_pair(self, heads=None, contrast=None):
         """(log pi_dpo, log pi_c) over the vocabulary, float64 [R, V]; not of "topk" and "sampled"."""
         kind = self.shard.encoding
         if kind == "full":
             dpo = self.encoded("logprob_dpo").astype(np.float64)
-            return dpo, dpo - self.encoded("log_ratio")
+            return dpo, dpo - self.log_ratio(contrast)
         if kind not in ("hidden", "hidden32"):
             raise ValueError(f"{self.shard.path}: encoding {kind} has no distribution over the "
                              "whole vocabulary")
-        if heads is None:
-            raise ValueError(f"{self.shard.path}: encoding {kind} needs heads=Heads(dpo, reverse)")
-        pair = ((self.encoded("hidden_dpo"), heads.dpo), (self.encoded("hidden_reverse"), heads.reverse))
+        name = contrast or self.shard.contrast
+        second = None if heads is None else getattr(heads, name)
+        if second is None:
+            raise ValueError(f"{self.shard.path}: encoding {kind}, contrast {name}: needs "
+                             f"heads=Heads(dpo, {name}={name})")
+        stored = "hidden_reverse" if self.shard.is_own(contrast) else "hidden_reference"
+        pair = ((self.encoded("hidden_dpo"), heads.dpo), (self.encoded(stored), second))
         V = self.shard.vocab_size
         wide = from_bfloat16 if kind == "hidden" else np.asarray
         return tuple(log_softmax(wide(hidden).astype(np.float64) @ matrix[:V].T.astype(np.float64))
                      for hidden, matrix in pair)
 
     def teacher(self, strength=20.0, epsilon=1e-3, extrapolation="adaptive", granularity="token",
-                temperature=1.0, heads=None):
-        """The distribution that distillation trains towards: equations 11, 14 and 16."""
-        alpha = self.alpha(strength, epsilon, extrapolation, granularity)
-        factor = alpha if self.shard.contrast == "reverse" else alpha - 1  # of log pi_dpo - log pi_c
-        factor = np.zeros_like(alpha) if extrapolation == "none" else factor
+                temperature=1.0, heads=None, contrast=None):
+        """The distribution that distillation trains towards: equations 11, 14 and 16. contrast:
+        "reverse" or "reference", one of the shard's `contrasts`; None: the first of them."""
+        alpha = self.alpha(strength, epsilon, extrapolation, granularity, contrast)
+        factor = self.factor(alpha, extrapolation, contrast)
         if self.shard.encoding == "sampled":
             return self.sampled_teacher(alpha, factor, temperature)
         if self.shard.encoding != "topk":
-            dpo, other = self.log_pair(heads)
+            dpo, other = self.log_pair(heads, contrast)
             z = dpo + factor[:, None] * (dpo - other)
             return Teacher(alpha, log_softmax(z / temperature), None, None)
-        dpo, ratio = (self.encoded(n).astype(np.float64) for n in ("logprob_dpo", "log_ratio"))
-        tail, other = (self.encoded(n).astype(np.float64) for n in ("tail_dpo", "tail_reverse"))
+        dpo, ratio = self.encoded("logprob_dpo").astype(np.float64), self.log_ratio(contrast)
+        tails = "tail_dpo", "tail_reverse" if self.shard.is_own(contrast) else "tail_reference"
+        tail, other = (self.encoded(name).astype(np.float64) for name in tails)
         with np.errstate(invalid="ignore"):  # -inf - -inf: no mass outside
             rest = np.where(np.isneginf(tail), -np.inf, tail + factor * (tail - other))
         z = np.column_stack([dpo + factor[:, None] * ratio, rest])
@@ -196,11 +230,9 @@ class Sequence:
               temperature=1.0, student=None):
         """Upper bounds [R] of what "topk" may be off by: the total variation between teacher() and
         the teacher over the whole vocabulary, however the tail's mass is spread; and, for a student's
-        log-probabilities [R, V], of the difference of KL(student || teacher) (else None). The
-        derivation is in src/data/README.md."""
-        alpha = self.alpha(strength, epsilon, extrapolation, granularity)
-        a = alpha if self.shard.contrast == "reverse" else alpha - 1
-        a = np.zeros_like(alpha) if extrapolation == "none" else a
+        log-probabilities [R, V], of the difference of KL(student || teacher) (else None). For the
+        shard's own contrast alone. The derivation is in src/data/README.md."""
+        a = self.factor(self.alpha(strength, epsilon, extrapolation, granularity), extrapolation, None)
         names = ("logprob_dpo", "log_ratio", "tail_dpo", "tail_reverse", "alpha_max", "tail_mass",
                  "tail_least", "tail_ratio_min", "tail_ratio_max")
         columns = [self.encoded(name).astype(np.float64) for name in names]
@@ -279,6 +311,8 @@ class Shard:
                                f"expected up to {SCHEMA}")
         self.encoding = self.attributes["encoding"]
         self.contrast = self.attributes["contrast"]
+        third = ("reference",) if "sha256_reference" in self.attributes else ()
+        self.contrasts = (self.contrast, *third)
         self.vocab_size = int(self.attributes["vocab_size"])
         self.token_start = self.file["sequence/token_start"][...]
         self.response_start = self.file["sequence/response_start"][...]
@@ -292,6 +326,13 @@ class Shard:
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         return Sequence(self, index % len(self))
+
+    def is_own(self, contrast):
+        """Whether a contrast's model is the file's second; else it is the third beside that."""
+        if contrast is not None and contrast not in self.contrasts:
+            raise ValueError(f"{self.path}: contrast {contrast}: expected "
+                             f"{' or '.join(self.contrasts)}, which this shard holds")
+        return contrast in (None, self.contrast)
 
     def text(self, dataset, index):
         return self.file[dataset].asstr(errors="replace")[index]

@@ -30,8 +30,8 @@ typedef struct {
 } ald_shardset_t;
 
 /* Opens the files. INPUT for one that is damaged, that doesn't fit `expected` (see ald_shard_fits),
- * that has another encoding, sizes, contrast, teachers or tokenizer than the first, or another data
- * file than the first of its folder. Local; free with reset. */
+ * the first (ald_shard_fits_first) or the first of its folder (ald_shard_fits_folder). Local; free
+ * with reset. */
 ald_status_t ald_shardset_open(const char *const *paths, int64_t count,
                                const ald_shard_header_t *expected, ald_shardset_t *out);
 /* All shard-NNNNNN.h5 of a folder; INPUT when there is none. */
@@ -49,6 +49,12 @@ ald_status_t ald_shardset_read(ald_shardset_t *set, int64_t entry, ald_arena_t *
  * format ("" and 0 in `expected`: anything). */
 ald_status_t ald_shard_fits(const char *path, const ald_shard_header_t *header,
                             const ald_shard_header_t *expected);
+/* INPUT naming both files and sides unless two shards can be of one set: encoding, sizes, contrast,
+ * teachers and tokenizer; and of one folder: data file and chat format. */
+ald_status_t ald_shard_fits_first(const char *path, const ald_shard_header_t *header,
+                                  const char *first_path, const ald_shard_header_t *first);
+ald_status_t ald_shard_fits_folder(const char *path, const ald_shard_header_t *header,
+                                   const char *first_path, const ald_shard_header_t *first);
 /* Whether a run of that contrast takes the reference that stands beside the shard's second model; a
  * shard fits it by that model's sha256. */
 bool ald_shard_takes_reference(const ald_shard_header_t *header, const char *contrast);

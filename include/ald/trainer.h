@@ -43,6 +43,9 @@ typedef struct {
     int64_t sequences_read; /* by this rank, as that first one */
 } ald_trainer_t;
 
+/* Whether a run of this configuration can learn from shards of the set's encoding: USAGE naming the
+ * setting that it can't have; a step says so too. Local. */
+ald_status_t ald_trainer_fits(const ald_config_t *config, const ald_shardset_t *set);
 /* Loads the policy. Collective over the trainers, as are all below. */
 ald_status_t ald_trainer_init(const ald_config_t *config, const ald_comm_t *trainers,
                               ald_trainer_t *out);

@@ -461,11 +461,8 @@ static ald_status_t verify_shard(verify_t *v, const char *path, const ald_manife
         v->header = *ald_shard_header(shard);
         v->header.config = NULL;
     }
-    ALD_TRY(ald_shard_fits(path, ald_shard_header(shard), &v->header));
-    ALD_CHECK(ald_shard_header(shard)->encoding == v->header.encoding, ALD_STATUS_INPUT,
-              "%s: encoding \"%s\", but %s has \"%s\"", path,
-              ald_encoding_name(ald_shard_header(shard)->encoding), v->first,
-              ald_encoding_name(v->header.encoding));
+    ALD_TRY(ald_shard_fits_first(path, ald_shard_header(shard), v->first, &v->header));
+    ALD_TRY(ald_shard_fits_folder(path, ald_shard_header(shard), v->first, &v->header));
     verify_order(v, path, shard);
     if (listed != NULL)
         ALD_TRY(verify_entry(v, path, &found, listed));

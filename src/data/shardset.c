@@ -67,14 +67,7 @@ done:
     return status;
 }
 
-/* What the shards of a set must share whatever the configuration says. */
-static ald_status_t fits_first(const char *path, const ald_shard_header_t *header,
-                               const char *first_path, const ald_shard_header_t *first)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    ALD_CHECK(header->encoding == first->encoding, ALD_STATUS_INPUT,
-              "%s: encoding \"%s\", but %s has \"%s\"", path, ald_encoding_name(header->encoding),
-              first_path, ald_encoding_name(first->encoding));
+/* Two headers against each other, both files named. */
 #define SAME_NUMBER(member)                                                                        \
     ALD_CHECK(header->member == first->member, ALD_STATUS_INPUT,                                   \
               "%s: " #member " %lld, but %s has %lld", path, (long long)header->member,            \
@@ -83,6 +76,14 @@ static ald_status_t fits_first(const char *path, const ald_shard_header_t *heade
     ALD_CHECK(strcmp(header->member, first->member) == 0, ALD_STATUS_INPUT,                        \
               "%s: " #member " %s, but %s has %s", path, header->member, first_path,               \
               first->member)
+
+ald_status_t ald_shard_fits_first(const char *path, const ald_shard_header_t *header,
+                                  const char *first_path, const ald_shard_header_t *first)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_CHECK(header->encoding == first->encoding, ALD_STATUS_INPUT,
+              "%s: encoding \"%s\", but %s has \"%s\"", path, ald_encoding_name(header->encoding),
+              first_path, ald_encoding_name(first->encoding));
     SAME_NUMBER(vocab_size);
     ALD_CHECK(header->full16 == first->full16, ALD_STATUS_INPUT, "%s: full_dtype %s, but %s has %s",
               path, header->full16 ? "f16" : "f32", first_path, first->full16 ? "f16" : "f32");
@@ -93,22 +94,16 @@ static ald_status_t fits_first(const char *path, const ald_shard_header_t *heade
     SAME_TEXT(sha256_reverse);
     SAME_TEXT(sha256_reference);
     SAME_TEXT(sha256_tokenizer);
-    ALD_CHECK(header->full16 == first->full16, ALD_STATUS_INPUT, "%s: full_dtype %s, but %s has %s",
-              path, header->full16 ? "f16" : "f32", first_path, first->full16 ? "f16" : "f32");
-#undef SAME_NUMBER
-#undef SAME_TEXT
 done:
     return status;
 }
 
-/* The shards of one folder come from one data file. */
-static ald_status_t fits_folder(const ald_shardset_t *set, int64_t shard, int64_t first)
+ald_status_t ald_shard_fits_folder(const char *path, const ald_shard_header_t *header,
+                                   const char *first_path, const ald_shard_header_t *first)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const char *found = ald_shard_header(set->shards[shard])->sha256_data;
-    const char *wanted = ald_shard_header(set->shards[first])->sha256_data;
-    ALD_CHECK(strcmp(found, wanted) == 0, ALD_STATUS_INPUT, "%s: sha256_data %s, but %s has %s",
-              set->paths[shard], found, set->paths[first], wanted);
+    SAME_TEXT(sha256_data);
+    SAME_TEXT(chat_format);
 done:
     return status;
 }
@@ -155,8 +150,8 @@ static ald_status_t open_shard(ald_shardset_t *set, int64_t shard, const char *p
     ALD_TRY(ald_shard_open(path, &set->shards[shard]));
     ald_shard_join(set->shards[shard], set->pool);
     ALD_TRY(ald_shard_fits(path, ald_shard_header(set->shards[shard]), expected));
-    ALD_TRY(fits_first(path, ald_shard_header(set->shards[shard]), set->paths[0],
-                       ald_shard_header(set->shards[0])));
+    ALD_TRY(ald_shard_fits_first(path, ald_shard_header(set->shards[shard]), set->paths[0],
+                                 ald_shard_header(set->shards[0])));
     set->count += ald_shard_count(set->shards[shard]);
 done:
     return status;
@@ -182,7 +177,9 @@ static ald_status_t open_files(const char *const *paths, const int64_t *first, i
     ALD_CHECK(out->entries != NULL, ALD_STATUS_RESOURCE, "out of memory");
     for (int64_t f = 0; f < folders; ++f) {
         for (int64_t i = first[f]; i < first[f + 1]; ++i) {
-            ALD_TRY(fits_folder(out, i, first[f]));
+            ALD_TRY(ald_shard_fits_folder(out->paths[i], ald_shard_header(out->shards[i]),
+                                          out->paths[first[f]],
+                                          ald_shard_header(out->shards[first[f]])));
             ALD_TRY(add_entries(out, i, (int32_t)f, &used));
         }
         out->folder_start[f + 1] = used;

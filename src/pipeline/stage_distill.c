@@ -82,6 +82,8 @@ static ald_status_t train_on_folder(ald_distill_t *d)
     if (status == ALD_STATUS_OK)
         status = ald_corpus_open(d->config, &expected, &corpus);
     if (status == ALD_STATUS_OK)
+        status = ald_trainer_fits(d->config, &corpus.set);
+    if (status == ALD_STATUS_OK)
         status = ald_trainer_vocabulary(&d->trainer, &corpus.set);
     ALD_TRY(ald_comm_agree(&d->trainers, status));
     ald_corpus_report(&corpus);

@@ -105,22 +105,34 @@ done:
     return status;
 }
 
-/* The shards against the configuration of every run; the data file is the same for all. */
+/* The shards, opened for the first run, against a later one; the data file is the same for all. */
+static ald_status_t fits_run(const sweep_t *s, const ald_sweep_run_t *run)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_shard_header_t expected;
+    ald_config_t config = run->config; /* its texts stay the run's */
+    config.data.train = "";
+    ALD_TRY(ald_distill_expected(&config, &expected));
+    ALD_TRY(ald_shard_fits(s->corpus.set.paths[0], ald_shard_header(s->corpus.set.shards[0]),
+                           &expected));
+done:
+    return status;
+}
+
+/* The shards against the configuration of every run. */
 static ald_status_t open_corpus(sweep_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_shard_header_t expected;
     ALD_TRY(ald_distill_expected(&s->sweep->runs[0].config, &expected));
     ALD_TRY(ald_corpus_open(s->config, &expected, &s->corpus));
-    for (int64_t i = 1; i < s->sweep->count && status == ALD_STATUS_OK; ++i) {
-        ald_config_t config = s->sweep->runs[i].config; /* its texts stay the run's */
-        config.data.train = "";
-        status = ald_distill_expected(&config, &expected);
+    for (int64_t i = 0; i < s->sweep->count && status == ALD_STATUS_OK; ++i) {
+        const ald_sweep_run_t *run = &s->sweep->runs[i];
+        status = i == 0 ? ALD_STATUS_OK : fits_run(s, run);
         if (status == ALD_STATUS_OK)
-            status = ald_shard_fits(s->corpus.set.paths[0],
-                                    ald_shard_header(s->corpus.set.shards[0]), &expected);
+            status = ald_trainer_fits(&run->config, &s->corpus.set);
         if (status != ALD_STATUS_OK)
-            status = ald_status_prefix(status, "run %s", s->sweep->runs[i].name);
+            status = ald_status_prefix(status, "run %s", run->name);
     }
     ALD_TRY(status);
     digest_shards(&s->corpus.set, s->sha256_shards);

@@ -90,8 +90,8 @@ static ald_status_t check_heads(const ald_trainer_t *trainer, const ald_shardset
                 header->vocab_size <= trainer->heads[0].params.config.vocab_size &&
                 header->vocab_size <= trainer->heads[1].params.config.vocab_size,
             ALD_STATUS_INPUT,
-            "%s: hidden states of %lld for %lld tokens, which the output matrices of %s and %s "
-            "don't have",
+            "%s: /teacher/hidden_dpo: hidden states of %lld for %lld tokens, which the output "
+            "matrices of %s and %s don't have",
             set->paths[i], (long long)header->hidden_size, (long long)header->vocab_size,
             directories[0], directories[1]);
         for (int which = 0; which < 2; ++which)
@@ -569,15 +569,15 @@ static void error_metrics(ald_trainer_t *t, const double *columns, ald_metrics_t
 }
 
 /* Draws from the teacher know what it likes, which is all that the forward divergence asks. */
-static ald_status_t check_divergence(const ald_trainer_t *t, const ald_shardset_t *set)
+ald_status_t ald_trainer_fits(const ald_config_t *config, const ald_shardset_t *set)
 {
     ald_status_t status = ALD_STATUS_OK;
     ALD_CHECK(ald_shard_header(set->shards[0])->encoding != ALD_ENCODING_SAMPLED ||
-                  t->teacher.divergence == ALD_DIVERGENCE_FORWARD,
+                  strcmp(config->distill.divergence, "forward") == 0,
               ALD_STATUS_USAGE,
               "distill.divergence: \"%s\" can't be estimated from %s, whose encoding is "
               "\"sampled\"; expected \"forward\"",
-              t->config->distill.divergence, set->paths[0]);
+              config->distill.divergence, set->paths[0]);
 done:
     return status;
 }
@@ -593,7 +593,7 @@ static ald_status_t step_begin(ald_trainer_t *t, ald_shardset_t *set, const int6
     t->alphas.count = 0;
     t->worst = 0.0;
     ALD_TRY(ald_comm_agree(t->engine.comm, ald_trainer_vocabulary(t, set)));
-    ALD_TRY(ald_comm_agree(t->engine.comm, check_divergence(t, set)));
+    ALD_TRY(ald_comm_agree(t->engine.comm, ald_trainer_fits(t->config, set)));
     if (ald_encoding_is_hidden(ald_shard_header(set->shards[0])->encoding))
         ALD_TRY(ald_trainer_heads(t, set));
 done:

@@ -52,6 +52,10 @@ def prepare(folder):
         score(folder, f"{kind}-full", shards__encoding="full", **teachers)
         for K in (4, 24, 389):
             score(folder, f"{kind}-{K}", shards__encoding="topk", shards__top_k=K, **teachers)
+        third = {**teachers, "teacher__reference": Setting.directories["policy"],
+                 "shards__with_reference": True}
+        score(folder, f"{kind}-full-third", shards__encoding="full", **third)
+        score(folder, f"{kind}-24-third", shards__encoding="topk", shards__top_k=24, **third)
 
 
 def sequences(folder, directory):
@@ -94,20 +98,23 @@ def topk_is_never_further_off_than_it_says(folder):
     """On every position, for settings within and beyond the configured strength."""
     ratios = {}
     for kind in KINDS:
-        full = {(s.id, s.source): s for s in sequences(folder, f"{kind}-full")}
-        for K in (4, 24, 389):
-            for found in sequences(folder, f"{kind}-{K}"):
-                exact, student = full[found.id, found.source], students(found)
+        for shards, full, contrast in (("4", "full", "reverse"), ("24", "full", "reverse"),
+                                       ("389", "full", "reverse"),
+                                       ("24-third", "full-third", "reference")):
+            exact = {(s.id, s.source): s for s in sequences(folder, f"{kind}-{full}")}
+            for found in sequences(folder, f"{kind}-{shards}"):
+                whole, student = exact[found.id, found.source], students(found)
                 for options in settings_to_try():
-                    made, true = found.teacher(**options), exact.teacher(**options)
+                    options = {**options, "contrast": contrast}
+                    made, true = found.teacher(**options), whole.teacher(**options)
                     bounds = found.error(**options, student=student)
                     actual = exact_errors(true.logprob, made.logprob, made.ids, made.tail, student)
                     for name, bound, error in zip(("TV", "KL"), bounds, actual):
                         worst = (error - bound).max()
-                        assert worst <= 1e-9, f"{kind}, K {K}, {options}: {name} above its bound by {worst:.3g}"
-                        ratios.setdefault((kind, K, name), []).extend(bound / error.clip(1e-12))
-    for (kind, K, name), values in ratios.items():
-        print(f"{kind} teachers, K {K}: bound of {name} over its error, median "
+                        assert worst <= 1e-9, f"{kind}-{shards}, {options}: {name} above its bound by {worst:.3g}"
+                        ratios.setdefault((kind, shards, name), []).extend(bound / error.clip(1e-12))
+    for (kind, shards, name), values in ratios.items():
+        print(f"{kind} teachers, K {shards}: bound of {name} over its error, median "
               f"{np.median(values):.3g}, 95% {np.percentile(values, 95):.3g}")
 
 
@@ -126,16 +133,20 @@ def first_step(folder, directory, code=0, **options):
 
 def the_trainer_reports_the_bound(folder):
     """teacher/error is the mean of the positions' bounds, teacher/error_max their largest."""
-    for options, names in (({"teacher__strength": 20.0}, {"strength": 20.0}),
-                           ({"teacher__strength": 3.0, "teacher__temperature": 1.3},
-                            {"strength": 3.0, "temperature": 1.3})):
+    third = {"teacher__contrast": "reference", "teacher__reference": Setting.directories["policy"]}
+    for shards, options, names in (
+            ("24", {"teacher__strength": 20.0}, {"strength": 20.0}),
+            ("24", {"teacher__strength": 3.0, "teacher__temperature": 1.3},
+             {"strength": 3.0, "temperature": 1.3}),
+            ("24-third", {"teacher__strength": 3.0, **third}, {"strength": 3.0, "contrast": "reference"})):
         for kind, teachers in Setting.teachers.items():
-            metrics, done = first_step(folder, f"{kind}-24", **{**teachers, **options})
+            metrics, done = first_step(folder, f"{kind}-{shards}", **{**teachers, **options})
             variation, weighted = [], []
-            for found in sequences(folder, f"{kind}-24"):
+            for found in sequences(folder, f"{kind}-{shards}"):
                 tv, kl = found.error(**names, student=students(found))
                 variation.extend(tv)
-                weighted.extend(kl * 0.1 / found.alpha(**{"strength": names["strength"]}))
+                weighted.extend(kl * 0.1 / found.alpha(strength=names["strength"],
+                                                       contrast=names.get("contrast")))
             for name, expected, bound in (("teacher/error", np.mean(variation), 1e-4),
                                           ("teacher/error_max", np.max(variation), 1e-4),
                                           ("teacher/error_kl", np.mean(weighted), 2e-2)):

@@ -227,15 +227,18 @@ class Sequence:
         return Teacher(alpha, log_softmax(weights), self.encoded("token_id"), None)
 
     def error(self, strength=20.0, epsilon=1e-3, extrapolation="adaptive", granularity="token",
-              temperature=1.0, student=None):
+              temperature=1.0, student=None, contrast=None):
         """Upper bounds [R] of what "topk" may be off by: the total variation between teacher() and
         the teacher over the whole vocabulary, however the tail's mass is spread; and, for a student's
-        log-probabilities [R, V], of the difference of KL(student || teacher) (else None). For the
-        shard's own contrast alone. The derivation is in src/data/README.md."""
-        a = self.factor(self.alpha(strength, epsilon, extrapolation, granularity), extrapolation, None)
-        names = ("logprob_dpo", "log_ratio", "tail_dpo", "tail_reverse", "alpha_max", "tail_mass",
-                 "tail_least", "tail_ratio_min", "tail_ratio_max")
-        columns = [self.encoded(name).astype(np.float64) for name in names]
+        log-probabilities [R, V], of the difference of KL(student || teacher) (else None). The
+        derivation is in src/data/README.md."""
+        alpha = self.alpha(strength, epsilon, extrapolation, granularity, contrast)
+        a = self.factor(alpha, extrapolation, contrast)
+        own = self.shard.is_own(contrast)
+        names = ["log_ratio", "alpha_max", "tail_mass", "tail_least", "tail_ratio_min", "tail_ratio_max"]
+        names = ["logprob_dpo", names[0], "tail_dpo", "tail_reverse" if own else "tail", *names[1:]]
+        columns = [self.encoded(name if own or name.endswith("_dpo") else name + "_reference")
+                   .astype(np.float64) for name in names]
         ids, outside = self.encoded("token_id"), self.shard.vocab_size - self.encoded("token_id").shape[1]
         bounds = [position_error(a[r], temperature, outside, *(c[r] for c in columns), ids[r],
                                  None if student is None else student[r]) for r in range(len(a))]
@@ -252,13 +255,22 @@ def tail_bounds(a, largest, values, low, high, concave):
     def from_knot(j):
         ends = sorted(((a - at[j]) * low, (a - at[j]) * high))
         return below[j] + ends[0], above[j] + ends[1]
+
+    def lengthened(j, k, one, two):
+        """The line through knots j and k, at a; -inf where they are the same."""
+        return one[j] + (two[k] - one[j]) * (a - at[j]) / (at[k] - at[j]) if largest > 0 else -np.inf
     reach = [from_knot(j) for j in range(3)]
-    if a < 0 or a > largest or largest == 0:
-        return reach[0] if a < 0 else reach[2]
+    if a < 0:
+        return reach[0]
+    if a > largest or largest == 0:
+        past = -np.inf if concave else lengthened(1, 2, above, below)
+        return max(reach[2][0], past), reach[2][1]
     bounds = [np.interp(a, at, below), np.interp(a, at, above)]  # the chords
     if concave:
         return bounds[0], min(r[1] for r in reach)
-    return max(r[0] for r in reach), bounds[1]
+    left = a <= largest / 2  # the other two knots' line, lengthened, is below F
+    past = lengthened(1, 2, below, above) if left else lengthened(0, 1, above, below)
+    return max(past, *(r[0] for r in reach)), bounds[1]
 
 
 def position_error(a, tau, outside, dpo, ratio, tail, other, largest, mass, least, low, high, ids,

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "ald/dtype.h"
 #include "num/kernel.h"
 
 #define SHARE_MOST 1.001f /* float sums may pass 1 */
@@ -72,20 +73,36 @@ done:
     return status;
 }
 
+static ald_status_t check_halves(const char *file, ald_dataset_t dataset, ald_dtype_t dtype,
+                                 int64_t first, const uint16_t *bits, int64_t count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    if (are_finite_halves(dtype == ALD_DTYPE_F16 ? 0x7C00 : 0x7F80, bits, count))
+        return status;
+    for (int64_t i = 0; i < count; ++i) {
+        float value;
+        ald_dtype_row_to_f32(dtype, bits + i, 1, &value);
+        ALD_CHECK(isfinite(value), ALD_STATUS_INPUT, "%s: %s: element %lld: found %g", file,
+                  ald_shard_datasets[dataset].path, (long long)(first + i), (double)value);
+    }
+done:
+    return status;
+}
+
 ald_status_t ald_values_check(const char *file, ald_dataset_t dataset, int64_t first,
                               const void *data, int64_t count)
 {
-    ald_status_t status = ALD_STATUS_OK;
-    const ald_column_type_t type = ald_shard_datasets[dataset].type;
-    if (type == ALD_COLUMN_BF16 || type == ALD_COLUMN_F16)
-        ALD_CHECK(are_finite_halves(type == ALD_COLUMN_F16 ? 0x7C00 : 0x7F80, data, count),
-                  ALD_STATUS_INPUT, "%s: %s: elements %lld to %lld: found one that isn't finite",
-                  file, ald_shard_datasets[dataset].path, (long long)first,
-                  (long long)(first + count));
-    else if (type == ALD_COLUMN_F32 || type == ALD_COLUMN_F16_WIDE)
-        ALD_TRY(check_floats(file, dataset, first, data, count));
-done:
-    return status;
+    switch (ald_shard_datasets[dataset].type) {
+    case ALD_COLUMN_F32:
+    case ALD_COLUMN_F16_WIDE:
+        return check_floats(file, dataset, first, data, count);
+    case ALD_COLUMN_F16:
+        return check_halves(file, dataset, ALD_DTYPE_F16, first, data, count);
+    case ALD_COLUMN_BF16:
+        return check_halves(file, dataset, ALD_DTYPE_BF16, first, data, count);
+    default:
+        return ALD_STATUS_OK;
+    }
 }
 
 ALD_CLONES

@@ -131,7 +131,11 @@ int64_t ald_dataset_width(const ald_dataset_info_t *info, const ald_shard_header
 
 size_t ald_column_size(ald_column_type_t type)
 {
-    static const size_t sizes[] = {8, 4, 4, 2, 2, 2, 1, 16}; /* text: a reference into the heap */
+    static const size_t sizes[] = {
+        [ALD_COLUMN_I64] = 8,    [ALD_COLUMN_I32] = 4,      [ALD_COLUMN_F32] = 4,
+        [ALD_COLUMN_F16] = 2,    [ALD_COLUMN_F16_WIDE] = 2, [ALD_COLUMN_BF16] = 2,
+        [ALD_COLUMN_SOURCE] = 1, [ALD_COLUMN_TEXT] = 16, /* a reference into the heap */
+    };
     return sizes[type];
 }
 

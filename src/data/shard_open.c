@@ -188,8 +188,10 @@ done:
 static ald_status_t check_object(ald_object_t *object, const ald_dataset_info_t *info, hid_t type)
 {
     static const char *const names[] = {
-        "64-bit integers", "32-bit integers",     "32-bit floats",         "16-bit floats",
-        "16-bit unsigned", "the enum of sources", "variable-length texts",
+        [ALD_COLUMN_I64] = "64-bit integers",        [ALD_COLUMN_I32] = "32-bit integers",
+        [ALD_COLUMN_F32] = "32-bit floats",          [ALD_COLUMN_F16] = "16-bit floats",
+        [ALD_COLUMN_F16_WIDE] = "16-bit floats",     [ALD_COLUMN_BF16] = "16-bit unsigned",
+        [ALD_COLUMN_SOURCE] = "the enum of sources", [ALD_COLUMN_TEXT] = "variable-length texts",
     };
     enum { TYPE_BYTES = 512, TAG = 2 }; /* H5Tencode puts two bytes in front of what is stored */
     ald_status_t status = ALD_STATUS_OK;

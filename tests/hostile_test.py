@@ -334,7 +334,7 @@ DAMAGES = {
     "tail inf": (value("teacher/tail_dpo", 0, np.inf), "/teacher/tail_dpo: element 0"),
     "row of NaN": (value("teacher/logprob_dpo", 3, np.nan, "full"), "/teacher/logprob_dpo: element"),
     "hidden inf": (value("teacher/hidden_dpo", (0, 0), 0x7F80, "hidden"), "/teacher/hidden_dpo"),
-    "hidden NaN": (value("teacher/hidden_reverse", (0, 1), 0xFFFF, "hidden"), "isn't finite"),
+    "hidden NaN": (value("teacher/hidden_reverse", (0, 1), 0xFFFF, "hidden"), "/teacher/hidden_reverse: element 1"),
     "another dtype": (in_file(lambda f: f["teacher/hidden_dpo"].attrs.__setitem__("dtype", "float16"),
                               "hidden"), 'attribute "dtype": expected "bfloat16"'),
     "dtype missing": (in_file(lambda f: f["teacher/hidden_dpo"].attrs.__delitem__("dtype"), "hidden"),

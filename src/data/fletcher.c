@@ -3,7 +3,8 @@
  * words may be summed in the machine's order and the two sums be swapped at the end.
  *
  * Lane l of L takes the words kL + l. With A_l = Σ_k w and B_l = Σ_k (m - k) w over m steps,
- * Σ (n - i) w_i = Σ_l (L B_l - l A_l); 32 bits hold B_l for up to 361 steps. */
+ * Σ (n - i) w_i = Σ_l (L B_l - l A_l); 32 bits hold B_l for up to 361 steps. Lanes come in pairs, the
+ * halves of one little-endian integer. */
 #include "fletcher.h"
 
 #include <endian.h>
@@ -17,19 +18,22 @@ enum { LANES = 32, STEPS = 360, MODULUS = 65535 };
 ALD_CLONES
 static void sum_block(const uint8_t *data, int64_t steps, uint64_t out[2])
 {
-    uint32_t a[LANES] = {0}, b[LANES] = {0};
+    uint32_t a[2][LANES / 2] = {0}, b[2][LANES / 2] = {0};
     for (int64_t k = 0; k < steps; ++k) {
-        uint16_t word[LANES];
-        memcpy(word, data + k * (int64_t)sizeof word, sizeof word);
-        for (int l = 0; l < LANES; ++l) {
-            a[l] += word[l];
-            b[l] += a[l];
+        uint32_t pair[LANES / 2];
+        memcpy(pair, data + k * (int64_t)sizeof pair, sizeof pair);
+        for (int l = 0; l < LANES / 2; ++l) {
+            a[0][l] += pair[l] & 0xFFFF;
+            a[1][l] += pair[l] >> 16;
+            b[0][l] += a[0][l];
+            b[1][l] += a[1][l];
         }
     }
     out[0] = out[1] = 0;
     for (int l = 0; l < LANES; ++l) {
-        out[0] += a[l];
-        out[1] += (uint64_t)LANES * b[l] - (uint64_t)l * a[l];
+        const uint64_t one = a[l % 2][l / 2], two = b[l % 2][l / 2];
+        out[0] += one;
+        out[1] += LANES * two - (uint64_t)l * one;
     }
 }
 

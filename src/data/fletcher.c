@@ -3,8 +3,8 @@
  * words may be summed in the machine's order and the two sums be swapped at the end.
  *
  * Lane l of L takes the words kL + l. With A_l = Σ_k w and B_l = Σ_k (m - k) w over m steps,
- * Σ (n - i) w_i = Σ_l (L B_l - l A_l); 32 bits hold B_l for up to 361 steps. Lanes come in pairs, the
- * halves of one little-endian integer. */
+ * Σ (n - i) w_i = Σ_l (L B_l - l A_l); 32 bits hold B_l for up to 361 steps. Lanes come in pairs,
+ * the halves of one little-endian integer. */
 #include "fletcher.h"
 
 #include <endian.h>

@@ -156,7 +156,8 @@ done:
 
 int64_t ald_shard_reader_bytes(const ald_shard_header_t *header)
 {
-    int64_t bytes = (int64_t)sizeof(ald_shard_t) + ALD_H5_METADATA + ALD_TEXT_HEAP_KEPT;
+    int64_t bytes =
+        (int64_t)sizeof(ald_shard_t) + ALD_H5_METADATA + ALD_TEXT_HEAPS * ALD_TEXT_HEAP_KEPT;
     for (int i = 0; i < ALD_DATASET_COUNT; ++i) {
         const ald_column_plan_t plan = ald_column_plan(&ald_shard_datasets[i], header);
         if (plan.used)

@@ -31,15 +31,16 @@ ald_status_t ald_texts_open(const char *path, int64_t size, ald_texts_t *out)
     return ALD_STATUS_OK;
 }
 
-static void forget_heap(ald_texts_t *texts)
+static void forget_heap(ald_text_heap_t *heap)
 {
-    ald_free(texts->heap);
-    texts->heap = NULL;
+    ald_free(heap->data);
+    heap->data = NULL;
 }
 
 void ald_texts_close(ald_texts_t *texts)
 {
-    forget_heap(texts);
+    for (int i = 0; i < ALD_TEXT_HEAPS; ++i)
+        forget_heap(&texts->heaps[i]);
     if (texts->file >= 0)
         close(texts->file);
     texts->file = -1;
@@ -61,12 +62,17 @@ done:
     return status;
 }
 
+/* Makes the collection at this place the one used last; the one used longest ago makes room. */
 static ald_status_t load_heap(ald_texts_t *texts, const char *name, uint64_t at)
 {
     ald_status_t status = ALD_STATUS_OK;
-    uint8_t header[HEADER], *heap = NULL;
-    if (texts->heap != NULL && texts->heap_at == (int64_t)at)
-        return status;
+    uint8_t header[HEADER], *data = NULL;
+    for (int i = 0; i < ALD_TEXT_HEAPS; ++i) {
+        if (texts->heaps[i].data != NULL && texts->heaps[i].at == (int64_t)at) {
+            texts->last = i;
+            return status;
+        }
+    }
     ALD_CHECK(at <= INT64_MAX && (int64_t)at <= texts->size - HEADER, ALD_STATUS_INPUT,
               "%s: %s: a text lies behind the end of the file", texts->path, name);
     ALD_TRY(ald_texts_bytes(texts, name, (int64_t)at, HEADER, header));
@@ -77,23 +83,22 @@ static ald_status_t load_heap(ald_texts_t *texts, const char *name, uint64_t at)
                   (int64_t)bytes <= texts->size - (int64_t)at,
               ALD_STATUS_INPUT, "%s: %s: a heap of %llu bytes for texts", texts->path, name,
               (unsigned long long)bytes);
-    heap = ald_alloc(bytes);
-    ALD_CHECK_MEMORY(heap, bytes);
-    ALD_TRY(ald_texts_bytes(texts, name, (int64_t)at, bytes, heap));
-    forget_heap(texts);
-    texts->heap = heap;
-    texts->heap_at = (int64_t)at;
-    texts->heap_bytes = bytes;
-    heap = NULL;
+    data = ald_alloc(bytes);
+    ALD_CHECK_MEMORY(data, bytes);
+    ALD_TRY(ald_texts_bytes(texts, name, (int64_t)at, bytes, data));
+    texts->last = 1 - texts->last;
+    forget_heap(&texts->heaps[texts->last]);
+    texts->heaps[texts->last] = (ald_text_heap_t){data, (int64_t)at, bytes};
+    data = NULL;
 done:
-    ald_free(heap);
+    ald_free(data);
     return status;
 }
 
 /* The data of an object in the heap at hand, and its size; NULL when it isn't there. */
-static const uint8_t *find_object(const ald_texts_t *texts, uint64_t number, uint64_t *size)
+static const uint8_t *find_object(const ald_text_heap_t *heap, uint64_t number, uint64_t *size)
 {
-    const uint8_t *at = texts->heap + HEADER, *end = texts->heap + texts->heap_bytes;
+    const uint8_t *at = heap->data + HEADER, *end = heap->data + heap->bytes;
     while (end - at >= HEADER) {
         const uint64_t found = ald_little(at, 2), bytes = ald_little(at + 8, 8);
         if (found == 0 || bytes > (uint64_t)(end - at - HEADER))
@@ -120,7 +125,7 @@ ald_status_t ald_texts_read(ald_texts_t *texts, const char *name,
     uint64_t size = 0;
     if (length > 0) {
         ALD_TRY(load_heap(texts, name, address));
-        data = find_object(texts, number, &size);
+        data = find_object(&texts->heaps[texts->last], number, &size);
         ALD_CHECK(data != NULL && length <= size, ALD_STATUS_INPUT,
                   "%s: %s: a text of %llu bytes that isn't there", texts->path, name,
                   (unsigned long long)length);
@@ -131,8 +136,8 @@ ald_status_t ald_texts_read(ald_texts_t *texts, const char *name,
     }
     *out = ald_arena_strdup(arena, (const char *)data, length);
     ALD_CHECK_MEMORY(*out, (size_t)length);
-    if (texts->heap != NULL && texts->heap_bytes > ALD_TEXT_HEAP_KEPT)
-        forget_heap(texts);
+    if (texts->heaps[texts->last].bytes > ALD_TEXT_HEAP_KEPT)
+        forget_heap(&texts->heaps[texts->last]);
 done:
     return status;
 }

@@ -11,16 +11,23 @@
 enum {
     ALD_TEXT_MOST = 64 << 20,    /* bytes of a text, or of the heap that it lies in */
     ALD_TEXT_REFERENCE = 16,     /* bytes of a reference, as a dataset stores it */
-    ALD_TEXT_HEAP_KEPT = 1 << 20 /* a heap up to here stays in memory for the next text */
+    ALD_TEXT_HEAPS = 2,          /* collections kept: one of prompts, one of responses */
+    ALD_TEXT_HEAP_KEPT = 1 << 19 /* a collection up to here stays in memory for the next text */
 };
+
+/* A collection of texts in memory. */
+typedef struct {
+    uint8_t *data; /* NULL: none */
+    int64_t at;    /* its place in the file */
+    size_t bytes;
+} ald_text_heap_t;
 
 typedef struct {
     const char *path; /* borrowed */
     int file;         /* -1: not open */
     int64_t size;     /* of the file */
-    uint8_t *heap;    /* the collection read last; NULL: none */
-    int64_t heap_at;
-    size_t heap_bytes;
+    ald_text_heap_t heaps[ALD_TEXT_HEAPS];
+    int last; /* the heap used last */
 } ald_texts_t;
 
 /* The file is one whose superblock has 8-byte addresses and lengths and no user block. */

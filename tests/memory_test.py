@@ -59,6 +59,12 @@ def distill(folder):
               "checkpoint.resume=false")
 
 
+def on_policy(folder):
+    check(folder, "distill", "--set", "distill.mode=on-policy", "--set", "shards.directory=sampled",
+          "--set", "optimizer.max_steps=3", "--set", "optimizer.batch_size=20", "--set",
+          "optimizer.micro_batch_tokens=1000", "--set", "checkpoint.resume=false")
+
+
 def read_ahead(folder):
     """The whole set, 1.4 MiB a sequence, is there before its first sequences have been used."""
     wide = ["--vocab-size", 4096]
@@ -82,4 +88,4 @@ def evaluate(folder):
 
 
 if __name__ == "__main__":
-    harness.main([sft, dpo, score, distill, read_ahead, generate, evaluate], prepare)
+    harness.main([sft, dpo, score, distill, on_policy, read_ahead, generate, evaluate], prepare)

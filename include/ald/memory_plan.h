@@ -36,6 +36,8 @@ void ald_memory_add_forward(ald_memory_plan_t *plan, const ald_model_config_t *s
  * will be some; `wide`: rows of the vocabulary that a loss holds beside the logits. */
 void ald_memory_add_training(ald_memory_plan_t *plan, const ald_engine_t *engine, int64_t T,
                              int64_t R, int64_t wide);
+/* Bytes that a checkpoint takes while it is written; 0 where there will be none. */
+double ald_memory_checkpoint(const ald_engine_t *engine);
 
 /* What a row of a stage's data is in a batch, or may become at most; its ids aren't looked at. */
 typedef ald_item_t (*ald_memory_item_fn)(const void *context, int64_t row);

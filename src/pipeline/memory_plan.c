@@ -78,6 +78,13 @@ void ald_memory_add_forward(ald_memory_plan_t *plan, const ald_model_config_t *s
                    (long long)R);
 }
 
+double ald_memory_checkpoint(const ald_engine_t *engine)
+{
+    const int64_t every = engine->config->checkpoint.every_steps;
+    const bool some = every > 0 && engine->steps > every && engine->comm->rank == 0;
+    return some ? 2.0 * sizeof(float) * (double)engine->params.total : 0.0;
+}
+
 void ald_memory_add_training(ald_memory_plan_t *plan, const ald_engine_t *engine, int64_t T,
                              int64_t R, int64_t wide)
 {
@@ -92,9 +99,9 @@ void ald_memory_add_training(ald_memory_plan_t *plan, const ald_engine_t *engine
     if (wide > 0)
         ald_memory_add(plan, logits_bytes(shape, R, wide), "teacher's rows");
     ald_memory_add_products(plan);
-    const int64_t every = engine->config->checkpoint.every_steps;
-    if (every > 0 && engine->steps > every && engine->comm->rank == 0)
-        ald_memory_add(plan, 2.0 * sizeof(float) * (double)engine->params.total, "checkpoints");
+    const double checkpoint = ald_memory_checkpoint(engine);
+    if (checkpoint > 0.0)
+        ald_memory_add(plan, checkpoint, "checkpoints");
 }
 
 ald_status_t ald_memory_largest(const ald_engine_t *engine, int64_t count, ald_memory_item_fn item,

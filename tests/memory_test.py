@@ -61,8 +61,8 @@ def distill(folder):
 
 def on_policy(folder):
     check(folder, "distill", "--set", "distill.mode=on-policy", "--set", "shards.directory=sampled",
-          "--set", "optimizer.max_steps=3", "--set", "optimizer.batch_size=20", "--set",
-          "optimizer.micro_batch_tokens=1000", "--set", "checkpoint.resume=false")
+          "--set", "optimizer.max_steps=3", "--set", "optimizer.batch_size=24", "--set",
+          "checkpoint.resume=false")
 
 
 def read_ahead(folder):

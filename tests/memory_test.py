@@ -8,10 +8,6 @@ import harness
 ROOM = 0.10
 
 
-class Setting:
-    words = None
-
-
 def prepare(folder):
     desk = harness.make_desk(folder, pairs=200, held_out=60)
     models = {name: harness.make_model(folder, name, seed, "--hidden", 192, "--heads", 4, "--kv-heads", 2,
@@ -40,6 +36,7 @@ def check(folder, command, *more):
     promised = float(said[-1][1])
     gap = promised / peak - 1
     assert abs(gap) <= ROOM, f"{command}: {promised} MiB said, {peak} MiB taken, {100 * gap:+.1f}%\n{done.err}"
+    return done
 
 
 def sft(folder):
@@ -62,6 +59,26 @@ def distill(folder):
               "checkpoint.resume=false")
 
 
+def on_policy(folder):
+    check(folder, "distill", "--set", "distill.mode=on-policy", "--set", "shards.directory=sampled",
+          "--set", "optimizer.max_steps=3", "--set", "optimizer.batch_size=24", "--set",
+          "checkpoint.resume=false")
+
+
+def read_ahead(folder):
+    """The whole set, 1.4 MiB a sequence, is there before its first sequences have been used."""
+    wide = ["--vocab-size", 4096]
+    words = ["--set", "shards.encoding=full", "--set", "shards.directory=wide", "--set", "data.max_rows=26"]
+    for key, seed, shape in (("teacher.dpo", 11, []), ("teacher.reverse", 12, []),
+                             ("distill.policy", 13, ["--hidden", 96, "--layers", 8, "--intermediate", 512])):
+        words += ["--set", f"{key}={harness.make_model(folder, key, seed, *wide, *shape)}"]
+    harness.run("score", "-c", os.path.join(folder, "run.cfg"), *words)
+    done = check(folder, "distill", *words, "--set", "optimizer.batch_size=26", "--set",
+                 "optimizer.micro_batch_tokens=100", "--set", "checkpoint.resume=false")
+    ahead = float(re.search(r"([\d.]+) read ahead", done.err).group(1))
+    assert ahead > 50, f"{ahead} MiB said to be read ahead"
+
+
 def generate(folder):
     check(folder, "generate")
 
@@ -71,4 +88,4 @@ def evaluate(folder):
 
 
 if __name__ == "__main__":
-    harness.main([sft, dpo, score, distill, generate, evaluate], prepare)
+    harness.main([sft, dpo, score, distill, on_policy, read_ahead, generate, evaluate], prepare)

@@ -5,7 +5,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "ald/json.h"
 #include "ald/params.h"
 #include "ald/safetensors.h"
 #include "ald/sha256.h"
@@ -18,22 +17,17 @@ ald_status_t ald_hf_load(const char *directory, const ald_params_t *params, floa
 #define ALD_HF_AS_READ                                                                             \
     ((ald_dtype_t)(ALD_DTYPE_F16 + 1)) /* each tensor as the origin's files do                     \
                                         */
-/* Writes a model directory in the place of `directory`, atomically (a temporary folder renamed):
- * weights in `dtype` (rounded to nearest even), config.json with torch_dtype to fit, otherwise as
- * it is, and the other files and folders of `origin` (generation_config.json, tokenizer files,
- * licence, additional_chat_templates/, ...) copied as they are. Left behind are weights of any
- * format and their indices, hidden files, what a run wrote (metrics, optimizer state), and folders
- * that are models or runs of their own. Values that weren't changed since ald_hf_load come out byte
- * by byte; `done` (may be NULL) is written as done.json. Above `shard_bytes` (0: 5 GB) the weights
- * are cut between tensors into the sharded form with its index; a larger tensor has a file of its
- * own. Root only. */
+/* Writes a model into `directory`, which must be there: weights in `dtype` (rounded to nearest
+ * even), config.json with torch_dtype to fit, otherwise as it is, and the other files and folders
+ * of `origin` (generation_config.json, tokenizer files, licence, additional_chat_templates/, ...)
+ * copied as they are. Left behind are weights of any format and their indices, hidden files, what a
+ * run wrote (metrics, optimizer state), and folders that are models or runs of their own. Values
+ * that weren't changed since ald_hf_load come out byte by byte. Above `shard_bytes` (0: 5 GB) the
+ * weights are cut between tensors into the sharded form with its index; a larger tensor has a file
+ * of its own. Each file appears whole; the weight files of an earlier model in the folder go. Who
+ * wants the folder to appear whole publishes it, or marks it done, afterwards. Root only. */
 ald_status_t ald_hf_save(const char *directory, const char *origin, const ald_params_t *params,
-                         const float *values, ald_dtype_t dtype, int64_t shard_bytes,
-                         const ald_json_t *done);
-/* The same without making the folder atomic: files go straight into an existing folder, for
- * checkpoints, which publish the folder themselves. Weight files of an earlier model go. */
-ald_status_t ald_hf_save_into(const char *directory, const char *origin, const ald_params_t *params,
-                              const float *values, ald_dtype_t dtype, int64_t shard_bytes);
+                         const float *values, ald_dtype_t dtype, int64_t shard_bytes);
 /* A model's digest: of one weight file that file's sha256; of several the sha256 of the lines
  * "HEX  NAME\n", sorted by name, which `sha256sum *.safetensors` prints for them. Threads share the
  * files. A file's sha256 is remembered beside it in the hidden file .NAME.sha256 and believed while

@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+#include "ald/batch.h"
 #include "ald/engine.h"
 #include "ald/mapped.h"
 
@@ -35,11 +36,17 @@ void ald_memory_add_forward(ald_memory_plan_t *plan, const ald_model_config_t *s
  * will be some; `wide`: rows of the vocabulary that a loss holds beside the logits. */
 void ald_memory_add_training(ald_memory_plan_t *plan, const ald_engine_t *engine, int64_t T,
                              int64_t R, int64_t wide);
+/* Bytes that a checkpoint takes while it is written; 0 where there will be none. */
+double ald_memory_checkpoint(const ald_engine_t *engine);
 
-/* The largest micro-batches of `steps` steps over `count` items: most tokens, most positions. Item
- * i takes tokens[i] rows and has positions[i] response positions. RESOURCE without memory. */
-ald_status_t ald_memory_largest(const ald_config_t *config, int64_t count, int64_t steps,
-                                const int64_t *tokens, const int64_t *positions, int64_t *T,
-                                int64_t *R);
+/* What a row of a stage's data is in a batch, or may become at most; its ids aren't looked at. */
+typedef ald_item_t (*ald_memory_item_fn)(const void *context, int64_t row);
+/* The largest micro-batches of the engine's steps over rows [0, count): most tokens, most response
+ * positions. RESOURCE without memory. */
+ald_status_t ald_memory_largest(const ald_engine_t *engine, int64_t count, ald_memory_item_fn item,
+                                const void *context, int64_t *T, int64_t *R);
+/* Says what training on these rows will take, and nothing but training. */
+ald_status_t ald_memory_say_training(const ald_engine_t *engine, int64_t count,
+                                     ald_memory_item_fn item, const void *context);
 
 #endif

@@ -22,8 +22,14 @@ ald_status_t ald_readahead_take(ald_readahead_t *ahead, int64_t entry, ald_score
 void ald_readahead_release(ald_readahead_t *ahead);
 /* Seconds spent waiting in take since the open. */
 double ald_readahead_waited(const ald_readahead_t *ahead);
-/* The most memory in bytes that is ready or being read, for sequences of at most so many tokens and
- * response positions. What was taken and not yet released comes on top. */
-int64_t ald_readahead_bytes(const ald_shard_header_t *header, int64_t tokens, int64_t positions);
+/* The most memory in bytes that is ready or being read while the plan holds no others than these
+ * entries, in this order, not yet taken; `kept` is what earlier ones left for their use
+ * (ald_readahead_kept; 0: none were). What was taken and not yet released comes on top. */
+int64_t ald_readahead_bytes(const ald_shardset_t *set, const int64_t *entries, int64_t count,
+                            int64_t kept);
+/* Bytes that the memory of a sequence may have had before it is used again, once these entries have
+ * been taken and `kept` was the most before them. */
+int64_t ald_readahead_kept(const ald_shardset_t *set, const int64_t *entries, int64_t count,
+                           int64_t kept);
 
 #endif

@@ -65,6 +65,11 @@ ald_status_t ald_trainer_ahead_begin(ald_trainer_t *trainer, ald_shardset_t *set
 ald_status_t ald_trainer_ahead_plan(ald_trainer_t *trainer, const ald_shardset_t *set,
                                     const int64_t *entries, int64_t count);
 void ald_trainer_ahead_end(ald_trainer_t *trainer);
+/* Of a step's entries those that this rank reads, in their order: mine[count] gets *mine_count.
+ * Local. */
+ald_status_t ald_trainer_share(const ald_trainer_t *trainer, const ald_shardset_t *set,
+                               const int64_t *entries, int64_t count, int64_t *mine,
+                               int64_t *mine_count);
 /* One step on `count` sequences of a set. The metrics lack only what the caller knows (waits). */
 ald_status_t ald_trainer_step(ald_trainer_t *trainer, ald_shardset_t *set, const int64_t *entries,
                               int64_t count, double epoch, ald_metrics_t *metrics);

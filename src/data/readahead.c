@@ -44,23 +44,59 @@ struct ald_readahead {
 
 /* --- sizes ------------------------------------------------------------------------------------ */
 
-static int64_t sequence_bytes(const ald_shard_header_t *header, int64_t tokens, int64_t positions)
+static int64_t entry_bytes(const ald_shardset_t *set, int64_t entry)
 {
-    return tokens * (int64_t)sizeof(int32_t) + positions * ald_shard_position_bytes(header);
+    const ald_entry_t *e = &set->entries[entry];
+    return (e->prompt_count + e->response_count) * (int64_t)sizeof(int32_t) +
+           e->response_count * ald_shard_position_bytes(ald_shard_header(set->shards[e->shard]));
 }
 
-int64_t ald_readahead_bytes(const ald_shard_header_t *header, int64_t tokens, int64_t positions)
+/* Whether so many more bytes may be read while these are ready. */
+static bool fits(int64_t ready_count, int64_t ready_bytes, int64_t more)
 {
-    const int64_t one = sequence_bytes(header, tokens, positions);
-    const int64_t slots = ALD_READAHEAD_COUNT * (int64_t)(KEPT + sizeof(slot_t));
-    return slots + (one > ALD_READAHEAD_BYTES ? one : ALD_READAHEAD_BYTES);
+    return ready_count == 0 ||
+           (ready_count < ALD_READAHEAD_COUNT && ready_bytes + more <= ALD_READAHEAD_BYTES);
 }
 
-static int64_t entry_bytes(const ald_readahead_t *ahead, int64_t entry)
+int64_t ald_readahead_kept(const ald_shardset_t *set, const int64_t *entries, int64_t count,
+                           int64_t kept)
 {
-    const ald_entry_t *e = &ahead->set->entries[entry];
-    return sequence_bytes(ald_shard_header(ahead->set->shards[e->shard]),
-                          e->prompt_count + e->response_count, e->response_count);
+    for (int64_t i = 0; i < count; ++i) {
+        const int64_t bytes = entry_bytes(set, entries[i]);
+        kept = bytes <= KEPT && bytes > kept ? bytes : kept;
+    }
+    return kept;
+}
+
+static int64_t held_bytes(const ald_shardset_t *set, const int64_t *entries, int64_t count,
+                          int64_t kept)
+{
+    int64_t held = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        const int64_t bytes = entry_bytes(set, entries[i]);
+        held += bytes > kept ? bytes : kept;
+    }
+    return held;
+}
+
+int64_t ald_readahead_bytes(const ald_shardset_t *set, const int64_t *entries, int64_t count,
+                            int64_t kept)
+{
+    int64_t ready = 0, held = 0, most = 0; /* of the entries from `first` up to i */
+    for (int64_t i = 0, first = 0; i < count; ++i) {
+        const int64_t bytes = entry_bytes(set, entries[i]), before = kept;
+        for (; !fits(i - first, ready, bytes); ++first) {
+            ready -= entry_bytes(set, entries[first]);
+            held -= held_bytes(set, entries + first, 1, before);
+            kept = ald_readahead_kept(set, entries + first, 1, kept);
+        }
+        if (kept > before)
+            held = held_bytes(set, entries + first, i - first, kept);
+        ready += bytes;
+        held += bytes > kept ? bytes : kept;
+        most = held > most ? held : most;
+    }
+    return most;
 }
 
 /* --- lists, under the lock -------------------------------------------------------------------- */
@@ -115,15 +151,13 @@ static bool may_read(const ald_readahead_t *ahead)
     if (ahead->begun == ahead->plan.count)
         return false;
     const int64_t next = ALD_VEC_AT(&ahead->plan, int64_t, ahead->begun);
-    return ahead->ready.count == 0 ||
-           (ahead->ready.count < ALD_READAHEAD_COUNT &&
-            ahead->ready.bytes + entry_bytes(ahead, next) <= ALD_READAHEAD_BYTES);
+    return fits(ahead->ready.count, ahead->ready.bytes, entry_bytes(ahead->set, next));
 }
 
 static void fill(ald_readahead_t *ahead, slot_t *slot, int64_t entry)
 {
     slot->entry = entry;
-    slot->bytes = entry_bytes(ahead, entry);
+    slot->bytes = entry_bytes(ahead->set, entry);
     ald_arena_release(&slot->arena, (ald_arena_mark_t){0});
     slot->status = ald_shardset_read(ahead->set, entry, &slot->arena, &slot->sequence);
     if (slot->status != ALD_STATUS_OK)

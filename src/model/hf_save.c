@@ -2,14 +2,12 @@
 #include "ald/hf.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "ald/arena.h"
 #include "ald/file.h"
+#include "ald/json.h"
 #include "model/weights.h"
 
 static const char *dtype_text(ald_dtype_t dtype)
@@ -327,8 +325,8 @@ done:
     return status;
 }
 
-ald_status_t ald_hf_save_into(const char *directory, const char *origin, const ald_params_t *params,
-                              const float *values, ald_dtype_t dtype, int64_t shard_bytes)
+ald_status_t ald_hf_save(const char *directory, const char *origin, const ald_params_t *params,
+                         const float *values, ald_dtype_t dtype, int64_t shard_bytes)
 {
     ald_status_t status = ALD_STATUS_OK;
     const int64_t limit = shard_bytes > 0 ? shard_bytes : 5000000000;
@@ -348,60 +346,5 @@ ald_status_t ald_hf_save_into(const char *directory, const char *origin, const a
 done:
     ald_free(dtypes);
     ald_vec_reset(&parts);
-    return status;
-}
-
-static ald_status_t write_done(const char *directory, const ald_json_t *done_json)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    char *path = NULL;
-    if (done_json == NULL)
-        return status;
-    path = ald_path_join(directory, "done.json");
-    ALD_CHECK_MEMORY(path, strlen(directory));
-    ALD_TRY(ald_json_write(done_json, path));
-done:
-    ald_free(path);
-    return status;
-}
-
-/* Makes the parents of `target` and the temporary folder itself, empty. */
-static ald_status_t make_temporary(const char *target, const char *temporary)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    char *parent = ald_path_folder(target);
-    ALD_CHECK_MEMORY(parent, strlen(target));
-    ALD_TRY(ald_dir_make(parent));
-    ALD_TRY(ald_dir_remove(temporary)); /* of a dead process with our number */
-    ALD_CHECK(mkdir(temporary, 0777) == 0, ald_status_of_errno(errno),
-              "%s: cannot make the folder: %s", target, strerror(errno));
-done:
-    ald_free(parent);
-    return status;
-}
-
-ald_status_t ald_hf_save(const char *directory, const char *origin, const ald_params_t *params,
-                         const float *values, ald_dtype_t dtype, int64_t shard_bytes,
-                         const ald_json_t *done_json)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    bool made = false;
-    char *target = ald_strdup(directory), *temporary = NULL;
-    ALD_CHECK_MEMORY(target, strlen(directory));
-    for (size_t length = strlen(target); length > 1 && target[length - 1] == '/'; --length)
-        target[length - 1] = '\0';
-    temporary = ald_path_temporary(target);
-    ALD_CHECK_MEMORY(temporary, strlen(directory));
-    ALD_TRY(make_temporary(target, temporary));
-    made = true;
-    ALD_TRY(ald_hf_save_into(temporary, origin, params, values, dtype, shard_bytes));
-    ALD_TRY(write_done(temporary, done_json));
-    ALD_TRY(ald_dir_publish(temporary, target));
-    made = false;
-done:
-    if (made)
-        ald_dir_discard(temporary);
-    ald_free(target);
-    ald_free(temporary);
     return status;
 }

@@ -8,6 +8,7 @@
 #include "ald/placement.h"
 #include "ald/scorer.h"
 #include "ald/trainer.h"
+#include "pipeline/corpus.h"
 
 typedef struct {
     const ald_config_t *config;
@@ -40,8 +41,11 @@ ald_status_t ald_folder_find(const ald_config_t *config, int64_t step, char **pa
 ald_status_t ald_folder_has(const ald_config_t *config, int64_t step, int64_t count,
                             const ald_shard_header_t *expected, bool *out);
 
-/* Says with --verbose what training on the set will take. Local. */
-ald_status_t ald_distill_memory(const ald_distill_t *distill, const ald_shardset_t *set);
+/* Says with --verbose what training on the corpus, from the engine's step on, will take. Local. */
+ald_status_t ald_distill_memory(const ald_distill_t *distill, const ald_corpus_t *corpus);
+/* The same for all of a rank's roles in an on-policy run, each of whose samples may become as long
+ * as the configuration allows. Collective over the world. */
+ald_status_t ald_distill_memory_on_policy(const ald_distill_t *distill);
 /* Trains on the shards of the folder. Collective over the world. */
 ald_status_t ald_distill_off_policy(ald_distill_t *distill);
 /* Generates, scores and trains step by step. Collective over the world. */

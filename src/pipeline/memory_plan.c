@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "ald/arena.h"
-#include "ald/batch.h"
 #include "ald/log.h"
 #include "ald/rng.h"
 
@@ -79,6 +78,13 @@ void ald_memory_add_forward(ald_memory_plan_t *plan, const ald_model_config_t *s
                    (long long)R);
 }
 
+double ald_memory_checkpoint(const ald_engine_t *engine)
+{
+    const int64_t every = engine->config->checkpoint.every_steps;
+    const bool some = every > 0 && engine->steps > every && engine->comm->rank == 0;
+    return some ? 2.0 * sizeof(float) * (double)engine->params.total : 0.0;
+}
+
 void ald_memory_add_training(ald_memory_plan_t *plan, const ald_engine_t *engine, int64_t T,
                              int64_t R, int64_t wide)
 {
@@ -93,35 +99,49 @@ void ald_memory_add_training(ald_memory_plan_t *plan, const ald_engine_t *engine
     if (wide > 0)
         ald_memory_add(plan, logits_bytes(shape, R, wide), "teacher's rows");
     ald_memory_add_products(plan);
-    const int64_t every = engine->config->checkpoint.every_steps;
-    if (every > 0 && engine->steps > every && engine->comm->rank == 0)
-        ald_memory_add(plan, 2.0 * sizeof(float) * (double)engine->params.total, "checkpoints");
+    const double checkpoint = ald_memory_checkpoint(engine);
+    if (checkpoint > 0.0)
+        ald_memory_add(plan, checkpoint, "checkpoints");
 }
 
-ald_status_t ald_memory_largest(const ald_config_t *config, int64_t count, int64_t steps,
-                                const int64_t *tokens, const int64_t *positions, int64_t *T,
-                                int64_t *R)
+ald_status_t ald_memory_largest(const ald_engine_t *engine, int64_t count, ald_memory_item_fn item,
+                                const void *context, int64_t *T, int64_t *R)
 {
     ald_status_t status = ALD_STATUS_OK;
+    const ald_config_t *config = engine->config;
     const int64_t batch = config->optimizer.batch_size, per_epoch = ald_epoch_steps(config, count);
     int64_t *order = ald_alloc(sizeof *order * (size_t)(count + 3 * batch + 1));
     *T = *R = 0;
     ALD_CHECK_MEMORY(order, sizeof *order * (size_t)(count + 3 * batch + 1));
-    int64_t *lengths = order + count, *responses = lengths + batch, *start = responses + batch;
-    for (int64_t step = 0; step < steps; ++step) {
+    int64_t *tokens = order + count, *positions = tokens + batch, *start = positions + batch;
+    for (int64_t step = 0; step < engine->steps; ++step) {
         if (step % per_epoch == 0)
             ald_rng_permutation((uint64_t)config->seed, (uint64_t)(step / per_epoch), count, order);
-        const int64_t *items = order + step % per_epoch * batch;
-        int64_t here = order + count - items < batch ? order + count - items : batch;
+        const int64_t *rows = order + step % per_epoch * batch;
+        int64_t here = order + count - rows < batch ? order + count - rows : batch;
         for (int64_t i = 0; i < here; ++i) {
-            lengths[i] = tokens[items[i]];
-            responses[i] = positions[items[i]];
+            const ald_item_t one = item(context, rows[i]);
+            tokens[i] = ald_item_tokens(&one);
+            positions[i] = one.response_count[0] + one.response_count[1];
         }
-        int64_t micros =
-            ald_micro_split(lengths, here, config->optimizer.micro_batch_tokens, start);
-        ald_micro_largest(lengths, responses, start, micros, T, R);
+        int64_t micros = ald_micro_split(tokens, here, config->optimizer.micro_batch_tokens, start);
+        ald_micro_largest(tokens, positions, start, micros, T, R);
     }
 done:
     ald_free(order);
+    return status;
+}
+
+ald_status_t ald_memory_say_training(const ald_engine_t *engine, int64_t count,
+                                     ald_memory_item_fn item, const void *context)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_memory_plan_t plan;
+    int64_t T, R;
+    ALD_TRY(ald_memory_largest(engine, count, item, context, &T, &R));
+    ald_memory_begin(engine->stage, &plan);
+    ald_memory_add_training(&plan, engine, T, R, 0);
+    ald_memory_say(&plan);
+done:
     return status;
 }

@@ -493,6 +493,7 @@ ald_status_t ald_distill_on_policy(ald_distill_t *distill)
         ald_generator_init(d->config, &policy, &d->data, &loop.generator);
     }
     share_weights(&loop);
+    ALD_TRY(ald_comm_agree(d->world, ald_distill_memory_on_policy(d)));
     ALD_TRY(run_loop(&loop, outbox));
 done:
     loop_reset(&loop, outbox);

@@ -3,6 +3,7 @@
 #define ALD_PIPELINE_SCORING_H
 
 #include "ald/dataset.h"
+#include "ald/memory_plan.h"
 #include "ald/scorer.h"
 
 /* The sequences of a data file in their order: by row, chosen before rejected. `*out` is freed by
@@ -15,5 +16,10 @@ ald_status_t ald_scoring_list(const ald_config_t *config, const ald_dataset_t *d
  * for a shard that others made. Collective over `comm`. */
 ald_status_t ald_scoring_run(ald_scorer_t *scorer, const ald_comm_t *comm,
                              const ald_dataset_t *data, int64_t part, int64_t parts);
+
+/* Adds what scoring takes, with micro-batches of up to T tokens and R positions and shards of up to
+ * so many positions. */
+void ald_scoring_memory(ald_memory_plan_t *plan, const ald_scorer_t *scorer, int64_t T, int64_t R,
+                        int64_t positions);
 
 #endif

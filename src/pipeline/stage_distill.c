@@ -6,7 +6,6 @@
 #include "ald/log.h"
 #include "ald/sha256.h"
 #include "ald/vocabulary.h"
-#include "pipeline/corpus.h"
 #include "pipeline/data.h"
 #include "pipeline/distill.h"
 #include "pipeline/scoring.h"
@@ -51,7 +50,7 @@ static ald_status_t train_on(ald_distill_t *d, ald_corpus_t *corpus)
         status = ald_trainer_ahead_begin(&d->trainer, &corpus->set);
     ALD_TRY(ald_comm_agree(&d->trainers, status));
     ALD_TRY(ald_engine_begin(engine, ald_total_steps(d->config, corpus->set.count)));
-    status = ald_distill_memory(d, &corpus->set);
+    status = ald_distill_memory(d, corpus);
     if (status == ALD_STATUS_OK)
         status = plan_step(d, corpus, &mix, engine->step, &next);
     ALD_TRY(ald_comm_agree(&d->trainers, status));

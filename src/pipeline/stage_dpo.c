@@ -44,8 +44,9 @@ typedef struct {
 } dpo_t;
 
 /* The preferred response first, as the loss sees it. */
-static ald_item_t dpo_item(const dpo_t *dpo, int64_t row)
+static ald_item_t dpo_item(const void *context, int64_t row)
 {
+    const dpo_t *dpo = context;
     const ald_pair_t *pair = &dpo->pairs->rows[row];
     return dpo->config->dpo.reverse ? ald_item_of(pair, &pair->rejected, &pair->chosen)
                                     : ald_item_of(pair, &pair->chosen, &pair->rejected);
@@ -370,27 +371,6 @@ static void dpo_metrics(const double *columns, ald_metrics_t *metrics)
     ald_metrics_set(metrics, "logps/rejected", columns[COLUMN_LOGP_REJECTED] / pairs);
 }
 
-static ald_status_t dpo_memory(const dpo_t *dpo, const ald_engine_t *engine)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    const int64_t n = dpo->pairs->count;
-    ald_memory_plan_t plan;
-    int64_t T, R, *tokens = ald_alloc(2 * sizeof *tokens * (size_t)n);
-    ALD_CHECK_MEMORY(tokens, 2 * sizeof *tokens * (size_t)n);
-    for (int64_t i = 0; i < n; ++i) {
-        const ald_item_t item = dpo_item(dpo, i);
-        tokens[i] = ald_item_tokens(&item);
-        tokens[n + i] = item.response_count[0] + item.response_count[1];
-    }
-    ALD_TRY(ald_memory_largest(engine->config, n, engine->steps, tokens, tokens + n, &T, &R));
-    ald_memory_begin("dpo", &plan);
-    ald_memory_add_training(&plan, engine, T, R, 0);
-    ald_memory_say(&plan);
-done:
-    ald_free(tokens);
-    return status;
-}
-
 static ald_status_t dpo_train(dpo_t *dpo, ald_engine_t *engine, const ald_dataset_t *data)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -407,7 +387,7 @@ static ald_status_t dpo_train(dpo_t *dpo, ald_engine_t *engine, const ald_datase
     dpo->items = items;
     ALD_TRY(dpo_prepare(dpo, engine, data, order, items));
     ALD_TRY(ald_engine_begin(engine, ald_total_steps(config, n)));
-    ALD_TRY(ald_comm_agree(engine->comm, dpo_memory(dpo, engine)));
+    ALD_TRY(ald_comm_agree(engine->comm, ald_memory_say_training(engine, n, dpo_item, dpo)));
     while (engine->step < engine->steps) {
         dpo->step_count = ald_step_items(config, n, engine->step, order, items);
         for (int64_t i = 0; i < dpo->step_count; ++i) {

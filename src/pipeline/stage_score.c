@@ -7,7 +7,6 @@
 #include "ald/batch.h"
 #include "ald/log.h"
 #include "ald/manifest.h"
-#include "ald/memory_plan.h"
 #include "ald/shardset.h"
 #include "pipeline/data.h"
 #include "pipeline/scoring.h"
@@ -223,23 +222,31 @@ done:
     return status;
 }
 
+void ald_scoring_memory(ald_memory_plan_t *plan, const ald_scorer_t *scorer, int64_t T, int64_t R,
+                        int64_t positions)
+{
+    const double position = (double)ald_shard_position_bytes(&scorer->header);
+    const double whole = (double)positions * position;
+    const double queue = (double)ald_shard_writer_bytes(&scorer->header);
+    const bool third = scorer->reference.mapped != NULL;
+    ald_memory_add_mapped(plan, scorer->dpo.mapped, "teacher.dpo");
+    ald_memory_add_mapped(plan, scorer->contrast.mapped, "the other teacher");
+    if (third)
+        ald_memory_add_mapped(plan, scorer->reference.mapped, "the reference");
+    ald_memory_add_forward(plan, &scorer->dpo.params.config, 2 + third, T, R);
+    ald_memory_add(plan, (double)R * position, "encoded positions");
+    /* Its queue is full only behind a slow disk: half of it is taken for what will be there. */
+    ald_memory_add(plan, 0.5 * (queue < whole ? queue : whole), "of the writer");
+}
+
 static ald_status_t score_memory(const scoring_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_model_config_t *shape = &s->scorer->dpo.params.config;
     ald_memory_plan_t plan;
     int64_t T = 0, R = 0, shard = 0;
     ALD_TRY(largest_micro(s, &T, &R, &shard));
-    const double position = (double)ald_shard_position_bytes(&s->scorer->header);
-    const double whole = (double)shard * position;
-    const double queue = (double)ald_shard_writer_bytes(&s->scorer->header);
     ald_memory_begin("score", &plan);
-    ald_memory_add_mapped(&plan, s->scorer->dpo.mapped, "teacher.dpo");
-    ald_memory_add_mapped(&plan, s->scorer->contrast.mapped, "the other teacher");
-    ald_memory_add_forward(&plan, shape, 2, T, R);
-    ald_memory_add(&plan, (double)R * position, "encoded positions");
-    /* Its queue is full only behind a slow disk: half of it is taken for what will be there. */
-    ald_memory_add(&plan, 0.5 * (queue < whole ? queue : whole), "of the writer");
+    ald_scoring_memory(&plan, s->scorer, T, R, shard);
     ald_memory_add_products(&plan);
     ald_memory_say(&plan);
 done:

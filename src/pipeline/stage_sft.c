@@ -15,6 +15,12 @@ typedef struct {
 
 enum { COLUMN_LOSS, COLUMN_TOKENS };
 
+static ald_item_t sft_item(const void *context, int64_t row)
+{
+    const ald_pair_t *pair = &((const sft_t *)context)->pairs->rows[row];
+    return ald_item_of(pair, &pair->chosen, NULL);
+}
+
 static ald_status_t sft_micro(void *context, ald_engine_t *engine, int64_t first, int64_t count,
                               double *columns)
 {
@@ -23,10 +29,8 @@ static ald_status_t sft_micro(void *context, ald_engine_t *engine, int64_t first
     ald_item_t *items = ALD_ARENA_ARRAY(&engine->arena, ald_item_t, count);
     ald_packed_t packed;
     ALD_CHECK_MEMORY(items, sizeof *items * (size_t)count);
-    for (int64_t i = 0; i < count; ++i) {
-        const ald_pair_t *pair = &sft->pairs->rows[sft->items[first + i]];
-        items[i] = ald_item_of(pair, &pair->chosen, NULL);
-    }
+    for (int64_t i = 0; i < count; ++i)
+        items[i] = sft_item(sft, sft->items[first + i]);
     ALD_TRY(ald_pack(items, count, &engine->arena, &packed));
     ALD_TRY(ald_sft_gradient(engine, &packed, sft->weight, &columns[COLUMN_LOSS]));
     columns[COLUMN_TOKENS] = (double)packed.positions;
@@ -35,39 +39,17 @@ done:
 }
 
 /* The step's items, their lengths, and the weight of a token. */
-static int64_t sft_items(const ald_config_t *config, const ald_pairs_t *pairs, int64_t step,
-                         int64_t *order, int64_t *items, int64_t *tokens, float *weight)
+static int64_t sft_items(const ald_config_t *config, sft_t *sft, int64_t step, int64_t *order,
+                         int64_t *items, int64_t *tokens)
 {
-    int64_t positions = 0, count = ald_step_items(config, pairs->count, step, order, items);
+    int64_t positions = 0, count = ald_step_items(config, sft->pairs->count, step, order, items);
     for (int64_t i = 0; i < count; ++i) {
-        const ald_pair_t *pair = &pairs->rows[items[i]];
-        ald_item_t item = ald_item_of(pair, &pair->chosen, NULL);
+        const ald_item_t item = sft_item(sft, items[i]);
         tokens[i] = ald_item_tokens(&item);
-        positions += pair->chosen.count;
+        positions += item.response_count[0];
     }
-    *weight = 1.0f / (float)positions;
+    sft->weight = 1.0f / (float)positions;
     return count;
-}
-
-static ald_status_t sft_memory(const ald_engine_t *engine, const ald_pairs_t *pairs)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    const int64_t n = pairs->count;
-    ald_memory_plan_t plan;
-    int64_t T, R, *tokens = ald_alloc(2 * sizeof *tokens * (size_t)n);
-    ALD_CHECK_MEMORY(tokens, 2 * sizeof *tokens * (size_t)n);
-    for (int64_t i = 0; i < n; ++i) {
-        const ald_item_t item = ald_item_of(&pairs->rows[i], &pairs->rows[i].chosen, NULL);
-        tokens[i] = ald_item_tokens(&item);
-        tokens[n + i] = pairs->rows[i].chosen.count;
-    }
-    ALD_TRY(ald_memory_largest(engine->config, n, engine->steps, tokens, tokens + n, &T, &R));
-    ald_memory_begin("sft", &plan);
-    ald_memory_add_training(&plan, engine, T, R, 0);
-    ald_memory_say(&plan);
-done:
-    ald_free(tokens);
-    return status;
 }
 
 static ald_status_t sft_train(ald_engine_t *engine, const ald_dataset_t *data)
@@ -85,10 +67,9 @@ static ald_status_t sft_train(ald_engine_t *engine, const ald_dataset_t *data)
     int64_t *items = order + n, *tokens = items + batch;
     sft.items = items;
     ALD_TRY(ald_engine_begin(engine, ald_total_steps(config, n)));
-    ALD_TRY(ald_comm_agree(engine->comm, sft_memory(engine, &data->pairs)));
+    ALD_TRY(ald_comm_agree(engine->comm, ald_memory_say_training(engine, n, sft_item, &sft)));
     while (engine->step < engine->steps) {
-        int64_t count =
-            sft_items(config, &data->pairs, engine->step, order, items, tokens, &sft.weight);
+        int64_t count = sft_items(config, &sft, engine->step, order, items, tokens);
         double epoch = (double)(engine->step + 1) / (double)ald_epoch_steps(config, n);
         ALD_TRY(ald_engine_step(engine, tokens, count, epoch, sft_micro, &sft, columns, &metrics));
         ald_metrics_set(&metrics, "loss", columns[COLUMN_LOSS] / columns[COLUMN_TOKENS]);

@@ -530,8 +530,9 @@ void ald_trainer_ahead_end(ald_trainer_t *trainer)
     trainer->ahead = NULL;
 }
 
-ald_status_t ald_trainer_ahead_plan(ald_trainer_t *trainer, const ald_shardset_t *set,
-                                    const int64_t *entries, int64_t count)
+ald_status_t ald_trainer_share(const ald_trainer_t *trainer, const ald_shardset_t *set,
+                               const int64_t *entries, int64_t count, int64_t *mine,
+                               int64_t *mine_count)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_engine_t *engine = &trainer->engine;
@@ -542,10 +543,25 @@ ald_status_t ald_trainer_ahead_plan(ald_trainer_t *trainer, const ald_shardset_t
         tokens[i] = ald_entry_tokens(&set->entries[entries[i]]);
     const int64_t micros =
         ald_micro_split(tokens, count, engine->config->optimizer.micro_batch_tokens, start);
+    *mine_count = 0;
     for (int64_t m = engine->comm->rank; m < micros; m += engine->comm->size)
-        ALD_TRY(ald_readahead_plan(trainer->ahead, entries + start[m], start[m + 1] - start[m]));
+        for (int64_t i = start[m]; i < start[m + 1]; ++i)
+            mine[(*mine_count)++] = entries[i];
 done:
     ald_free(tokens);
+    return status;
+}
+
+ald_status_t ald_trainer_ahead_plan(ald_trainer_t *trainer, const ald_shardset_t *set,
+                                    const int64_t *entries, int64_t count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t mine_count, *mine = ald_alloc(sizeof *mine * (size_t)(count + 1));
+    ALD_CHECK_MEMORY(mine, sizeof *mine * (size_t)(count + 1));
+    ALD_TRY(ald_trainer_share(trainer, set, entries, count, mine, &mine_count));
+    ALD_TRY(ald_readahead_plan(trainer->ahead, mine, mine_count));
+done:
+    ald_free(mine);
     return status;
 }
 

@@ -184,9 +184,8 @@ static ald_status_t write_folder(ald_engine_t *engine, const float *m, const flo
     ALD_TRY(ald_dir_remove(temporary));
     ALD_TRY(ald_dir_make(temporary));
     ALD_TRY(ald_fail_point("checkpoint_write"));
-    ALD_TRY(ald_hf_save_into(temporary, engine->origin, &engine->params, engine->values,
-                             ALD_DTYPE_F32,
-                             ald_config_bytes(engine->config->runtime.max_shard_size)));
+    ALD_TRY(ald_hf_save(temporary, engine->origin, &engine->params, engine->values, ALD_DTYPE_F32,
+                        ald_config_bytes(engine->config->runtime.max_shard_size)));
     ALD_TRY(write_moments(temporary, m, v, engine->params.total));
     ALD_TRY(write_state(engine, temporary));
     ALD_TRY(ald_dir_publish(temporary, path));

@@ -267,8 +267,8 @@ static ald_status_t write_results(ald_engine_t *engine, const ald_json_t *inputs
         if (strcmp(engine->config->runtime.dtype, ald_dtype_name((ald_dtype_t)i)) == 0)
             dtype = (ald_dtype_t)i;
     ALD_TRY(ald_fail_point("model_save"));
-    ALD_TRY(ald_hf_save_into(engine->output, engine->origin, &engine->params, engine->values, dtype,
-                             ald_config_bytes(engine->config->runtime.max_shard_size)));
+    ALD_TRY(ald_hf_save(engine->output, engine->origin, &engine->params, engine->values, dtype,
+                        ald_config_bytes(engine->config->runtime.max_shard_size)));
     ALD_TRY(ald_metrics_flush(engine->metrics));
     ALD_TRY(ald_hf_sha256(engine->output, hex));
     ald_json_set(made, "stage", ald_json_new_string(engine->stage));

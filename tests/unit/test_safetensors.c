@@ -106,27 +106,35 @@ static void free_model(model_t *model)
     ald_free(model->again);
 }
 
+static ald_status_t save(void **state, const model_t *model, const char *to, ald_dtype_t dtype,
+                         int64_t shard_bytes)
+{
+    expect_ok(ald_dir_make(to));
+    return ald_hf_save(to, *state, &model->params, model->values, dtype, shard_bytes);
+}
+
 static void models_round_trip_in_every_dtype(void **state)
 {
     model_t model = make_model(state);
     const size_t bytes = (size_t)model.params.total * sizeof(float);
-    for (int i = 0; i < 6; ++i) {
+    for (int i = 0; i < 7; ++i) { /* each over the one before */
         const char *to = scratch_path(state, "deep/out/");
+        const bool one_file = i % 6 < 3;
         ald_model_config_t config;
-        ald_json_t *done = ald_json_new_object();
-        expect_ok(ald_hf_save(to, *state, &model.params, model.values, (ald_dtype_t)(i % 3),
-                              i < 3 ? 0 : 2000, done));
-        ald_json_free(done);
+        expect_ok(save(state, &model, to, (ald_dtype_t)(i % 3), one_file ? 0 : 2000));
         memset(model.again, 0, bytes);
         expect_ok(ald_hf_load(to, &model.params, model.again));
         assert_memory_equal(model.values, model.again, bytes);
         expect_ok(ald_model_config_read(to, &config));
         assert_int_equal(config.dtype, i % 3);
         assert_true(ald_path_exists(scratch_path(state, "deep/out/tokenizer.json")));
-        assert_true(ald_path_exists(scratch_path(state, "deep/out/done.json")));
         assert_false(ald_path_exists(scratch_path(state, "deep/out/metrics.jsonl")));
         assert_false(ald_path_exists(scratch_path(state, "deep/out/.hidden")));
-        assert_int_equal(ald_path_exists(scratch_path(state, "deep/out/model.safetensors")), i < 3);
+        assert_int_equal(ald_path_exists(scratch_path(state, "deep/out/model.safetensors")),
+                         one_file);
+        assert_int_equal(
+            ald_path_exists(scratch_path(state, "deep/out/model.safetensors.index.json")),
+            !one_file);
     }
     free_model(&model);
 }
@@ -136,8 +144,7 @@ static void config_keeps_its_other_bytes(void **state)
     model_t model = make_model(state);
     char *text = NULL;
     size_t size = 0;
-    expect_ok(ald_hf_save(scratch_path(state, "out"), *state, &model.params, model.values,
-                          ALD_DTYPE_BF16, 0, NULL));
+    expect_ok(save(state, &model, scratch_path(state, "out"), ALD_DTYPE_BF16, 0));
     expect_ok(ald_file_read(scratch_path(state, "out/config.json"), &text, &size));
     assert_non_null(strstr(text, "\"torch_dtype\" : \"bfloat16\", \"tie_word"));
     assert_non_null(strstr(text, "{\"torch_dtype\": \"kept\"}"));
@@ -152,13 +159,13 @@ static void digest_covers_the_weights_alone(void **state)
     model_t model = make_model(state);
     char a[ALD_SHA256_HEX], b[ALD_SHA256_HEX];
     const char *to = scratch_path(state, "out");
-    expect_ok(ald_hf_save(to, *state, &model.params, model.values, ALD_DTYPE_F32, 0, NULL));
+    expect_ok(save(state, &model, to, ALD_DTYPE_F32, 0));
     expect_ok(ald_hf_sha256(to, a));
     scratch_file(state, "out/extra.txt", "x", 1);
     expect_ok(ald_hf_sha256(to, b));
     assert_string_equal(a, b);
     model.values[5] += 1;
-    expect_ok(ald_hf_save(to, *state, &model.params, model.values, ALD_DTYPE_F32, 0, NULL));
+    expect_ok(save(state, &model, to, ALD_DTYPE_F32, 0));
     expect_ok(ald_hf_sha256(to, b));
     assert_string_not_equal(a, b);
     free_model(&model);
@@ -180,7 +187,7 @@ static void digests_are_remembered_while_nothing_changes(void **state)
     snprintf(out, sizeof out, "%s", scratch_path(state, "out"));
     snprintf(weights, sizeof weights, "%s", scratch_path(state, "out/model.safetensors"));
     snprintf(path, sizeof path, "%s", scratch_path(state, "out/.model.safetensors.sha256"));
-    expect_ok(ald_hf_save(out, *state, &model.params, model.values, ALD_DTYPE_F32, 0, NULL));
+    expect_ok(save(state, &model, out, ALD_DTYPE_F32, 0));
     expect_ok(ald_sha256_file(weights, right));
     expect_ok(ald_hf_sha256(out, hex));
     assert_string_equal(hex, right);
@@ -218,8 +225,7 @@ static void digest_of_several_files(void **state)
 {
     model_t model = make_model(state);
     char hex[ALD_SHA256_HEX], expected[ALD_SHA256_HEX], each[ALD_SHA256_HEX], lines[256] = "";
-    expect_ok(ald_hf_save(scratch_path(state, "out"), *state, &model.params, model.values,
-                          ALD_DTYPE_F32, 16384, NULL));
+    expect_ok(save(state, &model, scratch_path(state, "out"), ALD_DTYPE_F32, 16384));
     for (int i = 1; i <= 2; ++i) {
         char name[64], path[96];
         snprintf(name, sizeof name, "model-%05d-of-00002.safetensors", i);
@@ -233,7 +239,7 @@ static void digest_of_several_files(void **state)
     free_model(&model);
 }
 
-static void a_full_disk_leaves_nothing_behind(void **state)
+static void a_full_disk_leaves_no_weights(void **state)
 {
     model_t model = make_model(state);
     struct rlimit old, small;
@@ -242,15 +248,14 @@ static void a_full_disk_leaves_nothing_behind(void **state)
     small = old;
     small.rlim_cur = 4096;
     setrlimit(RLIMIT_FSIZE, &small);
-    ald_status_t status = ald_hf_save(scratch_path(state, "out"), *state, &model.params,
-                                      model.values, ALD_DTYPE_F32, 0, NULL);
+    ald_status_t status = save(state, &model, scratch_path(state, "out"), ALD_DTYPE_F32, 0);
     setrlimit(RLIMIT_FSIZE, &old);
     expect_failure(status, ALD_STATUS_RESOURCE, "model.safetensors");
     char **names = NULL;
     size_t count = 0;
-    expect_ok(ald_dir_list(*state, &names, &count));
+    expect_ok(ald_dir_list(scratch_path(state, "out"), &names, &count));
     for (size_t i = 0; i < count; ++i)
-        assert_null(strstr(names[i], "out"));
+        assert_null(strstr(names[i], "safetensors"));
     ald_names_free(names, count);
     free_model(&model);
 }
@@ -324,8 +329,7 @@ static void a_cut_model_file_is_refused_at_any_length(void **state)
     model_t model = make_model(state);
     char *data = NULL;
     size_t size = 0;
-    expect_ok(ald_hf_save(scratch_path(state, "out"), *state, &model.params, model.values,
-                          ALD_DTYPE_BF16, 0, NULL));
+    expect_ok(save(state, &model, scratch_path(state, "out"), ALD_DTYPE_BF16, 0));
     expect_ok(ald_file_read(scratch_path(state, "out/model.safetensors"), &data, &size));
     for (size_t cut = 0; cut < size; cut += 97) {
         scratch_file(state, "out/model.safetensors", data, cut);
@@ -385,7 +389,7 @@ static void an_index_must_be_kept(void **state)
         "\"x\": \"model-00003-of-00002.safetensors\"}}";
     model_t model = make_model(state);
     const char *out = scratch_path(state, "out");
-    expect_ok(ald_hf_save(out, *state, &model.params, model.values, ALD_DTYPE_F32, 16384, NULL));
+    expect_ok(save(state, &model, out, ALD_DTYPE_F32, 16384));
     assert_true(ald_path_exists(scratch_path(state, "out/model-00002-of-00002.safetensors")));
     scratch_file(state, "out/model.safetensors.index.json", lacking, sizeof lacking - 1);
     expect_failure(ald_hf_load(scratch_path(state, "out"), &model.params, model.again),
@@ -418,7 +422,7 @@ int main(void)
         SCRATCH_TEST(digest_covers_the_weights_alone),
         SCRATCH_TEST(digests_are_remembered_while_nothing_changes),
         SCRATCH_TEST(digest_of_several_files),
-        SCRATCH_TEST(a_full_disk_leaves_nothing_behind),
+        SCRATCH_TEST(a_full_disk_leaves_no_weights),
         SCRATCH_TEST(damaged_headers_are_refused),
         SCRATCH_TEST(short_files_are_refused),
         SCRATCH_TEST(a_cut_model_file_is_refused_at_any_length),

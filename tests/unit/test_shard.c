@@ -584,6 +584,42 @@ static void reading_ahead_gives_the_same(void **state)
     assert_int_equal(open_files(), before);
 }
 
+static int64_t bytes_of(const ald_shardset_t *set, int64_t entry)
+{
+    const ald_entry_t *e = &set->entries[entry];
+    return 4 * (e->prompt_count + e->response_count) +
+           e->response_count * ald_shard_position_bytes(ald_shard_header(set->shards[e->shard]));
+}
+
+/* Bounded by number, by bytes, and by what there is; and what memory that is used again may keep.
+ */
+static void reading_ahead_says_its_memory(void **state)
+{
+    enum { MANY = 100, MIB = 1 << 20, LARGE = 50 * MIB };
+    ald_shardset_t set = {0};
+    int64_t same[MANY] = {0}, order[] = {0, 1, 2};
+    open_many(state, 1, &set);
+    const int64_t position = ald_shard_position_bytes(ald_shard_header(set.shards[0]));
+    const int64_t three = bytes_of(&set, 0) + bytes_of(&set, 1) + bytes_of(&set, 2);
+    assert_int_equal(ald_readahead_bytes(&set, order, 3, 0), three);
+    assert_int_equal(ald_readahead_bytes(&set, order, 3, MIB), 3 * MIB);
+    assert_int_equal(ald_readahead_bytes(&set, same, MANY, 0),
+                     ALD_READAHEAD_COUNT * bytes_of(&set, 0));
+    assert_int_equal(ald_readahead_kept(&set, same, MANY, 0), bytes_of(&set, 0));
+    assert_int_equal(ald_readahead_kept(&set, same, MANY, MIB), MIB);
+    set.entries[0].response_count = LARGE / position;
+    assert_int_equal(ald_readahead_bytes(&set, same, MANY, 0), 2 * bytes_of(&set, 0));
+    assert_int_equal(ald_readahead_kept(&set, same, MANY, MIB), MIB); /* given back after use */
+    set.entries[0].response_count = 5LL * LARGE / position;
+    assert_int_equal(ald_readahead_bytes(&set, order, 3, 0), bytes_of(&set, 0));
+    for (int64_t i = 0; i < MANY; ++i) /* the first ones leave room for those behind */
+        same[i] = i < MANY / 4 ? 2 : 1;
+    set.entries[2].response_count = MIB / position;
+    assert_int_equal(ald_readahead_bytes(&set, same, MANY, 0),
+                     ALD_READAHEAD_COUNT * bytes_of(&set, 2));
+    ald_shardset_reset(&set);
+}
+
 /* What fails on the thread is the taker's answer; the sequences before it are whole. */
 static void reading_ahead_reports_failures(void **state)
 {
@@ -610,6 +646,7 @@ int main(void)
         SCRATCH_TEST(a_writer_is_bounded), /* first: it looks at the peak */
         SCRATCH_TEST(checksums_are_the_sums),
         SCRATCH_TEST(reading_ahead_gives_the_same),
+        SCRATCH_TEST(reading_ahead_says_its_memory),
         SCRATCH_TEST(reading_ahead_reports_failures),
         SCRATCH_TEST(every_encoding_comes_back),
         SCRATCH_TEST(the_header_comes_back),

@@ -175,16 +175,16 @@ static ald_model_t head_of(const ald_scorer_t *scorer, const ald_model_t *model)
     return head;
 }
 
-static ald_status_t scoring_head(void *context, int64_t first, int64_t count, float *logits)
+/* logits[count, V] of another teacher from its hidden states [T, H]. */
+static void other_logits(const scoring_t *s, const ald_frozen_t *teacher, const float *hidden,
+                         int64_t first, int64_t count, float *logits)
 {
-    scoring_t *s = context;
-    const ald_model_t model = head_of(s->scorer, &s->scorer->contrast.model);
+    const ald_model_t model = head_of(s->scorer, &teacher->model);
     const int64_t H = model.params->config.hidden_size;
     for (int64_t i = 0; i < count; ++i)
-        memcpy(s->rows_c + i * H, s->hidden_c + s->packed->row[first + i] * H,
+        memcpy(s->rows_c + i * H, hidden + s->packed->row[first + i] * H,
                sizeof(float) * (size_t)H);
-    ald_head_logits(&model, count, s->rows_c, s->logits_c);
-    return score_positions(s, score_position, first, count, logits, s->logits_c);
+    ald_head_logits(&model, count, s->rows_c, logits);
 }
 
 /* The vocabulary step of all models on a chunk of positions. */
@@ -192,18 +192,16 @@ static ald_status_t scoring_chunk(void *context, int64_t first, int64_t count, f
 {
     ald_status_t status = ALD_STATUS_OK;
     scoring_t *s = context;
-    const int64_t V = s->scorer->header.vocab_size;
-    if (s->hidden_r == NULL)
-        return scoring_head(context, first, count, logits);
-    memcpy(s->logits_d, logits, sizeof(float) * (size_t)(count * V));
-    ALD_TRY(scoring_head(context, first, count, logits));
-    const ald_model_t model = head_of(s->scorer, &s->scorer->reference.model);
-    const int64_t H = model.params->config.hidden_size;
-    for (int64_t i = 0; i < count; ++i)
-        memcpy(s->rows_c + i * H, s->hidden_r + s->packed->row[first + i] * H,
-               sizeof(float) * (size_t)H);
-    ald_head_logits(&model, count, s->rows_c, s->logits_r);
-    status = score_positions(s, score_reference, first, count, s->logits_d, s->logits_r);
+    const ald_scorer_t *scorer = s->scorer;
+    const bool with_reference = s->hidden_r != NULL;
+    if (with_reference)
+        memcpy(s->logits_d, logits, sizeof(float) * (size_t)(count * scorer->header.vocab_size));
+    other_logits(s, &scorer->contrast, s->hidden_c, first, count, s->logits_c);
+    ALD_TRY(score_positions(s, score_position, first, count, logits, s->logits_c));
+    if (with_reference) {
+        other_logits(s, &scorer->reference, s->hidden_r, first, count, s->logits_r);
+        ALD_TRY(score_positions(s, score_reference, first, count, s->logits_d, s->logits_r));
+    }
 done:
     return status;
 }

@@ -1,5 +1,7 @@
 #!/usr/bin/python3
 """inspect and tokenize: one screen for each file of ours, and what --help promises."""
+import gzip
+
 from harness import *  # noqa: F403
 
 CONFIG = """distill: { policy = "policy"; };
@@ -65,6 +67,13 @@ def every_kind_fits_a_screen(folder):
     assert made["response_tokens"]["max"] <= 8
     pairs = fields_of(f"{folder}/desk/train.jsonl")
     assert pairs["kind"] == "pairs" and pairs["rows_with"]["rejected"] == 20, pairs
+    with open(f"{folder}/desk/train.jsonl", "rb") as file:
+        lines = file.read()
+    write(f"{folder}/array.json", "[" + ",".join(lines.decode().splitlines()) + "]")
+    with gzip.open(f"{folder}/train.jsonl.gz", "wb") as file:
+        file.write(lines)
+    for other in ("array.json", "train.jsonl.gz"):
+        assert {**fields_of(f"{folder}/{other}"), "path": pairs["path"]} == pairs, other
     assert fields_of(f"{folder}/texts.jsonl")["kind"] == "texts"
 
 

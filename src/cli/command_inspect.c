@@ -97,7 +97,8 @@ static ald_status_t inspect_path(const char *path, const inspect_options_t *opti
     if (ald_path_is_directory(path))
         return inspect_folder(path, out);
     bool rows = false;
-    if (ends_with(path, ".jsonl") && !ends_with(path, "metrics.jsonl"))
+    if (ends_with(path, ".json") || ends_with(path, ".gz") ||
+        (ends_with(path, ".jsonl") && !ends_with(path, "metrics.jsonl")))
         ALD_TRY(ald_inspect_rows(path, &rows, out));
     if (rows)
         return status;
@@ -105,7 +106,7 @@ static ald_status_t inspect_path(const char *path, const inspect_options_t *opti
         return ald_inspect_metrics(path, out);
     ALD_CHECK(ends_with(path, ".h5"), ALD_STATUS_INPUT,
               "%s: expected a model directory, a shard, a folder of shards, a checkpoint, metrics, "
-              "or rows of data (.jsonl)",
+              "or rows of data (.jsonl, .json, .gz)",
               path);
     return ald_inspect_shards(path, out);
 done:
@@ -170,11 +171,15 @@ const ald_command_t ald_command_inspect = {
     .summary = "shows what is in a model, shard, checkpoint, metrics or data file",
     .help =
         "PATH is a model directory, a shard, a folder of shards, a checkpoint folder,\n"
-        "metrics.jsonl or metrics.h5, or a JSONL file of generations, pairs or prompts.\n"
+        "metrics.jsonl or metrics.h5, or rows of generations, pairs or prompts, JSONL or a\n"
+        "JSON array, gzipped or not.\n"
         "  --row N          sequence N (from 0) of a shard, token by token\n"
         "  --tokenizer DIR  with --row: also the tokens' texts\n"
         "  --verify         a folder of shards, or one: all bytes, offsets and ranges, every row\n"
         "                   once and in order, as manifest.json says; exit code 3 for problems\n"
+        "  --index          a folder of shards: writes index.h5, which h5py opens as one\n"
+        "  --diff A B       two folders of shards: which rows and datasets differ, and by how "
+        "much\n"
         "  --json           one JSON object per path\n",
     .run = run,
 };

@@ -3,8 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/file.h"
+#include "ald/row_file.h"
 
 /* Fields whose presence is counted; the first one that all rows have names the kind of file. */
 static const struct {
@@ -60,27 +59,27 @@ done:
     return status;
 }
 
-static ald_status_t read_rows(const char *path, const char *text, bool *rows, counts_t *counts)
+static ald_status_t read_rows(const ald_row_file_t *source, bool *rows, counts_t *counts)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *row = NULL;
-    int64_t line = 0;
     *rows = true;
-    for (const char *at = text, *end; *at != '\0'; at = end + (*end == '\n')) {
-        char name[512];
-        end = at + strcspn(at, "\n");
-        snprintf(name, sizeof name, "%s:%lld", path, (long long)++line);
-        if (strspn(at, " \t\r") >= (size_t)(end - at))
-            continue;
+    for (size_t i = 0; i < source->rows.count && *rows; ++i) {
+        const ald_raw_row_t *raw = &ALD_VEC_AT(&source->rows, ald_raw_row_t, i);
         ald_json_free(row);
         row = NULL;
-        ALD_TRY(ald_json_parse(at, (size_t)(end - at), name, &row));
+        status = ald_row_file_parse(source, raw, &row);
+        if (status != ALD_STATUS_OK && !source->array)
+            status = ald_row_file_place(source, raw->number, status);
+        ALD_TRY(status);
         *rows = counts->rows > 0 || ald_json_get(row, "step") == NULL;
-        if (!*rows)
-            break;
-        ALD_CHECK(ald_json_is_object(row), ALD_STATUS_INPUT, "%s: expected an object, found %s",
-                  name, ald_json_type_name(row));
-        ALD_TRY(add_row(counts, row));
+        if (*rows && !ald_json_is_object(row))
+            ALD_TRY(ald_row_file_place(source, raw->number,
+                                       ald_status_raise(ALD_STATUS_INPUT,
+                                                        "expected an object, found %s",
+                                                        ald_json_type_name(row))));
+        if (*rows)
+            ALD_TRY(add_row(counts, row));
     }
 done:
     ald_json_free(row);
@@ -118,18 +117,16 @@ ald_status_t ald_inspect_rows(const char *path, bool *rows, ald_json_t **out)
 {
     ald_status_t status = ALD_STATUS_OK;
     counts_t counts = {0};
-    char *text = NULL;
-    size_t size = 0;
+    ald_row_file_t source = {0};
     ald_json_t *report = NULL;
     *out = NULL;
     for (int f = 0; f < FIELDS; ++f)
         ald_vec_init(&counts.characters[f], sizeof(double));
     ald_vec_init(&counts.tokens, sizeof(double));
-    ALD_TRY(ald_file_read(path, &text, &size));
-    ALD_TRY(read_rows(path, text, rows, &counts));
+    ALD_TRY(ald_row_file_open(path, &source));
+    ALD_TRY(read_rows(&source, rows, &counts));
     if (!*rows)
         goto done;
-    ALD_CHECK(counts.rows > 0, ALD_STATUS_INPUT, "%s: no rows", path);
     report = ald_json_new_object();
     ald_json_set(report, "path", ald_json_new_string(path));
     put_counts(report, &counts);
@@ -138,6 +135,6 @@ done:
     for (int f = 0; f < FIELDS; ++f)
         ald_vec_reset(&counts.characters[f]);
     ald_vec_reset(&counts.tokens);
-    ald_free(text);
+    ald_row_file_close(&source);
     return status;
 }

@@ -10,7 +10,7 @@
 #include "ald/rng.h"
 #include "data/pairs_row.h"
 #include "data/pairs_store.h"
-#include "data/source.h"
+#include "ald/row_file.h"
 
 enum { STREAM_ROWS = 0x726f7773 }; /* of random numbers, for data.shuffle */
 
@@ -72,7 +72,7 @@ static void take_part(const ald_pairs_options_t *options, ald_vec_t *rows)
 }
 
 /* The layout that the first rows show; a broken row gets its message when it is read. */
-static ald_layout_t find_layout(const ald_pairs_options_t *options, const ald_source_t *source)
+static ald_layout_t find_layout(const ald_pairs_options_t *options, const ald_row_file_t *source)
 {
     enum { ROWS = 100 };
     ald_layout_t found = options->layout;
@@ -81,7 +81,7 @@ static ald_layout_t find_layout(const ald_pairs_options_t *options, const ald_so
          ++i) {
         ald_json_t *json = NULL;
         const ald_raw_row_t *row = &ALD_VEC_AT(&source->rows, ald_raw_row_t, i);
-        whole = ald_source_parse(source, row, &json) == ALD_STATUS_OK;
+        whole = ald_row_file_parse(source, row, &json) == ALD_STATUS_OK;
         found = whole ? ald_layout_of(json) : found;
         ald_json_free(json);
     }
@@ -90,7 +90,7 @@ static ald_layout_t find_layout(const ald_pairs_options_t *options, const ald_so
 
 /* --- reading them ---------------------------------------------------------------------------- */
 
-static ald_status_t read_row(const ald_pairs_reader_t *reader, const ald_source_t *source,
+static ald_status_t read_row(const ald_pairs_reader_t *reader, const ald_row_file_t *source,
                              size_t index, ald_pair_t *out, ald_pairs_note_t *note)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -98,13 +98,13 @@ static ald_status_t read_row(const ald_pairs_reader_t *reader, const ald_source_
     ald_json_t *json = NULL;
     out->id = row->number;
     out->line = row->number + 1;
-    status = ald_source_parse(source, row, &json);
+    status = ald_row_file_parse(source, row, &json);
     if (status == ALD_STATUS_OK)
         status = ald_pairs_read_row(reader, json, out, note);
     else if (source->array)
         return status; /* which names the place in the file */
     ald_json_free(json);
-    return status == ALD_STATUS_OK ? status : ald_source_place(source, row->number, status);
+    return status == ALD_STATUS_OK ? status : ald_row_file_place(source, row->number, status);
 }
 
 /* The failure, or the first row that was left out: that of the smallest row, whichever thread met
@@ -133,7 +133,7 @@ static bool behind_failure(const failure_t *failure, int64_t row)
     return row > first;
 }
 
-static ald_status_t read_rows(const ald_pairs_reader_t *reader, const ald_source_t *source,
+static ald_status_t read_rows(const ald_pairs_reader_t *reader, const ald_row_file_t *source,
                               ald_pairs_note_t *notes, ald_pairs_t *out)
 {
     failure_t failure = {INT64_MAX, ALD_STATUS_OK, ""}, left_out = failure;
@@ -178,7 +178,7 @@ static void count_row(const ald_pair_t *row, const ald_pairs_note_t *note,
 }
 
 /* Counts all, and closes the gaps that the rows left out would leave. */
-static void count_rows(const ald_source_t *source, const ald_pairs_note_t *notes,
+static void count_rows(const ald_row_file_t *source, const ald_pairs_note_t *notes,
                        ald_pairs_t *pairs)
 {
     int64_t used = 0;
@@ -242,7 +242,8 @@ void ald_pairs_log(const ald_pairs_t *pairs, const char *path)
                  (long long)pairs->count, skips);
 }
 
-static ald_status_t load(const ald_pairs_options_t *options, ald_source_t *source, ald_pairs_t *out)
+static ald_status_t load(const ald_pairs_options_t *options, ald_row_file_t *source,
+                         ald_pairs_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_pairs_note_t *notes = NULL;
@@ -273,16 +274,16 @@ static ald_status_t load_source(const char *name, const char *text, size_t size,
                                 const ald_pairs_options_t *options, ald_pairs_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_source_t source = {0};
+    ald_row_file_t source = {0};
     memset(out, 0, sizeof *out);
     for (int i = 0; i < ALD_SKIP_COUNT; ++i)
         out->first_skipped[i] = -1;
     ALD_TRY(make_store(out));
-    ALD_TRY(text == NULL ? ald_source_open(name, &source)
-                         : ald_source_use(name, text, size, &source));
+    ALD_TRY(text == NULL ? ald_row_file_open(name, &source)
+                         : ald_row_file_use(name, text, size, &source));
     ALD_TRY(load(options, &source, out));
 done:
-    ald_source_close(&source);
+    ald_row_file_close(&source);
     if (status != ALD_STATUS_OK)
         ald_pairs_reset(out);
     return status;

@@ -1,4 +1,4 @@
-#include "data/source.h"
+#include "ald/row_file.h"
 
 #include <string.h>
 
@@ -36,7 +36,7 @@ static const char *skip_blanks(const char *at, const char *end)
     return at;
 }
 
-static ald_status_t split_lines(ald_source_t *source)
+static ald_status_t split_lines(ald_row_file_t *source)
 {
     ald_status_t status = ALD_STATUS_OK;
     const char *at = source->text, *end = at + source->size;
@@ -78,7 +78,7 @@ static const char *value_end(const char *at, const char *end)
 }
 
 /* Cuts an array into its items; false when it isn't one. */
-static ald_status_t split_array(ald_source_t *source, const char *at, bool *good)
+static ald_status_t split_array(ald_row_file_t *source, const char *at, bool *good)
 {
     ald_status_t status = ALD_STATUS_OK;
     const char *end = source->text + source->size;
@@ -104,7 +104,7 @@ done:
 }
 
 /* A broken array's message names line and column, which takes a reader of the whole. */
-static ald_status_t refuse_array(const ald_source_t *source)
+static ald_status_t refuse_array(const ald_row_file_t *source)
 {
     ald_json_t *whole = NULL;
     ald_status_t status = ald_json_parse(source->text, source->size, source->path, &whole);
@@ -115,7 +115,7 @@ static ald_status_t refuse_array(const ald_source_t *source)
                : status;
 }
 
-static ald_status_t split_rows(ald_source_t *source)
+static ald_status_t split_rows(ald_row_file_t *source)
 {
     ald_status_t status = ALD_STATUS_OK;
     bool good = true;
@@ -131,7 +131,7 @@ done:
 }
 
 /* The text of the file: expanded, without its byte-order mark. */
-static ald_status_t find_text(ald_source_t *source)
+static ald_status_t find_text(ald_row_file_t *source)
 {
     static const char mark[] = "\xEF\xBB\xBF";
     ald_status_t status = ALD_STATUS_OK;
@@ -153,7 +153,7 @@ done:
     return status;
 }
 
-static ald_status_t read_text(const char *text, size_t size, ald_source_t *source)
+static ald_status_t read_text(const char *text, size_t size, ald_row_file_t *source)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_sha256_t sha;
@@ -171,31 +171,31 @@ done:
     return status;
 }
 
-ald_status_t ald_source_open(const char *path, ald_source_t *out)
+ald_status_t ald_row_file_open(const char *path, ald_row_file_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    *out = (ald_source_t){.path = path};
+    *out = (ald_row_file_t){.path = path};
     ALD_TRY(ald_map_open(path, &out->map));
     ALD_TRY(read_text((const char *)out->map.data, out->map.size, out));
 done:
     return status;
 }
 
-ald_status_t ald_source_use(const char *name, const char *text, size_t size, ald_source_t *out)
+ald_status_t ald_row_file_use(const char *name, const char *text, size_t size, ald_row_file_t *out)
 {
-    *out = (ald_source_t){.path = name};
+    *out = (ald_row_file_t){.path = name};
     return read_text(text, size, out);
 }
 
-void ald_source_close(ald_source_t *source)
+void ald_row_file_close(ald_row_file_t *source)
 {
     ald_vec_reset(&source->rows);
     ald_vec_reset(&source->wide);
     ald_map_close(&source->map);
 }
 
-ald_status_t ald_source_parse(const ald_source_t *source, const ald_raw_row_t *row,
-                              ald_json_t **out)
+ald_status_t ald_row_file_parse(const ald_row_file_t *source, const ald_raw_row_t *row,
+                                ald_json_t **out)
 {
     ald_status_t status = ald_json_parse(row->text, row->length, "", out);
     if (status != ALD_STATUS_INPUT)
@@ -207,7 +207,7 @@ ald_status_t ald_source_parse(const ald_source_t *source, const ald_raw_row_t *r
     return reason == NULL ? status : ald_status_raise(status, "%s", reason);
 }
 
-ald_status_t ald_source_place(const ald_source_t *source, int64_t number, ald_status_t status)
+ald_status_t ald_row_file_place(const ald_row_file_t *source, int64_t number, ald_status_t status)
 {
     return source->array
                ? ald_status_prefix(status, "%s: item %lld", source->path, (long long)number)

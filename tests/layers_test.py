@@ -2,15 +2,17 @@
 """The layers hold: includes point one way, libraries and ends of the process stay where they belong."""
 import os
 import re
+import subprocess
 
 import harness
 
-LAYERS = ["base", "par", "config", "num", "text", "model", "data", "train", "role", "pipeline", "cli"]
-MPI = {"par", "train", "role", "pipeline", "cli"}
+LAYERS = ["base", "par", "config", "num", "text", "model", "record", "data", "shard", "teacher",
+          "train", "objective", "role", "plan", "bench", "pipeline", "cli"]
+MPI = {"par", "train", "objective", "role", "plan", "bench", "pipeline", "cli"}
 # Header of a library: the layers and files that may see it, by whatever way it comes in.
 LIBRARIES = {
     r"mpi\.h": MPI,
-    r"hdf5.*\.h": {"data", "src/train/checkpoint.c"},
+    r"hdf5.*\.h": {"record", "shard", "src/train/checkpoint.c"},
     r"(cblas|lapacke|openblas_config)\.h": {"num"},
     r"(oneapi/dnnl/.*|dnnl.*)\.h": {"num"},
     r"libconfig\.h": {"config"},
@@ -26,7 +28,7 @@ class Tree:
     """C files below a root: {path: text without comments and strings}, and their includes."""
 
     def __init__(self, root):
-        self.code, self.includes, self.layer = {}, {}, {}
+        self.code, self.includes, self.layer, self.stated = {}, {}, {}, {}
         for top in ("src", "include"):
             for place, _, names in os.walk(os.path.join(root, top)):
                 for name in sorted(names):
@@ -40,16 +42,16 @@ class Tree:
         self.includes[path] = re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', text, re.M)
         plain = r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\''
         self.code[path] = re.sub(plain, " ", text, flags=re.S)
-        if path.startswith("src/"):
-            self.layer[path] = path.split("/")[1]
-        else:
+        parts = path.split("/")
+        self.layer[path] = parts[1] if parts[0] == "src" else parts[2] if len(parts) > 3 else None
+        if parts[0] == "include":
             comment = re.match(r"/\*(.*?)\*/", text, re.S)
-            stated = re.search(r"Layer:\s+(?:\*\s+)?(\w+)", comment.group(1) if comment else "")
-            self.layer[path] = stated.group(1) if stated else None
+            said = re.search(r"Layer:\s+(?:\*\s+)?(\w+)", comment.group(1) if comment else "")
+            self.stated[path] = said.group(1) if said else None
 
     def resolve(self, path, name):
         """An included file of ours, or None."""
-        for place in ("include", "src", os.path.dirname(path)):
+        for place in ("include", "src"):
             found = os.path.normpath(os.path.join(place, name))
             if found in self.includes:
                 return found
@@ -73,8 +75,99 @@ class Tree:
 
 
 def unstated_layers(tree):
-    return [f"{path}: states no layer of the table" for path, layer in tree.layer.items()
-            if layer not in LAYERS]
+    """Files outside the folders of the table, and headers that name another layer than theirs."""
+    out = [f"{path}: lies in no layer of the table" for path, layer in tree.layer.items()
+           if layer not in LAYERS]
+    return out + [f"{path}: states the layer {said}" for path, said in tree.stated.items()
+                  if said != tree.layer[path]]
+
+
+def stray_headers(tree):
+    """Headers beside the code are private to their folder, and are spelled so that it shows."""
+    out = []
+    for path, names in tree.includes.items():
+        if path.startswith("src/") and path.endswith(".h") and not path.endswith("_impl.h"):
+            out.append(f"{path}: a header beside the code is called NAME_impl.h")
+        for ours in filter(None, (tree.resolve(path, name) for name in names)):
+            if ours.startswith("src/") and (path.startswith("include/") or
+                                            tree.layer[ours] != tree.layer[path]):
+                out.append(f"{path} includes {ours}, which is private to its folder")
+    return out
+
+
+def headers_without_source(tree):
+    """A header that declares functions has a source of its name; one of macros and types needs none."""
+    out = []
+    for path, code in tree.code.items():
+        source = path.replace("include/ald/", "src/").replace(".h", ".c")
+        if not path.startswith("include/") or source in tree.code:
+            continue
+        plain = re.sub(r"^\s*#(?:[^\n]*\\\n)*[^\n]*|static inline[^{]*\{.*?\n\}", " ", code,
+                       flags=re.S | re.M)
+        if re.search(r"\bald_\w+\s*\([^;{]*\)[^;{]*;", plain):
+            out.append(f"{path}: has no {source}")
+    return out
+
+
+def circles(edges):
+    """The circles of a graph {node: set of nodes}, each as the list of its nodes."""
+    index, low, stack, found = {}, {}, [], []
+
+    def visit(node):
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in sorted(edges.get(node, ())):
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            at = stack.index(node)
+            if len(stack) - at > 1:
+                found.append(sorted(stack[at:]))
+            del stack[at:]
+
+    for node in sorted(edges):
+        if node not in index:
+            visit(node)
+    return found
+
+
+def include_circles(tree):
+    edges = {path: set(filter(None, (tree.resolve(path, name) for name in names)))
+             for path, names in tree.includes.items()}
+    return [" and ".join(circle) + " include each other" for circle in circles(edges)]
+
+
+def calls_between(objects):
+    """{source: the sources whose functions or data it uses}, from the object files of a folder."""
+    defined, wanted = {}, {}
+    for place, _, names in os.walk(objects):
+        for name in filter(lambda n: n.endswith(".c.o"), names):
+            full = os.path.join(place, name)
+            source = os.path.relpath(full, objects)[:-2]
+            listing = subprocess.run(["nm", full], capture_output=True, text=True, check=True)
+            for *_, kind, symbol in (line.split() for line in listing.stdout.splitlines()):
+                if kind == "U":
+                    wanted.setdefault(source, set()).add(symbol)
+                elif kind in "TDBRVW":
+                    defined[symbol] = source
+    return {source: {defined[s] for s in symbols if defined.get(s, source) != source}
+            for source, symbols in wanted.items()}
+
+
+def calls_go_one_way(folder):
+    """No two sources of the program need each other, directly or around a corner."""
+    edges = calls_between(os.path.join(harness.BUILD, "CMakeFiles", "ald.dir", "src"))
+    assert len(edges) > 100, "the object files were not found"
+    found = circles(edges)
+    assert not found, "; ".join(" and ".join(circle) for circle in found)
+
+
+def circles_are_found(folder):
+    assert circles({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    assert circles({"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": set()}) == [["a", "b", "c"]]
 
 
 def upward_includes(tree):
@@ -111,7 +204,8 @@ def stray_ends(tree):
             for match in re.finditer(ENDS, code) if path not in MAY_END]
 
 
-CHECKS = [unstated_layers, upward_includes, unknown_includes, stray_libraries, stray_ends]
+CHECKS = [unstated_layers, upward_includes, unknown_includes, stray_headers, headers_without_source,
+          include_circles, stray_libraries, stray_ends]
 
 
 def check_of(rule):
@@ -127,22 +221,31 @@ def check_of(rule):
 def rules_find_what_they_forbid(folder):
     """Each rule on a small tree that breaks it, and all of them on one that doesn't."""
     good = {
-        "include/ald/file.h": "/* Files. Layer: base. */\n",
-        "include/ald/comm.h": '/* Ranks.\n * Layer:\n * par. */\n#include <mpi.h>\n#include "ald/file.h"\n',
-        "src/base/file.c": '#include "ald/file.h"\n/* exit(1) */ const char *s = "abort()";\n',
-        "src/par/comm.c": '#include "ald/comm.h"\nvoid f(void) { MPI_Abort(0, 1); abort(); }\n',
-        "src/train/loss.c": '#include "ald/comm.h"\n#include "num/kernel.h"\n',
-        "src/num/kernel.h": "int at_exit(int);\n",
-        "src/num/gemm.c": "#include <cblas.h>\n#include \"kernel.h\"\n",
+        "include/ald/base/file.h": "/* Files. Layer: base. */\nint ald_file(int a);\n",
+        "include/ald/base/kinds.h": "/* Kinds. Layer: base. */\n#define K(x) ald_k(x);\n"
+                                    "static inline int ald_kind(int a)\n{\n    return ald_k(a);\n}\n",
+        "include/ald/par/comm.h": "/* Ranks.\n * Layer:\n * par. */\n#include <mpi.h>\n"
+                                  '#include "ald/base/file.h"\n',
+        "src/base/file.c": '#include "ald/base/file.h"\n/* exit(1) */ const char *s = "abort()";\n',
+        "src/par/comm.c": '#include "ald/par/comm.h"\nvoid f(void) { MPI_Abort(0, 1); abort(); }\n',
+        "src/train/loss.c": '#include "ald/par/comm.h"\n',
+        "src/num/gemm_impl.h": "int at_exit(int);\n",
+        "src/num/gemm.c": '#include <cblas.h>\n#include "num/gemm_impl.h"\n',
         "src/base/json.c": "#include <jansson.h>\n",
     }
     bad = [
-        (unstated_layers, "include/ald/file.h", "/* Files. */\n"),
-        (unstated_layers, "include/ald/file.h", "/* Files. Layer: cellar. */\n"),
-        (upward_includes, "src/base/file.c", '#include "ald/comm.h"\n'),
-        (upward_includes, "include/ald/file.h", '/* Layer: base. */\n#include "ald/comm.h"\n'),
-        (unknown_includes, "src/base/file.c", '#include "ald/gone.h"\n'),
-        (stray_libraries, "src/num/gemm.c", '#include "ald/comm.h"\n'),
+        (unstated_layers, "include/ald/base/file.h", "/* Files. */\n"),
+        (unstated_layers, "include/ald/base/file.h", "/* Files. Layer: par. */\n"),
+        (unstated_layers, "include/ald/other.h", "/* Files. Layer: base. */\n"),
+        (unstated_layers, "src/cellar/file.c", "\n"),
+        (upward_includes, "src/base/file.c", '#include "ald/par/comm.h"\n'),
+        (upward_includes, "include/ald/base/file.h", '/* Layer: base. */\n#include "ald/par/comm.h"\n'),
+        (unknown_includes, "src/base/file.c", '#include "ald/base/gone.h"\n'),
+        (stray_headers, "src/train/loss.c", '#include "num/gemm_impl.h"\n'),
+        (stray_headers, "src/num/gemm.h", "\n"),
+        (headers_without_source, "include/ald/base/path.h", "/* Layer: base. */\nint ald_p(int a);\n"),
+        (include_circles, "src/num/gemm_impl.h", '#include "num/gemm_impl2_impl.h"\n'),
+        (stray_libraries, "src/num/gemm.c", '#include "ald/par/comm.h"\n'),
         (stray_libraries, "src/base/file.c", "#include <jansson.h>\n"),
         (stray_libraries, "src/train/loss.c", "#include <hdf5.h>\n"),
         (stray_libraries, "src/train/loss.c", "#include <cblas.h>\n"),
@@ -153,11 +256,15 @@ def rules_find_what_they_forbid(folder):
     ]
     for number, (rule, path, text) in enumerate([(None, None, None)] + bad):
         root = os.path.join(folder, str(number))
-        for name, content in {**good, **({path: text} if path else {})}.items():
+        more = {path: text} if path else {}
+        if rule is include_circles:
+            more["src/num/gemm_impl2_impl.h"] = '#include "num/gemm_impl.h"\n'
+        for name, content in {**good, **more}.items():
             harness.write(os.path.join(root, name), content)
         found = [r for r in CHECKS if r(Tree(root))]
         assert rule in found if rule else not found, f"{number}: {path}: {found}"
 
 
 if __name__ == "__main__":
-    harness.main([*map(check_of, CHECKS), rules_find_what_they_forbid])
+    harness.main([*map(check_of, CHECKS), rules_find_what_they_forbid, circles_are_found,
+                  calls_go_one_way])

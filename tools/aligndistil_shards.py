@@ -1,6 +1,6 @@
 """Reads teacher shards: sequences, texts, tokens, and the teacher distribution at any strength.
 
-One file to copy or import; needs NumPy and h5py alone. The format is src/data/README.md.
+One file to copy or import; needs NumPy and h5py alone. The format is src/shard/README.md.
 
 >>> shards = open_folder(folder)
 >>> for shard in shards:
@@ -231,7 +231,7 @@ class Sequence:
         """Upper bounds [R] of what "topk" may be off by: the total variation between teacher() and
         the teacher over the whole vocabulary, however the tail's mass is spread; and, for a student's
         log-probabilities [R, V], of the difference of KL(student || teacher) (else None). The
-        derivation is in src/data/README.md."""
+        derivation is in src/shard/README.md."""
         alpha = self.alpha(strength, epsilon, extrapolation, granularity, contrast)
         a = self.factor(alpha, extrapolation, contrast)
         own = self.shard.is_own(contrast)

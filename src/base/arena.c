@@ -1,4 +1,4 @@
-#include "ald/arena.h"
+#include "ald/base/arena.h"
 
 #include <malloc.h>
 #include <stdatomic.h>

@@ -1,4 +1,4 @@
-#include "ald/file.h"
+#include "ald/base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "ald/arena.h"
+#include "ald/base/arena.h"
+#include "ald/base/path.h"
+#include "ald/base/status.h"
 
 #define RAISE_ERRNO(what, path)                                                                    \
     ALD_CHECK(0, ald_status_of_errno(errno), "%s: cannot %s: %s", (path), (what), strerror(errno))
@@ -223,25 +225,6 @@ done:
     if (file >= 0)
         close(file);
     return status;
-}
-
-bool ald_path_exists(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0;
-}
-
-bool ald_path_is_directory(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-}
-
-bool ald_path_same(const char *a, const char *b)
-{
-    struct stat first, second;
-    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
-           first.st_ino == second.st_ino;
 }
 
 int64_t ald_file_size(const char *path)

@@ -1,5 +1,5 @@
-/* The folder half of ald/file.h. */
-#include "ald/file.h"
+/* The folder half of ald/base/file.h. */
+#include "ald/base/folder.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -11,78 +11,24 @@
 #include <unistd.h>
 #include <fcntl.h>
 
-#include "ald/arena.h"
+#include "ald/base/arena.h"
+#include "ald/base/path.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
 
 #define RAISE_ERRNO(what, path)                                                                    \
     ALD_CHECK(0, ald_status_of_errno(errno), "%s: cannot %s: %s", (path), (what), strerror(errno))
 
-char *ald_path_join(const char *a, const char *b)
-{
-    size_t bytes = strlen(a) + strlen(b) + 2;
-    char *path = ald_alloc(bytes);
-    if (path == NULL)
-        return NULL;
-    bool alone = b[0] == '/' || a[0] == '\0';
-    bool slash = !alone && a[strlen(a) - 1] != '/';
-    snprintf(path, bytes, "%s%s%s", alone ? "" : a, slash ? "/" : "", b);
-    return path;
-}
-
-char *ald_path_folder(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *folder = ald_strdup(slash == NULL ? "." : path);
-    if (folder != NULL && slash != NULL)
-        folder[slash == path ? 1 : slash - path] = '\0';
-    return folder;
-}
-
-#define TEMPORARY ".tmp-"
-
-static void host_name(char host[65])
-{
-    if (gethostname(host, 64) != 0 || host[0] == '\0')
-        strcpy(host, "localhost");
-    host[64] = '\0';
-    for (char *at = host; *at != '\0'; ++at)
-        *at = *at == '/' ? '_' : *at;
-}
-
-char *ald_path_temporary(const char *path)
-{
-    char host[65];
-    host_name(host);
-    size_t bytes = strlen(path) + strlen(host) + 40;
-    char *out = ald_alloc(bytes);
-    if (out != NULL)
-        snprintf(out, bytes, "%s" TEMPORARY "%s-%ld", path, host, (long)getpid());
-    return out;
-}
-
-/* Whether the name is one that a process of this host had and isn't there to finish. */
-static bool is_abandoned(const char *name, const char *host)
-{
-    const char *at = strstr(name, TEMPORARY);
-    const size_t length = strlen(host);
-    char *end;
-    if (at == NULL || strncmp(at + strlen(TEMPORARY), host, length) != 0)
-        return false;
-    at += strlen(TEMPORARY) + length;
-    long pid = *at == '-' ? strtol(at + 1, &end, 10) : 0;
-    return pid > 0 && *end == '\0' && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
-}
-
 ald_status_t ald_dir_sweep(const char *folder)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char host[65], **names = NULL, *path = NULL;
+    char **names = NULL, *path = NULL;
     size_t count = 0;
-    host_name(host);
     if (!ald_path_exists(folder))
         return status;
     ALD_TRY(ald_dir_list(folder, &names, &count));
     for (size_t i = 0; i < count; ++i) {
-        if (!is_abandoned(names[i], host))
+        if (!ald_path_is_abandoned(names[i]))
             continue;
         ald_free(path);
         path = ald_path_join(folder, names[i]);

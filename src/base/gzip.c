@@ -1,10 +1,12 @@
-#include "ald/gzip.h"
+#include "ald/base/gzip.h"
 
 #include <string.h>
 #include <unistd.h>
 #include <zlib.h>
 
-#include "ald/arena.h"
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
 
 enum { PIECE = 1 << 20, GZIP_WINDOW = 15 + 16 /* zlib's word for gzip headers */ };
 

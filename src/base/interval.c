@@ -1,4 +1,4 @@
-#include "ald/interval.h"
+#include "ald/base/interval.h"
 
 #include <math.h>
 #include <stddef.h>

@@ -1,11 +1,12 @@
-#include "ald/json.h"
+#include "ald/base/json.h"
 
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/file.h"
+#include "ald/base/arena.h"
+#include "ald/base/file.h"
+#include "ald/base/status.h"
 
 static json_t *in(const ald_json_t *value)
 {

@@ -1,4 +1,4 @@
-#include "ald/log.h"
+#include "ald/base/log.h"
 
 #include <stdarg.h>
 #include <stdbool.h>

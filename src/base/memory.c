@@ -1,11 +1,11 @@
 /* What memory this process may still take. The heap itself is in arena.c. */
+#include "ald/base/memory.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "ald/arena.h"
 
 /* The number in a file of one; SIZE_MAX when there is none ("max", no file). */
 static size_t read_number(const char *folder, const char *name)

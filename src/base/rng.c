@@ -1,4 +1,4 @@
-#include "ald/rng.h"
+#include "ald/base/rng.h"
 
 #include <math.h>
 

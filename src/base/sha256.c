@@ -1,4 +1,4 @@
-#include "ald/sha256.h"
+#include "ald/base/sha256.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,7 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ald/arena.h"
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
 
 void ald_sha256_init(ald_sha256_t *sha)
 {

@@ -1,4 +1,4 @@
-#include "ald/status.h"
+#include "ald/base/status.h"
 
 #include <errno.h>
 #include <stdarg.h>

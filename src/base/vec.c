@@ -1,11 +1,12 @@
-#include "ald/vec.h"
+#include "ald/base/vec.h"
 
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "ald/arena.h"
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
 
 void ald_vec_init(ald_vec_t *vec, size_t item)
 {

@@ -3,14 +3,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/bench.h"
-#include "ald/bench_store.h"
-#include "ald/bench_text.h"
-#include "ald/commands.h"
-#include "ald/gemm.h"
-#include "ald/json.h"
-#include "ald/log.h"
+#include "ald/base/arena.h"
+#include "ald/base/json.h"
+#include "ald/base/log.h"
+#include "ald/base/status.h"
+#include "ald/bench/bench.h"
+#include "ald/bench/store.h"
+#include "ald/bench/text.h"
+#include "ald/cli/options.h"
+#include "ald/model/model_config.h"
+#include "ald/num/gemm.h"
+#include "ald/par/comm.h"
+#include "ald/shard/format.h"
+#include "ald/text/tokenizer.h"
+#include "cli/commands_impl.h"
 
 typedef struct {
     const char *config, *only, *text, *store;

@@ -3,10 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/commands.h"
-#include "ald/file.h"
-#include "inspect.h"
+#include "ald/base/arena.h"
+#include "ald/base/json.h"
+#include "ald/base/path.h"
+#include "ald/base/status.h"
+#include "ald/cli/options.h"
+#include "ald/par/comm.h"
+#include "cli/commands_impl.h"
+#include "cli/inspect_impl.h"
 
 typedef struct {
     int64_t row; /* -1: a summary */

@@ -2,13 +2,18 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/chat.h"
-#include "ald/commands.h"
-#include "ald/file.h"
-#include "ald/log.h"
-#include "ald/pairs.h"
-#include "ald/tokenizer.h"
+#include "ald/base/arena.h"
+#include "ald/base/file.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/cli/options.h"
+#include "ald/data/layout.h"
+#include "ald/data/pairs.h"
+#include "ald/par/comm.h"
+#include "ald/text/chat.h"
+#include "ald/text/tokenizer.h"
+#include "cli/commands_impl.h"
 
 typedef enum { MODE_TEXT, MODE_JSONL, MODE_DECODE, MODE_RENDER, MODE_MASK } tokenize_mode_t;
 

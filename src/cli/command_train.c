@@ -1,6 +1,18 @@
 /* sft, dpo and distill: a configuration, then the stage. */
-#include "ald/commands.h"
-#include "ald/stages.h"
+#include "ald/base/status.h"
+#include "ald/cli/options.h"
+#include "ald/config/config.h"
+#include "ald/config/sweep.h"
+#include "ald/par/comm.h"
+#include "ald/par/signals.h"
+#include "ald/pipeline/stage_distill.h"
+#include "ald/pipeline/stage_dpo.h"
+#include "ald/pipeline/stage_eval.h"
+#include "ald/pipeline/stage_generate.h"
+#include "ald/pipeline/stage_score.h"
+#include "ald/pipeline/stage_sft.h"
+#include "ald/pipeline/stage_sweep.h"
+#include "cli/commands_impl.h"
 
 #define CONFIG_ARGUMENTS "-c FILE.cfg [--set path=value]... [--quiet | --verbose]"
 

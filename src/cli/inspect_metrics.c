@@ -1,9 +1,10 @@
-#include "inspect.h"
-
 #include <math.h>
 #include <string.h>
 
-#include "ald/metrics.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/record/metrics_read.h"
+#include "cli/inspect_impl.h"
 
 enum { POINTS = 40 };
 

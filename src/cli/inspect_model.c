@@ -1,11 +1,18 @@
-#include "inspect.h"
-
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/file.h"
-#include "ald/hf.h"
-#include "ald/tokenizer.h"
+#include "ald/base/arena.h"
+#include "ald/base/file.h"
+#include "ald/base/json.h"
+#include "ald/base/path.h"
+#include "ald/base/sha256.h"
+#include "ald/base/status.h"
+#include "ald/model/digest.h"
+#include "ald/model/model_config.h"
+#include "ald/model/params.h"
+#include "ald/model/safetensors.h"
+#include "ald/num/dtype.h"
+#include "ald/text/tokenizer.h"
+#include "cli/inspect_impl.h"
 
 static void put_integer(ald_json_t *report, const char *name, int64_t value)
 {

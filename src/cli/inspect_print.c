@@ -1,9 +1,10 @@
-#include "inspect.h"
-
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "ald/base/json.h"
+#include "cli/inspect_impl.h"
 
 enum { NAME_WIDTH = 20, BARS = 40 };
 

@@ -1,9 +1,11 @@
-#include "inspect.h"
-
 #include <stdio.h>
 #include <string.h>
 
-#include "ald/row_file.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/data/row_file.h"
+#include "cli/inspect_impl.h"
 
 /* Fields whose presence is counted; the first one that all rows have names the kind of file. */
 static const struct {

@@ -1,17 +1,22 @@
-#include "inspect.h"
-
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/file.h"
-#include "ald/manifest.h"
-#include "ald/shard_diff.h"
-#include "ald/shard_index.h"
-#include "ald/shardset.h"
-#include "ald/tokenizer.h"
+#include "ald/base/arena.h"
+#include "ald/base/file.h"
+#include "ald/base/json.h"
+#include "ald/base/path.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/shard/diff.h"
+#include "ald/shard/format.h"
+#include "ald/shard/index.h"
+#include "ald/shard/manifest.h"
+#include "ald/shard/read.h"
+#include "ald/shard/set.h"
+#include "ald/text/tokenizer.h"
+#include "cli/inspect_impl.h"
 
 /* The teacher's settings by the shard's own configuration, or the defaults. */
 typedef struct {

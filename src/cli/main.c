@@ -3,10 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/cli.h"
-#include "ald/commands.h"
-#include "ald/log.h"
+#include "ald/base/arena.h"
+#include "ald/base/log.h"
+#include "ald/base/status.h"
+#include "ald/cli/options.h"
+#include "ald/config/print.h"
+#include "ald/par/comm.h"
+#include "cli/commands_impl.h"
 
 static const ald_command_t *const commands[] = {
     &ald_command_sft,      &ald_command_dpo,      &ald_command_score,

@@ -1,14 +1,20 @@
-#include "ald/cli.h"
+#include "ald/cli/options.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "ald/arena.h"
-#include "ald/gemm.h"
-#include "ald/log.h"
-#include "ald/vec.h"
+#include "ald/base/arena.h"
+#include "ald/base/log.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/config/config.h"
+#include "ald/config/print.h"
+#include "ald/config/sweep.h"
+#include "ald/num/gemm.h"
+#include "ald/par/comm.h"
+#include "ald/par/fault.h"
 
 /* The words of a command line, before the configuration is read. */
 typedef struct {

@@ -1,10 +1,12 @@
-#include "config/keys.h"
+#include "config/keys_impl.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "ald/arena.h"
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
+#include "ald/config/config.h"
 
 #define KEY(kind, path, standard, low, high, choices, help)                                        \
     {ALD_KIND_##kind, #path, offsetof(ald_config_t, path), standard, low, high, choices, help},

@@ -1,11 +1,14 @@
 /* The configuration as text: effective values, and the help. Layer: config. */
+#include "ald/config/print.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/vec.h"
-#include "config/keys.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/config/config.h"
+#include "config/keys_impl.h"
 
 ald_status_t ald_config_print_real(ald_vec_t *text, double value)
 {

@@ -1,13 +1,15 @@
-#include "ald/sweep.h"
+#include "ald/config/sweep.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/file.h"
-#include "ald/vec.h"
-#include "config/keys.h"
-#include "config/parse.h"
+#include "ald/base/arena.h"
+#include "ald/base/path.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/config/config.h"
+#include "config/keys_impl.h"
+#include "config/parse_impl.h"
 
 enum { RUNS_MAX = 4096, PATH_SIZE = 256 };
 

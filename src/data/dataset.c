@@ -1,6 +1,15 @@
-#include "ald/dataset.h"
+#include "ald/data/dataset.h"
 
-#include "ald/log.h"
+#include "ald/base/log.h"
+#include "ald/base/status.h"
+#include "ald/config/config.h"
+#include "ald/data/layout.h"
+#include "ald/data/pairs.h"
+#include "ald/model/batch.h"
+#include "ald/model/model_config.h"
+#include "ald/record/metrics.h"
+#include "ald/text/chat.h"
+#include "ald/text/tokenizer.h"
 
 static ald_status_t find_stops(const char *model, ald_dataset_t *out)
 {

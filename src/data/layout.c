@@ -1,8 +1,10 @@
-#include "ald/layout.h"
+#include "ald/data/layout.h"
 
 #include <string.h>
 
-#include "text/chat_parts.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/text/chat_parts.h"
 
 const char *ald_layout_name(ald_layout_t layout)
 {

@@ -1,8 +1,13 @@
 /* Rows of published layouts as prompt, chosen and rejected. */
+#include "ald/data/layout_convert.h"
+
 #include <string.h>
 
-#include "ald/layout.h"
-#include "text/chat_parts.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/data/layout.h"
+#include "ald/text/chat_parts.h"
 
 static bool has(const ald_json_t *row, const char *key)
 {

@@ -1,16 +1,20 @@
-#include "ald/pairs.h"
+#include "ald/data/pairs.h"
 
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/log.h"
-#include "ald/rng.h"
-#include "data/pairs_row.h"
-#include "data/pairs_store.h"
-#include "ald/row_file.h"
+#include "ald/base/arena.h"
+#include "ald/base/json.h"
+#include "ald/base/log.h"
+#include "ald/base/rng.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/data/layout.h"
+#include "ald/data/row_file.h"
+#include "data/pairs_impl.h"
+#include "data/pairs_row_impl.h"
 
 enum { STREAM_ROWS = 0x726f7773 }; /* of random numbers, for data.shuffle */
 

@@ -1,7 +1,13 @@
 /* What a row has beside its texts. */
 #include <math.h>
 
-#include "data/pairs_row.h"
+#include "ald/base/arena.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/data/layout.h"
+#include "ald/data/pairs.h"
+#include "data/pairs_row_impl.h"
 
 /* One for each of response_ids; a response that was cut here loses the same ones. */
 static ald_status_t read_logprobs(const ald_pairs_reader_t *reader, const ald_json_t *row,

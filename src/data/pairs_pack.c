@@ -1,9 +1,16 @@
 /* Rows as bytes, so that ranks can read a file in parts and exchange them. The bytes of all parts
  * are then the memory of the whole: nothing is copied out of them but the JSON. */
+#include "ald/data/pairs_pack.h"
+
 #include <string.h>
 
-#include "ald/pairs.h"
-#include "data/pairs_store.h"
+#include "ald/base/arena.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/data/layout.h"
+#include "ald/data/pairs.h"
+#include "data/pairs_impl.h"
 
 /* One part: this header, `rows` times a row. */
 typedef struct {

@@ -1,7 +1,17 @@
-#include "data/pairs_row.h"
+#include "data/pairs_row_impl.h"
 
 #include <stdio.h>
 #include <string.h>
+
+#include "ald/base/arena.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/data/layout.h"
+#include "ald/data/layout_convert.h"
+#include "ald/data/pairs.h"
+#include "ald/text/chat.h"
+#include "ald/text/tokenizer.h"
 
 static const char *const wanted = "a string or a list of messages";
 

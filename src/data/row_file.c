@@ -1,9 +1,13 @@
-#include "ald/row_file.h"
+#include "ald/data/row_file.h"
 
 #include <string.h>
 
-#include "ald/gzip.h"
-#include "ald/sha256.h"
+#include "ald/base/file.h"
+#include "ald/base/gzip.h"
+#include "ald/base/json.h"
+#include "ald/base/sha256.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
 
 /* Files that are often met where JSON is expected, and how they begin. */
 static const struct {

@@ -1,9 +1,19 @@
-#include "ald/model.h"
+#include "ald/model/backward.h"
 
 #include <string.h>
 
-#include "model/activations.h"
-#include "model/layer.h"
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
+#include "ald/model/forward.h"
+#include "ald/model/model.h"
+#include "ald/model/model_config.h"
+#include "ald/model/params.h"
+#include "ald/num/attention.h"
+#include "ald/num/gemm.h"
+#include "ald/num/matrix.h"
+#include "ald/num/ops.h"
+#include "model/forward_impl.h"
+#include "model/layer_impl.h"
 
 /* Buffers of one layer's backward. */
 typedef struct {

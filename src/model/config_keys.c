@@ -1,9 +1,11 @@
-#include "model/config_keys.h"
+#include "model/config_keys_impl.h"
 
 #include <limits.h>
 #include <math.h>
 
-#include "ald/arena.h"
+#include "ald/base/arena.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
 
 bool ald_keys_silent(const ald_keys_t *keys, const char *key)
 {

@@ -1,9 +1,17 @@
-#include "ald/model.h"
+#include "ald/model/decode.h"
 
 #include <omp.h>
 #include <string.h>
 
-#include "model/layer.h"
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
+#include "ald/model/model.h"
+#include "ald/model/model_config.h"
+#include "ald/model/params.h"
+#include "ald/num/attention.h"
+#include "ald/num/matrix.h"
+#include "ald/num/ops.h"
+#include "model/layer_impl.h"
 
 ald_status_t ald_cache_init(const ald_model_config_t *config, int64_t capacity, ald_cache_t *out)
 {

@@ -1,5 +1,5 @@
 /* Digests of weight files, which are remembered beside them: a gigabyte takes about a second. */
-#include "ald/hf.h"
+#include "ald/model/digest.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -7,8 +7,12 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "ald/arena.h"
-#include "ald/file.h"
+#include "ald/base/arena.h"
+#include "ald/base/file.h"
+#include "ald/base/path.h"
+#include "ald/base/sha256.h"
+#include "ald/base/status.h"
+#include "ald/model/safetensors.h"
 
 enum {
     SETTLED = 2, /* seconds after its last change from which a file's time tells the next change */
@@ -128,5 +132,16 @@ done:
     ald_free(each);
     ald_free(results);
     ald_safetensors_close(set);
+    return status;
+}
+
+ald_status_t ald_hf_sha256_tokenizer(const char *directory, char hex[ALD_SHA256_HEX])
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *path = ald_path_join(directory, "tokenizer.json");
+    ALD_CHECK_MEMORY(path, strlen(directory));
+    ALD_TRY(ald_sha256_file(path, hex));
+done:
+    ald_free(path);
     return status;
 }

@@ -1,9 +1,16 @@
-#include "ald/model.h"
+#include "ald/model/forward.h"
 
 #include <string.h>
 
-#include "model/activations.h"
-#include "model/layer.h"
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
+#include "ald/model/model.h"
+#include "ald/model/params.h"
+#include "ald/num/attention.h"
+#include "ald/num/matrix.h"
+#include "ald/num/ops.h"
+#include "model/forward_impl.h"
+#include "model/layer_impl.h"
 
 static ald_status_t kept_init(const ald_params_t *params, int64_t T, ald_arena_t *arena,
                               ald_activations_t *a)

@@ -1,8 +1,15 @@
-#include "ald/model.h"
+#include "ald/model/head.h"
 
 #include <string.h>
 
-#include "model/layer.h"
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
+#include "ald/model/model.h"
+#include "ald/model/params.h"
+#include "ald/num/gemm.h"
+#include "ald/num/matrix.h"
+#include "ald/num/ops.h"
+#include "model/layer_impl.h"
 
 #define CHUNK_BYTES ((int64_t)256 << 20) /* of logits; large enough for full-speed products */
 

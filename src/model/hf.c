@@ -1,11 +1,14 @@
-#include "ald/hf.h"
+#include "ald/model/hf.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/file.h"
-#include "model/weights.h"
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
+#include "ald/model/params.h"
+#include "ald/model/safetensors.h"
+#include "ald/num/dtype.h"
+#include "model/weights_impl.h"
 
 ald_status_t ald_hf_load(const char *directory, const ald_params_t *params, float *values)
 {
@@ -19,16 +22,5 @@ ald_status_t ald_hf_load(const char *directory, const ald_params_t *params, floa
 done:
     ald_free(stored);
     ald_safetensors_close(set);
-    return status;
-}
-
-ald_status_t ald_hf_sha256_tokenizer(const char *directory, char hex[ALD_SHA256_HEX])
-{
-    ald_status_t status = ALD_STATUS_OK;
-    char *path = ald_path_join(directory, "tokenizer.json");
-    ALD_CHECK_MEMORY(path, strlen(directory));
-    ALD_TRY(ald_sha256_file(path, hex));
-done:
-    ald_free(path);
     return status;
 }

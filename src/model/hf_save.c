@@ -1,14 +1,23 @@
-/* The writing half of ald/hf.h. */
-#include "ald/hf.h"
+/* The writing half of ald/model/hf.h. */
+#include "ald/model/hf_save.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/file.h"
-#include "ald/json.h"
-#include "model/weights.h"
+#include "ald/base/arena.h"
+#include "ald/base/file.h"
+#include "ald/base/folder.h"
+#include "ald/base/json.h"
+#include "ald/base/path.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/model/model_config.h"
+#include "ald/model/params.h"
+#include "ald/model/safetensors.h"
+#include "ald/model/safetensors_write.h"
+#include "ald/num/dtype.h"
+#include "model/weights_impl.h"
 
 static const char *dtype_text(ald_dtype_t dtype)
 {

@@ -1,8 +1,15 @@
-#include "model/layer.h"
+#include "model/layer_impl.h"
 
 #include <string.h>
 
-#include "model/mapped.h"
+#include "ald/base/status.h"
+#include "ald/model/model.h"
+#include "ald/model/model_config.h"
+#include "ald/model/params.h"
+#include "ald/num/gemm.h"
+#include "ald/num/matrix.h"
+#include "ald/num/ops.h"
+#include "model/mapped_impl.h"
 
 const float *ald_model_vector(const ald_model_t *model, int64_t offset)
 {

@@ -1,10 +1,18 @@
-#include "model/mapped.h"
+#include "ald/model/mapped.h"
 
 #include <stdlib.h>
 
-#include "ald/arena.h"
-#include "ald/safetensors.h"
-#include "model/weights.h"
+#include "ald/base/arena.h"
+#include "ald/base/sha256.h"
+#include "ald/base/status.h"
+#include "ald/model/model.h"
+#include "ald/model/params.h"
+#include "ald/model/safetensors.h"
+#include "ald/num/dtype.h"
+#include "ald/num/gemm.h"
+#include "ald/num/matrix.h"
+#include "model/mapped_impl.h"
+#include "model/weights_impl.h"
 
 struct ald_mapped {
     ald_safetensors_t *set;

@@ -1,13 +1,16 @@
-#include "ald/model_config.h"
+#include "ald/model/model_config.h"
 
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/file.h"
-#include "model/config_keys.h"
+#include "ald/base/arena.h"
+#include "ald/base/json.h"
+#include "ald/base/path.h"
+#include "ald/base/status.h"
+#include "ald/num/dtype.h"
+#include "model/config_keys_impl.h"
 
 typedef enum { NO_WINDOW, SOME_LAYERS, ALL_LAYERS } windows_t;
 

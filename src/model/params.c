@@ -1,9 +1,11 @@
-#include "ald/params.h"
+#include "ald/model/params.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "ald/arena.h"
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
+#include "ald/model/model_config.h"
 
 /* Far above any model, far below where sums of sizes overflow. */
 static const int64_t total_max = (int64_t)1 << 56;

@@ -1,10 +1,15 @@
 /* Frequencies of the rotary embedding: rope_scaling and rope_parameters as transformers reads them.
  */
+#include "ald/model/rotation.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "model/config_keys.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/model/model_config.h"
+#include "model/config_keys_impl.h"
 
 void ald_rotation_init(double theta, int64_t head_dim, ald_rotation_t *out)
 {

@@ -1,15 +1,19 @@
 /* A safetensors file is an 8-byte little-endian length, that many bytes of JSON, and the tensors'
  * bytes back to back. Nothing in it is believed before it has been compared with the file's size.
  */
-#include "ald/safetensors.h"
+#include "ald/model/safetensors.h"
 
 #include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/file.h"
-#include "ald/json.h"
+#include "ald/base/arena.h"
+#include "ald/base/file.h"
+#include "ald/base/json.h"
+#include "ald/base/path.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/num/dtype.h"
 
 enum { HEADER_MAX = 100000000, NDIM_MAX = 4 };
 

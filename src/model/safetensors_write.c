@@ -1,10 +1,14 @@
+#include "ald/model/safetensors_write.h"
+
 #include <endian.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/file.h"
-#include "ald/json.h"
-#include "ald/safetensors.h"
+#include "ald/base/arena.h"
+#include "ald/base/file.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/num/dtype.h"
 
 static int64_t element_count(const ald_unstored_t *tensor)
 {

@@ -1,10 +1,10 @@
-#include "ald/sampler.h"
+#include "ald/model/sampler.h"
 
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
-#include "ald/ops.h"
+#include "ald/num/ops.h"
 
 typedef struct {
     float p;

@@ -1,7 +1,8 @@
-#include "ald/vocabulary.h"
+#include "ald/model/vocabulary.h"
 
-#include "ald/log.h"
-#include "ald/tokenizer.h"
+#include "ald/base/log.h"
+#include "ald/base/status.h"
+#include "ald/text/tokenizer.h"
 
 ald_status_t ald_vocabulary_common(const char *a, int64_t rows_a, const char *b, int64_t rows_b,
                                    int64_t *common)

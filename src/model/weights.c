@@ -1,10 +1,13 @@
-#include "model/weights.h"
+#include "model/weights_impl.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/file.h"
+#include "ald/base/arena.h"
+#include "ald/base/path.h"
+#include "ald/base/status.h"
+#include "ald/model/params.h"
+#include "ald/model/safetensors.h"
 
 static void shape_text(int ndim, const int64_t *shape, char *out, size_t size)
 {

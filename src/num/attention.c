@@ -1,10 +1,13 @@
-#include "ald/ops.h"
+#include "ald/num/attention.h"
 
 #include <math.h>
 #include <omp.h>
 
-#include "ald/gemm.h"
-#include "num/kernel.h"
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
+#include "ald/num/gemm.h"
+#include "ald/num/kernel.h"
+#include "ald/num/ops.h"
 
 #define QB 64  /* query rows of a block */
 #define KB 128 /* key rows of a block */

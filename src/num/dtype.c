@@ -1,9 +1,9 @@
 /* Stored elements may lie at any address, hence the copies by memcpy. */
-#include "ald/dtype.h"
+#include "ald/num/dtype.h"
 
 #include <string.h>
 
-#include "num/kernel.h"
+#include "ald/num/kernel.h"
 
 enum { PIECE = 1 << 15 }; /* elements that a thread takes at a time */
 

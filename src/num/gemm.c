@@ -1,4 +1,4 @@
-#include "ald/gemm.h"
+#include "ald/num/gemm.h"
 
 #include <cblas.h>
 #include <omp.h>
@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "num/kernel.h"
+#include "ald/num/kernel.h"
 
 static void gemm_openblas(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha,
                           const float *a, int64_t lda, const float *b, int64_t ldb, float beta,

@@ -1,6 +1,9 @@
-#include "ald/matrix.h"
+#include "ald/num/matrix.h"
 
 #include <omp.h>
+
+#include "ald/num/dtype.h"
+#include "ald/num/gemm.h"
 
 enum {
     SHARED_FLOATS = 1 << 21, /* a panel for all threads: large enough for full-speed products */

@@ -1,8 +1,8 @@
-#include "ald/ops.h"
+#include "ald/num/ops.h"
 
 #include <math.h>
 
-#include "num/kernel.h"
+#include "ald/num/kernel.h"
 
 #define COLUMNS 64 /* a thread's block of columns in the sums over rows */
 

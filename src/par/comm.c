@@ -1,4 +1,4 @@
-#include "ald/comm.h"
+#include "ald/par/comm.h"
 
 #include <sched.h>
 #include <signal.h>
@@ -7,9 +7,10 @@
 #include <string.h>
 #include <time.h>
 
-#include "ald/arena.h"
-#include "ald/log.h"
-#include "ald/sha256.h"
+#include "ald/base/arena.h"
+#include "ald/base/log.h"
+#include "ald/base/sha256.h"
+#include "ald/base/status.h"
 
 void ald_comm_start(int *argc, char ***argv, ald_comm_t *world)
 {
@@ -165,45 +166,4 @@ _Noreturn void ald_comm_abort(ald_status_t code)
     fflush(NULL);
     MPI_Abort(MPI_COMM_WORLD, code);
     abort();
-}
-
-static volatile sig_atomic_t signal_seen;
-
-static void on_signal(int number)
-{
-    (void)number;
-    signal_seen = 1;
-}
-
-void ald_signals_catch(void)
-{
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGUSR1, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
-
-bool ald_signals_seen(void)
-{
-    return signal_seen != 0;
-}
-
-static struct {
-    char site[64];
-    int time, seen;
-} fail;
-
-void ald_fail_setup(const char *specification, int rank)
-{
-    int at, time;
-    memset(&fail, 0, sizeof fail);
-    if (sscanf(specification, "%63[^:]:%d:%d", fail.site, &at, &time) == 3 && at == rank)
-        fail.time = time;
-}
-
-ald_status_t ald_fail_point(const char *site)
-{
-    if (fail.time == 0 || strcmp(site, fail.site) != 0 || ++fail.seen != fail.time)
-        return ALD_STATUS_OK;
-    return ald_status_raise(ALD_STATUS_INTERNAL, "debug.fail: %s, time %d", site, fail.time);
 }

@@ -1,11 +1,15 @@
-#include "ald/message.h"
+#include "ald/par/message.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
-#include "ald/arena.h"
-#include "ald/log.h"
+#include "ald/base/arena.h"
+#include "ald/base/log.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/par/comm.h"
+#include "ald/par/fault.h"
 
 /* A header of fixed size, then the data: status, length, and the message of a failure (1 KiB). */
 #define HEADER_WORDS 130

@@ -3,11 +3,18 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/file.h"
-#include "ald/log.h"
-#include "ald/sha256.h"
-#include "pipeline/turns.h"
+#include "ald/base/arena.h"
+#include "ald/base/file.h"
+#include "ald/base/json.h"
+#include "ald/base/log.h"
+#include "ald/base/path.h"
+#include "ald/base/sha256.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/data/layout.h"
+#include "ald/role/generator.h"
+#include "pipeline/sampling_impl.h"
+#include "pipeline/turns_impl.h"
 
 enum { ID_LENGTH = 22 }; /* hexadecimal digits of an answer's id */
 

@@ -1,7 +1,15 @@
-#include "pipeline/corpus.h"
+#include "pipeline/corpus_impl.h"
 
-#include "ald/log.h"
-#include "ald/manifest.h"
+#include "ald/base/json.h"
+#include "ald/base/log.h"
+#include "ald/base/status.h"
+#include "ald/config/config.h"
+#include "ald/record/metrics.h"
+#include "ald/shard/format.h"
+#include "ald/shard/manifest.h"
+#include "ald/shard/mix.h"
+#include "ald/shard/read.h"
+#include "ald/shard/set.h"
 
 /* Names of metrics, which must last as long as the program. */
 static const char *const SHARE[ALD_SOURCES_MAX] = {

@@ -1,6 +1,14 @@
-#include "pipeline/data.h"
+#include "pipeline/data_impl.h"
 
 #include <string.h>
+
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/config/config.h"
+#include "ald/data/dataset.h"
+#include "ald/data/pairs.h"
+#include "ald/data/pairs_pack.h"
+#include "ald/par/comm.h"
 
 /* Every rank's bytes one after the other, in the order of the ranks. `own` is empty afterwards. */
 static ald_status_t gather(const ald_comm_t *comm, ald_vec_t *own, ald_vec_t *all)

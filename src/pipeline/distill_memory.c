@@ -1,11 +1,27 @@
 /* What distillation will take on a rank. */
 #include <string.h>
 
-#include "ald/file.h"
-#include "ald/memory_plan.h"
-#include "pipeline/distill.h"
-#include "pipeline/sampling.h"
-#include "pipeline/scoring.h"
+#include "ald/base/arena.h"
+#include "ald/base/file.h"
+#include "ald/base/status.h"
+#include "ald/config/config.h"
+#include "ald/data/pairs.h"
+#include "ald/model/batch.h"
+#include "ald/model/model_config.h"
+#include "ald/num/dtype.h"
+#include "ald/plan/memory.h"
+#include "ald/role/generator.h"
+#include "ald/role/trainer.h"
+#include "ald/shard/format.h"
+#include "ald/shard/mix.h"
+#include "ald/shard/read.h"
+#include "ald/shard/readahead.h"
+#include "ald/shard/set.h"
+#include "ald/train/engine.h"
+#include "pipeline/corpus_impl.h"
+#include "pipeline/distill_impl.h"
+#include "pipeline/sampling_impl.h"
+#include "pipeline/scoring_impl.h"
 
 /* The largest that the steps to come make. */
 typedef struct {

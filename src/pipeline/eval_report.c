@@ -1,11 +1,21 @@
-#include "pipeline/eval.h"
-
 #include <stdio.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/file.h"
-#include "ald/log.h"
+#include "ald/base/arena.h"
+#include "ald/base/file.h"
+#include "ald/base/folder.h"
+#include "ald/base/interval.h"
+#include "ald/base/json.h"
+#include "ald/base/log.h"
+#include "ald/base/path.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/config/config.h"
+#include "ald/data/pairs.h"
+#include "ald/role/measure.h"
+#include "pipeline/eval_impl.h"
+#include "pipeline/sampling_impl.h"
+#include "pipeline/turns_impl.h"
 
 #define SHOWN 20 /* answers on the page */
 

@@ -2,9 +2,16 @@
  * j batch_size to (j + 1) batch_size. */
 #include <string.h>
 
-#include "ald/file.h"
-#include "ald/shardset.h"
-#include "pipeline/distill.h"
+#include "ald/base/arena.h"
+#include "ald/base/folder.h"
+#include "ald/base/path.h"
+#include "ald/base/status.h"
+#include "ald/config/config.h"
+#include "ald/shard/format.h"
+#include "ald/shard/open.h"
+#include "ald/shard/read.h"
+#include "ald/shard/set.h"
+#include "pipeline/distill_impl.h"
 
 /* One shard of the folder: USAGE for a data file's, INPUT for another program's; one of an earlier
  * run that is numbered `first` or above goes. */

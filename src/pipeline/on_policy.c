@@ -5,12 +5,32 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ald/checkpoint.h"
-#include "ald/file.h"
-#include "ald/log.h"
-#include "ald/message.h"
-#include "ald/rng.h"
-#include "pipeline/distill.h"
+#include "ald/base/arena.h"
+#include "ald/base/folder.h"
+#include "ald/base/json.h"
+#include "ald/base/log.h"
+#include "ald/base/rng.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/config/config.h"
+#include "ald/data/dataset.h"
+#include "ald/data/pairs.h"
+#include "ald/model/model.h"
+#include "ald/model/model_config.h"
+#include "ald/model/params.h"
+#include "ald/par/comm.h"
+#include "ald/par/message.h"
+#include "ald/pipeline/placement.h"
+#include "ald/record/metrics.h"
+#include "ald/role/generator.h"
+#include "ald/role/scorer.h"
+#include "ald/role/scorer_run.h"
+#include "ald/role/trainer_step.h"
+#include "ald/shard/format.h"
+#include "ald/shard/read.h"
+#include "ald/shard/set.h"
+#include "ald/train/engine.h"
+#include "pipeline/distill_impl.h"
 
 #define DEADLINE   36000.0 /* seconds that a rank waits for another role's work */
 #define PATH_BYTES 4096

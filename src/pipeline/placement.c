@@ -1,4 +1,7 @@
-#include "ald/placement.h"
+#include "ald/pipeline/placement.h"
+
+#include "ald/base/status.h"
+#include "ald/config/config.h"
 
 bool ald_ranks_have(const ald_ranks_t *ranks, int rank)
 {

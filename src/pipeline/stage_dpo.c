@@ -1,21 +1,43 @@
 /* Direct preference optimisation (Rafailov et al. 2023), and its reverse with chosen and rejected
  * swapped. Both responses of a pair share their prompt's computation. */
-#include "ald/stages.h"
+#include "ald/pipeline/stage_dpo.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "ald/checkpoint.h"
-#include "ald/dataset.h"
-#include "ald/engine.h"
-#include "ald/file.h"
-#include "ald/loss.h"
-#include "ald/mapped.h"
-#include "ald/memory_plan.h"
-#include "ald/reference.h"
-#include "ald/vocabulary.h"
-#include "pipeline/data.h"
+#include "ald/base/arena.h"
+#include "ald/base/json.h"
+#include "ald/base/log.h"
+#include "ald/base/path.h"
+#include "ald/base/sha256.h"
+#include "ald/base/status.h"
+#include "ald/config/config.h"
+#include "ald/data/dataset.h"
+#include "ald/data/layout.h"
+#include "ald/data/pairs.h"
+#include "ald/model/backward.h"
+#include "ald/model/batch.h"
+#include "ald/model/digest.h"
+#include "ald/model/forward.h"
+#include "ald/model/head.h"
+#include "ald/model/mapped.h"
+#include "ald/model/model.h"
+#include "ald/model/model_config.h"
+#include "ald/model/params.h"
+#include "ald/model/vocabulary.h"
+#include "ald/objective/cross_entropy.h"
+#include "ald/objective/preference.h"
+#include "ald/par/comm.h"
+#include "ald/par/fault.h"
+#include "ald/par/signals.h"
+#include "ald/plan/memory.h"
+#include "ald/record/metrics.h"
+#include "ald/record/reference.h"
+#include "ald/text/tokenizer.h"
+#include "ald/train/checkpoint.h"
+#include "ald/train/engine.h"
+#include "pipeline/data_impl.h"
 
 enum {
     COLUMN_LOSS,

@@ -1,17 +1,33 @@
 /* Evaluation on data.eval: rewards of the data's pairs, perplexity, and what the model answers. */
-#include "ald/stages.h"
+#include "ald/pipeline/stage_eval.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "ald/figures.h"
-#include "ald/log.h"
-#include "ald/loss.h"
-#include "ald/memory_plan.h"
-#include "ald/vocabulary.h"
-#include "pipeline/data.h"
-#include "pipeline/eval.h"
+#include "ald/base/arena.h"
+#include "ald/base/interval.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/config/config.h"
+#include "ald/data/dataset.h"
+#include "ald/data/pairs.h"
+#include "ald/model/batch.h"
+#include "ald/model/model_config.h"
+#include "ald/model/vocabulary.h"
+#include "ald/par/comm.h"
+#include "ald/plan/memory.h"
+#include "ald/role/frozen.h"
+#include "ald/role/generator.h"
+#include "ald/role/measure.h"
+#include "ald/teacher/loss.h"
+#include "ald/text/figures.h"
+#include "ald/text/tokenizer.h"
+#include "pipeline/data_impl.h"
+#include "pipeline/eval_impl.h"
+#include "pipeline/sampling_impl.h"
+#include "pipeline/turns_impl.h"
 
 static const char *const view_keys[ALD_VIEWS] = {"eval.model", "eval.dpo", "eval.contrast",
                                                  "eval.reference"};

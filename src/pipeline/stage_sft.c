@@ -1,11 +1,20 @@
 /* Supervised fine-tuning: cross-entropy on the chosen responses, or on plain texts, averaged over a
  * step's response tokens. */
-#include "ald/stages.h"
+#include "ald/pipeline/stage_sft.h"
 
-#include "ald/dataset.h"
-#include "ald/memory_plan.h"
-#include "ald/sft.h"
-#include "pipeline/data.h"
+#include "ald/base/arena.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/config/config.h"
+#include "ald/data/dataset.h"
+#include "ald/data/pairs.h"
+#include "ald/model/batch.h"
+#include "ald/objective/sft.h"
+#include "ald/par/comm.h"
+#include "ald/plan/memory.h"
+#include "ald/record/metrics.h"
+#include "ald/train/engine.h"
+#include "pipeline/data_impl.h"
 
 typedef struct {
     const ald_pairs_t *pairs;

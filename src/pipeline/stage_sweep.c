@@ -1,13 +1,36 @@
 /* Several runs over one set of shards. */
+#include "ald/pipeline/stage_sweep.h"
+
 #include <string.h>
 
-#include "ald/file.h"
-#include "ald/log.h"
-#include "ald/sha256.h"
-#include "ald/stages.h"
-#include "pipeline/corpus.h"
-#include "pipeline/distill.h"
-#include "pipeline/sweep_table.h"
+#include "ald/base/arena.h"
+#include "ald/base/folder.h"
+#include "ald/base/json.h"
+#include "ald/base/log.h"
+#include "ald/base/memory.h"
+#include "ald/base/path.h"
+#include "ald/base/sha256.h"
+#include "ald/base/status.h"
+#include "ald/config/config.h"
+#include "ald/config/print.h"
+#include "ald/config/sweep.h"
+#include "ald/model/digest.h"
+#include "ald/model/model_config.h"
+#include "ald/model/params.h"
+#include "ald/par/comm.h"
+#include "ald/pipeline/placement.h"
+#include "ald/record/metrics.h"
+#include "ald/role/scorer_run.h"
+#include "ald/role/trainer.h"
+#include "ald/role/trainer_step.h"
+#include "ald/shard/format.h"
+#include "ald/shard/mix.h"
+#include "ald/shard/read.h"
+#include "ald/shard/set.h"
+#include "ald/train/engine.h"
+#include "pipeline/corpus_impl.h"
+#include "pipeline/distill_impl.h"
+#include "pipeline/sweep_table_impl.h"
 
 /* A run while it is in memory. */
 typedef struct {

@@ -1,14 +1,18 @@
-#include "pipeline/sweep_table.h"
+#include "pipeline/sweep_table_impl.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/file.h"
-#include "ald/json.h"
-#include "ald/metrics.h"
-#include "ald/vec.h"
+#include "ald/base/arena.h"
+#include "ald/base/file.h"
+#include "ald/base/folder.h"
+#include "ald/base/json.h"
+#include "ald/base/path.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/config/sweep.h"
+#include "ald/record/metrics_read.h"
 
 /* The columns: metrics, and what the table calls them. */
 static const struct {

@@ -1,9 +1,19 @@
-#include "pipeline/turns.h"
+#include "pipeline/turns_impl.h"
 
 #include <stdlib.h>
 
-#include "ald/arena.h"
-#include "ald/rng.h"
+#include "ald/base/arena.h"
+#include "ald/base/json.h"
+#include "ald/base/rng.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/config/config.h"
+#include "ald/data/dataset.h"
+#include "ald/data/layout.h"
+#include "ald/data/pairs.h"
+#include "ald/par/comm.h"
+#include "ald/role/generator.h"
+#include "pipeline/sampling_impl.h"
 
 bool ald_turns_any(const ald_dataset_t *data)
 {

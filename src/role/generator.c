@@ -1,9 +1,23 @@
-#include "ald/generator.h"
+#include "ald/role/generator.h"
 
 #include <string.h>
 
-#include "ald/comm.h"
-#include "ald/rng.h"
+#include "ald/base/arena.h"
+#include "ald/base/json.h"
+#include "ald/base/rng.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/config/config.h"
+#include "ald/data/dataset.h"
+#include "ald/data/pairs.h"
+#include "ald/model/decode.h"
+#include "ald/model/head.h"
+#include "ald/model/model.h"
+#include "ald/model/model_config.h"
+#include "ald/model/sampler.h"
+#include "ald/num/gemm.h"
+#include "ald/par/fault.h"
+#include "ald/text/tokenizer.h"
 
 #define SLOTS 48 /* sequences decoded together */
 

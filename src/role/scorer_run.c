@@ -1,14 +1,25 @@
 /* The scoring of sequences. */
+#include "ald/role/scorer_run.h"
+
 #include <string.h>
 
-#include "ald/batch.h"
-#include "ald/dtype.h"
-#include "ald/loss.h"
-#include "ald/ops.h"
-#include "ald/rng.h"
-#include "ald/sampled.h"
-#include "ald/scorer.h"
-#include "ald/support.h"
+#include "ald/base/arena.h"
+#include "ald/base/rng.h"
+#include "ald/base/status.h"
+#include "ald/model/batch.h"
+#include "ald/model/forward.h"
+#include "ald/model/head.h"
+#include "ald/model/model.h"
+#include "ald/num/dtype.h"
+#include "ald/num/gemm.h"
+#include "ald/par/fault.h"
+#include "ald/role/frozen.h"
+#include "ald/role/scorer.h"
+#include "ald/shard/format.h"
+#include "ald/shard/write.h"
+#include "ald/teacher/loss.h"
+#include "ald/teacher/sampled.h"
+#include "ald/teacher/support.h"
 
 static int64_t forwards; /* of teachers, by this process */
 

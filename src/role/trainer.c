@@ -1,9 +1,25 @@
-#include "ald/trainer.h"
+#include "ald/role/trainer.h"
 
 #include <string.h>
 
-#include "ald/scorer.h"
-#include "ald/vocabulary.h"
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/config/config.h"
+#include "ald/model/batch.h"
+#include "ald/model/mapped.h"
+#include "ald/model/model.h"
+#include "ald/model/model_config.h"
+#include "ald/model/params.h"
+#include "ald/model/vocabulary.h"
+#include "ald/par/comm.h"
+#include "ald/role/scorer.h"
+#include "ald/shard/format.h"
+#include "ald/shard/read.h"
+#include "ald/shard/readahead.h"
+#include "ald/shard/set.h"
+#include "ald/teacher/loss.h"
+#include "ald/train/engine.h"
 
 ald_status_t ald_trainer_init(const ald_config_t *config, const ald_comm_t *trainers,
                               ald_trainer_t *out)

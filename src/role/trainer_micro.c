@@ -1,11 +1,26 @@
 /* The loss of a micro-batch of scored sequences. */
-#include "trainer_micro.h"
+#include "role/trainer_micro_impl.h"
 
 #include <string.h>
 
-#include "ald/dtype.h"
-#include "ald/sampled.h"
-#include "ald/support.h"
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/model/backward.h"
+#include "ald/model/batch.h"
+#include "ald/model/forward.h"
+#include "ald/model/head.h"
+#include "ald/model/model.h"
+#include "ald/num/dtype.h"
+#include "ald/num/gemm.h"
+#include "ald/role/trainer.h"
+#include "ald/shard/format.h"
+#include "ald/shard/read.h"
+#include "ald/shard/set.h"
+#include "ald/teacher/loss.h"
+#include "ald/teacher/sampled.h"
+#include "ald/teacher/support.h"
+#include "ald/train/engine.h"
 
 /* A micro-batch: its sequences, and per position what the loss needs and gives. */
 typedef struct {

@@ -1,8 +1,22 @@
 /* Steps of one trainer, or of several on the same sequences. */
+#include "ald/role/trainer_step.h"
+
 #include <stdlib.h>
 
-#include "ald/log.h"
-#include "trainer_micro.h"
+#include "ald/base/arena.h"
+#include "ald/base/log.h"
+#include "ald/base/status.h"
+#include "ald/model/batch.h"
+#include "ald/par/comm.h"
+#include "ald/par/fault.h"
+#include "ald/record/metrics.h"
+#include "ald/role/trainer.h"
+#include "ald/shard/format.h"
+#include "ald/shard/read.h"
+#include "ald/shard/readahead.h"
+#include "ald/shard/set.h"
+#include "ald/train/engine.h"
+#include "role/trainer_micro_impl.h"
 
 #define WARN_ABOVE 0.1 /* a bound on the total variation, mean of a step */
 

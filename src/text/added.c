@@ -1,10 +1,15 @@
-#include "text/added.h"
+#include "text/added_impl.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "text/unicode.h"
+#include "ald/base/arena.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "text/normalizer_impl.h"
+#include "text/unicode_impl.h"
 
 enum { LARGEST_ID = 1 << 24 };
 

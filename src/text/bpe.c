@@ -1,8 +1,10 @@
-#include "text/bpe.h"
+#include "text/bpe_impl.h"
 
 #include <string.h>
 
-#include "text/unicode.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "text/unicode_impl.h"
 
 /* Pieces up to this length are merged by scanning, which is faster there than a heap. */
 enum { SHORT_PIECE = 32 };

@@ -2,8 +2,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "text/bpe.h"
-#include "text/unicode.h"
+#include "ald/base/arena.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "text/bpe_impl.h"
+#include "text/unicode_impl.h"
 
 /* Larger ids are taken for damage: tables are indexed by id. */
 enum { LARGEST_ID = 1 << 24 };

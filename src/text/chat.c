@@ -1,9 +1,14 @@
-#include "ald/chat.h"
+#include "ald/text/chat.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "text/chat_parts.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/text/chat_parts.h"
+#include "ald/text/tokenizer.h"
+#include "text/template_impl.h"
 
 /* Per template: its name, how it is written, and the token that closes an answer (NULL: the EOS).
  */

@@ -1,7 +1,11 @@
 /* ChatML, as it is written plainly, and by Qwen2.5, Qwen3 and SmolLM2. Layer: text. */
 #include <string.h>
 
-#include "text/chat_parts.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/text/chat.h"
+#include "ald/text/chat_parts.h"
+#include "text/template_impl.h"
 
 /* Qwen3's split of an answer into reasoning and content. */
 static void split_thinking(ald_message_t *message)

@@ -1,7 +1,11 @@
 /* Llama 3 and 3.1 to 3.3, Llama 2, and Zephyr. Layer: text. */
 #include <string.h>
 
-#include "text/chat_parts.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/text/chat.h"
+#include "ald/text/chat_parts.h"
+#include "text/template_impl.h"
 
 /* --- Llama 3 --- */
 

@@ -2,7 +2,11 @@
  * Layer: text. */
 #include <string.h>
 
-#include "text/chat_parts.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/text/chat.h"
+#include "ald/text/chat_parts.h"
+#include "text/template_impl.h"
 
 static const char *const identifier = "Tool call IDs should be alphanumeric strings with length 9!";
 

@@ -1,11 +1,15 @@
-#include "text/chat_parts.h"
+#include "ald/text/chat_parts.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "text/unicode.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/text/chat.h"
+#include "text/unicode_impl.h"
 
 ald_slice_t ald_slice(const char *text)
 {

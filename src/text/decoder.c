@@ -1,8 +1,14 @@
-#include "text/decoder.h"
+#include "text/decoder_impl.h"
 
 #include <string.h>
 
-#include "text/unicode.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "text/bpe_impl.h"
+#include "text/pretokenizer_impl.h"
+#include "text/regex_impl.h"
+#include "text/unicode_impl.h"
 
 static ald_status_t load_bare(const ald_json_t *json, ald_decode_step_t *out)
 {

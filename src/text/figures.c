@@ -1,8 +1,10 @@
-#include "ald/figures.h"
+#include "ald/text/figures.h"
 
 #include <ctype.h>
 #include <string.h>
 #include <strings.h>
+
+#include "ald/base/json.h"
 
 typedef int (*compare_fn)(const char *, const char *, size_t);
 

@@ -1,11 +1,15 @@
-#include "text/normalizer.h"
+#include "text/normalizer_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
-#include "ald/arena.h"
-#include "text/unicode.h"
+#include "ald/base/arena.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "text/regex_impl.h"
+#include "text/unicode_impl.h"
 
 static ald_status_t copy_text(const ald_json_t *json, const char *key, ald_normalize_step_t *out)
 {

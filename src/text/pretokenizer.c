@@ -1,8 +1,12 @@
-#include "text/pretokenizer.h"
+#include "text/pretokenizer_impl.h"
 
 #include <string.h>
 
-#include "text/unicode.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "text/regex_impl.h"
+#include "text/unicode_impl.h"
 
 /* The pattern that ByteLevel stands for, as GPT-2 published it. */
 static const char byte_level_pattern[] =

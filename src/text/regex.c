@@ -1,11 +1,11 @@
-#include "text/regex.h"
+#include "text/regex_impl.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/vec.h"
+#include "ald/base/arena.h"
+#include "ald/base/vec.h"
 
 struct ald_regex {
     pcre2_code *code;

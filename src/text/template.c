@@ -1,10 +1,11 @@
-#include "text/template.h"
+#include "text/template_impl.h"
 
 #include <ctype.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/sha256.h"
+#include "ald/base/sha256.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
 
 /* A template being read. */
 typedef struct {

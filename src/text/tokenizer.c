@@ -1,17 +1,20 @@
-#include "ald/tokenizer.h"
+#include "ald/text/tokenizer.h"
 
 #include <string.h>
 
-#include "ald/arena.h"
-#include "ald/file.h"
-#include "ald/json.h"
-#include "ald/sha256.h"
-#include "text/added.h"
-#include "text/bpe.h"
-#include "text/decoder.h"
-#include "text/normalizer.h"
-#include "text/pretokenizer.h"
-#include "text/unicode.h"
+#include "ald/base/arena.h"
+#include "ald/base/file.h"
+#include "ald/base/json.h"
+#include "ald/base/path.h"
+#include "ald/base/sha256.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "text/added_impl.h"
+#include "text/bpe_impl.h"
+#include "text/decoder_impl.h"
+#include "text/normalizer_impl.h"
+#include "text/pretokenizer_impl.h"
+#include "text/unicode_impl.h"
 
 struct ald_tokenizer {
     ald_arena_t arena; /* holds what is loaded, but for normalizer, pretokenizer and decoder */

@@ -1,8 +1,11 @@
-#include "text/unicode.h"
+#include "text/unicode_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
+
+#include "ald/base/json.h"
+#include "ald/base/status.h"
 
 int32_t ald_utf8_next(const char *text, size_t length, size_t *step)
 {

@@ -1,12 +1,28 @@
-#include "ald/checkpoint.h"
+#include "ald/train/checkpoint.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "ald/file.h"
-#include "data/h5.h"
+#include "ald/base/arena.h"
+#include "ald/base/file.h"
+#include "ald/base/folder.h"
+#include "ald/base/json.h"
+#include "ald/base/log.h"
+#include "ald/base/path.h"
+#include "ald/base/status.h"
+#include "ald/config/config.h"
+#include "ald/config/print.h"
+#include "ald/model/hf.h"
+#include "ald/model/hf_save.h"
+#include "ald/num/dtype.h"
+#include "ald/par/comm.h"
+#include "ald/par/fault.h"
+#include "ald/record/h5.h"
+#include "ald/record/metrics_file.h"
+#include "ald/train/engine.h"
+#include "ald/train/optimizer.h"
 
 /* OUTPUT/checkpoints, or a step's folder in it with `suffix` behind; freed by ald_free. */
 static char *checkpoint_path(const ald_engine_t *engine, int64_t step, const char *suffix)

@@ -1,13 +1,34 @@
-#include "ald/engine.h"
+#include "ald/train/engine.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "ald/batch.h"
-#include "ald/checkpoint.h"
-#include "ald/file.h"
-#include "ald/rng.h"
+#include "ald/base/arena.h"
+#include "ald/base/folder.h"
+#include "ald/base/json.h"
+#include "ald/base/log.h"
+#include "ald/base/path.h"
+#include "ald/base/rng.h"
+#include "ald/base/sha256.h"
+#include "ald/base/status.h"
+#include "ald/config/config.h"
+#include "ald/model/batch.h"
+#include "ald/model/digest.h"
+#include "ald/model/hf.h"
+#include "ald/model/hf_save.h"
+#include "ald/model/model.h"
+#include "ald/model/model_config.h"
+#include "ald/model/params.h"
+#include "ald/num/dtype.h"
+#include "ald/num/gemm.h"
+#include "ald/par/comm.h"
+#include "ald/par/fault.h"
+#include "ald/par/signals.h"
+#include "ald/record/metrics.h"
+#include "ald/record/metrics_file.h"
+#include "ald/train/checkpoint.h"
+#include "ald/train/optimizer.h"
 
 int64_t ald_epoch_steps(const ald_config_t *config, int64_t count)
 {

@@ -1,10 +1,13 @@
-#include "ald/optimizer.h"
+#include "ald/train/optimizer.h"
 
 #include <math.h>
 #include <string.h>
 
-#include "ald/arena.h"
-#include "num/kernel.h"
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
+#include "ald/config/config.h"
+#include "ald/num/kernel.h"
+#include "ald/par/comm.h"
 
 #define BLOCK   ((int64_t)65536)
 #define UNIT    0x1.0p-40

@@ -2,6 +2,8 @@
  * checks in Python. */
 #include <stdlib.h>
 
+#include "ald/base/status.h"
+#include "ald/shard/format.h"
 #include "shard_sample.h"
 
 int main(int argc, char **argv)

@@ -2,11 +2,11 @@
 #ifndef ALD_TESTS_NUMERIC_H
 #define ALD_TESTS_NUMERIC_H
 
-#include "scratch.h"
-
 #include <math.h>
 
-#include "ald/rng.h"
+#include "ald/base/arena.h"
+#include "ald/base/rng.h"
+#include "scratch.h"
 
 /* Standard normal times `scale`; freed by ald_free. The same numbers for the same stream. */
 static inline float *random_floats(uint64_t stream, int64_t count, double scale)

@@ -2,7 +2,10 @@
  * for checks in Python. Not a test. */
 #include <stdio.h>
 
-#include "ald/shard.h"
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
+#include "ald/shard/format.h"
+#include "ald/shard/read.h"
 
 static ald_status_t read_all(const char *path)
 {

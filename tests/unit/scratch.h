@@ -9,11 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
 #include <cmocka.h>
 
-#include "ald/arena.h"
-#include "ald/file.h"
+#include "ald/base/arena.h"
+#include "ald/base/folder.h"
+#include "ald/base/status.h"
 
 /* Setup: *state becomes the folder's path; teardown removes it and checks the memory balance. */
 static inline int scratch_begin(void **state)

@@ -6,9 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ald/dtype.h"
-#include "ald/rng.h"
-#include "ald/shard.h"
+#include "ald/base/rng.h"
+#include "ald/base/status.h"
+#include "ald/num/dtype.h"
+#include "ald/shard/format.h"
+#include "ald/shard/write.h"
 
 enum { SAMPLE_V = 50, SAMPLE_H = 24, SAMPLE_K = 5, SAMPLE_LONGEST = 40 };
 

@@ -1,13 +1,17 @@
 /* Unit tests of the base layer. */
-#include "scratch.h"
-
 #include <math.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "ald/json.h"
-#include "ald/rng.h"
-#include "ald/sha256.h"
+#include "ald/base/arena.h"
+#include "ald/base/file.h"
+#include "ald/base/folder.h"
+#include "ald/base/json.h"
+#include "ald/base/path.h"
+#include "ald/base/rng.h"
+#include "ald/base/sha256.h"
+#include "ald/base/status.h"
+#include "scratch.h"
 
 static void sha256_matches_fips_examples(void **state)
 {

@@ -6,12 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
 #include <cmocka.h>
 
-#include "ald/arena.h"
-#include "ald/config.h"
-#include "ald/file.h"
+#include "ald/base/arena.h"
+#include "ald/base/file.h"
+#include "ald/base/folder.h"
+#include "ald/base/status.h"
+#include "ald/config/config.h"
+#include "ald/config/print.h"
 
 static char folder[] = "/tmp/ald-config-XXXXXX";
 static char file[64];

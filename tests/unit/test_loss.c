@@ -1,7 +1,9 @@
 /* Losses row by row against twins in double precision, gradients against central differences. */
+#include "ald/base/arena.h"
+#include "ald/objective/cross_entropy.h"
+#include "ald/objective/preference.h"
+#include "ald/teacher/loss.h"
 #include "numeric.h"
-
-#include "ald/loss.h"
 
 enum { V = 41 };
 

@@ -1,13 +1,15 @@
 /* metrics.jsonl and metrics.h5, also after a resumed run. */
-#include "scratch.h"
-
 #include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
 
-#include "ald/metrics.h"
-#include "ald/sha256.h"
-#include "data/h5.h"
+#include "ald/base/file.h"
+#include "ald/base/sha256.h"
+#include "ald/base/status.h"
+#include "ald/record/h5.h"
+#include "ald/record/metrics.h"
+#include "ald/record/metrics_file.h"
+#include "scratch.h"
 
 static void append(ald_metrics_file_t *file, int step)
 {

@@ -4,12 +4,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-
 #include <cmocka.h>
 
-#include "ald/arena.h"
-#include "ald/engine.h"
-#include "ald/mix.h"
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
+#include "ald/config/config.h"
+#include "ald/shard/mix.h"
+#include "ald/train/engine.h"
 
 enum { STEPS = 400 };
 

@@ -1,9 +1,20 @@
 /* The decoder as a whole: decoding and packing against plain forward passes, the chunked vocabulary
  * step against a twin, the memory figure. Gradients of all tensors: tests/gradient_test.py. */
+#include "ald/base/arena.h"
+#include "ald/base/rng.h"
+#include "ald/base/status.h"
+#include "ald/model/backward.h"
+#include "ald/model/batch.h"
+#include "ald/model/decode.h"
+#include "ald/model/forward.h"
+#include "ald/model/head.h"
+#include "ald/model/model.h"
+#include "ald/model/model_config.h"
+#include "ald/model/params.h"
+#include "ald/model/rotation.h"
+#include "ald/num/attention.h"
+#include "ald/num/gemm.h"
 #include "numeric.h"
-
-#include "ald/batch.h"
-#include "ald/model.h"
 
 enum { V = 97, H = 20, T = 70, KINDS = 4 };
 

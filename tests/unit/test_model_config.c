@@ -1,10 +1,12 @@
 /* config.json of every supported family, and of those that aren't. */
-#include "scratch.h"
-
 #include <math.h>
 
-#include "ald/model_config.h"
-#include "ald/params.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/model/model_config.h"
+#include "ald/model/params.h"
+#include "ald/num/dtype.h"
+#include "scratch.h"
 
 #define BASE                                                                                       \
     "\"vocab_size\": 100, \"hidden_size\": 32, \"intermediate_size\": 48, "                        \

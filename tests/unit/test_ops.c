@@ -1,13 +1,16 @@
 /* Each operator against a slow twin in double precision; each backward against central differences
  * of that twin. */
-#include "numeric.h"
-
 #include <omp.h>
 #include <time.h>
 
-#include "ald/gemm.h"
-#include "ald/matrix.h"
-#include "ald/ops.h"
+#include "ald/base/arena.h"
+#include "ald/base/rng.h"
+#include "ald/num/attention.h"
+#include "ald/num/dtype.h"
+#include "ald/num/gemm.h"
+#include "ald/num/matrix.h"
+#include "ald/num/ops.h"
+#include "numeric.h"
 
 /* --- norm --- */
 

@@ -1,7 +1,10 @@
 /* AdamW, clipping and the schedule against a twin in double precision, on one rank. */
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
+#include "ald/config/config.h"
+#include "ald/par/comm.h"
+#include "ald/train/optimizer.h"
 #include "numeric.h"
-
-#include "ald/optimizer.h"
 
 enum { N = 70001, STEPS = 4 }; /* more than one block of 65,536 */
 

@@ -1,11 +1,18 @@
 /* Rows of conversations to tokens: where the answer begins, what a cut leaves, given texts. */
-#include "scratch.h"
-
 #include <zlib.h>
 
-#include "ald/gzip.h"
-#include "ald/pairs.h"
-#include "text/bpe.h"
+#include "ald/base/arena.h"
+#include "ald/base/gzip.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/data/layout.h"
+#include "ald/data/pairs.h"
+#include "ald/data/pairs_pack.h"
+#include "ald/text/chat.h"
+#include "ald/text/tokenizer.h"
+#include "scratch.h"
+#include "text/bpe_impl.h"
 
 static const char *const specials[] = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
 static const char newlines[] = "\xC4\x8A"; /* how the vocabulary spells a newline */

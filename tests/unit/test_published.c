@@ -1,11 +1,12 @@
 /* The keys of published config.json files that bear on the mathematics, and what becomes of them.
  * Each member is what the reference classes make of the same file. */
-#include "scratch.h"
-
 #include <math.h>
 
-#include "ald/model_config.h"
-#include "ald/params.h"
+#include "ald/base/json.h"
+#include "ald/model/model_config.h"
+#include "ald/model/params.h"
+#include "ald/num/dtype.h"
+#include "scratch.h"
 
 #define FULL   "\"full_attention\", "
 #define FULL_9 FULL FULL FULL FULL FULL FULL FULL FULL FULL

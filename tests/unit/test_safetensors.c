@@ -1,13 +1,25 @@
 /* Weight files: conversions, whole model directories, and every kind of damage. */
-#include "scratch.h"
-
 #include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#include "ald/hf.h"
+#include "ald/base/arena.h"
+#include "ald/base/file.h"
+#include "ald/base/folder.h"
+#include "ald/base/path.h"
+#include "ald/base/sha256.h"
+#include "ald/base/status.h"
+#include "ald/model/digest.h"
+#include "ald/model/hf.h"
+#include "ald/model/hf_save.h"
+#include "ald/model/model_config.h"
+#include "ald/model/params.h"
+#include "ald/model/safetensors.h"
+#include "ald/model/safetensors_write.h"
+#include "ald/num/dtype.h"
+#include "scratch.h"
 
 /* Every half, NaNs with their payloads, subnormals and negative zero; also at an odd address. */
 static void halves_round_trip_exactly(void **state)

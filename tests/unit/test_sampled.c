@@ -1,11 +1,12 @@
 /* Draws from a teacher: the forward divergence's gradient over many seeds against the exact one,
  * within what its variance allows; importance weights; a restricted teacher. */
-#include "numeric.h"
-
 #include <string.h>
 
-#include "ald/dtype.h"
-#include "ald/sampled.h"
+#include "ald/base/arena.h"
+#include "ald/num/dtype.h"
+#include "ald/teacher/loss.h"
+#include "ald/teacher/sampled.h"
+#include "numeric.h"
 
 enum { V = 37, K = 12, SEEDS = 6000, MOST = 40000 };
 

@@ -1,8 +1,11 @@
 /* Random numbers against published answers, picking of tokens against probabilities, packing. */
+#include "ald/base/arena.h"
+#include "ald/base/rng.h"
+#include "ald/base/status.h"
+#include "ald/model/batch.h"
+#include "ald/model/sampler.h"
+#include "ald/num/attention.h"
 #include "numeric.h"
-
-#include "ald/batch.h"
-#include "ald/sampler.h"
 
 /* --- random numbers --- */
 

@@ -1,16 +1,27 @@
 /* Shards: every encoding there and back, equal bytes for equal content, and every kind of damage.
  */
-#include "scratch.h"
-
 #include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "ald/readahead.h"
-#include "data/fletcher.h"
-#include "data/shard_format.h"
+#include "ald/base/arena.h"
+#include "ald/base/file.h"
+#include "ald/base/folder.h"
+#include "ald/base/path.h"
+#include "ald/base/rng.h"
+#include "ald/base/sha256.h"
+#include "ald/base/status.h"
+#include "ald/record/h5.h"
+#include "ald/shard/format.h"
+#include "ald/shard/read.h"
+#include "ald/shard/readahead.h"
+#include "ald/shard/set.h"
+#include "ald/shard/write.h"
+#include "scratch.h"
+#include "shard/fletcher_impl.h"
+#include "shard/format_impl.h"
 #include "shard_sample.h"
 
 static void expect_floats(const float *found, const float *expected, int64_t count)
@@ -28,11 +39,11 @@ static void expect_teacher(const ald_shard_header_t *header, ald_scored_t *found
         const bool teacher = strncmp(info->path, "/teacher/", 9) == 0;
         if (!teacher || !ald_dataset_is_in(info, header))
             continue;
-        const void *one = *ald_dataset_member(found, (ald_dataset_t)d);
+        const void *one = *ald_dataset_member(found, (ald_shard_dataset_t)d);
         size_t size = ald_column_memory_size(info->type);
         size *= (size_t)(expected->response_count * ald_dataset_width(info, header));
         assert_non_null(one);
-        assert_memory_equal(one, *ald_dataset_member(expected, (ald_dataset_t)d), size);
+        assert_memory_equal(one, *ald_dataset_member(expected, (ald_shard_dataset_t)d), size);
     }
     assert_true((found->full_log_ratio != NULL) == (header->encoding == ALD_ENCODING_FULL));
     assert_true((found->topk_id != NULL) == ald_encoding_has_k(header->encoding));

@@ -1,11 +1,12 @@
 /* A support's choice against a sort, and the bounds of its error against the exact ones, position
  * by position. */
-#include "numeric.h"
-
 #include <string.h>
 
-#include "ald/dtype.h"
-#include "ald/support.h"
+#include "ald/base/arena.h"
+#include "ald/num/dtype.h"
+#include "ald/teacher/loss.h"
+#include "ald/teacher/support.h"
+#include "numeric.h"
 
 enum { V = 300 };
 

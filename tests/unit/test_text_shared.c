@@ -7,16 +7,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
 #include <cmocka.h>
 
-#include "ald/arena.h"
-#include "ald/file.h"
-#include "ald/json.h"
-#include "ald/log.h"
-#include "ald/pairs.h"
-#include "ald/tokenizer.h"
-#include "text/normalizer.h"
+#include "ald/base/arena.h"
+#include "ald/base/file.h"
+#include "ald/base/json.h"
+#include "ald/base/log.h"
+#include "ald/base/path.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/data/layout.h"
+#include "ald/data/pairs.h"
+#include "ald/text/chat.h"
+#include "ald/text/tokenizer.h"
+#include "text/normalizer_impl.h"
 
 static char shared[1024];
 

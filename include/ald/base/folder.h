@@ -1,0 +1,31 @@
+/* Folders: made, listed, removed, published whole. All functions are local; messages name the path
+ * and the system's reason. Layer: base. */
+#ifndef ALD_BASE_FOLDER_H
+#define ALD_BASE_FOLDER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ald/base/status.h"
+
+/* Removes from a folder what dead processes of this host left under such names; those of other
+ * hosts stay. A folder that isn't there is no error. */
+ald_status_t ald_dir_sweep(const char *folder);
+/* When a file was last written, or the newest of a folder's files whose names end with `end`: in
+ * seconds since 1970; 0 when there is none. */
+ald_status_t ald_path_modified(const char *path, const char *end, int64_t *out);
+/* Makes the folder and its parents. */
+ald_status_t ald_dir_make(const char *path);
+/* Names in a folder, sorted, without "." and "..": an array of *count strings, each and the array
+ * itself freed by ald_names_free. */
+ald_status_t ald_dir_list(const char *path, char ***names, size_t *count);
+void ald_names_free(char **names, size_t count);
+/* Removes a folder and what is in it; nothing there is no error. */
+ald_status_t ald_dir_remove(const char *path);
+/* The same after a failure, whose message stays; what can't be removed is left. */
+void ald_dir_discard(const char *path);
+/* Puts a finished temporary folder in the place of `path`: an older one is moved aside first and
+ * removed after. fsyncs the parent. */
+ald_status_t ald_dir_publish(const char *temporary, const char *path);
+
+#endif

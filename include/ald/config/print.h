@@ -1,0 +1,19 @@
+/* The configuration as text: in libconfig's syntax, and as the help shows its keys. Layer: config.
+ */
+#ifndef ALD_CONFIG_PRINT_H
+#define ALD_CONFIG_PRINT_H
+
+#include "ald/base/status.h"
+#include "ald/config/config.h"
+
+/* The effective configuration in libconfig's syntax, every key, paths as resolved; freed by
+ * ald_free. Equal configurations give equal text. */
+ald_status_t ald_config_print(const ald_config_t *config, char **out);
+/* The same without the places that a stage writes to and without debug.*: what content can depend
+ * on. */
+ald_status_t ald_config_print_content(const ald_config_t *config, char **out);
+/* The keys with type, default and meaning, for --help; `group` ("data") or NULL for all. Freed by
+ * ald_free. */
+ald_status_t ald_config_describe(const char *group, char **out);
+
+#endif

@@ -1,0 +1,16 @@
+/* The decoder forward over a packed batch. Layer: model. */
+#ifndef ALD_MODEL_FORWARD_H
+#define ALD_MODEL_FORWARD_H
+
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
+#include "ald/model/model.h"
+
+/* What the backward needs of the forward, in the arena it was given. Opaque. */
+typedef struct ald_activations ald_activations_t;
+/* Final normed hidden states [T, H]. `keep` NULL: nothing is kept, memory for one layer only. With
+ * `keep`, activations stay in the arena until the caller releases it. RESOURCE without memory. */
+ald_status_t ald_forward(const ald_model_t *model, const ald_batch_t *batch, ald_arena_t *arena,
+                         ald_activations_t **keep, float *hidden);
+
+#endif

@@ -1,0 +1,16 @@
+/* Hugging Face model directories: config.json, tokenizer files, safetensors. Layer: model. */
+#ifndef ALD_MODEL_HF_H
+#define ALD_MODEL_HF_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ald/base/status.h"
+#include "ald/model/params.h"
+
+/* Fills values[params->total] with the directory's weights as float32. INPUT naming file and tensor
+ * for one that is missing or of another shape (a tied model may carry lm_head.weight: ignored).
+ * Tensors that the list doesn't know are an error, rotary inv_freq buffers apart. Local. */
+ald_status_t ald_hf_load(const char *directory, const ald_params_t *params, float *values);
+
+#endif

@@ -1,0 +1,38 @@
+/* The decoder: forward and backward over packed batches, the vocabulary-wide step, and decoding
+ * with a key/value cache. T tokens, H hidden size, V vocabulary. All local. Layer: model. */
+#ifndef ALD_MODEL_MODEL_H
+#define ALD_MODEL_MODEL_H
+
+#include <stdint.h>
+
+#include "ald/model/params.h"
+#include "ald/num/attention.h"
+#include "ald/num/gemm.h"
+
+/* A model is its list of tensors and their values; nothing is owned. */
+typedef struct ald_mapped ald_mapped_t; /* see ald/model/mapped.h */
+typedef struct {
+    const ald_params_t *params;
+    const float *values; /* [params->total]; NULL with `mapped` */
+    const ald_gemm_t *gemm;
+    const ald_mapped_t *mapped; /* NULL, or where the values lie instead: no gradients then */
+    int64_t vocabulary;         /* 0, or how many tokens count: the others have no logits, and
+                                   their rows of the output matrix get no gradient from there */
+} ald_model_t;
+
+/* The tokens that have logits. */
+static inline int64_t ald_model_vocabulary(const ald_model_t *model)
+{
+    return model->vocabulary > 0 ? model->vocabulary : model->params->config.vocab_size;
+}
+
+/* A packed batch: tokens back to back, no padding (see ald_segment_t). */
+typedef struct {
+    int64_t tokens;           /* T */
+    const int32_t *ids;       /* [T], within the vocabulary */
+    const int32_t *positions; /* [T], for the rotation */
+    int64_t segments;
+    const ald_segment_t *segment;
+} ald_batch_t;
+
+#endif

@@ -1,0 +1,21 @@
+/* Picking a token from logits. Layer: model. */
+#ifndef ALD_MODEL_SAMPLER_H
+#define ALD_MODEL_SAMPLER_H
+
+#include <stdint.h>
+
+/* As sampling.* in the configuration. */
+typedef struct {
+    double temperature; /* 0: the most likely token */
+    double top_p;       /* smallest set of most likely tokens with at least this mass; 1: all */
+    int64_t top_k;      /* at most so many tokens; 0: all */
+} ald_sampling_t;
+
+/* The token for a uniform number u in [0, 1). Temperature first, then top-k, then top-p, as
+ * transformers does. Tokens from `limit` on are never picked. `work` is [3 V] floats. *logprob
+ * becomes the token's log-probability under softmax(logits), untempered and unfiltered. Depends on
+ * its arguments only. */
+int32_t ald_sample(const ald_sampling_t *sampling, int64_t V, int64_t limit, const float *logits,
+                   double u, float *work, float *logprob);
+
+#endif

@@ -1,0 +1,37 @@
+/* Causal attention over packed batches, forward and backward, and against a cache, float32. T
+ * tokens, D head size, NH query and NKV key and value heads. Layer: num. */
+#ifndef ALD_NUM_ATTENTION_H
+#define ALD_NUM_ATTENTION_H
+
+#include <stdint.h>
+
+#include "ald/base/status.h"
+
+/* Segments of a packed batch: rows [begin, end), each after the rows of its ancestors. A query sees
+ * all rows of its segment's ancestors, and those of its own segment up to itself. `parent` is an
+ * earlier segment or -1; a root and its descendants follow each other without a gap. A sequence is
+ * a root's rows, then a child's, and so on: its positions are counted so. */
+typedef struct {
+    int64_t begin, end, parent;
+} ald_segment_t;
+/* Causal grouped-query attention, softmax(q k^T / sqrt(D)) v, by blocks with a running maximum and
+ * sum (Milakov and Gimelshein 2018; Dao et al. 2022): memory linear in T. qkv[T, (NH + 2 NKV) D]
+ * holds q, k, v heads of each row; out[T, NH D]; lse[NH, T] (log-sum-exp, for the backward; may be
+ * NULL). With `window` (0: none) a query at position p of its sequence sees positions above
+ * p - window only, at a cost that grows with T * window; a window as long as the sequence changes
+ * no bit. RESOURCE when scratch memory is lacking. */
+ald_status_t ald_attention(int64_t T, int64_t NH, int64_t NKV, int64_t D, int64_t segments,
+                           const ald_segment_t *segment, int64_t window, const float *qkv,
+                           float *out, float *lse);
+/* dqkv from dout, overwritten. */
+ald_status_t ald_attention_backward(int64_t T, int64_t NH, int64_t NKV, int64_t D, int64_t segments,
+                                    const ald_segment_t *segment, int64_t window, const float *qkv,
+                                    const float *out, const float *lse, const float *dout,
+                                    float *dqkv);
+/* One query row of `NH` heads against `length` cached rows of keys and values, [length, NKV D]
+ * each. */
+void ald_attention_decode(int64_t length, int64_t NH, int64_t NKV, int64_t D, const float *q,
+                          const float *k, const float *v, float *scores /* [NH, length] */,
+                          float *out);
+
+#endif

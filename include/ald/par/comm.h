@@ -1,0 +1,54 @@
+/* Communicators, agreement, and the end of a job. Layer: par. */
+#ifndef ALD_PAR_COMM_H
+#define ALD_PAR_COMM_H
+
+#include <mpi.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ald/base/status.h"
+
+typedef struct {
+    MPI_Comm mpi; /* MPI_COMM_NULL: this rank isn't in it */
+    int rank, size;
+} ald_comm_t;
+
+/* MPI_Init_thread (FUNNELED), errors fatal. Collective over the world. */
+void ald_comm_start(int *argc, char ***argv, ald_comm_t *world);
+/* Collective. */
+void ald_comm_finish(void);
+
+/* The ranks of `parent` that say `member`, in their order; the others get rank -1 and size 0.
+ * Collective over `parent`. Free with ald_comm_free. */
+void ald_comm_subset(const ald_comm_t *parent, bool member, ald_comm_t *out);
+/* The ranks of `parent` on this node. Collective over `parent`. */
+void ald_comm_node(const ald_comm_t *parent, ald_comm_t *out);
+void ald_comm_free(ald_comm_t *comm); /* collective over it; takes one that this rank isn't in */
+
+/* Cores for this rank: each core that it may use counts, divided among the ranks of `world` that
+ * may use it too, at least 1. So ranks that their launcher bound apart keep what they have, and
+ * ranks that weren't bound share the node. Collective over `world`; ranks may get different
+ * numbers. */
+int ald_comm_cores(const ald_comm_t *world);
+
+/* The pause of a waiting rank between two looks at what it waits for: a few yields, then sleeps
+ * that grow to 1 ms, so that it doesn't take the core of a working rank. *looks is 0 before the
+ * first. Local. */
+void ald_comm_pause(int *looks);
+/* MPI_Wait with those pauses. Local. */
+void ald_comm_wait(MPI_Request *request);
+
+/* All ranks return the status of the lowest rank that failed, with its message; OK when none did.
+ * Collective: every rank must call it, whatever its own status is. Allocates nothing. */
+ald_status_t ald_comm_agree(const ald_comm_t *comm, ald_status_t status);
+/* USAGE on all ranks unless all have the same `size` bytes (compared by digest); `what` names them
+ * in the message. Collective. */
+ald_status_t ald_comm_compare(const ald_comm_t *comm, const void *data, size_t size,
+                              const char *what);
+/* Broadcast of any size (in pieces of at most 1 GiB). Collective. */
+void ald_comm_broadcast(const ald_comm_t *comm, void *data, size_t bytes, int root);
+
+/* A failure that the other ranks can't be told of: one line, then MPI_Abort with the code. */
+_Noreturn void ald_comm_abort(ald_status_t code);
+
+#endif

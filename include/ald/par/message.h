@@ -1,0 +1,35 @@
+/* Messages between roles: point to point, with a status in each and a deadline on each wait, so
+ * that a failure travels to whoever waits for its result. A message that can't be carried at all
+ * (no memory, a deadline passed: the line names rank, peer and tag) ends the job by ald_comm_abort,
+ * since the peer would wait for good. Layer: par. */
+#ifndef ALD_PAR_MESSAGE_H
+#define ALD_PAR_MESSAGE_H
+
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/par/comm.h"
+
+typedef enum {
+    ALD_TAG_SAMPLES = 11, /* generator to scorer: sampled responses */
+    ALD_TAG_SHARD,        /* scorer to trainer: path of a finished shard */
+    ALD_TAG_WEIGHTS,      /* trainer to generator: the policy */
+} ald_tag_t;
+
+/* A send under way; its data must stay until ald_message_finish. */
+typedef struct {
+    MPI_Request request, header_request;
+    int64_t *header; /* owned */
+    int to, tag;
+} ald_sending_t;
+
+/* Sends `bytes` of data and the sender's status; with a status other than OK, no data: the receiver
+ * gets it as its own failure. Doesn't block; also to itself. */
+void ald_message_send(const ald_comm_t *comm, int to, ald_tag_t tag, ald_status_t code,
+                      const void *data, int64_t bytes, ald_sending_t *out);
+/* Waits until the data may be reused; takes a finished one. */
+void ald_message_finish(const ald_comm_t *comm, ald_sending_t *sending, double deadline);
+/* Receives into `data` (a vec of bytes, overwritten). The sender's failure is returned as such. */
+ald_status_t ald_message_receive(const ald_comm_t *comm, int from, ald_tag_t tag, double deadline,
+                                 ald_vec_t *data);
+
+#endif

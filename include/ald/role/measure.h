@@ -1,0 +1,44 @@
+/* Several models' view of given responses: log-probabilities, divergences, rewards. Layer: role.
+ */
+#ifndef ALD_ROLE_MEASURE_H
+#define ALD_ROLE_MEASURE_H
+
+#include "ald/base/status.h"
+#include "ald/model/batch.h"
+#include "ald/model/model.h"
+#include "ald/par/comm.h"
+
+typedef enum {
+    ALD_VIEW_POLICY,
+    ALD_VIEW_DPO,
+    ALD_VIEW_CONTRAST,
+    ALD_VIEW_REFERENCE,
+    ALD_VIEWS,
+} ald_view_t;
+
+/* Sums over the positions of a response, or one position's values; nats. NaN where a model that is
+ * needed wasn't given. */
+typedef struct {
+    double logprob[ALD_VIEWS]; /* of the response's own tokens */
+    double kl;                 /* KL(policy || reference), over the whole vocabulary */
+    double reward;             /* sum_v policy(v) (log dpo(v) - log contrast(v)), without beta0 */
+    double tvd;                /* between dpo and contrast */
+} ald_measured_t;
+
+/* models[ALD_VIEWS], NULL where there is none; all of one ald_model_vocabulary. */
+typedef struct {
+    const ald_model_t *models[ALD_VIEWS];
+    int64_t micro_batch_tokens;
+} ald_measure_t;
+
+/* Sums of each sequence, items in order and their responses in order, on every rank; the same bits
+ * on any number of ranks. `distributions` false leaves kl, reward and tvd NaN and saves their time.
+ * Collective. */
+ald_status_t ald_measure(const ald_measure_t *measure, const ald_comm_t *comm,
+                         const ald_item_t *items, int64_t count, bool distributions,
+                         ald_measured_t *out);
+/* Every position of one item, [sum of its response_count]. Local. */
+ald_status_t ald_measure_positions(const ald_measure_t *measure, const ald_item_t *item,
+                                   ald_measured_t *out);
+
+#endif

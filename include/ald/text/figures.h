@@ -1,0 +1,16 @@
+/* Whether an answer says what it must and nothing that it must not. Layer: text. */
+#ifndef ALD_TEXT_FIGURES_H
+#define ALD_TEXT_FIGURES_H
+
+#include <stdbool.h>
+
+#include "ald/base/json.h"
+
+/* Every string of `required` occurs in the text, one after the other in this order, with no letter
+ * or digit (A-Z, a-z, 0-9) directly before or after it. */
+bool ald_figures_exact(const char *text, const ald_json_t *required);
+/* How many strings of `forbidden` occur in the text at such borders, in upper or lower case
+ * (ASCII). */
+int64_t ald_terms_found(const char *text, const ald_json_t *forbidden);
+
+#endif

@@ -1,0 +1,43 @@
+/* BPE from a Hugging Face tokenizer.json. Layer: text. */
+#ifndef ALD_TEXT_TOKENIZER_H
+#define ALD_TEXT_TOKENIZER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+
+/* Immutable after open; encode and decode may run on several threads at once. */
+typedef struct ald_tokenizer ald_tokenizer_t;
+
+/* Reads DIR/tokenizer.json, and DIR/tokenizer_config.json where there is one. INPUT naming file and
+ * component for anything missing, malformed or not supported. Local. Free with destroy. */
+ald_status_t ald_tokenizer_open(const char *directory, ald_tokenizer_t **out);
+void ald_tokenizer_destroy(ald_tokenizer_t *tokenizer); /* takes NULL */
+
+/* Appends the ids (int32_t) of UTF-8 text to `ids`; added tokens in the text are recognised, none
+ * are put around it (add_special_tokens = False). INPUT for invalid UTF-8, with the byte offset. */
+ald_status_t ald_tokenizer_encode(const ald_tokenizer_t *tokenizer, const char *text, size_t length,
+                                  ald_vec_t *ids);
+/* Appends the text (bytes) of ids to `text`; bytes that don't form UTF-8 are kept as they are.
+ * Special tokens are written out, or left out with skip_special. */
+ald_status_t ald_tokenizer_decode(const ald_tokenizer_t *tokenizer, const int32_t *ids,
+                                  size_t count, bool skip_special, ald_vec_t *text);
+/* The id of a token spelled exactly so (an added token, or a vocabulary entry); -1 for none. */
+int32_t ald_tokenizer_find(const ald_tokenizer_t *tokenizer, const char *token);
+/* As given to open. Borrowed. */
+const char *ald_tokenizer_directory(const ald_tokenizer_t *tokenizer);
+/* Largest id + 1. */
+int64_t ald_tokenizer_size(const ald_tokenizer_t *tokenizer);
+/* eos_token of tokenizer_config.json, -1 for none. */
+int32_t ald_tokenizer_eos(const ald_tokenizer_t *tokenizer);
+/* bos_token and eos_token of tokenizer_config.json as spelled there; "" for none. Borrowed. */
+const char *ald_tokenizer_bos_text(const ald_tokenizer_t *tokenizer);
+const char *ald_tokenizer_eos_text(const ald_tokenizer_t *tokenizer);
+/* chat_template of tokenizer_config.json (or DIR/chat_template.jinja); NULL for none. Borrowed. */
+const char *ald_tokenizer_chat_template(const ald_tokenizer_t *tokenizer);
+/* sha256 of tokenizer.json's bytes, hexadecimal. Borrowed. */
+const char *ald_tokenizer_sha256(const ald_tokenizer_t *tokenizer);
+
+#endif

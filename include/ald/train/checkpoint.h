@@ -1,0 +1,17 @@
+/* Checkpoints: checkpoints/step-NNNNNN/ with a model directory, optimizer.h5 (moments) and
+ * state.json (step, configuration). Any number of trainers resumes any of them. Layer: train. */
+#ifndef ALD_TRAIN_CHECKPOINT_H
+#define ALD_TRAIN_CHECKPOINT_H
+
+#include "ald/base/status.h"
+#include "ald/train/engine.h"
+
+/* Writes the checkpoint of engine->step atomically, then removes all but the newest keep_last.
+ * Collective over the trainers. */
+ald_status_t ald_checkpoint_write(ald_engine_t *engine);
+/* The newest checkpoint's step in the engine's output, 0 for none. Local. */
+int64_t ald_checkpoint_newest(const ald_engine_t *engine);
+/* Loads parameters, moments and step. Collective over the trainers. */
+ald_status_t ald_checkpoint_read(ald_engine_t *engine, int64_t step);
+
+#endif

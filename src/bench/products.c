@@ -1,0 +1,216 @@
+#include "bench/products_impl.h"
+
+#include <math.h>
+#include <string.h>
+#include <time.h>
+
+#include "ald/base/arena.h"
+#include "ald/base/log.h"
+#include "ald/base/rng.h"
+#include "ald/base/status.h"
+#include "ald/bench/bench.h"
+#include "ald/model/head.h"
+#include "ald/model/model_config.h"
+#include "ald/num/gemm.h"
+#include "ald/num/kernel.h"
+
+static void add(products_t *p, bool ta, bool tb, int64_t m, int64_t n, int64_t k, float beta,
+                double count)
+{
+    if (count > 0 && m > 0)
+        p->item[p->count++] = (product_t){ta, tb, m, n, k, beta, count};
+}
+
+/* y = x W^T of T rows, and dx, dW when trained (as ald/num/gemm.h has them). */
+static void add_linear(products_t *p, bool trained, int64_t T, int64_t N, int64_t K, double count)
+{
+    add(p, false, true, T, N, K, 0.0f, count);
+    if (trained) {
+        add(p, false, false, T, K, N, 0.0f, count);
+        add(p, true, false, N, K, T, 1.0f, count);
+    }
+}
+
+/* Scores and values; backward dV, dP, dQ and dK. */
+static void add_attention(products_t *p, const ald_bench_options_t *o, bool trained, double passes)
+{
+    const ald_model_config_t *c = &o->shape;
+    const int64_t n = o->tokens, D = c->head_dim;
+    double unmasked = (double)(n + 1) / (double)(2 * n);
+    double count = passes * (double)(o->sequences * c->layers * c->heads) * unmasked;
+    add(p, false, true, n, n, D, 0.0f, count * (trained ? 2 : 1));
+    add(p, false, false, n, D, n, 0.0f, count * (trained ? 2 : 1));
+    if (trained)
+        add(p, true, false, n, D, n, 0.0f, count * 2);
+}
+
+static void add_layers(products_t *p, const ald_model_config_t *c, bool trained, int64_t T,
+                       double passes)
+{
+    const int64_t H = c->hidden_size, I = c->intermediate_size, heads = c->heads * c->head_dim;
+    double count = passes * (double)c->layers;
+    add_linear(p, trained, T, heads + 2 * c->kv_heads * c->head_dim, H, count);
+    add_linear(p, trained, T, H, heads, count);
+    add_linear(p, trained, T, 2 * I, H, count);
+    add_linear(p, trained, T, H, I, count);
+}
+
+/* The vocabulary step in the chunks that ald_head makes. */
+static void add_head(products_t *p, const ald_model_config_t *c, bool trained, int64_t R,
+                     double passes)
+{
+    int64_t chunk = ald_head_chunk(c->vocab_size) < R ? ald_head_chunk(c->vocab_size) : R;
+    add_linear(p, trained, chunk, c->vocab_size, c->hidden_size, passes * (double)(R / chunk));
+    add_linear(p, trained, R % chunk, c->vocab_size, c->hidden_size, passes);
+}
+
+void bench_products(const ald_bench_options_t *options, ald_bench_phase_t phase, products_t *out)
+{
+    const ald_model_config_t *c = &options->shape;
+    const int64_t T = options->sequences * options->tokens;
+    const bool trained = phase == ALD_BENCH_TRAIN;
+    const double passes = phase == ALD_BENCH_SCORE ? 2.0 : 1.0;
+    *out = (products_t){.count = 0};
+    if (phase == ALD_BENCH_DECODE) { /* attention isn't a matrix product there */
+        add_layers(out, c, false, options->sequences, DECODE_STEPS);
+        add_linear(out, false, options->sequences, c->vocab_size, c->hidden_size, DECODE_STEPS);
+        return;
+    }
+    add_layers(out, c, trained, T, passes);
+    add_attention(out, options, trained, passes);
+    if (phase != ALD_BENCH_FORWARD)
+        add_head(out, c, trained, T, passes);
+}
+
+double bench_products_flop(const products_t *products)
+{
+    double flop = 0.0;
+    for (int i = 0; i < products->count; ++i) {
+        const product_t *p = &products->item[i];
+        flop += 2.0 * (double)p->m * (double)p->n * (double)p->k * p->count;
+    }
+    return flop;
+}
+
+void bench_fill(int64_t count, float scale, float *x)
+{
+    enum { PERIOD = 65521 }; /* a prime: rows of a matrix differ */
+    for (int64_t i = 0; i < PERIOD && i < count; ++i)
+        x[i] = scale * (float)(2.0 * ald_rng_uniform(1, 0, (uint64_t)i) - 1.0);
+#pragma omp parallel for schedule(static)
+    for (int64_t at = PERIOD; at < count; at += PERIOD)
+        memcpy(x + at, x, sizeof(float) * (size_t)(count - at < PERIOD ? count - at : PERIOD));
+}
+
+ald_status_t bench_buffers_init(const products_t *products, product_buffers_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t floats[3] = {0};
+    *out = (product_buffers_t){{NULL}};
+    for (int i = 0; i < products->count; ++i) {
+        const product_t *p = &products->item[i];
+        const int64_t need[3] = {p->m * p->k, p->k * p->n, p->m * p->n};
+        for (int b = 0; b < 3; ++b)
+            floats[b] = need[b] > floats[b] ? need[b] : floats[b];
+    }
+    for (int b = 0; b < 3; ++b) {
+        size_t bytes = sizeof(float) * (size_t)floats[b];
+        out->matrix[b] = ald_alloc(bytes);
+        ALD_CHECK_MEMORY(out->matrix[b], bytes);
+        bench_fill(floats[b], 0.02f, out->matrix[b]);
+    }
+done:
+    return status;
+}
+
+void bench_buffers_reset(product_buffers_t *buffers)
+{
+    for (int b = 0; b < 3; ++b)
+        ald_free(buffers->matrix[b]);
+    *buffers = (product_buffers_t){{NULL}};
+}
+
+seconds_t bench_now(void)
+{
+    struct timespec cpu;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+    return (seconds_t){ald_time(), (double)cpu.tv_sec + 1e-9 * (double)cpu.tv_nsec};
+}
+
+static seconds_t product_time(const product_t *p, const product_buffers_t *buffers)
+{
+    const ald_gemm_t *gemm = ald_gemm_find("openblas");
+    const double enough = 0.1;
+    const seconds_t begun = bench_now();
+    seconds_t now = begun;
+    double runs = 0.0;
+    while (runs == 0.0 || (runs < p->count && now.wall - begun.wall < enough)) {
+        gemm->run(p->transpose_a, p->transpose_b, p->m, p->n, p->k, 1.0f, buffers->matrix[0],
+                  p->transpose_a ? p->m : p->k, buffers->matrix[1], p->transpose_b ? p->k : p->n,
+                  p->beta, buffers->matrix[2], p->n);
+        runs += 1.0;
+        now = bench_now();
+    }
+    double scale = p->count / runs;
+    return (seconds_t){(now.wall - begun.wall) * scale, (now.cpu - begun.cpu) * scale};
+}
+
+seconds_t bench_products_time(const products_t *products, const product_buffers_t *buffers)
+{
+    seconds_t sum = {0.0, 0.0};
+    for (int i = 0; i < products->count; ++i) {
+        seconds_t one = product_time(&products->item[i], buffers);
+        sum.wall += one.wall;
+        sum.cpu += one.cpu;
+    }
+    return sum;
+}
+
+ALD_CLONES
+static float block_sum(int64_t count, const float *x)
+{
+    float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < count; ++i)
+        sum += x[i];
+    return sum;
+}
+
+static double read_seconds(int64_t count, const float *x, double *sum)
+{
+    const int64_t block = 16384;
+    double begun = ald_time(), total = 0.0;
+#pragma omp parallel for schedule(static) reduction(+ : total)
+    for (int64_t at = 0; at < count; at += block)
+        total += block_sum(count - at < block ? count - at : block, x + at);
+    *sum = total;
+    return ald_time() - begun;
+}
+
+ald_status_t bench_machine(double *gflops, double *gigabytes)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    enum { TRIES = 5, SIDE = 1536 };
+    const int64_t count = (int64_t)1 << 27; /* 512 MiB: beyond any cache */
+    const products_t square = {{{false, true, SIDE, SIDE, SIDE, 0.0f, 1.0}}, 1};
+    const double flop = bench_products_flop(&square);
+    product_buffers_t buffers = {{NULL}};
+    double sum;
+    float *x = ald_alloc(sizeof(float) * (size_t)count);
+    ALD_CHECK_MEMORY(x, sizeof(float) * (size_t)count);
+    bench_fill(count, 1.0f, x);
+    ALD_TRY(bench_buffers_init(&square, &buffers));
+    *gflops = *gigabytes = 0.0;
+    for (int i = 0; i < TRIES; ++i) {
+        double rate = flop / bench_products_time(&square, &buffers).wall * 1e-9;
+        double speed = (double)count * sizeof(float) / read_seconds(count, x, &sum) * 1e-9;
+        *gflops = rate > *gflops ? rate : *gflops;
+        *gigabytes = speed > *gigabytes ? speed : *gigabytes;
+    }
+    ALD_CHECK(isfinite(sum), ALD_STATUS_INTERNAL, "the sum of %lld numbers is %g", (long long)count,
+              sum);
+done:
+    ald_free(x);
+    bench_buffers_reset(&buffers);
+    return status;
+}

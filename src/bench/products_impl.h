@@ -1,0 +1,50 @@
+/* Private to the bench: lists of matrix products, plain sgemm's time for them, and the machine's
+ * limits. */
+#ifndef ALD_BENCH_PRODUCTS_IMPL_H
+#define ALD_BENCH_PRODUCTS_IMPL_H
+
+#include "ald/base/status.h"
+#include "ald/bench/bench.h"
+
+#define DECODE_STEPS 8 /* tokens that one run of the decode phase adds to each sequence */
+
+/* C[m,n] = op(A)[m,k] op(B)[k,n] + beta C, `count` times. Attention's products are square, and
+ * their count is scaled by the share of the square that isn't masked. */
+typedef struct {
+    bool transpose_a, transpose_b;
+    int64_t m, n, k;
+    float beta;
+    double count;
+} product_t;
+
+enum { PRODUCTS_MAX = 64 };
+typedef struct {
+    product_t item[PRODUCTS_MAX];
+    int count;
+} products_t;
+
+/* The products of one run of a phase. */
+void bench_products(const ald_bench_options_t *options, ald_bench_phase_t phase, products_t *out);
+double bench_products_flop(const products_t *products);
+
+/* Buffers for A, B and C, large enough for each product of a list. */
+typedef struct {
+    float *matrix[3];
+} product_buffers_t;
+ald_status_t bench_buffers_init(const products_t *products, product_buffers_t *out);
+void bench_buffers_reset(product_buffers_t *buffers);
+/* Seconds on the clock, and of the processors by all threads of this process. */
+typedef struct {
+    double wall, cpu;
+} seconds_t;
+seconds_t bench_now(void);
+/* Seconds of sgemm for the list. What is needed often is run for at least 0.1 s and scaled. */
+seconds_t bench_products_time(const products_t *products, const product_buffers_t *buffers);
+
+/* `count` floats in [-scale, scale], neither equal nor subnormal. */
+void bench_fill(int64_t count, float scale, float *x);
+
+/* GFLOP/s of sgemm, GB/s of reading memory; the best of several. */
+ald_status_t bench_machine(double *gflops, double *gigabytes);
+
+#endif

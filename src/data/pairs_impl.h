@@ -1,0 +1,23 @@
+/* What the rows of a data file point into. Layer: data. */
+#ifndef ALD_DATA_PAIRS_IMPL_H
+#define ALD_DATA_PAIRS_IMPL_H
+
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/data/pairs.h"
+
+struct ald_pairs_store {
+    ald_arena_t *arenas; /* one per thread */
+    int threads;
+    ald_vec_t kept;      /* ald_json_t * */
+    ald_vec_t packed;    /* bytes, after a merge */
+    char left_out[1024]; /* what was wrong with the first row that was left out; "": none */
+};
+
+/* Frees the rows and their memory, and leaves counts and the rest. */
+void ald_pairs_drop_rows(ald_pairs_t *pairs);
+/* INPUT when no row is left. */
+ald_status_t ald_pairs_check(const char *path, const ald_pairs_t *pairs);
+
+#endif

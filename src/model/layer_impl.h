@@ -1,0 +1,64 @@
+/* Private to model: what forward, backward and decoding share. */
+#ifndef ALD_MODEL_LAYER_IMPL_H
+#define ALD_MODEL_LAYER_IMPL_H
+
+#include "ald/base/status.h"
+#include "ald/model/model.h"
+#include "ald/model/model_config.h"
+#include "ald/num/gemm.h"
+#include "ald/num/matrix.h"
+
+/* Sizes that every function needs, and pointers to one layer's weights (NULL: the model has none).
+ */
+typedef struct {
+    int64_t H, I, D, NH, NKV, Q; /* Q = (NH + 2 NKV) D, a row of qkv */
+    double eps;
+    bool wide_norm;
+    const ald_rotation_t *rotation; /* the configuration's */
+} ald_sizes_t;
+
+typedef struct {
+    const float *attention_norm, *qkv_bias, *q_norm, *k_norm, *output_bias, *mlp_norm;
+    const float *gate_up_bias, *down_bias, *attention_post_norm, *mlp_post_norm;
+    ald_matrix_t qkv, output, gate_up, down;
+    int64_t window; /* tokens that a query sees; 0: all */
+} ald_layer_t;
+
+static inline ald_sizes_t ald_sizes(const ald_model_config_t *c)
+{
+    return (ald_sizes_t){
+        c->hidden_size,  c->intermediate_size, c->head_dim,
+        c->heads,        c->kv_heads,          (c->heads + 2 * c->kv_heads) * c->head_dim,
+        c->rms_norm_eps, c->wide_norm,         &c->rotation};
+}
+
+/* The one-dimensional tensors at an offset of the list (several that follow each other are one),
+ * and the matrix of `rows` there. */
+const float *ald_model_vector(const ald_model_t *model, int64_t offset);
+ald_matrix_t ald_model_matrix(const ald_model_t *model, int64_t offset, int64_t rows);
+ald_layer_t ald_layer(const ald_model_t *model, int64_t index);
+static inline ald_matrix_t ald_model_embedding(const ald_model_t *model)
+{
+    return ald_model_matrix(model, model->params->embedding, model->params->config.vocab_size);
+}
+
+/* INPUT when a sequence goes on beyond what the rotation allows (ald_rotation_t.limit). */
+ald_status_t ald_positions_check(const ald_sizes_t *s, int64_t T, const int32_t *positions);
+/* Width of the norm over q and k that begins `at` floats into a row of qkv. */
+int64_t ald_head_norm_width(const ald_sizes_t *s, int64_t at);
+
+/* Below, norm(x) is x where the model has no such norm.
+ *
+ * qkv[T, Q] = rotate(normalise(norm(x) W^T + b)); `normed` [T, H] is left holding norm(x) where
+ * there is a norm, and `raw` (may be NULL) gets qkv before head norms and rotation. */
+void ald_layer_qkv(const ald_sizes_t *s, const ald_layer_t *w, const ald_gemm_t *gemm, int64_t T,
+                   const int32_t *positions, const float *x, float *normed, float *raw, float *qkv);
+/* y[T, H] = x + norm(a W_o^T + b); `raw` (may be NULL) gets what that norm sees. */
+void ald_layer_output(const ald_sizes_t *s, const ald_layer_t *w, const ald_gemm_t *gemm, int64_t T,
+                      const float *x, const float *attention, float *raw, float *y);
+/* y = x + norm(down(swiglu(gate_up(norm(x))))); `normed` [T, H] is scratch, gate_up [T, 2I] and
+ * act [T, I] are left filled, `raw` (may be NULL) gets what the outer norm sees. y may be x. */
+void ald_layer_mlp(const ald_sizes_t *s, const ald_layer_t *w, const ald_gemm_t *gemm, int64_t T,
+                   const float *x, float *normed, float *gate_up, float *act, float *raw, float *y);
+
+#endif

@@ -1,0 +1,14 @@
+/* Private to model: a directory's weights held to a tensor list. */
+#ifndef ALD_MODEL_WEIGHTS_IMPL_H
+#define ALD_MODEL_WEIGHTS_IMPL_H
+
+#include "ald/base/status.h"
+#include "ald/model/params.h"
+#include "ald/model/safetensors.h"
+
+/* Maps the weights and finds each tensor of the list: *stored is [params->count], freed by
+ * ald_free. INPUT as ald_hf_load says. Local; both are NULL after an error. */
+ald_status_t ald_weights_open(const char *directory, const ald_params_t *params,
+                              ald_safetensors_t **set, const ald_stored_t ***stored);
+
+#endif

@@ -1,0 +1,28 @@
+/* Fault injection: one site of one rank fails at one time, so that tests can see what the others
+ * do. */
+#include "ald/par/fault.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "ald/base/status.h"
+
+static struct {
+    char site[64];
+    int time, seen;
+} fail;
+
+void ald_fail_setup(const char *specification, int rank)
+{
+    int at, time;
+    memset(&fail, 0, sizeof fail);
+    if (sscanf(specification, "%63[^:]:%d:%d", fail.site, &at, &time) == 3 && at == rank)
+        fail.time = time;
+}
+
+ald_status_t ald_fail_point(const char *site)
+{
+    if (fail.time == 0 || strcmp(site, fail.site) != 0 || ++fail.seen != fail.time)
+        return ALD_STATUS_OK;
+    return ald_status_raise(ALD_STATUS_INTERNAL, "debug.fail: %s, time %d", site, fail.time);
+}

@@ -1,0 +1,26 @@
+/* Signals. A handler may only set a flag; the stages look at it once per step and agree on what it
+ * says. */
+#include "ald/par/signals.h"
+
+#include <signal.h>
+
+static volatile sig_atomic_t signal_seen;
+
+static void on_signal(int number)
+{
+    (void)number;
+    signal_seen = 1;
+}
+
+void ald_signals_catch(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGUSR1, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+bool ald_signals_seen(void)
+{
+    return signal_seen != 0;
+}

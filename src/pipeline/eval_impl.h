@@ -1,0 +1,52 @@
+/* Private to pipeline: what an evaluation found, and its files. */
+#ifndef ALD_PIPELINE_EVAL_IMPL_H
+#define ALD_PIPELINE_EVAL_IMPL_H
+
+#include "ald/base/interval.h"
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/config/config.h"
+#include "ald/data/dataset.h"
+#include "ald/par/comm.h"
+#include "ald/role/frozen.h"
+#include "ald/role/measure.h"
+#include "pipeline/sampling_impl.h"
+#include "pipeline/turns_impl.h"
+
+#define ALD_EVAL_METRICS 16
+
+/* One response that was sampled, and what was found in it. */
+typedef struct {
+    ald_json_t *json;     /* owned */
+    const char *text;     /* of it */
+    int exact, forbidden; /* -1: the row doesn't ask for it */
+    bool ended;
+} ald_answer_t;
+
+typedef struct {
+    const ald_config_t *config;
+    const ald_comm_t *world;
+    ald_frozen_t frozen[ALD_VIEWS];   /* size 0 shares where a model isn't set */
+    const char *directory[ALD_VIEWS]; /* "": not set */
+    ald_measure_t measure;
+    ald_dataset_t data;
+    int64_t rows;              /* of the data that are used */
+    int64_t *pair_row;         /* [pairs] rows with chosen and rejected */
+    int64_t pairs, samples;    /* samples: responses sampled, rows * eval.generate */
+    ald_measured_t *preferred; /* [2 pairs]: chosen, rejected */
+    ald_response_t *responses; /* [samples] */
+    ald_turns_t turns;         /* that follow them */
+    ald_measured_t *sampled;   /* [samples] */
+    ald_answer_t *answers;     /* [samples], root only */
+    struct {
+        const char *name, *meaning;
+        ald_interval_t value;
+    } metrics[ALD_EVAL_METRICS];
+    int metric_count;
+} ald_eval_t;
+
+/* Writes eval.json, eval.html and, with samples, answers.jsonl and what the data's benchmark reads
+ * into eval.output, and the table of metrics to stdout. Root only. */
+ald_status_t ald_eval_report(const ald_eval_t *eval);
+
+#endif

@@ -1,0 +1,29 @@
+/* Private to pipeline: responses to many prompts, sampled by all ranks. */
+#ifndef ALD_PIPELINE_SAMPLING_IMPL_H
+#define ALD_PIPELINE_SAMPLING_IMPL_H
+
+#include "ald/base/json.h"
+#include "ald/base/status.h"
+#include "ald/data/dataset.h"
+#include "ald/par/comm.h"
+#include "ald/role/generator.h"
+
+typedef struct {
+    const int32_t *ids;
+    const float *logprobs;
+    int64_t count;
+} ald_response_t;
+
+/* `samples` responses to each of the first `rows` prompts; response i belongs to row i / samples;
+ * another `round` has other random numbers.
+ * *out is an array of rows * samples, freed by ald_free with all it points to, on root or
+ * everywhere, else NULL. Collective. */
+ald_status_t ald_sample_all(const ald_generator_t *generator, const ald_dataset_t *data,
+                            int64_t rows, int64_t samples, int64_t round, const ald_comm_t *comm,
+                            bool everywhere, ald_response_t **out);
+/* Tokens of the longest prompt of the first rows. */
+int64_t ald_longest_prompt(const ald_dataset_t *data, int64_t rows);
+/* A list of ids, made. */
+ald_json_t *ald_json_of_ids(const int32_t *ids, int64_t count);
+
+#endif

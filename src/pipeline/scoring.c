@@ -1,0 +1,362 @@
+/* A data file into shards. Which shards there are depends on data and settings alone, so that any
+ * rank or array task can make any of them, and a rerun makes what is missing. */
+#include "pipeline/scoring_impl.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "ald/base/arena.h"
+#include "ald/base/folder.h"
+#include "ald/base/log.h"
+#include "ald/base/path.h"
+#include "ald/base/sha256.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/config/config.h"
+#include "ald/data/dataset.h"
+#include "ald/data/pairs.h"
+#include "ald/model/batch.h"
+#include "ald/par/comm.h"
+#include "ald/par/signals.h"
+#include "ald/plan/memory.h"
+#include "ald/role/scorer.h"
+#include "ald/role/scorer_run.h"
+#include "ald/shard/format.h"
+#include "ald/shard/manifest.h"
+#include "ald/shard/open.h"
+#include "ald/shard/read.h"
+#include "ald/shard/set.h"
+#include "ald/shard/write.h"
+
+static ald_scored_t scored_of(const ald_pair_t *pair, const ald_text_t *response,
+                              ald_source_t source)
+{
+    return (ald_scored_t){.id = pair->id,
+                          .source = source,
+                          .prompt = pair->prompt.text,
+                          .response = response->text,
+                          .prompt_ids = pair->prompt.ids,
+                          .prompt_count = pair->prompt.count,
+                          .response_ids = response->ids,
+                          .response_count = response->count,
+                          .logprob_policy = source == ALD_SOURCE_POLICY ? pair->logprobs : NULL};
+}
+
+ald_status_t ald_scoring_list(const ald_config_t *config, const ald_dataset_t *data,
+                              ald_scored_t **out, int64_t *count, int64_t *per_row)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *responses = config->data.responses;
+    bool sampled = data->pairs.rows[0].response.count > 0;
+    bool chosen = !sampled && strcmp(responses, "rejected") != 0;
+    bool rejected = !sampled && strcmp(responses, "chosen") != 0;
+    *per_row = sampled ? 1 : chosen + rejected;
+    *count = 0;
+    *out = ald_calloc((size_t)(data->pairs.count * *per_row), sizeof **out);
+    ALD_CHECK(*out != NULL, ALD_STATUS_RESOURCE, "out of memory: %lld rows",
+              (long long)data->pairs.count);
+    for (int64_t i = 0; i < data->pairs.count; ++i) {
+        const ald_pair_t *pair = &data->pairs.rows[i];
+        if (sampled)
+            (*out)[(*count)++] = scored_of(pair, &pair->response, ALD_SOURCE_POLICY);
+        if (chosen)
+            (*out)[(*count)++] = scored_of(pair, &pair->chosen, ALD_SOURCE_CHOSEN);
+        if (rejected)
+            (*out)[(*count)++] = scored_of(pair, &pair->rejected, ALD_SOURCE_REJECTED);
+    }
+done:
+    return status;
+}
+
+/* This rank's share of a scoring, and what became of it. */
+typedef struct {
+    ald_scorer_t *scorer;
+    ald_manifest_set_t set;
+    ald_scored_t *list;
+    int64_t count, per_shard;
+    ald_vec_t known, entries; /* ald_manifest_entry_t: what lists say; this rank's shards */
+    int64_t kept, made, damaged;
+} scoring_t;
+
+/* Its sequences are these. */
+static ald_status_t holds(ald_shard_t *shard, const ald_scored_t *sequences, int64_t count,
+                          bool *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    *out = ald_shard_count(shard) == count;
+    for (int64_t i = 0; i < count && *out; ++i) {
+        ald_scored_t peek;
+        ALD_TRY(ald_shard_peek(shard, i, &peek));
+        *out = peek.id == sequences[i].id && peek.source == sequences[i].source &&
+               peek.response_count == sequences[i].response_count;
+    }
+done:
+    return status;
+}
+
+/* A listed shard is whole when its bytes have the sha256 of the newest list; another one when all
+ * of it can be read. */
+static ald_status_t entry_of(const scoring_t *s, const char *path, int64_t number,
+                             ald_manifest_entry_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char hex[ALD_SHA256_HEX];
+    for (size_t i = s->known.count; i-- > 0;) {
+        const ald_manifest_entry_t *entry = &ALD_VEC_AT(&s->known, ald_manifest_entry_t, i);
+        if (entry->number != number)
+            continue;
+        ALD_TRY(ald_sha256_file(path, hex));
+        ALD_CHECK(strcmp(hex, entry->sha256) == 0, ALD_STATUS_INPUT,
+                  "%s: its bytes are not those that were listed", path);
+        *out = *entry;
+        return status;
+    }
+    return ald_manifest_entry_make(path, out);
+done:
+    return status;
+}
+
+/* Whether the shard is there, whole, and holds these sequences; a damaged or missing one is to be
+ * made, one of other teachers or for another program is an error. */
+static ald_status_t look_at(scoring_t *s, const char *path, int64_t number, int64_t first,
+                            int64_t count, bool *good, ald_manifest_entry_t *entry)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_shard_t *shard = NULL;
+    const ald_shard_header_t *wanted = &s->scorer->header;
+    *good = false;
+    if (!ald_path_exists(path))
+        return status;
+    bool foreign = ald_shard_is_foreign(path);
+    status = ald_shard_open(path, &shard);
+    if (status == ALD_STATUS_OK) {
+        ALD_TRY(ald_shard_fits(path, ald_shard_header(shard), wanted));
+        ALD_TRY(holds(shard, s->list + first, count, good));
+        *good = *good && ald_shard_header(shard)->encoding == wanted->encoding &&
+                ald_shard_header(shard)->full16 == wanted->full16;
+        if (*good)
+            status = entry_of(s, path, number, entry);
+    }
+    if (status == ALD_STATUS_INPUT && !foreign) {
+        ald_log_warn("%s; it is made anew", ald_status_message());
+        status = ALD_STATUS_OK;
+        *good = false;
+        s->damaged += 1;
+    }
+done:
+    ald_shard_close(shard);
+    return status;
+}
+
+static ald_status_t run_shard(scoring_t *s, int64_t number)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t first = number * s->per_shard, left = s->count - first;
+    int64_t here = left < s->per_shard ? left : s->per_shard;
+    ald_manifest_entry_t entry;
+    bool good;
+    char *path = ald_shard_path(s->set.folder, number);
+    ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(look_at(s, path, number, first, here, &good, &entry));
+    if (!good) {
+        ALD_TRY(ald_scorer_write(s->scorer, path, s->list + first, here));
+        ALD_TRY(ald_manifest_entry_make(path, &entry));
+    }
+    ALD_TRY(ald_vec_push(&s->entries, &entry));
+    s->made += !good;
+    s->kept += good;
+done:
+    ald_free(path);
+    return status;
+}
+
+/* This rank's shards. */
+static ald_status_t run_share(scoring_t *s, const ald_comm_t *comm, int64_t part, int64_t parts)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t shards = s->set.shards;
+    ald_progress_t progress;
+    ald_progress_begin(&progress, "score", (shards - part + parts - 1) / parts);
+    for (int64_t k = part + parts * comm->rank; k < shards; k += parts * comm->size) {
+        ALD_CHECK(!ald_signals_seen(), ALD_STATUS_STOPPED,
+                  "score: stopped by a signal; run the same command again for the shards that are "
+                  "missing");
+        ALD_TRY(run_shard(s, k));
+        ald_progress_update(&progress, s->kept + s->made, NULL);
+    }
+done:
+    ald_progress_end(&progress);
+    return status;
+}
+
+/* Shards beyond the set would be read with it. */
+static ald_status_t refuse_others(const ald_manifest_set_t *set)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char **names = NULL;
+    size_t count = 0;
+    ALD_TRY(ald_dir_list(set->folder, &names, &count));
+    for (size_t i = 0; i < count; ++i)
+        ALD_CHECK(ald_shard_number(names[i]) < set->shards, ALD_STATUS_INPUT,
+                  "%s/%s: this data makes %lld shards, numbered from 0; take another "
+                  "shards.directory, or remove the shard",
+                  set->folder, names[i], (long long)set->shards);
+done:
+    ald_names_free(names, count);
+    return status;
+}
+
+/* The largest micro-batches and shard, which depend on the shards' sequences alone: neighbours of
+ * one prompt go together. */
+static ald_status_t largest_micro(const scoring_t *s, int64_t *T, int64_t *R, int64_t *shard)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t limit = s->scorer->config->optimizer.micro_batch_tokens;
+    int64_t *tokens = ald_alloc(3 * sizeof *tokens * (size_t)(s->per_shard + 1));
+    ALD_CHECK_MEMORY(tokens, 3 * sizeof *tokens * (size_t)(s->per_shard + 1));
+    int64_t *positions = tokens + s->per_shard + 1, *start = positions + s->per_shard + 1;
+    *T = *R = *shard = 0;
+    for (int64_t first = 0; first < s->count; first += s->per_shard) {
+        int64_t all = 0;
+        int64_t used = 0, end = first + s->per_shard < s->count ? first + s->per_shard : s->count;
+        for (int64_t i = first; i < end; ++i) {
+            const ald_scored_t *one = &s->list[i];
+            bool joins = i > first && (i - first) % 2 == 1 && one->prompt_ids == one[-1].prompt_ids;
+            used += !joins;
+            tokens[used - 1] =
+                (joins ? tokens[used - 1] : one->prompt_count) + one->response_count - 1;
+            positions[used - 1] = (joins ? positions[used - 1] : 0) + one->response_count;
+        }
+        for (int64_t i = 0; i < used; ++i)
+            all += positions[i];
+        *shard = all > *shard ? all : *shard;
+        int64_t micros = ald_micro_split(tokens, used, limit, start);
+        if (used > 0)
+            ald_micro_largest(tokens, positions, start, micros, T, R);
+    }
+done:
+    ald_free(tokens);
+    return status;
+}
+
+void ald_scoring_memory(ald_memory_plan_t *plan, const ald_scorer_t *scorer, int64_t T, int64_t R,
+                        int64_t positions)
+{
+    const double position = (double)ald_shard_position_bytes(&scorer->header);
+    const double whole = (double)positions * position;
+    const double queue = (double)ald_shard_writer_bytes(&scorer->header);
+    const bool third = scorer->reference.mapped != NULL;
+    ald_memory_add_mapped(plan, scorer->dpo.mapped, "teacher.dpo");
+    ald_memory_add_mapped(plan, scorer->contrast.mapped, "the other teacher");
+    if (third)
+        ald_memory_add_mapped(plan, scorer->reference.mapped, "the reference");
+    ald_memory_add_forward(plan, &scorer->dpo.params.config, 2 + third, T, R);
+    ald_memory_add(plan, (double)R * position, "encoded positions");
+    /* Its queue is full only behind a slow disk: half of it is taken for what will be there. */
+    ald_memory_add(plan, 0.5 * (queue < whole ? queue : whole), "of the writer");
+}
+
+static ald_status_t score_memory(const scoring_t *s)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_memory_plan_t plan;
+    int64_t T = 0, R = 0, shard = 0;
+    ALD_TRY(largest_micro(s, &T, &R, &shard));
+    ald_memory_begin("score", &plan);
+    ald_scoring_memory(&plan, s->scorer, T, R, shard);
+    ald_memory_add_products(&plan);
+    ald_memory_say(&plan);
+done:
+    return status;
+}
+
+/* All ranks' entries on root, which leaves them as a list, and the manifest if that completes the
+ * set. */
+static ald_status_t gather_entries(scoring_t *s, const ald_comm_t *comm, int64_t part,
+                                   int64_t parts, int64_t *found)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int size = (int)sizeof(ald_manifest_entry_t);
+    int counts[comm->size], starts[comm->size], mine = (int)s->entries.count * size, total = 0;
+    ald_vec_t all;
+    ald_vec_init(&all, sizeof(ald_manifest_entry_t));
+    MPI_Gather(&mine, 1, MPI_INT, counts, 1, MPI_INT, 0, comm->mpi);
+    for (int r = 0; r < comm->size && comm->rank == 0; ++r) {
+        starts[r] = total;
+        total += counts[r];
+    }
+    if (comm->rank == 0)
+        status = ald_vec_append(&all, NULL, (size_t)(total / size));
+    ALD_TRY(ald_comm_agree(comm, status));
+    MPI_Gatherv(s->entries.data, mine, MPI_BYTE, all.data, counts, starts, MPI_BYTE, 0, comm->mpi);
+    if (comm->rank == 0)
+        status = ald_manifest_write_part(&s->set, part, parts, all.data, (int64_t)all.count);
+    if (comm->rank == 0 && status == ALD_STATUS_OK)
+        status = ald_manifest_finish(&s->set, all.data, (int64_t)all.count, found);
+    ALD_TRY(ald_comm_agree(comm, status));
+done:
+    ald_vec_reset(&all);
+    return status;
+}
+
+static ald_status_t prepare(scoring_t *s, const ald_dataset_t *data, bool root)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t per_row = 1;
+    if (root)
+        ALD_TRY(ald_dir_make(s->set.folder));
+    if (root)
+        ALD_TRY(ald_dir_sweep(s->set.folder));
+    ALD_TRY(ald_scoring_list(s->scorer->config, data, &s->list, &s->count, &per_row));
+    s->per_shard = s->scorer->config->shards.sequences_per_shard / per_row * per_row;
+    s->per_shard = s->per_shard > 0 ? s->per_shard : per_row;
+    s->set.shards = (s->count + s->per_shard - 1) / s->per_shard;
+    if (root)
+        ALD_TRY(refuse_others(&s->set));
+done:
+    return status;
+}
+
+static void report(const scoring_t *s, const ald_comm_t *comm, int64_t part, int64_t parts,
+                   int64_t found, double seconds)
+{
+    int64_t sums[3] = {s->made, s->kept, s->damaged};
+    char name[64] = "";
+    MPI_Allreduce(MPI_IN_PLACE, sums, 3, MPI_INT64_T, MPI_SUM, comm->mpi);
+    if (parts > 1)
+        snprintf(name, sizeof name, " part %lld of %lld:", (long long)part, (long long)parts);
+    ald_log_info("score:%s %lld shards made, %lld there already, %lld had been damaged, in %s, "
+                 "%.1f s; %s: %lld of %lld",
+                 name, (long long)sums[0], (long long)sums[1], (long long)sums[2], s->set.folder,
+                 seconds, found == s->set.shards ? "complete" : "not complete", (long long)found,
+                 (long long)s->set.shards);
+}
+
+ald_status_t ald_scoring_run(ald_scorer_t *scorer, const ald_comm_t *comm,
+                             const ald_dataset_t *data, int64_t part, int64_t parts)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t found = 0;
+    double begun = ald_time();
+    scoring_t s = {.scorer = scorer,
+                   .set = {.folder = scorer->config->shards.directory, .header = &scorer->header}};
+    ald_vec_init(&s.known, sizeof(ald_manifest_entry_t));
+    ald_vec_init(&s.entries, sizeof(ald_manifest_entry_t));
+    strcpy(scorer->header.sha256_data, data->pairs.sha256);
+    strcpy(scorer->header.chat_format, data->chat.name);
+    scorer->header.policy_step = -1;
+    ALD_TRY(ald_comm_agree(comm, prepare(&s, data, comm->rank == 0)));
+    status = ald_manifest_known(&s.set, &s.known);
+    if (status == ALD_STATUS_OK)
+        status = score_memory(&s);
+    if (status == ALD_STATUS_OK)
+        status = run_share(&s, comm, part, parts);
+    ALD_TRY(ald_comm_agree(comm, status));
+    ALD_TRY(gather_entries(&s, comm, part, parts, &found));
+    report(&s, comm, part, parts, found, ald_time() - begun);
+done:
+    ald_vec_reset(&s.known);
+    ald_vec_reset(&s.entries);
+    ald_free(s.list);
+    return status;
+}

@@ -1,0 +1,207 @@
+#include "ald/role/measure.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
+#include "ald/model/batch.h"
+#include "ald/model/forward.h"
+#include "ald/model/head.h"
+#include "ald/model/model.h"
+#include "ald/num/kernel.h"
+#include "ald/num/ops.h"
+#include "ald/par/comm.h"
+#include "ald/teacher/loss.h"
+
+#define MEASURED_DOUBLES ((int64_t)(sizeof(ald_measured_t) / sizeof(double)))
+
+/* A micro-batch: hidden states and one chunk's logits of every model. */
+typedef struct {
+    const ald_measure_t *measure;
+    ald_packed_t packed;
+    int64_t V, chunk;
+    float *hidden[ALD_VIEWS]; /* [T, H of the model] */
+    float *rows[ALD_VIEWS];   /* [chunk, H of the model] */
+    float *logits[ALD_VIEWS]; /* [chunk, V] */
+} views_t;
+
+/* sum_v p(v) (log a(v) - log b(v)), p = softmax(z) */
+ALD_CLONES
+static double expected_difference(int64_t V, const float *z, float lse, const float *a, float lse_a,
+                                  const float *b, float lse_b)
+{
+    double total = 0.0;
+    for (int64_t start = 0; start < V; start += 4096) {
+        int64_t end = start + 4096 < V ? start + 4096 : V;
+        float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t v = start; v < end; ++v)
+            sum += ald_expf(z[v] - lse) * ((a[v] - lse_a) - (b[v] - lse_b));
+        total += sum;
+    }
+    return total;
+}
+
+/* Position i of the chunk. The rows of dpo and contrast are spoiled. */
+static void measure_position(const views_t *views, int64_t i, int32_t target, bool distributions,
+                             ald_measured_t *out)
+{
+    const int64_t V = views->V;
+    float *z[ALD_VIEWS], lse[ALD_VIEWS];
+    for (int k = 0; k < ALD_VIEWS; ++k) {
+        z[k] = views->logits[k] == NULL ? NULL : views->logits[k] + i * V;
+        lse[k] = z[k] == NULL ? NAN : ald_logsumexp(V, z[k]);
+        out->logprob[k] = z[k] == NULL ? NAN : z[k][target] - lse[k];
+    }
+    float *p = z[ALD_VIEW_POLICY], *d = z[ALD_VIEW_DPO], *c = z[ALD_VIEW_CONTRAST];
+    float *r = z[ALD_VIEW_REFERENCE], lse_p = lse[ALD_VIEW_POLICY];
+    out->kl = out->reward = out->tvd = NAN;
+    if (distributions && p != NULL && r != NULL)
+        out->kl = expected_difference(V, p, lse_p, p, lse_p, r, lse[ALD_VIEW_REFERENCE]);
+    if (distributions && p != NULL && d != NULL && c != NULL)
+        out->reward =
+            expected_difference(V, p, lse_p, d, lse[ALD_VIEW_DPO], c, lse[ALD_VIEW_CONTRAST]);
+    if (distributions && d != NULL && c != NULL) {
+        ald_teacher_logits_row(V, d, c);
+        out->tvd = ald_tvd_row(V, d, c);
+    }
+}
+
+static ald_status_t views_init(views_t *views, ald_arena_t *arena)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t T = views->packed.batch.tokens, R = views->packed.positions;
+    for (int k = 0; k < ALD_VIEWS; ++k) {
+        const ald_model_t *model = views->measure->models[k];
+        if (model == NULL)
+            continue;
+        const int64_t H = model->params->config.hidden_size;
+        views->V = ald_model_vocabulary(model);
+        views->chunk = ald_head_chunk(views->V) < R ? ald_head_chunk(views->V) : R;
+        views->hidden[k] = ALD_ARENA_ARRAY(arena, float, T *H);
+        views->rows[k] = ALD_ARENA_ARRAY(arena, float, views->chunk *H);
+        views->logits[k] = ALD_ARENA_ARRAY(arena, float, views->chunk * views->V);
+        ALD_CHECK(views->hidden[k] && views->rows[k] && views->logits[k], ALD_STATUS_RESOURCE,
+                  "out of memory: %lld tokens; lower optimizer.micro_batch_tokens", (long long)T);
+        ALD_TRY(ald_forward(model, &views->packed.batch, arena, NULL, views->hidden[k]));
+    }
+done:
+    return status;
+}
+
+/* Logits of `count` positions from `first`, of every model. */
+static void views_logits(const views_t *views, int64_t first, int64_t count)
+{
+    for (int k = 0; k < ALD_VIEWS; ++k) {
+        const ald_model_t *model = views->measure->models[k];
+        if (model == NULL)
+            continue;
+        const int64_t H = model->params->config.hidden_size;
+        for (int64_t i = 0; i < count; ++i)
+            memcpy(views->rows[k] + i * H, views->hidden[k] + views->packed.row[first + i] * H,
+                   sizeof(float) * (size_t)H);
+        ald_head_logits(model, count, views->rows[k], views->logits[k]);
+    }
+}
+
+/* Every position of a micro-batch, in the arena. */
+static ald_status_t measure_packed(const ald_measure_t *measure, const ald_item_t *items,
+                                   int64_t count, bool distributions, ald_arena_t *arena,
+                                   ald_packed_t *packed, ald_measured_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    views_t views = {.measure = measure};
+    ALD_TRY(ald_pack(items, count, arena, &views.packed));
+    *packed = views.packed;
+    const int64_t R = packed->positions;
+    *out = ALD_ARENA_ARRAY(arena, ald_measured_t, R);
+    ALD_CHECK_MEMORY(*out, sizeof **out * (size_t)R);
+    ALD_TRY(views_init(&views, arena));
+    for (int64_t first = 0; first < R; first += views.chunk) {
+        int64_t here = R - first < views.chunk ? R - first : views.chunk;
+        views_logits(&views, first, here);
+#pragma omp parallel for schedule(static)
+        for (int64_t i = 0; i < here; ++i)
+            measure_position(&views, i, packed->target[first + i], distributions,
+                             &(*out)[first + i]);
+    }
+done:
+    return status;
+}
+
+static void add_position(const ald_measured_t *position, ald_measured_t *sum)
+{
+    for (int k = 0; k < ALD_VIEWS; ++k)
+        sum->logprob[k] += position->logprob[k];
+    sum->kl += position->kl;
+    sum->reward += position->reward;
+    sum->tvd += position->tvd;
+}
+
+/* This rank's micro-batches: m with m mod size = rank. The others' sequences stay 0. */
+static ald_status_t measure_share(const ald_measure_t *measure, const ald_comm_t *comm,
+                                  const ald_item_t *items, int64_t count, bool distributions,
+                                  ald_measured_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_arena_t arena;
+    ald_arena_init(&arena);
+    int64_t *tokens = ALD_ARENA_ARRAY(&arena, int64_t, 2 * count + 1), sequence = 0;
+    ALD_CHECK(tokens != NULL, ALD_STATUS_RESOURCE, "out of memory: %lld items", (long long)count);
+    int64_t *start = tokens + count;
+    for (int64_t i = 0; i < count; ++i)
+        tokens[i] = ald_item_tokens(&items[i]);
+    int64_t micros = ald_micro_split(tokens, count, measure->micro_batch_tokens, start);
+    for (int64_t m = 0; m < micros && count > 0; ++m) {
+        ald_measured_t *positions;
+        ald_packed_t packed;
+        ald_arena_mark_t mark = ald_arena_mark(&arena);
+        if (m % comm->size != comm->rank) {
+            for (int64_t i = start[m]; i < start[m + 1]; ++i)
+                sequence += items[i].responses;
+            continue;
+        }
+        ALD_TRY(measure_packed(measure, items + start[m], start[m + 1] - start[m], distributions,
+                               &arena, &packed, &positions));
+        for (int64_t s = 0; s < packed.sequences; ++s, ++sequence)
+            for (int64_t r = packed.start[s]; r < packed.start[s + 1]; ++r)
+                add_position(&positions[r], &out[sequence]);
+        ald_arena_release(&arena, mark);
+    }
+done:
+    ald_arena_reset(&arena);
+    return status;
+}
+
+ald_status_t ald_measure(const ald_measure_t *measure, const ald_comm_t *comm,
+                         const ald_item_t *items, int64_t count, bool distributions,
+                         ald_measured_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t sequences = 0;
+    for (int64_t i = 0; i < count; ++i)
+        sequences += items[i].responses;
+    memset(out, 0, sizeof *out * (size_t)sequences);
+    ALD_TRY(ald_comm_agree(comm, measure_share(measure, comm, items, count, distributions, out)));
+    /* One addend of each number isn't zero, so the order of the sum doesn't matter. */
+    MPI_Allreduce(MPI_IN_PLACE, out, (int)(sequences * MEASURED_DOUBLES), MPI_DOUBLE, MPI_SUM,
+                  comm->mpi);
+done:
+    return status;
+}
+
+ald_status_t ald_measure_positions(const ald_measure_t *measure, const ald_item_t *item,
+                                   ald_measured_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_arena_t arena;
+    ald_packed_t packed;
+    ald_measured_t *positions;
+    ald_arena_init(&arena);
+    ALD_TRY(measure_packed(measure, item, 1, true, &arena, &packed, &positions));
+    memcpy(out, positions, sizeof *out * (size_t)packed.positions);
+done:
+    ald_arena_reset(&arena);
+    return status;
+}

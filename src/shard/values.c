@@ -1,0 +1,131 @@
+#include "shard/values_impl.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "ald/base/status.h"
+#include "ald/num/dtype.h"
+#include "ald/num/kernel.h"
+#include "shard/format_impl.h"
+
+#define SHARE_MOST 1.001f /* float sums may pass 1 */
+
+ALD_CLONES
+static bool are_finite(const float *values, int64_t count)
+{
+    uint32_t bad = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        uint32_t bits;
+        memcpy(&bits, values + i, sizeof bits);
+        bad |= (bits & 0x7F800000) == 0x7F800000;
+    }
+    return bad == 0;
+}
+
+ALD_CLONES
+static bool are_finite_halves(uint16_t exponent, const uint16_t *bits, int64_t count)
+{
+    uint16_t bad = 0;
+    for (int64_t i = 0; i < count; ++i)
+        bad |= (bits[i] & exponent) == exponent;
+    return bad == 0;
+}
+
+ALD_CLONES
+static bool are_shares(const float *values, int64_t count)
+{
+    uint32_t good = 1;
+    for (int64_t i = 0; i < count; ++i)
+        good &= values[i] >= 0.0f && values[i] <= SHARE_MOST;
+    return good == 1;
+}
+
+/* Which numbers the mathematics of a trainer can't bear, beyond its type's own. */
+static bool is_bearable(ald_shard_dataset_t dataset, float value)
+{
+    switch (dataset) {
+    case ALD_DATASET_LOGPROB_POLICY: /* NaN: it wasn't sampled */
+        return isnan(value) || isfinite(value);
+    case ALD_DATASET_TAIL_DPO:
+    case ALD_DATASET_TAIL_REVERSE:
+    case ALD_DATASET_TAIL_REFERENCE:
+    case ALD_DATASET_TAIL_MASS_REFERENCE:
+    case ALD_DATASET_TAIL_MASS: /* -inf: nothing is outside */
+        return value < INFINITY;
+    case ALD_DATASET_TVD:
+    case ALD_DATASET_TVD_REFERENCE:
+        return value >= 0.0f && value <= SHARE_MOST;
+    default:
+        return isfinite(value);
+    }
+}
+
+static ald_status_t check_floats(const char *file, ald_shard_dataset_t dataset, int64_t first,
+                                 const float *values, int64_t count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const bool share = dataset == ALD_DATASET_TVD || dataset == ALD_DATASET_TVD_REFERENCE;
+    if (share ? are_shares(values, count) : are_finite(values, count))
+        return status;
+    for (int64_t i = 0; i < count; ++i)
+        ALD_CHECK(is_bearable(dataset, values[i]), ALD_STATUS_INPUT,
+                  "%s: %s: element %lld: found %g", file, ald_shard_datasets[dataset].path,
+                  (long long)(first + i), (double)values[i]);
+done:
+    return status;
+}
+
+static ald_status_t check_halves(const char *file, ald_shard_dataset_t dataset, ald_dtype_t dtype,
+                                 int64_t first, const uint16_t *bits, int64_t count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    if (are_finite_halves(dtype == ALD_DTYPE_F16 ? 0x7C00 : 0x7F80, bits, count))
+        return status;
+    for (int64_t i = 0; i < count; ++i) {
+        float value;
+        ald_dtype_row_to_f32(dtype, bits + i, 1, &value);
+        ALD_CHECK(isfinite(value), ALD_STATUS_INPUT, "%s: %s: element %lld: found %g", file,
+                  ald_shard_datasets[dataset].path, (long long)(first + i), (double)value);
+    }
+done:
+    return status;
+}
+
+ald_status_t ald_values_check(const char *file, ald_shard_dataset_t dataset, int64_t first,
+                              const void *data, int64_t count)
+{
+    switch (ald_shard_datasets[dataset].type) {
+    case ALD_COLUMN_F32:
+    case ALD_COLUMN_F16_WIDE:
+        return check_floats(file, dataset, first, data, count);
+    case ALD_COLUMN_F16:
+        return check_halves(file, dataset, ALD_DTYPE_F16, first, data, count);
+    case ALD_COLUMN_BF16:
+        return check_halves(file, dataset, ALD_DTYPE_BF16, first, data, count);
+    default:
+        return ALD_STATUS_OK;
+    }
+}
+
+ALD_CLONES
+static bool are_below(const int32_t *ids, int64_t count, uint32_t end)
+{
+    uint32_t bad = 0;
+    for (int64_t i = 0; i < count; ++i)
+        bad |= (uint32_t)ids[i] >= end;
+    return bad == 0;
+}
+
+ald_status_t ald_values_check_ids(const char *file, ald_shard_dataset_t dataset, int64_t first,
+                                  const int32_t *ids, int64_t count, int64_t V)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    if (are_below(ids, count, (uint32_t)V))
+        return status;
+    for (int64_t i = 0; i < count; ++i)
+        ALD_CHECK(ids[i] >= 0 && ids[i] < V, ALD_STATUS_INPUT,
+                  "%s: %s: element %lld: expected an id below %lld, found %d", file,
+                  ald_shard_datasets[dataset].path, (long long)(first + i), (long long)V, ids[i]);
+done:
+    return status;
+}

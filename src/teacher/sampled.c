@@ -1,0 +1,116 @@
+#include "ald/teacher/sampled.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "ald/base/rng.h"
+#include "ald/num/kernel.h"
+#include "ald/num/ops.h"
+#include "ald/teacher/loss.h"
+
+/* --- drawing ---------------------------------------------------------------------------------- */
+
+/* key = (l + a rho) / tau */
+ALD_CLONES
+static void extrapolate(int64_t V, float a, float inverse_tau, const float *logprob,
+                        const float *ratio, float *key)
+{
+#pragma omp simd
+    for (int64_t v = 0; v < V; ++v)
+        key[v] = (logprob[v] + a * ratio[v]) * inverse_tau;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The tokens at which the cumulated probabilities pass the rising numbers u [K], each below 1. */
+static void invert(int64_t V, int64_t K, const float *probability, const double *u, int32_t *id)
+{
+    double total = 0.0, passed = 0.0;
+    int64_t v = 0, last = 0;
+    for (int64_t i = 0; i < V; ++i) {
+        total += (double)probability[i];
+        last = probability[i] > 0.0f ? i : last;
+    }
+    for (int64_t k = 0; k < K; ++k) {
+        while (v < last && passed + (double)probability[v] <= u[k] * total)
+            passed += (double)probability[v++];
+        id[k] = (int32_t)v;
+    }
+}
+
+void ald_draws_make(const ald_teacher_t *teacher, double tvd, uint64_t seed, uint64_t stream,
+                    int64_t V, int64_t K, const float *logprob, const float *ratio, float *key,
+                    double *uniforms, const ald_draw_rows_t *out)
+{
+    const double a = ald_teacher_factor(teacher, ald_teacher_alpha(teacher, tvd));
+    for (int64_t k = 0; k < K; ++k)
+        uniforms[k] = ald_rng_uniform(seed, stream, (uint64_t)k);
+    qsort(uniforms, (size_t)K, sizeof *uniforms, compare_doubles);
+    extrapolate(V, (float)a, (float)(1.0 / teacher->temperature), logprob, ratio, key);
+    *out->logz = ald_logsumexp(V, key);
+    *out->factor = (float)a;
+    *out->temperature = (float)teacher->temperature;
+    ald_exp_shifted(V, key, *out->logz, key);
+    invert(V, K, key, uniforms, out->id);
+    for (int64_t k = 0; k < K; ++k) {
+        out->logprob[k] = logprob[out->id[k]];
+        out->ratio[k] = ratio[out->id[k]];
+    }
+}
+
+/* --- learning --------------------------------------------------------------------------------- */
+
+static double logit_of(const ald_draws_t *draws, int64_t k, double a, double tau)
+{
+    return ((double)draws->logprob_dpo[k] + a * (double)draws->log_ratio[k]) / tau;
+}
+
+/* log w of a draw: 0 at the proposal's own settings, of which `factor` was stored as float32. */
+static double weight_of(const ald_draws_t *draws, int64_t k, double a, double tau)
+{
+    return logit_of(draws, k, a, tau) - logit_of(draws, k, draws->factor, draws->temperature);
+}
+
+ald_position_t ald_distill_sampled_row(const ald_teacher_t *teacher, double factor, double scale,
+                                       int64_t V, const ald_draws_t *draws, float *z)
+{
+    const double tau = teacher->temperature, lse = (double)ald_logsumexp(V, z);
+    double top = -INFINITY, total = 0.0;
+    int64_t used = 0;
+    ald_position_t out = {0};
+    for (int64_t k = 0; k < draws->count; ++k) {
+        if (draws->id[k] >= V)
+            continue;
+        top = fmax(top, weight_of(draws, k, factor, tau));
+        ++used;
+    }
+    for (int64_t k = 0; k < draws->count; ++k)
+        if (draws->id[k] < V)
+            total += exp(weight_of(draws, k, factor, tau) - top);
+    const double logz = draws->logz + top + (used > 0 ? log(total / (double)draws->count) : 0.0);
+    for (int64_t k = 0; k < draws->count; ++k) {
+        if (draws->id[k] >= V)
+            continue;
+        double share = exp(weight_of(draws, k, factor, tau) - top) / total;
+        double lp = (double)z[draws->id[k]] - lse, lq = logit_of(draws, k, factor, tau) - logz;
+        double p_mass = share * exp(fmin(lp - lq, 50.0)); /* E p_mass f = sum_v p_v f_v */
+        out.divergence += share * (lq - lp);
+        out.kl_teacher += p_mass * (lp - lq);
+        out.kl_dpo += p_mass * (lp - (double)draws->logprob_dpo[k]);
+        out.reward += p_mass * teacher->beta * (double)draws->log_ratio[k];
+    }
+    ald_exp_shifted(V, z, (float)lse, z);
+    for (int64_t v = 0; v < V; ++v)
+        z[v] *= used > 0 ? (float)scale : 0.0f;
+    for (int64_t k = 0; k < draws->count; ++k) {
+        if (draws->id[k] >= V)
+            continue;
+        double share = exp(weight_of(draws, k, factor, tau) - top) / total;
+        z[draws->id[k]] -= (float)(scale * share);
+    }
+    return out;
+}

@@ -1,0 +1,39 @@
+/* Recognises chat templates by what they say, not by how they are laid out. Layer: text. */
+#ifndef ALD_TEXT_TEMPLATE_IMPL_H
+#define ALD_TEXT_TEMPLATE_IMPL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+
+/* What a template does with messages. The first four write ChatML. */
+typedef enum {
+    ALD_TEMPLATE_PLAIN,       /* every message as it is */
+    ALD_TEMPLATE_SMOLLM2,     /* the same, after a default system message */
+    ALD_TEMPLATE_QWEN25,      /* the same, and tool messages in a way of their own */
+    ALD_TEMPLATE_QWEN3,       /* removes and adds <think> parts of assistants' messages */
+    ALD_TEMPLATE_LLAMA3,      /* Llama 3.0 */
+    ALD_TEMPLATE_LLAMA3_OPEN, /* the same as published first: always ends with a generation prompt
+                               */
+    ALD_TEMPLATE_LLAMA31,     /* 3.1 to 3.3: a system message with dates, tools */
+    ALD_TEMPLATE_LLAMA2,
+    ALD_TEMPLATE_MISTRAL_OLD,       /* 7B v0.2 as published first: no system message */
+    ALD_TEMPLATE_MISTRAL_OLD_SPACE, /* 7B v0.1: the same with a space after each answer */
+    ALD_TEMPLATE_MISTRAL_V1,
+    ALD_TEMPLATE_MISTRAL_V3,
+    ALD_TEMPLATE_MISTRAL_TEKKEN, /* Nemo */
+    ALD_TEMPLATE_ZEPHYR,         /* TinyLlama too */
+    ALD_TEMPLATE_COUNT,
+} ald_template_t;
+
+/* Appends a template in a form where layout, quotes, x['y'] against x.y, and text against printed
+ * literals make no difference, under transformers' settings (trim_blocks, lstrip_blocks). */
+ald_status_t ald_template_canonical(const char *text, ald_vec_t *out);
+/* Whether the template is a known one; then which, and its default system message ("" for none),
+ * in up to `size` bytes with the NUL. */
+ald_status_t ald_template_recognise(const char *text, bool *known, ald_template_t *kind,
+                                    char *default_system, size_t size);
+
+#endif

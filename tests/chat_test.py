@@ -163,8 +163,8 @@ def what_is_refused(folder):
     for chat_format, token in (("llama3", "<|eot_id|>"), ("chatml", "<|im_end|>")):
         done = run("tokenize", model, "--render", "--chat-format", chat_format, stdin=rows, code=3)
         assert token in done.errors[0] and len(done.errors) == 1, done
-    done = run("tokenize", model, "--render", "--chat-format", "alpaca", stdin=rows, code=3)
-    assert "\"alpaca\" is not supported" in done.errors[0], done
+    done = run("tokenize", model, "--render", "--chat-format", "alpaca", stdin=rows, code=2)
+    assert "alpaca: expected one of auto|chatml|" in done.errors[0], done
 
 
 # --- masks, and rendered files -----------------------------------------------------------------

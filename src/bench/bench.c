@@ -10,6 +10,7 @@
 #include "ald/base/log.h"
 #include "ald/base/rng.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/model/backward.h"
 #include "ald/model/batch.h"

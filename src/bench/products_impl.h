@@ -3,6 +3,9 @@
 #ifndef ALD_BENCH_PRODUCTS_IMPL_H
 #define ALD_BENCH_PRODUCTS_IMPL_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "ald/base/status.h"
 #include "ald/bench/bench.h"
 

@@ -13,6 +13,7 @@
 #include "ald/base/path.h"
 #include "ald/base/rng.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/num/dtype.h"
 #include "ald/shard/format.h"
 #include "ald/shard/read.h"

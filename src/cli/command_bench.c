@@ -11,6 +11,7 @@
 #include "ald/bench/store.h"
 #include "ald/bench/text.h"
 #include "ald/cli/options.h"
+#include "ald/config/choices.h"
 #include "ald/model/model_config.h"
 #include "ald/num/gemm.h"
 #include "ald/par/comm.h"

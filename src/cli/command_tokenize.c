@@ -8,7 +8,7 @@
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
 #include "ald/cli/options.h"
-#include "ald/data/layout.h"
+#include "ald/config/choices.h"
 #include "ald/data/pairs.h"
 #include "ald/par/comm.h"
 #include "ald/text/chat.h"
@@ -18,7 +18,8 @@
 typedef enum { MODE_TEXT, MODE_JSONL, MODE_DECODE, MODE_RENDER, MODE_MASK } tokenize_mode_t;
 
 typedef struct {
-    const char *directory, *file, *chat_format; /* file NULL: standard input */
+    const char *directory, *file; /* file NULL: standard input */
+    ald_chat_format_t chat_format;
     tokenize_mode_t mode;
     bool count, generation_prompt, rejected;
     ald_layout_t layout;
@@ -36,7 +37,7 @@ typedef struct {
 static ald_status_t parse_request(int argc, char **argv, request_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    *out = (request_t){.chat_format = "auto", .layout = ALD_LAYOUT_COUNT};
+    *out = (request_t){.chat_format = ALD_CHAT_FORMAT_AUTO, .layout = ALD_LAYOUT_AUTO};
     for (int i = 1; i < argc; ++i) {
         const char *word = argv[i];
         if (strcmp(word, "--jsonl") == 0) {
@@ -52,16 +53,19 @@ static ald_status_t parse_request(int argc, char **argv, request_t *out)
         } else if (strcmp(word, "--add-generation-prompt") == 0) {
             out->generation_prompt = true;
         } else if (strcmp(word, "--chat-format") == 0 && i + 1 < argc) {
-            out->chat_format = argv[++i];
+            unsigned format = 0;
+            ALD_CHECK(ald_choice_find(ALD_CHOICES_CHAT_FORMATS, argv[++i], &format),
+                      ALD_STATUS_USAGE, "tokenize: --chat-format %s: expected one of %s", argv[i],
+                      ald_choice_names(ALD_CHOICES_CHAT_FORMATS));
+            out->chat_format = (ald_chat_format_t)format;
         } else if (strcmp(word, "--rejected") == 0) {
             out->rejected = true;
         } else if (strcmp(word, "--layout") == 0 && i + 1 < argc) {
-            out->layout = ald_layout_find(argv[++i]);
-            ALD_CHECK(out->layout != ALD_LAYOUT_COUNT || strcmp(argv[i], "auto") == 0,
-                      ALD_STATUS_USAGE,
-                      "tokenize: --layout %s: see data.layout in aligndistil sft "
-                      "--help",
-                      argv[i]);
+            unsigned layout = 0;
+            ALD_CHECK(ald_choice_find(ALD_CHOICES_DATA_LAYOUTS, argv[++i], &layout),
+                      ALD_STATUS_USAGE, "tokenize: --layout %s: expected one of %s", argv[i],
+                      ald_choice_names(ALD_CHOICES_DATA_LAYOUTS));
+            out->layout = (ald_layout_t)layout;
         } else if (strcmp(word, "--quiet") != 0 && strcmp(word, "--verbose") != 0) {
             ALD_CHECK(word[0] != '-' && out->file == NULL, ALD_STATUS_USAGE,
                       "tokenize: %s: unknown argument; see aligndistil tokenize --help", word);

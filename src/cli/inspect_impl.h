@@ -2,6 +2,9 @@
 #ifndef ALD_CLI_INSPECT_IMPL_H
 #define ALD_CLI_INSPECT_IMPL_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"

@@ -170,6 +170,7 @@ ald_status_t ald_options_parse(int argc, char **argv, const char *extra, const a
     if (strcmp(extra, "sweep") == 0)
         ALD_TRY(compare_sweep(&out->sweep, world));
     ald_fail_setup(out->config.debug.fail, world->rank);
+    ald_gemm_choose(out->config.runtime.precision);
     int threads = ald_threads_choose(out->config.runtime.threads, world);
     ald_log_info("aligndistil %s %s: %d ranks, %d threads each", ALD_VERSION, argv[0], world->size,
                  threads);

@@ -6,17 +6,19 @@
 
 #include "ald/base/arena.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/config/config.h"
 
 #define KEY(kind, path, standard, low, high, choices, help)                                        \
-    {ALD_KIND_##kind, #path, offsetof(ald_config_t, path), standard, low, high, choices, help},
+    {ALD_KIND_##kind,       #path, offsetof(ald_config_t, path), standard, low, high,              \
+     ALD_CHOICES_##choices, help},
 const ald_config_key_t ald_config_keys[] = {ALD_CONFIG_KEYS(KEY)};
 #undef KEY
 const size_t ald_config_key_count = sizeof ald_config_keys / sizeof ald_config_keys[0];
 
 bool ald_config_is_text(const ald_config_key_t *key)
 {
-    return key->kind <= ALD_KIND_CHOICE;
+    return key->kind < ALD_KIND_CHOICE;
 }
 
 const char *ald_config_expectation(const ald_config_key_t *key)
@@ -121,15 +123,6 @@ const char *ald_config_nearest_group(const char *name, int *length)
     return nearest;
 }
 
-static bool among(const char *choices, const char *text)
-{
-    size_t length = strlen(text);
-    for (const char *at = choices; at != NULL; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL)
-        if (strcspn(at, "|") == length && strncmp(at, text, length) == 0)
-            return true;
-    return false;
-}
-
 static bool in_range(const ald_config_key_t *key, double value)
 {
     return isfinite(value) && value >= key->low && value <= key->high;
@@ -159,9 +152,6 @@ static ald_status_t store_text(ald_config_t *config, const ald_config_key_t *key
 {
     ald_status_t status = ALD_STATUS_OK;
     char **member = ald_config_member(config, key);
-    ALD_CHECK(key->kind != ALD_KIND_CHOICE || among(key->choices, text), ALD_STATUS_USAGE,
-              "%s: %s: \"%s\" is not a choice; expected one of %s", place, key->path, text,
-              key->choices);
     ALD_CHECK(key->kind != ALD_KIND_SIZE || ald_config_bytes(text) > 0, ALD_STATUS_USAGE,
               "%s: %s: \"%s\" is not a size; expected a number with KB, MB, GB, TB (thousands of "
               "bytes) or KiB, MiB, GiB (1024), as in \"5GB\"",
@@ -194,6 +184,18 @@ done:
     return status;
 }
 
+/* A choice's value is an enum, which is an unsigned. */
+static ald_status_t store_choice(unsigned *member, const ald_config_key_t *key, const char *text,
+                                 const char *place)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_CHECK(ald_choice_find(key->choices, text, member), ALD_STATUS_USAGE,
+              "%s: %s: \"%s\" is not a choice; expected one of %s", place, key->path, text,
+              ald_choice_names(key->choices));
+done:
+    return status;
+}
+
 ald_status_t ald_config_store(ald_config_t *config, const ald_config_key_t *key,
                               const ald_config_value_t *value, const char *place)
 {
@@ -202,6 +204,8 @@ ald_status_t ald_config_store(ald_config_t *config, const ald_config_key_t *key,
     int reals = key->kind == ALD_KIND_REAL ? 1 : key->kind == ALD_KIND_REALS2 ? 2 : 0;
     if (ald_config_is_text(key))
         return store_text(config, key, value->text, place);
+    if (key->kind == ALD_KIND_CHOICE)
+        return store_choice(member, key, value->text, place);
     if (key->kind == ALD_KIND_SOURCES)
         return store_sources(member, &value->sources, place);
     if (key->kind == ALD_KIND_BOOL)

@@ -2,10 +2,13 @@
 #ifndef ALD_CONFIG_KEYS_IMPL_H
 #define ALD_CONFIG_KEYS_IMPL_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/config/choices.h"
 #include "ald/config/config.h"
 
 typedef enum {
@@ -28,7 +31,8 @@ typedef struct {
     size_t offset; /* of the member in ald_config_t */
     const char *standard;
     double low, high;
-    const char *choices, *help;
+    ald_choices_t choices; /* of CHOICE; else none */
+    const char *help;
 } ald_config_key_t;
 
 /* A value on its way into a member; its texts are borrowed. */

@@ -7,6 +7,7 @@
 
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "config/keys_impl.h"
 
@@ -67,6 +68,8 @@ static ald_status_t print_value(ald_vec_t *text, const ald_config_t *config,
     }
     case ALD_KIND_BOOL:
         return ald_vec_printf(text, "%s", *(const bool *)member ? "true" : "false");
+    case ALD_KIND_CHOICE:
+        return print_string(text, ald_choice_name(key->choices, *(const unsigned *)member));
     case ALD_KIND_SOURCES:
         return print_sources(text, member);
     case ALD_KIND_REAL:
@@ -152,13 +155,13 @@ static ald_status_t describe_key(ald_vec_t *text, const ald_config_key_t *key)
         [ALD_KIND_SOURCES] = "list",
     };
     ald_status_t status = ALD_STATUS_OK;
-    const char *quote = ald_config_is_text(key) ? "\"" : "";
+    const char *quote = ald_config_is_text(key) || key->kind == ALD_KIND_CHOICE ? "\"" : "";
     char standard[80];
     snprintf(standard, sizeof standard, "%s%s%s", quote, key->standard, quote);
     ALD_TRY(ald_vec_printf(text, "  %-30s %-9s %-20s %s", key->path, kinds[key->kind], standard,
                            key->help));
     if (key->kind == ALD_KIND_CHOICE)
-        ALD_TRY(ald_vec_printf(text, " (%s)", key->choices));
+        ALD_TRY(ald_vec_printf(text, " (%s)", ald_choice_names(key->choices)));
     ALD_TRY(ald_vec_printf(text, "\n"));
 done:
     return status;

@@ -45,7 +45,7 @@ ald_status_t ald_dataset_open(const ald_config_t *config, const char *model, int
                                          .chat = &out->chat,
                                          .max_prompt = config->data.max_prompt_tokens,
                                          .max_response = config->data.max_response_tokens,
-                                         .layout = ald_layout_find(config->data.layout),
+                                         .layout = config->data.layout,
                                          .max_rows = config->data.max_rows,
                                          .shuffle = config->data.shuffle,
                                          .seed = (uint64_t)config->seed,

@@ -4,28 +4,20 @@
 
 #include "ald/base/json.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/text/chat_parts.h"
 
 const char *ald_layout_name(ald_layout_t layout)
 {
-#define NAME(name, text) text,
-    static const char *const names[] = {ALD_LAYOUTS(NAME) "none"};
-    return names[layout];
+    return layout == ALD_LAYOUT_AUTO ? "none" : ald_choice_name(ALD_CHOICES_DATA_LAYOUTS, layout);
 }
 
 const char *ald_skip_name(ald_skip_t skip)
 {
+#define NAME(name, text) text,
     static const char *const names[] = {"none", ALD_SKIPS(NAME)};
 #undef NAME
     return names[skip];
-}
-
-ald_layout_t ald_layout_find(const char *name)
-{
-    int layout = 0;
-    while (layout < ALD_LAYOUT_COUNT && strcmp(ald_layout_name((ald_layout_t)layout), name) != 0)
-        ++layout;
-    return (ald_layout_t)layout;
 }
 
 ald_status_t ald_skip(ald_skip_t *skip, ald_skip_t reason)
@@ -100,8 +92,7 @@ ald_layout_t ald_layout_of(const ald_json_t *row)
         return layout_with_instruction(row);
     if (ald_json_is_array(chosen) && ald_json_is_array(rejected))
         return ALD_LAYOUT_IMPLICIT;
-    return begins_with_turn(chosen) || begins_with_turn(rejected) ? ALD_LAYOUT_HH
-                                                                  : ALD_LAYOUT_COUNT;
+    return begins_with_turn(chosen) || begins_with_turn(rejected) ? ALD_LAYOUT_HH : ALD_LAYOUT_AUTO;
 }
 
 bool ald_layout_is_plain(ald_layout_t layout)

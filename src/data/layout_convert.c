@@ -6,6 +6,7 @@
 #include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/config/choices.h"
 #include "ald/data/layout.h"
 #include "ald/text/chat_parts.h"
 
@@ -442,7 +443,7 @@ ald_status_t ald_layout_convert(ald_layout_t layout, const ald_json_t *row, ald_
 {
     ald_status_t status = ALD_STATUS_OK;
     *out = NULL;
-    if (ald_layout_is_plain(layout) || layout == ALD_LAYOUT_COUNT)
+    if (ald_layout_is_plain(layout) || layout == ALD_LAYOUT_AUTO)
         return status;
     ald_json_t *made = ald_json_new_object();
     ALD_CHECK_MEMORY(made, 1);

@@ -11,6 +11,7 @@
 #include "ald/base/rng.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/config/choices.h"
 #include "ald/data/layout.h"
 #include "ald/data/row_file.h"
 #include "data/pairs_impl.h"
@@ -81,7 +82,7 @@ static ald_layout_t find_layout(const ald_pairs_options_t *options, const ald_ro
     enum { ROWS = 100 };
     ald_layout_t found = options->layout;
     bool whole = true;
-    for (size_t i = 0; i < source->rows.count && i < ROWS && whole && found == ALD_LAYOUT_COUNT;
+    for (size_t i = 0; i < source->rows.count && i < ROWS && whole && found == ALD_LAYOUT_AUTO;
          ++i) {
         ald_json_t *json = NULL;
         const ald_raw_row_t *row = &ALD_VEC_AT(&source->rows, ald_raw_row_t, i);
@@ -89,7 +90,7 @@ static ald_layout_t find_layout(const ald_pairs_options_t *options, const ald_ro
         found = whole ? ald_layout_of(json) : found;
         ald_json_free(json);
     }
-    return found == ALD_LAYOUT_COUNT ? ALD_LAYOUT_PAIRS : found;
+    return found == ALD_LAYOUT_AUTO ? ALD_LAYOUT_PAIRS : found;
 }
 
 /* --- reading them ---------------------------------------------------------------------------- */

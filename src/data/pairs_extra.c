@@ -5,7 +5,7 @@
 #include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
-#include "ald/data/layout.h"
+#include "ald/config/choices.h"
 #include "ald/data/pairs.h"
 #include "data/pairs_row_impl.h"
 
@@ -86,7 +86,8 @@ ald_status_t ald_pairs_keep_extra(const ald_pairs_reader_t *reader, const ald_js
         if (!ald_json_is_null(ald_json_get(row, keys[i])))
             ald_json_set(extra, keys[i], ald_json_share(ald_json_get(row, keys[i])));
     }
-    bool question = reader->layout >= ALD_LAYOUT_MT_BENCH && reader->layout < ALD_LAYOUT_COUNT;
+    bool question =
+        reader->layout >= ALD_LAYOUT_MT_BENCH && reader->layout <= ALD_LAYOUT_ALPACA_EVAL;
     for (size_t i = 0; question && i < sizeof more / sizeof more[0]; ++i)
         if (ald_json_get(row, more[i]) != NULL)
             ald_json_set(extra, more[i], ald_json_share(ald_json_get(row, more[i])));

@@ -7,6 +7,7 @@
 #include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/config/choices.h"
 #include "ald/data/layout.h"
 #include "ald/data/layout_convert.h"
 #include "ald/data/pairs.h"
@@ -476,7 +477,7 @@ static ald_status_t check_layout(const ald_pairs_reader_t *reader, const ald_jso
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_layout_t found = ald_layout_of(row);
-    if (reader->options->layout != ALD_LAYOUT_COUNT || found == ALD_LAYOUT_COUNT)
+    if (reader->options->layout != ALD_LAYOUT_AUTO || found == ALD_LAYOUT_AUTO)
         return status; /* forced, or what is missing gets a message of its own */
     ALD_CHECK(ald_layouts_mix(found, reader->layout), ALD_STATUS_INPUT,
               "a row of layout \"%s\" in a file of layout \"%s\" (that of its first rows)",

@@ -8,6 +8,7 @@
 #include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/config/choices.h"
 #include "ald/data/layout.h"
 #include "ald/data/pairs.h"
 

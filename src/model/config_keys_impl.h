@@ -2,6 +2,9 @@
 #ifndef ALD_MODEL_CONFIG_KEYS_IMPL_H
 #define ALD_MODEL_CONFIG_KEYS_IMPL_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/model/model_config.h"

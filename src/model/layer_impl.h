@@ -2,6 +2,9 @@
 #ifndef ALD_MODEL_LAYER_IMPL_H
 #define ALD_MODEL_LAYER_IMPL_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "ald/base/status.h"
 #include "ald/model/model.h"
 #include "ald/model/model_config.h"

@@ -83,7 +83,7 @@ void ald_mapped_close(ald_mapped_t *mapped)
 
 ald_model_t ald_mapped_model(const ald_mapped_t *mapped, const ald_params_t *params)
 {
-    return (ald_model_t){.params = params, .gemm = ald_gemm_find("openblas"), .mapped = mapped};
+    return (ald_model_t){.params = params, .gemm = ald_gemm_chosen(), .mapped = mapped};
 }
 
 int64_t ald_mapped_file_bytes(const ald_mapped_t *mapped)

@@ -2,6 +2,8 @@
 #ifndef ALD_MODEL_MAPPED_IMPL_H
 #define ALD_MODEL_MAPPED_IMPL_H
 
+#include <stdint.h>
+
 #include "ald/model/model.h"
 #include "ald/model/params.h"
 #include "ald/num/matrix.h"

@@ -33,7 +33,7 @@ static shape_t shape_make(int64_t T, int64_t NH, int64_t NKV, int64_t D,
                      segment,
                      qkv,
                      1.0f / sqrtf((float)D),
-                     ald_gemm_find("openblas")};
+                     ald_gemm_chosen()};
 }
 
 static const float *query(const shape_t *s, int64_t row, int64_t head)

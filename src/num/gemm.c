@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ald/config/choices.h"
 #include "ald/num/kernel.h"
 
 static void gemm_openblas(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha,
@@ -114,6 +115,20 @@ const ald_gemm_t *ald_gemm_find(const char *name)
         if (strcmp(back_ends[i].name, name) == 0)
             return &back_ends[i];
     return NULL;
+}
+
+static const ald_gemm_t *chosen = &back_ends[0];
+
+void ald_gemm_choose(ald_precision_t precision)
+{
+    static const char *const names[] = {
+        [ALD_PRECISION_AUTO] = "openblas", [ALD_PRECISION_FP32] = "openblas"};
+    chosen = ald_gemm_find(names[precision]);
+}
+
+const ald_gemm_t *ald_gemm_chosen(void)
+{
+    return chosen;
 }
 
 const char *ald_gemm_describe(void)

@@ -11,6 +11,7 @@
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/config/choices.h"
 #include "ald/data/layout.h"
 #include "ald/role/generator.h"
 #include "pipeline/sampling_impl.h"

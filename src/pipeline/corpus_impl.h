@@ -3,6 +3,8 @@
 #ifndef ALD_PIPELINE_CORPUS_IMPL_H
 #define ALD_PIPELINE_CORPUS_IMPL_H
 
+#include <stdint.h>
+
 #include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/config/config.h"

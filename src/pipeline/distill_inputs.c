@@ -4,6 +4,7 @@
 #include "ald/base/json.h"
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/model/digest.h"
 #include "ald/role/scorer.h"
@@ -16,7 +17,7 @@ ald_status_t ald_distill_expected(const ald_config_t *config, ald_shard_header_t
     ald_status_t status = ALD_STATUS_OK;
     const char *contrast = ald_contrast_directory(config);
     *out = (ald_shard_header_t){.encoding = ALD_ENCODING_FULL};
-    strcpy(out->contrast, config->teacher.contrast);
+    strcpy(out->contrast, ald_choice_name(ALD_CHOICES_CONTRASTS, config->teacher.contrast));
     ALD_TRY(ald_hf_sha256_tokenizer(config->distill.policy, out->sha256_tokenizer));
     if (config->teacher.dpo[0] != '\0')
         ALD_TRY(ald_hf_sha256(config->teacher.dpo, out->sha256_dpo));

@@ -2,6 +2,9 @@
 #ifndef ALD_PIPELINE_EVAL_IMPL_H
 #define ALD_PIPELINE_EVAL_IMPL_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "ald/base/interval.h"
 #include "ald/base/json.h"
 #include "ald/base/status.h"

@@ -6,6 +6,7 @@
 #include "ald/base/folder.h"
 #include "ald/base/path.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/shard/format.h"
 #include "ald/shard/open.h"
@@ -29,7 +30,7 @@ static ald_status_t clear_shard(const ald_config_t *config, const char *name, in
     ALD_CHECK(shard == NULL || ald_shard_header(shard)->policy_step >= 0, ALD_STATUS_USAGE,
               "%s: this folder holds shards of a data file; distill.mode = \"%s\" writes new "
               "ones: set another shards.directory",
-              path, config->distill.mode);
+              path, ald_choice_name(ALD_CHOICES_MODES, config->distill.mode));
     if (ald_shard_number(name) >= first)
         ALD_TRY(ald_dir_remove(path));
 done:

@@ -12,6 +12,7 @@
 #include "ald/base/rng.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/data/dataset.h"
 #include "ald/data/pairs.h"
@@ -63,7 +64,7 @@ static int64_t version_of(const loop_t *loop, int64_t step)
  * step and item only. */
 static bool is_sampled(const ald_config_t *config, int64_t step, int64_t i)
 {
-    if (strcmp(config->distill.mode, "mixed") != 0)
+    if (config->distill.mode != ALD_MODE_MIXED)
         return true;
     double u = ald_rng_uniform((uint64_t)config->seed, ald_rng_mix(STREAM_MIXED, (uint64_t)step),
                                (uint64_t)i);
@@ -143,8 +144,8 @@ static ald_status_t receive_samples(loop_t *loop)
 static void dataset_sequence(const ald_config_t *config, const ald_pair_t *pair, int64_t step,
                              int64_t i, ald_scored_t *out)
 {
-    bool rejected = strcmp(config->data.responses, "rejected") == 0;
-    if (strcmp(config->data.responses, "both") == 0)
+    bool rejected = config->data.responses == ALD_RESPONSES_REJECTED;
+    if (config->data.responses == ALD_RESPONSES_BOTH)
         rejected = ald_rng_uniform((uint64_t)config->seed, ald_rng_mix(STREAM_BOTH, (uint64_t)step),
                                    (uint64_t)i) < 0.5;
     const ald_text_t *response = rejected ? &pair->rejected : &pair->chosen;
@@ -273,7 +274,7 @@ static ald_status_t train_step(loop_t *loop, char **paths, int64_t shards, ald_m
     ald_shardset_t set = {0};
     ald_shard_header_t expected = {.encoding = ALD_ENCODING_FULL};
     int64_t *entries = NULL, n = d->data.pairs.count;
-    strcpy(expected.contrast, d->config->teacher.contrast);
+    strcpy(expected.contrast, ald_choice_name(ALD_CHOICES_CONTRASTS, d->config->teacher.contrast));
     status = ald_shardset_open((const char *const *)paths, shards, &expected, &set);
     if (status == ALD_STATUS_OK) {
         entries = ald_alloc(sizeof *entries * (size_t)set.count);
@@ -356,7 +357,7 @@ static void finish_sends(loop_t *loop)
 static void remove_shards(const loop_t *loop, char **paths, int64_t shards)
 {
     for (int64_t i = 0; i < shards; ++i) {
-        if (loop->d->world->rank == 0 && strcmp(loop->d->config->shards.keep, "none") == 0)
+        if (loop->d->world->rank == 0 && loop->d->config->shards.keep == ALD_KEEP_NONE)
             ald_dir_remove(paths[i]);
         ald_free(paths[i]);
     }

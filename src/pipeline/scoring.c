@@ -12,6 +12,7 @@
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/data/dataset.h"
 #include "ald/data/pairs.h"
@@ -46,10 +47,10 @@ ald_status_t ald_scoring_list(const ald_config_t *config, const ald_dataset_t *d
                               ald_scored_t **out, int64_t *count, int64_t *per_row)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const char *responses = config->data.responses;
+    const ald_responses_t responses = config->data.responses;
     bool sampled = data->pairs.rows[0].response.count > 0;
-    bool chosen = !sampled && strcmp(responses, "rejected") != 0;
-    bool rejected = !sampled && strcmp(responses, "chosen") != 0;
+    bool chosen = !sampled && responses != ALD_RESPONSES_REJECTED;
+    bool rejected = !sampled && responses != ALD_RESPONSES_CHOSEN;
     *per_row = sampled ? 1 : chosen + rejected;
     *count = 0;
     *out = ald_calloc((size_t)(data->pairs.count * *per_row), sizeof **out);

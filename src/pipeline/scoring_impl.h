@@ -2,6 +2,8 @@
 #ifndef ALD_PIPELINE_SCORING_IMPL_H
 #define ALD_PIPELINE_SCORING_IMPL_H
 
+#include <stdint.h>
+
 #include "ald/base/status.h"
 #include "ald/config/config.h"
 #include "ald/data/dataset.h"

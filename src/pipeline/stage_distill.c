@@ -7,6 +7,7 @@
 #include "ald/base/log.h"
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/data/dataset.h"
 #include "ald/data/pairs.h"
@@ -24,7 +25,7 @@
 
 static bool on_policy(const ald_config_t *config)
 {
-    return strcmp(config->distill.mode, "off-policy") != 0;
+    return config->distill.mode != ALD_MODE_OFF_POLICY;
 }
 
 /* The policy's tokens must be the teachers'. */
@@ -60,15 +61,16 @@ static ald_status_t open_data(ald_distill_t *d)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_config_t *config = d->config;
-    const char *responses = config->data.responses;
+    static const ald_pairs_need_t needs[] = {[ALD_RESPONSES_CHOSEN] = ALD_PAIRS_CHOSEN,
+                                             [ALD_RESPONSES_REJECTED] = ALD_PAIRS_REJECTED,
+                                             [ALD_RESPONSES_BOTH] =
+                                                 ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED};
     ald_pairs_need_t need = ALD_PAIRS_SCORED;
     int64_t vocab_size = 0;
-    if (strcmp(config->distill.mode, "on-policy") == 0)
+    if (config->distill.mode == ALD_MODE_ON_POLICY)
         need = ALD_PAIRS_PROMPT;
-    else if (strcmp(config->distill.mode, "mixed") == 0)
-        need = strcmp(responses, "both") == 0     ? ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED
-               : strcmp(responses, "chosen") == 0 ? ALD_PAIRS_CHOSEN
-                                                  : ALD_PAIRS_REJECTED;
+    else if (config->distill.mode == ALD_MODE_MIXED)
+        need = needs[config->data.responses];
     ALD_TRY(ald_comm_agree(d->world, policy_vocab_size(config, &vocab_size)));
     ALD_TRY(ald_data_open(d->world, config, config->distill.policy, vocab_size, config->data.train,
                           "data.train", need, &d->data));
@@ -88,21 +90,22 @@ static ald_status_t distill_init(ald_distill_t *d)
     ALD_CHECK(
         !on_policy(config) || sources == 0, ALD_STATUS_USAGE,
         "shards.sources: expected none with distill.mode = \"%s\", which makes its own shards",
-        config->distill.mode);
-    ALD_CHECK(!scoring || strcmp(config->shards.encoding, "sampled") != 0 ||
-                  strcmp(config->distill.divergence, "forward") == 0,
+        ald_choice_name(ALD_CHOICES_MODES, config->distill.mode));
+    ALD_CHECK(!scoring || config->shards.encoding != ALD_ENCODING_SAMPLED ||
+                  config->distill.divergence == ALD_DIVERGENCE_FORWARD,
               ALD_STATUS_USAGE,
               "distill.divergence: \"%s\" can't be estimated from shards.encoding = \"sampled\"; "
               "expected \"forward\"",
-              config->distill.divergence);
+              ald_choice_name(ALD_CHOICES_DIVERGENCES, config->distill.divergence));
     ALD_TRY(ald_placement_make(config, d->world->size, &d->place));
     d->trains = ald_ranks_have(&d->place.trainers, d->world->rank);
     d->scores = scoring && ald_ranks_have(&d->place.scorers, d->world->rank);
     d->generates = on_policy(config) && ald_ranks_have(&d->place.generators, d->world->rank);
     ald_comm_subset(d->world, d->trains, &d->trainers);
     ald_comm_subset(d->world, d->scores, &d->scorers);
-    ald_log_info("distill: %s, %d trainers, %d scorers, %d generators", config->distill.mode,
-                 d->place.trainers.count, scoring ? d->place.scorers.count : 0,
+    ald_log_info("distill: %s, %d trainers, %d scorers, %d generators",
+                 ald_choice_name(ALD_CHOICES_MODES, config->distill.mode), d->place.trainers.count,
+                 scoring ? d->place.scorers.count : 0,
                  on_policy(config) ? d->place.generators.count : 0);
     if (scoring)
         ALD_TRY(open_data(d));

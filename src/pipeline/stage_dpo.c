@@ -142,8 +142,9 @@ static void dpo_pair(dpo_t *dpo, const ald_packed_t *packed, int64_t i, int64_t 
         reference[0] = first;
         reference[1] = second;
     }
-    columns[COLUMN_LOSS] += ald_dpo_loss(beta, config->dpo.label_smoothing, first, second,
-                                         reference[0], reference[1], &slope);
+    const ald_preference_t settings = {config->dpo.loss, beta, config->dpo.label_smoothing};
+    const ald_pair_sums_t sums = {first, second, reference[0], reference[1]};
+    columns[COLUMN_LOSS] += ald_preference_loss(&settings, &sums, &slope);
     /* Cross-entropy's weight is -dloss/dlogprob; the loss is the mean over the step's pairs. */
     float weight = (float)(-slope / (double)dpo->step_count);
     for (int64_t r = packed->start[2 * i]; r < packed->start[2 * i + 1]; ++r)

@@ -11,6 +11,7 @@
 #include "ald/base/path.h"
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/config/print.h"
 #include "ald/config/sweep.h"
@@ -450,10 +451,10 @@ ald_status_t ald_stage_sweep(const ald_config_t *config, const ald_sweep_t *swee
     ald_placement_t place;
     ALD_CHECK(config->distill.policy[0] != '\0', ALD_STATUS_USAGE,
               "distill.policy: not set; expected a model directory");
-    ALD_CHECK(strcmp(config->distill.mode, "off-policy") == 0, ALD_STATUS_USAGE,
+    ALD_CHECK(config->distill.mode == ALD_MODE_OFF_POLICY, ALD_STATUS_USAGE,
               "--sweep: distill.mode is \"%s\"; expected \"off-policy\": all runs share one set of "
               "shards",
-              config->distill.mode);
+              ald_choice_name(ALD_CHOICES_MODES, config->distill.mode));
     ALD_TRY(ald_placement_make(config, world->size, &place));
     ald_comm_subset(world, ald_ranks_have(&place.trainers, world->rank), &s.trainers);
     if (s.trainers.size > 0)

@@ -3,6 +3,10 @@
 #ifndef ALD_PIPELINE_TURNS_IMPL_H
 #define ALD_PIPELINE_TURNS_IMPL_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
 #include "ald/config/config.h"

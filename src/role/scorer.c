@@ -7,6 +7,7 @@
 #include "ald/base/folder.h"
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/config/print.h"
 #include "ald/model/digest.h"
@@ -18,7 +19,7 @@
 
 const char *ald_contrast_directory(const ald_config_t *config)
 {
-    return strcmp(config->teacher.contrast, "reference") == 0 ? config->teacher.reference
+    return config->teacher.contrast == ALD_CONTRAST_REFERENCE ? config->teacher.reference
                                                               : config->teacher.reverse;
 }
 
@@ -30,13 +31,13 @@ static ald_status_t compare_teachers(ald_scorer_t *scorer)
     const ald_model_config_t *first = &scorer->dpo.params.config;
     const ald_model_config_t *second = &scorer->contrast.params.config;
     char other[ALD_SHA256_HEX];
-    ALD_CHECK(strncmp(scorer->config->shards.encoding, "hidden", 6) != 0 ||
+    ALD_CHECK(!ald_encoding_is_hidden(scorer->config->shards.encoding) ||
                   first->hidden_size == second->hidden_size,
               ALD_STATUS_INPUT,
               "%s/config.json: hidden_size %lld, but the teacher %s has %lld; "
               "expected the same for shards.encoding = \"%s\"",
               b, (long long)second->hidden_size, a, (long long)first->hidden_size,
-              scorer->config->shards.encoding);
+              ald_encoding_name(scorer->config->shards.encoding));
     ALD_TRY(ald_hf_sha256_tokenizer(a, scorer->header.sha256_tokenizer));
     ALD_TRY(ald_hf_sha256_tokenizer(b, other));
     ALD_CHECK(strcmp(other, scorer->header.sha256_tokenizer) == 0, ALD_STATUS_INPUT,
@@ -58,7 +59,7 @@ static ald_status_t compare_reference(ald_scorer_t *scorer)
     const ald_model_config_t *third = &scorer->reference.params.config;
     char other[ALD_SHA256_HEX];
     int64_t common;
-    ALD_CHECK(strncmp(scorer->config->shards.encoding, "hidden", 6) != 0 ||
+    ALD_CHECK(!ald_encoding_is_hidden(scorer->config->shards.encoding) ||
                   first->hidden_size == third->hidden_size,
               ALD_STATUS_INPUT,
               "%s/config.json: hidden_size %lld, but the teacher %s has %lld; expected the same", b,
@@ -79,10 +80,10 @@ done:
 static ald_status_t check_reference(const ald_config_t *config)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_CHECK(strcmp(config->teacher.contrast, "reverse") == 0, ALD_STATUS_USAGE,
+    ALD_CHECK(config->teacher.contrast == ALD_CONTRAST_REVERSE, ALD_STATUS_USAGE,
               "shards.with_reference: expected teacher.contrast = \"reverse\", beside which the "
               "reference is stored");
-    ALD_CHECK(strcmp(config->shards.encoding, "sampled") != 0, ALD_STATUS_USAGE,
+    ALD_CHECK(config->shards.encoding != ALD_ENCODING_SAMPLED, ALD_STATUS_USAGE,
               "shards.with_reference: can't be had with shards.encoding = \"sampled\", whose draws "
               "follow one contrast");
 done:
@@ -99,7 +100,7 @@ static ald_status_t load_reference(ald_scorer_t *scorer, const ald_comm_t *comm)
     ALD_TRY(ald_comm_agree(comm, compare_reference(scorer)));
     ALD_TRY(ald_frozen_digest(comm, directory, &scorer->reference));
     strcpy(scorer->header.sha256_reference, scorer->reference.sha256);
-    if (strncmp(scorer->config->shards.encoding, "hidden", 6) == 0) {
+    if (ald_encoding_is_hidden(scorer->config->shards.encoding)) {
         ald_frozen_digest_head(comm, &scorer->reference);
         scorer->header.head_reference = scorer->reference.head;
     }
@@ -131,8 +132,8 @@ static ald_status_t fill_header(ald_scorer_t *scorer)
     ald_shard_header_t *h = &scorer->header;
     const ald_config_t *config = scorer->config;
     const ald_model_config_t *shape = &scorer->dpo.params.config;
-    ALD_TRY(ald_encoding_parse(config->shards.encoding, &h->encoding));
     ALD_TRY(ald_config_print_content(config, &scorer->config_text));
+    h->encoding = config->shards.encoding;
     h->hidden_size = shape->hidden_size;
     h->top_k = 0;
     if (ald_encoding_has_k(h->encoding))
@@ -140,13 +141,13 @@ static ald_status_t fill_header(ald_scorer_t *scorer)
     ALD_CHECK(h->top_k <= ALD_TOP_K_MOST, ALD_STATUS_USAGE,
               "shards.top_k: expected at most %d, found %lld; \"hidden\" takes less",
               ALD_TOP_K_MOST, (long long)config->shards.top_k);
-    h->full16 = h->encoding == ALD_ENCODING_FULL && strcmp(config->shards.full_dtype, "f16") == 0;
+    h->full16 = h->encoding == ALD_ENCODING_FULL && config->shards.full_dtype == ALD_FULL_DTYPE_F16;
     h->certified = h->encoding == ALD_ENCODING_TOPK;
     h->policy_step = -1;
     h->seed = config->seed;
     h->config = scorer->config_text;
-    h->gzip = strcmp(config->shards.compression, "gzip") == 0;
-    strcpy(h->contrast, config->teacher.contrast);
+    h->gzip = config->shards.compression == ALD_COMPRESSION_GZIP;
+    strcpy(h->contrast, ald_choice_name(ALD_CHOICES_CONTRASTS, config->teacher.contrast));
     strcpy(h->sha256_dpo, scorer->dpo.sha256);
     strcpy(h->sha256_reverse, scorer->contrast.sha256);
     strcpy(h->tool_version, ALD_VERSION);
@@ -159,7 +160,7 @@ ald_status_t ald_scorer_init(const ald_config_t *config, const ald_comm_t *comm,
 {
     ald_status_t status = ALD_STATUS_OK;
     *out = (ald_scorer_t){.config = config};
-    bool reference = strcmp(config->teacher.contrast, "reference") == 0;
+    bool reference = config->teacher.contrast == ALD_CONTRAST_REFERENCE;
     ALD_TRY(ald_frozen_load(comm, config->teacher.dpo, "teacher.dpo", &out->dpo));
     ALD_TRY(ald_frozen_load(comm, ald_contrast_directory(config),
                             reference ? "teacher.reference" : "teacher.reverse", &out->contrast));

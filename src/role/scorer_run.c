@@ -6,6 +6,7 @@
 #include "ald/base/arena.h"
 #include "ald/base/rng.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/model/batch.h"
 #include "ald/model/forward.h"
 #include "ald/model/head.h"

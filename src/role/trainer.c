@@ -5,6 +5,7 @@
 #include "ald/base/arena.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/model/batch.h"
 #include "ald/model/mapped.h"
@@ -71,7 +72,8 @@ static ald_status_t check_heads(const ald_trainer_t *trainer, const ald_shardset
                                  ald_contrast_directory(trainer->config)};
     for (int64_t i = 0; i < set->shard_count; ++i) {
         const ald_shard_header_t *header = ald_shard_header(set->shards[i]);
-        const bool third = ald_shard_takes_reference(header, trainer->config->teacher.contrast);
+        const bool third = ald_shard_takes_reference(
+            header, ald_choice_name(ALD_CHOICES_CONTRASTS, trainer->config->teacher.contrast));
         const ald_head_digest_t *found[] = {&header->head_dpo, third ? &header->head_reference
                                                                      : &header->head_reverse};
         ALD_CHECK(
@@ -181,11 +183,11 @@ ald_status_t ald_trainer_fits(const ald_config_t *config, const ald_shardset_t *
 {
     ald_status_t status = ALD_STATUS_OK;
     ALD_CHECK(ald_shard_header(set->shards[0])->encoding != ALD_ENCODING_SAMPLED ||
-                  strcmp(config->distill.divergence, "forward") == 0,
+                  config->distill.divergence == ALD_DIVERGENCE_FORWARD,
               ALD_STATUS_USAGE,
               "distill.divergence: \"%s\" can't be estimated from %s, whose encoding is "
               "\"sampled\"; expected \"forward\"",
-              config->distill.divergence, set->paths[0]);
+              ald_choice_name(ALD_CHOICES_DIVERGENCES, config->distill.divergence), set->paths[0]);
 done:
     return status;
 }

@@ -6,6 +6,7 @@
 #include "ald/base/arena.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/config/choices.h"
 #include "ald/model/backward.h"
 #include "ald/model/batch.h"
 #include "ald/model/forward.h"
@@ -264,7 +265,9 @@ done:
 
 static bool takes_reference(const ald_trainer_t *t, const ald_shardset_t *set)
 {
-    return ald_shard_takes_reference(ald_shard_header(set->shards[0]), t->config->teacher.contrast);
+    return ald_shard_takes_reference(
+        ald_shard_header(set->shards[0]),
+        ald_choice_name(ALD_CHOICES_CONTRASTS, t->config->teacher.contrast));
 }
 
 /* The sequences of the reading, seen with this run's contrast. */

@@ -3,6 +3,8 @@
 #ifndef ALD_ROLE_TRAINER_MICRO_IMPL_H
 #define ALD_ROLE_TRAINER_MICRO_IMPL_H
 
+#include <stdint.h>
+
 #include "ald/base/status.h"
 #include "ald/train/engine.h"
 

@@ -4,6 +4,10 @@
 #ifndef ALD_SHARD_CHUNK_IMPL_H
 #define ALD_SHARD_CHUNK_IMPL_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #include "ald/base/status.h"
 #include "ald/record/h5.h"
 #include "shard/format_impl.h"

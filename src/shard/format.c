@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/record/h5.h"
 #include "shard/fletcher_impl.h"
 #include "shard/format_impl.h"
@@ -41,24 +42,21 @@ const ald_shard_attribute_t ald_shard_attributes[ALD_SHARD_ATTRIBUTES] = {
 const char *const ald_shard_groups[ALD_SHARD_GROUPS] = {"/sequence", "/token", "/response",
                                                         "/teacher"};
 
-static const char *const encoding_names[] = {"full", "hidden", "topk", "hidden32", "sampled"};
-
 const char *ald_encoding_name(ald_encoding_t encoding)
 {
-    return encoding_names[encoding];
+    return ald_choice_name(ALD_CHOICES_ENCODINGS, encoding);
 }
 
 ald_status_t ald_encoding_parse(const char *name, ald_encoding_t *out)
 {
-    for (int i = 0; i < ALD_ENCODING_COUNT; ++i) {
-        if (strcmp(name, encoding_names[i]) == 0) {
-            *out = (ald_encoding_t)i;
-            return ALD_STATUS_OK;
-        }
-    }
-    return ald_status_raise(
-        ALD_STATUS_INPUT,
-        "encoding: expected full, hidden, hidden32, topk or sampled, found \"%.40s\"", name);
+    ald_status_t status = ALD_STATUS_OK;
+    unsigned value = 0;
+    ALD_CHECK(ald_choice_find(ALD_CHOICES_ENCODINGS, name, &value), ALD_STATUS_INPUT,
+              "encoding: expected one of %s, found \"%.40s\"", ald_choice_names(ALD_CHOICES_ENCODINGS),
+              name);
+    *out = (ald_encoding_t)value;
+done:
+    return status;
 }
 
 static ald_status_t put_attributes(hid_t file, const char *path, const char *format,

@@ -5,8 +5,11 @@
 #define ALD_SHARD_FORMAT_IMPL_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/record/h5.h"
 #include "ald/shard/format.h"
 

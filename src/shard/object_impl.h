@@ -3,6 +3,9 @@
 #ifndef ALD_SHARD_OBJECT_IMPL_H
 #define ALD_SHARD_OBJECT_IMPL_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 #include "ald/base/arena.h"
 #include "ald/base/status.h"
 #include "shard/text_impl.h"

@@ -7,6 +7,7 @@
 #include "ald/base/arena.h"
 #include "ald/base/file.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/record/h5.h"
 #include "ald/shard/format.h"
 #include "ald/shard/read.h"

@@ -2,6 +2,7 @@
 #ifndef ALD_SHARD_OPEN_IMPL_H
 #define ALD_SHARD_OPEN_IMPL_H
 
+#include <stdint.h>
 #include <sys/stat.h>
 
 #include "ald/base/status.h"

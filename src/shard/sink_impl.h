@@ -3,6 +3,10 @@
 #ifndef ALD_SHARD_SINK_IMPL_H
 #define ALD_SHARD_SINK_IMPL_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #include "ald/base/status.h"
 #include "ald/shard/format.h"
 #include "shard/format_impl.h"

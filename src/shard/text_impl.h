@@ -3,6 +3,7 @@
 #ifndef ALD_SHARD_TEXT_IMPL_H
 #define ALD_SHARD_TEXT_IMPL_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "ald/base/arena.h"

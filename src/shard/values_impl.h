@@ -2,6 +2,8 @@
 #ifndef ALD_SHARD_VALUES_IMPL_H
 #define ALD_SHARD_VALUES_IMPL_H
 
+#include <stdint.h>
+
 #include "ald/base/status.h"
 #include "shard/format_impl.h"
 

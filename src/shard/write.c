@@ -12,6 +12,7 @@
 #include "ald/base/json.h"
 #include "ald/base/path.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/num/dtype.h"
 #include "ald/shard/format.h"
 #include "shard/format_impl.h"

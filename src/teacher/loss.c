@@ -3,27 +3,25 @@
 #include <math.h>
 #include <string.h>
 
+#include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/num/kernel.h"
 #include "ald/num/ops.h"
 
 void ald_teacher_init(const ald_config_t *config, ald_teacher_t *out)
 {
-    const char *divergence = config->distill.divergence;
     *out = (ald_teacher_t){
-        .reference = strcmp(config->teacher.contrast, "reference") == 0,
-        .none = strcmp(config->teacher.extrapolation, "none") == 0,
-        .adaptive = strcmp(config->teacher.extrapolation, "adaptive") == 0,
-        .weighted = strcmp(config->distill.token_weight, "beta") == 0,
-        .by_sequence = strcmp(config->distill.granularity, "sequence") == 0,
+        .reference = config->teacher.contrast == ALD_CONTRAST_REFERENCE,
+        .none = config->teacher.extrapolation == ALD_EXTRAPOLATION_NONE,
+        .adaptive = config->teacher.extrapolation == ALD_EXTRAPOLATION_ADAPTIVE,
+        .weighted = config->distill.token_weight == ALD_TOKEN_WEIGHT_BETA,
+        .by_sequence = config->distill.granularity == ALD_GRANULARITY_SEQUENCE,
         .length_normalize = config->distill.length_normalize,
         .strength = config->teacher.strength,
         .epsilon = config->teacher.epsilon,
         .beta = config->teacher.beta,
         .temperature = config->teacher.temperature,
-        .divergence = strcmp(divergence, "forward") == 0 ? ALD_DIVERGENCE_FORWARD
-                      : strcmp(divergence, "jsd") == 0   ? ALD_DIVERGENCE_JSD
-                                                         : ALD_DIVERGENCE_REVERSE,
+        .divergence = config->distill.divergence,
     };
 }
 

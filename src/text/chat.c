@@ -6,6 +6,7 @@
 #include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/config/choices.h"
 #include "ald/text/chat_parts.h"
 #include "ald/text/tokenizer.h"
 #include "text/template_impl.h"
@@ -73,33 +74,26 @@ static ald_template_t choose_mistral(const ald_tokenizer_t *tokenizer)
 }
 
 /* A format by its family's name: as the tokenizer's template has it where that is of the family. */
-static ald_status_t open_forced(const char *format, const ald_tokenizer_t *tokenizer,
+static ald_status_t open_forced(ald_chat_format_t format, const ald_tokenizer_t *tokenizer,
                                 ald_chat_t *out)
 {
-    static const struct {
-        const char *name;
-        ald_template_t kind;
-    } choices[] = {{"chatml", ALD_TEMPLATE_PLAIN},
-                   {"llama3", ALD_TEMPLATE_LLAMA3},
-                   {"llama2", ALD_TEMPLATE_LLAMA2},
-                   {"mistral", ALD_TEMPLATE_MISTRAL_V3},
-                   {"zephyr", ALD_TEMPLATE_ZEPHYR}};
+    static const ald_template_t families[] = {[ALD_CHAT_FORMAT_CHATML] = ALD_TEMPLATE_PLAIN,
+                                              [ALD_CHAT_FORMAT_LLAMA3] = ALD_TEMPLATE_LLAMA3,
+                                              [ALD_CHAT_FORMAT_LLAMA2] = ALD_TEMPLATE_LLAMA2,
+                                              [ALD_CHAT_FORMAT_MISTRAL] = ALD_TEMPLATE_MISTRAL_V3,
+                                              [ALD_CHAT_FORMAT_ZEPHYR] = ALD_TEMPLATE_ZEPHYR};
     ald_status_t status = ALD_STATUS_OK;
     const char *template = ald_tokenizer_chat_template(tokenizer);
     ald_template_t kind = ALD_TEMPLATE_PLAIN;
     bool known = false;
     char unused[sizeof out->default_system];
-    size_t choice = 0, count = sizeof choices / sizeof choices[0];
-    while (choice < count && strcmp(choices[choice].name, format) != 0)
-        ++choice;
-    ALD_CHECK(choice < count, ALD_STATUS_INPUT, "data.chat_format: \"%s\" is not supported",
-              format);
     if (template != NULL)
         ALD_TRY(ald_template_recognise(template, &known, &kind, unused, sizeof unused));
-    out->rules = (int)choices[choice].kind;
-    if (known && choice > 0 && formats[kind].family == formats[out->rules].family)
+    out->rules = (int)families[format];
+    if (known && format != ALD_CHAT_FORMAT_CHATML &&
+        formats[kind].family == formats[out->rules].family)
         out->rules = (int)kind;
-    else if (strcmp(format, "mistral") == 0)
+    else if (format == ALD_CHAT_FORMAT_MISTRAL)
         out->rules = (int)choose_mistral(tokenizer);
 done:
     return status;
@@ -127,14 +121,15 @@ done:
     return status;
 }
 
-ald_status_t ald_chat_open(const char *format, const ald_tokenizer_t *tokenizer, ald_chat_t *out)
+ald_status_t ald_chat_open(ald_chat_format_t format, const ald_tokenizer_t *tokenizer,
+                           ald_chat_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     memset(out, 0, sizeof *out);
     out->directory = ald_tokenizer_directory(tokenizer);
-    if (strcmp(format, "auto") == 0)
+    if (format == ALD_CHAT_FORMAT_AUTO)
         ALD_TRY(open_auto(tokenizer, out));
-    else if (strcmp(format, "none") == 0)
+    else if (format == ALD_CHAT_FORMAT_NONE)
         out->none = true;
     else
         ALD_TRY(open_forced(format, tokenizer, out));

@@ -2,6 +2,10 @@
 #ifndef ALD_TEXT_DECODER_IMPL_H
 #define ALD_TEXT_DECODER_IMPL_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"

@@ -12,6 +12,7 @@
 #include "ald/base/rng.h"
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/model/batch.h"
 #include "ald/model/digest.h"
@@ -103,7 +104,7 @@ void ald_engine_reset(ald_engine_t *engine)
 ald_model_t ald_engine_model(const ald_engine_t *engine)
 {
     return (ald_model_t){
-        .params = &engine->params, .values = engine->values, .gemm = ald_gemm_find("openblas")};
+        .params = &engine->params, .values = engine->values, .gemm = ald_gemm_chosen()};
 }
 
 /* A finished or unwanted earlier run in this folder makes room for a new one. */
@@ -281,12 +282,13 @@ static ald_status_t write_results(ald_engine_t *engine, const ald_json_t *inputs
 {
     ald_status_t status = ALD_STATUS_OK;
     char hex[ALD_SHA256_HEX], *path = ald_path_join(engine->output, "done.json");
-    ald_dtype_t dtype = ALD_HF_AS_READ;
+    static const ald_dtype_t dtypes[] = {[ALD_STORED_DTYPE_AUTO] = ALD_HF_AS_READ,
+                                         [ALD_STORED_DTYPE_F32] = ALD_DTYPE_F32,
+                                         [ALD_STORED_DTYPE_BF16] = ALD_DTYPE_BF16,
+                                         [ALD_STORED_DTYPE_F16] = ALD_DTYPE_F16};
+    const ald_dtype_t dtype = dtypes[engine->config->runtime.dtype];
     ald_json_t *made = ald_json_new_object();
     ALD_CHECK(path != NULL && made != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    for (int i = ALD_DTYPE_F32; i <= ALD_DTYPE_F16; ++i) /* none is "auto" */
-        if (strcmp(engine->config->runtime.dtype, ald_dtype_name((ald_dtype_t)i)) == 0)
-            dtype = (ald_dtype_t)i;
     ALD_TRY(ald_fail_point("model_save"));
     ALD_TRY(ald_hf_save(engine->output, engine->origin, &engine->params, engine->values, dtype,
                         ald_config_bytes(engine->config->runtime.max_shard_size)));

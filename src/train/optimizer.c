@@ -5,6 +5,7 @@
 
 #include "ald/base/arena.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/num/kernel.h"
 #include "ald/par/comm.h"
@@ -278,9 +279,9 @@ double ald_schedule(const ald_config_t *config, int64_t step, int64_t steps)
         return lr * (double)(step + 1) / (double)warmup;
     double rest = (double)(steps - warmup > 1 ? steps - warmup : 1);
     double done = (double)(step - warmup) / rest;
-    if (strcmp(config->optimizer.schedule, "cosine") == 0)
+    if (config->optimizer.schedule == ALD_SCHEDULE_COSINE)
         return low + (lr - low) * 0.5 * (1.0 + cos(3.14159265358979323846 * done));
-    if (strcmp(config->optimizer.schedule, "linear") == 0)
+    if (config->optimizer.schedule == ALD_SCHEDULE_LINEAR)
         return low + (lr - low) * (1.0 - done);
     return lr;
 }

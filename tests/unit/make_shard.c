@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/shard/format.h"
 #include "shard_sample.h"
 

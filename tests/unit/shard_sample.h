@@ -8,6 +8,7 @@
 
 #include "ald/base/rng.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/num/dtype.h"
 #include "ald/shard/format.h"
 #include "ald/shard/write.h"

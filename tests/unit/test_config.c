@@ -12,6 +12,7 @@
 #include "ald/base/file.h"
 #include "ald/base/folder.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/config/print.h"
 
@@ -145,7 +146,7 @@ static void settings_override_by_type(void **state)
     assert_int_equal(config.seed, 3);
     assert_true(config.dpo.reverse && config.optimizer.lr == 2e-5);
     assert_string_equal(config.debug.fail, "a:1:2");
-    assert_string_equal(config.data.responses, "both");
+    assert_int_equal(config.data.responses, ALD_RESPONSES_BOTH);
     assert_string_equal(config.output, "/o \"q");
     assert_true(config.optimizer.betas[0] == 0.8 && config.optimizer.betas[1] == 0.9);
     ald_config_reset(&config);

@@ -1,5 +1,6 @@
 /* Losses row by row against twins in double precision, gradients against central differences. */
 #include "ald/base/arena.h"
+#include "ald/config/choices.h"
 #include "ald/objective/cross_entropy.h"
 #include "ald/objective/preference.h"
 #include "ald/teacher/loss.h"
@@ -67,18 +68,24 @@ static void dpo_loss(void **state)
     for (int i = 0; i < 5; ++i)
         for (int smoothing = 0; smoothing <= 1; ++smoothing) {
             double s = 0.2 * smoothing, beta = 0.3, slope, ends[2], unused;
+            const ald_preference_t sigmoid = {ALD_PREFERENCE_SIGMOID, beta, s};
             const double *l = sums[i];
+            const ald_pair_sums_t at = {l[0], l[1], l[2], l[3]};
             double x = beta * ((l[0] - l[2]) - (l[1] - l[3]));
-            double loss = ald_dpo_loss(beta, s, l[0], l[1], l[2], l[3], &slope);
+            double loss = ald_preference_loss(&sigmoid, &at, &slope);
             double expected = (1.0 - s) * soft(x) + s * soft(-x);
             expect_near("loss", loss, expected, 1e-12 * (1.0 + expected));
-            for (int side = 0; side < 2; ++side)
-                ends[side] =
-                    ald_dpo_loss(beta, s, l[0] + (side ? 1e-5 : -1e-5), l[1], l[2], l[3], &unused);
+            for (int side = 0; side < 2; ++side) {
+                ald_pair_sums_t beside = at;
+                beside.chosen += side ? 1e-5 : -1e-5;
+                ends[side] = ald_preference_loss(&sigmoid, &beside, &unused);
+            }
             expect_near("d chosen", slope, (ends[1] - ends[0]) / 2e-5, 1e-7);
-            for (int side = 0; side < 2; ++side)
-                ends[side] =
-                    ald_dpo_loss(beta, s, l[0], l[1] + (side ? 1e-5 : -1e-5), l[2], l[3], &unused);
+            for (int side = 0; side < 2; ++side) {
+                ald_pair_sums_t beside = at;
+                beside.rejected += side ? 1e-5 : -1e-5;
+                ends[side] = ald_preference_loss(&sigmoid, &beside, &unused);
+            }
             expect_near("d rejected", -slope, (ends[1] - ends[0]) / 2e-5, 1e-7);
         }
 }

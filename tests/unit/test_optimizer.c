@@ -1,6 +1,7 @@
 /* AdamW, clipping and the schedule against a twin in double precision, on one rank. */
 #include "ald/base/arena.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/par/comm.h"
 #include "ald/train/optimizer.h"
@@ -15,7 +16,7 @@ static ald_config_t config_of(double limit, double decay)
                                         .epsilon = 1e-6,
                                         .weight_decay = decay,
                                         .max_grad_norm = limit,
-                                        .schedule = "cosine",
+                                        .schedule = ALD_SCHEDULE_COSINE,
                                         .warmup_ratio = 0.1,
                                         .min_lr_ratio = 0.1}};
 }
@@ -151,12 +152,12 @@ static void schedules(void **state)
     expect_near("then", ald_schedule(&config, 3, 25), 2.0, 1e-12);
     for (int step = 3; step < 25; ++step) {
         double done = (step - 3) / 22.0;
-        config.optimizer.schedule = "cosine";
+        config.optimizer.schedule = ALD_SCHEDULE_COSINE;
         expect_near("cosine", ald_schedule(&config, step, 25), 0.2 + 0.9 * (1.0 + cos(pi * done)),
                     1e-12);
-        config.optimizer.schedule = "linear";
+        config.optimizer.schedule = ALD_SCHEDULE_LINEAR;
         expect_near("linear", ald_schedule(&config, step, 25), 2.0 - 1.8 * done, 1e-12);
-        config.optimizer.schedule = "constant";
+        config.optimizer.schedule = ALD_SCHEDULE_CONSTANT;
         expect_near("constant", ald_schedule(&config, step, 25), 2.0, 0.0);
     }
     config.optimizer.warmup_ratio = 0.0;

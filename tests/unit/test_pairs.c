@@ -6,6 +6,7 @@
 #include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/config/choices.h"
 #include "ald/data/layout.h"
 #include "ald/data/pairs.h"
 #include "ald/data/pairs_pack.h"
@@ -44,8 +45,8 @@ static ald_tokenizer_t *make_tokenizer(void **state)
     return tokenizer;
 }
 
-static ald_status_t load(void **state, const char *rows, const char *format, int64_t max_prompt,
-                         ald_pairs_t *out)
+static ald_status_t load(void **state, const char *rows, ald_chat_format_t format,
+                         int64_t max_prompt, ald_pairs_t *out)
 {
     ald_chat_t chat;
     ald_tokenizer_t *tokenizer = make_tokenizer(state);
@@ -56,7 +57,7 @@ static ald_status_t load(void **state, const char *rows, const char *format, int
                                          .chat = &chat,
                                          .max_prompt = max_prompt,
                                          .max_response = 1000,
-                                         .layout = ALD_LAYOUT_COUNT};
+                                         .layout = ALD_LAYOUT_AUTO};
     ald_status_t status = ald_pairs_load(path, &options, out);
     ald_tokenizer_destroy(tokenizer);
     return status;
@@ -95,7 +96,7 @@ static void the_answer_begins_where_the_tokens_part(void **state)
     ald_pairs_t pairs;
     char prompt[200];
     snprintf(prompt, sizeof prompt, "%s\n", header);
-    expect_ok(load(state, rows, "chatml", 1000, &pairs));
+    expect_ok(load(state, rows, ALD_CHAT_FORMAT_CHATML, 1000, &pairs));
     assert_int_equal(pairs.counts.boundaries, 2);
     expect_text(&pairs.rows[0].prompt, prompt);
     expect_text(&pairs.rows[0].chosen, "Yes<|im_end|>");
@@ -114,7 +115,7 @@ static void texts_are_taken_as_they_are(void **state)
     static const char rows[] =
         "{\"prompt_text\": \"Q: Tea?\\n\", \"chosen_text\": \"A: yes<|im_end|>\", "
         "\"rejected_text\": \"\\nno\", \"prompt\": 3}\n";
-    static const char *const formats[] = {"chatml", "none"};
+    static const ald_chat_format_t formats[] = {ALD_CHAT_FORMAT_CHATML, ALD_CHAT_FORMAT_NONE};
     for (int i = 0; i < 2; ++i) {
         ald_pairs_t pairs;
         expect_ok(load(state, rows, formats[i], 1000, &pairs));
@@ -138,8 +139,8 @@ static void wrong_texts_are_refused(void **state)
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; ++i) {
         ald_pairs_t pairs;
-        expect_failure(load(state, bad[i].row, "none", 1000, &pairs), ALD_STATUS_INPUT,
-                       bad[i].words);
+        expect_failure(load(state, bad[i].row, ALD_CHAT_FORMAT_NONE, 1000, &pairs),
+                       ALD_STATUS_INPUT, bad[i].words);
         assert_non_null(strstr(ald_status_message(), "rows.jsonl:1"));
     }
 }
@@ -156,12 +157,12 @@ static void cuts_leave_markup_whole(void **state)
     ald_pairs_t pairs;
     int moved = 0;
     snprintf(whole, sizeof whole, "%sBe brief.%sIs there tea?%s", markup[0], markup[1], markup[2]);
-    expect_ok(load(state, row, "chatml", 1000, &pairs));
+    expect_ok(load(state, row, ALD_CHAT_FORMAT_CHATML, 1000, &pairs));
     expect_text(&pairs.rows[0].prompt, whole);
     int64_t full = pairs.rows[0].prompt.count, last = 13; /* tokens of markup[2] */
     ald_pairs_reset(&pairs);
     for (int64_t most = last; most < full; ++most) {
-        expect_ok(load(state, row, "chatml", most, &pairs));
+        expect_ok(load(state, row, ALD_CHAT_FORMAT_CHATML, most, &pairs));
         assert_int_equal(pairs.counts.prompts_cut, 1);
         assert_true(pairs.rows[0].prompt.count <= most);
         const char *left = spelled(&pairs.rows[0].prompt);
@@ -175,7 +176,7 @@ static void cuts_leave_markup_whole(void **state)
         ald_pairs_reset(&pairs);
     }
     assert_int_equal(moved, 7 + 7); /* cuts behind the first of the 8 tokens of markup[0] and [1] */
-    expect_failure(load(state, row, "chatml", last - 1, &pairs), ALD_STATUS_INPUT,
+    expect_failure(load(state, row, ALD_CHAT_FORMAT_CHATML, last - 1, &pairs), ALD_STATUS_INPUT,
                    "data.max_prompt_tokens = 12");
 }
 
@@ -258,14 +259,14 @@ static void parts_make_the_whole(void **state)
     ald_chat_t chat;
     ald_pairs_t whole, merged;
     ald_tokenizer_t *tokenizer = make_tokenizer(state);
-    expect_ok(ald_chat_open("chatml", tokenizer, &chat));
+    expect_ok(ald_chat_open(ALD_CHAT_FORMAT_CHATML, tokenizer, &chat));
     const char *path = scratch_file(state, "rows.jsonl", mixed_rows, strlen(mixed_rows));
     ald_pairs_options_t options = {.need = ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED,
                                    .tokenizer = tokenizer,
                                    .chat = &chat,
                                    .max_prompt = 60,
                                    .max_response = 4,
-                                   .layout = ALD_LAYOUT_COUNT};
+                                   .layout = ALD_LAYOUT_AUTO};
     expect_ok(ald_pairs_load(path, &options, &whole));
     assert_int_equal(whole.counts.read, 5);
     assert_int_equal(whole.count, 3);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "ald/base/arena.h"
+#include "ald/config/choices.h"
 #include "ald/num/dtype.h"
 #include "ald/teacher/loss.h"
 #include "ald/teacher/sampled.h"

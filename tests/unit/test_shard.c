@@ -13,6 +13,7 @@
 #include "ald/base/rng.h"
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/record/h5.h"
 #include "ald/shard/format.h"
 #include "ald/shard/read.h"
@@ -458,7 +459,7 @@ static void every_damage_is_named(void **state)
         "/sequence/source[2]: expected 0 to 2, found 7",
         "attribute \"format\": expected \"aligndistil-shard\", found \"other\"",
         "attribute \"encoding\" is missing",
-        "encoding: expected full, hidden, hidden32, topk or sampled, found \"samples\"",
+        "encoding: expected one of full|hidden|hidden32|topk|sampled, found \"samples\"",
         "attribute \"vocab_size\": expected one integer",
         "attribute \"vocab_size\": expected 1 to",
         "expected 6 columns, found 5",

@@ -16,7 +16,7 @@
 #include "ald/base/path.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
-#include "ald/data/layout.h"
+#include "ald/config/choices.h"
 #include "ald/data/pairs.h"
 #include "ald/text/chat.h"
 #include "ald/text/tokenizer.h"
@@ -180,7 +180,7 @@ static void templates_render_identically(void **state)
     for (int i = 0; i < 6; ++i) {
         char file[100];
         ald_tokenizer_t *tokenizer = open_tokenizer(names[i / 2]);
-        if (ald_chat_open("auto", tokenizer, &templates.chat) != ALD_STATUS_OK)
+        if (ald_chat_open(ALD_CHAT_FORMAT_AUTO, tokenizer, &templates.chat) != ALD_STATUS_OK)
             fail_msg("%s", ald_status_message());
         templates.generate = i % 2 == 1;
         snprintf(file, sizeof file, "templates/%s%s.rendered.jsonl", names[i / 2],
@@ -205,7 +205,7 @@ static void preference_pairs_load(void **state)
     ald_chat_t chat;
     (void)state;
     ald_tokenizer_t *tokenizer = open_tokenizer("smollm2-135m-instruct");
-    assert_int_equal(ald_chat_open("auto", tokenizer, &chat), ALD_STATUS_OK);
+    assert_int_equal(ald_chat_open(ALD_CHAT_FORMAT_AUTO, tokenizer, &chat), ALD_STATUS_OK);
     for (int i = 0; i < 2; ++i) {
         char path[1200];
         ald_pairs_t pairs;
@@ -215,7 +215,7 @@ static void preference_pairs_load(void **state)
                                              .chat = &chat,
                                              .max_prompt = 512,
                                              .max_response = 64,
-                                             .layout = ALD_LAYOUT_COUNT};
+                                             .layout = ALD_LAYOUT_AUTO};
         double start = ald_time();
         if (ald_pairs_load(path, &options, &pairs) != ALD_STATUS_OK)
             fail_msg("%s", ald_status_message());

@@ -8,6 +8,9 @@
 #ifndef ALD_BENCH_BENCH_H
 #define ALD_BENCH_BENCH_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "ald/base/status.h"
 #include "ald/model/model_config.h"
 

@@ -2,8 +2,10 @@
 #ifndef ALD_BENCH_STORE_H
 #define ALD_BENCH_STORE_H
 
+#include <stdint.h>
+
 #include "ald/base/status.h"
-#include "ald/shard/format.h"
+#include "ald/config/choices.h"
 
 typedef struct {
     ald_encoding_t encoding;

@@ -2,6 +2,8 @@
 #ifndef ALD_BENCH_TEXT_H
 #define ALD_BENCH_TEXT_H
 
+#include <stdint.h>
+
 #include "ald/base/status.h"
 #include "ald/text/tokenizer.h"
 

@@ -2,6 +2,8 @@
 #ifndef ALD_CLI_OPTIONS_H
 #define ALD_CLI_OPTIONS_H
 
+#include <stdint.h>
+
 #include "ald/base/status.h"
 #include "ald/config/config.h"
 #include "ald/config/sweep.h"

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 
 #define ALD_SOURCES_MAX 16
 /* Folders of shards that are mixed. */
@@ -22,13 +23,16 @@ typedef struct {
     int64_t seed;
     char *output;
     struct {
-        char *train, *eval, *layout, *responses, *chat_format;
+        char *train, *eval;
+        ald_layout_t layout;
+        ald_responses_t responses;
+        ald_chat_format_t chat_format;
         int64_t max_rows, max_prompt_tokens, max_response_tokens;
         bool shuffle;
     } data;
     struct {
         double lr, betas[2], epsilon, weight_decay, max_grad_norm;
-        char *schedule;
+        ald_schedule_t schedule;
         double warmup_ratio, min_lr_ratio;
         int64_t batch_size, micro_batch_tokens, epochs, max_steps;
     } optimizer;
@@ -36,28 +40,36 @@ typedef struct {
         char *model, *output;
     } sft;
     struct {
-        char *policy, *reference, *output, *loss;
+        char *policy, *reference, *output;
+        ald_preference_loss_t loss;
         double beta, label_smoothing;
         bool reverse;
     } dpo;
     struct {
-        char *dpo, *reverse, *reference, *contrast, *extrapolation;
+        char *dpo, *reverse, *reference;
+        ald_contrast_t contrast;
+        ald_extrapolation_t extrapolation;
         double strength, epsilon, beta, temperature;
     } teacher;
     struct {
-        char *directory, *encoding;
+        char *directory;
+        ald_encoding_t encoding;
         int64_t top_k, sequences_per_shard;
-        char *full_dtype, *compression, *keep;
+        ald_full_dtype_t full_dtype;
+        ald_compression_t compression;
+        ald_keep_t keep;
         bool with_reference;
         ald_sources_t sources;
     } shards;
     struct {
-        char *policy, *output, *mode;
+        char *policy, *output;
+        ald_mode_t mode;
         double on_policy_fraction;
         int64_t max_staleness;
-        char *divergence, *token_weight;
+        ald_divergence_t divergence;
+        ald_token_weight_t token_weight;
         bool length_normalize;
-        char *granularity;
+        ald_granularity_t granularity;
         double max_teacher_error;
     } distill;
     struct {
@@ -80,7 +92,9 @@ typedef struct {
         bool resume;
     } checkpoint;
     struct {
-        char *precision, *dtype, *max_shard_size;
+        ald_precision_t precision;
+        ald_stored_dtype_t dtype;
+        char *max_shard_size;
         int64_t threads;
     } runtime;
     struct {
@@ -95,104 +109,101 @@ typedef struct {
  *   path     the member of ald_config_t, which is also the key's name
  *   default  text, parsed as a value would be
  *   low/high inclusive bounds of numbers
- *   choices  "a|b|c" for CHOICE, else "" */
+ *   choices  for CHOICE the list of ald/config/choices.h, else NONE */
 #define ALD_CONFIG_KEYS(K)                                                                         \
-    K(INTEGER, seed, "1", 0, 9e15, "", "key of every random number")                               \
-    K(ROOT, output, "runs", 0, 0, "", "folder for everything that a stage writes")                 \
-    K(INPUT, data.train, "", 0, 0, "", "pairs, prompts or generations (JSON, JSONL, .gz)")         \
-    K(INPUT, data.eval, "", 0, 0, "", "held-out pairs or prompts (the same)")                      \
-    K(CHOICE, data.layout, "auto", 0, 0,                                                           \
-      "auto|pairs|prompts|ultrafeedback|implicit|hh|sharegpt|alpaca|mt-bench|arena-hard|"          \
-      "alpaca-eval",                                                                               \
+    K(INTEGER, seed, "1", 0, 9e15, NONE, "key of every random number")                             \
+    K(ROOT, output, "runs", 0, 0, NONE, "folder for everything that a stage writes")               \
+    K(INPUT, data.train, "", 0, 0, NONE, "pairs, prompts or generations (JSON, JSONL, .gz)")       \
+    K(INPUT, data.eval, "", 0, 0, NONE, "held-out pairs or prompts (the same)")                    \
+    K(CHOICE, data.layout, "auto", 0, 0, DATA_LAYOUTS,                                             \
       "of the rows (auto: as the first ones show)")                                                \
-    K(INTEGER, data.max_rows, "0", 0, 1e12, "", "rows of a file to take (0: all)")                 \
-    K(BOOL, data.shuffle, "false", 0, 0, "", "max_rows takes rows at random, not the first")       \
-    K(CHOICE, data.responses, "chosen", 0, 0, "chosen|rejected|both", "off-policy responses")      \
-    K(CHOICE, data.chat_format, "auto", 0, 0, "auto|chatml|llama3|llama2|mistral|zephyr|none",     \
-      "how conversations become text")                                                             \
-    K(INTEGER, data.max_prompt_tokens, "1024", 1, 1e9, "", "longer prompts lose their beginning")  \
-    K(INTEGER, data.max_response_tokens, "1024", 1, 1e9, "", "longer responses lose their end")    \
-    K(REAL, optimizer.lr, "1e-6", 0, 1e3, "", "peak learning rate")                                \
-    K(REALS2, optimizer.betas, "0.9 0.95", 0, 1, "", "AdamW's decay rates")                        \
-    K(REAL, optimizer.epsilon, "1e-8", 0, 1, "", "AdamW's epsilon")                                \
-    K(REAL, optimizer.weight_decay, "0.0", 0, 1e3, "", "decoupled weight decay")                   \
-    K(REAL, optimizer.max_grad_norm, "1.0", 0, 1e9, "", "clip the global norm here (0: never)")    \
-    K(CHOICE, optimizer.schedule, "cosine", 0, 0, "cosine|linear|constant", "after the warmup")    \
-    K(REAL, optimizer.warmup_ratio, "0.1", 0, 1, "", "share of the steps with a rising rate")      \
-    K(REAL, optimizer.min_lr_ratio, "0.1", 0, 1, "", "final rate over peak rate")                  \
-    K(INTEGER, optimizer.batch_size, "128", 1, 1e9, "", "sequences (pairs for dpo) per step")      \
-    K(INTEGER, optimizer.micro_batch_tokens, "4096", 1, 1e9, "", "tokens at once on a rank")       \
-    K(INTEGER, optimizer.epochs, "1", 1, 1e9, "", "passes over the data")                          \
-    K(INTEGER, optimizer.max_steps, "0", 0, 1e12, "", "end after this many steps (0: no limit)")   \
-    K(INPUT, sft.model, "", 0, 0, "", "model directory to start from")                             \
-    K(OUTPUT, sft.output, "sft", 0, 0, "", "model directory to write")                             \
-    K(INPUT, dpo.policy, "", 0, 0, "", "model directory to start from")                            \
-    K(INPUT, dpo.reference, "", 0, 0, "", "frozen reference (empty: the policy's start)")          \
-    K(OUTPUT, dpo.output, "dpo", 0, 0, "", "model directory to write")                             \
-    K(CHOICE, dpo.loss, "sigmoid", 0, 0, "sigmoid", "preference loss")                             \
-    K(REAL, dpo.beta, "0.1", 0, 1e6, "", "strength of the implicit KL constraint")                 \
-    K(REAL, dpo.label_smoothing, "0.0", 0, 0.5, "", "assumed share of flipped labels")             \
-    K(BOOL, dpo.reverse, "false", 0, 0, "", "swap chosen and rejected")                            \
-    K(INPUT, teacher.dpo, "", 0, 0, "", "DPO model directory")                                     \
-    K(INPUT, teacher.reverse, "", 0, 0, "", "reverse DPO model directory")                         \
-    K(INPUT, teacher.reference, "", 0, 0, "", "reference model directory")                         \
-    K(CHOICE, teacher.contrast, "reverse", 0, 0, "reverse|reference", "what is extrapolated from") \
-    K(CHOICE, teacher.extrapolation, "adaptive", 0, 0, "adaptive|constant|none", "strength rule")  \
-    K(REAL, teacher.strength, "20.0", 0, 1e6, "", "r of equations 11 and 16")                      \
-    K(REAL, teacher.epsilon, "1e-3", 0, 1e3, "", "added to r TVD")                                 \
-    K(REAL, teacher.beta, "0.1", 0, 1e6, "", "beta0 of the token weight and reward")               \
-    K(REAL, teacher.temperature, "1.0", 1e-3, 1e3, "", "tau, divides the teacher's logits")        \
-    K(OUTPUT, shards.directory, "shards", 0, 0, "", "folder of teacher shards")                    \
-    K(CHOICE, shards.encoding, "hidden", 0, 0, "full|hidden|hidden32|topk|sampled",                \
-      "what a shard holds")                                                                        \
-    K(INTEGER, shards.top_k, "64", 1, 1e9, "", "tokens of topk, draws of sampled")                 \
-    K(CHOICE, shards.full_dtype, "f32", 0, 0, "f32|f16", "numbers of full: f16 halves the size")   \
-    K(INTEGER, shards.sequences_per_shard, "256", 1, 1e9, "", "sequences in a file")               \
-    K(CHOICE, shards.compression, "none", 0, 0, "none|gzip", "HDF5 filter of the teacher data")    \
-    K(CHOICE, shards.keep, "all", 0, 0, "all|none", "on-policy shards after their step")           \
-    K(BOOL, shards.with_reference, "false", 0, 0, "",                                              \
-      "also store what teacher.contrast = \"reference\" needs")                                    \
-    K(SOURCES, shards.sources, "", 0, 0, "",                                                       \
+    K(INTEGER, data.max_rows, "0", 0, 1e12, NONE, "rows of a file to take (0: all)")               \
+    K(BOOL, data.shuffle, "false", 0, 0, NONE, "max_rows takes rows at random, not the first")     \
+    K(CHOICE, data.responses, "chosen", 0, 0, RESPONSES, "off-policy responses")                   \
+    K(CHOICE, data.chat_format, "auto", 0, 0, CHAT_FORMATS, "how conversations become text")       \
+    K(INTEGER, data.max_prompt_tokens, "1024", 1, 1e9, NONE,                                       \
+      "longer prompts lose their beginning")                                                       \
+    K(INTEGER, data.max_response_tokens, "1024", 1, 1e9, NONE, "longer responses lose their end")  \
+    K(REAL, optimizer.lr, "1e-6", 0, 1e3, NONE, "peak learning rate")                              \
+    K(REALS2, optimizer.betas, "0.9 0.95", 0, 1, NONE, "AdamW's decay rates")                      \
+    K(REAL, optimizer.epsilon, "1e-8", 0, 1, NONE, "AdamW's epsilon")                              \
+    K(REAL, optimizer.weight_decay, "0.0", 0, 1e3, NONE, "decoupled weight decay")                 \
+    K(REAL, optimizer.max_grad_norm, "1.0", 0, 1e9, NONE, "clip the global norm here (0: never)")  \
+    K(CHOICE, optimizer.schedule, "cosine", 0, 0, SCHEDULES, "after the warmup")                   \
+    K(REAL, optimizer.warmup_ratio, "0.1", 0, 1, NONE, "share of the steps with a rising rate")    \
+    K(REAL, optimizer.min_lr_ratio, "0.1", 0, 1, NONE, "final rate over peak rate")                \
+    K(INTEGER, optimizer.batch_size, "128", 1, 1e9, NONE, "sequences (pairs for dpo) per step")    \
+    K(INTEGER, optimizer.micro_batch_tokens, "4096", 1, 1e9, NONE, "tokens at once on a rank")     \
+    K(INTEGER, optimizer.epochs, "1", 1, 1e9, NONE, "passes over the data")                        \
+    K(INTEGER, optimizer.max_steps, "0", 0, 1e12, NONE, "end after this many steps (0: no limit)") \
+    K(INPUT, sft.model, "", 0, 0, NONE, "model directory to start from")                           \
+    K(OUTPUT, sft.output, "sft", 0, 0, NONE, "model directory to write")                           \
+    K(INPUT, dpo.policy, "", 0, 0, NONE, "model directory to start from")                          \
+    K(INPUT, dpo.reference, "", 0, 0, NONE, "frozen reference (empty: the policy's start)")        \
+    K(OUTPUT, dpo.output, "dpo", 0, 0, NONE, "model directory to write")                           \
+    K(CHOICE, dpo.loss, "sigmoid", 0, 0, PREFERENCE_LOSSES, "preference loss")                     \
+    K(REAL, dpo.beta, "0.1", 0, 1e6, NONE, "strength of the implicit KL constraint")               \
+    K(REAL, dpo.label_smoothing, "0.0", 0, 0.5, NONE, "assumed share of flipped labels")           \
+    K(BOOL, dpo.reverse, "false", 0, 0, NONE, "swap chosen and rejected")                          \
+    K(INPUT, teacher.dpo, "", 0, 0, NONE, "DPO model directory")                                   \
+    K(INPUT, teacher.reverse, "", 0, 0, NONE, "reverse DPO model directory")                       \
+    K(INPUT, teacher.reference, "", 0, 0, NONE, "reference model directory")                       \
+    K(CHOICE, teacher.contrast, "reverse", 0, 0, CONTRASTS, "what is extrapolated from")           \
+    K(CHOICE, teacher.extrapolation, "adaptive", 0, 0, EXTRAPOLATIONS, "strength rule")            \
+    K(REAL, teacher.strength, "20.0", 0, 1e6, NONE, "r of equations 11 and 16")                    \
+    K(REAL, teacher.epsilon, "1e-3", 0, 1e3, NONE, "added to r TVD")                               \
+    K(REAL, teacher.beta, "0.1", 0, 1e6, NONE, "beta0 of the token weight and reward")             \
+    K(REAL, teacher.temperature, "1.0", 1e-3, 1e3, NONE, "tau, divides the teacher's logits")      \
+    K(OUTPUT, shards.directory, "shards", 0, 0, NONE, "folder of teacher shards")                  \
+    K(CHOICE, shards.encoding, "hidden", 0, 0, ENCODINGS, "what a shard holds")                    \
+    K(INTEGER, shards.top_k, "64", 1, 1e9, NONE, "tokens of topk, draws of sampled")               \
+    K(CHOICE, shards.full_dtype, "f32", 0, 0, FULL_DTYPES, "numbers of full: f16 halves the size") \
+    K(INTEGER, shards.sequences_per_shard, "256", 1, 1e9, NONE, "sequences in a file")             \
+    K(CHOICE, shards.compression, "none", 0, 0, COMPRESSIONS, "HDF5 filter of the teacher data")   \
+    K(CHOICE, shards.keep, "all", 0, 0, KEEPS, "on-policy shards after their step")                \
+    K(SOURCES, shards.sources, "", 0, 0, NONE,                                                     \
       "folders that distill mixes, in place of shards.directory (--set: a:2,b:1)")                 \
-    K(INPUT, distill.policy, "", 0, 0, "", "model directory to start from")                        \
-    K(OUTPUT, distill.output, "aligned", 0, 0, "", "model directory to write")                     \
-    K(CHOICE, distill.mode, "on-policy", 0, 0, "on-policy|off-policy|mixed", "whose responses")    \
-    K(REAL, distill.on_policy_fraction, "1.0", 0, 1, "", "share sampled in mode mixed")            \
-    K(INTEGER, distill.max_staleness, "0", 0, 1000, "", "steps a sampling policy may lag behind")  \
-    K(CHOICE, distill.divergence, "reverse", 0, 0, "reverse|forward|jsd", "student to teacher")    \
-    K(CHOICE, distill.token_weight, "beta", 0, 0, "beta|uniform", "weight of a position's loss")   \
-    K(BOOL, distill.length_normalize, "true", 0, 0, "", "divide by the response's length")         \
-    K(CHOICE, distill.granularity, "token", 0, 0, "token|sequence",                                \
+    K(INPUT, distill.policy, "", 0, 0, NONE, "model directory to start from")                      \
+    K(OUTPUT, distill.output, "aligned", 0, 0, NONE, "model directory to write")                   \
+    K(CHOICE, distill.mode, "on-policy", 0, 0, MODES, "whose responses")                           \
+    K(REAL, distill.on_policy_fraction, "1.0", 0, 1, NONE, "share sampled in mode mixed")          \
+    K(INTEGER, distill.max_staleness, "0", 0, 1000, NONE,                                          \
+      "steps a sampling policy may lag behind")                                                    \
+    K(CHOICE, distill.divergence, "reverse", 0, 0, DIVERGENCES, "student to teacher")              \
+    K(CHOICE, distill.token_weight, "beta", 0, 0, TOKEN_WEIGHTS, "weight of a position's loss")    \
+    K(BOOL, distill.length_normalize, "true", 0, 0, NONE, "divide by the response's length")       \
+    K(CHOICE, distill.granularity, "token", 0, 0, GRANULARITIES,                                   \
       "alpha from each position's TVD or from the response's mean")                                \
-    K(REAL, distill.max_teacher_error, "0.0", 0, 1, "",                                            \
+    K(REAL, distill.max_teacher_error, "0.0", 0, 1, NONE,                                          \
       "refuse a topk position whose teacher may be further off, in total variation (0: warn)")     \
-    K(INTEGER, roles.trainers, "0", 0, 1e6, "", "ranks that train (0: automatic)")                 \
-    K(INTEGER, roles.scorers, "0", 0, 1e6, "", "ranks that score (0: automatic)")                  \
-    K(INTEGER, roles.generators, "0", 0, 1e6, "", "ranks that sample (0: automatic)")              \
-    K(INPUT, generate.model, "", 0, 0, "", "model directory to sample from")                       \
-    K(OUTPUT, generate.output, "generations.jsonl", 0, 0, "", "responses (JSONL)")                 \
-    K(INTEGER, generate.samples, "1", 1, 1e6, "", "responses per prompt")                          \
-    K(INPUT, eval.model, "", 0, 0, "", "model directory to evaluate")                              \
-    K(STRING, eval.name, "", 0, 0, "", "of the model in benchmark answers (empty: its folder's)")  \
-    K(INPUT, eval.dpo, "", 0, 0, "", "first model of the reward pair")                             \
-    K(INPUT, eval.contrast, "", 0, 0, "", "second model of the reward pair")                       \
-    K(INPUT, eval.reference, "", 0, 0, "", "model that the KL is measured from")                   \
-    K(OUTPUT, eval.output, "eval", 0, 0, "", "folder of the reports")                              \
-    K(INTEGER, eval.max_rows, "0", 0, 1e12, "", "rows of data.eval to use (0: all)")               \
-    K(INTEGER, eval.generate, "1", 0, 1e6, "", "sampled responses per prompt (0: none)")           \
-    K(REAL, sampling.temperature, "1.0", 0, 1e3, "", "0: greedy")                                  \
-    K(REAL, sampling.top_p, "1.0", 0, 1, "", "nucleus")                                            \
-    K(INTEGER, sampling.top_k, "0", 0, 1e9, "", "most likely tokens kept (0: all)")                \
-    K(INTEGER, sampling.max_new_tokens, "1024", 1, 1e9, "", "longest response")                    \
-    K(INTEGER, checkpoint.every_steps, "50", 0, 1e12, "", "steps between checkpoints (0: none)")   \
-    K(INTEGER, checkpoint.keep_last, "2", 0, 1e9, "", "checkpoints kept (0: all)")                 \
-    K(BOOL, checkpoint.resume, "true", 0, 0, "", "go on from the newest checkpoint")               \
-    K(CHOICE, runtime.precision, "auto", 0, 0, "auto|fp32", "arithmetic of the matrix products")   \
-    K(CHOICE, runtime.dtype, "auto", 0, 0, "auto|F32|BF16|F16",                                    \
-      "of written weights (auto: as read)")                                                        \
-    K(SIZE, runtime.max_shard_size, "5GB", 0, 0, "", "weight files above it are cut into several") \
-    K(INTEGER, runtime.threads, "0", 0, 4096, "", "threads per rank (0: its cores' share)")        \
-    K(STRING, debug.fail, "", 0, 0, "", "SITE:RANK:TIME, for tests of failures")
+    K(INTEGER, roles.trainers, "0", 0, 1e6, NONE, "ranks that train (0: automatic)")               \
+    K(INTEGER, roles.scorers, "0", 0, 1e6, NONE, "ranks that score (0: automatic)")                \
+    K(INTEGER, roles.generators, "0", 0, 1e6, NONE, "ranks that sample (0: automatic)")            \
+    K(INPUT, generate.model, "", 0, 0, NONE, "model directory to sample from")                     \
+    K(OUTPUT, generate.output, "generations.jsonl", 0, 0, NONE, "responses (JSONL)")               \
+    K(INTEGER, generate.samples, "1", 1, 1e6, NONE, "responses per prompt")                        \
+    K(INPUT, eval.model, "", 0, 0, NONE, "model directory to evaluate")                            \
+    K(STRING, eval.name, "", 0, 0, NONE,                                                           \
+      "of the model in benchmark answers (empty: its folder's)")                                   \
+    K(INPUT, eval.dpo, "", 0, 0, NONE, "first model of the reward pair")                           \
+    K(INPUT, eval.contrast, "", 0, 0, NONE, "second model of the reward pair")                     \
+    K(INPUT, eval.reference, "", 0, 0, NONE, "model that the KL is measured from")                 \
+    K(OUTPUT, eval.output, "eval", 0, 0, NONE, "folder of the reports")                            \
+    K(INTEGER, eval.max_rows, "0", 0, 1e12, NONE, "rows of data.eval to use (0: all)")             \
+    K(INTEGER, eval.generate, "1", 0, 1e6, NONE, "sampled responses per prompt (0: none)")         \
+    K(REAL, sampling.temperature, "1.0", 0, 1e3, NONE, "0: greedy")                                \
+    K(REAL, sampling.top_p, "1.0", 0, 1, NONE, "nucleus")                                          \
+    K(INTEGER, sampling.top_k, "0", 0, 1e9, NONE, "most likely tokens kept (0: all)")              \
+    K(INTEGER, sampling.max_new_tokens, "1024", 1, 1e9, NONE, "longest response")                  \
+    K(INTEGER, checkpoint.every_steps, "50", 0, 1e12, NONE, "steps between checkpoints (0: none)") \
+    K(INTEGER, checkpoint.keep_last, "2", 0, 1e9, NONE, "checkpoints kept (0: all)")               \
+    K(BOOL, checkpoint.resume, "true", 0, 0, NONE, "go on from the newest checkpoint")             \
+    K(CHOICE, runtime.precision, "auto", 0, 0, PRECISIONS, "arithmetic of the matrix products")    \
+    K(CHOICE, runtime.dtype, "auto", 0, 0, STORED_DTYPES, "of written weights (auto: as read)")    \
+    K(SIZE, runtime.max_shard_size, "5GB", 0, 0, NONE,                                             \
+      "weight files above it are cut into several")                                                \
+    K(INTEGER, runtime.threads, "0", 0, 4096, NONE, "threads per rank (0: its cores' share)")      \
+    K(STRING, debug.fail, "", 0, 0, NONE, "SITE:RANK:TIME, for tests of failures")
 
 /* Loads FILE.cfg, then the `count` settings "path=value" in order, and resolves paths: INPUT ones
  * and `output` against the file's folder, OUTPUT ones against `output`; empty ones stay empty.

@@ -12,6 +12,8 @@
 #ifndef ALD_CONFIG_SWEEP_H
 #define ALD_CONFIG_SWEEP_H
 
+#include <stdint.h>
+
 #include "ald/base/status.h"
 #include "ald/config/config.h"
 

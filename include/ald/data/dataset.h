@@ -2,6 +2,9 @@
 #ifndef ALD_DATA_DATASET_H
 #define ALD_DATA_DATASET_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "ald/base/status.h"
 #include "ald/config/config.h"
 #include "ald/data/pairs.h"

@@ -1,29 +1,13 @@
-/* How the rows of a data file are laid out, and why some can't be used. Layer: data. */
+/* How the rows of a data file are laid out (the list is in ald/config/choices.h), and why some
+ * can't be used. Layer: data. */
 #ifndef ALD_DATA_LAYOUT_H
 #define ALD_DATA_LAYOUT_H
 
+#include <stdbool.h>
+
 #include "ald/base/json.h"
 #include "ald/base/status.h"
-
-/* L(name, text): the value of data.layout. */
-#define ALD_LAYOUTS(L)                                                                             \
-    L(PAIRS, "pairs")                 /* prompt, chosen, rejected or response; *_text; text */     \
-    L(PROMPTS, "prompts")             /* prompt alone */                                           \
-    L(ULTRAFEEDBACK, "ultrafeedback") /* prompt as a string, whole conversations beside it */      \
-    L(IMPLICIT, "implicit")           /* whole conversations in chosen and rejected, no prompt */  \
-    L(HH, "hh")                       /* the same as texts with "\n\nHuman:", "\n\nAssistant:" */  \
-    L(SHAREGPT, "sharegpt")           /* conversations of {from, value} */                         \
-    L(ALPACA, "alpaca")               /* instruction, input, chosen, rejected or output */         \
-    L(MT_BENCH, "mt-bench")           /* turns: strings */                                         \
-    L(ARENA_HARD, "arena-hard")       /* turns: [{content}], or prompt with uid */                 \
-    L(ALPACA_EVAL, "alpaca-eval")     /* instruction, dataset */
-
-typedef enum {
-#define ALD_LAYOUT_CONSTANT(name, text) ALD_LAYOUT_##name,
-    ALD_LAYOUTS(ALD_LAYOUT_CONSTANT)
-#undef ALD_LAYOUT_CONSTANT
-        ALD_LAYOUT_COUNT /* none of them */
-} ald_layout_t;
+#include "ald/config/choices.h"
 
 /* S(name, text): why a row is left out. */
 #define ALD_SKIPS(S)                                                                               \
@@ -45,11 +29,9 @@ typedef enum {
         ALD_SKIP_COUNT
 } ald_skip_t;
 
-const char *ald_layout_name(ald_layout_t layout); /* "none" for ALD_LAYOUT_COUNT */
+const char *ald_layout_name(ald_layout_t layout); /* "none" for ALD_LAYOUT_AUTO */
 const char *ald_skip_name(ald_skip_t skip);
-/* The layout of that name; ALD_LAYOUT_COUNT for "auto". */
-ald_layout_t ald_layout_find(const char *name);
-/* The layout that a row's members show; ALD_LAYOUT_COUNT when they show none. */
+/* The layout that a row's members show; ALD_LAYOUT_AUTO when they show none. */
 ald_layout_t ald_layout_of(const ald_json_t *row);
 /* Whether its rows have "prompt", and answers by their side, as members of their own. */
 bool ald_layout_is_plain(ald_layout_t layout);

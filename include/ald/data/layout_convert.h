@@ -2,8 +2,11 @@
 #ifndef ALD_DATA_LAYOUT_CONVERT_H
 #define ALD_DATA_LAYOUT_CONVERT_H
 
+#include <stdbool.h>
+
 #include "ald/base/json.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/data/layout.h"
 
 /* Makes a row {"prompt", "chosen", "rejected"} (what of it there is) out of a row of `layout`;

@@ -2,10 +2,13 @@
 #ifndef ALD_DATA_PAIRS_H
 #define ALD_DATA_PAIRS_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "ald/base/json.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/data/layout.h"
 #include "ald/text/chat.h"
 #include "ald/text/tokenizer.h"
@@ -70,7 +73,7 @@ typedef struct {
     const ald_tokenizer_t *tokenizer;
     const ald_chat_t *chat;
     int64_t max_prompt, max_response; /* tokens */
-    ald_layout_t layout;              /* ALD_LAYOUT_COUNT: found out by the first rows */
+    ald_layout_t layout;              /* ALD_LAYOUT_AUTO: found out by the first rows */
     int64_t max_rows;                 /* take so many rows at most (0: all) */
     bool shuffle;                     /* rows taken at random (by `seed`), not the first ones */
     uint64_t seed;
@@ -78,12 +81,13 @@ typedef struct {
 } ald_pairs_options_t;
 
 /* Reads and tokenises (with OpenMP threads) the rows of a JSONL file or JSON array, plain or
- * gzipped, in any layout of ald/data/layout.h; they stay in the order of the file. Empty lines are no
- * rows. Rows that can't be used are left out and counted by reason. INPUT "FILE:LINE: ..." ("FILE:
- * item N: ...") for a broken line, a wrong type, a missing field that `need` names, invalid UTF-8,
- * a row of another layout than the file's, and "FILE: ..." when there are no rows, or none that can
- * be used (of a part, ald_pairs_merge says that). A prompt of more than max_prompt tokens loses its
- * beginning, a response of more than max_response its end and its end token; both are counted.
+ * gzipped, in any layout of ald/data/layout.h; they stay in the order of the file. Empty lines are
+ * no rows. Rows that can't be used are left out and counted by reason. INPUT "FILE:LINE: ..."
+ * ("FILE: item N: ...") for a broken line, a wrong type, a missing field that `need` names, invalid
+ * UTF-8, a row of another layout than the file's, and "FILE: ..." when there are no rows, or none
+ * that can be used (of a part, ald_pairs_merge says that). A prompt of more than max_prompt tokens
+ * loses its beginning, a response of more than max_response its end and its end token; both are
+ * counted.
  *
  * A response's tokens are those of the whole conversation, as the chat format writes it, that
  * follow the tokens of the prompt, up to the end token; a token that spans both is the response's.

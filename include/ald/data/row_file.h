@@ -2,6 +2,10 @@
 #ifndef ALD_DATA_ROW_FILE_H
 #define ALD_DATA_ROW_FILE_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #include "ald/base/file.h"
 #include "ald/base/json.h"
 #include "ald/base/status.h"

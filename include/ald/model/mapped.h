@@ -3,6 +3,8 @@
 #ifndef ALD_MODEL_MAPPED_H
 #define ALD_MODEL_MAPPED_H
 
+#include <stdint.h>
+
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
 #include "ald/model/model.h"

@@ -2,6 +2,8 @@
 #ifndef ALD_MODEL_ROTATION_H
 #define ALD_MODEL_ROTATION_H
 
+#include <stdint.h>
+
 #include "ald/model/model_config.h"
 
 /* The plain rotation, frequency[i] = theta^(-2 i / head_dim). */

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ald/config/choices.h"
+
 /* C[m,n] = alpha op(A)[m,k] op(B)[k,n] + beta C, row-major; op transposes when asked, `ld*` is the
  * distance between rows as stored. beta 0 doesn't read C. */
 typedef void (*ald_gemm_fn)(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
@@ -22,6 +24,11 @@ typedef struct {
  * never transposed, B always is, alpha is 1. "reference": three loops in double precision, which
  * the tests hold the others to. NULL for any other name. */
 const ald_gemm_t *ald_gemm_find(const char *name);
+
+/* The back end of training and scoring, in the whole process: what runtime.precision chooses (at
+ * the start: as with "auto"). Both of its values are float32, for which "openblas" is. */
+void ald_gemm_choose(ald_precision_t precision);
+const ald_gemm_t *ald_gemm_chosen(void);
 
 /* The library behind "openblas", with the kernel that it picked for this CPU: "OpenBLAS 0.3.21, Zen
  * kernel". A static buffer. */

@@ -5,6 +5,8 @@
 #ifndef ALD_PAR_MESSAGE_H
 #define ALD_PAR_MESSAGE_H
 
+#include <stdint.h>
+
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
 #include "ald/par/comm.h"

@@ -2,6 +2,8 @@
 #ifndef ALD_PIPELINE_PLACEMENT_H
 #define ALD_PIPELINE_PLACEMENT_H
 
+#include <stdbool.h>
+
 #include "ald/base/status.h"
 #include "ald/config/config.h"
 

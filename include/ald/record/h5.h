@@ -4,6 +4,7 @@
 #define ALD_RECORD_H5_H
 
 #include <hdf5.h>
+#include <stdint.h>
 
 #include "ald/base/status.h"
 

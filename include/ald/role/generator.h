@@ -2,6 +2,10 @@
 #ifndef ALD_ROLE_GENERATOR_H
 #define ALD_ROLE_GENERATOR_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #include "ald/base/arena.h"
 #include "ald/base/json.h"
 #include "ald/base/status.h"

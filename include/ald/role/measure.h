@@ -3,6 +3,9 @@
 #ifndef ALD_ROLE_MEASURE_H
 #define ALD_ROLE_MEASURE_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "ald/base/status.h"
 #include "ald/model/batch.h"
 #include "ald/model/model.h"

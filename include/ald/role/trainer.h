@@ -2,6 +2,9 @@
 #ifndef ALD_ROLE_TRAINER_H
 #define ALD_ROLE_TRAINER_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "ald/base/arena.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"

@@ -2,6 +2,8 @@
 #ifndef ALD_ROLE_TRAINER_STEP_H
 #define ALD_ROLE_TRAINER_STEP_H
 
+#include <stdint.h>
+
 #include "ald/base/status.h"
 #include "ald/record/metrics.h"
 #include "ald/role/trainer.h"

@@ -10,6 +10,7 @@
 
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 
 #define ALD_SHARD_SCHEMA 1
 
@@ -18,15 +19,6 @@ typedef enum {
     ALD_SOURCE_REJECTED = 1,
     ALD_SOURCE_POLICY = 2,
 } ald_source_t;
-
-typedef enum {
-    ALD_ENCODING_FULL,
-    ALD_ENCODING_HIDDEN,
-    ALD_ENCODING_TOPK,
-    ALD_ENCODING_HIDDEN32,
-    ALD_ENCODING_SAMPLED,
-    ALD_ENCODING_COUNT,
-} ald_encoding_t;
 
 /* hidden, hidden32: an output matrix, by the bytes of its tensor in the model's files. */
 typedef struct {

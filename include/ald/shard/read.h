@@ -2,6 +2,7 @@
 #ifndef ALD_SHARD_READ_H
 #define ALD_SHARD_READ_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ald/base/arena.h"

@@ -2,6 +2,8 @@
 #ifndef ALD_SHARD_READAHEAD_H
 #define ALD_SHARD_READAHEAD_H
 
+#include <stdint.h>
+
 #include "ald/base/status.h"
 #include "ald/shard/format.h"
 #include "ald/shard/set.h"

@@ -2,6 +2,9 @@
 #ifndef ALD_SHARD_SET_H
 #define ALD_SHARD_SET_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "ald/base/arena.h"
 #include "ald/base/status.h"
 #include "ald/shard/format.h"

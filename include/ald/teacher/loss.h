@@ -7,13 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ald/config/choices.h"
 #include "ald/config/config.h"
-
-typedef enum {
-    ALD_DIVERGENCE_REVERSE, /* KL(student || teacher) */
-    ALD_DIVERGENCE_FORWARD, /* KL(teacher || student) */
-    ALD_DIVERGENCE_JSD,     /* mean of both to their mixture */
-} ald_divergence_t;
 
 /* The teacher's settings (AlignDistil, arXiv 2503.02832, equations 11 to 17; DESIGN.md section 2).
  */

@@ -3,11 +3,13 @@
 #define ALD_TEXT_CHAT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/config/choices.h"
 #include "ald/text/tokenizer.h"
 
 typedef struct {
@@ -32,7 +34,8 @@ typedef struct {
  * at all means "none"). A template that isn't known is `unknown`, and rendering is INPUT then, with
  * the command that helps. INPUT for an end token that the tokenizer lacks, and for Gemma's. Local;
  * nothing to free, but the tokenizer has to stay. */
-ald_status_t ald_chat_open(const char *format, const ald_tokenizer_t *tokenizer, ald_chat_t *out);
+ald_status_t ald_chat_open(ald_chat_format_t format, const ald_tokenizer_t *tokenizer,
+                           ald_chat_t *out);
 
 /* Appends the text of a prompt, generation prompt included, to `text` (a vec of bytes), and the
  * places of markup in it to `markup` (ald_chat_span_t; may be NULL). `prompt` is a JSON string (one

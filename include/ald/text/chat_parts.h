@@ -2,6 +2,9 @@
 #ifndef ALD_TEXT_CHAT_PARTS_H
 #define ALD_TEXT_CHAT_PARTS_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
 #include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"

@@ -3,6 +3,7 @@
 #define ALD_TEXT_FIGURES_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "ald/base/json.h"
 

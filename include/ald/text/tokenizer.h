@@ -3,6 +3,7 @@
 #define ALD_TEXT_TOKENIZER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "ald/base/status.h"

@@ -3,6 +3,8 @@
 #ifndef ALD_TRAIN_CHECKPOINT_H
 #define ALD_TRAIN_CHECKPOINT_H
 
+#include <stdint.h>
+
 #include "ald/base/status.h"
 #include "ald/train/engine.h"
 

@@ -3,6 +3,9 @@
 #ifndef ALD_TRAIN_ENGINE_H
 #define ALD_TRAIN_ENGINE_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "ald/base/arena.h"
 #include "ald/base/json.h"
 #include "ald/base/log.h"

@@ -1,0 +1,138 @@
+/* The choices of the configuration: each list once, from which come the enum, the texts that a file
+ * may have, and those that messages and the help name. Layer: config. */
+#ifndef ALD_CONFIG_CHOICES_H
+#define ALD_CONFIG_CHOICES_H
+
+#include <stdbool.h>
+
+/* C(constant, value, text), in the order in which messages and the help name them. Values of
+ * encodings are part of the digest of a sweep's shards. */
+#define ALD_DATA_LAYOUTS(C)                                                                        \
+    C(ALD_LAYOUT_AUTO, 10, "auto")                                                                 \
+    C(ALD_LAYOUT_PAIRS, 0, "pairs")                 /* prompt, chosen, rejected or response */     \
+    C(ALD_LAYOUT_PROMPTS, 1, "prompts")             /* prompt alone */                             \
+    C(ALD_LAYOUT_ULTRAFEEDBACK, 2, "ultrafeedback") /* a prompt, whole conversations beside it */  \
+    C(ALD_LAYOUT_IMPLICIT, 3, "implicit")           /* conversations in chosen and rejected */     \
+    C(ALD_LAYOUT_HH, 4, "hh")                       /* the same as "\n\nHuman:" texts */           \
+    C(ALD_LAYOUT_SHAREGPT, 5, "sharegpt")           /* conversations of {from, value} */           \
+    C(ALD_LAYOUT_ALPACA, 6, "alpaca")               /* instruction, input, chosen or output */     \
+    C(ALD_LAYOUT_MT_BENCH, 7, "mt-bench")           /* turns: strings */                           \
+    C(ALD_LAYOUT_ARENA_HARD, 8, "arena-hard")       /* turns: [{content}], or prompt with uid */   \
+    C(ALD_LAYOUT_ALPACA_EVAL, 9, "alpaca-eval")     /* instruction, dataset */
+#define ALD_RESPONSES(C)                                                                           \
+    C(ALD_RESPONSES_CHOSEN, 0, "chosen")                                                           \
+    C(ALD_RESPONSES_REJECTED, 1, "rejected")                                                       \
+    C(ALD_RESPONSES_BOTH, 2, "both")
+#define ALD_CHAT_FORMATS(C)                                                                        \
+    C(ALD_CHAT_FORMAT_AUTO, 0, "auto")                                                             \
+    C(ALD_CHAT_FORMAT_CHATML, 1, "chatml")                                                         \
+    C(ALD_CHAT_FORMAT_LLAMA3, 2, "llama3")                                                         \
+    C(ALD_CHAT_FORMAT_LLAMA2, 3, "llama2")                                                         \
+    C(ALD_CHAT_FORMAT_MISTRAL, 4, "mistral")                                                       \
+    C(ALD_CHAT_FORMAT_ZEPHYR, 5, "zephyr")                                                         \
+    C(ALD_CHAT_FORMAT_NONE, 6, "none")
+#define ALD_SCHEDULES(C)                                                                           \
+    C(ALD_SCHEDULE_COSINE, 0, "cosine")                                                            \
+    C(ALD_SCHEDULE_LINEAR, 1, "linear")                                                            \
+    C(ALD_SCHEDULE_CONSTANT, 2, "constant")
+#define ALD_PREFERENCE_LOSSES(C) C(ALD_PREFERENCE_SIGMOID, 0, "sigmoid")
+#define ALD_CONTRASTS(C)                                                                           \
+    C(ALD_CONTRAST_REVERSE, 0, "reverse")                                                          \
+    C(ALD_CONTRAST_REFERENCE, 1, "reference")
+#define ALD_EXTRAPOLATIONS(C)                                                                      \
+    C(ALD_EXTRAPOLATION_ADAPTIVE, 0, "adaptive")                                                   \
+    C(ALD_EXTRAPOLATION_CONSTANT, 1, "constant")                                                   \
+    C(ALD_EXTRAPOLATION_NONE, 2, "none")
+#define ALD_ENCODINGS(C)                                                                           \
+    C(ALD_ENCODING_FULL, 0, "full")                                                                \
+    C(ALD_ENCODING_HIDDEN, 1, "hidden")                                                            \
+    C(ALD_ENCODING_HIDDEN32, 3, "hidden32")                                                        \
+    C(ALD_ENCODING_TOPK, 2, "topk")                                                                \
+    C(ALD_ENCODING_SAMPLED, 4, "sampled")
+#define ALD_FULL_DTYPES(C)                                                                         \
+    C(ALD_FULL_DTYPE_F32, 0, "f32")                                                                \
+    C(ALD_FULL_DTYPE_F16, 1, "f16")
+#define ALD_COMPRESSIONS(C)                                                                        \
+    C(ALD_COMPRESSION_NONE, 0, "none")                                                             \
+    C(ALD_COMPRESSION_GZIP, 1, "gzip")
+#define ALD_KEEPS(C)                                                                               \
+    C(ALD_KEEP_ALL, 0, "all")                                                                      \
+    C(ALD_KEEP_NONE, 1, "none")
+#define ALD_MODES(C)                                                                               \
+    C(ALD_MODE_ON_POLICY, 0, "on-policy")                                                          \
+    C(ALD_MODE_OFF_POLICY, 1, "off-policy")                                                        \
+    C(ALD_MODE_MIXED, 2, "mixed")
+#define ALD_DIVERGENCES(C)                                                                         \
+    C(ALD_DIVERGENCE_REVERSE, 0, "reverse") /* KL(student || teacher) */                           \
+    C(ALD_DIVERGENCE_FORWARD, 1, "forward") /* KL(teacher || student) */                           \
+    C(ALD_DIVERGENCE_JSD, 2, "jsd")         /* mean of both to their mixture */
+#define ALD_TOKEN_WEIGHTS(C)                                                                       \
+    C(ALD_TOKEN_WEIGHT_BETA, 0, "beta")                                                            \
+    C(ALD_TOKEN_WEIGHT_UNIFORM, 1, "uniform")
+#define ALD_GRANULARITIES(C)                                                                       \
+    C(ALD_GRANULARITY_TOKEN, 0, "token")                                                           \
+    C(ALD_GRANULARITY_SEQUENCE, 1, "sequence")
+#define ALD_PRECISIONS(C)                                                                          \
+    C(ALD_PRECISION_AUTO, 0, "auto")                                                               \
+    C(ALD_PRECISION_FP32, 1, "fp32")
+#define ALD_STORED_DTYPES(C)                                                                       \
+    C(ALD_STORED_DTYPE_AUTO, 0, "auto") /* as the model that was trained had it */                 \
+    C(ALD_STORED_DTYPE_F32, 1, "F32")                                                              \
+    C(ALD_STORED_DTYPE_BF16, 2, "BF16")                                                            \
+    C(ALD_STORED_DTYPE_F16, 3, "F16")
+
+/* L(list): the lists above, whose names the table of keys has. */
+#define ALD_CHOICE_LISTS(L)                                                                        \
+    L(DATA_LAYOUTS)                                                                                \
+    L(RESPONSES)                                                                                   \
+    L(CHAT_FORMATS)                                                                                \
+    L(SCHEDULES)                                                                                   \
+    L(PREFERENCE_LOSSES)                                                                           \
+    L(CONTRASTS)                                                                                   \
+    L(EXTRAPOLATIONS)                                                                              \
+    L(ENCODINGS)                                                                                   \
+    L(FULL_DTYPES)                                                                                 \
+    L(COMPRESSIONS)                                                                                \
+    L(KEEPS)                                                                                       \
+    L(MODES)                                                                                       \
+    L(DIVERGENCES)                                                                                 \
+    L(TOKEN_WEIGHTS)                                                                               \
+    L(GRANULARITIES)                                                                               \
+    L(PRECISIONS)                                                                                  \
+    L(STORED_DTYPES)
+
+#define ALD_CHOICE_CONSTANT(constant, value, text) constant = value,
+typedef enum { ALD_DATA_LAYOUTS(ALD_CHOICE_CONSTANT) } ald_layout_t;
+typedef enum { ALD_RESPONSES(ALD_CHOICE_CONSTANT) } ald_responses_t;
+typedef enum { ALD_CHAT_FORMATS(ALD_CHOICE_CONSTANT) } ald_chat_format_t;
+typedef enum { ALD_SCHEDULES(ALD_CHOICE_CONSTANT) } ald_schedule_t;
+typedef enum { ALD_PREFERENCE_LOSSES(ALD_CHOICE_CONSTANT) } ald_preference_loss_t;
+typedef enum { ALD_CONTRASTS(ALD_CHOICE_CONSTANT) } ald_contrast_t;
+typedef enum { ALD_EXTRAPOLATIONS(ALD_CHOICE_CONSTANT) } ald_extrapolation_t;
+typedef enum { ALD_ENCODINGS(ALD_CHOICE_CONSTANT) ALD_ENCODING_COUNT } ald_encoding_t;
+typedef enum { ALD_FULL_DTYPES(ALD_CHOICE_CONSTANT) } ald_full_dtype_t;
+typedef enum { ALD_COMPRESSIONS(ALD_CHOICE_CONSTANT) } ald_compression_t;
+typedef enum { ALD_KEEPS(ALD_CHOICE_CONSTANT) } ald_keep_t;
+typedef enum { ALD_MODES(ALD_CHOICE_CONSTANT) } ald_mode_t;
+typedef enum { ALD_DIVERGENCES(ALD_CHOICE_CONSTANT) } ald_divergence_t;
+typedef enum { ALD_TOKEN_WEIGHTS(ALD_CHOICE_CONSTANT) } ald_token_weight_t;
+typedef enum { ALD_GRANULARITIES(ALD_CHOICE_CONSTANT) } ald_granularity_t;
+typedef enum { ALD_PRECISIONS(ALD_CHOICE_CONSTANT) } ald_precision_t;
+typedef enum { ALD_STORED_DTYPES(ALD_CHOICE_CONSTANT) } ald_stored_dtype_t;
+#undef ALD_CHOICE_CONSTANT
+
+#define ALD_CHOICE_LIST(list) ALD_CHOICES_##list,
+typedef enum {
+    ALD_CHOICES_NONE,
+    ALD_CHOICE_LISTS(ALD_CHOICE_LIST) ALD_CHOICES_COUNT
+} ald_choices_t;
+#undef ALD_CHOICE_LIST
+
+/* The text of a value of that list. */
+const char *ald_choice_name(ald_choices_t list, unsigned value);
+/* Sets *value to that of the text; false, and nothing set, for a text that isn't in the list. */
+bool ald_choice_find(ald_choices_t list, const char *text, unsigned *value);
+/* All texts of the list, "a|b|c"; static. */
+const char *ald_choice_names(ald_choices_t list);
+
+#endif

@@ -100,7 +100,8 @@ void ald_comm_pause(int *looks)
     nanosleep(&(struct timespec){.tv_nsec = pause}, NULL);
 }
 
-void ald_comm_wait(MPI_Request *request)
+/* MPI_Wait with those pauses. */
+static void wait_for(MPI_Request *request)
 {
     int looks = 0, finished = 0;
     for (;;) {
@@ -120,7 +121,7 @@ ald_status_t ald_comm_agree(const ald_comm_t *comm, ald_status_t status)
     if (comm->size <= 1)
         return status;
     MPI_Iallreduce(&mine, &first, 1, MPI_2INT, MPI_MINLOC, comm->mpi, &request);
-    ald_comm_wait(&request); /* roles and slower ranks may be long in coming */
+    wait_for(&request); /* roles and slower ranks may be long in coming */
     if (first.code == 0)
         return ALD_STATUS_OK;
     struct {
@@ -154,7 +155,7 @@ void ald_comm_broadcast(const ald_comm_t *comm, void *data, size_t bytes, int ro
     const size_t piece = (size_t)1 << 30;
     MPI_Request request;
     MPI_Ibarrier(comm->mpi, &request);
-    ald_comm_wait(&request); /* asleep until all are here */
+    wait_for(&request); /* asleep until all are here */
     for (size_t at = 0; at < bytes; at += piece)
         MPI_Bcast((char *)data + at, (int)(bytes - at < piece ? bytes - at : piece), MPI_BYTE, root,
                   comm->mpi);

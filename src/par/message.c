@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "ald/base/arena.h"
 #include "ald/base/log.h"
@@ -15,12 +14,12 @@
 #define HEADER_WORDS 130
 #define LARGEST      (((int64_t)1 << 31) - 1)
 
-/* MPI_Test with pauses: a waiting rank must not take the core of a working one. */
+/* MPI_Test with ald_comm_pause, until the deadline. */
 static void wait_for(const ald_comm_t *comm, MPI_Request *request, int peer, int tag,
                      double deadline)
 {
     double start = ald_time();
-    long pause = 2000;
+    int looks = 0;
     for (int finished = 0; !finished;) {
         MPI_Test(request, &finished, MPI_STATUS_IGNORE);
         if (finished)
@@ -29,8 +28,7 @@ static void wait_for(const ald_comm_t *comm, MPI_Request *request, int peer, int
             ald_comm_abort(ald_status_raise(ALD_STATUS_INTERNAL,
                                             "rank %d waited %.0f s for rank %d, tag %d", comm->rank,
                                             deadline, peer, tag));
-        nanosleep(&(struct timespec){.tv_nsec = pause}, NULL);
-        pause = pause < 1000000 ? pause * 2 : 1000000;
+        ald_comm_pause(&looks);
     }
 }
 

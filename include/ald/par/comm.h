@@ -36,8 +36,6 @@ int ald_comm_cores(const ald_comm_t *world);
  * that grow to 1 ms, so that it doesn't take the core of a working rank. *looks is 0 before the
  * first. Local. */
 void ald_comm_pause(int *looks);
-/* MPI_Wait with those pauses. Local. */
-void ald_comm_wait(MPI_Request *request);
 
 /* All ranks return the status of the lowest rank that failed, with its message; OK when none did.
  * Collective: every rank must call it, whatever its own status is. Allocates nothing. */

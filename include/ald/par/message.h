@@ -14,7 +14,6 @@
 typedef enum {
     ALD_TAG_SAMPLES = 11, /* generator to scorer: sampled responses */
     ALD_TAG_SHARD,        /* scorer to trainer: path of a finished shard */
-    ALD_TAG_WEIGHTS,      /* trainer to generator: the policy */
 } ald_tag_t;
 
 /* A send under way; its data must stay until ald_message_finish. */

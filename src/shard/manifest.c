@@ -330,7 +330,9 @@ done:
 
 /* --- a finished set --------------------------------------------------------------------------- */
 
-ald_status_t ald_manifest_read(const char *folder, bool *there, ald_vec_t *entries)
+/* Reads FOLDER/manifest.json: the entries by number, all from 0 on. *there is false when there is
+ * none. INPUT for one that is damaged. */
+static ald_status_t read_manifest(const char *folder, bool *there, ald_vec_t *entries)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *json = NULL;
@@ -378,7 +380,7 @@ ald_status_t ald_manifest_check(const char *folder, bool *there)
     size_t count = 0;
     ald_vec_t entries;
     ald_vec_init(&entries, sizeof(ald_manifest_entry_t));
-    ALD_TRY(ald_manifest_read(folder, there, &entries));
+    ALD_TRY(read_manifest(folder, there, &entries));
     if (!*there)
         goto done;
     for (size_t i = 0; i < entries.count; ++i) {
@@ -503,7 +505,7 @@ static ald_status_t verify_folder(verify_t *v, const char *folder)
     bool there = false;
     ald_vec_t entries;
     ald_vec_init(&entries, sizeof(ald_manifest_entry_t));
-    status = ald_manifest_read(folder, &there, &entries);
+    status = read_manifest(folder, &there, &entries);
     if (status == ALD_STATUS_INPUT) {
         problem(v, ald_status_message());
         status = ALD_STATUS_OK;

@@ -201,7 +201,9 @@ static void replace(ald_vec_t *text, const char *from, size_t length, const char
     text->count = (size_t)(out - data);
 }
 
-ald_status_t ald_template_canonical(const char *text, ald_vec_t *out)
+/* Appends a template in a form where layout, quotes, x['y'] against x.y, and text against printed
+ * literals make no difference, under transformers' settings (trim_blocks, lstrip_blocks). */
+static ald_status_t canonical_form(const char *text, ald_vec_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     reader_t reader = {text, text, text + strlen(text), false, out};
@@ -305,7 +307,7 @@ ald_status_t ald_template_recognise(const char *text, bool *known, ald_template_
     char hex[ALD_SHA256_HEX];
     ald_vec_init(&canonical, 1);
     *known = false;
-    ALD_TRY(ald_template_canonical(text, &canonical));
+    ALD_TRY(canonical_form(text, &canonical));
     if (canonical.count == 0 || !take_default(&canonical, default_system, size))
         goto done;
     restore_newlines(default_system);

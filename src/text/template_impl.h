@@ -6,7 +6,6 @@
 #include <stddef.h>
 
 #include "ald/base/status.h"
-#include "ald/base/vec.h"
 
 /* What a template does with messages. The first four write ChatML. */
 typedef enum {
@@ -28,9 +27,6 @@ typedef enum {
     ALD_TEMPLATE_COUNT,
 } ald_template_t;
 
-/* Appends a template in a form where layout, quotes, x['y'] against x.y, and text against printed
- * literals make no difference, under transformers' settings (trim_blocks, lstrip_blocks). */
-ald_status_t ald_template_canonical(const char *text, ald_vec_t *out);
 /* Whether the template is a known one; then which, and its default system message ("" for none),
  * in up to `size` bytes with the NUL. */
 ald_status_t ald_template_recognise(const char *text, bool *known, ald_template_t *kind,

@@ -48,10 +48,8 @@ ald_status_t ald_manifest_write_part(const ald_manifest_set_t *set, int64_t part
 ald_status_t ald_manifest_finish(const ald_manifest_set_t *set, const ald_manifest_entry_t *entries,
                                  int64_t count, int64_t *found);
 
-/* Reads FOLDER/manifest.json: the entries by number, all from 0 on. *there is false when there is
- * none. INPUT for one that is damaged. */
-ald_status_t ald_manifest_read(const char *folder, bool *there, ald_vec_t *entries);
-/* INPUT unless the folder's shards are those of its manifest, by name and size. *there as above. */
+/* INPUT unless the folder's shards are those of its manifest, by name and size, or for a damaged
+ * manifest. *there is false when there is none. */
 ald_status_t ald_manifest_check(const char *folder, bool *there);
 
 /* A look at everything: each shard read whole and hashed; rows exactly once and in order of id;

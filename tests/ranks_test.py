@@ -561,5 +561,20 @@ def paths_are_relative_to_the_file(folder):
     assert not os.listdir(f"{folder}/away")
 
 
+@test
+def roles_say_how_long_they_waited(folder):
+    """With ranks of their own each role waits for the one before it while batches are made."""
+    roles = [f"roles.{name}=1" for name in ("trainers", "scorers", "generators")]
+    for lag in (0, 2):
+        stage(folder, "distill", "many", *ON_POLICY, *roles, f"distill.max_staleness={lag}", ranks=3)
+        rows = read_rows(f"{folder}/many/aligned/metrics.jsonl")
+        assert len(rows) == 8, rows
+        for row in rows[:len(rows) - lag]:
+            waits = [row["wait/" + name] for name in ("generate", "score", "train")]
+            assert all(0 < wait < 60 for wait in waits), (lag, waits)
+    stage(folder, "distill", "many", *ON_POLICY)  # one rank waits for nobody's weights
+    assert all(row["wait/generate"] == 0 for row in read_rows(f"{folder}/many/aligned/metrics.jsonl"))
+
+
 if __name__ == "__main__":
     main(TESTS, prepare)

@@ -73,6 +73,7 @@ void ald_corpus_metrics(const ald_corpus_t *corpus, const int64_t *items, int64_
                         ald_metrics_t *metrics)
 {
     double tokens[ALD_SOURCES_MAX] = {0}, total = 0.0;
+    /* No role waits for another here; a trainer's wait for the disk is wait/read. */
     ald_metrics_set(metrics, "wait/generate", 0.0);
     ald_metrics_set(metrics, "wait/score", 0.0);
     ald_metrics_set(metrics, "wait/train", 0.0);

@@ -50,7 +50,8 @@ typedef struct {
     ald_vec_t *inbox;              /* one per generator */
     ald_sending_t *sending;
     int sends;
-    double wait[3]; /* generate, score, train */
+    double wait[3]; /* seconds since the last metrics: generators for the trainers' step and its
+                       weights, scorers for samples, trainers for shards */
 } loop_t;
 
 /* The version of the policy that batch `step` is sampled with: after that many steps. */
@@ -354,6 +355,28 @@ static void finish_sends(loop_t *loop)
     loop->sends = 0;
 }
 
+/* The end of an iteration's work on all ranks. A generator that doesn't train has nothing to do
+ * from its last sample on until the trainers have stepped. */
+static ald_status_t finish_iteration(loop_t *loop, ald_status_t status)
+{
+    const double begun = ald_time();
+    finish_sends(loop);
+    status = ald_comm_agree(loop->d->world, status);
+    if (loop->d->generates && !loop->d->trains)
+        loop->wait[0] += ald_time() - begun;
+    return status;
+}
+
+/* The longest wait of each role since the last step's metrics. Collective over the world. */
+static void wait_metrics(loop_t *loop, ald_metrics_t *metrics)
+{
+    MPI_Allreduce(MPI_IN_PLACE, loop->wait, 3, MPI_DOUBLE, MPI_MAX, loop->d->world->mpi);
+    ald_metrics_set(metrics, "wait/generate", loop->wait[0]);
+    ald_metrics_set(metrics, "wait/score", loop->wait[1]);
+    ald_metrics_set(metrics, "wait/train", loop->wait[2]);
+    memset(loop->wait, 0, sizeof loop->wait);
+}
+
 static void remove_shards(const loop_t *loop, char **paths, int64_t shards)
 {
     for (int64_t i = 0; i < shards; ++i) {
@@ -376,9 +399,8 @@ static ald_status_t run_loop(loop_t *loop, ald_vec_t *outbox)
         status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(ald_comm_agree(d->world, status));
     for (int64_t j = begin; j < loop->steps + lag; ++j) {
-        ald_metrics_t metrics;
+        ald_metrics_t metrics = {0};
         int64_t slot = j % ring, old = (j - lag) % ring;
-        memset(loop->wait, 0, sizeof loop->wait);
         if (j < loop->kept && d->trains)
             status = ald_folder_find(d->config, j, paths + slot * room, &shards[slot]);
         else if (j >= loop->kept && j < loop->steps)
@@ -386,14 +408,10 @@ static ald_status_t run_loop(loop_t *loop, ald_vec_t *outbox)
         bool steps_now = j - lag >= begin;
         if (d->trains && steps_now)
             status = train(loop, paths + old * room, shards[old], status, &metrics);
-        finish_sends(loop);
-        status = ald_comm_agree(d->world, status);
+        status = finish_iteration(loop, status);
         if (steps_now && status == ALD_STATUS_OK) {
-            MPI_Allreduce(MPI_IN_PLACE, loop->wait, 3, MPI_DOUBLE, MPI_MAX, d->world->mpi);
+            wait_metrics(loop, &metrics);
             if (d->trains) {
-                ald_metrics_set(&metrics, "wait/generate", loop->wait[0]);
-                ald_metrics_set(&metrics, "wait/score", loop->wait[1]);
-                ald_metrics_set(&metrics, "wait/train", loop->wait[2]);
                 if (d->trainer.engine.step == 0)
                     ald_dataset_metrics(&d->data, &metrics);
                 status = ald_engine_advance(&d->trainer.engine, &metrics);

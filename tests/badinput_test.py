@@ -768,5 +768,35 @@ def faults_on_every_rank(folder):
             assert (command, site) in fired, f"{command}: no rank came by {site}"
 
 
+@test
+def shards_of_different_encodings(folder):
+    """Beside one another: both files are named. Under a configuration of another encoding: both
+    sides are, and what is there stays."""
+    kinds = {"topk": ["shards.encoding=topk"], "full": ["shards.encoding=full"],
+             "halves": ["shards.encoding=full", "shards.full_dtype=f16"]}
+    for name, settings in kinds.items():
+        run("score", "-c", f"{folder}/run.cfg",
+            *settings_of([*settings, f"shards.directory={folder}/{name}"]))
+    for one, other, words in (
+            ("topk", "full", ['encoding "full"', 'shard-000000.h5 has "topk"']),
+            ("full", "halves", ["full_dtype f16", "shard-000000.h5 has f32"])):
+        place = copy(f"{folder}/{one}", f"{folder}/mixed")
+        os.remove(f"{place}/manifest.json")
+        shutil.copy(f"{folder}/{other}/shard-000001.h5", f"{place}/shard-000001.h5")
+        words = [f"{place}/shard-000001.h5: ", f"{place}/", *words]
+        stage(folder, "distill", ["data.train=", f"shards.directory={place}"], INPUT, words)
+        refused(folder, ["inspect", place], INPUT, words, ranks=(1,))
+        said = run("inspect", "--verify", place, code=INPUT).out
+        assert all(word in said for word in words), said
+    for there, wanted, words in (
+            ("topk", [], ["attribute encoding is topk", "this configuration's is hidden"]),
+            ("full", kinds["halves"], ["attribute full_dtype is f32", "is f16"])):
+        before = shard_content(f"{folder}/{there}")
+        for command in ("score", "distill"):
+            stage(folder, command, [*wanted, f"shards.directory={folder}/{there}"], INPUT,
+                  ["shard-000000.h5", *words])
+        assert shard_content(f"{folder}/{there}") == before
+
+
 if __name__ == "__main__":
     main(TESTS, prepare)

@@ -55,8 +55,8 @@ def score(folder):
 
 def distill(folder):
     for encoding in ("hidden", "topk"):
-        check(folder, "distill", "--set", f"shards.directory={encoding}", "--set",
-              "checkpoint.resume=false")
+        check(folder, "distill", "--set", f"shards.encoding={encoding}", "--set",
+              f"shards.directory={encoding}", "--set", "checkpoint.resume=false")
 
 
 def on_policy(folder):

@@ -256,7 +256,7 @@ done:
 /* One shard, or all of a folder. */
 static ald_status_t open_set(const char *path, ald_shardset_t *set)
 {
-    const ald_shard_header_t anything = {0};
+    const ald_shard_header_t anything = {.encoding = ALD_ENCODING_ANY};
     return ald_path_is_directory(path) ? ald_shardset_open_folder(path, &anything, set)
                                        : ald_shardset_open(&path, 1, &anything, set);
 }

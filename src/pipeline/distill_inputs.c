@@ -16,7 +16,7 @@ ald_status_t ald_distill_expected(const ald_config_t *config, ald_shard_header_t
 {
     ald_status_t status = ALD_STATUS_OK;
     const char *contrast = ald_contrast_directory(config);
-    *out = (ald_shard_header_t){.encoding = ALD_ENCODING_FULL};
+    *out = (ald_shard_header_t){.encoding = ALD_ENCODING_ANY};
     strcpy(out->contrast, ald_choice_name(ALD_CHOICES_CONTRASTS, config->teacher.contrast));
     ALD_TRY(ald_hf_sha256_tokenizer(config->distill.policy, out->sha256_tokenizer));
     if (config->teacher.dpo[0] != '\0')

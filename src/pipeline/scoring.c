@@ -133,8 +133,6 @@ static ald_status_t look_at(scoring_t *s, const char *path, int64_t number, int6
     if (status == ALD_STATUS_OK) {
         ALD_TRY(ald_shard_fits(path, ald_shard_header(shard), wanted));
         ALD_TRY(holds(shard, s->list + first, count, good));
-        *good = *good && ald_shard_header(shard)->encoding == wanted->encoding &&
-                ald_shard_header(shard)->full16 == wanted->full16;
         if (*good)
             status = entry_of(s, path, number, entry);
     }

@@ -32,12 +32,24 @@ done:
     return status;
 }
 
-static ald_status_t fits_number(const char *path, const char *what, int64_t found, int64_t wanted)
+static const char *full_dtype(const ald_shard_header_t *header)
+{
+    return header->full16 ? "f16" : "f32";
+}
+
+static ald_status_t fits_encoding(const char *path, const ald_shard_header_t *header,
+                                  const ald_shard_header_t *expected)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_CHECK(wanted == 0 || found == wanted, ALD_STATUS_INPUT,
-              "%s: attribute %s is %lld, but this configuration's is %lld", path, what,
-              (long long)found, (long long)wanted);
+    if (expected->encoding == ALD_ENCODING_ANY)
+        return status;
+    ALD_TRY(fits_text(path, "encoding", ald_encoding_name(header->encoding),
+                      ald_encoding_name(expected->encoding)));
+    ALD_TRY(fits_text(path, "full_dtype", full_dtype(header), full_dtype(expected)));
+    ALD_CHECK(header->top_k == expected->top_k, ALD_STATUS_INPUT,
+              "%s: attribute top_k is %lld, but this configuration's is %lld; take another "
+              "shards.directory, or remove the shard",
+              path, (long long)header->top_k, (long long)expected->top_k);
 done:
     return status;
 }
@@ -66,8 +78,7 @@ ald_status_t ald_shard_fits(const char *path, const ald_shard_header_t *header,
         fits_text(path, "sha256_reference", header->sha256_reference, expected->sha256_reference));
     ALD_TRY(fits_text(path, "sha256_data", header->sha256_data, expected->sha256_data));
     ALD_TRY(fits_text(path, "chat_format", header->chat_format, expected->chat_format));
-    if (header->encoding == expected->encoding)
-        ALD_TRY(fits_number(path, "top_k", header->top_k, expected->top_k));
+    ALD_TRY(fits_encoding(path, header, expected));
 done:
     return status;
 }
@@ -91,7 +102,7 @@ ald_status_t ald_shard_fits_first(const char *path, const ald_shard_header_t *he
               first_path, ald_encoding_name(first->encoding));
     SAME_NUMBER(vocab_size);
     ALD_CHECK(header->full16 == first->full16, ALD_STATUS_INPUT, "%s: full_dtype %s, but %s has %s",
-              path, header->full16 ? "f16" : "f32", first_path, first->full16 ? "f16" : "f32");
+              path, full_dtype(header), first_path, full_dtype(first));
     SAME_NUMBER(hidden_size);
     SAME_NUMBER(top_k);
     SAME_TEXT(contrast);

@@ -537,7 +537,7 @@ static void a_writer_is_bounded(void **state)
 /* Opens `count` shards of 3 sequences. */
 static void open_many(void **state, int count, ald_shardset_t *set)
 {
-    const ald_shard_header_t any = {.encoding = ALD_ENCODING_FULL};
+    const ald_shard_header_t any = {.encoding = ALD_ENCODING_ANY};
     char name[32];
     for (int i = 0; i < count; ++i) {
         snprintf(name, sizeof name, "shard-%06d.h5", i);

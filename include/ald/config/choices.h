@@ -109,7 +109,10 @@ typedef enum { ALD_SCHEDULES(ALD_CHOICE_CONSTANT) } ald_schedule_t;
 typedef enum { ALD_PREFERENCE_LOSSES(ALD_CHOICE_CONSTANT) } ald_preference_loss_t;
 typedef enum { ALD_CONTRASTS(ALD_CHOICE_CONSTANT) } ald_contrast_t;
 typedef enum { ALD_EXTRAPOLATIONS(ALD_CHOICE_CONSTANT) } ald_extrapolation_t;
-typedef enum { ALD_ENCODINGS(ALD_CHOICE_CONSTANT) ALD_ENCODING_COUNT } ald_encoding_t;
+typedef enum {
+    ALD_ENCODINGS(ALD_CHOICE_CONSTANT) ALD_ENCODING_COUNT,
+    ALD_ENCODING_ANY = ALD_ENCODING_COUNT, /* in what is expected of a shard, in none itself */
+} ald_encoding_t;
 typedef enum { ALD_FULL_DTYPES(ALD_CHOICE_CONSTANT) } ald_full_dtype_t;
 typedef enum { ALD_COMPRESSIONS(ALD_CHOICE_CONSTANT) } ald_compression_t;
 typedef enum { ALD_KEEPS(ALD_CHOICE_CONSTANT) } ald_keep_t;

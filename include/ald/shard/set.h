@@ -51,8 +51,8 @@ ald_status_t ald_shardset_read(ald_shardset_t *set, int64_t entry, ald_arena_t *
                                ald_scored_t *out);
 
 /* INPUT naming file and both sides unless the header says the same as `expected` where that says
- * something: encoding, contrast, top_k, sha256 of teachers, tokenizer and data, chat
- * format ("" and 0 in `expected`: anything). */
+ * something: encoding with its full_dtype and top_k (ALD_ENCODING_ANY: anything), contrast, sha256
+ * of teachers, tokenizer and data, chat format ("": anything). */
 ald_status_t ald_shard_fits(const char *path, const ald_shard_header_t *header,
                             const ald_shard_header_t *expected);
 /* INPUT naming both files and sides unless two shards can be of one set: encoding, sizes, contrast,

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """inspect and tokenize: one screen for each file of ours, and what --help promises."""
 import gzip
+import itertools
 
 from harness import *  # noqa: F403
 
@@ -208,6 +209,32 @@ def what_tokenize_refuses(folder):
     assert len(done.errors) == 1 and "nowhere" in done.errors[0], done
     done = run("tokenize", model, f"{folder}/none.txt", code=3)
     assert "none.txt" in done.errors[0], done
+
+
+# --- options -----------------------------------------------------------------------------------
+
+
+@test
+def options_that_exclude_each_other(folder):
+    """Both are named, in any order, and nothing is read or made."""
+    model, config = f"{folder}/nowhere", ["-c", f"{folder}/nowhere.cfg"]
+    groups = (["tokenize", model], [["--jsonl"], ["--decode"], ["--render"], ["--mask"]]), \
+        (["inspect", model], [["--verify"], ["--index"], ["--row", 1], ["--diff"]]), \
+        (["bench"], [["--store", model], ["--model", model], ["--config", model]]), \
+        (["bench"], [["--store", model], ["--text", model], ["--only", "train"]]), \
+        (["sft", *config], [["--quiet"], ["--verbose"]]), \
+        (["distill", *config], [["--verbose"], ["--quiet"]])
+    for words, options in groups:
+        for one, other in itertools.permutations(options, 2):
+            done = run(*words, *one, *other, code=2)
+            assert len(done.errors) == 1, done
+            for word in (words[0], one[0], other[0], "exclude each other"):
+                assert word in done.errors[0], (word, done.errors)
+    twice = run("tokenize", model, "--jsonl", "--jsonl", stdin=b"", code=3)
+    assert "nowhere" in twice.errors[0], twice
+    done = run("tokenize", model, "--jsonl", "--decode", ranks=3, code=2)
+    assert len(done.errors) == 1, done
+    assert not os.path.exists(model)
 
 
 if __name__ == "__main__":

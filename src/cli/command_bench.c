@@ -95,6 +95,25 @@ done:
     return status;
 }
 
+/* One model or none, and one thing to time. */
+static ald_status_t check_exclusive(const words_t *words)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *model = NULL, *timed = NULL;
+    const struct {
+        const char *word, *value, **group;
+    } options[] = {
+        {"--store", words->store, &model},   {"--model", words->bench.model, &model},
+        {"--config", words->config, &model}, {"--store", words->store, &timed},
+        {"--text", words->text, &timed},     {"--only", words->only, &timed},
+    };
+    for (size_t i = 0; i < sizeof options / sizeof *options; ++i)
+        if (options[i].value != NULL)
+            ALD_TRY(ald_option_choose("bench", options[i].word, options[i].group));
+done:
+    return status;
+}
+
 static ald_status_t parse(int argc, char **argv, words_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -111,11 +130,12 @@ static ald_status_t parse(int argc, char **argv, words_t *out)
             ++i;
         }
     }
+    ALD_TRY(check_exclusive(out));
     if (out->only != NULL)
         ALD_TRY(parse_only(out->only, out->bench.wanted));
     if (out->store != NULL)
         return status;
-    ALD_CHECK((out->bench.model == NULL) != (out->config == NULL), ALD_STATUS_USAGE,
+    ALD_CHECK(out->bench.model != NULL || out->config != NULL, ALD_STATUS_USAGE,
               "bench: expected either --model DIR or --config FILE");
     ALD_CHECK(out->text == NULL || out->bench.model != NULL, ALD_STATUS_USAGE,
               "bench --text: expected --model DIR, whose tokenizer is measured");

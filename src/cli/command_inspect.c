@@ -22,9 +22,13 @@ typedef struct {
 static ald_status_t parse(int argc, char **argv, inspect_options_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
+    const char *chosen = NULL;
     *out = (inspect_options_t){.row = -1};
     for (int i = 1; i < argc; ++i) {
         const char *word = argv[i], *value = i + 1 < argc ? argv[i + 1] : "";
+        if (strcmp(word, "--row") == 0 || strcmp(word, "--verify") == 0 ||
+            strcmp(word, "--diff") == 0 || strcmp(word, "--index") == 0)
+            ALD_TRY(ald_option_choose("inspect", word, &chosen));
         if (strcmp(word, "--row") == 0) {
             char *end;
             out->row = strtoll(value, &end, 10);

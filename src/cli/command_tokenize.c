@@ -34,20 +34,29 @@ typedef struct {
     ald_vec_t ids, text;
 } session_t;
 
+/* The mode that an option asks for; MODE_TEXT for any other word. */
+static tokenize_mode_t find_mode(const char *word)
+{
+    static const char *const words[] = {[MODE_JSONL] = "--jsonl",
+                                        [MODE_DECODE] = "--decode",
+                                        [MODE_RENDER] = "--render",
+                                        [MODE_MASK] = "--mask"};
+    for (int mode = MODE_JSONL; mode <= MODE_MASK; ++mode)
+        if (strcmp(word, words[mode]) == 0)
+            return (tokenize_mode_t)mode;
+    return MODE_TEXT;
+}
+
 static ald_status_t parse_request(int argc, char **argv, request_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
+    const char *chosen = NULL;
     *out = (request_t){.chat_format = ALD_CHAT_FORMAT_AUTO, .layout = ALD_LAYOUT_AUTO};
     for (int i = 1; i < argc; ++i) {
         const char *word = argv[i];
-        if (strcmp(word, "--jsonl") == 0) {
-            out->mode = MODE_JSONL;
-        } else if (strcmp(word, "--decode") == 0) {
-            out->mode = MODE_DECODE;
-        } else if (strcmp(word, "--render") == 0) {
-            out->mode = MODE_RENDER;
-        } else if (strcmp(word, "--mask") == 0) {
-            out->mode = MODE_MASK;
+        if (find_mode(word) != MODE_TEXT) {
+            ALD_TRY(ald_option_choose("tokenize", word, &chosen));
+            out->mode = find_mode(word);
         } else if (strcmp(word, "--count") == 0) {
             out->count = true;
         } else if (strcmp(word, "--add-generation-prompt") == 0) {

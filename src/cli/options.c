@@ -67,11 +67,22 @@ done:
     return status;
 }
 
+ald_status_t ald_option_choose(const char *command, const char *word, const char **chosen)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_CHECK(*chosen == NULL || strcmp(*chosen, word) == 0, ALD_STATUS_USAGE,
+              "%s: %s and %s exclude each other; expected one of them", command, *chosen, word);
+    *chosen = word;
+done:
+    return status;
+}
+
 static ald_status_t parse_words(int argc, char **argv, const char *extra, words_t *words,
                                 ald_options_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     bool explicit_part = false;
+    const char *talk = NULL; /* --quiet or --verbose */
     for (int i = 1; i < argc; ++i) {
         const char *word = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
         bool takes_value = strcmp(word, "-c") == 0 || strcmp(word, "--set") == 0 ||
@@ -84,10 +95,9 @@ static ald_status_t parse_words(int argc, char **argv, const char *extra, words_
             words->file = value;
         } else if (strcmp(word, "--set") == 0) {
             words->settings[words->count++] = value;
-        } else if (strcmp(word, "--quiet") == 0) {
-            words->level = ALD_LOG_QUIET;
-        } else if (strcmp(word, "--verbose") == 0) {
-            words->level = ALD_LOG_VERBOSE;
+        } else if (strcmp(word, "--quiet") == 0 || strcmp(word, "--verbose") == 0) {
+            ALD_TRY(ald_option_choose(argv[0], word, &talk));
+            words->level = word[2] == 'q' ? ALD_LOG_QUIET : ALD_LOG_VERBOSE;
         } else if (strcmp(word, "--show") == 0 && strcmp(extra, "show") == 0) {
             ALD_CHECK(parse_whole(value, &out->show), ALD_STATUS_USAGE,
                       "--show %s: expected a row's number", value);

@@ -28,6 +28,10 @@ typedef struct {
 ald_status_t ald_options_parse(int argc, char **argv, const char *extra, const ald_comm_t *world,
                                ald_options_t *out);
 
+/* Notes in *chosen (NULL at first) which of several options that exclude each other was given.
+ * USAGE that names both for a second one; `command` is where they belong. Local. */
+ald_status_t ald_option_choose(const char *command, const char *word, const char **chosen);
+
 /* Sets this rank's threads and returns their number: `asked`, or with 0 those of OMP_NUM_THREADS,
  * or this rank's share of the cores at hand. Collective over `world`; ranks may get different
  * numbers. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ald/base/arena.h"
+#include "ald/base/log.h"
 #include "ald/base/path.h"
 #include "ald/base/status.h"
 #include "config/keys_impl.h"
@@ -11,6 +12,13 @@
 
 /* Longest path of a key that is looked at: "group.key"; anything longer is unknown anyway. */
 enum { PATH_SIZE = 256 };
+
+typedef struct {
+    ald_config_t *config;
+    const char *file; /* for messages */
+    ald_status_t (*take)(ald_config_t *config, const config_setting_t *setting, const char *path,
+                         const char *place);
+} loading_t;
 
 static bool is_integer(const config_setting_t *setting)
 {
@@ -107,22 +115,35 @@ done:
     return status;
 }
 
+/* A setting of another version: one that this version doesn't have is passed over, one whose value
+ * it doesn't take keeps its default. */
+static ald_status_t load_foreign(ald_config_t *config, const config_setting_t *setting,
+                                 const char *path, const char *place)
+{
+    ald_status_t status = load_setting(config, setting, path, place);
+    if (status != ALD_STATUS_USAGE)
+        return status;
+    if (ald_config_find(path) != NULL || ald_config_is_group(path))
+        ald_log_warn("%s; the default is taken", ald_status_message());
+    return ALD_STATUS_OK;
+}
+
 /* Walks the settings of a group; `prefix` is "" for the root, else "group.". */
-static ald_status_t load_group(ald_config_t *config, const config_setting_t *group,
-                               const char *prefix, const char *file)
+static ald_status_t load_group(const loading_t *loading, const config_setting_t *group,
+                               const char *prefix)
 {
     ald_status_t status = ALD_STATUS_OK;
     for (int i = 0; i < config_setting_length(group); ++i) {
         const config_setting_t *setting = config_setting_get_elem(group, (unsigned)i);
         char path[PATH_SIZE], place[ALD_PLACE_SIZE];
         snprintf(path, sizeof path, "%s%.100s", prefix, config_setting_name(setting));
-        ald_config_place(setting, file, place);
+        ald_config_place(setting, loading->file, place);
         if (config_setting_is_group(setting) && ald_config_is_group(path)) {
             char inner[PATH_SIZE];
             snprintf(inner, sizeof inner, "%.200s.", path);
-            ALD_TRY(load_group(config, setting, inner, file));
+            ALD_TRY(load_group(loading, setting, inner));
         } else {
-            ALD_TRY(load_setting(config, setting, path, place));
+            ALD_TRY(loading->take(loading->config, setting, path, place));
         }
     }
 done:
@@ -133,8 +154,9 @@ static ald_status_t load_file(ald_config_t *config, const char *path)
 {
     ald_status_t status = ALD_STATUS_OK;
     config_t parsed;
+    const loading_t loading = {config, path, load_setting};
     ALD_TRY(ald_config_parse(path, &parsed));
-    ALD_TRY(load_group(config, config_root_setting(&parsed), "", path));
+    ALD_TRY(load_group(&loading, config_root_setting(&parsed), ""));
 done:
     config_destroy(&parsed);
     return status;
@@ -188,15 +210,23 @@ done:
     return status;
 }
 
+static ald_status_t load_defaults(ald_config_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    memset(out, 0, sizeof *out);
+    for (size_t i = 0; i < ald_config_key_count; ++i)
+        ALD_TRY(ald_config_store_text(out, &ald_config_keys[i], ald_config_keys[i].standard,
+                                      "defaults"));
+done:
+    return status;
+}
+
 ald_status_t ald_config_load(const char *path, const char *const *settings, int count,
                              ald_config_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     char *folder = NULL;
-    memset(out, 0, sizeof *out);
-    for (size_t i = 0; i < ald_config_key_count; ++i)
-        ALD_TRY(ald_config_store_text(out, &ald_config_keys[i], ald_config_keys[i].standard,
-                                      "defaults"));
+    ALD_TRY(load_defaults(out));
     if (path != NULL)
         ALD_TRY(load_file(out, path));
     for (int i = 0; i < count; ++i)
@@ -206,6 +236,36 @@ ald_status_t ald_config_load(const char *path, const char *const *settings, int 
     ALD_TRY(resolve_all(out, folder));
 done:
     ald_free(folder);
+    if (status != ALD_STATUS_OK)
+        ald_config_reset(out);
+    return status;
+}
+
+/* Whether libconfig would open another file: its directive stands in front of a line. */
+static bool includes_files(const char *text)
+{
+    for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
+        line += strspn(line, " \t\r\n");
+        if (strncmp(line, "@include", strlen("@include")) == 0)
+            return true;
+    }
+    return false;
+}
+
+ald_status_t ald_config_load_text(const char *text, const char *name, ald_config_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const loading_t loading = {out, name, load_foreign};
+    config_t parsed;
+    config_init(&parsed);
+    ALD_TRY(load_defaults(out));
+    ALD_CHECK(!includes_files(text), ALD_STATUS_INPUT,
+              "%s: expected a configuration on its own, found @include", name);
+    ALD_CHECK(config_read_string(&parsed, text), ALD_STATUS_INPUT, "%s:%d: %s", name,
+              config_error_line(&parsed), config_error_text(&parsed));
+    ALD_TRY(load_group(&loading, config_root_setting(&parsed), ""));
+done:
+    config_destroy(&parsed);
     if (status != ALD_STATUS_OK)
         ald_config_reset(out);
     return status;

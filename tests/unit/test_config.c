@@ -278,6 +278,65 @@ static void printed_configuration_reads_back(void **state)
     assert_int_equal(ald_memory_blocks(), 0);
 }
 
+/* A configuration of another version: what this one knows is taken. */
+static void texts_of_other_versions_are_read(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *error; /* NULL: none */
+    } cases[] = {
+        {"teacher: { strength = 3; gone = \"x\"; };\nnew: { a: { b = ( { c = 1; } ); }; };", NULL},
+        {"teacher: { strength = 3.0; extrapolation = \"quadratic\"; beta = -1; };\nseed = true;",
+         NULL},
+        {"teacher: { strength = 3; };\ndata = 5;\nshards: { sources = 1; keep = { }; };", NULL},
+        {"# @include\nteacher: { strength = 3; dpo = \"a @include\"; };", NULL},
+        {"teacher: {\n strength = ; };", "NAME:2: syntax error"},
+        {"seed = 1; seed = 2;", "NAME:1: duplicate setting name"},
+        {"\n\n \t@include \"/etc/hostname\"\n",
+         "NAME: expected a configuration on its own, found @include"},
+        {"@include \"/\"", "NAME: expected a configuration on its own, found @include"},
+    };
+    ald_config_t config, standard;
+    assert_int_equal(ald_config_load_text("", "NAME", &standard), ALD_STATUS_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+        ald_status_t status = ald_config_load_text(cases[i].text, "NAME", &config);
+        assert_int_equal(status, cases[i].error == NULL ? ALD_STATUS_OK : ALD_STATUS_INPUT);
+        if (status != ALD_STATUS_OK) {
+            assert_string_equal(ald_status_message(), cases[i].error);
+            continue;
+        }
+        assert_true(config.teacher.strength == 3.0 && config.teacher.beta == standard.teacher.beta);
+        assert_string_equal(config.teacher.extrapolation, standard.teacher.extrapolation);
+        assert_string_equal(config.shards.keep, standard.shards.keep);
+        assert_int_equal(config.seed, standard.seed);
+        ald_config_reset(&config);
+    }
+    ald_config_reset(&standard);
+    assert_int_equal(ald_memory_blocks(), 0);
+}
+
+/* Printed and read again: the same, paths as they were printed, whatever is in them. */
+static void printed_texts_are_read(void **state)
+{
+    (void)state;
+    ald_config_t config;
+    char *text = NULL, *again = NULL;
+    assert_int_equal(load("output = \"o\"; seed = 9000000000000L;\n"
+                          "data: { train = \"teacher: { beta = 9; }\\n@include \\\"x\\\"\"; };"
+                          "shards: { sources = ( { directory = \"a\"; weight = 2; } ); };",
+                          "optimizer.betas=[0.5, 0.25]", &config),
+                     ALD_STATUS_OK);
+    assert_int_equal(ald_config_print(&config, &text), ALD_STATUS_OK);
+    ald_config_reset(&config);
+    assert_int_equal(ald_config_load_text(text, "NAME", &config), ALD_STATUS_OK);
+    assert_int_equal(ald_config_print(&config, &again), ALD_STATUS_OK);
+    assert_string_equal(text, again);
+    ald_free(text);
+    ald_free(again);
+    ald_config_reset(&config);
+    assert_int_equal(ald_memory_blocks(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -291,6 +350,8 @@ int main(void)
         cmocka_unit_test(missing_files_are_usage_errors),
         cmocka_unit_test(included_files_are_checked_too),
         cmocka_unit_test(printed_configuration_reads_back),
+        cmocka_unit_test(texts_of_other_versions_are_read),
+        cmocka_unit_test(printed_texts_are_read),
     };
     return cmocka_run_group_tests_name("config", tests, make_folder, remove_folder);
 }

@@ -212,6 +212,12 @@ typedef struct {
  * caller frees with ald_config_reset. */
 ald_status_t ald_config_load(const char *path, const char *const *settings, int count,
                              ald_config_t *out);
+/* Reads a configuration as ald_config_print wrote it, in whatever version: a shard's. Keys that it
+ * lacks have their defaults; keys that this version lacks are passed over; a value that this version
+ * doesn't take (a choice of a later one) is warned of, and the default stands. Paths stay as they
+ * are. INPUT "NAME:LINE: ..." for a text that can't be parsed, or that would include files. Local;
+ * the caller frees with ald_config_reset. */
+ald_status_t ald_config_load_text(const char *text, const char *name, ald_config_t *out);
 /* The bytes of a size: a number and KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB; -1 for any
  * other text, and for less than one byte. */
 int64_t ald_config_bytes(const char *text);

@@ -167,6 +167,12 @@ def token_table_of_a_row(folder):
     last = float(shown.out.strip().splitlines()[-1].split()[-1])
     sums = [Setting.twins[n].logprobs(prompt, rejected).sum() for n in ("dpo", "contrast")]
     close(last, BETA * (sums[0] - sums[1]), "sum of rewards", 1e-3)
+    mean = np.mean([losses.tvd(*rows) for rows in zip(*z)])
+    shown = harness.run("eval", "-c", path, *training.settings({**values, "distill__granularity": "sequence"}),
+                        "--show", 2)
+    lines = [line.split() for line in shown.out.splitlines() if line[:4].strip().isdigit()]
+    for t in range(len(chosen)):
+        close(float(lines[t][-2]), 20 * mean + 1e-3, "alpha of the mean", 1e-3)
 
 
 def bad_input(folder):

@@ -313,22 +313,40 @@ done:
     return status;
 }
 
+/* alpha [count] as in training; freed by ald_free. */
+static ald_status_t alphas_of(const ald_config_t *config, const ald_measured_t *position,
+                              int64_t count, double **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_teacher_t teacher;
+    float *tvd = ald_alloc(sizeof *tvd * ((size_t)count + 1));
+    *out = ald_alloc(sizeof **out * ((size_t)count + 1));
+    ALD_CHECK(tvd != NULL && *out != NULL, ALD_STATUS_RESOURCE, "out of memory: a row's distances");
+    for (int64_t t = 0; t < count; ++t)
+        tvd[t] = (float)position[t].tvd;
+    ald_teacher_init(config, &teacher);
+    ald_teacher_alphas(&teacher, count, tvd, *out);
+done:
+    ald_free(tvd);
+    return status;
+}
+
 /* The rewards of one response, token by token. */
 static ald_status_t show_response(const ald_eval_t *e, const char *title,
                                   const ald_text_t *response, const ald_measured_t *position)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_teacher_t teacher;
-    double sum = 0.0;
+    double sum = 0.0, *alpha = NULL;
     ald_vec_t text;
     ald_vec_init(&text, 1);
     ald_teacher_init(e->config, &teacher);
+    ALD_TRY(alphas_of(e->config, position, response->count, &alpha));
     printf("%s\n%4s %8s  %-18s %9s %9s %9s %7s %8s %8s\n", title, "t", "id", "token", "log dpo",
            "log c", "reward", "tvd", "alpha", "weight");
     for (int64_t t = 0; t < response->count; ++t) {
         const ald_measured_t *p = &position[t];
         double dpo = p->logprob[ALD_VIEW_DPO], c = p->logprob[ALD_VIEW_CONTRAST];
-        double alpha = ald_teacher_alpha(&teacher, p->tvd);
         double reward = e->config->teacher.beta * (dpo - c);
         char *quoted = NULL;
         text.count = 0;
@@ -339,13 +357,14 @@ static ald_status_t show_response(const ald_eval_t *e, const char *title,
         ald_json_free(json);
         if (status == ALD_STATUS_OK)
             printf("%4lld %8d  %-18s %9.4f %9.4f %+9.4f %7.4f %8.4f %8.4f\n", (long long)t,
-                   response->ids[t], quoted, dpo, c, reward, p->tvd, alpha,
-                   ald_teacher_weight(&teacher, alpha));
+                   response->ids[t], quoted, dpo, c, reward, p->tvd, alpha[t],
+                   ald_teacher_weight(&teacher, alpha[t]));
         ald_free(quoted);
         ALD_TRY(status);
     }
     printf("sum of rewards %+.4f\n\n", sum);
 done:
+    ald_free(alpha);
     ald_vec_reset(&text);
     return status;
 }

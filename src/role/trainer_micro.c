@@ -158,16 +158,13 @@ static ald_status_t weigh_sequence(micro_t *m, ald_trainer_t *t, int64_t s, doub
     ald_status_t status = ALD_STATUS_OK;
     const ald_scored_t *sequence = &m->sequence[s];
     int64_t first = m->packed->start[s], length = sequence->response_count;
-    double mean = 0.0, share = t->teacher.length_normalize ? 1.0 / (double)length : 1.0;
-    for (int64_t i = 0; i < length; ++i)
-        mean += sequence->tvd[i] / (double)length;
+    double share = t->teacher.length_normalize ? 1.0 / (double)length : 1.0;
+    ald_teacher_alphas(&t->teacher, length, sequence->tvd, m->alpha + first);
     for (int64_t i = 0; i < length; ++i) {
-        double alpha =
-            ald_teacher_alpha(&t->teacher, t->teacher.by_sequence ? mean : sequence->tvd[i]);
+        double alpha = m->alpha[first + i];
         double weight = ald_teacher_weight(&t->teacher, alpha);
         float kept = (float)alpha;
         m->owner[first + i] = s;
-        m->alpha[first + i] = alpha;
         m->factor[first + i] = ald_teacher_factor(&t->teacher, alpha);
         m->scale[first + i] = weight * share / (double)t->step_count;
         columns[COLUMN_ALPHA] += alpha;

@@ -32,6 +32,16 @@ double ald_teacher_alpha(const ald_teacher_t *teacher, double tvd)
     return teacher->adaptive ? teacher->strength * tvd + teacher->epsilon : teacher->strength;
 }
 
+void ald_teacher_alphas(const ald_teacher_t *teacher, int64_t count, const float *tvd,
+                        double *alpha)
+{
+    double mean = 0.0;
+    for (int64_t i = 0; i < count; ++i)
+        mean += tvd[i] / (double)count;
+    for (int64_t i = 0; i < count; ++i)
+        alpha[i] = ald_teacher_alpha(teacher, teacher->by_sequence ? mean : tvd[i]);
+}
+
 double ald_teacher_factor(const ald_teacher_t *teacher, double alpha)
 {
     if (teacher->none)

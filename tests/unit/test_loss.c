@@ -388,6 +388,26 @@ static void strength_factor_and_weight(void **state)
     expect_near("weight", ald_teacher_weight(&none, 1.0), 0.1, 1e-15);
 }
 
+/* Of the positions of a response: each its own distance's, or the mean's. */
+static void strengths_of_a_response(void **state)
+{
+    const float tvd[] = {0.25f, 0.5f, 0.0f};
+    double alpha[3];
+    ald_teacher_t teacher = {.adaptive = true, .strength = 4.0, .epsilon = 0.5};
+    (void)state;
+    ald_teacher_alphas(&teacher, 3, tvd, alpha);
+    for (int i = 0; i < 3; ++i)
+        expect_near("own", alpha[i], 4.0 * (double)tvd[i] + 0.5, 1e-15);
+    teacher.by_sequence = true;
+    ald_teacher_alphas(&teacher, 3, tvd, alpha);
+    for (int i = 0; i < 3; ++i)
+        expect_near("mean", alpha[i], 4.0 * 0.25 + 0.5, 1e-15);
+    teacher.none = true;
+    ald_teacher_alphas(&teacher, 3, tvd, alpha);
+    for (int i = 0; i < 3; ++i)
+        expect_near("none", alpha[i], 1.0, 0.0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -399,6 +419,7 @@ int main(void)
         SCRATCH_TEST(rows_of_a_large_vocabulary),
         SCRATCH_TEST(teacher_rows_and_distance),
         SCRATCH_TEST(strength_factor_and_weight),
+        SCRATCH_TEST(strengths_of_a_response),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

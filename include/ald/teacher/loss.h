@@ -25,6 +25,10 @@ typedef struct {
 void ald_teacher_init(const ald_config_t *config, ald_teacher_t *out);
 /* alpha (eq. 16), from a distance between 0 and 1. */
 double ald_teacher_alpha(const ald_teacher_t *teacher, double tvd);
+/* alpha [count] of a response's positions from their distances: each its own, or with granularity =
+ * "sequence" that of their mean. */
+void ald_teacher_alphas(const ald_teacher_t *teacher, int64_t count, const float *tvd,
+                        double *alpha);
 /* The factor a in z* = log pi_dpo + a (log pi_dpo - log pi_c): alpha, or alpha - 1 against a
  * reference, where z* = z_ref + alpha (z_dpo - z_ref). */
 double ald_teacher_factor(const ald_teacher_t *teacher, double alpha);

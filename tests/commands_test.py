@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """inspect and tokenize: one screen for each file of ours, and what --help promises."""
 import gzip
+import inspect
 import itertools
 
 from harness import *  # noqa: F403
@@ -209,6 +210,118 @@ def what_tokenize_refuses(folder):
     assert len(done.errors) == 1 and "nowhere" in done.errors[0], done
     done = run("tokenize", model, f"{folder}/none.txt", code=3)
     assert "none.txt" in done.errors[0], done
+
+
+# --- what a shard says of its teacher ----------------------------------------------------------
+
+# A folder's name that looks like settings, which it isn't.
+DECOY = "teacher: { strength = 7.0; extrapolation = \"none\"; } #"
+SETTINGS = {"none": {"extrapolation": "none"}, "constant": {"extrapolation": "constant", "strength": 3.5},
+            "adaptive": {"strength": 6.0, "epsilon": 0.25, "beta": 0.5}, "usual": {}}
+
+
+def alphas(path, granularity="token", extrapolation="adaptive", strength=20.0, epsilon=1e-3, beta=0.1):
+    """(alpha, reward) [R] by the formulas, from a file that h5py reads, and where sequences begin."""
+    with h5py.File(path) as file:
+        at, tvd = file["sequence/response_start"][:], file["response/tvd"][:].astype(float)
+        ratio = file["response/logprob_dpo"][:].astype(float) - file["response/logprob_reverse"][:]
+    if granularity == "sequence":
+        tvd = np.concatenate([np.full(b - a, tvd[a:b].mean()) for a, b in zip(at, at[1:])])
+    alpha = {"adaptive": strength * tvd + epsilon, "constant": np.full_like(tvd, strength),
+             "none": np.ones_like(tvd)}[extrapolation]
+    return alpha, beta * ratio, at
+
+
+def shown(path):
+    return json.loads(run("inspect", path, "--json").out)
+
+
+def viewed(*words):
+    done = subprocess.run([PYTHON, f"{TOOLS}/inspect_shard.py", *map(str, words)],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@test
+def alpha_is_the_trainers(folder):
+    """What inspect and the viewer print is what the formulas give, and what distill trains with."""
+    copy(f"{folder}/desk", f"{folder}/{DECOY}/desk")
+    copy(f"{folder}/dpo", f"{folder}/{DECOY}/dpo")
+    for name, granularity in ((n, g) for n in SETTINGS for g in ("token", "sequence")):
+        place = f"{folder}/{name}-{granularity}"
+        words = [w for key, value in SETTINGS[name].items() for w in ("--set", f"teacher.{key}={value}")]
+        words += ["--set", f"data.train={DECOY}/desk/train.jsonl", "--set", f"teacher.dpo={DECOY}/dpo",
+                  "--set", f"distill.granularity={granularity}", "--set", f"shards.directory={place}"]
+        run("score", "-c", f"{folder}/run.cfg", *words)
+        path = f"{place}/shard-000001.h5"
+        alpha, reward, at = alphas(path, granularity, **SETTINGS[name])
+        report = shown(path)
+        for key, values in (("alpha", alpha), ("reward", reward)):
+            for figure in ("mean", "min", "max"):
+                found = report[key][figure]
+                assert np.isclose(found, getattr(values, figure)(), rtol=1e-5), (place, key, figure)
+        row = json.loads(run("inspect", path, "--row", 2, "--json").out)["tokens"]
+        assert np.allclose([t["alpha"] for t in row], alpha[at[2]:at[3]]), (place, row)
+        table = [line.split() for line in viewed(path, "--row", 2).splitlines()[-len(row):]]
+        assert np.allclose([float(line[2]) for line in table], alpha[at[2]:at[3]], atol=6e-5), place
+        assert f"mean {alpha.mean():9.4g}" in viewed(path).split("alpha")[-1].split("\n")[0], place
+        run("distill", "-c", f"{folder}/run.cfg", *words, "--set", "distill.mode=off-policy", "--set",
+            "optimizer.batch_size=20", "--set", "optimizer.max_steps=1", "--set", "output=one",
+            "--set", "checkpoint.resume=false")
+        trained, = read_rows(f"{folder}/one/aligned/metrics.jsonl")
+        assert np.isclose(trained["alpha/mean"], shown(place)["alpha"]["mean"], rtol=1e-6), place
+
+
+@test
+def settings_of_other_versions(folder):
+    """Keys that aren't known are passed over, values that aren't are said, damage is refused."""
+    path = f"{folder}/other.h5"
+    shutil.copy(f"{folder}/out/shards/shard-000000.h5", path)
+
+    def inspected_as(change, code=0):
+        with h5py.File(path, "r+") as file:
+            file.attrs["config"] = change
+        return run("inspect", path, "--json", code=code)
+    with h5py.File(path) as file:
+        whole = file.attrs["config"]
+    for text, settings in (
+            (whole.replace("teacher: {", 'later: { x = [1, 2]; };\nteacher: {\n rule = "new";'), {}),
+            ("teacher: { strength = 5; };", {"strength": 5.0}), ("", {})):
+        done = inspected_as(text)
+        alpha, _, _ = alphas(path, **settings)
+        assert np.isclose(json.loads(done.out)["alpha"]["mean"], alpha.mean(), rtol=1e-6), text
+        assert "default" not in done.err, done
+        assert f"mean {alpha.mean():9.4g}" in viewed(path), text
+    done = inspected_as(whole.replace('"adaptive"', '"quadratic"'))
+    for word in (f"{path}: attribute config:", "teacher.extrapolation", "quadratic", "default is taken"):
+        assert word in done.err, (word, done)
+    assert json.loads(done.out)["settings"].startswith("adaptive, r 20")
+    for text, words in (("teacher: { strength = ; };", [f"{path}: attribute config:1: "]),
+                        ("seed = 1;\n @include \"/etc/hostname\"\n", [path, "@include"])):
+        done = inspected_as(text, code=3)
+        assert len(done.errors) == 1 and all(word in done.errors[0] for word in words), done
+
+
+@test
+def python_has_the_programs_defaults(folder):
+    """The viewer's and the reader's, of the keys that they know."""
+    lines = [line.split() for line in run("distill", "--help").out.splitlines()]
+    table = {line[0]: line[2].strip('"') for line in lines if len(line) > 2 and "." in line[0]}
+    sys.path.append(TOOLS)
+    import aligndistil_shards
+    import inspect_shard
+    keys = {parameter: f"{group}.{parameter}" for group, names in (
+        ("teacher", ("strength", "epsilon", "extrapolation", "temperature")),
+        ("distill", ("granularity",))) for parameter in names}
+    for function in (aligndistil_shards.Sequence.teacher, aligndistil_shards.Sequence.alpha,
+                     aligndistil_shards.Sequence.error):
+        for name, parameter in inspect.signature(function).parameters.items():
+            if name in keys:
+                kind = type(parameter.default)
+                assert kind(table[keys[name]]) == parameter.default, (function, name)
+    for key, value in inspect_shard.DEFAULTS.items():
+        assert table[key] == value or float(table[key]) == float(value), key
 
 
 # --- options -----------------------------------------------------------------------------------

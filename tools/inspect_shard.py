@@ -2,8 +2,9 @@
 """Shows a teacher shard: a summary, one row token by token, or plots of it.
 
 Needs h5py and NumPy, and matplotlib for --plot. alpha = r TVD + epsilon (or r, or 1, where the
-shard's configuration says extrapolation "constant" or "none"); the reward of a token is
-beta (log pi_dpo - log pi_c). r, epsilon and beta are the configuration's unless given. Token texts
+shard's configuration says extrapolation "constant" or "none"), of the response's mean TVD where it
+says granularity "sequence"; the reward of a token is beta (log pi_dpo - log pi_c). r, epsilon and
+beta are the configuration's unless given. Token texts
 need --tokenizer.
 """
 import argparse
@@ -16,7 +17,11 @@ import h5py
 import numpy as np
 
 FORMAT = "aligndistil-shard"
-DEFAULTS = {"strength": 20.0, "epsilon": 1e-3, "beta": 0.1}
+# Of keys that a configuration doesn't say, as the program has them.
+DEFAULTS = {"teacher.strength": "20.0", "teacher.epsilon": "1e-3", "teacher.beta": "0.1",
+            "teacher.extrapolation": "adaptive", "distill.granularity": "token"}
+# What libconfig's syntax is made of: blanks and comments, texts, words and numbers, signs.
+TOKEN = re.compile(r'\s+|#[^\n]*|//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\])*"|[-+.\w]+|.', re.S)
 
 
 class Unusable(Exception):
@@ -30,11 +35,22 @@ def text_of(value):
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def setting(config, name):
-    """A key of the teacher group in the configuration's text; None where it isn't there."""
-    group = re.search(r"\bteacher\s*[:=]\s*\{(.*?)\}", config, re.S)
-    found = re.search(rf"\b{name}\s*=\s*\"?([-+.\w]+)", group.group(1)) if group else None
-    return found.group(1) if found else None
+def settings(config):
+    """{"group.key": text of the value} of the scalars in a configuration's text."""
+    found, groups, name, named = {}, [], "", False
+    for token in TOKEN.findall(config):
+        if token.isspace() or token.startswith(("#", "//", "/*")):
+            continue
+        if token in ("{", "(", "["):
+            groups.append(name)
+        elif token in ("}", ")", "]"):
+            del groups[-1:]
+        elif named:
+            found[".".join([*groups, name])] = token.strip('"')
+        elif token not in ("=", ":"):
+            name = token
+        named = token in ("=", ":")
+    return found
 
 
 class Shard:
@@ -51,24 +67,37 @@ class Shard:
         self.tvd = self.numbers("/response/tvd")
         self.ratio = (self.numbers("/response/logprob_dpo")
                       - self.numbers("/response/logprob_reverse"))
-        self.set_teacher(options)
         self.check_starts(self.response_start, len(self.tvd), "/sequence/response_start")
         self.check_starts(self.token_start, len(self.dataset("/token/id")),
                           "/sequence/token_start")
+        self.set_teacher(options)
 
     def set_teacher(self, options):
-        config = text_of(self.attributes.get("config", ""))
-        for name, default in DEFAULTS.items():
-            value = getattr(options, name)
-            value = setting(config, name) if value is None else value
-            setattr(self, name, default if value is None else float(value))
-        kind = setting(config, "extrapolation") or "adaptive"
-        self.rule = {"adaptive": f"r TVD + epsilon, r {self.strength:g}, epsilon {self.epsilon:g}",
-                     "constant": f"r {self.strength:g}"}.get(kind, kind)
-        self.alpha = {"adaptive": self.strength * self.tvd + self.epsilon,
-                      "constant": np.full_like(self.tvd, self.strength)}.get(
-                          kind, np.ones_like(self.tvd))
+        said = {**DEFAULTS, **settings(text_of(self.attributes.get("config", "")))}
+        for name in ("strength", "epsilon", "beta"):
+            given = getattr(options, name)
+            setattr(self, name, float(said["teacher." + name]) if given is None else given)
+        kind, mean = said["teacher.extrapolation"], said["distill.granularity"] == "sequence"
+        if kind not in ("adaptive", "constant", "none"):
+            raise Unusable(f"{self.path}: attribute config: teacher.extrapolation: expected "
+                           f"adaptive, constant or none, found {kind}")
+        self.rule = {"adaptive": f"r {'mean ' if mean else ''}TVD + epsilon, r {self.strength:g}, "
+                                 f"epsilon {self.epsilon:g}",
+                     "constant": f"r {self.strength:g}", "none": kind}[kind]
+        self.alpha = {"adaptive": self.strength * (self.mean_tvd() if mean else self.tvd)
+                      + self.epsilon,
+                      "constant": np.full_like(self.tvd, self.strength),
+                      "none": np.ones_like(self.tvd)}[kind]
         self.reward = self.beta * self.ratio
+
+    def mean_tvd(self):
+        """[R], the same at all positions of a response."""
+        out = np.zeros_like(self.tvd)
+        for row in range(self.count):
+            mine = self.row_range(row)
+            if mine.stop > mine.start:
+                out[mine] = self.tvd[mine].mean()
+        return out
 
     def check_starts(self, starts, end, path):
         if len(starts) < 1 or starts[0] != 0 or starts[-1] != end or (np.diff(starts) < 0).any():

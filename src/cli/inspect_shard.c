@@ -9,62 +9,59 @@
 #include "ald/base/path.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/config/choices.h"
+#include "ald/config/config.h"
 #include "ald/shard/diff.h"
 #include "ald/shard/format.h"
 #include "ald/shard/index.h"
 #include "ald/shard/manifest.h"
 #include "ald/shard/read.h"
 #include "ald/shard/set.h"
+#include "ald/teacher/loss.h"
 #include "ald/text/tokenizer.h"
 #include "cli/inspect_impl.h"
 
-/* The teacher's settings by the shard's own configuration, or the defaults. */
+/* The teacher by the shard's own configuration, as a run of it composes it. */
 typedef struct {
-    double strength, epsilon, beta;
-    char rule[16]; /* adaptive, constant, none */
+    ald_teacher_t teacher;
+    char rule[160]; /* the same in words */
 } settings_t;
 
-/* The text behind "key = " in the group `teacher`; NULL without one. */
-static const char *find_setting(const char *config, const char *key)
+static void describe(const ald_config_t *config, settings_t *out)
 {
-    const char *at = strstr(config, "teacher");
-    const size_t length = strlen(key);
-    const char *end = at == NULL ? NULL : strchr(at, '}');
-    while (at != NULL && (at = strstr(at, key)) != NULL && (end == NULL || at < end)) {
-        const char *value = at + length;
-        const bool whole = strchr(" \n\t{;", at[-1]) != NULL;
-        value += strspn(value, " \t");
-        if (whole && *value == '=')
-            return value + 1 + strspn(value + 1, " \t\"");
-        at += length;
-    }
-    return NULL;
+    const bool mean = out->teacher.adaptive && out->teacher.by_sequence;
+    snprintf(out->rule, sizeof out->rule, "%s%s, r %g, epsilon %g, beta %g",
+             ald_choice_name(ALD_CHOICES_EXTRAPOLATIONS, config->teacher.extrapolation),
+             mean ? " by the response's mean TVD" : "", out->teacher.strength, out->teacher.epsilon,
+             out->teacher.beta);
 }
 
-static double setting_number(const char *config, const char *key, double otherwise)
+static ald_status_t read_settings(const char *path, const ald_shard_t *shard, settings_t *out)
 {
-    const char *text = find_setting(config, key);
-    return text == NULL ? otherwise : strtod(text, NULL);
+    ald_status_t status = ALD_STATUS_OK;
+    ald_config_t config = {0};
+    ald_vec_t name;
+    ald_vec_init(&name, 1);
+    ALD_TRY(ald_vec_printf(&name, "%s: attribute config", path));
+    ALD_TRY(ald_config_load_text(ald_shard_header(shard)->config, name.data, &config));
+    ald_teacher_init(&config, &out->teacher);
+    describe(&config, out);
+done:
+    ald_config_reset(&config);
+    ald_vec_reset(&name);
+    return status;
 }
 
-static settings_t read_settings(const char *config)
+/* alpha of a sequence's positions, [response_count], in the arena. */
+static ald_status_t alphas_of(const settings_t *settings, const ald_scored_t *sequence,
+                              ald_arena_t *arena, double **out)
 {
-    settings_t out = {.strength = setting_number(config, "strength", 20),
-                      .epsilon = setting_number(config, "epsilon", 1e-3),
-                      .beta = setting_number(config, "beta", 0.1),
-                      .rule = "adaptive"};
-    const char *rule = find_setting(config, "extrapolation");
-    if (rule != NULL)
-        snprintf(out.rule, sizeof out.rule, "%.*s", (int)strcspn(rule, "\";\n"), rule);
-    return out;
-}
-
-static double alpha(const settings_t *settings, double tvd)
-{
-    if (strcmp(settings->rule, "none") == 0)
-        return 0;
-    return strcmp(settings->rule, "constant") == 0 ? settings->strength
-                                                   : settings->strength * tvd + settings->epsilon;
+    ald_status_t status = ALD_STATUS_OK;
+    *out = ALD_ARENA_ARRAY(arena, double, sequence->response_count + 1);
+    ALD_CHECK(*out != NULL, ALD_STATUS_RESOURCE, "out of memory: a response's alphas");
+    ald_teacher_alphas(&settings->teacher, sequence->response_count, sequence->tvd, *out);
+done:
+    return status;
 }
 
 /* Values of all shards together. */
@@ -74,20 +71,22 @@ typedef struct {
     int64_t sources[ALD_SOURCE_POLICY + 1];
 } totals_t;
 
-static ald_status_t add_sequence(totals_t *totals, const settings_t *settings,
+static ald_status_t add_sequence(totals_t *totals, const settings_t *settings, ald_arena_t *arena,
                                  const ald_scored_t *sequence)
 {
     ald_status_t status = ALD_STATUS_OK;
     const double length = (double)sequence->response_count;
+    double *alpha;
+    ALD_TRY(alphas_of(settings, sequence, arena, &alpha));
     ++totals->sources[sequence->source];
     ALD_TRY(ald_vec_push(&totals->lengths, &length));
     for (int64_t t = 0; t < sequence->response_count; ++t) {
-        const double tvd = sequence->tvd[t], strength = alpha(settings, tvd);
-        const double reward =
-            settings->beta * (double)(sequence->logprob_dpo[t] - sequence->logprob_reverse[t]);
+        const double tvd = sequence->tvd[t];
+        const double reward = settings->teacher.beta *
+                              (double)(sequence->logprob_dpo[t] - sequence->logprob_reverse[t]);
         totals->sampled += !isnan(sequence->logprob_policy[t]);
         ALD_TRY(ald_vec_push(&totals->tvd, &tvd));
-        ALD_TRY(ald_vec_push(&totals->alpha, &strength));
+        ALD_TRY(ald_vec_push(&totals->alpha, &alpha[t]));
         ALD_TRY(ald_vec_push(&totals->reward, &reward));
     }
 done:
@@ -97,13 +96,14 @@ done:
 static ald_status_t add_shard(totals_t *totals, const char *path, ald_shard_t *shard)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const settings_t settings = read_settings(ald_shard_header(shard)->config);
+    settings_t settings;
     ald_arena_t arena = {0};
     ald_scored_t sequence;
+    ALD_TRY(read_settings(path, shard, &settings));
     for (int64_t i = 0; i < ald_shard_count(shard); ++i) {
         ald_arena_mark_t mark = ald_arena_mark(&arena);
         ALD_TRY(ald_shard_read(shard, i, false, &arena, &sequence));
-        ALD_TRY(add_sequence(totals, &settings, &sequence));
+        ALD_TRY(add_sequence(totals, &settings, &arena, &sequence));
         ald_arena_release(&arena, mark);
     }
     ++totals->shards;
@@ -196,9 +196,6 @@ static void put_header(ald_json_t *report, const ald_shard_header_t *header)
 static void put_totals(ald_json_t *report, totals_t *totals, const settings_t *settings)
 {
     ald_json_t *sources = ald_json_new_object();
-    char rule[96];
-    snprintf(rule, sizeof rule, "%s, r %g, epsilon %g, beta %g", settings->rule, settings->strength,
-             settings->epsilon, settings->beta);
     for (int s = 0; s <= ALD_SOURCE_POLICY; ++s)
         put_integer(sources, ald_source_name((ald_source_t)s), totals->sources[s]);
     put_integer(report, "shards", totals->shards);
@@ -215,7 +212,7 @@ static void put_totals(ald_json_t *report, totals_t *totals, const settings_t *s
     ald_json_set(report, "tvd", ald_inspect_spread(&totals->tvd));
     ald_json_set(report, "alpha", ald_inspect_spread(&totals->alpha));
     ald_json_set(report, "reward", ald_inspect_spread(&totals->reward));
-    put_text(report, "settings", rule);
+    put_text(report, "settings", settings->rule);
 }
 
 static void totals_init(totals_t *totals)
@@ -241,7 +238,8 @@ static ald_status_t make_report(const char *path, const ald_shardset_t *set, ald
     totals_t totals;
     totals_init(&totals);
     const ald_shard_header_t *header = ald_shard_header(set->shards[0]);
-    const settings_t settings = read_settings(header->config);
+    settings_t settings;
+    ALD_TRY(read_settings(set->paths[0], set->shards[0], &settings));
     for (int64_t i = 0; i < set->shard_count; ++i)
         ALD_TRY(add_shard(&totals, set->paths[i], set->shards[i]));
     put_text(report, "path", path);
@@ -359,7 +357,8 @@ done:
 }
 
 static ald_status_t put_tokens(ald_json_t *report, const ald_scored_t *sequence,
-                               const settings_t *settings, const ald_tokenizer_t *tokenizer)
+                               const settings_t *settings, const double *alpha,
+                               const ald_tokenizer_t *tokenizer)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *rows = ald_json_new_array();
@@ -367,6 +366,7 @@ static ald_status_t put_tokens(ald_json_t *report, const ald_scored_t *sequence,
     for (int64_t t = 0; t < sequence->response_count; ++t) {
         ald_json_t *row = ald_json_new_object();
         const double dpo = sequence->logprob_dpo[t], reverse = sequence->logprob_reverse[t];
+        const double reward = settings->teacher.beta * (dpo - reverse);
         ald_json_push(rows, row);
         put_integer(row, "position", t);
         put_integer(row, "id", sequence->response_ids[t]);
@@ -374,9 +374,9 @@ static ald_status_t put_tokens(ald_json_t *report, const ald_scored_t *sequence,
         ald_json_set(row, "contrast", ald_json_new_number(reverse));
         ald_json_set(row, "policy", ald_json_new_number(sequence->logprob_policy[t]));
         ald_json_set(row, "tvd", ald_json_new_number(sequence->tvd[t]));
-        ald_json_set(row, "alpha", ald_json_new_number(alpha(settings, sequence->tvd[t])));
-        ald_json_set(row, "reward", ald_json_new_number(settings->beta * (dpo - reverse)));
-        total += settings->beta * (dpo - reverse);
+        ald_json_set(row, "alpha", ald_json_new_number(alpha[t]));
+        ald_json_set(row, "reward", ald_json_new_number(reward));
+        total += reward;
         if (tokenizer != NULL)
             ALD_TRY(token_text(tokenizer, sequence->response_ids[t], row));
     }
@@ -392,10 +392,13 @@ static ald_status_t make_row_report(const char *path, ald_shard_t *shard, int64_
                                     const ald_tokenizer_t *tokenizer, ald_json_t *report)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const settings_t settings = read_settings(ald_shard_header(shard)->config);
+    settings_t settings;
+    double *alpha;
     ald_arena_t arena = {0};
     ald_scored_t sequence;
+    ALD_TRY(read_settings(path, shard, &settings));
     ALD_TRY(ald_shard_read(shard, row, false, &arena, &sequence));
+    ALD_TRY(alphas_of(&settings, &sequence, &arena, &alpha));
     put_text(report, "path", path);
     put_integer(report, "row", row);
     put_integer(report, "dataset_row", sequence.id);
@@ -404,7 +407,7 @@ static ald_status_t make_row_report(const char *path, ald_shard_t *shard, int64_
     put_text(report, "response", sequence.response);
     put_integer(report, "prompt_tokens", sequence.prompt_count);
     put_integer(report, "response_tokens", sequence.response_count);
-    ALD_TRY(put_tokens(report, &sequence, &settings, tokenizer));
+    ALD_TRY(put_tokens(report, &sequence, &settings, alpha, tokenizer));
 done:
     ald_arena_reset(&arena);
     return status;

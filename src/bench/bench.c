@@ -10,7 +10,6 @@
 #include "ald/base/log.h"
 #include "ald/base/rng.h"
 #include "ald/base/status.h"
-#include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/model/backward.h"
 #include "ald/model/batch.h"
@@ -27,6 +26,7 @@
 #include "ald/objective/sft.h"
 #include "ald/par/comm.h"
 #include "ald/record/metrics.h"
+#include "ald/role/frozen.h"
 #include "ald/role/scorer.h"
 #include "ald/role/scorer_run.h"
 #include "ald/shard/format.h"
@@ -267,9 +267,11 @@ static ald_status_t score_begin(bench_t *b)
     const char *parent = getenv("TMPDIR");
     const ald_model_t model = frozen_model(b);
     b->scorer = (ald_scorer_t){.config = &b->config};
-    b->scorer.dpo.params = b->scorer.contrast.params = b->engine.params;
-    b->scorer.dpo.model = b->scorer.contrast.model = model;
-    b->scorer.header = (ald_shard_header_t){.encoding = ALD_ENCODING_HIDDEN,
+    ald_frozen_t *contrast = &b->scorer.contrasts[b->config.teacher.contrast];
+    b->scorer.dpo.params = contrast->params = b->engine.params;
+    b->scorer.dpo.model = contrast->model = model;
+    b->scorer.header = (ald_shard_header_t){.encoding = b->config.shards.encoding,
+                                            .contrast = b->config.teacher.contrast,
                                             .vocab_size = b->options->shape.vocab_size,
                                             .hidden_size = b->options->shape.hidden_size,
                                             .policy_step = -1};

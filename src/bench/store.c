@@ -14,7 +14,6 @@
 #include "ald/base/rng.h"
 #include "ald/base/status.h"
 #include "ald/config/choices.h"
-#include "ald/num/dtype.h"
 #include "ald/shard/format.h"
 #include "ald/shard/read.h"
 #include "ald/shard/write.h"
@@ -38,61 +37,28 @@ typedef struct {
     uint8_t *piece;
 } bench_t;
 
-static void fill_floats(float *out, int64_t count, double scale, uint64_t stream)
+static double uniform(int64_t sequence, int64_t at)
 {
-    for (int64_t i = 0; i < count; ++i)
-        out[i] = (float)(scale * ald_rng_uniform(3, stream, (uint64_t)i));
+    return ald_rng_uniform(3, (uint64_t)sequence, (uint64_t)at);
 }
 
-static void fill_ids(int32_t *out, int64_t count, uint64_t stream)
-{
-    for (int64_t i = 0; i < count; ++i)
-        out[i] = (int32_t)(ald_rng_uniform(4, stream, (uint64_t)i) * VOCABULARY);
-}
-
-/* Both arrays of one kind point to different halves of one block. */
+/* Random ids, numbers and halves that a shard may have; every column begins elsewhere in them. */
 static ald_status_t fill_sequence(bench_t *b, int64_t i)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_scored_t *s = &b->sequences[i];
-    const int64_t wide = RESPONSE * SUPPORT, states = RESPONSE * HIDDEN;
     int32_t *ids = ALD_ARENA_ARRAY(&b->memory, int32_t, PROMPT + RESPONSE);
-    int32_t *support = ALD_ARENA_ARRAY(&b->memory, int32_t, wide);
-    float *floats = ALD_ARENA_ARRAY(&b->memory, float, 2 * wide);
-    uint16_t *halves = ALD_ARENA_ARRAY(&b->memory, uint16_t, 2 * wide);
-    float *distances = ALD_ARENA_ARRAY(&b->memory, float, RESPONSE);
-    uint16_t *bits = ALD_ARENA_ARRAY(&b->memory, uint16_t, 2 * states);
-    ALD_CHECK(ids != NULL && support != NULL && floats != NULL && halves != NULL &&
-                  distances != NULL && bits != NULL,
-              ALD_STATUS_RESOURCE, "out of memory: sequences to write");
-    fill_ids(ids, PROMPT + RESPONSE, (uint64_t)i);
-    fill_ids(support, wide, (uint64_t)i + SEQUENCES);
-    fill_floats(floats, 2 * wide, -12.0, (uint64_t)i);
-    ald_f32_to_dtype(floats, 2 * wide, ALD_DTYPE_F16, halves);
-    fill_floats(distances, RESPONSE, 1.0, (uint64_t)i);
-    for (int64_t k = 0; k < 2 * states; ++k)
-        bits[k] = (uint16_t)(ald_rng_uniform(5, (uint64_t)i, (uint64_t)k) * 0x7F80); /* finite */
+    ALD_CHECK(ids != NULL, ALD_STATUS_RESOURCE, "out of memory: sequences to write");
+    for (int64_t k = 0; k < PROMPT + RESPONSE; ++k)
+        ids[k] = (int32_t)(uniform(i, k) * VOCABULARY);
     *s = (ald_scored_t){.prompt = "a prompt",
                         .response = "a response",
                         .prompt_ids = ids,
                         .prompt_count = PROMPT,
                         .response_ids = ids + PROMPT,
-                        .response_count = RESPONSE,
-                        .logprob_dpo = floats,
-                        .logprob_reverse = floats,
-                        .tvd = distances,
-                        .hidden_dpo = bits,
-                        .hidden_reverse = bits + states,
-                        .topk_id = support,
-                        .topk_logprob_dpo = halves,
-                        .topk_log_ratio = halves + wide,
-                        .tail_dpo = floats,
-                        .tail_reverse = floats,
-                        .alpha_max = floats,
-                        .tail_mass = floats,
-                        .tail_least = floats,
-                        .tail_ratio_min = floats,
-                        .tail_ratio_max = floats};
+                        .response_count = RESPONSE};
+    ALD_TRY(ald_scored_alloc(&b->header, RESPONSE, &b->memory, s));
+    ald_scored_fill(&b->header, (uint64_t)i, RESPONSE, s);
 done:
     return status;
 }
@@ -103,10 +69,9 @@ static ald_status_t prepare(bench_t *b, const char *folder, ald_encoding_t encod
     b->header = (ald_shard_header_t){.encoding = encoding,
                                      .vocab_size = VOCABULARY,
                                      .hidden_size = HIDDEN,
-                                     .top_k = encoding == ALD_ENCODING_TOPK ? SUPPORT : 0,
-                                     .certified = encoding == ALD_ENCODING_TOPK,
-                                     .policy_step = -1,
-                                     .contrast = "reverse"};
+                                     .top_k = ald_encoding_has_k(encoding) ? SUPPORT : 0,
+                                     .policy_step = -1};
+    ald_shard_choose_form(ALD_FULL_DTYPE_F32, &b->header);
     b->path = ald_path_join(folder, "bench-store.h5");
     b->plain = ald_path_join(folder, "bench-store.plain");
     b->piece = ald_alloc(PIECE);
@@ -236,12 +201,12 @@ ald_status_t ald_bench_store(const char *folder, ald_encoding_t encoding, int64_
 {
     ald_status_t status = ALD_STATUS_OK;
     bench_t b = {0};
-    const int64_t position = encoding == ALD_ENCODING_TOPK ? 8 * SUPPORT + 60 : 4 * HIDDEN;
     *out = (ald_bench_store_t){.encoding = encoding, .tokens = RESPONSE};
-    out->sequences = 1 + (megabytes * 1000000 - 1) / (position * RESPONSE);
-    out->positions = out->sequences * RESPONSE;
     ALD_TRY(ald_dir_make(folder));
     ALD_TRY(prepare(&b, folder, encoding, repeat));
+    out->sequences =
+        1 + (megabytes * 1000000 - 1) / (ald_shard_position_bytes(&b.header) * RESPONSE);
+    out->positions = out->sequences * RESPONSE;
     ALD_TRY(measure(&b, repeat, out));
 done:
     if (b.path != NULL)

@@ -17,23 +17,31 @@
 #include "ald/shard/manifest.h"
 #include "ald/shard/read.h"
 #include "ald/shard/set.h"
-#include "ald/teacher/loss.h"
+#include "ald/teacher/teacher.h"
 #include "ald/text/tokenizer.h"
 #include "cli/inspect_impl.h"
 
 /* The teacher by the shard's own configuration, as a run of it composes it. */
 typedef struct {
     ald_teacher_t teacher;
-    char rule[160]; /* the same in words */
+    ald_contrast_t contrast; /* of the shard */
+    char rule[160];          /* the same in words */
 } settings_t;
 
 static void describe(const ald_config_t *config, settings_t *out)
 {
-    const bool mean = out->teacher.adaptive && out->teacher.by_sequence;
+    const bool mean = out->teacher.extrapolation == ALD_EXTRAPOLATION_ADAPTIVE &&
+                      out->teacher.granularity == ALD_GRANULARITY_SEQUENCE;
     snprintf(out->rule, sizeof out->rule, "%s%s, r %g, epsilon %g, beta %g",
              ald_choice_name(ALD_CHOICES_EXTRAPOLATIONS, config->teacher.extrapolation),
              mean ? " by the response's mean TVD" : "", out->teacher.strength, out->teacher.epsilon,
              out->teacher.beta);
+}
+
+/* What the shard says of the contrast that it was scored for. */
+static const ald_contrasted_t *contrast_of(const settings_t *settings, const ald_scored_t *sequence)
+{
+    return &sequence->contrast[settings->contrast];
 }
 
 static ald_status_t read_settings(const char *path, const ald_shard_t *shard, settings_t *out)
@@ -45,6 +53,7 @@ static ald_status_t read_settings(const char *path, const ald_shard_t *shard, se
     ALD_TRY(ald_vec_printf(&name, "%s: attribute config", path));
     ALD_TRY(ald_config_load_text(ald_shard_header(shard)->config, name.data, &config));
     ald_teacher_init(&config, &out->teacher);
+    out->contrast = ald_shard_header(shard)->contrast;
     describe(&config, out);
 done:
     ald_config_reset(&config);
@@ -59,7 +68,8 @@ static ald_status_t alphas_of(const settings_t *settings, const ald_scored_t *se
     ald_status_t status = ALD_STATUS_OK;
     *out = ALD_ARENA_ARRAY(arena, double, sequence->response_count + 1);
     ALD_CHECK(*out != NULL, ALD_STATUS_RESOURCE, "out of memory: a response's alphas");
-    ald_teacher_alphas(&settings->teacher, sequence->response_count, sequence->tvd, *out);
+    ald_teacher_alphas(&settings->teacher, sequence->response_count,
+                       contrast_of(settings, sequence)->tvd, *out);
 done:
     return status;
 }
@@ -81,9 +91,10 @@ static ald_status_t add_sequence(totals_t *totals, const settings_t *settings, a
     ++totals->sources[sequence->source];
     ALD_TRY(ald_vec_push(&totals->lengths, &length));
     for (int64_t t = 0; t < sequence->response_count; ++t) {
-        const double tvd = sequence->tvd[t];
-        const double reward = settings->teacher.beta *
-                              (double)(sequence->logprob_dpo[t] - sequence->logprob_reverse[t]);
+        const ald_contrasted_t *contrast = contrast_of(settings, sequence);
+        const double tvd = contrast->tvd[t];
+        const double reward =
+            settings->teacher.beta * (double)(sequence->logprob_dpo[t] - contrast->logprob[t]);
         totals->sampled += !isnan(sequence->logprob_policy[t]);
         ALD_TRY(ald_vec_push(&totals->tvd, &tvd));
         ALD_TRY(ald_vec_push(&totals->alpha, &alpha[t]));
@@ -176,7 +187,7 @@ static void put_integer(ald_json_t *report, const char *name, int64_t value)
 static void put_header(ald_json_t *report, const ald_shard_header_t *header)
 {
     put_text(report, "encoding", ald_encoding_name(header->encoding));
-    put_text(report, "contrast", header->contrast);
+    put_text(report, "contrast", ald_choice_name(ALD_CHOICES_CONTRASTS, header->contrast));
     put_integer(report, "vocab_size", header->vocab_size);
     put_integer(report, "hidden_size", header->hidden_size);
     put_integer(report, "top_k", header->top_k);
@@ -185,10 +196,10 @@ static void put_header(ald_json_t *report, const ald_shard_header_t *header)
     put_text(report, "chat_format", header->chat_format);
     put_text(report, "tool_version", header->tool_version);
     put_text(report, "created", header->created);
-    put_text(report, "sha256_dpo", header->sha256_dpo);
-    put_text(report, "sha256_reverse", header->sha256_reverse);
-    if (header->sha256_reference[0] != '\0')
-        put_text(report, "sha256_reference", header->sha256_reference);
+    put_text(report, "sha256_dpo", header->dpo.sha256);
+    put_text(report, "sha256_reverse", header->contrasts[header->contrast].sha256);
+    if (ald_shard_reference(header)[0] != '\0')
+        put_text(report, "sha256_reference", ald_shard_reference(header));
     put_text(report, "sha256_tokenizer", header->sha256_tokenizer);
     put_text(report, "sha256_data", header->sha256_data);
 }
@@ -254,9 +265,8 @@ done:
 /* One shard, or all of a folder. */
 static ald_status_t open_set(const char *path, ald_shardset_t *set)
 {
-    const ald_shard_header_t anything = {.encoding = ALD_ENCODING_ANY};
-    return ald_path_is_directory(path) ? ald_shardset_open_folder(path, &anything, set)
-                                       : ald_shardset_open(&path, 1, &anything, set);
+    return ald_path_is_directory(path) ? ald_shardset_open_folder(path, NULL, set)
+                                       : ald_shardset_open(&path, 1, NULL, set);
 }
 
 ald_status_t ald_inspect_diff(const char *a, const char *b, ald_json_t **out)
@@ -365,15 +375,16 @@ static ald_status_t put_tokens(ald_json_t *report, const ald_scored_t *sequence,
     double total = 0;
     for (int64_t t = 0; t < sequence->response_count; ++t) {
         ald_json_t *row = ald_json_new_object();
-        const double dpo = sequence->logprob_dpo[t], reverse = sequence->logprob_reverse[t];
-        const double reward = settings->teacher.beta * (dpo - reverse);
+        const ald_contrasted_t *c = contrast_of(settings, sequence);
+        const double dpo = sequence->logprob_dpo[t], contrast = c->logprob[t];
+        const double reward = settings->teacher.beta * (dpo - contrast);
         ald_json_push(rows, row);
         put_integer(row, "position", t);
         put_integer(row, "id", sequence->response_ids[t]);
         ald_json_set(row, "dpo", ald_json_new_number(dpo));
-        ald_json_set(row, "contrast", ald_json_new_number(reverse));
+        ald_json_set(row, "contrast", ald_json_new_number(contrast));
         ald_json_set(row, "policy", ald_json_new_number(sequence->logprob_policy[t]));
-        ald_json_set(row, "tvd", ald_json_new_number(sequence->tvd[t]));
+        ald_json_set(row, "tvd", ald_json_new_number(c->tvd[t]));
         ald_json_set(row, "alpha", ald_json_new_number(alpha[t]));
         ald_json_set(row, "reward", ald_json_new_number(reward));
         total += reward;

@@ -7,22 +7,22 @@
 #include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/model/digest.h"
-#include "ald/role/scorer.h"
 #include "ald/shard/format.h"
+#include "ald/teacher/teacher.h"
 #include "pipeline/corpus_impl.h"
 #include "pipeline/distill_impl.h"
 
 ald_status_t ald_distill_expected(const ald_config_t *config, ald_shard_header_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const char *contrast = ald_contrast_directory(config);
-    *out = (ald_shard_header_t){.encoding = ALD_ENCODING_ANY};
-    strcpy(out->contrast, ald_choice_name(ALD_CHOICES_CONTRASTS, config->teacher.contrast));
+    const ald_contrast_t contrast = config->teacher.contrast;
+    const char *directory = ald_contrast_directory(config, contrast);
+    *out = (ald_shard_header_t){.encoding = ALD_ENCODING_ANY, .contrast = contrast};
     ALD_TRY(ald_hf_sha256_tokenizer(config->distill.policy, out->sha256_tokenizer));
     if (config->teacher.dpo[0] != '\0')
-        ALD_TRY(ald_hf_sha256(config->teacher.dpo, out->sha256_dpo));
-    if (contrast[0] != '\0')
-        ALD_TRY(ald_hf_sha256(contrast, out->sha256_reverse));
+        ALD_TRY(ald_hf_sha256(config->teacher.dpo, out->dpo.sha256));
+    if (directory[0] != '\0')
+        ALD_TRY(ald_hf_sha256(directory, out->contrasts[contrast].sha256));
     if (config->data.train[0] != '\0' && config->shards.sources.count == 0)
         ALD_TRY(ald_sha256_file(config->data.train, out->sha256_data));
 done:
@@ -34,7 +34,8 @@ ald_json_t *ald_distill_inputs(const ald_config_t *config)
     ald_json_t *inputs = ald_json_new_object();
     ald_json_set(inputs, "policy", ald_json_new_string(config->distill.policy));
     ald_json_set(inputs, "dpo", ald_json_new_string(config->teacher.dpo));
-    ald_json_set(inputs, "contrast", ald_json_new_string(ald_contrast_directory(config)));
+    ald_json_set(inputs, "contrast",
+                 ald_json_new_string(ald_contrast_directory(config, config->teacher.contrast)));
     ald_json_set(inputs, "data", ald_json_new_string(config->data.train));
     ald_json_set(inputs, "shards", ald_corpus_names(config));
     return inputs;

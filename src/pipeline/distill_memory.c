@@ -17,6 +17,7 @@
 #include "ald/shard/read.h"
 #include "ald/shard/readahead.h"
 #include "ald/shard/set.h"
+#include "ald/teacher/encoding.h"
 #include "ald/train/engine.h"
 #include "pipeline/corpus_impl.h"
 #include "pipeline/distill_impl.h"
@@ -51,7 +52,7 @@ static void add_training(const ald_distill_t *distill, const ald_shard_header_t 
                          const largest_t *largest, double room, ald_memory_plan_t *plan)
 {
     ald_memory_add_training(plan, &distill->trainer.engine, largest->T, largest->R,
-                            ald_encoding_has_k(header->encoding) ? 0 : 2);
+                            ald_encoding_row(header->encoding)->wide);
     ald_memory_add(plan, (double)(largest->R * ald_shard_position_bytes(header)), "teacher data");
     ald_memory_add(plan, (double)largest->ahead, "read ahead");
     ald_memory_add(plan, room, "of the reader");

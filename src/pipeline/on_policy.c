@@ -273,9 +273,9 @@ static ald_status_t train_step(loop_t *loop, char **paths, int64_t shards, ald_m
     ald_status_t status = ALD_STATUS_OK;
     ald_distill_t *d = loop->d;
     ald_shardset_t set = {0};
-    ald_shard_header_t expected = {.encoding = ALD_ENCODING_ANY};
+    const ald_shard_header_t expected = {.encoding = ALD_ENCODING_ANY,
+                                         .contrast = d->config->teacher.contrast};
     int64_t *entries = NULL, n = d->data.pairs.count;
-    strcpy(expected.contrast, ald_choice_name(ALD_CHOICES_CONTRASTS, d->config->teacher.contrast));
     status = ald_shardset_open((const char *const *)paths, shards, &expected, &set);
     if (status == ALD_STATUS_OK) {
         entries = ald_alloc(sizeof *entries * (size_t)set.count);

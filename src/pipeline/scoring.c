@@ -28,6 +28,7 @@
 #include "ald/shard/read.h"
 #include "ald/shard/set.h"
 #include "ald/shard/write.h"
+#include "ald/teacher/teacher.h"
 
 static ald_scored_t scored_of(const ald_pair_t *pair, const ald_text_t *response,
                               ald_source_t source)
@@ -244,12 +245,15 @@ void ald_scoring_memory(ald_memory_plan_t *plan, const ald_scorer_t *scorer, int
     const double position = (double)ald_shard_position_bytes(&scorer->header);
     const double whole = (double)positions * position;
     const double queue = (double)ald_shard_writer_bytes(&scorer->header);
-    const bool third = scorer->reference.mapped != NULL;
+    int models = 1;
     ald_memory_add_mapped(plan, scorer->dpo.mapped, "teacher.dpo");
-    ald_memory_add_mapped(plan, scorer->contrast.mapped, "the other teacher");
-    if (third)
-        ald_memory_add_mapped(plan, scorer->reference.mapped, "the reference");
-    ald_memory_add_forward(plan, &scorer->dpo.params.config, 2 + third, T, R);
+    for (ald_contrast_t c = 0; c < ALD_CONTRAST_COUNT; ++c) {
+        if (scorer->contrasts[c].mapped == NULL)
+            continue;
+        ald_memory_add_mapped(plan, scorer->contrasts[c].mapped, ald_contrast_key(c));
+        models += 1;
+    }
+    ald_memory_add_forward(plan, &scorer->dpo.params.config, models, T, R);
     ald_memory_add(plan, (double)R * position, "encoded positions");
     /* Its queue is full only behind a slow disk: half of it is taken for what will be there. */
     ald_memory_add(plan, 0.5 * (queue < whole ? queue : whole), "of the writer");

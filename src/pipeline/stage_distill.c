@@ -19,6 +19,8 @@
 #include "ald/pipeline/placement.h"
 #include "ald/role/scorer.h"
 #include "ald/role/trainer.h"
+#include "ald/shard/format.h"
+#include "ald/teacher/encoding.h"
 #include "ald/train/engine.h"
 #include "pipeline/data_impl.h"
 #include "pipeline/distill_impl.h"
@@ -91,12 +93,13 @@ static ald_status_t distill_init(ald_distill_t *d)
         !on_policy(config) || sources == 0, ALD_STATUS_USAGE,
         "shards.sources: expected none with distill.mode = \"%s\", which makes its own shards",
         ald_choice_name(ALD_CHOICES_MODES, config->distill.mode));
-    ALD_CHECK(!scoring || config->shards.encoding != ALD_ENCODING_SAMPLED ||
+    ALD_CHECK(!scoring || !ald_encoding_row(config->shards.encoding)->draws ||
                   config->distill.divergence == ALD_DIVERGENCE_FORWARD,
               ALD_STATUS_USAGE,
-              "distill.divergence: \"%s\" can't be estimated from shards.encoding = \"sampled\"; "
+              "distill.divergence: \"%s\" can't be estimated from shards.encoding = \"%s\"; "
               "expected \"forward\"",
-              ald_choice_name(ALD_CHOICES_DIVERGENCES, config->distill.divergence));
+              ald_choice_name(ALD_CHOICES_DIVERGENCES, config->distill.divergence),
+              ald_encoding_name(config->shards.encoding));
     ALD_TRY(ald_placement_make(config, d->world->size, &d->place));
     d->trains = ald_ranks_have(&d->place.trainers, d->world->rank);
     d->scores = scoring && ald_ranks_have(&d->place.scorers, d->world->rank);

@@ -21,7 +21,7 @@
 #include "ald/role/frozen.h"
 #include "ald/role/generator.h"
 #include "ald/role/measure.h"
-#include "ald/teacher/loss.h"
+#include "ald/teacher/teacher.h"
 #include "ald/text/figures.h"
 #include "ald/text/tokenizer.h"
 #include "pipeline/data_impl.h"

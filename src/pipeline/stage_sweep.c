@@ -64,8 +64,8 @@ static void digest_shards(const ald_shardset_t *set, char hex[ALD_SHA256_HEX])
         const ald_shard_header_t *h = ald_shard_header(set->shards[i]);
         const int64_t counts[] = {ald_shard_count(set->shards[i]), ald_shard_tokens(set->shards[i]),
                                   (int64_t)h->encoding, h->top_k};
-        ald_sha256_update(&sha, h->sha256_dpo, sizeof h->sha256_dpo);
-        ald_sha256_update(&sha, h->sha256_reverse, sizeof h->sha256_reverse);
+        ald_sha256_update(&sha, h->dpo.sha256, sizeof h->dpo.sha256);
+        ald_sha256_update(&sha, h->contrasts[h->contrast].sha256, sizeof h->dpo.sha256);
         ald_sha256_update(&sha, h->sha256_data, sizeof h->sha256_data);
         ald_sha256_update(&sha, counts, sizeof counts);
     }

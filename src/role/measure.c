@@ -12,7 +12,7 @@
 #include "ald/num/kernel.h"
 #include "ald/num/ops.h"
 #include "ald/par/comm.h"
-#include "ald/teacher/loss.h"
+#include "ald/teacher/teacher.h"
 
 #define MEASURED_DOUBLES ((int64_t)(sizeof(ald_measured_t) / sizeof(double)))
 

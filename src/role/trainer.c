@@ -14,12 +14,12 @@
 #include "ald/model/params.h"
 #include "ald/model/vocabulary.h"
 #include "ald/par/comm.h"
-#include "ald/role/scorer.h"
 #include "ald/shard/format.h"
 #include "ald/shard/read.h"
 #include "ald/shard/readahead.h"
 #include "ald/shard/set.h"
-#include "ald/teacher/loss.h"
+#include "ald/teacher/encoding.h"
+#include "ald/teacher/teacher.h"
 #include "ald/train/engine.h"
 
 ald_status_t ald_trainer_init(const ald_config_t *config, const ald_comm_t *trainers,
@@ -59,7 +59,28 @@ static ald_status_t load_head(ald_trainer_t *trainer, int which, const char *dir
     ALD_TRY(ald_params_init(&shape, params));
     ALD_TRY(ald_mapped_open(directory, params, mapped));
     trainer->heads[which].model = ald_mapped_model(*mapped, params);
-    trainer->teacher_hidden = shape.hidden_size;
+done:
+    return status;
+}
+
+/* The matrix of `directory` is the one that a model of the shard had. */
+static ald_status_t check_head(const ald_trainer_t *trainer, int which, const char *directory,
+                               const char *path, const ald_shard_header_t *header)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_contrast_t contrast = trainer->teacher.contrast;
+    const ald_head_digest_t *ours = &trainer->heads[which].digest;
+    const ald_head_digest_t *theirs =
+        which == 0 ? &header->dpo.head : &header->contrasts[contrast].head;
+    ALD_CHECK(theirs->sha256[0] == '\0' || strcmp(theirs->sha256, ours->sha256) == 0,
+              ALD_STATUS_INPUT,
+              "%s: /teacher/hidden_%s belongs to an output matrix with sha256 %s (%s), but "
+              "that of %s is %s (%s)",
+              path,
+              which == 0                     ? "dpo"
+              : contrast == header->contrast ? "reverse"
+                                             : "reference",
+              theirs->sha256, theirs->dtype, directory, ours->sha256, ours->dtype);
 done:
     return status;
 }
@@ -68,35 +89,23 @@ done:
 static ald_status_t check_heads(const ald_trainer_t *trainer, const ald_shardset_t *set)
 {
     ald_status_t status = ALD_STATUS_OK;
+    const ald_contrast_t contrast = trainer->teacher.contrast;
     const char *directories[] = {trainer->config->teacher.dpo,
-                                 ald_contrast_directory(trainer->config)};
+                                 ald_contrast_directory(trainer->config, contrast)};
     for (int64_t i = 0; i < set->shard_count; ++i) {
         const ald_shard_header_t *header = ald_shard_header(set->shards[i]);
-        const bool third = ald_shard_takes_reference(
-            header, ald_choice_name(ALD_CHOICES_CONTRASTS, trainer->config->teacher.contrast));
-        const ald_head_digest_t *found[] = {&header->head_dpo, third ? &header->head_reference
-                                                                     : &header->head_reverse};
-        ALD_CHECK(
-            header->hidden_size == trainer->teacher_hidden &&
-                header->vocab_size <= trainer->heads[0].params.config.vocab_size &&
-                header->vocab_size <= trainer->heads[1].params.config.vocab_size,
-            ALD_STATUS_INPUT,
-            "%s: /teacher/hidden_dpo: hidden states of %lld for %lld tokens, which the output "
-            "matrices of %s and %s don't have",
-            set->paths[i], (long long)header->hidden_size, (long long)header->vocab_size,
-            directories[0], directories[1]);
-        for (int which = 0; which < 2; ++which)
-            ALD_CHECK(found[which]->sha256[0] == '\0' ||
-                          strcmp(found[which]->sha256, trainer->heads[which].digest.sha256) == 0,
-                      ALD_STATUS_INPUT,
-                      "%s: /teacher/hidden_%s belongs to an output matrix with sha256 %s (%s), but "
-                      "that of %s is %s (%s)",
-                      set->paths[i],
-                      which == 0 ? "dpo"
-                      : third    ? "reference"
-                                 : "reverse",
-                      found[which]->sha256, found[which]->dtype, directories[which],
-                      trainer->heads[which].digest.sha256, trainer->heads[which].digest.dtype);
+        for (int which = 0; which < 2; ++which) {
+            const ald_model_config_t *shape = &trainer->heads[which].params.config;
+            ALD_CHECK(
+                header->hidden_size == shape->hidden_size &&
+                    header->vocab_size <= shape->vocab_size,
+                ALD_STATUS_INPUT,
+                "%s: /teacher/hidden_dpo: hidden states of %lld for %lld tokens, which the output "
+                "matrices of %s and %s don't have",
+                set->paths[i], (long long)header->hidden_size, (long long)header->vocab_size,
+                directories[0], directories[1]);
+            ALD_TRY(check_head(trainer, which, directories[which], set->paths[i], header));
+        }
     }
 done:
     return status;
@@ -106,11 +115,13 @@ ald_status_t ald_trainer_heads(ald_trainer_t *trainer, const ald_shardset_t *set
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_config_t *config = trainer->config;
+    const ald_contrast_t contrast = trainer->teacher.contrast;
     const ald_comm_t *comm = trainer->engine.comm;
     if (trainer->heads[1].mapped == NULL) {
         status = load_head(trainer, 0, config->teacher.dpo, "teacher.dpo");
         if (status == ALD_STATUS_OK)
-            status = load_head(trainer, 1, ald_contrast_directory(config), "teacher.reverse");
+            status = load_head(trainer, 1, ald_contrast_directory(config, contrast),
+                               ald_contrast_key(contrast));
         ALD_TRY(ald_comm_agree(comm, status));
         for (int which = 0; which < 2 && comm->rank == 0; ++which)
             strcpy(trainer->heads[which].digest.dtype,
@@ -182,12 +193,14 @@ done:
 ald_status_t ald_trainer_fits(const ald_config_t *config, const ald_shardset_t *set)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_CHECK(ald_shard_header(set->shards[0])->encoding != ALD_ENCODING_SAMPLED ||
+    const ald_encoding_t encoding = ald_shard_header(set->shards[0])->encoding;
+    ALD_CHECK(!ald_encoding_row(encoding)->draws ||
                   config->distill.divergence == ALD_DIVERGENCE_FORWARD,
               ALD_STATUS_USAGE,
               "distill.divergence: \"%s\" can't be estimated from %s, whose encoding is "
-              "\"sampled\"; expected \"forward\"",
-              ald_choice_name(ALD_CHOICES_DIVERGENCES, config->distill.divergence), set->paths[0]);
+              "\"%s\"; expected \"forward\"",
+              ald_choice_name(ALD_CHOICES_DIVERGENCES, config->distill.divergence), set->paths[0],
+              ald_encoding_name(encoding));
 done:
     return status;
 }

@@ -58,21 +58,15 @@ static ald_json_t *diff_headers(const ald_shard_header_t *a, const ald_shard_hea
         push_pair(list, "encoding", ald_encoding_name(a->encoding), ald_encoding_name(b->encoding));
     for (int i = 0; i < ALD_SHARD_ATTRIBUTES; ++i) {
         const ald_shard_attribute_t *attribute = &ald_shard_attributes[i];
-        const char *one = (const char *)a + attribute->offset;
-        const char *two = (const char *)b + attribute->offset;
-        char numbers[2][24];
-        if (attribute->is_text ? strcmp(one, two) == 0 : memcmp(one, two, sizeof(int64_t)) == 0)
-            continue;
-        if (!attribute->is_text) {
-            snprintf(numbers[0], sizeof numbers[0], "%lld", (long long)*(const int64_t *)one);
-            snprintf(numbers[1], sizeof numbers[1], "%lld", (long long)*(const int64_t *)two);
-            one = numbers[0];
-            two = numbers[1];
-        }
-        push_pair(list, attribute->name, one, two);
+        char numbers[2][ALD_ATTRIBUTE_ROOM];
+        const char *one = ald_attribute_text(attribute, a, numbers[0]);
+        const char *two = ald_attribute_text(attribute, b, numbers[1]);
+        if (strcmp(one, two) != 0)
+            push_pair(list, attribute->name, one, two);
     }
-    if (strcmp(a->sha256_reference, b->sha256_reference) != 0)
-        push_pair(list, "sha256_reference", a->sha256_reference, b->sha256_reference);
+    const char *one = ald_shard_reference(a), *two = ald_shard_reference(b);
+    if (strcmp(one, two) != 0)
+        push_pair(list, "sha256_reference", one, two);
     diff_config(a->config, b->config, list);
     return list;
 }
@@ -118,12 +112,13 @@ static bool compare_positions(diff_t *d, int64_t row, ald_scored_t *a, ald_score
 {
     bool same = true;
     const ald_shard_header_t *header = ald_shard_header(d->set[0]->shards[0]);
+    const ald_shard_header_t *other = ald_shard_header(d->set[1]->shards[0]);
     for (int i = 0; i < ALD_DATASET_COUNT; ++i) {
         const ald_dataset_info_t *info = &ald_shard_datasets[i];
         if (info->rows != ALD_ROWS_R || !ald_dataset_is_in(info, header))
             continue;
-        const void *one = *ald_dataset_member(a, (ald_shard_dataset_t)i);
-        const void *two = *ald_dataset_member(b, (ald_shard_dataset_t)i);
+        const void *one = ald_dataset_content(header, a, (ald_shard_dataset_t)i);
+        const void *two = ald_dataset_content(other, b, (ald_shard_dataset_t)i);
         if (one == NULL || two == NULL)
             continue;
         int64_t count = a->response_count * ald_dataset_width(info, header);

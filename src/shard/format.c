@@ -1,9 +1,13 @@
 #include "ald/shard/format.h"
 
+#include <stdio.h>
 #include <string.h>
 
+#include "ald/base/arena.h"
+#include "ald/base/rng.h"
 #include "ald/base/status.h"
 #include "ald/config/choices.h"
+#include "ald/num/dtype.h"
 #include "ald/record/h5.h"
 #include "shard/fletcher_impl.h"
 #include "shard/format_impl.h"
@@ -16,28 +20,70 @@ enum {
     NARROW_ROWS = 4096,  /* of columns with one element in a row */
 };
 
-#define INFO(name, path, type, rows, width, in)                                                    \
-    {path, ALD_COLUMN_##type, ALD_ROWS_##rows, ALD_WIDTH_##width, ALD_IN_##in},
-const ald_dataset_info_t ald_shard_datasets[ALD_DATASET_COUNT] = {ALD_SHARD_DATASETS(INFO)};
-#undef INFO
+#define SEQUENCE(name, path, type, rows)                                                           \
+    {path,       ALD_COLUMN_##type, ALD_ROWS_##rows, ALD_WIDTH_1,                                  \
+     ALD_IN_ALL, ALD_BOUND_NONE,    ALD_OF_SEQUENCE, 0},
+#define POSITION(name, path, type, width, in, bound, member)                                       \
+    {path,        ALD_COLUMN_##type, ALD_ROWS_R,      ALD_WIDTH_##width,                           \
+     ALD_IN_##in, ALD_BOUND_##bound, ALD_OF_SEQUENCE, offsetof(ald_scored_t, member)},
+#define OF_CONTRAST(path, of, type, width, in, bound, member)                                      \
+    {path,        ALD_COLUMN_##type, ALD_ROWS_R,  ALD_WIDTH_##width,                               \
+     ALD_IN_##in, ALD_BOUND_##bound, ALD_OF_##of, offsetof(ald_contrasted_t, member)},
+#define CONTRAST(name, path, other, ...)  OF_CONTRAST(path, CONTRAST, __VA_ARGS__)
+#define REFERENCE(name, path, other, ...) OF_CONTRAST(other, REFERENCE, __VA_ARGS__)
+#define NOTHING(name, ...)
+const ald_dataset_info_t ald_shard_datasets[ALD_DATASET_COUNT] = {ALD_SHARD_DATASETS(
+    SEQUENCE, POSITION, CONTRAST) ALD_SHARD_DATASETS(NOTHING, NOTHING, REFERENCE)};
+#undef SEQUENCE
+#undef POSITION
+#undef OF_CONTRAST
+#undef CONTRAST
+#undef REFERENCE
+#undef NOTHING
 
 #define INTEGER(member)                                                                            \
     {                                                                                              \
-#member, false, offsetof(ald_shard_header_t, member), sizeof(int64_t)                      \
+#member, ALD_ATTRIBUTE_INTEGER, offsetof(ald_shard_header_t, member), 0                    \
     }
-#define TEXT(member)                                                                               \
+#define TEXT(name, member)                                                                         \
     {                                                                                              \
-#member, true, offsetof(ald_shard_header_t, member),                                       \
+        name, ALD_ATTRIBUTE_TEXT, offsetof(ald_shard_header_t, member),                            \
             sizeof(((ald_shard_header_t *)0)->member)                                              \
     }
 const ald_shard_attribute_t ald_shard_attributes[ALD_SHARD_ATTRIBUTES] = {
-    INTEGER(vocab_size),    INTEGER(hidden_size), INTEGER(top_k),    INTEGER(policy_step),
-    INTEGER(seed),          TEXT(contrast),       TEXT(sha256_dpo),  TEXT(sha256_reverse),
-    TEXT(sha256_tokenizer), TEXT(sha256_data),    TEXT(chat_format), TEXT(tool_version),
-    TEXT(created),
+    INTEGER(vocab_size),
+    INTEGER(hidden_size),
+    INTEGER(top_k),
+    INTEGER(policy_step),
+    INTEGER(seed),
+    {"contrast", ALD_ATTRIBUTE_CONTRAST, 0, 0},
+    TEXT("sha256_dpo", dpo.sha256),
+    {"sha256_reverse", ALD_ATTRIBUTE_MODEL, 0, 0},
+    TEXT("sha256_tokenizer", sha256_tokenizer),
+    TEXT("sha256_data", sha256_data),
+    TEXT("chat_format", chat_format),
+    TEXT("tool_version", tool_version),
+    TEXT("created", created),
 };
 #undef INTEGER
 #undef TEXT
+
+const char *ald_attribute_text(const ald_shard_attribute_t *attribute,
+                               const ald_shard_header_t *header, char room[ALD_ATTRIBUTE_ROOM])
+{
+    const char *member = (const char *)header + attribute->offset;
+    switch (attribute->kind) {
+    case ALD_ATTRIBUTE_INTEGER:
+        snprintf(room, ALD_ATTRIBUTE_ROOM, "%lld", (long long)*(const int64_t *)member);
+        return room;
+    case ALD_ATTRIBUTE_CONTRAST:
+        return ald_choice_name(ALD_CHOICES_CONTRASTS, header->contrast);
+    case ALD_ATTRIBUTE_MODEL:
+        return header->contrasts[header->contrast].sha256;
+    default:
+        return member;
+    }
+}
 
 const char *const ald_shard_groups[ALD_SHARD_GROUPS] = {"/sequence", "/token", "/response",
                                                         "/teacher"};
@@ -52,11 +98,29 @@ ald_status_t ald_encoding_parse(const char *name, ald_encoding_t *out)
     ald_status_t status = ALD_STATUS_OK;
     unsigned value = 0;
     ALD_CHECK(ald_choice_find(ALD_CHOICES_ENCODINGS, name, &value), ALD_STATUS_INPUT,
-              "encoding: expected one of %s, found \"%.40s\"", ald_choice_names(ALD_CHOICES_ENCODINGS),
-              name);
+              "encoding: expected one of %s, found \"%.40s\"",
+              ald_choice_names(ALD_CHOICES_ENCODINGS), name);
     *out = (ald_encoding_t)value;
 done:
     return status;
+}
+
+bool ald_shard_has(const ald_shard_header_t *header, ald_contrast_t contrast)
+{
+    return contrast == header->contrast || header->contrasts[contrast].sha256[0] != '\0';
+}
+
+void ald_shard_choose_form(ald_full_dtype_t full_dtype, ald_shard_header_t *header)
+{
+    header->full16 = header->encoding == ALD_ENCODING_FULL && full_dtype == ALD_FULL_DTYPE_F16;
+    header->certified = header->encoding == ALD_ENCODING_TOPK;
+}
+
+const char *ald_shard_reference(const ald_shard_header_t *header)
+{
+    return header->contrast == ALD_CONTRAST_REFERENCE
+               ? ""
+               : header->contrasts[ALD_CONTRAST_REFERENCE].sha256;
 }
 
 static ald_status_t put_attributes(hid_t file, const char *path, const char *format,
@@ -70,14 +134,16 @@ static ald_status_t put_attributes(hid_t file, const char *path, const char *for
         ALD_TRY(ald_h5_put_text(file, path, "full_dtype", "f16"));
     for (int i = 0; i < ALD_SHARD_ATTRIBUTES; ++i) {
         const ald_shard_attribute_t *attribute = &ald_shard_attributes[i];
-        const char *member = (const char *)header + attribute->offset;
-        if (attribute->is_text)
-            ALD_TRY(ald_h5_put_text(file, path, attribute->name, member));
-        else
+        const void *member = (const char *)header + attribute->offset;
+        char room[ALD_ATTRIBUTE_ROOM];
+        if (attribute->kind == ALD_ATTRIBUTE_INTEGER)
             ALD_TRY(ald_h5_put_integer(file, path, attribute->name, *(const int64_t *)member));
+        else
+            ALD_TRY(ald_h5_put_text(file, path, attribute->name,
+                                    ald_attribute_text(attribute, header, room)));
     }
-    if (header->sha256_reference[0] != '\0')
-        ALD_TRY(ald_h5_put_text(file, path, "sha256_reference", header->sha256_reference));
+    if (ald_shard_reference(header)[0] != '\0')
+        ALD_TRY(ald_h5_put_text(file, path, "sha256_reference", ald_shard_reference(header)));
     ALD_TRY(ald_h5_put_text(file, path, "config", header->config == NULL ? "" : header->config));
 done:
     return status;
@@ -179,76 +245,142 @@ hid_t ald_column_h5_type(ald_column_type_t type)
     return -1;
 }
 
+/* The contrast that a dataset speaks of. */
+static ald_contrast_t contrast_of(const ald_dataset_info_t *info, const ald_shard_header_t *header)
+{
+    return info->of == ALD_OF_REFERENCE ? ALD_CONTRAST_REFERENCE : header->contrast;
+}
+
 const ald_head_digest_t *ald_dataset_head(const ald_dataset_info_t *info,
                                           const ald_shard_header_t *header)
 {
-    return strstr(info->path, "_dpo") != NULL         ? &header->head_dpo
-           : strstr(info->path, "_reference") != NULL ? &header->head_reference
-                                                      : &header->head_reverse;
+    return info->of == ALD_OF_SEQUENCE ? &header->dpo.head
+                                       : &header->contrasts[contrast_of(info, header)].head;
 }
 
 bool ald_dataset_is_in(const ald_dataset_info_t *info, const ald_shard_header_t *header)
 {
-    if ((info->encodings & ALD_IN_REFERENCE) != 0 && header->sha256_reference[0] == '\0')
+    if (info->of == ALD_OF_REFERENCE && ald_shard_reference(header)[0] == '\0')
         return false;
-    if ((info->encodings & ALD_IN_CERTIFIED) != 0)
+    if (info->encodings == ALD_IN_CERTIFIED)
         return header->certified;
-    if ((info->encodings & ALD_IN_FULL16) != 0)
+    if (info->encodings == ALD_IN_FULL16)
         return header->full16;
     if (info->width == ALD_WIDTH_V && header->full16)
         return false;
     return (info->encodings >> header->encoding & 1) != 0;
 }
 
-const void **ald_dataset_member(ald_scored_t *sequence, ald_shard_dataset_t dataset)
+const void **ald_dataset_member(const ald_shard_header_t *header, ald_scored_t *sequence,
+                                ald_shard_dataset_t dataset)
 {
-    switch (dataset) {
-#define MEMBER(name, member)                                                                       \
-    case ALD_DATASET_##name:                                                                       \
-        return (const void **)&sequence->member;
-        MEMBER(RESPONSE_ID, response_ids)
-        MEMBER(LOGPROB_DPO, logprob_dpo)
-        MEMBER(LOGPROB_REVERSE, logprob_reverse)
-        MEMBER(LOGPROB_POLICY, logprob_policy)
-        MEMBER(TVD, tvd)
-        MEMBER(FULL_LOGPROB, full_logprob_dpo)
-        MEMBER(FULL_RATIO, full_log_ratio)
-        MEMBER(FULL16_LOGPROB, full_logprob_dpo)
-        MEMBER(FULL16_RATIO, full_log_ratio)
-        MEMBER(HIDDEN_DPO, hidden_dpo)
-        MEMBER(HIDDEN_REVERSE, hidden_reverse)
-        MEMBER(HIDDEN32_DPO, hidden32_dpo)
-        MEMBER(HIDDEN32_REVERSE, hidden32_reverse)
-        MEMBER(TOPK_ID, topk_id)
-        MEMBER(TOPK_LOGPROB, topk_logprob_dpo)
-        MEMBER(TOPK_RATIO, topk_log_ratio)
-        MEMBER(TAIL_DPO, tail_dpo)
-        MEMBER(TAIL_REVERSE, tail_reverse)
-        MEMBER(PROPOSAL_FACTOR, proposal_factor)
-        MEMBER(PROPOSAL_TEMPERATURE, proposal_temperature)
-        MEMBER(PROPOSAL_LOGZ, proposal_logz)
-        MEMBER(ALPHA_MAX, alpha_max)
-        MEMBER(TAIL_MASS, tail_mass)
-        MEMBER(TAIL_LEAST, tail_least)
-        MEMBER(TAIL_RATIO_MIN, tail_ratio_min)
-        MEMBER(TAIL_RATIO_MAX, tail_ratio_max)
-        MEMBER(LOGPROB_REFERENCE, logprob_reference)
-        MEMBER(TVD_REFERENCE, tvd_reference)
-        MEMBER(FULL_RATIO_REFERENCE, full_log_ratio_reference)
-        MEMBER(FULL16_RATIO_REFERENCE, full_log_ratio_reference)
-        MEMBER(HIDDEN_REFERENCE, hidden_reference)
-        MEMBER(HIDDEN32_REFERENCE, hidden32_reference)
-        MEMBER(TOPK_RATIO_REFERENCE, topk_log_ratio_reference)
-        MEMBER(TAIL_REFERENCE, tail_reference)
-        MEMBER(ALPHA_MAX_REFERENCE, alpha_max_reference)
-        MEMBER(TAIL_MASS_REFERENCE, tail_mass_reference)
-        MEMBER(TAIL_LEAST_REFERENCE, tail_least_reference)
-        MEMBER(RATIO_MIN_REFERENCE, tail_ratio_min_reference)
-        MEMBER(RATIO_MAX_REFERENCE, tail_ratio_max_reference)
-#undef MEMBER
-    default:
-        return NULL;
+    const ald_dataset_info_t *info = &ald_shard_datasets[dataset];
+    void *whole = info->of == ALD_OF_SEQUENCE
+                      ? (void *)sequence
+                      : (void *)&sequence->contrast[contrast_of(info, header)];
+    return (const void **)((char *)whole + info->member);
+}
+
+const void *ald_dataset_content(const ald_shard_header_t *header, const ald_scored_t *sequence,
+                                ald_shard_dataset_t dataset)
+{
+    return *ald_dataset_member(header, (ald_scored_t *)sequence, dataset);
+}
+
+static bool has_width(ald_encoding_t encoding, ald_column_width_t width)
+{
+    for (int i = 0; i < ALD_DATASET_COUNT; ++i)
+        if (ald_shard_datasets[i].width == width &&
+            (ald_shard_datasets[i].encodings >> encoding & 1) != 0)
+            return true;
+    return false;
+}
+
+bool ald_encoding_is_hidden(ald_encoding_t encoding)
+{
+    return has_width(encoding, ALD_WIDTH_H);
+}
+
+bool ald_encoding_has_k(ald_encoding_t encoding)
+{
+    return has_width(encoding, ALD_WIDTH_K);
+}
+
+/* Whether a scorer fills the dataset: what was sampled is there before. */
+static bool is_scored(ald_shard_dataset_t dataset, const ald_shard_header_t *header)
+{
+    return ald_shard_datasets[dataset].rows == ALD_ROWS_R && dataset != ALD_DATASET_RESPONSE_ID &&
+           dataset != ALD_DATASET_LOGPROB_POLICY &&
+           ald_dataset_is_in(&ald_shard_datasets[dataset], header);
+}
+
+static int64_t row_bytes(const ald_dataset_info_t *info, const ald_shard_header_t *header)
+{
+    return ald_dataset_width(info, header) * (int64_t)ald_column_memory_size(info->type);
+}
+
+ald_status_t ald_scored_alloc(const ald_shard_header_t *header, int64_t R, ald_arena_t *arena,
+                              ald_scored_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (ald_shard_dataset_t d = 0; d < ALD_DATASET_COUNT; ++d) {
+        if (!is_scored(d, header))
+            continue;
+        const size_t bytes = (size_t)(R * row_bytes(&ald_shard_datasets[d], header));
+        void *column = ald_arena_alloc(arena, bytes);
+        ALD_CHECK(column != NULL, ALD_STATUS_RESOURCE,
+                  "out of memory: scoring %lld positions; lower optimizer.micro_batch_tokens",
+                  (long long)R);
+        *ald_dataset_member(header, out, d) = column;
     }
+done:
+    return status;
+}
+
+/* A number of the column's kind, within its bound: u is between 0 and 1. */
+static void fill_element(const ald_dataset_info_t *info, const ald_shard_header_t *header, double u,
+                         int64_t at, void *column)
+{
+    const float logarithm = (float)(-12.0 * u);
+    switch (info->type) {
+    case ALD_COLUMN_I32:
+        ((int32_t *)column)[at] = (int32_t)(u * (double)header->vocab_size);
+        break;
+    case ALD_COLUMN_F16:
+        ald_dtype_row_from_f32(&logarithm, 1, ALD_DTYPE_F16, (uint16_t *)column + at);
+        break;
+    case ALD_COLUMN_BF16:
+        ((uint16_t *)column)[at] = (uint16_t)(u * 0x7F80); /* finite */
+        break;
+    default:
+        ((float *)column)[at] = info->bound == ALD_BOUND_SHARE || info->bound == ALD_BOUND_POSITIVE
+                                    ? (float)(1.0 - u)
+                                    : logarithm;
+    }
+}
+
+void ald_scored_fill(const ald_shard_header_t *header, uint64_t stream, int64_t R,
+                     ald_scored_t *sequence)
+{
+    for (ald_shard_dataset_t d = 0; d < ALD_DATASET_COUNT; ++d) {
+        const ald_dataset_info_t *info = &ald_shard_datasets[d];
+        if (!is_scored(d, header))
+            continue;
+        void *column = (void *)ald_dataset_content(header, sequence, d);
+        for (int64_t i = 0; i < R * ald_dataset_width(info, header); ++i)
+            fill_element(info, header, ald_rng_uniform((uint64_t)d, stream, (uint64_t)i), i,
+                         column);
+    }
+}
+
+void ald_scored_slice(const ald_shard_header_t *header, const ald_scored_t *all, int64_t first,
+                      ald_scored_t *out)
+{
+    for (ald_shard_dataset_t d = 0; d < ALD_DATASET_COUNT; ++d)
+        if (is_scored(d, header))
+            *ald_dataset_member(header, out, d) =
+                (const char *)ald_dataset_content(header, all, d) +
+                first * row_bytes(&ald_shard_datasets[d], header);
 }
 
 int64_t ald_shard_position_bytes(const ald_shard_header_t *header)
@@ -257,7 +389,7 @@ int64_t ald_shard_position_bytes(const ald_shard_header_t *header)
     for (int i = 0; i < ALD_DATASET_COUNT; ++i) {
         const ald_dataset_info_t *info = &ald_shard_datasets[i];
         if (info->rows == ALD_ROWS_R && ald_dataset_is_in(info, header))
-            bytes += ald_dataset_width(info, header) * (int64_t)ald_column_memory_size(info->type);
+            bytes += row_bytes(info, header);
     }
     return bytes;
 }
@@ -292,20 +424,4 @@ int64_t ald_shard_alignment(const ald_shard_header_t *header)
             return ALD_H5_PAGE;
     }
     return CHUNK_PLACE;
-}
-
-void ald_scored_take_reference(ald_scored_t *sequence)
-{
-    sequence->logprob_reverse = sequence->logprob_reference;
-    sequence->tvd = sequence->tvd_reference;
-    sequence->full_log_ratio = sequence->full_log_ratio_reference;
-    sequence->hidden_reverse = sequence->hidden_reference;
-    sequence->hidden32_reverse = sequence->hidden32_reference;
-    sequence->topk_log_ratio = sequence->topk_log_ratio_reference;
-    sequence->tail_reverse = sequence->tail_reference;
-    sequence->alpha_max = sequence->alpha_max_reference;
-    sequence->tail_mass = sequence->tail_mass_reference;
-    sequence->tail_least = sequence->tail_least_reference;
-    sequence->tail_ratio_min = sequence->tail_ratio_min_reference;
-    sequence->tail_ratio_max = sequence->tail_ratio_max_reference;
 }

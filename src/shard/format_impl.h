@@ -1,6 +1,5 @@
-/* The layout of a shard, written once: the writer, the reader and the tests walk these tables. The
- * meaning of each entry is in DESIGN.md section 5 and in src/shard/README.md. Private to src/shard.
- */
+/* The layout of a shard, written once: whoever writes, reads, compares or fills one walks these
+ * tables. src/shard/README.md says what each entry means. Private to src/shard. */
 #ifndef ALD_SHARD_FORMAT_IMPL_H
 #define ALD_SHARD_FORMAT_IMPL_H
 
@@ -42,6 +41,7 @@ typedef enum {
     ALD_WIDTH_KNOTS, /* 3 */
 } ald_column_width_t;
 
+/* Which encodings have a dataset. */
 enum {
     ALD_IN_FULL = 1 << ALD_ENCODING_FULL,
     ALD_IN_HIDDEN = 1 << ALD_ENCODING_HIDDEN,
@@ -50,71 +50,91 @@ enum {
     ALD_IN_SAMPLED = 1 << ALD_ENCODING_SAMPLED,
     ALD_IN_K = ALD_IN_TOPK | ALD_IN_SAMPLED,
     ALD_IN_ALL = (1 << ALD_ENCODING_COUNT) - 1,
-    ALD_IN_REFERENCE = 1 << 18, /* only with header.sha256_reference */
-    ALD_IN_ALL_REFERENCE = ALD_IN_REFERENCE | ALD_IN_ALL,
-    ALD_IN_FULL_REFERENCE = ALD_IN_REFERENCE | ALD_IN_FULL,
-    ALD_IN_HIDDEN_REFERENCE = ALD_IN_REFERENCE | ALD_IN_HIDDEN,
-    ALD_IN_HIDDEN32_REFERENCE = ALD_IN_REFERENCE | ALD_IN_HIDDEN32,
-    ALD_IN_TOPK_REFERENCE = ALD_IN_REFERENCE | ALD_IN_TOPK,
-    ALD_IN_FULL16 = 1 << 17, /* full with header.full16, in the place of the float32 ones */
-    ALD_IN_FULL16_REFERENCE = ALD_IN_REFERENCE | ALD_IN_FULL16,
-    ALD_IN_CERTIFIED = 1 << 16, /* topk with header.certified: all of these, or none */
-    ALD_IN_CERTIFIED_REFERENCE = ALD_IN_REFERENCE | ALD_IN_CERTIFIED,
+    ALD_IN_CERTIFIED = 1 << 16, /* those with header.certified: all of these datasets, or none */
+    ALD_IN_FULL16 = 1 << 17,    /* those with header.full16, in the place of the float32 ones */
 };
 
-/* D(constant, path, type, rows, width, encodings). Datasets of one row per position of /teacher and
- * /response come last: their memory is the member of ald_scored_t in shard_format.c. */
-#define ALD_SHARD_DATASETS(D)                                                                      \
-    D(SEQUENCE_ID, "/sequence/id", I64, N, 1, ALL)                                                 \
-    D(SEQUENCE_SOURCE, "/sequence/source", SOURCE, N, 1, ALL)                                      \
-    D(TOKEN_START, "/sequence/token_start", I64, N1, 1, ALL)                                       \
-    D(RESPONSE_START, "/sequence/response_start", I64, N1, 1, ALL)                                 \
-    D(PROMPT, "/sequence/prompt", TEXT, N, 1, ALL)                                                 \
-    D(RESPONSE, "/sequence/response", TEXT, N, 1, ALL)                                             \
-    D(TOKEN_ID, "/token/id", I32, T, 1, ALL)                                                       \
-    D(RESPONSE_ID, "/response/id", I32, R, 1, ALL)                                                 \
-    D(LOGPROB_DPO, "/response/logprob_dpo", F32, R, 1, ALL)                                        \
-    D(LOGPROB_REVERSE, "/response/logprob_reverse", F32, R, 1, ALL)                                \
-    D(LOGPROB_POLICY, "/response/logprob_policy", F32, R, 1, ALL)                                  \
-    D(TVD, "/response/tvd", F32, R, 1, ALL)                                                        \
-    D(FULL_LOGPROB, "/teacher/logprob_dpo", F32, R, V, FULL)                                       \
-    D(FULL_RATIO, "/teacher/log_ratio", F32, R, V, FULL)                                           \
-    D(FULL16_LOGPROB, "/teacher/logprob_dpo", F16_WIDE, R, V, FULL16)                              \
-    D(FULL16_RATIO, "/teacher/log_ratio", F16_WIDE, R, V, FULL16)                                  \
-    D(HIDDEN_DPO, "/teacher/hidden_dpo", BF16, R, H, HIDDEN)                                       \
-    D(HIDDEN_REVERSE, "/teacher/hidden_reverse", BF16, R, H, HIDDEN)                               \
-    D(HIDDEN32_DPO, "/teacher/hidden_dpo", F32, R, H, HIDDEN32)                                    \
-    D(HIDDEN32_REVERSE, "/teacher/hidden_reverse", F32, R, H, HIDDEN32)                            \
-    D(TOPK_ID, "/teacher/token_id", I32, R, K, K)                                                  \
-    D(TOPK_LOGPROB, "/teacher/logprob_dpo", F16, R, K, K)                                          \
-    D(TOPK_RATIO, "/teacher/log_ratio", F16, R, K, K)                                              \
-    D(TAIL_DPO, "/teacher/tail_dpo", F32, R, 1, TOPK)                                              \
-    D(TAIL_REVERSE, "/teacher/tail_reverse", F32, R, 1, TOPK)                                      \
-    D(PROPOSAL_FACTOR, "/teacher/proposal_factor", F32, R, 1, SAMPLED)                             \
-    D(PROPOSAL_TEMPERATURE, "/teacher/proposal_temperature", F32, R, 1, SAMPLED)                   \
-    D(PROPOSAL_LOGZ, "/teacher/proposal_logz", F32, R, 1, SAMPLED)                                 \
-    D(ALPHA_MAX, "/teacher/alpha_max", F32, R, 1, CERTIFIED)                                       \
-    D(TAIL_MASS, "/teacher/tail_mass", F32, R, KNOTS, CERTIFIED)                                   \
-    D(TAIL_LEAST, "/teacher/tail_least", F32, R, KNOTS, CERTIFIED)                                 \
-    D(TAIL_RATIO_MIN, "/teacher/tail_ratio_min", F32, R, 1, CERTIFIED)                             \
-    D(TAIL_RATIO_MAX, "/teacher/tail_ratio_max", F32, R, 1, CERTIFIED)                             \
-    D(LOGPROB_REFERENCE, "/response/logprob_reference", F32, R, 1, ALL_REFERENCE)                  \
-    D(TVD_REFERENCE, "/response/tvd_reference", F32, R, 1, ALL_REFERENCE)                          \
-    D(FULL_RATIO_REFERENCE, "/teacher/log_ratio_reference", F32, R, V, FULL_REFERENCE)             \
-    D(FULL16_RATIO_REFERENCE, "/teacher/log_ratio_reference", F16_WIDE, R, V, FULL16_REFERENCE)    \
-    D(HIDDEN_REFERENCE, "/teacher/hidden_reference", BF16, R, H, HIDDEN_REFERENCE)                 \
-    D(HIDDEN32_REFERENCE, "/teacher/hidden_reference", F32, R, H, HIDDEN32_REFERENCE)              \
-    D(TOPK_RATIO_REFERENCE, "/teacher/log_ratio_reference", F16, R, K, TOPK_REFERENCE)             \
-    D(TAIL_REFERENCE, "/teacher/tail_reference", F32, R, 1, TOPK_REFERENCE)                        \
-    D(ALPHA_MAX_REFERENCE, "/teacher/alpha_max_reference", F32, R, 1, CERTIFIED_REFERENCE)         \
-    D(TAIL_MASS_REFERENCE, "/teacher/tail_mass_reference", F32, R, KNOTS, CERTIFIED_REFERENCE)     \
-    D(TAIL_LEAST_REFERENCE, "/teacher/tail_least_reference", F32, R, KNOTS, CERTIFIED_REFERENCE)   \
-    D(RATIO_MIN_REFERENCE, "/teacher/tail_ratio_min_reference", F32, R, 1, CERTIFIED_REFERENCE)    \
-    D(RATIO_MAX_REFERENCE, "/teacher/tail_ratio_max_reference", F32, R, 1, CERTIFIED_REFERENCE)
+/* Which numbers the mathematics of a trainer bears, beyond those of the type. */
+typedef enum {
+    ALD_BOUND_FINITE,
+    ALD_BOUND_SHARE,    /* 0 to 1 */
+    ALD_BOUND_POSITIVE, /* and finite */
+    ALD_BOUND_BELOW,    /* below infinity: -infinity is the logarithm of nothing */
+    ALD_BOUND_NAN,      /* finite, or NaN: not known */
+    ALD_BOUND_ID,       /* of the vocabulary */
+    ALD_BOUND_NONE,     /* looked at elsewhere */
+} ald_bound_t;
 
-#define ALD_SHARD_CONSTANT(name, path, type, rows, width, in) ALD_DATASET_##name,
-typedef enum { ALD_SHARD_DATASETS(ALD_SHARD_CONSTANT) ALD_DATASET_COUNT } ald_shard_dataset_t;
+/* Whose a dataset is: a contrast's stands twice, under two names. */
+typedef enum {
+    ALD_OF_SEQUENCE,
+    ALD_OF_CONTRAST,  /* of header.contrast, for which the shard was scored */
+    ALD_OF_REFERENCE, /* of the reference beside it */
+} ald_column_of_t;
+
+/* S(constant, path, type, rows)
+ * D(constant, path, type, width, encodings, bound, member of ald_scored_t): a row a position
+ * C(constant, path, path of the reference's, type, width, encodings, bound, member of
+ *   ald_contrasted_t): a row a position
+ * The references' datasets stand behind all others, in the order of the list. */
+#define ALD_SHARD_DATASETS(S, D, C)                                                                \
+    S(SEQUENCE_ID, "/sequence/id", I64, N)                                                         \
+    S(SEQUENCE_SOURCE, "/sequence/source", SOURCE, N)                                              \
+    S(TOKEN_START, "/sequence/token_start", I64, N1)                                               \
+    S(RESPONSE_START, "/sequence/response_start", I64, N1)                                         \
+    S(PROMPT, "/sequence/prompt", TEXT, N)                                                         \
+    S(RESPONSE, "/sequence/response", TEXT, N)                                                     \
+    S(TOKEN_ID, "/token/id", I32, T)                                                               \
+    D(RESPONSE_ID, "/response/id", I32, 1, ALL, NONE, response_ids)                                \
+    D(LOGPROB_DPO, "/response/logprob_dpo", F32, 1, ALL, FINITE, logprob_dpo)                      \
+    C(LOGPROB, "/response/logprob_reverse", "/response/logprob_reference", F32, 1, ALL, FINITE,    \
+      logprob)                                                                                     \
+    D(LOGPROB_POLICY, "/response/logprob_policy", F32, 1, ALL, NAN, logprob_policy)                \
+    C(TVD, "/response/tvd", "/response/tvd_reference", F32, 1, ALL, SHARE, tvd)                    \
+    D(FULL_LOGPROB, "/teacher/logprob_dpo", F32, V, FULL, FINITE, full_logprob_dpo)                \
+    C(FULL_RATIO, "/teacher/log_ratio", "/teacher/log_ratio_reference", F32, V, FULL, FINITE,      \
+      full_log_ratio)                                                                              \
+    D(FULL16_LOGPROB, "/teacher/logprob_dpo", F16_WIDE, V, FULL16, FINITE, full_logprob_dpo)       \
+    C(FULL16_RATIO, "/teacher/log_ratio", "/teacher/log_ratio_reference", F16_WIDE, V, FULL16,     \
+      FINITE, full_log_ratio)                                                                      \
+    D(HIDDEN_DPO, "/teacher/hidden_dpo", BF16, H, HIDDEN, FINITE, hidden_dpo)                      \
+    C(HIDDEN, "/teacher/hidden_reverse", "/teacher/hidden_reference", BF16, H, HIDDEN, FINITE,     \
+      hidden)                                                                                      \
+    D(HIDDEN32_DPO, "/teacher/hidden_dpo", F32, H, HIDDEN32, FINITE, hidden32_dpo)                 \
+    C(HIDDEN32, "/teacher/hidden_reverse", "/teacher/hidden_reference", F32, H, HIDDEN32, FINITE,  \
+      hidden32)                                                                                    \
+    D(TOPK_ID, "/teacher/token_id", I32, K, K, ID, topk_id)                                        \
+    D(TOPK_LOGPROB, "/teacher/logprob_dpo", F16, K, K, FINITE, topk_logprob)                       \
+    C(TOPK_RATIO, "/teacher/log_ratio", "/teacher/log_ratio_reference", F16, K, K, FINITE,         \
+      topk_log_ratio)                                                                              \
+    D(TAIL_DPO, "/teacher/tail_dpo", F32, 1, TOPK, BELOW, tail_dpo)                                \
+    C(TAIL, "/teacher/tail_reverse", "/teacher/tail_reference", F32, 1, TOPK, BELOW, tail)         \
+    D(PROPOSAL_FACTOR, "/teacher/proposal_factor", F32, 1, SAMPLED, FINITE, proposal_factor)       \
+    D(PROPOSAL_TEMPERATURE, "/teacher/proposal_temperature", F32, 1, SAMPLED, POSITIVE,            \
+      proposal_temperature)                                                                        \
+    D(PROPOSAL_LOGZ, "/teacher/proposal_logz", F32, 1, SAMPLED, FINITE, proposal_logz)             \
+    C(ALPHA_MAX, "/teacher/alpha_max", "/teacher/alpha_max_reference", F32, 1, CERTIFIED, FINITE,  \
+      alpha_max)                                                                                   \
+    C(TAIL_MASS, "/teacher/tail_mass", "/teacher/tail_mass_reference", F32, KNOTS, CERTIFIED,      \
+      BELOW, tail_mass)                                                                            \
+    C(TAIL_LEAST, "/teacher/tail_least", "/teacher/tail_least_reference", F32, KNOTS, CERTIFIED,   \
+      FINITE, tail_least)                                                                          \
+    C(TAIL_RATIO_MIN, "/teacher/tail_ratio_min", "/teacher/tail_ratio_min_reference", F32, 1,      \
+      CERTIFIED, FINITE, tail_ratio_min)                                                           \
+    C(TAIL_RATIO_MAX, "/teacher/tail_ratio_max", "/teacher/tail_ratio_max_reference", F32, 1,      \
+      CERTIFIED, FINITE, tail_ratio_max)
+
+#define ALD_SHARD_CONSTANT(name, ...)  ALD_DATASET_##name,
+#define ALD_SHARD_REFERENCE(name, ...) ALD_DATASET_##name##_REFERENCE,
+#define ALD_SHARD_NOTHING(name, ...)
+typedef enum {
+    ALD_SHARD_DATASETS(ALD_SHARD_CONSTANT, ALD_SHARD_CONSTANT, ALD_SHARD_CONSTANT)
+        ALD_SHARD_DATASETS(ALD_SHARD_NOTHING, ALD_SHARD_NOTHING, ALD_SHARD_REFERENCE)
+            ALD_DATASET_COUNT
+} ald_shard_dataset_t;
 #undef ALD_SHARD_CONSTANT
+#undef ALD_SHARD_REFERENCE
+#undef ALD_SHARD_NOTHING
 
 typedef struct {
     const char *path;
@@ -122,20 +142,34 @@ typedef struct {
     ald_column_rows_t rows;
     ald_column_width_t width;
     int encodings; /* a bit for each that has it */
+    ald_bound_t bound;
+    ald_column_of_t of;
+    size_t member; /* rows R only: its offset in ald_scored_t, or in ald_contrasted_t */
 } ald_dataset_info_t;
 
 extern const ald_dataset_info_t ald_shard_datasets[ALD_DATASET_COUNT];
 
 /* The attributes of `/` that are members of ald_shard_header_t; format, schema_version, encoding
  * and config are not. */
+typedef enum {
+    ALD_ATTRIBUTE_INTEGER,
+    ALD_ATTRIBUTE_TEXT,
+    ALD_ATTRIBUTE_CONTRAST, /* by its name */
+    ALD_ATTRIBUTE_MODEL,    /* the sha256 of header.contrast, which stands behind that */
+} ald_attribute_kind_t;
 typedef struct {
     const char *name;
-    bool is_text;
-    size_t offset, size; /* of the member: char[size], or int64_t */
+    ald_attribute_kind_t kind;
+    size_t offset, size; /* of the member: char[size], or int64_t; of the last two none */
 } ald_shard_attribute_t;
 
 enum { ALD_SHARD_ATTRIBUTES = 13 };
 extern const ald_shard_attribute_t ald_shard_attributes[ALD_SHARD_ATTRIBUTES];
+
+/* An attribute's value as text (a number in `room`), which stays while the header does. */
+enum { ALD_ATTRIBUTE_ROOM = 24 };
+const char *ald_attribute_text(const ald_shard_attribute_t *attribute,
+                               const ald_shard_header_t *header, char room[ALD_ATTRIBUTE_ROOM]);
 
 /* The groups that hold the datasets. */
 enum { ALD_SHARD_GROUPS = 4 };
@@ -157,7 +191,11 @@ const ald_head_digest_t *ald_dataset_head(const ald_dataset_info_t *info,
                                           const ald_shard_header_t *header);
 bool ald_dataset_is_in(const ald_dataset_info_t *info, const ald_shard_header_t *header);
 /* The member of a sequence that holds a dataset of positions (ALD_ROWS_R). */
-const void **ald_dataset_member(ald_scored_t *sequence, ald_shard_dataset_t dataset);
+const void **ald_dataset_member(const ald_shard_header_t *header, ald_scored_t *sequence,
+                                ald_shard_dataset_t dataset);
+/* Its content, NULL: it has none. */
+const void *ald_dataset_content(const ald_shard_header_t *header, const ald_scored_t *sequence,
+                                ald_shard_dataset_t dataset);
 
 /* How a dataset is cut into chunks. */
 typedef struct {

@@ -13,6 +13,7 @@
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/config/choices.h"
 #include "ald/shard/format.h"
 #include "ald/shard/read.h"
 #include "ald/shard/set.h"
@@ -130,14 +131,15 @@ static ald_json_t *set_json(const ald_manifest_set_t *set)
     ald_json_t *json = ald_json_new_object();
     ald_json_set(json, "shards", ald_json_new_integer(set->shards));
     ald_json_set(json, "encoding", ald_json_new_string(ald_encoding_name(h->encoding)));
-    ald_json_set(json, "contrast", ald_json_new_string(h->contrast));
+    ald_json_set(json, "contrast",
+                 ald_json_new_string(ald_choice_name(ALD_CHOICES_CONTRASTS, h->contrast)));
     ald_json_set(json, "vocab_size", ald_json_new_integer(h->vocab_size));
     ald_json_set(json, "top_k", ald_json_new_integer(h->top_k));
     ald_json_set(json, "chat_format", ald_json_new_string(h->chat_format));
-    ald_json_set(json, "sha256_dpo", ald_json_new_string(h->sha256_dpo));
-    ald_json_set(json, "sha256_reverse", ald_json_new_string(h->sha256_reverse));
-    if (h->sha256_reference[0] != '\0')
-        ald_json_set(json, "sha256_reference", ald_json_new_string(h->sha256_reference));
+    ald_json_set(json, "sha256_dpo", ald_json_new_string(h->dpo.sha256));
+    ald_json_set(json, "sha256_reverse", ald_json_new_string(h->contrasts[h->contrast].sha256));
+    if (ald_shard_reference(h)[0] != '\0')
+        ald_json_set(json, "sha256_reference", ald_json_new_string(ald_shard_reference(h)));
     ald_json_set(json, "sha256_tokenizer", ald_json_new_string(h->sha256_tokenizer));
     ald_json_set(json, "sha256_data", ald_json_new_string(h->sha256_data));
     return json;

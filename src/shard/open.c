@@ -6,6 +6,7 @@
 
 #include "ald/base/arena.h"
 #include "ald/base/file.h"
+#include "ald/base/sha256.h"
 #include "ald/base/status.h"
 #include "ald/config/choices.h"
 #include "ald/record/h5.h"
@@ -22,18 +23,38 @@ enum {
     CONFIG_MOST = 1 << 20, /* bytes of its text */
 };
 
+static ald_status_t read_contrast(ald_shard_t *shard, const char *text)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    unsigned value = 0;
+    ALD_CHECK(ald_choice_find(ALD_CHOICES_CONTRASTS, text, &value), ALD_STATUS_INPUT,
+              "%s: attribute \"contrast\": expected reverse or reference, found \"%.40s\"",
+              shard->path, text);
+    shard->header.contrast = (ald_contrast_t)value;
+done:
+    return status;
+}
+
 static ald_status_t read_member(ald_shard_t *shard, ald_object_t *root, ald_arena_t *arena,
                                 const ald_shard_attribute_t *attribute)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char *member = (char *)&shard->header + attribute->offset;
+    ald_shard_header_t *header = &shard->header;
+    char *member = (char *)header + attribute->offset;
+    size_t size = attribute->size;
     const char *text = NULL;
-    if (!attribute->is_text)
+    if (attribute->kind == ALD_ATTRIBUTE_INTEGER)
         return ald_object_integer(root, attribute->name, (int64_t *)member);
     ALD_TRY(ald_object_text(root, attribute->name, arena, &text));
-    ALD_CHECK(strlen(text) < attribute->size, ALD_STATUS_INPUT,
+    if (attribute->kind == ALD_ATTRIBUTE_CONTRAST)
+        return read_contrast(shard, text);
+    if (attribute->kind == ALD_ATTRIBUTE_MODEL) {
+        member = header->contrasts[header->contrast].sha256;
+        size = sizeof header->contrasts[0].sha256;
+    }
+    ALD_CHECK(strlen(text) < size, ALD_STATUS_INPUT,
               "%s: attribute \"%s\": expected at most %zu characters, found %zu", shard->path,
-              attribute->name, attribute->size - 1, strlen(text));
+              attribute->name, size - 1, strlen(text));
     memcpy(member, text, strlen(text) + 1);
 done:
     return status;
@@ -76,10 +97,6 @@ static ald_status_t check_header(const ald_shard_t *shard)
                    : header->top_k == 0,
               ALD_STATUS_INPUT, "%s: attribute \"top_k\": found %lld with encoding %s", shard->path,
               (long long)header->top_k, ald_encoding_name(header->encoding));
-    ALD_CHECK(
-        strcmp(header->contrast, "reverse") == 0 || strcmp(header->contrast, "reference") == 0,
-        ALD_STATUS_INPUT, "%s: attribute \"contrast\": expected reverse or reference, found \"%s\"",
-        shard->path, header->contrast);
 done:
     return status;
 }
@@ -136,7 +153,7 @@ static bool is_certified(const ald_shard_t *shard)
 {
     return shard->header.encoding == ALD_ENCODING_TOPK && has(shard, "/teacher") &&
            has(shard, "/teacher/alpha_max") &&
-           (shard->header.sha256_reference[0] == '\0' ||
+           (ald_shard_reference(&shard->header)[0] == '\0' ||
             has(shard, "/teacher/alpha_max_reference"));
 }
 
@@ -160,9 +177,10 @@ ald_status_t ald_shard_read_header(ald_shard_t *shard)
               CONFIG_MOST, strlen(config));
     shard->header.config = shard->config = ald_strdup(config);
     ALD_CHECK_MEMORY(shard->config, strlen(config));
-    if (H5Aexists(shard->file, "sha256_reference") > 0)
-        ALD_TRY(get_short(&root, "sha256_reference", shard->header.sha256_reference,
-                          sizeof shard->header.sha256_reference));
+    char *reference = shard->header.contrasts[ALD_CONTRAST_REFERENCE].sha256;
+    if (shard->header.contrast != ALD_CONTRAST_REFERENCE &&
+        H5Aexists(shard->file, "sha256_reference") > 0)
+        ALD_TRY(get_short(&root, "sha256_reference", reference, ALD_SHA256_HEX));
     ALD_TRY(check_header(shard));
     ALD_TRY(read_full_dtype(shard, &root));
     shard->header.certified = is_certified(shard);

@@ -316,25 +316,12 @@ static ald_status_t read_column(ald_shard_t *shard, ald_shard_dataset_t dataset,
     ALD_CHECK_MEMORY(data, bytes);
     ALD_TRY(
         ald_chunked_read(&shard->columns[dataset], first, rows, type == ALD_COLUMN_F16_WIDE, data));
-    ALD_TRY(ald_values_check(shard->path, dataset, first * shard->columns[dataset].width, data,
-                             rows * shard->columns[dataset].width));
+    const int64_t width = shard->columns[dataset].width;
+    ALD_TRY(ald_values_check(shard->path, dataset, first * width, data, rows * width));
+    if (ald_shard_datasets[dataset].bound == ALD_BOUND_ID)
+        ALD_TRY(ald_values_check_ids(shard->path, dataset, first * width, data, rows * width,
+                                     shard->header.vocab_size));
     *out = data;
-done:
-    return status;
-}
-
-/* The weights of draws are exp of a difference of logits: of finite ones. */
-static ald_status_t check_proposal(const ald_shard_t *shard, int64_t first, const ald_scored_t *s)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    for (int64_t i = 0; i < s->response_count; ++i)
-        ALD_CHECK(
-            s->proposal_temperature[i] > 0.0f && isfinite(s->proposal_temperature[i]) &&
-                isfinite(s->proposal_factor[i]) && isfinite(s->proposal_logz[i]),
-            ALD_STATUS_INPUT,
-            "%s: /teacher/proposal_temperature: element %lld: expected a positive number, and "
-            "finite ones beside it",
-            shard->path, (long long)(first + i));
 done:
     return status;
 }
@@ -373,14 +360,8 @@ ald_status_t ald_shard_read(ald_shard_t *shard, int64_t i, bool with_teacher, al
         if (info->rows != ALD_ROWS_R || shard->columns[d].dataset < 0 || (teacher && !with_teacher))
             continue;
         ALD_TRY(read_column(shard, (ald_shard_dataset_t)d, first, R, arena,
-                            ald_dataset_member(out, (ald_shard_dataset_t)d)));
+                            ald_dataset_member(&shard->header, out, (ald_shard_dataset_t)d)));
     }
-    if (out->topk_id != NULL)
-        ALD_TRY(ald_values_check_ids(shard->path, ALD_DATASET_TOPK_ID, first * shard->header.top_k,
-                                     out->topk_id, R * shard->header.top_k,
-                                     shard->header.vocab_size));
-    if (out->proposal_temperature != NULL)
-        ALD_TRY(check_proposal(shard, first, out));
     ALD_TRY(read_tokens(shard, i, arena, out));
 done:
     return status;

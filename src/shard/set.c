@@ -9,6 +9,7 @@
 #include "ald/base/path.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/config/choices.h"
 #include "ald/shard/format.h"
 #include "ald/shard/read.h"
 
@@ -54,28 +55,32 @@ done:
     return status;
 }
 
-bool ald_shard_takes_reference(const ald_shard_header_t *header, const char *contrast)
+/* Each model that the configuration names, under the name that the shard has for it. */
+static ald_status_t fits_models(const char *path, const ald_shard_header_t *header,
+                                const ald_shard_header_t *expected)
 {
-    return strcmp(contrast, "reference") == 0 && strcmp(header->contrast, "reverse") == 0 &&
-           header->sha256_reference[0] != '\0';
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(fits_text(path, "sha256_dpo", header->dpo.sha256, expected->dpo.sha256));
+    for (int c = 0; c < ALD_CONTRAST_COUNT; ++c)
+        ALD_TRY(fits_text(path, c == (int)header->contrast ? "sha256_reverse" : "sha256_reference",
+                          header->contrasts[c].sha256, expected->contrasts[c].sha256));
+done:
+    return status;
 }
 
 ald_status_t ald_shard_fits(const char *path, const ald_shard_header_t *header,
                             const ald_shard_header_t *expected)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const bool third = ald_shard_takes_reference(header, expected->contrast);
-    if (!third)
-        ALD_TRY(fits_text(path, "contrast", header->contrast, expected->contrast));
+    if (expected == NULL)
+        return status;
+    if (!ald_shard_has(header, expected->contrast))
+        ALD_TRY(fits_text(path, "contrast",
+                          ald_choice_name(ALD_CHOICES_CONTRASTS, header->contrast),
+                          ald_choice_name(ALD_CHOICES_CONTRASTS, expected->contrast)));
     ALD_TRY(
         fits_text(path, "sha256_tokenizer", header->sha256_tokenizer, expected->sha256_tokenizer));
-    ALD_TRY(fits_text(path, "sha256_dpo", header->sha256_dpo, expected->sha256_dpo));
-    ALD_TRY(third ? fits_text(path, "sha256_reference", header->sha256_reference,
-                              expected->sha256_reverse)
-                  : fits_text(path, "sha256_reverse", header->sha256_reverse,
-                              expected->sha256_reverse));
-    ALD_TRY(
-        fits_text(path, "sha256_reference", header->sha256_reference, expected->sha256_reference));
+    ALD_TRY(fits_models(path, header, expected));
     ALD_TRY(fits_text(path, "sha256_data", header->sha256_data, expected->sha256_data));
     ALD_TRY(fits_text(path, "chat_format", header->chat_format, expected->chat_format));
     ALD_TRY(fits_encoding(path, header, expected));
@@ -88,10 +93,9 @@ done:
     ALD_CHECK(header->member == first->member, ALD_STATUS_INPUT,                                   \
               "%s: " #member " %lld, but %s has %lld", path, (long long)header->member,            \
               first_path, (long long)first->member)
-#define SAME_TEXT(member)                                                                          \
-    ALD_CHECK(strcmp(header->member, first->member) == 0, ALD_STATUS_INPUT,                        \
-              "%s: " #member " %s, but %s has %s", path, header->member, first_path,               \
-              first->member)
+#define SAME_TEXT(name, one, two)                                                                  \
+    ALD_CHECK(strcmp(one, two) == 0, ALD_STATUS_INPUT, "%s: " name " %s, but %s has %s", path,     \
+              one, first_path, two)
 
 ald_status_t ald_shard_fits_first(const char *path, const ald_shard_header_t *header,
                                   const char *first_path, const ald_shard_header_t *first)
@@ -105,11 +109,13 @@ ald_status_t ald_shard_fits_first(const char *path, const ald_shard_header_t *he
               path, full_dtype(header), first_path, full_dtype(first));
     SAME_NUMBER(hidden_size);
     SAME_NUMBER(top_k);
-    SAME_TEXT(contrast);
-    SAME_TEXT(sha256_dpo);
-    SAME_TEXT(sha256_reverse);
-    SAME_TEXT(sha256_reference);
-    SAME_TEXT(sha256_tokenizer);
+    SAME_TEXT("contrast", ald_choice_name(ALD_CHOICES_CONTRASTS, header->contrast),
+              ald_choice_name(ALD_CHOICES_CONTRASTS, first->contrast));
+    SAME_TEXT("sha256_dpo", header->dpo.sha256, first->dpo.sha256);
+    SAME_TEXT("sha256_reverse", header->contrasts[header->contrast].sha256,
+              first->contrasts[first->contrast].sha256);
+    SAME_TEXT("sha256_reference", ald_shard_reference(header), ald_shard_reference(first));
+    SAME_TEXT("sha256_tokenizer", header->sha256_tokenizer, first->sha256_tokenizer);
 done:
     return status;
 }
@@ -118,8 +124,8 @@ ald_status_t ald_shard_fits_folder(const char *path, const ald_shard_header_t *h
                                    const char *first_path, const ald_shard_header_t *first)
 {
     ald_status_t status = ALD_STATUS_OK;
-    SAME_TEXT(sha256_data);
-    SAME_TEXT(chat_format);
+    SAME_TEXT("sha256_data", header->sha256_data, first->sha256_data);
+    SAME_TEXT("chat_format", header->chat_format, first->chat_format);
 done:
     return status;
 }

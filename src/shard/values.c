@@ -40,37 +40,36 @@ static bool are_shares(const float *values, int64_t count)
     return good == 1;
 }
 
-/* Which numbers the mathematics of a trainer can't bear, beyond its type's own. */
-static bool is_bearable(ald_shard_dataset_t dataset, float value)
+static bool is_bearable(ald_bound_t bound, float value)
 {
-    switch (dataset) {
-    case ALD_DATASET_LOGPROB_POLICY: /* NaN: it wasn't sampled */
+    switch (bound) {
+    case ALD_BOUND_NAN:
         return isnan(value) || isfinite(value);
-    case ALD_DATASET_TAIL_DPO:
-    case ALD_DATASET_TAIL_REVERSE:
-    case ALD_DATASET_TAIL_REFERENCE:
-    case ALD_DATASET_TAIL_MASS_REFERENCE:
-    case ALD_DATASET_TAIL_MASS: /* -inf: nothing is outside */
+    case ALD_BOUND_BELOW:
         return value < INFINITY;
-    case ALD_DATASET_TVD:
-    case ALD_DATASET_TVD_REFERENCE:
+    case ALD_BOUND_SHARE:
         return value >= 0.0f && value <= SHARE_MOST;
+    case ALD_BOUND_POSITIVE:
+        return value > 0.0f && isfinite(value);
     default:
         return isfinite(value);
     }
 }
 
+/* Most columns pass one quick look; the others are looked at number by number. */
 static ald_status_t check_floats(const char *file, ald_shard_dataset_t dataset, int64_t first,
                                  const float *values, int64_t count)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const bool share = dataset == ALD_DATASET_TVD || dataset == ALD_DATASET_TVD_REFERENCE;
-    if (share ? are_shares(values, count) : are_finite(values, count))
+    const ald_bound_t bound = ald_shard_datasets[dataset].bound;
+    if (bound == ALD_BOUND_SHARE      ? are_shares(values, count)
+        : bound == ALD_BOUND_POSITIVE ? false
+                                      : are_finite(values, count))
         return status;
     for (int64_t i = 0; i < count; ++i)
-        ALD_CHECK(is_bearable(dataset, values[i]), ALD_STATUS_INPUT,
-                  "%s: %s: element %lld: found %g", file, ald_shard_datasets[dataset].path,
-                  (long long)(first + i), (double)values[i]);
+        ALD_CHECK(is_bearable(bound, values[i]), ALD_STATUS_INPUT, "%s: %s: element %lld: found %g",
+                  file, ald_shard_datasets[dataset].path, (long long)(first + i),
+                  (double)values[i]);
 done:
     return status;
 }

@@ -260,7 +260,6 @@ static ald_status_t append_sequence(ald_shard_writer_t *writer, const ald_scored
 {
     ald_status_t status = ALD_STATUS_OK;
     const uint8_t source = (uint8_t)sequence->source;
-    ald_scored_t copy = *sequence;
     ALD_TRY(column_append(writer, ALD_DATASET_SEQUENCE_ID, &sequence->id, 1));
     ALD_TRY(column_append(writer, ALD_DATASET_SEQUENCE_SOURCE, &source, 1));
     ALD_TRY(text_append(writer, ALD_DATASET_PROMPT, sequence->prompt));
@@ -271,9 +270,10 @@ static ald_status_t append_sequence(ald_shard_writer_t *writer, const ald_scored
                           sequence->response_count));
     for (int i = 0; i < ALD_DATASET_COUNT; ++i)
         if (writer->plans[i].used && ald_shard_datasets[i].rows == ALD_ROWS_R)
-            ALD_TRY(column_append(writer, (ald_shard_dataset_t)i,
-                                  *ald_dataset_member(&copy, (ald_shard_dataset_t)i),
-                                  sequence->response_count));
+            ALD_TRY(column_append(
+                writer, (ald_shard_dataset_t)i,
+                ald_dataset_content(&writer->header, sequence, (ald_shard_dataset_t)i),
+                sequence->response_count));
     writer->tokens += sequence->prompt_count + sequence->response_count;
     writer->positions += sequence->response_count;
     ALD_TRY(column_append(writer, ALD_DATASET_TOKEN_START, &writer->tokens, 1));
@@ -286,14 +286,14 @@ done:
 static ald_status_t check_sequence(const ald_shard_writer_t *writer, const ald_scored_t *sequence)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_scored_t copy = *sequence;
     bool whole = sequence->prompt != NULL && sequence->response != NULL &&
                  sequence->prompt_count >= 0 && sequence->response_count >= 0 &&
                  (sequence->prompt_ids != NULL || sequence->prompt_count == 0);
     for (int i = 0; i < ALD_DATASET_COUNT && sequence->response_count > 0; ++i)
         if (writer->plans[i].used && ald_shard_datasets[i].rows == ALD_ROWS_R &&
             i != ALD_DATASET_LOGPROB_POLICY)
-            whole = whole && *ald_dataset_member(&copy, (ald_shard_dataset_t)i) != NULL;
+            whole = whole &&
+                    ald_dataset_content(&writer->header, sequence, (ald_shard_dataset_t)i) != NULL;
     ALD_CHECK(whole, ALD_STATUS_INTERNAL, "%s: sequence %lld lacks a part of encoding %s",
               writer->path, (long long)sequence->id, ald_encoding_name(writer->header.encoding));
 done:

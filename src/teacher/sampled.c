@@ -1,12 +1,20 @@
+/* Encoding `sampled`: K draws from the teacher, and the forward divergence that they estimate
+ * without bias. */
 #include "ald/teacher/sampled.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 #include "ald/base/rng.h"
+#include "ald/config/choices.h"
 #include "ald/num/kernel.h"
 #include "ald/num/ops.h"
-#include "ald/teacher/loss.h"
+#include "ald/shard/format.h"
+#include "ald/teacher/choice.h"
+#include "ald/teacher/divergence.h"
+#include "ald/teacher/encoding.h"
+#include "ald/teacher/teacher.h"
+#include "teacher/encoding_impl.h"
 
 /* --- drawing ---------------------------------------------------------------------------------- */
 
@@ -114,3 +122,43 @@ ald_position_t ald_distill_sampled_row(const ald_teacher_t *teacher, double fact
     }
     return out;
 }
+
+/* --- the encoding ----------------------------------------------------------------------------- */
+
+static void fill(const ald_scoring_t *scoring, ald_contrast_t contrast, int64_t r,
+                 const float *logprob, const float *ratio, ald_choice_t *choice)
+{
+    const int64_t V = scoring->header->vocab_size, K = scoring->header->top_k;
+    const ald_scored_t *all = &scoring->all;
+    const ald_draw_rows_t rows = {(int32_t *)all->topk_id + r * K,
+                                  choice->logprob,
+                                  choice->ratio,
+                                  (float *)all->proposal_factor + r,
+                                  (float *)all->proposal_temperature + r,
+                                  (float *)all->proposal_logz + r};
+    ald_draws_make(&scoring->teacher, all->contrast[contrast].tvd[r], scoring->seed[r],
+                   scoring->stream[r], V, K, logprob, ratio, choice->key, choice->uniforms, &rows);
+    ald_choice_store(scoring, contrast, r, choice);
+}
+
+static ald_position_t learn(const ald_lesson_t *lesson, int64_t r, float *unused, float *unused2,
+                            float *z)
+{
+    int64_t at;
+    const ald_scored_t *s = ald_lesson_sequence(lesson, r, &at);
+    const int64_t K = lesson->header->top_k;
+    float logprob[K], ratio[K];
+    (void)unused, (void)unused2;
+    ald_choice_widen(lesson, s, at, logprob, ratio);
+    const ald_draws_t draws = {K,
+                               s->topk_id + at * K,
+                               logprob,
+                               ratio,
+                               (double)s->proposal_factor[at],
+                               (double)s->proposal_temperature[at],
+                               (double)s->proposal_logz[at]};
+    return ald_distill_sampled_row(lesson->teacher, lesson->factor[r], lesson->scale[r],
+                                   lesson->vocabulary, &draws, z);
+}
+
+const ald_encoding_row_t ald_row_sampled = {.draws = true, .fill = fill, .learn = learn};

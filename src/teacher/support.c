@@ -1,3 +1,5 @@
+/* What K tokens of a teacher may be off by. The bounds are in the header; here they are computed
+ * with room for the rounding of every stored number. */
 #include "ald/teacher/support.h"
 
 #include <math.h>
@@ -6,7 +8,7 @@
 
 #include "ald/num/kernel.h"
 #include "ald/num/ops.h"
-#include "ald/teacher/loss.h"
+#include "ald/teacher/teacher.h"
 
 #define UNKNOWN 1e30
 
@@ -149,7 +151,7 @@ void ald_support_describe(const ald_teacher_t *teacher, double tvd, int64_t V, i
     *out->ratio_most = K < V ? largest(V, key) : 0.0f;
     for (int64_t v = 0; v < V; ++v)
         key[v] = logprob[v] - ratio[v];
-    *out->tail_c = (float)log(outside_mass(V, K, id, key));
+    *out->tail_contrast = (float)log(outside_mass(V, K, id, key));
 }
 
 void ald_support_make(const ald_teacher_t *teacher, double tvd, int64_t V, int64_t K,
@@ -299,9 +301,9 @@ static double delta_of(const ald_teacher_t *teacher, double a, const ald_support
 static totals_t sum_support(const ald_teacher_t *teacher, double a, int64_t V,
                             const ald_support_t *s, span_t tail, float lse, const float *z)
 {
-    bool has = isfinite(s->tail_dpo) && isfinite(s->tail_reverse) && tail.high > -INFINITY;
+    bool has = isfinite(s->tail_dpo) && isfinite(s->tail_contrast) && tail.high > -INFINITY;
     totals_t t = {.tail = tail, .known = true};
-    t.bucket = has ? (s->tail_dpo + a * (s->tail_dpo - s->tail_reverse)) / teacher->temperature
+    t.bucket = has ? (s->tail_dpo + a * (s->tail_dpo - s->tail_contrast)) / teacher->temperature
                    : -INFINITY;
     t.top = fmax(tail.high, t.bucket);
     for (int64_t k = 0; k < s->count; ++k)

@@ -60,45 +60,47 @@ static inline ald_scored_t sample_sequence(int64_t i, ald_encoding_t encoding,
     out.prompt_ids = memory->ids;
     out.response_ids = memory->ids + P;
     out.logprob_dpo = memory->columns[0];
-    out.logprob_reverse = memory->columns[1];
     out.logprob_policy = out.source == ALD_SOURCE_POLICY ? memory->columns[2] : NULL;
-    out.tvd = memory->columns[3];
-    out.logprob_reference = memory->columns[4]; /* these where the header names a reference */
-    out.tvd_reference = memory->columns[5];
-    out.full_log_ratio_reference = out.hidden32_reference = memory->wide[0];
-    out.topk_log_ratio_reference = memory->halves[0];
-    out.hidden_reference = memory->hidden[0];
-    out.tail_reference = memory->columns[3];
+    ald_contrasted_t *own = &out.contrast[ALD_CONTRAST_REVERSE];
+    ald_contrasted_t *other = &out.contrast[ALD_CONTRAST_REFERENCE];
+    own->logprob = memory->columns[1];
+    own->tvd = memory->columns[3];
+    other->logprob = memory->columns[4]; /* these where the header names a reference */
+    other->tvd = memory->columns[5];
+    other->full_log_ratio = other->hidden32 = memory->wide[0];
+    other->topk_log_ratio = memory->halves[0];
+    other->hidden = memory->hidden[0];
+    other->tail = memory->columns[3];
     if (encoding == ALD_ENCODING_FULL) {
         out.full_logprob_dpo = memory->wide[0];
-        out.full_log_ratio = memory->wide[1];
+        own->full_log_ratio = memory->wide[1];
     } else if (encoding == ALD_ENCODING_HIDDEN) {
         out.hidden_dpo = memory->hidden[0];
-        out.hidden_reverse = memory->hidden[1];
+        own->hidden = memory->hidden[1];
     } else if (encoding == ALD_ENCODING_HIDDEN32) {
         out.hidden32_dpo = memory->wide[0]; /* V is more than H */
-        out.hidden32_reverse = memory->wide[1];
+        own->hidden32 = memory->wide[1];
     } else {
         out.topk_id = memory->topk_id;
-        out.topk_logprob_dpo = memory->halves[0];
-        out.topk_log_ratio = memory->halves[1];
+        out.topk_logprob = memory->halves[0];
+        own->topk_log_ratio = memory->halves[1];
         out.proposal_factor = memory->columns[6];
         for (int t = 0; t < R; ++t)
             memory->positive[t] = 0.5f + (float)t / 64;
         out.proposal_temperature = memory->positive;
         out.proposal_logz = memory->columns[8];
         out.tail_dpo = memory->columns[4];
-        out.tail_reverse = memory->columns[5];
-        out.alpha_max = memory->columns[6]; /* written where the header says certified */
-        out.tail_ratio_min = memory->columns[7];
-        out.tail_ratio_max = memory->columns[8];
-        out.tail_mass = memory->knots[0];
-        out.tail_least = memory->knots[1];
-        out.alpha_max_reference = memory->columns[5];
-        out.tail_ratio_min_reference = memory->columns[4];
-        out.tail_ratio_max_reference = memory->columns[3];
-        out.tail_mass_reference = memory->knots[1];
-        out.tail_least_reference = memory->knots[0];
+        own->tail = memory->columns[5];
+        own->alpha_max = memory->columns[6]; /* written where the header says certified */
+        own->tail_ratio_min = memory->columns[7];
+        own->tail_ratio_max = memory->columns[8];
+        own->tail_mass = memory->knots[0];
+        own->tail_least = memory->knots[1];
+        other->alpha_max = memory->columns[5];
+        other->tail_ratio_min = memory->columns[4];
+        other->tail_ratio_max = memory->columns[3];
+        other->tail_mass = memory->knots[1];
+        other->tail_least = memory->knots[0];
     }
     return out;
 }
@@ -111,13 +113,12 @@ static inline ald_shard_header_t sample_header(ald_encoding_t encoding)
                                  .top_k = ald_encoding_has_k(encoding) ? SAMPLE_K : 0,
                                  .policy_step = -1,
                                  .seed = 17,
-                                 .contrast = "reverse",
                                  .chat_format = "chatml",
                                  .tool_version = "test",
                                  .created = "2025-01-01T00:00:00Z",
                                  .config = "seed = 17;\n"};
-    memset(header.sha256_dpo, 'a', 64);
-    memset(header.sha256_reverse, 'b', 64);
+    memset(header.dpo.sha256, 'a', 64);
+    memset(header.contrasts[ALD_CONTRAST_REVERSE].sha256, 'b', 64);
     memset(header.sha256_tokenizer, 'c', 64);
     memset(header.sha256_data, 'd', 64);
     return header;
@@ -127,14 +128,14 @@ static inline ald_shard_header_t sample_certified(void)
 {
     ald_shard_header_t header = sample_header(ALD_ENCODING_TOPK);
     header.certified = true;
-    memset(header.sha256_reference, 'e', 64);
+    memset(header.contrasts[ALD_CONTRAST_REFERENCE].sha256, 'e', 64);
     return header;
 }
 
 static inline ald_shard_header_t sample_with_reference(ald_encoding_t encoding)
 {
     ald_shard_header_t header = sample_header(encoding);
-    memset(header.sha256_reference, 'e', 64);
+    memset(header.contrasts[ALD_CONTRAST_REFERENCE].sha256, 'e', 64);
     return header;
 }
 

@@ -3,7 +3,11 @@
 #include "ald/config/choices.h"
 #include "ald/objective/cross_entropy.h"
 #include "ald/objective/preference.h"
-#include "ald/teacher/loss.h"
+#include "ald/teacher/divergence.h"
+#include "ald/teacher/full.h"
+#include "ald/teacher/support.h"
+#include "ald/teacher/teacher.h"
+#include "ald/teacher/topk.h"
 #include "numeric.h"
 
 enum { V = 41 };
@@ -370,11 +374,13 @@ static void teacher_rows_and_distance(void **state)
 
 static void strength_factor_and_weight(void **state)
 {
-    const ald_teacher_t adaptive = {
-        .adaptive = true, .weighted = true, .strength = 20.0, .epsilon = 1e-3, .beta = 0.1};
-    const ald_teacher_t constant = {.reference = true, .strength = 3.0};
+    const ald_teacher_t adaptive = {.strength = 20.0, .epsilon = 1e-3, .beta = 0.1};
+    const ald_teacher_t constant = {.contrast = ALD_CONTRAST_REFERENCE,
+                                    .extrapolation = ALD_EXTRAPOLATION_CONSTANT,
+                                    .token_weight = ALD_TOKEN_WEIGHT_UNIFORM,
+                                    .strength = 3.0};
     const ald_teacher_t none = {
-        .none = true, .adaptive = true, .weighted = true, .strength = 20.0, .beta = 0.1};
+        .extrapolation = ALD_EXTRAPOLATION_NONE, .strength = 20.0, .beta = 0.1};
     (void)state;
     expect_near("alpha", ald_teacher_alpha(&adaptive, 0.25), 5.001, 1e-12);
     expect_near("factor", ald_teacher_factor(&adaptive, 5.001), 5.001, 1e-12);
@@ -393,16 +399,16 @@ static void strengths_of_a_response(void **state)
 {
     const float tvd[] = {0.25f, 0.5f, 0.0f};
     double alpha[3];
-    ald_teacher_t teacher = {.adaptive = true, .strength = 4.0, .epsilon = 0.5};
+    ald_teacher_t teacher = {.strength = 4.0, .epsilon = 0.5};
     (void)state;
     ald_teacher_alphas(&teacher, 3, tvd, alpha);
     for (int i = 0; i < 3; ++i)
         expect_near("own", alpha[i], 4.0 * (double)tvd[i] + 0.5, 1e-15);
-    teacher.by_sequence = true;
+    teacher.granularity = ALD_GRANULARITY_SEQUENCE;
     ald_teacher_alphas(&teacher, 3, tvd, alpha);
     for (int i = 0; i < 3; ++i)
         expect_near("mean", alpha[i], 4.0 * 0.25 + 0.5, 1e-15);
-    teacher.none = true;
+    teacher.extrapolation = ALD_EXTRAPOLATION_NONE;
     ald_teacher_alphas(&teacher, 3, tvd, alpha);
     for (int i = 0; i < 3; ++i)
         expect_near("none", alpha[i], 1.0, 0.0);

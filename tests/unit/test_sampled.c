@@ -5,14 +5,14 @@
 #include "ald/base/arena.h"
 #include "ald/config/choices.h"
 #include "ald/num/dtype.h"
-#include "ald/teacher/loss.h"
+#include "ald/teacher/divergence.h"
 #include "ald/teacher/sampled.h"
+#include "ald/teacher/teacher.h"
 #include "numeric.h"
 
 enum { V = 37, K = 12, SEEDS = 6000, MOST = 40000 };
 
-static const ald_teacher_t scoring = {.adaptive = true,
-                                      .strength = 8.0,
+static const ald_teacher_t scoring = {.strength = 8.0,
                                       .epsilon = 1e-3,
                                       .temperature = 1.2,
                                       .beta = 0.1,

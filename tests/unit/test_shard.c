@@ -40,15 +40,16 @@ static void expect_teacher(const ald_shard_header_t *header, ald_scored_t *found
         const bool teacher = strncmp(info->path, "/teacher/", 9) == 0;
         if (!teacher || !ald_dataset_is_in(info, header))
             continue;
-        const void *one = *ald_dataset_member(found, (ald_shard_dataset_t)d);
+        const void *one = ald_dataset_content(header, found, (ald_shard_dataset_t)d);
         size_t size = ald_column_memory_size(info->type);
         size *= (size_t)(expected->response_count * ald_dataset_width(info, header));
         assert_non_null(one);
-        assert_memory_equal(one, *ald_dataset_member(expected, (ald_shard_dataset_t)d), size);
+        assert_memory_equal(one, ald_dataset_content(header, expected, (ald_shard_dataset_t)d),
+                            size);
     }
-    assert_true((found->full_log_ratio != NULL) == (header->encoding == ALD_ENCODING_FULL));
+    assert_true((found->full_logprob_dpo != NULL) == (header->encoding == ALD_ENCODING_FULL));
     assert_true((found->topk_id != NULL) == ald_encoding_has_k(header->encoding));
-    assert_true((found->tail_mass != NULL) == header->certified);
+    assert_true((found->contrast[header->contrast].tail_mass != NULL) == header->certified);
 }
 
 static void expect_sequence(const ald_scored_t *found, const ald_scored_t *expected)
@@ -65,8 +66,8 @@ static void expect_sequence(const ald_scored_t *found, const ald_scored_t *expec
         return;
     assert_memory_equal(found->response_ids, expected->response_ids, (size_t)(4 * R));
     expect_floats(found->logprob_dpo, expected->logprob_dpo, R);
-    expect_floats(found->logprob_reverse, expected->logprob_reverse, R);
-    expect_floats(found->tvd, expected->tvd, R);
+    expect_floats(found->contrast[0].logprob, expected->contrast[0].logprob, R);
+    expect_floats(found->contrast[0].tvd, expected->contrast[0].tvd, R);
     for (int64_t t = 0; t < R; ++t)
         assert_true(expected->logprob_policy == NULL
                         ? isnan(found->logprob_policy[t])
@@ -179,13 +180,13 @@ static void wide_rows_come_back(void **state)
     sample_fill(row, 3 * WIDE, 5);
     header.vocab_size = WIDE;
     sequence.response_count = 3;
-    sequence.full_logprob_dpo = sequence.full_log_ratio = row;
+    sequence.full_logprob_dpo = sequence.contrast[header.contrast].full_log_ratio = row;
     expect_ok(ald_shard_writer_open(path, &header, &writer));
     expect_ok(ald_shard_writer_append(writer, &sequence));
     expect_ok(ald_shard_writer_commit(writer));
     expect_ok(ald_shard_open(path, &shard));
     expect_ok(ald_shard_read(shard, 0, true, &arena, &found));
-    expect_floats(found.full_log_ratio, row, 3 * WIDE);
+    expect_floats(found.contrast[header.contrast].full_log_ratio, row, 3 * WIDE);
     ald_shard_close(shard);
     ald_arena_reset(&arena);
     ald_free(row);
@@ -231,7 +232,7 @@ static void a_spoiled_writer_cannot_commit(void **state)
     ald_scored_t sequence = sample_sequence(2, ALD_ENCODING_FULL, &memory);
     ald_shard_writer_t *writer = NULL;
     expect_ok(ald_shard_writer_open(path, &header, &writer));
-    sequence.tvd = NULL;
+    sequence.contrast[ALD_CONTRAST_REVERSE].tvd = NULL;
     expect_failure(ald_shard_writer_append(writer, &sequence), ALD_STATUS_INTERNAL, "lacks a part");
     expect_failure(ald_shard_writer_commit(writer), ALD_STATUS_INTERNAL, "after a failure");
     assert_false(ald_path_exists(path));
@@ -282,9 +283,8 @@ static void flipped_bits_are_found(void **state)
         ald_shard_header_t header = sample_header(ALD_ENCODING_HIDDEN);
         for (int e = 0; e < ALD_ENCODING_COUNT; ++e)
             if ((info->encodings >> e & 1) != 0)
-                header = (info->encodings & ALD_IN_REFERENCE) != 0
-                             ? sample_with_reference((ald_encoding_t)e)
-                             : sample_header((ald_encoding_t)e);
+                header = info->of == ALD_OF_REFERENCE ? sample_with_reference((ald_encoding_t)e)
+                                                      : sample_header((ald_encoding_t)e);
         if ((info->encodings & ALD_IN_CERTIFIED) != 0)
             header = sample_certified();
         if ((info->encodings & ALD_IN_FULL16) != 0) {

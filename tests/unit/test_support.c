@@ -3,9 +3,10 @@
 #include <string.h>
 
 #include "ald/base/arena.h"
+#include "ald/config/choices.h"
 #include "ald/num/dtype.h"
-#include "ald/teacher/loss.h"
 #include "ald/teacher/support.h"
+#include "ald/teacher/teacher.h"
 #include "numeric.h"
 
 enum { V = 300 };
@@ -96,7 +97,7 @@ static ald_support_error_t actual(const position_t *p, const ald_teacher_t *teac
                                   int64_t n, const ald_support_t *s)
 {
     double log_q[V], log_p[V], made[V + 1], least = INFINITY, rest = 0.0, outside = 0.0;
-    bool in[V] = {false}, bucket = isfinite(s->tail_dpo) && isfinite(s->tail_reverse);
+    bool in[V] = {false}, bucket = isfinite(s->tail_dpo) && isfinite(s->tail_contrast);
     int64_t count = 0, tokens[V];
     ald_support_error_t out = {0.0, 0.0};
     exact(p, teacher, a, n, log_q, log_p);
@@ -110,7 +111,7 @@ static ald_support_error_t actual(const position_t *p, const ald_teacher_t *teac
     }
     bucket = bucket && count < n; /* as in the loss */
     made[count] = bucket
-                      ? (s->tail_dpo + a * (s->tail_dpo - s->tail_reverse)) / teacher->temperature
+                      ? (s->tail_dpo + a * (s->tail_dpo - s->tail_contrast)) / teacher->temperature
                       : -INFINITY;
     double lse = log_sum_exp(count + 1, made);
     for (int64_t k = 0; k < count; ++k) {
@@ -180,10 +181,8 @@ static void bounds_hold_everywhere(void **state)
     double tightness[2] = {0.0, 0.0};
     (void)state;
     for (int i = 0; i < 3 * 3 * 5 * 4; ++i) {
-        const ald_teacher_t teacher = {.adaptive = true,
-                                       .strength = i % 7 == 0 ? 0.0 : 15.0,
-                                       .epsilon = 1e-3,
-                                       .temperature = taus[i / 3 % 3]};
+        const ald_teacher_t teacher = {
+            .strength = i % 7 == 0 ? 0.0 : 15.0, .epsilon = 1e-3, .temperature = taus[i / 3 % 3]};
         position_t p;
         position_make(&p, &teacher, (uint64_t)(100 + 10 * i), supports[i / 9 % 5], widths[i % 3],
                       i / 45 == 0 ? 1e-4 : 0.2 * (i / 45));
@@ -200,8 +199,7 @@ static void bounds_hold_everywhere(void **state)
 /* Where all of the teacher lies in the support, only the rounding is left. */
 static void a_sharp_teacher_has_a_small_bound(void **state)
 {
-    const ald_teacher_t teacher = {
-        .adaptive = true, .strength = 15.0, .epsilon = 1e-3, .temperature = 1.0};
+    const ald_teacher_t teacher = {.strength = 15.0, .epsilon = 1e-3, .temperature = 1.0};
     double unused[2] = {0.0, 0.0};
     position_t p;
     (void)state;
@@ -219,8 +217,9 @@ static void a_sharp_teacher_has_a_small_bound(void **state)
 /* A token that only the extrapolated teacher likes is in the support. */
 static void the_support_follows_the_extrapolation(void **state)
 {
-    const ald_teacher_t plain = {.none = true, .temperature = 1.0};
-    const ald_teacher_t strong = {.strength = 30.0, .temperature = 1.0};
+    const ald_teacher_t plain = {.extrapolation = ALD_EXTRAPOLATION_NONE, .temperature = 1.0};
+    const ald_teacher_t strong = {
+        .extrapolation = ALD_EXTRAPOLATION_CONSTANT, .strength = 30.0, .temperature = 1.0};
     float logprob[V], ratio[V], key[V], lp[8], rho[8], numbers[5], mass[3], least[3];
     int32_t ids[V], id[8];
     const ald_support_rows_t rows = {
@@ -247,7 +246,8 @@ static void the_support_follows_the_extrapolation(void **state)
 /* A file may say anything about its tail. */
 static void nonsense_gives_no_certificate(void **state)
 {
-    const ald_teacher_t teacher = {.strength = 3.0, .temperature = 1.0};
+    const ald_teacher_t teacher = {
+        .extrapolation = ALD_EXTRAPOLATION_CONSTANT, .strength = 3.0, .temperature = 1.0};
     const float bad[] = {NAN, INFINITY, -INFINITY};
     position_t p;
     (void)state;

@@ -107,7 +107,7 @@ typedef enum { ALD_RESPONSES(ALD_CHOICE_CONSTANT) } ald_responses_t;
 typedef enum { ALD_CHAT_FORMATS(ALD_CHOICE_CONSTANT) } ald_chat_format_t;
 typedef enum { ALD_SCHEDULES(ALD_CHOICE_CONSTANT) } ald_schedule_t;
 typedef enum { ALD_PREFERENCE_LOSSES(ALD_CHOICE_CONSTANT) } ald_preference_loss_t;
-typedef enum { ALD_CONTRASTS(ALD_CHOICE_CONSTANT) } ald_contrast_t;
+typedef enum { ALD_CONTRASTS(ALD_CHOICE_CONSTANT) ALD_CONTRAST_COUNT } ald_contrast_t;
 typedef enum { ALD_EXTRAPOLATIONS(ALD_CHOICE_CONSTANT) } ald_extrapolation_t;
 typedef enum {
     ALD_ENCODINGS(ALD_CHOICE_CONSTANT) ALD_ENCODING_COUNT,

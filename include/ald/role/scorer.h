@@ -12,11 +12,12 @@
 /* Both teachers and the settings of a shard. */
 typedef struct {
     const ald_config_t *config;
-    ald_frozen_t dpo, contrast; /* contrast: teacher.reverse, or teacher.reference */
-    ald_frozen_t reference;     /* shards.with_reference only */
-    ald_shard_header_t header;  /* what every shard of this run says; sha256_data, policy_step,
-                                   created are the caller's */
-    char *config_text;          /* header.config */
+    ald_frozen_t dpo;
+    ald_frozen_t contrasts[ALD_CONTRAST_COUNT]; /* by ald_contrast_t: teacher.contrast's, and with
+                                                    shards.with_reference the reference */
+    ald_shard_header_t header; /* what every shard of this run says; sha256_data, policy_step,
+                                  created are the caller's */
+    char *config_text;         /* header.config */
     ald_arena_t arena;
 } ald_scorer_t;
 /* Loads the teachers and checks that they share the tokenizer. header.vocab_size is the number of
@@ -24,7 +25,5 @@ typedef struct {
  * Collective over `comm`. */
 ald_status_t ald_scorer_init(const ald_config_t *config, const ald_comm_t *comm, ald_scorer_t *out);
 void ald_scorer_reset(ald_scorer_t *scorer);
-/* The directory of the second teacher. */
-const char *ald_contrast_directory(const ald_config_t *config);
 
 #endif

@@ -16,7 +16,7 @@
 #include "ald/shard/format.h"
 #include "ald/shard/readahead.h"
 #include "ald/shard/set.h"
-#include "ald/teacher/loss.h"
+#include "ald/teacher/teacher.h"
 #include "ald/train/engine.h"
 
 /* A micro-batch as it was read, in an arena. */
@@ -36,7 +36,6 @@ typedef struct {
         ald_model_t model;
         ald_head_digest_t digest; /* root only */
     } heads[2]; /* both teachers, for their output matrices; for hidden and hidden32 only */
-    int64_t teacher_hidden;
     int64_t
         vocabulary; /* tokens that the losses are over: those of policy and shards; 0: not yet */
     /* the step at hand */
@@ -62,8 +61,8 @@ void ald_trainer_reset(ald_trainer_t *trainer);
 /* Maps the teachers, whose output matrices `hidden` and `hidden32` shards need; INPUT when they
  * aren't those of the set's shards. */
 ald_status_t ald_trainer_heads(ald_trainer_t *trainer, const ald_shardset_t *set);
-/* Sets `vocabulary` for the shards of a set (ald/model/vocabulary.h) unless it has been; a step does so
- * too. A shard's teacher with more rows than the policy is restricted to the policy's and
+/* Sets `vocabulary` for the shards of a set (ald/model/vocabulary.h) unless it has been; a step
+ * does so too. A shard's teacher with more rows than the policy is restricted to the policy's and
  * normalised again, its alpha still that of the shard's tvd. INPUT when policy and shards differ in
  * tokens that the tokenizer has. Local. */
 ald_status_t ald_trainer_vocabulary(ald_trainer_t *trainer, const ald_shardset_t *set);

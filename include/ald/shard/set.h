@@ -51,8 +51,9 @@ ald_status_t ald_shardset_read(ald_shardset_t *set, int64_t entry, ald_arena_t *
                                ald_scored_t *out);
 
 /* INPUT naming file and both sides unless the header says the same as `expected` where that says
- * something: encoding with its full_dtype and top_k (ALD_ENCODING_ANY: anything), contrast, sha256
- * of teachers, tokenizer and data, chat format ("": anything). */
+ * something: encoding with its full_dtype and top_k (ALD_ENCODING_ANY: anything), sha256 of
+ * teachers, tokenizer and data, chat format ("": anything); its contrast is any that the shard
+ * speaks of. `expected` NULL: anything at all. */
 ald_status_t ald_shard_fits(const char *path, const ald_shard_header_t *header,
                             const ald_shard_header_t *expected);
 /* INPUT naming both files and sides unless two shards can be of one set: encoding, sizes, contrast,
@@ -61,9 +62,6 @@ ald_status_t ald_shard_fits_first(const char *path, const ald_shard_header_t *he
                                   const char *first_path, const ald_shard_header_t *first);
 ald_status_t ald_shard_fits_folder(const char *path, const ald_shard_header_t *header,
                                    const char *first_path, const ald_shard_header_t *first);
-/* Whether a run of that contrast takes the reference that stands beside the shard's second model; a
- * shard fits it by that model's sha256. */
-bool ald_shard_takes_reference(const ald_shard_header_t *header, const char *contrast);
 /* FOLDER/shard-NNNNNN.h5, freed by ald_free. */
 char *ald_shard_path(const char *folder, int64_t number);
 /* The number in a name shard-NNNNNN.h5; -1 for another name. */

@@ -16,7 +16,8 @@
 
 #include <stdint.h>
 
-#include "ald/teacher/loss.h"
+#include "ald/teacher/divergence.h"
+#include "ald/teacher/teacher.h"
 
 /* Where the parts of one position's draws go. */
 typedef struct {

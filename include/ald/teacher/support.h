@@ -32,13 +32,22 @@
 
 #include <stdint.h>
 
-#include "ald/teacher/loss.h"
+#include "ald/teacher/teacher.h"
+
+/* Both teachers on `count` tokens, what lies outside being one outcome: the tails are the logs of
+ * its mass (-infinity: none). */
+typedef struct {
+    int64_t count;
+    const int32_t *id;
+    const float *logprob_dpo, *log_ratio;
+    double tail_dpo, tail_contrast;
+} ald_support_t;
 
 enum { ALD_KNOTS = 3 }; /* at 0, A / 2 and A */
 
-/* Where goes what a second model says of the tokens outside. */
+/* Where to put what a contrast says of the tokens outside. */
 typedef struct {
-    float *tail_c;                   /* L_c; -infinity: none */
+    float *tail_contrast;            /* L_c; -infinity: none */
     float *alpha_max;                /* A */
     float *mass, *least;             /* [ALD_KNOTS] F and G */
     float *ratio_least, *ratio_most; /* of rho on T */
@@ -59,7 +68,7 @@ void ald_support_make(const ald_teacher_t *teacher, double tvd, int64_t V, int64
                       const float *logprob, const float *ratio, float *key, int32_t *ids,
                       const ald_support_rows_t *out);
 
-/* The tail part alone, of K tokens that are chosen: for another second model, whose logprob - its
+/* The tail part alone, of K tokens that are chosen: for another contrast, whose logprob - its
  * log-probabilities are `ratio` and whose distance is `tvd`. key [V] is scratch memory. Local. */
 void ald_support_describe(const ald_teacher_t *teacher, double tvd, int64_t V, int64_t K,
                           const int32_t *id, const float *logprob, const float *ratio, float *key,

@@ -1,0 +1,50 @@
+/* The composed teacher: its settings, and rows of it. V vocabulary. Local. Layer: teacher.
+ *
+ * The teacher of a position is softmax(z* / tau), z* = log pi_dpo + a (log pi_dpo - log pi_c), with
+ * pi_c the contrast, the model that pi_dpo is extrapolated from. */
+#ifndef ALD_TEACHER_TEACHER_H
+#define ALD_TEACHER_TEACHER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ald/config/choices.h"
+#include "ald/config/config.h"
+
+/* The settings (AlignDistil, arXiv 2503.02832, equations 11 to 17). */
+typedef struct {
+    ald_contrast_t contrast;
+    ald_extrapolation_t extrapolation; /* none: the teacher is pi_dpo, and alpha counts as 1 */
+    ald_token_weight_t token_weight;
+    ald_granularity_t granularity; /* sequence: alpha from the response's mean TVD */
+    bool length_normalize;
+    double strength, epsilon, beta, temperature;
+    ald_divergence_t divergence;
+} ald_teacher_t;
+void ald_teacher_init(const ald_config_t *config, ald_teacher_t *out);
+/* alpha (eq. 16), from a distance between 0 and 1. */
+double ald_teacher_alpha(const ald_teacher_t *teacher, double tvd);
+/* alpha [count] of a response's positions from their distances: each its own, or with granularity =
+ * "sequence" that of their mean. */
+void ald_teacher_alphas(const ald_teacher_t *teacher, int64_t count, const float *tvd,
+                        double *alpha);
+/* The factor a in z* = log pi_dpo + a (log pi_dpo - log pi_c): alpha, or alpha - 1 against a
+ * reference, where z* = z_ref + alpha (z_dpo - z_ref). */
+double ald_teacher_factor(const ald_teacher_t *teacher, double alpha);
+/* beta_t = beta0 / alpha_t, or 1 (eq. 17). */
+double ald_teacher_weight(const ald_teacher_t *teacher, double alpha);
+
+/* The model directory of a contrast, and the key that names it. */
+const char *ald_contrast_directory(const ald_config_t *config, ald_contrast_t contrast);
+const char *ald_contrast_key(ald_contrast_t contrast);
+
+/* A teacher over more tokens than V, of which the first V values are given, restricted to those and
+ * normalised again. */
+void ald_teacher_restrict_row(int64_t V, float *logprob_dpo, float *log_ratio);
+/* Logits of both teachers to log pi_dpo (in place of z_dpo) and log pi_dpo - log pi_c (in place of
+ * z_c), as the shards hold them. */
+void ald_teacher_logits_row(int64_t V, float *z_dpo, float *z_c);
+/* 1/2 sum_v |pi_dpo(v) - pi_c(v)| from what ald_teacher_logits_row leaves. */
+float ald_tvd_row(int64_t V, const float *logprob_dpo, const float *log_ratio);
+
+#endif

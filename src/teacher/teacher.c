@@ -1,0 +1,112 @@
+/* The composed teacher. What shards hold is log pi_dpo and the ratio to the contrast, so that
+ * rounding is not multiplied by alpha twice; all here is in that form. */
+#include "ald/teacher/teacher.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "ald/config/choices.h"
+#include "ald/config/config.h"
+#include "ald/num/kernel.h"
+#include "ald/num/ops.h"
+
+void ald_teacher_init(const ald_config_t *config, ald_teacher_t *out)
+{
+    *out = (ald_teacher_t){
+        .contrast = config->teacher.contrast,
+        .extrapolation = config->teacher.extrapolation,
+        .token_weight = config->distill.token_weight,
+        .granularity = config->distill.granularity,
+        .length_normalize = config->distill.length_normalize,
+        .strength = config->teacher.strength,
+        .epsilon = config->teacher.epsilon,
+        .beta = config->teacher.beta,
+        .temperature = config->teacher.temperature,
+        .divergence = config->distill.divergence,
+    };
+}
+
+double ald_teacher_alpha(const ald_teacher_t *teacher, double tvd)
+{
+    switch (teacher->extrapolation) {
+    case ALD_EXTRAPOLATION_NONE:
+        return 1.0;
+    case ALD_EXTRAPOLATION_CONSTANT:
+        return teacher->strength;
+    default:
+        return teacher->strength * tvd + teacher->epsilon;
+    }
+}
+
+void ald_teacher_alphas(const ald_teacher_t *teacher, int64_t count, const float *tvd,
+                        double *alpha)
+{
+    double mean = 0.0;
+    for (int64_t i = 0; i < count; ++i)
+        mean += tvd[i] / (double)count;
+    for (int64_t i = 0; i < count; ++i)
+        alpha[i] = ald_teacher_alpha(
+            teacher, teacher->granularity == ALD_GRANULARITY_SEQUENCE ? mean : tvd[i]);
+}
+
+double ald_teacher_factor(const ald_teacher_t *teacher, double alpha)
+{
+    if (teacher->extrapolation == ALD_EXTRAPOLATION_NONE)
+        return 0.0;
+    return teacher->contrast == ALD_CONTRAST_REFERENCE ? alpha - 1.0 : alpha;
+}
+
+double ald_teacher_weight(const ald_teacher_t *teacher, double alpha)
+{
+    return teacher->token_weight == ALD_TOKEN_WEIGHT_BETA ? teacher->beta / alpha : 1.0;
+}
+
+const char *ald_contrast_directory(const ald_config_t *config, ald_contrast_t contrast)
+{
+    return contrast == ALD_CONTRAST_REFERENCE ? config->teacher.reference : config->teacher.reverse;
+}
+
+const char *ald_contrast_key(ald_contrast_t contrast)
+{
+    return contrast == ALD_CONTRAST_REFERENCE ? "teacher.reference" : "teacher.reverse";
+}
+
+ALD_CLONES
+static void logits_to_ratio(int64_t V, float lse_dpo, float lse_c, float *z_dpo, float *z_c)
+{
+#pragma omp simd
+    for (int64_t v = 0; v < V; ++v) {
+        float lp = z_dpo[v] - lse_dpo;
+        z_c[v] = lp - (z_c[v] - lse_c);
+        z_dpo[v] = lp;
+    }
+}
+
+void ald_teacher_logits_row(int64_t V, float *z_dpo, float *z_c)
+{
+    logits_to_ratio(V, ald_logsumexp(V, z_dpo), ald_logsumexp(V, z_c), z_dpo, z_c);
+}
+
+void ald_teacher_restrict_row(int64_t V, float *logprob_dpo, float *log_ratio)
+{
+    for (int64_t v = 0; v < V; ++v) /* back to log pi_c */
+        log_ratio[v] = logprob_dpo[v] - log_ratio[v];
+    ald_teacher_logits_row(V, logprob_dpo, log_ratio);
+}
+
+ALD_CLONES
+float ald_tvd_row(int64_t V, const float *logprob_dpo, const float *log_ratio)
+{
+    double total = 0.0;
+    for (int64_t start = 0; start < V; start += 4096) {
+        int64_t end = start + 4096 < V ? start + 4096 : V;
+        float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t v = start; v < end; ++v) {
+            float d = ald_expf(logprob_dpo[v]) - ald_expf(logprob_dpo[v] - log_ratio[v]);
+            sum += d < 0.0f ? -d : d;
+        }
+        total += sum;
+    }
+    return total < 2.0 ? (float)(0.5 * total) : 1.0f;
+}

@@ -306,8 +306,8 @@ static void texts_of_other_versions_are_read(void **state)
             continue;
         }
         assert_true(config.teacher.strength == 3.0 && config.teacher.beta == standard.teacher.beta);
-        assert_string_equal(config.teacher.extrapolation, standard.teacher.extrapolation);
-        assert_string_equal(config.shards.keep, standard.shards.keep);
+        assert_int_equal(config.teacher.extrapolation, standard.teacher.extrapolation);
+        assert_int_equal(config.shards.keep, standard.shards.keep);
         assert_int_equal(config.seed, standard.seed);
         ald_config_reset(&config);
     }

@@ -161,6 +161,8 @@ typedef struct {
     K(INTEGER, shards.sequences_per_shard, "256", 1, 1e9, NONE, "sequences in a file")             \
     K(CHOICE, shards.compression, "none", 0, 0, COMPRESSIONS, "HDF5 filter of the teacher data")   \
     K(CHOICE, shards.keep, "all", 0, 0, KEEPS, "on-policy shards after their step")                \
+    K(BOOL, shards.with_reference, "false", 0, 0, NONE,                                            \
+      "also store what teacher.contrast = \"reference\" needs")                                    \
     K(SOURCES, shards.sources, "", 0, 0, NONE,                                                     \
       "folders that distill mixes, in place of shards.directory (--set: a:2,b:1)")                 \
     K(INPUT, distill.policy, "", 0, 0, NONE, "model directory to start from")                      \
@@ -213,10 +215,10 @@ typedef struct {
 ald_status_t ald_config_load(const char *path, const char *const *settings, int count,
                              ald_config_t *out);
 /* Reads a configuration as ald_config_print wrote it, in whatever version: a shard's. Keys that it
- * lacks have their defaults; keys that this version lacks are passed over; a value that this version
- * doesn't take (a choice of a later one) is warned of, and the default stands. Paths stay as they
- * are. INPUT "NAME:LINE: ..." for a text that can't be parsed, or that would include files. Local;
- * the caller frees with ald_config_reset. */
+ * lacks have their defaults; keys that this version lacks are passed over; a value that this
+ * version doesn't take (a choice of a later one) is warned of, and the default stands. Paths stay
+ * as they are. INPUT "NAME:LINE: ..." for a text that can't be parsed, or that would include files.
+ * Local; the caller frees with ald_config_reset. */
 ald_status_t ald_config_load_text(const char *text, const char *name, ald_config_t *out);
 /* The bytes of a size: a number and KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB; -1 for any
  * other text, and for less than one byte. */

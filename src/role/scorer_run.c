@@ -22,13 +22,6 @@
 #include "ald/teacher/sampled.h"
 #include "ald/teacher/support.h"
 
-static int64_t forwards; /* of teachers, by this process */
-
-int64_t ald_scorer_forwards(void)
-{
-    return forwards;
-}
-
 /* What a micro-batch's positions get; arrays of R, or R rows. */
 typedef struct {
     ald_scorer_t *scorer;
@@ -318,7 +311,6 @@ static ald_status_t run_reference(scoring_t *s, int64_t chunk)
     ALD_CHECK(hidden != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(reference_alloc(s, s->packed->positions, chunk));
     ALD_TRY(ald_forward(&scorer->reference.model, &s->packed->batch, &scorer->arena, NULL, hidden));
-    forwards += 1;
     if (s->bits_r != NULL)
         keep_hidden(s->packed, H, hidden, s->bits_r);
     if (s->hidden32_r != NULL)
@@ -400,7 +392,6 @@ static ald_status_t score_packed(ald_scorer_t *scorer, const ald_packed_t *packe
         seed_draws(&s, sequences);
     ALD_TRY(ald_forward(&scorer->dpo.model, &packed->batch, arena, NULL, hidden));
     ALD_TRY(ald_forward(&scorer->contrast.model, &packed->batch, arena, NULL, hidden_c));
-    forwards += 2;
     if (s.bits_dpo != NULL) {
         keep_hidden(packed, H, hidden, s.bits_dpo);
         keep_hidden(packed, H, hidden_c, s.bits_c);

@@ -1,6 +1,5 @@
-/* The layout of a shard, written once: the writer, the reader and the tests walk these tables. The
- * meaning of each entry is in DESIGN.md section 5 and in src/shard/README.md. Private to src/shard.
- */
+/* The layout of a shard, written once: whoever writes, reads, compares or fills one walks these
+ * tables. src/shard/README.md says what each entry means. Private to src/shard. */
 #ifndef ALD_SHARD_FORMAT_IMPL_H
 #define ALD_SHARD_FORMAT_IMPL_H
 

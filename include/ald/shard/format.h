@@ -1,5 +1,5 @@
-/* Teacher shards: HDF5 files of per-token teacher distributions. The format is the table in
- * DESIGN.md section 5; src/shard/README.md repeats it for readers of the files. Layer: shard.
+/* Teacher shards: HDF5 files of per-token teacher distributions, as src/shard/README.md describes
+ * them. Layer: shard.
  *
  * N sequences, T tokens, R response positions, K support size, H hidden size, V vocabulary. */
 #ifndef ALD_SHARD_FORMAT_H

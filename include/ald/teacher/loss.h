@@ -10,7 +10,8 @@
 #include "ald/config/choices.h"
 #include "ald/config/config.h"
 
-/* The teacher's settings (AlignDistil, arXiv 2503.02832, equations 11 to 17; DESIGN.md section 2).
+/* The teacher's settings (AlignDistil, arXiv 2503.02832, equations 11 to 17;
+ * src/teacher/README.md).
  */
 typedef struct {
     bool reference;   /* contrast = "reference" */

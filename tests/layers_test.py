@@ -1,5 +1,7 @@
 #!/usr/bin/python3
-"""The layers hold: includes point one way, libraries and ends of the process stay where they belong."""
+"""The layers hold: includes point one way, libraries and ends of the process stay where they belong;
+what is declared is used, and the pages that comments name are there."""
+import collections
 import os
 import re
 import subprocess
@@ -28,17 +30,22 @@ class Tree:
     """C files below a root: {path: text without comments and strings}, and their includes."""
 
     def __init__(self, root):
+        self.root = root
         self.code, self.includes, self.layer, self.stated = {}, {}, {}, {}
         for top in ("src", "include"):
-            for place, _, names in os.walk(os.path.join(root, top)):
-                for name in sorted(names):
-                    if name.endswith((".c", ".h")):
-                        self.add(root, os.path.join(place, name))
+            for path, text in self.texts(top, (".c", ".h")).items():
+                self.add(path, text)
 
-    def add(self, root, full):
-        path = os.path.relpath(full, root)
-        with open(full, encoding="utf-8") as file:
-            text = file.read()
+    def texts(self, top, ends):
+        """{path: text} of the files below a folder whose names end so."""
+        out = {}
+        for place, _, names in os.walk(os.path.join(self.root, top)):
+            for name in sorted(filter(lambda n: n.endswith(ends), names)):
+                with open(os.path.join(place, name), encoding="utf-8") as file:
+                    out[os.path.relpath(file.name, self.root)] = file.read()
+        return out
+
+    def add(self, path, text):
         self.includes[path] = re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', text, re.M)
         plain = r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\''
         self.code[path] = re.sub(plain, " ", text, flags=re.S)
@@ -95,6 +102,13 @@ def stray_headers(tree):
     return out
 
 
+def declared(code):
+    """The functions that a header declares, macros and functions with their bodies left out."""
+    plain = re.sub(r"^\s*#(?:[^\n]*\\\n)*[^\n]*|static inline[^{]*\{.*?\n\}", " ", code,
+                   flags=re.S | re.M)
+    return re.findall(r"\b(ald_\w+)\s*\([^;{]*\)[^;{]*;", plain)
+
+
 def headers_without_source(tree):
     """A header that declares functions has a source of its name; one of macros and types needs none."""
     out = []
@@ -102,9 +116,7 @@ def headers_without_source(tree):
         source = path.replace("include/ald/", "src/").replace(".h", ".c")
         if not path.startswith("include/") or source in tree.code:
             continue
-        plain = re.sub(r"^\s*#(?:[^\n]*\\\n)*[^\n]*|static inline[^{]*\{.*?\n\}", " ", code,
-                       flags=re.S | re.M)
-        if re.search(r"\bald_\w+\s*\([^;{]*\)[^;{]*;", plain):
+        if declared(code):
             out.append(f"{path}: has no {source}")
     return out
 
@@ -204,8 +216,60 @@ def stray_ends(tree):
             for match in re.finditer(ENDS, code) if path not in MAY_END]
 
 
+def uncalled_functions(tree):
+    """Declared in include/, and named nowhere but there and where they are defined. Tests count."""
+    count = collections.Counter()
+    for code in (*tree.code.values(), *tree.texts("tests", (".c", ".h")).values()):
+        count.update(re.findall(r"\bald_\w+", code))
+    return [f"{path}: {name} is called by nothing" for path, code in tree.code.items()
+            if path.startswith("include/") for name in declared(code) if count[name] < 3]
+
+
+def unused_values(tree):
+    """Values of enumerations that only their declaration names, and no macro pastes together."""
+    whole = "\n".join(tree.code.values())
+    pasted = tuple(re.findall(r"\b(ALD_\w+_)##", whole))
+    count = collections.Counter(re.findall(r"\bALD_\w+", whole))
+    return [f"{path}: {name} is used nowhere" for path, code in tree.code.items()
+            for body in re.findall(r"\benum\b\s*\w*\s*\{(.*?)\}", code, re.S)
+            for name in re.findall(r"(?:^|,)\s*(ALD_\w+)", body)
+            if count[name] == 1 and not (pasted and name.startswith(pasted))]
+
+
+def unread_keys(tree):
+    """Keys of the configuration whose member no code reads, and members without a key."""
+    table = "include/ald/config/config.h"
+    if table not in tree.code:
+        return []
+    with open(os.path.join(tree.root, table), encoding="utf-8") as file:
+        keys = re.findall(r"\bK\([A-Z0-9]+, ([\w.]+),", file.read())
+    code = "\n".join(text for path, text in tree.code.items() if tree.layer[path] != "config")
+    read = set(re.findall(r"(?:\.|->)(\w+)\b", code)) | \
+        set(re.findall(r"(?=(?:\.|->)(\w+\.\w+)\b)", code))
+    groups = re.findall(r"\n *struct \{([^{}]*)\} (\w+);", tree.code[table])
+    members = [f"{group}.{name}" for body, group in groups for declaration in body.split(";")
+               for name in re.findall(r"(\w+)(?:\[\d+\])?\s*(?:,|$)", declaration)]
+    return [f"{table}: {key} is read by nothing" for key in keys if key not in read] + \
+        [f"{table}: the member {name} has no key" for name in members if name not in keys]
+
+
+def missing_pages(tree):
+    """Pages that a file names by their path from the root, or that lie beside it; not those that the
+    program writes, which a string of its own names."""
+    texts = {}
+    for top in ("src", "include", "tools", "jobs"):
+        texts.update(tree.texts(top, (".c", ".h", ".py", ".sh", ".cfg", ".md")))
+    written = set(re.findall(r'"([\w.-]+\.md)"', "\n".join(texts.values())))
+    return [f"{path} names {page}, which isn't there" for path, text in texts.items()
+            for page in re.findall(r"[\w./-]*\w\.md\b", text)
+            if os.path.basename(page) not in written
+            and not any(os.path.exists(os.path.join(tree.root, place, page))
+                        for place in ("", os.path.dirname(path)))]
+
+
 CHECKS = [unstated_layers, upward_includes, unknown_includes, stray_headers, headers_without_source,
-          include_circles, stray_libraries, stray_ends]
+          include_circles, stray_libraries, stray_ends, uncalled_functions, unused_values, unread_keys,
+          missing_pages]
 
 
 def check_of(rule):
@@ -216,6 +280,22 @@ def check_of(rule):
         assert not found, "; ".join(found)
     test.label = rule.__name__
     return test
+
+
+def the_page_of_the_configuration_is_true(folder):
+    """Its paths and codes are those of the tables in C."""
+    def read(path):
+        with open(os.path.join(harness.ROOT, path), encoding="utf-8") as file:
+            return file.read()
+    page, keys = read("src/config/README.md"), {}
+    for kind, key in re.findall(r"\bK\((\w+), ([\w.]+),", read("include/ald/config/config.h")):
+        keys.setdefault(kind, set()).add(key)
+    paths = page.split("## Paths")[1].split("##")[0]
+    rows = [row.split("|")[1] for row in paths.splitlines() if row.startswith("| ")]
+    found = [set(re.findall(r"`([\w.]+)`", row)) for row in rows[1:]]
+    assert found == [keys["ROOT"] | keys["INPUT"], keys["OUTPUT"] | keys["SOURCES"]], found
+    codes = re.findall(r"ALD_STATUS_\w+ = (\d+)", read("include/ald/base/status.h"))
+    assert re.findall(r"^\| (\d+) \|", page.split("## Exit codes")[1], re.M) == codes, codes
 
 
 def rules_find_what_they_forbid(folder):
@@ -232,6 +312,14 @@ def rules_find_what_they_forbid(folder):
         "src/num/gemm_impl.h": "int at_exit(int);\n",
         "src/num/gemm.c": '#include <cblas.h>\n#include "num/gemm_impl.h"\n',
         "src/base/json.c": "#include <jansson.h>\n",
+        "src/base/README.md": "How files are read.\n",
+        "src/base/kinds.c": "/* As src/base/README.md says. */\nint ald_file(int a) { return ONE; }\n",
+        "include/ald/config/config.h": "/* Keys. Layer: config. */\nenum { ALD_ONE, ALD_TWO = 2 };\n"
+                                       "#define KEYS(K) K(BOOL, seed, 1) K(REAL, data.rows, 2)\n"
+                                       "struct {\n int seed;\n struct { double rows; } data;\n};\n",
+        "src/data/pairs.c": "/* README.md */\nint f(c) { return c->seed + c.data.rows + ALD_ONE + ALD_TWO; }\n",
+        "src/data/README.md": "Rows.\n",
+        "tests/unit/test_file.c": "int f(void) { return ald_file(1); }\n",
     }
     bad = [
         (unstated_layers, "include/ald/base/file.h", "/* Files. */\n"),
@@ -251,6 +339,15 @@ def rules_find_what_they_forbid(folder):
         (stray_libraries, "src/train/loss.c", "#include <cblas.h>\n"),
         (stray_libraries, "src/train/loss.c", "#include <oneapi/dnnl/dnnl.h>\n"),
         (stray_libraries, "src/base/file.c", "#include <libconfig.h>\n"),
+        (uncalled_functions, "tests/unit/test_file.c", "int f(void) { return ald_path(1); }\n"),
+        (unused_values, "src/data/pairs.c", "int f(c) { return c->seed + c.data.rows + ALD_ONE; }\n"),
+        (unread_keys, "src/data/pairs.c", "int f(c) { return c.data.rows + ALD_ONE + ALD_TWO; }\n"),
+        (unread_keys, "src/data/pairs.c", "int f(c) { return c.seed + c.rows + ALD_ONE + ALD_TWO; }\n"),
+        (unread_keys, "include/ald/config/config.h", "/* Layer: config. */\nenum { ALD_ONE, ALD_TWO };\n"
+                                                     "struct {\n struct { int a, rows[2]; } data;\n};\n"
+                                                     "#define KEYS(K) K(REAL, data.rows, 2)\n"),
+        (missing_pages, "src/base/json.c", "/* DESIGN.md */\n#include <jansson.h>\n"),
+        (missing_pages, "src/data/README.md", "As src/num/README.md.\n"),
         (stray_ends, "src/base/file.c", "void f(void) { exit(3); }\n"),
         (stray_ends, "src/train/loss.c", "void f(void) { MPI_Abort (0, 1); }\n"),
     ]
@@ -266,5 +363,5 @@ def rules_find_what_they_forbid(folder):
 
 
 if __name__ == "__main__":
-    harness.main([*map(check_of, CHECKS), rules_find_what_they_forbid, circles_are_found,
-                  calls_go_one_way])
+    harness.main([*map(check_of, CHECKS), the_page_of_the_configuration_is_true,
+                  rules_find_what_they_forbid, circles_are_found, calls_go_one_way])

@@ -21,7 +21,6 @@
 #include "ald/par/comm.h"
 #include "ald/pipeline/placement.h"
 #include "ald/record/metrics.h"
-#include "ald/role/scorer_run.h"
 #include "ald/role/trainer.h"
 #include "ald/role/trainer_step.h"
 #include "ald/shard/format.h"
@@ -297,14 +296,6 @@ done:
     return status;
 }
 
-/* Forward passes of teachers, of all trainers since the start: none, as the shards say it all. */
-static int64_t all_forwards(const sweep_t *s)
-{
-    int64_t forwards = ald_scorer_forwards();
-    MPI_Allreduce(MPI_IN_PLACE, &forwards, 1, MPI_INT64_T, MPI_SUM, s->trainers.mpi);
-    return forwards;
-}
-
 /* Takes step `step` of all lanes that are at it, and records it. */
 static ald_status_t step_lanes(sweep_t *s, lane_t *lanes, int64_t n, int64_t step)
 {
@@ -314,12 +305,10 @@ static ald_status_t step_lanes(sweep_t *s, lane_t *lanes, int64_t n, int64_t ste
     for (int64_t k = 0; k < n; ++k)
         if (lanes[k].open && !lanes[k].stepped && lanes[k].trainer.engine.step == step)
             ALD_TRY(step_together(s, lanes, n, k));
-    s->counts.forwards = all_forwards(s);
     const bool stop = ald_engine_stops(&s->trainers);
     for (int64_t k = 0; k < n; ++k) {
         if (!lanes[k].stepped)
             continue;
-        ald_metrics_set(&lanes[k].metrics, "teacher/forwards", (double)s->counts.forwards);
         ALD_TRY(ald_engine_record(&lanes[k].trainer.engine, &lanes[k].metrics, stop));
     }
     ALD_CHECK(!stop, ALD_STATUS_STOPPED,

@@ -77,7 +77,6 @@ static ald_status_t write_json(const char *path, const ald_sweep_t *sweep, const
     ald_json_set(report, "tool_version", ald_json_new_string(ALD_VERSION));
     ald_json_set(report, "sequences_read", ald_json_new_integer(counts->sequences_read));
     ald_json_set(report, "sequences_used", ald_json_new_integer(counts->sequences_used));
-    ald_json_set(report, "teacher/forwards", ald_json_new_integer(counts->forwards));
     for (int64_t i = 0; i < sweep->count; ++i) {
         ald_json_t *run = ald_json_new_object();
         ald_json_set(run, "name", ald_json_new_string(sweep->runs[i].name));

@@ -7,10 +7,9 @@
 #include "ald/base/status.h"
 #include "ald/config/sweep.h"
 
-/* Sums over the ranks of this call: sequences read from shards, and used by runs; forward passes of
- * teachers. */
+/* Sums over the ranks of this call: sequences read from shards, and used by runs. */
 typedef struct {
-    int64_t sequences_read, sequences_used, forwards;
+    int64_t sequences_read, sequences_used;
 } ald_sweep_counts_t;
 
 /* Writes FOLDER/sweep.json and FOLDER/sweep.md, which is also printed, of runs that are finished.

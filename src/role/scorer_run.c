@@ -22,13 +22,6 @@
 #include "ald/teacher/encoding.h"
 #include "ald/teacher/teacher.h"
 
-static int64_t forwards; /* of teachers, by this process */
-
-int64_t ald_scorer_forwards(void)
-{
-    return forwards;
-}
-
 /* A micro-batch on its way into a shard. */
 typedef struct {
     ald_scorer_t *scorer;
@@ -131,7 +124,6 @@ static ald_status_t run_teacher(micro_t *m, const ald_frozen_t *teacher,
     float *hidden = ALD_ARENA_ARRAY(arena, float, m->packed->batch.tokens *H);
     ALD_CHECK(hidden != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(ald_forward(&teacher->model, &m->packed->batch, arena, NULL, hidden));
-    forwards += 1;
     if (m->encoding->keep != NULL)
         m->encoding->keep(&m->scoring, contrast, m->packed, hidden);
     *out = hidden;

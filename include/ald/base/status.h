@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-/* The values are the process's exit codes (DESIGN.md section 3); `main` alone turns them into one.
+/* The values are the process's exit codes (src/config/README.md); `main` alone turns them into one.
  */
 typedef enum {
     ALD_STATUS_OK = 0,

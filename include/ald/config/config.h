@@ -1,7 +1,8 @@
 /* The configuration: one table of keys, one plain struct. Layer: config.
  *
  * A key is written once, in ALD_CONFIG_KEYS; loading, checking, --set, printing, the effective
- * configuration in shards and the help all walk that table (DESIGN.md section 4). */
+ * configuration in shards and the help all walk that table. src/config/README.md is the page for
+ * users. */
 #ifndef ALD_CONFIG_CONFIG_H
 #define ALD_CONFIG_CONFIG_H
 

@@ -16,7 +16,5 @@ ald_status_t ald_scorer_run(ald_scorer_t *scorer, ald_scored_t *sequences, int64
 /* Scores them into a new shard under this name, whole or not at all. Local. */
 ald_status_t ald_scorer_write(ald_scorer_t *scorer, const char *path, ald_scored_t *sequences,
                               int64_t count);
-/* Forward passes of teachers that this process has made. Local. */
-int64_t ald_scorer_forwards(void);
 
 #endif

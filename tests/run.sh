@@ -63,8 +63,8 @@ wanted()
 
 ONLY=$*
 tools/setup.sh --test || exit 1
-build build/release -DCMAKE_BUILD_TYPE=Release
-build build/sanitize -DCMAKE_BUILD_TYPE=Debug -DALD_SANITIZE=ON
+build build/release -DALD_TESTS=ON -DCMAKE_BUILD_TYPE=Release
+build build/sanitize -DALD_TESTS=ON -DCMAKE_BUILD_TYPE=Debug -DALD_SANITIZE=ON
 
 for program in build/release/tests/test_*; do
     wanted "$(basename "$program")" && run_test "$(basename "$program")" "$program"
@@ -73,7 +73,7 @@ for program in build/sanitize/tests/test_*; do
     wanted "$(basename "$program")" &&
         run_test "$(basename "$program"), sanitized" "$program"
 done
-for program in tests/*_test.py tests/reference/selftest.py; do
+for program in tests/*/*_test.py tests/numeric/selftest.py; do
     wanted "$(basename "$program" .py)" &&
         run_test "$(basename "$program" .py)" /usr/bin/python3 "$program"
 done

@@ -1,0 +1,369 @@
+#!/usr/bin/python3
+"""The layers hold: includes point one way, libraries and ends of the process stay where they belong;
+what is declared is used, and the pages that comments name are there."""
+import collections
+import os
+import re
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.abspath(__file__ + "/../../common"))
+import harness  # noqa: E402
+
+LAYERS = ["base", "par", "config", "num", "text", "model", "record", "data", "shard", "teacher",
+          "train", "objective", "role", "plan", "bench", "pipeline", "cli"]
+MPI = {"par", "train", "objective", "role", "plan", "bench", "pipeline", "cli"}
+# Header of a library: the layers and files that may see it, by whatever way it comes in.
+LIBRARIES = {
+    r"mpi\.h": MPI,
+    r"hdf5.*\.h": {"record", "shard", "src/train/checkpoint.c"},
+    r"(cblas|lapacke|openblas_config)\.h": {"num"},
+    r"(oneapi/dnnl/.*|dnnl.*)\.h": {"num"},
+    r"libconfig\.h": {"config"},
+    r"jansson\.h": {"src/base/json.c"},
+    r"(pcre2|utf8proc)\.h": {"text"},
+    r"zlib\.h": {"src/base/gzip.c"},
+}
+ENDS = r"\b(exit|_exit|_Exit|quick_exit|abort|MPI_Abort)\s*\("
+MAY_END = {"src/par/comm.c", "src/cli/main.c"}
+
+
+class Tree:
+    """C files below a root: {path: text without comments and strings}, and their includes."""
+
+    def __init__(self, root):
+        self.root = root
+        self.code, self.includes, self.layer, self.stated = {}, {}, {}, {}
+        for top in ("src", "include"):
+            for path, text in self.texts(top, (".c", ".h")).items():
+                self.add(path, text)
+
+    def texts(self, top, ends):
+        """{path: text} of the files below a folder whose names end so."""
+        out = {}
+        for place, _, names in os.walk(os.path.join(self.root, top)):
+            for name in sorted(filter(lambda n: n.endswith(ends), names)):
+                with open(os.path.join(place, name), encoding="utf-8") as file:
+                    out[os.path.relpath(file.name, self.root)] = file.read()
+        return out
+
+    def add(self, path, text):
+        self.includes[path] = re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', text, re.M)
+        plain = r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\''
+        self.code[path] = re.sub(plain, " ", text, flags=re.S)
+        parts = path.split("/")
+        self.layer[path] = parts[1] if parts[0] == "src" else parts[2] if len(parts) > 3 else None
+        if parts[0] == "include":
+            comment = re.match(r"/\*(.*?)\*/", text, re.S)
+            said = re.search(r"Layer:\s+(?:\*\s+)?(\w+)", comment.group(1) if comment else "")
+            self.stated[path] = said.group(1) if said else None
+
+    def resolve(self, path, name):
+        """An included file of ours, or None."""
+        for place in ("include", "src"):
+            found = os.path.normpath(os.path.join(place, name))
+            if found in self.includes:
+                return found
+        return None
+
+    def seen_by(self, path):
+        """{library header: file that names it} over everything that `path` includes."""
+        out, todo, done = {}, [path], set()
+        while todo:
+            here = todo.pop()
+            if here in done:
+                continue
+            done.add(here)
+            for name in self.includes[here]:
+                ours = self.resolve(here, name)
+                if ours:
+                    todo.append(ours)
+                else:
+                    out[name] = here
+        return out
+
+
+def unstated_layers(tree):
+    """Files outside the folders of the table, and headers that name another layer than theirs."""
+    out = [f"{path}: lies in no layer of the table" for path, layer in tree.layer.items()
+           if layer not in LAYERS]
+    return out + [f"{path}: states the layer {said}" for path, said in tree.stated.items()
+                  if said != tree.layer[path]]
+
+
+def stray_headers(tree):
+    """Headers beside the code are private to their folder, and are spelled so that it shows."""
+    out = []
+    for path, names in tree.includes.items():
+        if path.startswith("src/") and path.endswith(".h") and not path.endswith("_impl.h"):
+            out.append(f"{path}: a header beside the code is called NAME_impl.h")
+        for ours in filter(None, (tree.resolve(path, name) for name in names)):
+            if ours.startswith("src/") and (path.startswith("include/") or
+                                            tree.layer[ours] != tree.layer[path]):
+                out.append(f"{path} includes {ours}, which is private to its folder")
+    return out
+
+
+def declared(code):
+    """The functions that a header declares, macros and functions with their bodies left out."""
+    plain = re.sub(r"^\s*#(?:[^\n]*\\\n)*[^\n]*|static inline[^{]*\{.*?\n\}", " ", code,
+                   flags=re.S | re.M)
+    return re.findall(r"\b(ald_\w+)\s*\([^;{]*\)[^;{]*;", plain)
+
+
+def headers_without_source(tree):
+    """A header that declares functions has a source of its name; one of macros and types needs none."""
+    out = []
+    for path, code in tree.code.items():
+        source = path.replace("include/ald/", "src/").replace(".h", ".c")
+        if not path.startswith("include/") or source in tree.code:
+            continue
+        if declared(code):
+            out.append(f"{path}: has no {source}")
+    return out
+
+
+def circles(edges):
+    """The circles of a graph {node: set of nodes}, each as the list of its nodes."""
+    index, low, stack, found = {}, {}, [], []
+
+    def visit(node):
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in sorted(edges.get(node, ())):
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            at = stack.index(node)
+            if len(stack) - at > 1:
+                found.append(sorted(stack[at:]))
+            del stack[at:]
+
+    for node in sorted(edges):
+        if node not in index:
+            visit(node)
+    return found
+
+
+def include_circles(tree):
+    edges = {path: set(filter(None, (tree.resolve(path, name) for name in names)))
+             for path, names in tree.includes.items()}
+    return [" and ".join(circle) + " include each other" for circle in circles(edges)]
+
+
+def calls_between(objects):
+    """{source: the sources whose functions or data it uses}, from the object files of a folder."""
+    defined, wanted = {}, {}
+    for place, _, names in os.walk(objects):
+        for name in filter(lambda n: n.endswith(".c.o"), names):
+            full = os.path.join(place, name)
+            source = os.path.relpath(full, objects)[:-2]
+            listing = subprocess.run(["nm", full], capture_output=True, text=True, check=True)
+            for *_, kind, symbol in (line.split() for line in listing.stdout.splitlines()):
+                if kind == "U":
+                    wanted.setdefault(source, set()).add(symbol)
+                elif kind in "TDBRVW":
+                    defined[symbol] = source
+    return {source: {defined[s] for s in symbols if defined.get(s, source) != source}
+            for source, symbols in wanted.items()}
+
+
+def calls_go_one_way(folder):
+    """No two sources of the program need each other, directly or around a corner."""
+    edges = calls_between(os.path.join(harness.BUILD, "CMakeFiles", "ald.dir", "src"))
+    assert len(edges) > 100, "the object files were not found"
+    found = circles(edges)
+    assert not found, "; ".join(" and ".join(circle) for circle in found)
+
+
+def circles_are_found(folder):
+    assert circles({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    assert circles({"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": set()}) == [["a", "b", "c"]]
+
+
+def upward_includes(tree):
+    out = []
+    for path, names in tree.includes.items():
+        for ours in filter(None, (tree.resolve(path, name) for name in names)):
+            mine, other = tree.layer[path], tree.layer[ours]
+            if mine in LAYERS and other in LAYERS and LAYERS.index(other) > LAYERS.index(mine):
+                out.append(f"{path} ({mine}) includes {ours} ({other})")
+    return out
+
+
+def unknown_includes(tree):
+    """Quoted includes that name no file of ours."""
+    out = []
+    for path, names in tree.includes.items():
+        out += [f"{path} includes {name}, which isn't there" for name in names
+                if name.startswith("ald/") and tree.resolve(path, name) is None]
+    return out
+
+
+def stray_libraries(tree):
+    out = []
+    for path in tree.includes:
+        for name, through in tree.seen_by(path).items():
+            for pattern, allowed in LIBRARIES.items():
+                if re.fullmatch(pattern, name) and not allowed & {path, tree.layer[path]}:
+                    out.append(f"{path} sees {name} (by {through})")
+    return out
+
+
+def stray_ends(tree):
+    return [f"{path}: calls {match.group(1)}" for path, code in tree.code.items()
+            for match in re.finditer(ENDS, code) if path not in MAY_END]
+
+
+def uncalled_functions(tree):
+    """Declared in include/, and named nowhere but there and where they are defined. Tests count."""
+    count = collections.Counter()
+    for code in (*tree.code.values(), *tree.texts("tests", (".c", ".h")).values()):
+        count.update(re.findall(r"\bald_\w+", code))
+    return [f"{path}: {name} is called by nothing" for path, code in tree.code.items()
+            if path.startswith("include/") for name in declared(code) if count[name] < 3]
+
+
+def unused_values(tree):
+    """Values of enumerations that only their declaration names, and no macro pastes together."""
+    whole = "\n".join(tree.code.values())
+    pasted = tuple(re.findall(r"\b(ALD_\w+_)##", whole))
+    count = collections.Counter(re.findall(r"\bALD_\w+", whole))
+    return [f"{path}: {name} is used nowhere" for path, code in tree.code.items()
+            for body in re.findall(r"\benum\b\s*\w*\s*\{(.*?)\}", code, re.S)
+            for name in re.findall(r"(?:^|,)\s*(ALD_\w+)", body)
+            if count[name] == 1 and not (pasted and name.startswith(pasted))]
+
+
+def unread_keys(tree):
+    """Keys of the configuration whose member no code reads, and members without a key."""
+    table = "include/ald/config/config.h"
+    if table not in tree.code:
+        return []
+    with open(os.path.join(tree.root, table), encoding="utf-8") as file:
+        keys = re.findall(r"\bK\([A-Z0-9]+, ([\w.]+),", file.read())
+    code = "\n".join(text for path, text in tree.code.items() if tree.layer[path] != "config")
+    read = set(re.findall(r"(?:\.|->)(\w+)\b", code)) | \
+        set(re.findall(r"(?=(?:\.|->)(\w+\.\w+)\b)", code))
+    groups = re.findall(r"\n *struct \{([^{}]*)\} (\w+);", tree.code[table])
+    members = [f"{group}.{name}" for body, group in groups for declaration in body.split(";")
+               for name in re.findall(r"(\w+)(?:\[\d+\])?\s*(?:,|$)", declaration)]
+    return [f"{table}: {key} is read by nothing" for key in keys if key not in read] + \
+        [f"{table}: the member {name} has no key" for name in members if name not in keys]
+
+
+def missing_pages(tree):
+    """Pages that a file names by their path from the root, or that lie beside it; not those that the
+    program writes, which a string of its own names."""
+    texts = {}
+    for top in ("src", "include", "tools", "jobs"):
+        texts.update(tree.texts(top, (".c", ".h", ".py", ".sh", ".cfg", ".md")))
+    written = set(re.findall(r'"([\w.-]+\.md)"', "\n".join(texts.values())))
+    return [f"{path} names {page}, which isn't there" for path, text in texts.items()
+            for page in re.findall(r"[\w./-]*\w\.md\b", text)
+            if os.path.basename(page) not in written
+            and not any(os.path.exists(os.path.join(tree.root, place, page))
+                        for place in ("", os.path.dirname(path)))]
+
+
+CHECKS = [unstated_layers, upward_includes, unknown_includes, stray_headers, headers_without_source,
+          include_circles, stray_libraries, stray_ends, uncalled_functions, unused_values, unread_keys,
+          missing_pages]
+
+
+def check_of(rule):
+    def test(folder):
+        tree = Tree(harness.ROOT)
+        assert len(tree.code) > 100, "the sources were not found"
+        found = rule(tree)
+        assert not found, "; ".join(found)
+    test.label = rule.__name__
+    return test
+
+
+def the_page_of_the_configuration_is_true(folder):
+    """Its paths and codes are those of the tables in C."""
+    def read(path):
+        with open(os.path.join(harness.ROOT, path), encoding="utf-8") as file:
+            return file.read()
+    page, keys = read("src/config/README.md"), {}
+    for kind, key in re.findall(r"\bK\((\w+), ([\w.]+),", read("include/ald/config/config.h")):
+        keys.setdefault(kind, set()).add(key)
+    paths = page.split("## Paths")[1].split("##")[0]
+    rows = [row.split("|")[1] for row in paths.splitlines() if row.startswith("| ")]
+    found = [set(re.findall(r"`([\w.]+)`", row)) for row in rows[1:]]
+    assert found == [keys["ROOT"] | keys["INPUT"], keys["OUTPUT"] | keys["SOURCES"]], found
+    codes = re.findall(r"ALD_STATUS_\w+ = (\d+)", read("include/ald/base/status.h"))
+    assert re.findall(r"^\| (\d+) \|", page.split("## Exit codes")[1], re.M) == codes, codes
+
+
+def rules_find_what_they_forbid(folder):
+    """Each rule on a small tree that breaks it, and all of them on one that doesn't."""
+    good = {
+        "include/ald/base/file.h": "/* Files. Layer: base. */\nint ald_file(int a);\n",
+        "include/ald/base/kinds.h": "/* Kinds. Layer: base. */\n#define K(x) ald_k(x);\n"
+                                    "static inline int ald_kind(int a)\n{\n    return ald_k(a);\n}\n",
+        "include/ald/par/comm.h": "/* Ranks.\n * Layer:\n * par. */\n#include <mpi.h>\n"
+                                  '#include "ald/base/file.h"\n',
+        "src/base/file.c": '#include "ald/base/file.h"\n/* exit(1) */ const char *s = "abort()";\n',
+        "src/par/comm.c": '#include "ald/par/comm.h"\nvoid f(void) { MPI_Abort(0, 1); abort(); }\n',
+        "src/train/loss.c": '#include "ald/par/comm.h"\n',
+        "src/num/gemm_impl.h": "int at_exit(int);\n",
+        "src/num/gemm.c": '#include <cblas.h>\n#include "num/gemm_impl.h"\n',
+        "src/base/json.c": "#include <jansson.h>\n",
+        "src/base/README.md": "How files are read.\n",
+        "src/base/kinds.c": "/* As src/base/README.md says. */\nint ald_file(int a) { return ONE; }\n",
+        "include/ald/config/config.h": "/* Keys. Layer: config. */\nenum { ALD_ONE, ALD_TWO = 2 };\n"
+                                       "#define KEYS(K) K(BOOL, seed, 1) K(REAL, data.rows, 2)\n"
+                                       "struct {\n int seed;\n struct { double rows; } data;\n};\n",
+        "src/data/pairs.c": "/* README.md */\nint f(c) { return c->seed + c.data.rows + ALD_ONE + ALD_TWO; }\n",
+        "src/data/README.md": "Rows.\n",
+        "tests/unit/test_file.c": "int f(void) { return ald_file(1); }\n",
+    }
+    bad = [
+        (unstated_layers, "include/ald/base/file.h", "/* Files. */\n"),
+        (unstated_layers, "include/ald/base/file.h", "/* Files. Layer: par. */\n"),
+        (unstated_layers, "include/ald/other.h", "/* Files. Layer: base. */\n"),
+        (unstated_layers, "src/cellar/file.c", "\n"),
+        (upward_includes, "src/base/file.c", '#include "ald/par/comm.h"\n'),
+        (upward_includes, "include/ald/base/file.h", '/* Layer: base. */\n#include "ald/par/comm.h"\n'),
+        (unknown_includes, "src/base/file.c", '#include "ald/base/gone.h"\n'),
+        (stray_headers, "src/train/loss.c", '#include "num/gemm_impl.h"\n'),
+        (stray_headers, "src/num/gemm.h", "\n"),
+        (headers_without_source, "include/ald/base/path.h", "/* Layer: base. */\nint ald_p(int a);\n"),
+        (include_circles, "src/num/gemm_impl.h", '#include "num/gemm_impl2_impl.h"\n'),
+        (stray_libraries, "src/num/gemm.c", '#include "ald/par/comm.h"\n'),
+        (stray_libraries, "src/base/file.c", "#include <jansson.h>\n"),
+        (stray_libraries, "src/train/loss.c", "#include <hdf5.h>\n"),
+        (stray_libraries, "src/train/loss.c", "#include <cblas.h>\n"),
+        (stray_libraries, "src/train/loss.c", "#include <oneapi/dnnl/dnnl.h>\n"),
+        (stray_libraries, "src/base/file.c", "#include <libconfig.h>\n"),
+        (uncalled_functions, "tests/unit/test_file.c", "int f(void) { return ald_path(1); }\n"),
+        (unused_values, "src/data/pairs.c", "int f(c) { return c->seed + c.data.rows + ALD_ONE; }\n"),
+        (unread_keys, "src/data/pairs.c", "int f(c) { return c.data.rows + ALD_ONE + ALD_TWO; }\n"),
+        (unread_keys, "src/data/pairs.c", "int f(c) { return c.seed + c.rows + ALD_ONE + ALD_TWO; }\n"),
+        (unread_keys, "include/ald/config/config.h", "/* Layer: config. */\nenum { ALD_ONE, ALD_TWO };\n"
+                                                     "struct {\n struct { int a, rows[2]; } data;\n};\n"
+                                                     "#define KEYS(K) K(REAL, data.rows, 2)\n"),
+        (missing_pages, "src/base/json.c", "/* DESIGN.md */\n#include <jansson.h>\n"),
+        (missing_pages, "src/data/README.md", "As src/num/README.md.\n"),
+        (stray_ends, "src/base/file.c", "void f(void) { exit(3); }\n"),
+        (stray_ends, "src/train/loss.c", "void f(void) { MPI_Abort (0, 1); }\n"),
+    ]
+    for number, (rule, path, text) in enumerate([(None, None, None)] + bad):
+        root = os.path.join(folder, str(number))
+        more = {path: text} if path else {}
+        if rule is include_circles:
+            more["src/num/gemm_impl2_impl.h"] = '#include "num/gemm_impl.h"\n'
+        for name, content in {**good, **more}.items():
+            harness.write(os.path.join(root, name), content)
+        found = [r for r in CHECKS if r(Tree(root))]
+        assert rule in found if rule else not found, f"{number}: {path}: {found}"
+
+
+if __name__ == "__main__":
+    harness.main([*map(check_of, CHECKS), the_page_of_the_configuration_is_true,
+                  rules_find_what_they_forbid, circles_are_found, calls_go_one_way])

@@ -1,0 +1,319 @@
+"""What the test programs share: running the binary on ranks, small models and data, a closing line.
+
+ALD_BUILD names the build folder (REPO/build/release without it)."""
+import contextlib
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+import h5py
+import numpy as np
+
+ROOT = os.path.abspath(__file__ + "/../../..")
+TOOLS = os.path.join(ROOT, "tools")
+BUILD = os.environ.get("ALD_BUILD", os.path.join(ROOT, "build", "release"))
+BINARY = os.path.join(BUILD, "aligndistil")
+PYTHON = "/usr/bin/python3"
+# Real material to try the program on, where there is any.
+SHARED = os.environ.get("ALD_SHARED", os.path.join(os.path.dirname(ROOT), "shared", "data"))
+sys.path.append(TOOLS)
+from train_tokenizer import SYMBOLS  # noqa: E402
+MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+       "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_hwloc_base_binding_policy": "none",
+       "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "1",
+       # Shared memory alone, no search for fast networks: a start takes 0.06 s and not 0.4 s.
+       "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader", "OMPI_MCA_ess_singleton_isolated": "1"}
+
+
+class Run:
+    """A finished command: code, out, err, seconds; `errors` are the program's own error lines."""
+
+    def __init__(self, code, out, err, seconds):
+        self.code, self.out, self.err, self.seconds = code, out, err, seconds
+        assert "still held" not in err, f"memory was not given back:\n{err[-1500:]}"
+        self.errors = [line[len("aligndistil: error: "):] for line in err.splitlines()
+                       if line.startswith("aligndistil: error: ")]
+
+    def __repr__(self):
+        return f"code {self.code} after {self.seconds:.1f} s\n{self.out[-800:]}\n{self.err[-1500:]}"
+
+
+def command_line(arguments, ranks=1):
+    """One rank runs without mpirun; -q keeps mpirun's own banner out of stderr."""
+    launcher = [] if ranks == 1 else ["mpirun", "-q", "-n", str(ranks)]
+    return launcher + [BINARY, *map(str, arguments)]
+
+
+def environment(extra=None):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_")}
+    return {**kept, **MPI, **(extra or {})}
+
+
+def start(arguments, ranks=1, env=None, cwd=None):
+    return subprocess.Popen(command_line(arguments, ranks), env=environment(env), cwd=cwd,
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, errors="replace",
+                            start_new_session=True)
+
+
+def members(process):
+    """Pids of a started command's session: mpirun and its ranks, which have groups of their own."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", errors="replace") as file:
+                state, _, _, session = file.read().rsplit(")", 1)[1].split()[:4]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(session) == process.pid and state not in "ZX":
+            found.append(int(name))
+    return found
+
+
+def kill(process):
+    """KILL to mpirun and all ranks at one instant, and waits until they are gone; False where the
+    command had ended."""
+    if process.poll() is not None:
+        return False
+    os.kill(process.pid, signal.SIGSTOP)  # mpirun starts no rank from here on
+    deadline = time.monotonic() + 20
+    while pids := members(process):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        assert time.monotonic() < deadline, f"processes outlived their kill: {pids}"
+        time.sleep(0.002)
+    return True
+
+
+def finish(process, timeout=60):
+    """Waits for a started command; one that hangs is killed, and is a failure."""
+    begun = time.monotonic()
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        kill(process)
+        out, err = process.communicate()
+        raise AssertionError(f"hung: {process.args} was killed after {timeout} s\n{err[-1500:]}")
+    return Run(process.returncode, out, err, time.monotonic() - begun)
+
+
+def run(*arguments, ranks=1, timeout=60, env=None, cwd=None, code=0, stdin=None):
+    """Runs the binary, which must end with `code` (None: any)."""
+    if stdin is None:
+        done = finish(start(arguments, ranks, env, cwd), timeout)
+    else:
+        begun = time.monotonic()
+        p = subprocess.run(command_line(arguments, ranks), env=environment(env), cwd=cwd,
+                           input=stdin, capture_output=True, timeout=timeout)
+        done = Run(p.returncode, p.stdout.decode(errors="replace"),
+                   p.stderr.decode(errors="replace"), time.monotonic() - begun)
+    assert code is None or done.code == code, f"{' '.join(map(str, arguments))} on {ranks}: {done}"
+    return done
+
+
+def tool(name, *arguments):
+    done = subprocess.run([PYTHON, os.path.join(TOOLS, name), *map(str, arguments)],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, f"{name}: {done.stderr}"
+
+
+# --- small models and data ---------------------------------------------------------------------
+
+
+def make_desk(folder, pairs=20, held_out=6):
+    """FOLDER/desk with train.jsonl, eval.jsonl, sft.jsonl, and its tokenizer in FOLDER/tok."""
+    desk = os.path.join(folder, "desk")
+    tool("make_orderdesk.py", "--output", desk, "--pairs", pairs, "--eval", held_out,
+         "--hardness", 0)
+    tool("train_tokenizer.py", "--text", os.path.join(desk, "train.jsonl"), "--vocab-size", 384,
+         "--output", os.path.join(folder, "tok"))
+    return desk
+
+
+def make_model(folder, name, seed=1, *options, tokenizer="tok"):
+    path = os.path.join(folder, name)
+    tool("make_model.py", "--tokenizer", os.path.join(folder, tokenizer), "--output", path,
+         "--hidden", 16, "--layers", 2, "--heads", 2, "--kv-heads", 1, "--intermediate", 32,
+         "--seed", seed, "--init-std", 0.2, *options)
+    return path
+
+
+def make_tokenizer(folder, special=(), template=None, eos="</s>", words=()):
+    """A model directory's tokenizer: 256 byte symbols, `words`, and special tokens behind."""
+    vocabulary = {symbol: i for i, symbol in enumerate([*SYMBOLS, *words])}
+    names = list(dict.fromkeys(["<s>", "</s>", *special]))
+    added = [{"id": len(vocabulary) + i, "content": name, "single_word": False, "lstrip": False,
+              "rstrip": False, "normalized": False, "special": True}
+             for i, name in enumerate(names)]
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False,
+             "use_regex": True}
+    write(f"{folder}/tokenizer.json", json.dumps({
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
+        "normalizer": None, "pre_tokenizer": level, "post_processor": None, "decoder": level,
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": []}}))
+    config = {"bos_token": "<s>", "eos_token": eos}
+    if template is not None:
+        config["chat_template"] = template
+    write(f"{folder}/tokenizer_config.json", json.dumps(config))
+    return folder
+
+
+ROUTE = """seed = 1;
+output = "out";
+data: { train = "desk/train.jsonl"; };
+sft: { model = "policy"; };
+dpo: { policy = "policy"; reference = "dpo"; };
+teacher: { dpo = "dpo"; reverse = "rev"; };
+"""
+
+
+def write(path, text):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb" if isinstance(text, bytes) else "w") as file:
+        file.write(text)
+    return path
+
+
+def write_rows(path, rows):
+    return write(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read_rows(path):
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def read_json(path):
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def copy(source, target):
+    """A copy of a folder in the place of `target`."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
+    return target
+
+
+def prepare_route(folder, config):
+    """Data, a policy and two teachers, and FOLDER/run.cfg, which names them as in ROUTE."""
+    make_desk(folder)
+    for seed, name in enumerate(("policy", "dpo", "rev"), 1):
+        make_model(folder, name, seed)
+    write(f"{folder}/run.cfg", ROUTE + config)
+
+
+# --- reading results ---------------------------------------------------------------------------
+
+
+def safetensors_header(path):
+    """(header, bytes of data) of a safetensors file."""
+    with open(path, "rb") as file:
+        blob = file.read()
+    length, = struct.unpack("<Q", blob[:8])
+    return json.loads(blob[8:8 + length]), blob[8 + length:]
+
+
+def write_safetensors(path, header, data):
+    text = json.dumps(header).encode()
+    write(path, struct.pack("<Q", len(text)) + text + data)
+
+
+def weights(folder):
+    """name -> float32 array of a model directory with F32 weights in one file."""
+    header, data = safetensors_header(os.path.join(folder, "model.safetensors"))
+    header.pop("__metadata__", None)
+    return {name: np.frombuffer(data[slice(*entry["data_offsets"])], "<f4")
+            for name, entry in header.items()}
+
+
+def shard_content(folder):
+    """What the shards of a folder say, per sequence, however they are cut."""
+    sequences = {}
+    for name in sorted(n for n in os.listdir(folder) if n.endswith(".h5")):
+        with h5py.File(os.path.join(folder, name)) as file:
+            step = int(file.attrs["policy_step"])
+            at = file["sequence/response_start"][:]
+            tokens = file["sequence/token_start"][:]
+            for i, row in enumerate(file["sequence/id"][:]):
+                body = [file["sequence/source"][i].tobytes(), file["sequence/response"][i],
+                        file["token/id"][tokens[i]:tokens[i + 1]].tobytes()]
+                for group in ("response", "teacher"):
+                    body += [file[group][d][at[i]:at[i + 1]].tobytes() for d in sorted(file[group])]
+                sequences.setdefault((step, int(row), int(file["sequence/source"][i])),
+                                     []).append(body)
+    return {key: sorted(value) for key, value in sequences.items()}
+
+
+def check_files(folder):
+    """Nothing under `folder` is temporary, and every file that carries a final name is whole."""
+    for place, folders, names in os.walk(folder):
+        for name in folders + names:
+            assert ".tmp" not in name and ".old-" not in name, f"left behind: {place}/{name}"
+        for name in names:
+            path = os.path.join(place, name)
+            try:
+                if name.endswith(".json"):
+                    read_json(path)
+                elif name.endswith(".jsonl"):
+                    read_rows(path)
+                elif name.endswith(".safetensors"):
+                    header, data = safetensors_header(path)
+                    ends = [e["data_offsets"][1] for k, e in header.items() if k[0] != "_"]
+                    assert max(ends) == len(data)
+                elif name.endswith(".h5"):
+                    with h5py.File(path) as file:
+                        file.visititems(lambda _, d: d[()] if isinstance(d, h5py.Dataset) else None)
+            except Exception as error:
+                raise AssertionError(f"{path}: damaged under its final name: {error}") from error
+
+
+# --- a test program ----------------------------------------------------------------------------
+
+
+class Skip(Exception):
+    """Raised by a test that this machine can't run; the text says why."""
+
+
+def main(tests, prepare=None):
+    """Runs tests(folder, ...) in order: prints failures, then the closing line. With arguments only
+    the tests whose names contain one of them; with ALD_TIMES set also each one's seconds."""
+    passed = failed = skipped = 0
+    if not os.path.exists(BINARY):
+        print(f"{BINARY} is missing: build first")
+        sys.exit(1)
+    with tempfile.TemporaryDirectory(prefix="ald-test-") as folder, \
+            tempfile.TemporaryDirectory(prefix="ald-mpi-") as session:
+        # What a killed job leaves stops a later process of the same number.
+        MPI["OMPI_MCA_orte_tmpdir_base"] = session
+        if prepare is not None:
+            prepare(folder)
+        for test in tests:
+            name = getattr(test, "label", test.__name__)
+            if sys.argv[1:] and not any(word in name for word in sys.argv[1:]):
+                continue
+            begun = time.monotonic()
+            try:
+                test(folder)
+                passed += 1
+            except Skip as why:
+                print(f"{name}: skipped: {why}")
+                skipped += 1
+            except AssertionError as error:
+                print(f"{name}: FAILED: {str(error) or traceback.format_exc()}")
+                failed += 1
+            except Exception:
+                print(f"{name}: FAILED: {traceback.format_exc()}")
+                failed += 1
+            if "ALD_TIMES" in os.environ:
+                print(f"{name}: {time.monotonic() - begun:.1f} s")
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    sys.exit(1 if failed else 0)

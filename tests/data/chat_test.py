@@ -1,0 +1,278 @@
+#!/usr/bin/python3
+"""Chat formats: native renderers against Jinja2 with transformers' settings."""
+import os
+import sys
+
+sys.path.insert(0, os.path.abspath(__file__ + "/../../common"))
+from harness import *  # noqa: E402,F403
+
+import jinja2
+
+sys.path.insert(0, TOOLS)
+import render_chat as renderer  # noqa: E402
+
+TESTS = []
+
+
+def test(function):
+    TESTS.append(function)
+    return function
+
+
+SPECIAL = ["<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+
+# --- templates of our own, which say what the formats say --------------------------------------
+
+ZEPHYR = """{% for m in messages if m.role in ('system', 'user', 'assistant') -%}
+<|{{ m.role }}|>{{ '\n' ~ m.content ~ eos_token ~ '\n' }}{% endfor -%}
+{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"""
+LLAMA3 = """{{ bos_token }}{% for m in messages -%}
+<|start_header_id|>{{ m.role }}<|end_header_id|>{{ '\n\n' ~ m.content.strip() }}<|eot_id|>
+{%- endfor %}{% if add_generation_prompt -%}
+<|start_header_id|>assistant<|end_header_id|>{{ '\n\n' }}{% endif %}"""
+LLAMA2 = """{% set rest = messages[1:] if messages[0].role == 'system' else messages %}
+{%- for m in rest %}{% if (m.role == 'user') == (loop.index0 % 2 == 1) %}
+{{- raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}
+{%- endif %}{% set head = '<<SYS>>\n' ~ messages[0].content ~ '\n<</SYS>>\n\n'
+if loop.first and rest != messages else '' %}
+{%- if m.role == 'user' %}{{ bos_token ~ '[INST] ' ~ (head ~ m.content).strip() ~ ' [/INST]' }}
+{%- else %}{{ ' ' ~ m.content.strip() ~ ' ' ~ eos_token }}{% endif %}{% endfor %}"""
+
+
+def mistral(before, inside, behind, answer, where):
+    """Mistral's formats differ in spaces, and in where the system message goes."""
+    return ("{% set rest = messages[1:] if messages[0].role == 'system' else messages %}"
+            "{% for m in rest if m.role != 'tool' and not m.tool_calls %}"
+            "{% if (m.role == 'user') == (loop.index0 % 2 == 1) %}{{ raise_exception('After the "
+            "optional system message, conversation roles must alternate user/assistant/user/"
+            "assistant/...') }}{% endif %}{% endfor %}"
+            "{{ bos_token }}{% for m in rest %}{% if m.role == 'user' %}"
+            "{{ '" + before + "[INST]" + inside + "' }}{% if loop." + where +
+            " and rest != messages %}{{ messages[0].content ~ '\n\n' }}{% endif %}"
+            "{{ m.content ~ '" + behind + "[/INST]' }}{% elif m.tool_calls %}"
+            "{{ '[TOOL_CALLS]" + inside + "[' }}{% for c in m.tool_calls %}"
+            "{% if not c.id or c.id | length != 9 %}{{ raise_exception("
+            "'Tool call IDs should be alphanumeric strings with length 9!') }}{% endif %}"
+            "{{ (c.function | tojson)[:-1] ~ ', \"id\": \"' ~ c.id ~ '\"}' ~ "
+            "(']' ~ eos_token if loop.last else ', ') }}{% endfor %}{% elif m.role == 'tool' %}"
+            "{% if not m.tool_call_id or m.tool_call_id | length != 9 %}{{ raise_exception("
+            "'Tool call IDs should be alphanumeric strings with length 9!') }}{% endif %}"
+            "{{ '[TOOL_RESULTS]" + inside + "{\"content\": ' ~ m.content ~ ', \"call_id\": \"' ~ "
+            "m.tool_call_id ~ '\"}[/TOOL_RESULTS]' }}{% else %}{{ " + answer +
+            " ~ eos_token }}{% endif %}{% endfor %}")
+
+
+USER, ANSWER = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Arr! "}
+SYSTEM = {"role": "system", "content": "You are a pirate. "}
+AGAIN = {"role": "user", "content": " \t\u3000 2+2?\u00a0\n"}
+EMPTY = {"role": "user", "content": " \n"}
+CHATS = [[USER], [USER, ANSWER], [USER, ANSWER, AGAIN], [SYSTEM, USER], [SYSTEM, AGAIN, ANSWER],
+         [SYSTEM, USER, ANSWER, AGAIN], [SYSTEM, EMPTY], [EMPTY, ANSWER],
+         [{"role": "user", "content": "\u65e5\u672c \"q\" 'a' \\ {{ x }} {% y %}"}],
+         [ANSWER], [USER, USER], [USER, ANSWER, ANSWER], [SYSTEM, ANSWER]]
+
+
+def jinja(template, messages, generate):
+    """{"text"}, or {"error"} where the template raises; as transformers sets Jinja2 up."""
+    environment = renderer.make_environment()
+    try:
+        return {"text": environment.from_string(template).render(
+            messages=messages, add_generation_prompt=generate, bos_token="<s>", eos_token="</s>",
+            date_string="26 Jul 2024")}
+    except jinja2.TemplateError as error:
+        return {"error": str(error)}
+
+
+def rendered(model, chats, generate, chat_format="auto"):
+    rows = "".join(json.dumps(chat) + "\n" for chat in chats).encode()
+    words = ["--add-generation-prompt"] if generate else []
+    done = run("tokenize", model, "--render", *words, "--chat-format", chat_format, stdin=rows)
+    return [json.loads(line) for line in done.out.splitlines()]
+
+
+def compare(model, chat_format, template, chats):
+    for generate in (False, True):
+        ours = rendered(model, chats, generate, chat_format)
+        assert len(ours) == len(chats)
+        for chat, mine in zip(chats, ours):
+            theirs = jinja(template, chat, generate)
+            assert mine == theirs, f"{chat_format}, {chat}:\n{mine}\n{theirs}"
+
+
+@test
+def formats_against_templates_of_our_own(folder):
+    model = make_tokenizer(f"{folder}/plain", SPECIAL)
+    assert "text" in jinja(LLAMA2, CHATS[0], False) and "error" in jinja(LLAMA2, CHATS[9], False)
+    compare(model, "llama3", LLAMA3, CHATS)
+    compare(model, "llama2", LLAMA2, CHATS)
+    compare(model, "zephyr", ZEPHYR, CHATS + [[USER, {"role": "tool", "content": "{}"}]])
+
+
+def called(name, arguments, **rest):
+    return {"role": "assistant", "content": "",
+            "tool_calls": [{"type": "function", "function": {"name": name, "arguments": arguments},
+                            **rest}]}
+
+
+TOOL = {"role": "tool", "content": "{\"r\": 2}", "tool_call_id": "123456789"}
+CALLS = [[USER, called("f", {"a": 1, "b": "\u00e9\n\"\\\x01\x7f", "c": [1.5, True, None, -7],
+                             "d": {}, "e": 1e22, "f": 0.1, "g": 1e-7, "h": 100.0,
+                             "i": 123456789.125, "j": 1.5e16, "k": 0.0001}, id="123456789"), TOOL],
+         [USER, called("f", {}), TOOL], [USER, called("f", {}, id="1234"), TOOL],
+         [USER, called("f", [], id="abcdefghi"), {**TOOL, "tool_call_id": "x"}]]
+
+
+@test
+def mistral_by_the_vocabulary(folder):
+    """v1 where [INST] is no token, v3 with metaspaces, tekken without."""
+    v1 = make_tokenizer(f"{folder}/v1")
+    v3 = make_tokenizer(f"{folder}/v3", ["[INST]", "[/INST]"], words=["\u2581"])
+    tekken = make_tokenizer(f"{folder}/tekken", ["[INST]", "[/INST]"])
+    compare(v1, "mistral", mistral(" ", " ", " ", "' ' ~ m.content", "first"), CHATS)
+    compare(v3, "mistral", mistral("", " ", "", "' ' ~ m.content.strip()", "last"), CHATS + CALLS)
+    compare(tekken, "mistral", mistral("", "", "", "m.content", "last"), CHATS + CALLS)
+
+
+@test
+def published_templates(folder):
+    """Those of ../shared: every line the same, errors word by word."""
+    place = os.path.join(SHARED, "templates")
+    if not os.path.isdir(place):
+        raise Skip(f"there is no {place}")
+    chats = read_rows(f"{place}/chats.jsonl")
+    names = sorted(name[:-len(".rendered.jsonl")] for name in os.listdir(place)
+                   if name.endswith(".rendered.jsonl"))
+    assert len(names) == 10, names
+    for name in names:
+        generate = name.endswith(".gen")
+        model = os.path.join(SHARED, "tokenizers", name.removesuffix(".gen"))
+        if not os.path.isdir(model):
+            with open(f"{place}/{name.removesuffix('.gen')}.jinja", encoding="utf-8") as file:
+                model = make_tokenizer(f"{folder}/{name}", SPECIAL, file.read())
+        for line, (mine, theirs) in enumerate(zip(rendered(model, chats, generate),
+                                                  read_rows(f"{place}/{name}.rendered.jsonl"))):
+            assert mine == theirs, f"{name}:{line + 1}\n{mine}\n{theirs}"
+
+
+@test
+def what_is_refused(folder):
+    model = make_tokenizer(f"{folder}/odd", SPECIAL, "{% for m in messages %}{{ m }}{% endfor %}")
+    rows = (json.dumps([USER]) + "\n").encode()
+    done = run("tokenize", model, "--render", stdin=rows, code=3)
+    assert f"tools/render_chat.py {model} DATA OUTPUT" in done.errors[0], done
+    model = make_tokenizer(f"{folder}/gemma", SPECIAL, "<start_of_turn>user\n")
+    done = run("tokenize", model, "--render", stdin=rows, code=3)
+    assert "Gemma" in done.errors[0] and len(done.errors) == 1, done
+    model = make_tokenizer(f"{folder}/bare")
+    for chat_format, token in (("llama3", "<|eot_id|>"), ("chatml", "<|im_end|>")):
+        done = run("tokenize", model, "--render", "--chat-format", chat_format, stdin=rows, code=3)
+        assert token in done.errors[0] and len(done.errors) == 1, done
+    done = run("tokenize", model, "--render", "--chat-format", "alpaca", stdin=rows, code=2)
+    assert "alpaca: expected one of auto|chatml|" in done.errors[0], done
+
+
+# --- masks, and rendered files -----------------------------------------------------------------
+
+ROWS = [{"prompt": "Tea?", "chosen": "Yes.", "rejected": "No.", "id": 7},
+        {"prompt": [SYSTEM, AGAIN], "chosen": [{"role": "assistant", "content": " Four. "}],
+         "rejected": [{"role": "assistant", "content": "\nFive"}], "required": ["Four"]},
+        {"prompt": [USER, ANSWER, AGAIN], "chosen": "4", "rejected": "5"}]
+
+
+def masks(model, path, chat_format="auto"):
+    done = run("tokenize", model, path, "--mask", "--chat-format", chat_format)
+    return [json.loads(line) for line in done.out.splitlines()]
+
+
+def decoded(model, ids):
+    back = (json.dumps({"ids": ids}) + "\n").encode()
+    return json.loads(run("tokenize", model, "--decode", stdin=back).out)["text"]
+
+
+def parts(model, row):
+    return [decoded(model, [i for i, m in zip(row["ids"], row["mask"]) if m == part])
+            for part in (0, 1)]
+
+
+@test
+def answers_end_with_the_formats_token(folder):
+    model = make_tokenizer(f"{folder}/masks", SPECIAL)
+    path = write_rows(f"{folder}/masks.jsonl", ROWS)
+    for chat_format, template, end in (("llama3", LLAMA3, "<|eot_id|>"), ("llama2", LLAMA2, "</s>"),
+                                       ("zephyr", ZEPHYR, "</s>")):
+        for row, mask in zip(ROWS, masks(model, path, chat_format)):
+            prompt = row["prompt"]
+            prompt = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+            answer = row["chosen"] if isinstance(row["chosen"], str) else row["chosen"][0]["content"]
+            talk = prompt + [{"role": "assistant", "content": answer}]
+            start = jinja(template, prompt, True)["text"]
+            whole = jinja(template, talk, False)["text"]
+            assert whole.startswith(start)
+            expected = [start, whole[len(start):].rstrip("\n")]
+            assert expected[1].endswith(end)
+            assert parts(model, mask) == expected, (chat_format, mask)
+
+
+ODD = """{% for m in messages %}[{{ m.role | upper }}] {{ m.content | trim }}{{ eos_token }}
+{% endfor %}{% if add_generation_prompt %}[ASSISTANT] {% endif %}"""
+
+
+def render_chat(model, path, out, code=0):
+    done = subprocess.run([PYTHON, os.path.join(TOOLS, "render_chat.py"), model, path, out],
+                          capture_output=True, text=True)
+    assert done.returncode == code, done
+    return done
+
+
+@test
+def other_templates_by_the_tool(folder):
+    model = make_tokenizer(f"{folder}/odd", (), ODD)
+    path = write_rows(f"{folder}/odd.jsonl", ROWS)
+    done = run("tokenize", model, path, "--mask", code=3)
+    command = f"tools/render_chat.py {model} DATA OUTPUT"
+    assert command in done.errors[0] and "odd.jsonl:1" in done.errors[0], done
+    assert "3 rows, 0 left out, 0 where" in render_chat(model, path, f"{folder}/made.jsonl").stdout
+    made = read_rows(f"{folder}/made.jsonl")
+    assert set(made[0]) == {"id", "prompt_text", "chosen_text", "rejected_text"} and \
+        made[0]["id"] == 7 and made[1]["required"] == ["Four"], made
+    assert made[1]["prompt_text"] == "[SYSTEM] You are a pirate.</s>\n[USER] 2+2?</s>\n[ASSISTANT] "
+    assert made[1]["chosen_text"] == "Four.</s>", made
+    for row, mask in zip(made, masks(model, f"{folder}/made.jsonl")):
+        assert parts(model, mask) == [row["prompt_text"], row["chosen_text"]], (row, mask)
+    assert run("inspect", f"{folder}/made.jsonl", "--json").out.find('"pairs"') > 0
+
+
+@test
+def the_tool_and_the_renderers_agree(folder):
+    """What the tool makes of a known format's template gives the tokens that the program gives."""
+    for chat_format, template in (("llama3", LLAMA3), ("zephyr", ZEPHYR), ("llama2", LLAMA2)):
+        model = make_tokenizer(f"{folder}/{chat_format}", SPECIAL, template)
+        path = write_rows(f"{folder}/{chat_format}.jsonl", ROWS)
+        render_chat(model, path, f"{folder}/{chat_format}.made.jsonl")
+        assert masks(model, f"{folder}/{chat_format}.made.jsonl") == masks(model, path, chat_format)
+
+
+@test
+def rows_that_the_tool_leaves_out(folder):
+    """A conversation whose system message moves is searched for its answer; refusals are named."""
+    template = mistral("", "", "", "m.content", "last")
+    model = make_tokenizer(f"{folder}/moves", ["[INST]", "[/INST]"], template)
+    rows = [{"messages": [SYSTEM, USER, ANSWER]}, {"messages": [USER, USER, ANSWER]},
+            {"messages": [USER, ANSWER]}, {"text": "plain"}, {"messages": [SYSTEM, USER]}]
+    path = write_rows(f"{folder}/moves.jsonl", rows)
+    done = render_chat(model, path, f"{folder}/moved.jsonl")
+    assert "3 rows, 2 left out, 1 where" in done.stdout, done
+    assert "moves.jsonl:2: left out: the template refuses it: After the optional" in done.stderr
+    made = read_rows(f"{folder}/moved.jsonl")
+    assert made == [{"prompt_text": "<s>[INST]You are a pirate. \n\nHi[/INST]",
+                     "response_text": "Arr! </s>"},
+                    {"prompt_text": "<s>[INST]Hi[/INST]", "response_text": "Arr! </s>"},
+                    {"text": "plain"}], made
+    assert parts(model, masks(model, f"{folder}/moved.jsonl")[0]) == \
+        [made[0]["prompt_text"], made[0]["response_text"]]
+    write(f"{folder}/bad.jsonl", "{}\n{")
+    assert "bad.jsonl:2" in render_chat(model, f"{folder}/bad.jsonl", f"{folder}/x", 1).stderr
+
+
+if __name__ == "__main__":
+    main(TESTS)

@@ -1,0 +1,193 @@
+#!/usr/bin/python3
+"""Gradients of every loss with respect to every tensor: the program's, in float32, against central
+differences of the NumPy twin in double precision.
+
+The program's gradient is AdamW's first moment after one step with beta1 = 0 and no clipping, read
+from the checkpoint: the whole way through packing, micro-batches and sums is in it.
+"""
+import os
+import sys
+
+import numpy as np
+
+sys.path.insert(0, os.path.abspath(__file__ + "/../../common"))
+import harness  # noqa: E402
+import training  # noqa: E402
+from reference import losses  # noqa: E402
+
+BOUND = 5e-6  # of the norm of a tensor's gradient; seen: 2e-6
+ENTRIES = 2   # of each tensor, and one direction through all of it
+DIVERGENCES = ("reverse", "forward", "jsd")
+TEACHER = {"teacher__strength": 2.0, "teacher__beta": 0.5, "teacher__temperature": 1.25}
+
+
+def teacher_of(divergence):
+    return losses.Teacher(strength=2.0, beta=0.5, temperature=1.25, divergence=divergence)
+
+
+class Case:
+    """One loss: how the program computes it, and `loss(logits)` of the twin, whose logits are those
+    of all sequences, chosen and rejected in turn."""
+
+    def __init__(self, command, settings, loss):
+        self.command, self.settings, self.loss = command, settings, loss
+
+
+def dpo_case(sequences, reference, smoothing, reverse):
+    settings = {"dpo__label_smoothing": smoothing, "dpo__reverse": reverse}
+    return Case("dpo", settings, lambda z: training.dpo_loss(
+        z, sequences, reference, smoothing=smoothing, reverse=reverse))
+
+
+def full_case(teachers, divergence):
+    def loss(z):
+        return np.mean([losses.distill(teacher_of(divergence), *rows)[0]
+                        for rows in zip(z, *teachers)])
+    return Case("distill", {"distill__divergence": divergence, "shards__directory": "full"}, loss)
+
+
+def topk_case(stored, divergence):
+    def loss(z):
+        return np.mean([losses.distill_topk(teacher_of(divergence), rows, *shard)
+                        for rows, shard in zip(z, stored)])
+    return Case("distill", {"distill__divergence": divergence, "shards__directory": "topk"}, loss)
+
+
+def make_cases(folder, data, directories, twins, every):
+    """Losses by name; `every`: all of their options, else a choice."""
+    sequences = data.sequences("both")
+    reference = training.logprob_sums(training.logits_of(twins["reference"], sequences), sequences)
+    teachers = [training.logits_of(twins[name], sequences) for name in ("dpo", "reverse")]
+    for encoding in ("full", "topk"):
+        training.stage("score", folder, data__train=data.path, data__responses="both",
+                       data__chat_format="none", shards__directory=encoding,
+                       shards__encoding=encoding, shards__top_k=24,
+                       teacher__dpo=directories["dpo"], teacher__reverse=directories["reverse"])
+    keys = [(row, source) for row in range(len(data.rows)) for source in (0, 1)]
+    stored = training.topk_of(os.path.join(folder, "topk"), keys)
+    cases = {"sft": Case("sft", {}, lambda z: training.sft_loss(z[::2], sequences[::2]))}
+    for smoothing, reverse in ((0.0, False), (0.2, False), (0.0, True), (0.2, True)):
+        if every or (smoothing > 0 and not reverse):
+            cases[f"dpo {smoothing} {reverse}"] = dpo_case(sequences, reference, smoothing, reverse)
+    for divergence in DIVERGENCES if every else ("reverse",):
+        cases[f"full {divergence}"] = full_case(teachers, divergence)
+        cases[f"topk {divergence}"] = topk_case(stored, divergence)
+    return cases
+
+
+def program_gradient(folder, data, directories, twin, case, micro_batch_tokens):
+    """(loss, {tensor: gradient})"""
+    output = os.path.join(folder, "run")
+    common = {"data__chat_format": "none", "data__train": data.path,
+              "optimizer__lr": 0.0, "optimizer__betas": [0.0, 0.5], "optimizer__max_grad_norm": 0.0,
+              "optimizer__batch_size": 100, "optimizer__epochs": 2, "checkpoint__every_steps": 1,
+              "checkpoint__resume": False, "optimizer__micro_batch_tokens": micro_batch_tokens,
+              f"{case.command}__output": output}
+    own = {"sft": {"sft__model": directories["policy"]},
+           "dpo": {"dpo__policy": directories["policy"],
+                   "dpo__reference": directories["reference"]},
+           "distill": {"distill__policy": directories["policy"], "distill__mode": "off-policy",
+                       "data__train": "", **TEACHER}}
+    training.stage(case.command, folder, **{**common, **own[case.command], **case.settings})
+    first = harness.read_rows(os.path.join(output, "metrics.jsonl"))[0]
+    return first["loss"], training.read_moment(
+        os.path.join(output, "checkpoints", "step-000001"), twin)
+
+
+def derivative(twin, weight, direction, losses_of, step=1e-5):
+    """Of every loss along `direction` of one tensor, by central differences."""
+    ends, keep = [], weight.copy()
+    for sign in (1, -1):
+        weight[...] = keep + sign * step * direction
+        ends.append(losses_of(twin))
+    weight[...] = keep
+    return (ends[0] - ends[1]) / (2 * step)
+
+
+def directions(name, shape, used, rng):
+    """Single entries (of the embedding: rows of tokens that occur), then all at once."""
+    for i in range(ENTRIES):
+        index = [rng.integers(n) for n in shape]
+        if name == "model.embed_tokens.weight" and i > 0:
+            index[0] = rng.choice(used)
+        direction = np.zeros(shape)
+        direction[tuple(index)] = 1.0
+        yield direction
+    direction = rng.normal(size=shape)
+    yield direction / np.linalg.norm(direction)
+
+
+def check_kind(folder, kind, every=False):
+    folder = os.path.join(folder, kind)
+    data = training.Data(folder)
+    directories = training.make_models(folder, training.KINDS[kind])
+    twins = training.load(directories)
+    twin, sequences = twins["policy"], data.sequences("both")
+    cases = make_cases(folder, data, directories, twins, every)
+    found = [program_gradient(folder, data, directories, twin, case, 4096 if i % 2 == 0 else 50)
+             for i, case in enumerate(cases.values())]
+
+    def losses_of(model):
+        logits = training.logits_of(model, sequences)
+        return np.array([case.loss(logits) for case in cases.values()])
+
+    for name, ours, theirs in zip(cases, (loss for loss, _ in found), losses_of(twin)):
+        assert abs(ours - theirs) < 1e-5 * abs(theirs), f"loss {name}: {ours}, twin {theirs}"
+    rng = np.random.default_rng(7)
+    used = sorted({i for p, r in sequences for i in p + r})
+    for tensor, weight in twin.weights.items():
+        gradients = [gradient[tensor] for _, gradient in found]
+        sizes = np.array([np.linalg.norm(g) for g in gradients])
+        assert (sizes > 0).all(), f"{tensor}: a gradient is zero"
+        for direction in directions(tensor, weight.shape, used, rng):
+            expected = derivative(twin, weight, direction, losses_of)
+            gap = np.abs([(g * direction).sum() for g in gradients] - expected) / sizes
+            worst = gap.argmax()
+            assert gap[worst] < BOUND, \
+                f"{kind}, {tensor}, {list(cases)[worst]}: off by {gap[worst]:.2g} of its size"
+
+
+def every_loss_on_qwen2(folder):
+    check_kind(folder, "qwen2", every=True)
+
+
+def qwen2_untied(folder):
+    check_kind(folder, "qwen2 untied")
+
+
+def qwen3_head_norms(folder):
+    check_kind(folder, "qwen3")
+
+
+def llama_untied_with_biases(folder):
+    check_kind(folder, "llama")
+
+
+def mistral_one_kv_head(folder):
+    check_kind(folder, "mistral")
+
+
+def mistral_windows(folder):
+    check_kind(folder, "mistral window")
+
+
+def qwen2_windows_in_some_layers(folder):
+    check_kind(folder, "qwen2 windows")
+
+
+def qwen3_yarn_and_windows(folder):
+    check_kind(folder, "qwen3 yarn")
+
+
+def llama3_rotation_and_mlp_biases(folder):
+    check_kind(folder, "llama llama3")
+
+
+def olmo2_norms_behind(folder):
+    check_kind(folder, "olmo2")
+
+
+if __name__ == "__main__":
+    harness.main([every_loss_on_qwen2, qwen2_untied, qwen3_head_norms, llama_untied_with_biases,
+                  mistral_one_kv_head, mistral_windows, qwen2_windows_in_some_layers,
+                  qwen3_yarn_and_windows, llama3_rotation_and_mlp_biases, olmo2_norms_behind])

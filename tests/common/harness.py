@@ -45,10 +45,10 @@ class Run:
         return f"code {self.code} after {self.seconds:.1f} s\n{self.out[-800:]}\n{self.err[-1500:]}"
 
 
-def command_line(arguments, ranks=1):
+def command_line(arguments, ranks=1, program=BINARY):
     """One rank runs without mpirun; -q keeps mpirun's own banner out of stderr."""
     launcher = [] if ranks == 1 else ["mpirun", "-q", "-n", str(ranks)]
-    return launcher + [BINARY, *map(str, arguments)]
+    return launcher + [program, *map(str, arguments)]
 
 
 def environment(extra=None):
@@ -56,8 +56,8 @@ def environment(extra=None):
     return {**kept, **MPI, **(extra or {})}
 
 
-def start(arguments, ranks=1, env=None, cwd=None):
-    return subprocess.Popen(command_line(arguments, ranks), env=environment(env), cwd=cwd,
+def start(arguments, ranks=1, env=None, cwd=None, program=BINARY):
+    return subprocess.Popen(command_line(arguments, ranks, program), env=environment(env), cwd=cwd,
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True, errors="replace",
                             start_new_session=True)

@@ -1,0 +1,116 @@
+/* endings WHAT: a job that ends, on the last rank, in one of the ways of `par` that no test within
+ * a process survives; for endings_test.py. Not a test. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "ald/base/log.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/par/comm.h"
+#include "ald/par/fault.h"
+#include "ald/par/message.h"
+#include "ald/par/signals.h"
+
+enum { LARGE = 8 << 20 }; /* larger than what MPI sends ahead */
+
+/* Nothing was sent to it. */
+static void receive(const ald_comm_t *world)
+{
+    ald_vec_t data;
+    ald_vec_init(&data, 1);
+    ald_message_receive(world, 0, ALD_TAG_SAMPLES, 1.0, &data);
+}
+
+/* Nobody receives it. */
+static void finish(const ald_comm_t *world)
+{
+    static char data[LARGE];
+    ald_sending_t sending;
+    ald_message_send(world, 0, ALD_TAG_SHARD, ALD_STATUS_OK, data, LARGE, &sending);
+    ald_message_finish(world, &sending, 1.0);
+}
+
+static void send_too_much(const ald_comm_t *world)
+{
+    ald_sending_t sending;
+    ald_message_send(world, 0, ALD_TAG_SHARD, ALD_STATUS_OK, "", (int64_t)1 << 31, &sending);
+}
+
+/* A message to itself. */
+static void send_and_receive(const ald_comm_t *world)
+{
+    ald_sending_t sending;
+    ald_vec_t data;
+    ald_vec_init(&data, 1);
+    ald_message_send(world, world->rank, ALD_TAG_SHARD, ALD_STATUS_OK, "text", 4, &sending);
+    ald_message_receive(world, world->rank, ALD_TAG_SHARD, 30.0, &data);
+    ald_message_finish(world, &sending, 30.0);
+    ald_vec_reset(&data);
+}
+
+static void failing_send(const ald_comm_t *world)
+{
+    char fault[40];
+    snprintf(fault, sizeof fault, "message_send:%d:2", world->rank);
+    ald_fail_setup(fault, world->rank);
+    send_and_receive(world);
+    send_and_receive(world);
+}
+
+static void failing_receive(const ald_comm_t *world)
+{
+    char fault[40];
+    snprintf(fault, sizeof fault, "message_receive:%d:1", world->rank);
+    ald_fail_setup(fault, world->rank);
+    send_and_receive(world);
+}
+
+static void give_up(const ald_comm_t *world)
+{
+    ald_comm_abort(ald_status_raise(ALD_STATUS_RESOURCE, "rank %d gives up", world->rank));
+}
+
+static void terminate(const ald_comm_t *world)
+{
+    (void)world;
+    raise(SIGTERM);
+}
+
+static void catch_and_terminate(const ald_comm_t *world)
+{
+    ald_signals_catch();
+    terminate(world);
+    if (!ald_signals_seen())
+        ald_comm_abort(ald_status_raise(ALD_STATUS_INTERNAL, "the signal wasn't seen"));
+}
+
+static const struct {
+    const char *name;
+    void (*run)(const ald_comm_t *world);
+} endings[] = {
+    {"receive", receive},
+    {"finish", finish},
+    {"send_too_much", send_too_much},
+    {"failing_send", failing_send},
+    {"failing_receive", failing_receive},
+    {"give_up", give_up},
+    {"terminate", terminate},
+    {"catch_and_terminate", catch_and_terminate},
+};
+
+/* All others wait in a collective call, which only the end of the job ends. */
+int main(int argc, char **argv)
+{
+    ald_comm_t world;
+    ald_comm_start(&argc, &argv, &world);
+    ald_log_setup(ALD_LOG_NORMAL, world.rank == 0);
+    for (size_t i = 0; argc == 2 && i < sizeof endings / sizeof *endings; ++i)
+        if (strcmp(argv[1], endings[i].name) == 0 && world.rank == world.size - 1)
+            endings[i].run(&world);
+    MPI_Barrier(world.mpi);
+    ald_comm_finish();
+    return 0;
+}

@@ -154,9 +154,9 @@ static void what_differs_on_a_rank_is_named(void **state)
             snprintf(words, sizeof words, "text differs between rank 0 and rank %d", rank);
             ald_status_t shorter = ald_comm_compare(&world, text, size - mine, "text");
             EVERYWHERE(has_status(shorter, ALD_STATUS_USAGE, words));
-            text[5] = mine ? 'H' : 'h';
+            text[4] = mine ? 'H' : 'h';
             ald_status_t other = ald_comm_compare(&world, text, size, "text");
-            text[5] = 'h';
+            text[4] = 'h';
             EVERYWHERE(has_status(other, ALD_STATUS_USAGE, words));
         }
     }

@@ -45,10 +45,11 @@ class Run:
         return f"code {self.code} after {self.seconds:.1f} s\n{self.out[-800:]}\n{self.err[-1500:]}"
 
 
-def command_line(arguments, ranks=1, program=BINARY):
-    """One rank runs without mpirun; -q keeps mpirun's own banner out of stderr."""
+def command_line(arguments, ranks=1, program=None):
+    """Of the binary, or of another program. One rank runs without mpirun; -q keeps mpirun's own banner
+    out of stderr."""
     launcher = [] if ranks == 1 else ["mpirun", "-q", "-n", str(ranks)]
-    return launcher + [program, *map(str, arguments)]
+    return launcher + [program or BINARY, *map(str, arguments)]
 
 
 def environment(extra=None):
@@ -56,7 +57,7 @@ def environment(extra=None):
     return {**kept, **MPI, **(extra or {})}
 
 
-def start(arguments, ranks=1, env=None, cwd=None, program=BINARY):
+def start(arguments, ranks=1, env=None, cwd=None, program=None):
     return subprocess.Popen(command_line(arguments, ranks, program), env=environment(env), cwd=cwd,
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True, errors="replace",

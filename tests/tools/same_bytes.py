@@ -19,12 +19,15 @@ The time in a shard is that of its inputs, whose copies keep theirs.
 With 3 ranks nothing more is left out: what depends on which rank comes first is in the times alone."""
 import argparse
 import concurrent.futures
+import os
 import re
 import shlex
+import sys
 
-from harness import *  # noqa: F403
-import harness
-from training import KINDS as SHAPES
+sys.path.insert(0, os.path.abspath(__file__ + "/../../common"))
+from harness import *  # noqa: E402,F403
+import harness  # noqa: E402
+from training import KINDS as SHAPES  # noqa: E402
 
 TIMES = rb"(?:seconds|tokens_per_second|wait/\w+)"
 RANKS = (1, 3)

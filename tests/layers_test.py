@@ -2,9 +2,11 @@
 """The layers hold: includes point one way, libraries and ends of the process stay where they belong;
 what is declared is used, and the pages that comments name are there."""
 import collections
+import glob
 import os
 import re
 import subprocess
+import sys
 
 import harness
 
@@ -267,9 +269,44 @@ def missing_pages(tree):
                         for place in ("", os.path.dirname(path)))]
 
 
+def pages(tree):
+    """{path: text} of the README files, the root's included."""
+    found = {}
+    for top in ("src", "include", "tests", "tools", "jobs"):
+        found.update(tree.texts(top, ("README.md",)))
+    if os.path.exists(os.path.join(tree.root, "README.md")):
+        with open(os.path.join(tree.root, "README.md"), encoding="utf-8") as file:
+            found["README.md"] = file.read()
+    return found
+
+
+def missing_files(tree):
+    """Links of the README files, and the files of ours that they name in `...`, by a path from the
+    root, from the page's folder, or as an include line has it; words in capitals are placeholders."""
+    out = []
+    for path, text in pages(tree).items():
+        near = ("", os.path.dirname(path), "include", "src")
+        named = re.findall(r"\]\(([^)#:]+)[)#]", text)
+        for code in re.findall(r"`([^`\n]+)`", text):
+            named += re.findall(r"^[\w./*-]*[\w*]\.(?:[ch]|py|sh|js)\b(?![\w.(])|^[\w.-]+/[\w./-]+\.(?:cfg|md)\b", code)
+        out += [f"{path} names {name}, which isn't there" for name in named
+                if not re.search(r"[A-Z]{4}", name.replace("README.md", ""))
+                and not any(glob.glob(os.path.join(tree.root, place, name)) for place in near)]
+    return out
+
+
+def long_pages(tree):
+    """The first page stays one that is read to its end; the folders' pages are short, but for the
+    format of shards, which readers in other languages are written from."""
+    limits = {"README.md": 170, "src/shard/README.md": 180}
+    return [f"{path}: {len(text.splitlines())} lines, {limits.get(path, 110)} are allowed"
+            for path, text in pages(tree).items()
+            if len(text.splitlines()) > limits.get(path, 110)]
+
+
 CHECKS = [unstated_layers, upward_includes, unknown_includes, stray_headers, headers_without_source,
           include_circles, stray_libraries, stray_ends, uncalled_functions, unused_values, unread_keys,
-          missing_pages]
+          missing_pages, missing_files, long_pages]
 
 
 def check_of(rule):
@@ -296,6 +333,29 @@ def the_page_of_the_configuration_is_true(folder):
     assert found == [keys["ROOT"] | keys["INPUT"], keys["OUTPUT"] | keys["SOURCES"]], found
     codes = re.findall(r"ALD_STATUS_\w+ = (\d+)", read("include/ald/base/status.h"))
     assert re.findall(r"^\| (\d+) \|", page.split("## Exit codes")[1], re.M) == codes, codes
+
+
+def the_encodings_are_those_of_the_table(folder):
+    """The pages that list encodings, the Python reader and the comparison, against the one list in C."""
+    def read(path):
+        with open(os.path.join(harness.ROOT, path), encoding="utf-8") as file:
+            return file.read()
+    table = re.search(r"#define ALD_ENCODINGS\(C\)(.*?[^\\])\n", read("include/ald/config/choices.h"), re.S)
+    encodings = re.findall(r'"(\w+)"', table.group(1))
+    assert len(encodings) >= 5, encodings
+    rows = re.search(r"\| `shards.encoding` \|[^\n]*\n\|[-|]+\n((?:\|[^\n]*\n)+)", read("src/teacher/README.md"))
+    assert re.findall(r"^\| `(\w+)`", rows.group(1), re.M) == encodings, rows.group(1)
+    assert "the five encodings (" + ", ".join(f"`{name}`" for name in encodings) + ")" in \
+        " ".join(read("README.md").split()), "README.md lists others"
+    datasets = read("src/shard/README.md").split("| encoding | datasets in `/teacher` |")[1].split("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)`", datasets, re.M) == encodings, datasets
+    sys.path.append(harness.TOOLS)
+    import aligndistil_shards
+    import compare_encodings
+    assert list(aligndistil_shards.ENCODINGS) == encodings, aligndistil_shards.ENCODINGS
+    compared = [settings["encoding"] for _, settings in compare_encodings.ENCODINGS]
+    measured = re.findall(r"^\| (\w+)(?:,[^|]*)? \| [\d,]+ \| ", read("src/teacher/README.md"), re.M)
+    assert set(measured) == set(encodings) >= set(compared), measured
 
 
 def rules_find_what_they_forbid(folder):
@@ -348,6 +408,11 @@ def rules_find_what_they_forbid(folder):
                                                      "#define KEYS(K) K(REAL, data.rows, 2)\n"),
         (missing_pages, "src/base/json.c", "/* DESIGN.md */\n#include <jansson.h>\n"),
         (missing_pages, "src/data/README.md", "As src/num/README.md.\n"),
+        (missing_files, "src/data/README.md", "As in `data/rows.c`.\n"),
+        (missing_files, "src/data/README.md", "See [there](../num/gone.c#how).\n"),
+        (missing_files, "README.md", "Run `tools/gone.sh --all`.\n"),
+        (long_pages, "README.md", "A line.\n" * 171),
+        (long_pages, "src/data/README.md", "A line.\n" * 111),
         (stray_ends, "src/base/file.c", "void f(void) { exit(3); }\n"),
         (stray_ends, "src/train/loss.c", "void f(void) { MPI_Abort (0, 1); }\n"),
     ]
@@ -364,4 +429,5 @@ def rules_find_what_they_forbid(folder):
 
 if __name__ == "__main__":
     harness.main([*map(check_of, CHECKS), the_page_of_the_configuration_is_true,
+                  the_encodings_are_those_of_the_table,
                   rules_find_what_they_forbid, circles_are_found, calls_go_one_way])

@@ -97,8 +97,7 @@ const char *ald_config_nearest(const char *path)
     for (size_t i = 0; i < ald_config_key_count; ++i) {
         const char *known = ald_config_keys[i].path;
         int whole = 2 * edit_distance(path, known);
-        int part =
-            2 * edit_distance(last_part(path), last_part(known)) + 3; /* the key of a wrong group */
+        int part = 2 * edit_distance(last_part(path), last_part(known)) + 3; /* in a wrong group */
         int distance = whole < part ? whole : part;
         if (distance < least) {
             least = distance;

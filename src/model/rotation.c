@@ -64,8 +64,7 @@ static ald_status_t scale_llama3(const ald_keys_t *rope, const ald_keys_t *file,
     bool above = ald_keys_silent(rope, key) && !ald_keys_silent(file, key);
     ALD_TRY(ald_keys_size(above ? file : rope, key, 0, &context));
     for (int64_t i = 0; i < config->head_dim / 2; ++i) {
-        double waves =
-            (double)context * out->frequency[i] / (2 * M_PI); /* within the original context */
+        double waves = (double)context * out->frequency[i] / (2 * M_PI); /* in that context */
         double keep = (waves - low) / (high - low);
         keep = keep < 0 ? 0 : keep > 1 ? 1 : keep;
         out->frequency[i] *= keep + (1 - keep) / factor;

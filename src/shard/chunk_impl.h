@@ -13,11 +13,10 @@
 #include "shard/format_impl.h"
 
 enum {
-    ALD_CHUNK_MOST =
-        16 << 20,             /* bytes of a chunk; ours have 1 MiB at most, others' may be larger */
-    ALD_CHUNK_KEPT = 3 << 19, /* a chunk up to here, ours and half as much again, stays in memory
-                                 for the next read */
-    ALD_CHUNK_FILTERS = 3,    /* deflate, shuffle and Fletcher-32, each once */
+    ALD_CHUNK_MOST = 16 << 20, /* bytes of a chunk; ours have 1 MiB at most */
+    ALD_CHUNK_KEPT = 3 << 19,  /* a chunk up to here, ours and half as much again, stays in memory
+                                  for the next read */
+    ALD_CHUNK_FILTERS = 3,     /* deflate, shuffle and Fletcher-32, each once */
     ALD_DEFLATE_GAIN_MOST = 1100, /* deflate can't shrink data further: its limit is 1032 */
 };
 

@@ -16,8 +16,7 @@
 #include "ald/shard/set.h"
 
 enum {
-    KEPT =
-        2 << 20, /* bytes; an arena that held more is freed after use, as few sequences need it */
+    KEPT = 2 << 20, /* bytes; an arena that held more, as few do, is freed after use */
     MESSAGE = 1024, /* as long as a status message can be */
 };
 

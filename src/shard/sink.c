@@ -16,8 +16,7 @@
 #include "shard/format_impl.h"
 
 enum {
-    FLUSH =
-        32 << 20, /* bytes after which the disk is told to begin, so that few are left at the end */
+    FLUSH = 32 << 20,  /* bytes after which the disk is told to begin: few are left at the end */
     CONVERSION = 4096, /* bytes; by default HDF5 clears 2 MiB for each text */
     MESSAGE = 1024,    /* as long as a status message can be */
 };

@@ -172,8 +172,7 @@ static ald_status_t put_turn(const ald_chat_t *chat, const ald_json_t *messages,
 {
     ald_status_t status = ALD_STATUS_OK;
     bool qwen3 = chat->rules == ALD_TEMPLATE_QWEN3, thinking = false;
-    bool closed =
-        qwen3 || chat->rules == ALD_TEMPLATE_QWEN25; /* these templates skip unknown roles */
+    bool closed = qwen3 || chat->rules == ALD_TEMPLATE_QWEN25; /* these skip unknown roles */
     ald_message_t message;
     ALD_TRY(ald_message_read(messages, index, &message));
     bool answer = ald_slice_is(message.role, "assistant");

@@ -12,9 +12,8 @@
 #include "ald/par/comm.h"
 
 typedef enum {
-    ALD_TAG_SAMPLES =
-        11,        /* generator to scorer: sampled responses; the numbers only have to differ */
-    ALD_TAG_SHARD, /* scorer to trainer: path of a finished shard */
+    ALD_TAG_SAMPLES = 11, /* generator to scorer: sampled responses; tags only have to differ */
+    ALD_TAG_SHARD,        /* scorer to trainer: path of a finished shard */
 } ald_tag_t;
 
 /* A send under way; its data must stay until ald_message_finish. */

@@ -545,7 +545,7 @@ def check(options, place, runs, names):
                 count, found = compare(rules, old, new)
                 files, equal = files + count, equal + 1
                 problems += found
-    for line in problems[:40]:
+    for line in problems[:400]:
         print(line.replace(f"{place}/", ""))
     if problems:
         print(f"{len(problems)} differences in {files} files of {equal} runs")

@@ -11,6 +11,7 @@
 #include "ald/base/rng.h"
 #include "ald/base/status.h"
 #include "ald/config/config.h"
+#include "ald/data/pairs.h"
 #include "ald/model/backward.h"
 #include "ald/model/batch.h"
 #include "ald/model/decode.h"
@@ -23,15 +24,16 @@
 #include "ald/model/params.h"
 #include "ald/model/sampler.h"
 #include "ald/num/gemm.h"
+#include "ald/objective/objective.h"
 #include "ald/objective/sft.h"
 #include "ald/par/comm.h"
-#include "ald/record/metrics.h"
 #include "ald/role/frozen.h"
 #include "ald/role/scorer.h"
 #include "ald/role/scorer_run.h"
 #include "ald/shard/format.h"
 #include "ald/shard/write.h"
 #include "ald/train/engine.h"
+#include "ald/train/loop.h"
 #include "ald/train/optimizer.h"
 #include "bench/products_impl.h"
 
@@ -46,7 +48,9 @@ typedef struct {
     ald_mapped_t *mapped; /* of a directory, as the stages with frozen models hold it; else NULL */
     ald_packed_t packed;
     ald_item_t *items;
-    int64_t *lengths;
+    ald_pairs_t pairs; /* the same for training: rows of which each has a chosen response */
+    int64_t *order;    /* [sequences] all of them */
+    ald_loop_t loop;   /* of training */
     ald_arena_t data, arena;
     ald_scorer_t scorer;
     char folder[4096]; /* for the shard that scoring writes */
@@ -160,9 +164,10 @@ static ald_status_t init_batch(bench_t *b)
     const int64_t V = b->options->shape.vocab_size;
     int32_t *ids = ALD_ARENA_ARRAY(&b->data, int32_t, n * row);
     b->items = ald_arena_calloc(&b->data, (size_t)n, sizeof *b->items);
-    b->lengths = ALD_ARENA_ARRAY(&b->data, int64_t, n);
-    ALD_CHECK(ids != NULL && b->items != NULL && b->lengths != NULL, ALD_STATUS_RESOURCE,
-              "out of memory: %lld sequences", (long long)n);
+    b->order = ALD_ARENA_ARRAY(&b->data, int64_t, n);
+    b->pairs.rows = ald_arena_calloc(&b->data, (size_t)n, sizeof *b->pairs.rows);
+    ALD_CHECK(ids != NULL && b->items != NULL && b->order != NULL && b->pairs.rows != NULL,
+              ALD_STATUS_RESOURCE, "out of memory: %lld sequences", (long long)n);
     for (int64_t i = 0; i < n * row; ++i)
         ids[i] = (int32_t)(ald_rng_uniform(2, 0, (uint64_t)i) * (double)V);
     for (int64_t s = 0; s < n; ++s) {
@@ -171,7 +176,9 @@ static ald_status_t init_batch(bench_t *b)
                                    .responses = 1,
                                    .response = {ids + s * row + 1, NULL},
                                    .response_count = {row - 1, 0}};
-        b->lengths[s] = ald_item_tokens(&b->items[s]);
+        b->pairs.rows[s] = (ald_pair_t){.prompt = {.ids = ids + s * row, .count = 1},
+                                        .chosen = {.ids = ids + s * row + 1, .count = row - 1}};
+        b->order[s] = s;
     }
     b->ids = ids;
     ALD_TRY(ald_pack(b->items, n, &b->data, &b->packed));
@@ -319,32 +326,24 @@ static void score_end(bench_t *b)
 
 static ald_status_t train_begin(bench_t *b)
 {
+    b->loop.trainers = b->loop.comm = &b->self;
     return ald_optimizer_init(&b->config, &b->self, b->engine.params.total, &b->engine.optimizer);
 }
 
-static ald_status_t train_micro(void *context, ald_engine_t *engine, int64_t first, int64_t count,
-                                double *columns)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    bench_t *b = context;
-    ald_packed_t packed;
-    ALD_TRY(ald_pack(b->items + first, count, &engine->arena, &packed));
-    ALD_TRY(ald_sft_gradient(engine, &packed, 1.0f / (float)rows(b), &columns[0]));
-done:
-    return status;
-}
-
+/* A step of sft on the batch's responses, without records. */
 static ald_status_t train_run(bench_t *b)
 {
-    double columns[ALD_COLUMNS];
-    ald_metrics_t metrics;
-    return ald_engine_step(&b->engine, b->lengths, b->options->sequences, 0.0, train_micro, b,
-                           columns, &metrics);
+    const ald_items_t items = {.item = b->order, .count = b->options->sequences};
+    ald_sft_t sft = {.pairs = &b->pairs};
+    ald_run_t run = {
+        .objective = ald_objective(ALD_OBJECTIVE_SFT), .state = &sft, .engine = &b->engine};
+    ald_run_t *runs[] = {&run};
+    return ald_loop_step(&b->loop, runs, 1, &items);
 }
 
 static void train_end(bench_t *b)
 {
-    ald_arena_reset(&b->engine.arena);
+    ald_loop_reset(&b->loop);
     ald_optimizer_reset(&b->engine.optimizer);
 }
 

@@ -153,6 +153,13 @@ ald_status_t ald_comm_compare(const ald_comm_t *comm, const void *data, size_t s
     return ald_comm_agree(comm, status);
 }
 
+void ald_comm_sum(const ald_comm_t *comm, int64_t *values, int64_t count)
+{
+    MPI_Request request;
+    MPI_Iallreduce(MPI_IN_PLACE, values, (int)count, MPI_INT64_T, MPI_SUM, comm->mpi, &request);
+    wait_for(&request);
+}
+
 void ald_comm_broadcast(const ald_comm_t *comm, void *data, size_t bytes, int root)
 {
     const size_t piece = (size_t)1 << 30;

@@ -11,7 +11,8 @@
 #include "ald/num/dtype.h"
 #include "ald/plan/memory.h"
 #include "ald/role/generator.h"
-#include "ald/role/trainer.h"
+#include "ald/role/reader.h"
+#include "ald/role/roles.h"
 #include "ald/shard/format.h"
 #include "ald/shard/mix.h"
 #include "ald/shard/read.h"
@@ -48,15 +49,15 @@ static double reader_bytes(const ald_shard_header_t *header, int64_t shards)
 }
 
 /* Training on shards, which are `room` bytes to the reader. */
-static void add_training(const ald_distill_t *distill, const ald_shard_header_t *header,
+static void add_training(const ald_roles_t *roles, const ald_shard_header_t *header,
                          const largest_t *largest, double room, ald_memory_plan_t *plan)
 {
-    ald_memory_add_training(plan, &distill->trainer.engine, largest->T, largest->R,
+    ald_memory_add_training(plan, &roles->engine, largest->T, largest->R,
                             ald_encoding_row(header->encoding)->wide);
     ald_memory_add(plan, (double)(largest->R * ald_shard_position_bytes(header)), "teacher data");
     ald_memory_add(plan, (double)largest->ahead, "read ahead");
     ald_memory_add(plan, room, "of the reader");
-    ald_memory_add(plan, matrix_bytes(distill->config, header), "mapped output matrices");
+    ald_memory_add(plan, matrix_bytes(roles->config, header), "mapped output matrices");
 }
 
 /* --- off-policy ------------------------------------------------------------------------------- */
@@ -76,24 +77,24 @@ static void look_at_step(const ald_config_t *config, const ald_shardset_t *set,
 }
 
 /* Goes through the steps to come; of one and the next this rank's sequences may be ahead. */
-static ald_status_t look_at_steps(const ald_distill_t *distill, const ald_corpus_t *corpus,
+static ald_status_t look_at_steps(const ald_roles_t *roles, const ald_corpus_t *corpus,
                                   largest_t *largest)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_engine_t *engine = &distill->trainer.engine;
+    const ald_engine_t *engine = &roles->engine;
     ald_mix_t mix = {0};
     int64_t *work = NULL, planned = 0, kept = 0;
     *largest = (largest_t){0};
-    ALD_TRY(ald_corpus_mix(corpus, distill->config, &mix));
+    ALD_TRY(ald_corpus_mix(corpus, roles->config, &mix));
     work = ald_alloc(sizeof *work * (size_t)(5 * mix.batch + 1));
     ALD_CHECK_MEMORY(work, sizeof *work * (size_t)(5 * mix.batch + 1));
     int64_t *mine = work + 3 * mix.batch + 1; /* [2 batch] */
     for (int64_t step = engine->step; step < engine->steps; ++step) {
         int64_t more, bytes;
         const int64_t count = ald_mix_draw(&mix, step);
-        look_at_step(distill->config, &corpus->set, mix.items, count, work, largest);
-        ALD_TRY(ald_trainer_share(&distill->trainer, &corpus->set, mix.items, count, mine + planned,
-                                  &more));
+        look_at_step(roles->config, &corpus->set, mix.items, count, work, largest);
+        ALD_TRY(ald_reader_share(&roles->trainers, roles->config, &corpus->set, mix.items, count,
+                                 mine + planned, &more));
         bytes = ald_readahead_bytes(&corpus->set, mine, planned + more, kept);
         largest->ahead = bytes > largest->ahead ? bytes : largest->ahead;
         kept = ald_readahead_kept(&corpus->set, mine, planned, kept);
@@ -106,7 +107,7 @@ done:
     return status;
 }
 
-ald_status_t ald_distill_memory(const ald_distill_t *distill, const ald_corpus_t *corpus)
+ald_status_t ald_distill_memory(const ald_roles_t *roles, const ald_corpus_t *corpus)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_shardset_t *set = &corpus->set;
@@ -114,11 +115,11 @@ ald_status_t ald_distill_memory(const ald_distill_t *distill, const ald_corpus_t
     ald_memory_plan_t plan;
     largest_t largest;
     double whole = 0.0, room = reader_bytes(header, set->shard_count);
-    ALD_TRY(look_at_steps(distill, corpus, &largest));
+    ALD_TRY(look_at_steps(roles, corpus, &largest));
     for (int64_t i = 0; i < set->shard_count; ++i)
         whole += (double)ald_file_size(set->paths[i]);
     ald_memory_begin("distill", &plan);
-    add_training(distill, header, &largest, whole < room ? whole : room, &plan);
+    add_training(roles, header, &largest, whole < room ? whole : room, &plan);
     ald_memory_say(&plan);
 done:
     return status;
@@ -126,20 +127,20 @@ done:
 
 /* --- on-policy -------------------------------------------------------------------------------- */
 
-static int64_t response_most(const ald_distill_t *distill, int64_t row)
+static int64_t response_most(const ald_roles_t *roles, int64_t row)
 {
-    const ald_pair_t *pair = &distill->data.pairs.rows[row];
-    int64_t most = distill->config->sampling.max_new_tokens;
+    const ald_pair_t *pair = &roles->data.pairs.rows[row];
+    int64_t most = roles->config->sampling.max_new_tokens;
     most = pair->chosen.count > most ? pair->chosen.count : most; /* mixed; else there is none */
     return pair->rejected.count > most ? pair->rejected.count : most;
 }
 
 static ald_item_t longest_item(const void *context, int64_t row)
 {
-    const ald_distill_t *distill = context;
-    return (ald_item_t){.prompt_count = distill->data.pairs.rows[row].prompt.count,
+    const ald_roles_t *roles = context;
+    return (ald_item_t){.prompt_count = roles->data.pairs.rows[row].prompt.count,
                         .responses = 1,
-                        .response_count = {response_most(distill, row), 0}};
+                        .response_count = {response_most(roles, row), 0}};
 }
 
 static int64_t part_of(int64_t count, int64_t parts)
@@ -159,10 +160,10 @@ static int64_t ahead_bytes(const ald_shard_header_t *header, int64_t sequences, 
 
 /* Sampling `count` responses at once, after prompts of that many tokens. Their keys and values are
  * gone when training reads and keeps, which takes `then` bytes. */
-static void add_sampling(const ald_distill_t *d, int64_t prompt, int64_t count, double then,
+static void add_sampling(const ald_roles_t *d, int64_t prompt, int64_t count, double then,
                          ald_memory_plan_t *plan)
 {
-    const ald_model_config_t *shape = &d->trainer.engine.params.config;
+    const ald_model_config_t *shape = &d->engine.params.config;
     const int64_t longest = d->config->sampling.max_new_tokens;
     const double stays = (double)ald_generator_bytes(shape, prompt, longest, 0);
     const double goes = (double)ald_generator_bytes(shape, prompt, longest, count) - stays;
@@ -172,42 +173,41 @@ static void add_sampling(const ald_distill_t *d, int64_t prompt, int64_t count, 
                        (long long)count);
 }
 
-static ald_status_t plan_roles(const ald_distill_t *d, const ald_shard_header_t *header)
+static ald_status_t plan_roles(const ald_roles_t *d, const ald_shard_header_t *header)
 {
     ald_status_t status = ALD_STATUS_OK;
     const int64_t n = d->data.pairs.count, most = d->config->optimizer.batch_size;
-    const int64_t batch = most < n ? most : n, scored = part_of(batch, d->place.scorers.count);
+    const int64_t batch = most < n ? most : n;
     const int64_t prompt = ald_longest_prompt(&d->data, n);
     int64_t longest = 0;
     ald_memory_plan_t plan;
     largest_t largest;
     for (int64_t row = 0; row < n; ++row)
         longest = response_most(d, row) > longest ? response_most(d, row) : longest;
-    ALD_TRY(ald_memory_largest(&d->trainer.engine, n, longest_item, d, &largest.T, &largest.R));
+    ALD_TRY(ald_memory_largest(&d->engine, n, longest_item, d, &largest.T, &largest.R));
     largest.ahead = ahead_bytes(header, part_of(batch, d->trainers.size), longest);
     ald_memory_begin("distill", &plan);
     const double room = reader_bytes(header, d->place.scorers.count);
     add_training(d, header, &largest, room, &plan);
     if (d->scores) {
-        const int64_t T = scored * (prompt + longest - 1), R = scored * longest;
+        /* Whole groups go to a scorer, so it may get all items where these are few. */
+        const int64_t T = batch * (prompt + longest - 1), R = batch * longest;
         ald_scoring_memory(&plan, &d->scorer, T < largest.T ? T : largest.T,
                            R < largest.R ? R : largest.R, R);
     }
     if (d->generates)
-        add_sampling(d, prompt, part_of(scored, d->place.generators.count),
-                     ald_memory_checkpoint(&d->trainer.engine) + (double)largest.ahead + room,
-                     &plan);
+        add_sampling(d, prompt, part_of(batch, d->place.generators.count),
+                     ald_memory_checkpoint(&d->engine) + (double)largest.ahead + room, &plan);
     ald_memory_say(&plan);
 done:
     return status;
 }
 
-ald_status_t ald_distill_memory_on_policy(const ald_distill_t *distill)
+ald_status_t ald_distill_memory_on_policy(const ald_roles_t *roles)
 {
-    ald_shard_header_t header = distill->scorer.header;
+    ald_shard_header_t header = roles->scorer.header;
     header.config = NULL; /* a pointer of another process */
-    MPI_Bcast(&header, (int)sizeof header, MPI_BYTE, distill->place.scorers.first,
-              distill->world->mpi);
+    MPI_Bcast(&header, (int)sizeof header, MPI_BYTE, roles->place.scorers.first, roles->world->mpi);
     /* Rank 0 is the one that speaks, and a trainer. */
-    return distill->world->rank == 0 ? plan_roles(distill, &header) : ALD_STATUS_OK;
+    return roles->world->rank == 0 ? plan_roles(roles, &header) : ALD_STATUS_OK;
 }

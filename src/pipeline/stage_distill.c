@@ -15,10 +15,12 @@
 #include "ald/model/model_config.h"
 #include "ald/model/params.h"
 #include "ald/model/vocabulary.h"
+#include "ald/objective/distill.h"
 #include "ald/par/comm.h"
-#include "ald/pipeline/placement.h"
+#include "ald/role/loop.h"
+#include "ald/role/placement.h"
+#include "ald/role/roles.h"
 #include "ald/role/scorer.h"
-#include "ald/role/trainer.h"
 #include "ald/shard/format.h"
 #include "ald/teacher/encoding.h"
 #include "ald/train/engine.h"
@@ -31,7 +33,7 @@ static bool on_policy(const ald_config_t *config)
 }
 
 /* The policy's tokens must be the teachers'. */
-static ald_status_t compare_with_policy(const ald_distill_t *d)
+static ald_status_t compare_with_policy(const ald_roles_t *d)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_config_t *config = d->config;
@@ -59,7 +61,7 @@ done:
     return status;
 }
 
-static ald_status_t open_data(ald_distill_t *d)
+static ald_status_t open_data(ald_roles_t *d)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_config_t *config = d->config;
@@ -81,7 +83,7 @@ done:
 }
 
 /* Splits the world and loads what each role holds. */
-static ald_status_t distill_init(ald_distill_t *d)
+static ald_status_t distill_init(ald_roles_t *d)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_config_t *config = d->config;
@@ -118,28 +120,33 @@ static ald_status_t distill_init(ald_distill_t *d)
         status = compare_with_policy(d);
     ALD_TRY(ald_comm_agree(d->world, status));
     if (d->trains)
-        status = ald_trainer_init(config, &d->trainers, &d->trainer);
+        status = ald_engine_init(config, &d->trainers, "distill", config->distill.policy,
+                                 config->distill.output, &d->engine);
+    if (d->trains)
+        ald_distiller_init(&d->engine, &d->distiller);
     ALD_TRY(ald_comm_agree(d->world, status));
 done:
     return status;
 }
 
-static ald_status_t distill_finish(ald_distill_t *d)
+static ald_status_t distill_finish(ald_roles_t *d)
 {
     ald_status_t status = ALD_STATUS_OK;
     if (d->trains) {
         ald_json_t *inputs = ald_distill_inputs(d->config);
         if (d->data.pairs.count > 0)
             ald_json_set(inputs, "sha256_data", ald_json_new_string(d->data.pairs.sha256));
-        status = ald_engine_finish(&d->trainer.engine, inputs);
+        status = ald_engine_finish(&d->engine, inputs);
     }
     return ald_comm_agree(d->world, status);
 }
 
-static void distill_reset(ald_distill_t *d)
+static void distill_reset(ald_roles_t *d)
 {
-    if (d->trains)
-        ald_trainer_reset(&d->trainer);
+    if (d->trains) {
+        ald_distiller_reset(&d->distiller);
+        ald_engine_reset(&d->engine);
+    }
     if (d->scores)
         ald_scorer_reset(&d->scorer);
     ald_dataset_reset(&d->data);
@@ -152,12 +159,13 @@ static void distill_reset(ald_distill_t *d)
 ald_status_t ald_stage_distill(const ald_config_t *config, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_distill_t d = {.config = config,
-                       .world = world,
-                       .trainers = {.mpi = MPI_COMM_NULL},
-                       .scorers = {.mpi = MPI_COMM_NULL}};
+    ald_roles_t d = {.config = config,
+                     .world = world,
+                     .trainers = {.mpi = MPI_COMM_NULL},
+                     .scorers = {.mpi = MPI_COMM_NULL}};
     ALD_TRY(distill_init(&d));
-    ALD_TRY(on_policy(config) ? ald_distill_on_policy(&d) : ald_distill_off_policy(&d));
+    ALD_TRY(on_policy(config) ? ald_roles_run(&d, ald_distill_memory_on_policy)
+                              : ald_distill_off_policy(&d));
     ALD_TRY(distill_finish(&d));
 done:
     distill_reset(&d);

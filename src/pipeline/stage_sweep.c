@@ -1,4 +1,5 @@
-/* Several runs over one set of shards. */
+/* The stage that `distill --sweep` runs: several runs over one set of shards. They are taken
+ * together, as many as memory allows, so that what is read is read once. */
 #include "ald/pipeline/stage_sweep.h"
 
 #include <string.h>
@@ -18,16 +19,19 @@
 #include "ald/model/digest.h"
 #include "ald/model/model_config.h"
 #include "ald/model/params.h"
+#include "ald/objective/distill.h"
+#include "ald/objective/objective.h"
 #include "ald/par/comm.h"
-#include "ald/pipeline/placement.h"
-#include "ald/record/metrics.h"
-#include "ald/role/trainer.h"
-#include "ald/role/trainer_step.h"
+#include "ald/role/placement.h"
 #include "ald/shard/format.h"
 #include "ald/shard/mix.h"
 #include "ald/shard/read.h"
 #include "ald/shard/set.h"
+#include "ald/teacher/expected.h"
 #include "ald/train/engine.h"
+#include "ald/train/loop.h"
+#include "ald/train/rows.h"
+#include "pipeline/corpus_feed_impl.h"
 #include "pipeline/corpus_impl.h"
 #include "pipeline/distill_impl.h"
 #include "pipeline/sweep_table_impl.h"
@@ -35,10 +39,10 @@
 /* A run while it is in memory. */
 typedef struct {
     const ald_sweep_run_t *run;
-    ald_trainer_t trainer;
+    ald_engine_t engine;
+    ald_distiller_t distiller;
     ald_mix_t mix;
-    bool open, stepped; /* in memory; took the step at hand */
-    ald_metrics_t metrics;
+    bool open; /* in memory */
 } lane_t;
 
 typedef struct {
@@ -48,8 +52,8 @@ typedef struct {
     ald_corpus_t corpus;
     ald_json_t **inputs;                /* [count] what each run is made from; root only */
     bool *kept;                         /* [count] an earlier call finished it */
-    ald_trainer_t **group;              /* [count] the runs of the step at hand that draw alike */
-    ald_metrics_t *metrics;             /* [count] theirs */
+    lane_t *lanes;                      /* [count] of the runs that are taken together */
+    ald_run_t *runs;                    /* [count] theirs, for the loop */
     char sha256_shards[ALD_SHA256_HEX]; /* of what the shards say of their content */
     ald_sweep_counts_t counts;
 } sweep_t;
@@ -135,7 +139,7 @@ static ald_status_t fits_run(const sweep_t *s, const ald_sweep_run_t *run)
     ald_shard_header_t expected;
     ald_config_t config = run->config; /* its texts stay the run's */
     config.data.train = "";
-    ALD_TRY(ald_distill_expected(&config, &expected));
+    ALD_TRY(ald_teacher_expected(&config, &expected));
     ALD_TRY(ald_shard_fits(s->corpus.set.paths[0], ald_shard_header(s->corpus.set.shards[0]),
                            &expected));
 done:
@@ -147,13 +151,13 @@ static ald_status_t open_corpus(sweep_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_shard_header_t expected;
-    ALD_TRY(ald_distill_expected(&s->sweep->runs[0].config, &expected));
+    ALD_TRY(ald_teacher_expected(&s->sweep->runs[0].config, &expected));
     ALD_TRY(ald_corpus_open(s->config, &expected, &s->corpus));
     for (int64_t i = 0; i < s->sweep->count && status == ALD_STATUS_OK; ++i) {
         const ald_sweep_run_t *run = &s->sweep->runs[i];
         status = i == 0 ? ALD_STATUS_OK : fits_run(s, run);
         if (status == ALD_STATUS_OK)
-            status = ald_trainer_fits(&run->config, &s->corpus.set);
+            status = ald_distiller_fits(&run->config, &s->corpus.set);
         if (status != ALD_STATUS_OK)
             status = ald_status_prefix(status, "run %s", run->name);
     }
@@ -169,9 +173,9 @@ static ald_status_t sweep_alloc(sweep_t *s)
     const size_t count = (size_t)s->sweep->count;
     s->inputs = ald_calloc(count, sizeof *s->inputs);
     s->kept = ald_calloc(count, sizeof *s->kept);
-    s->group = ald_calloc(count, sizeof *s->group);
-    s->metrics = ald_calloc(count, sizeof *s->metrics);
-    ALD_CHECK(s->inputs != NULL && s->kept != NULL && s->group != NULL && s->metrics != NULL,
+    s->lanes = ald_calloc(count, sizeof *s->lanes);
+    s->runs = ald_calloc(count, sizeof *s->runs);
+    ALD_CHECK(s->inputs != NULL && s->kept != NULL && s->lanes != NULL && s->runs != NULL,
               ALD_STATUS_RESOURCE, "out of memory: %zu runs", count);
 done:
     return status;
@@ -199,8 +203,8 @@ static void sweep_reset(sweep_t *s)
         ald_json_free(s->inputs[i]);
     ald_free(s->inputs);
     ald_free(s->kept);
-    ald_free(s->group);
-    ald_free(s->metrics);
+    ald_free(s->lanes);
+    ald_free(s->runs);
     ald_corpus_reset(&s->corpus);
     ald_comm_free(&s->trainers);
 }
@@ -212,126 +216,89 @@ static ald_status_t lane_open(sweep_t *s, lane_t *lane)
     ald_status_t status = ALD_STATUS_OK;
     const ald_config_t *config = &lane->run->config;
     lane->open = true;
-    ALD_TRY(ald_trainer_init(config, &s->trainers, &lane->trainer));
+    ALD_TRY(ald_engine_init(config, &s->trainers, "distill", config->distill.policy,
+                            config->distill.output, &lane->engine));
+    ald_distiller_init(&lane->engine, &lane->distiller);
+    lane->distiller.set = &s->corpus.set;
     status = ald_corpus_mix(&s->corpus, config, &lane->mix);
     if (status == ALD_STATUS_OK)
-        status = ald_trainer_vocabulary(&lane->trainer, &s->corpus.set);
+        status = ald_distiller_vocabulary(&lane->distiller, &s->corpus.set);
     ALD_TRY(ald_comm_agree(&s->trainers, status));
-    ALD_TRY(ald_engine_begin(&lane->trainer.engine, ald_total_steps(config, s->corpus.set.count)));
-    lane->trainer.engine.progress.name = lane->run->name;
+    ALD_TRY(ald_engine_begin(&lane->engine, ald_total_steps(config, s->corpus.set.count)));
+    lane->engine.progress.name = lane->run->name;
 done:
     return status;
 }
 
-static void lane_close(sweep_t *s, lane_t *lane)
+static void lane_close(lane_t *lane)
 {
     if (!lane->open)
         return;
-    s->counts.sequences_read += lane->trainer.sequences_read;
-    ald_trainer_reset(&lane->trainer);
+    ald_distiller_reset(&lane->distiller);
+    ald_engine_reset(&lane->engine);
     ald_mix_reset(&lane->mix);
     lane->open = false;
 }
 
-/* Writes the results of the runs that have taken their last step, and gives their memory back. */
-static ald_status_t finish_lanes(sweep_t *s, lane_t *lanes, int64_t n)
+/* Writes the results of a run that has taken its last step, and gives its memory back. */
+static ald_status_t finish_run(void *context, ald_run_t *run)
 {
     ald_status_t status = ALD_STATUS_OK;
+    sweep_t *s = context;
+    lane_t *lane = s->lanes;
+    while (&lane->engine != run->engine)
+        ++lane;
+    ald_json_t **inputs = &s->inputs[lane->run - s->sweep->runs], *taken = *inputs;
+    *inputs = NULL;
+    run->engine = NULL;
+    ALD_TRY(ald_engine_finish(&lane->engine, taken));
+    lane_close(lane);
+done:
+    return status;
+}
+
+/* The largest batch of the runs. */
+static int64_t most_items(const lane_t *lanes, int64_t n)
+{
+    int64_t most = 0;
     for (int64_t k = 0; k < n; ++k) {
-        ald_engine_t *engine = &lanes[k].trainer.engine;
-        if (!lanes[k].open || engine->step < engine->steps)
-            continue;
-        ald_json_t **inputs = &s->inputs[lanes[k].run - s->sweep->runs], *taken = *inputs;
-        *inputs = NULL;
-        ALD_TRY(ald_engine_finish(engine, taken));
-        lane_close(s, &lanes[k]);
+        const int64_t batch = lanes[k].run->config.optimizer.batch_size;
+        most = batch > most ? batch : most;
     }
-done:
-    return status;
+    return most;
 }
 
-/* The step that the runs furthest behind are at; -1 when none is left. */
-static int64_t next_step(const lane_t *lanes, int64_t n)
-{
-    int64_t step = -1;
-    for (int64_t k = 0; k < n; ++k)
-        if (lanes[k].open && (step < 0 || lanes[k].trainer.engine.step < step))
-            step = lanes[k].trainer.engine.step;
-    return step;
-}
-
-/* Whether both draw the same sequences and cut them into the same micro-batches. */
-static bool draws_alike(const ald_config_t *a, const ald_config_t *b)
-{
-    return a->seed == b->seed && a->optimizer.batch_size == b->optimizer.batch_size &&
-           a->optimizer.micro_batch_tokens == b->optimizer.micro_batch_tokens;
-}
-
-/* The step of lanes[first] and of all lanes behind that are at the same one and draw alike. */
-static ald_status_t step_together(sweep_t *s, lane_t *lanes, int64_t n, int64_t first)
+/* Runs that are in memory together, over one source. */
+static ald_status_t run_group(sweep_t *s, int64_t n)
 {
     ald_status_t status = ALD_STATUS_OK;
-    lane_t *leader = &lanes[first];
-    const int64_t step = leader->trainer.engine.step, count = ald_mix_draw(&leader->mix, step);
-    const double epoch = (double)(step + 1) / (double)ald_mix_epoch_steps(&leader->mix);
-    int64_t used = 0;
-    for (int64_t k = first; k < n; ++k) {
-        lane_t *lane = &lanes[k];
-        if (!lane->open || lane->stepped || lane->trainer.engine.step != step ||
-            !draws_alike(&lane->run->config, &leader->run->config))
-            continue;
-        s->group[used++] = &lane->trainer;
-        lane->stepped = true;
-    }
-    ALD_TRY(ald_trainer_steps(s->group, used, &s->corpus.set, leader->mix.items, count, epoch,
-                              s->metrics));
-    s->counts.sequences_used += s->trainers.rank == 0 ? used * count : 0;
-    for (int64_t k = first, at = 0; at < used; ++k) {
-        if (s->group[at] != &lanes[k].trainer)
-            continue;
-        lanes[k].metrics = s->metrics[at++];
-        ald_corpus_metrics(&s->corpus, leader->mix.items, count, &lanes[k].metrics);
-    }
-done:
-    return status;
-}
-
-/* Takes step `step` of all lanes that are at it, and records it. */
-static ald_status_t step_lanes(sweep_t *s, lane_t *lanes, int64_t n, int64_t step)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    for (int64_t k = 0; k < n; ++k)
-        lanes[k].stepped = false;
-    for (int64_t k = 0; k < n; ++k)
-        if (lanes[k].open && !lanes[k].stepped && lanes[k].trainer.engine.step == step)
-            ALD_TRY(step_together(s, lanes, n, k));
-    const bool stop = ald_engine_stops(&s->trainers);
+    ald_corpus_feed_t feed = {0};
+    ald_loop_t loop = {.name = "sweep",
+                       .comm = &s->trainers,
+                       .trainers = &s->trainers,
+                       .runs = s->runs,
+                       .count = n,
+                       .finish = finish_run,
+                       .context = s};
     for (int64_t k = 0; k < n; ++k) {
-        if (!lanes[k].stepped)
-            continue;
-        ALD_TRY(ald_engine_record(&lanes[k].trainer.engine, &lanes[k].metrics, stop));
+        ALD_TRY(lane_open(s, &s->lanes[k]));
+        s->runs[k] = (ald_run_t){.objective = ald_objective(ALD_OBJECTIVE_DISTILL),
+                                 .state = &s->lanes[k].distiller,
+                                 .engine = &s->lanes[k].engine,
+                                 .order = &s->lanes[k].mix};
     }
-    ALD_CHECK(!stop, ALD_STATUS_STOPPED,
-              "sweep: stopped by a signal after step %lld; run the same command again to go on",
-              (long long)step + 1);
+    status =
+        ald_corpus_feed_init(&s->corpus, NULL, &s->trainers, false, most_items(s->lanes, n), &feed);
+    ALD_TRY(ald_comm_agree(&s->trainers, status));
+    loop.feed = ald_corpus_feed(&feed);
+    status = ald_loop_run(&loop);
+    s->counts.sequences_read += feed.reader.sequences_read;
+    s->counts.sequences_used += s->trainers.rank == 0 ? feed.used : 0;
 done:
-    return status;
-}
-
-static ald_status_t run_group(sweep_t *s, lane_t *lanes, int64_t n)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    int64_t step;
+    ald_loop_reset(&loop);
+    ald_corpus_feed_reset(&feed);
     for (int64_t k = 0; k < n; ++k)
-        ALD_TRY(lane_open(s, &lanes[k]));
-    ALD_TRY(finish_lanes(s, lanes, n)); /* a checkpoint may be of the last step */
-    while ((step = next_step(lanes, n)) >= 0) {
-        ALD_TRY(step_lanes(s, lanes, n, step));
-        ALD_TRY(finish_lanes(s, lanes, n));
-    }
-done:
-    for (int64_t k = 0; k < n; ++k)
-        lane_close(s, &lanes[k]);
+        lane_close(&s->lanes[k]);
     return status;
 }
 
@@ -386,11 +353,6 @@ done:
 static ald_status_t run_groups(sweep_t *s, const int64_t *wanted, int64_t count)
 {
     ald_status_t status = ALD_STATUS_OK;
-    lane_t *lanes = ald_calloc((size_t)count + 1, sizeof *lanes);
-    if (lanes == NULL)
-        status =
-            ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: %lld runs", (long long)count);
-    ALD_TRY(ald_comm_agree(&s->trainers, status));
     for (int64_t first = 0, size = 0; first < count; first += size) {
         double budget = rank_budget(s);
         status = group_size(s, wanted + first, count - first, budget, &size);
@@ -401,11 +363,10 @@ static ald_status_t run_groups(sweep_t *s, const int64_t *wanted, int64_t count)
                      (long long)first + 1, (long long)(first + size), (long long)count,
                      budget / 1048576.0);
         for (int64_t k = 0; k < size; ++k)
-            lanes[k] = (lane_t){.run = &s->sweep->runs[wanted[first + k]]};
-        ALD_TRY(run_group(s, lanes, size));
+            s->lanes[k] = (lane_t){.run = &s->sweep->runs[wanted[first + k]]};
+        ALD_TRY(run_group(s, size));
     }
 done:
-    ald_free(lanes);
     return status;
 }
 

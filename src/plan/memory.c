@@ -18,6 +18,7 @@
 #include "ald/model/model.h"
 #include "ald/model/model_config.h"
 #include "ald/train/engine.h"
+#include "ald/train/rows.h"
 
 #define MEBIBYTE      1048576.0
 #define PRODUCT_BYTES (6.0 * MEBIBYTE) /* that OpenBLAS packs matrices into, a thread; measured */

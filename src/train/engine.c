@@ -9,7 +9,6 @@
 #include "ald/base/json.h"
 #include "ald/base/log.h"
 #include "ald/base/path.h"
-#include "ald/base/rng.h"
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
 #include "ald/config/choices.h"
@@ -25,35 +24,10 @@
 #include "ald/num/gemm.h"
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
-#include "ald/par/signals.h"
 #include "ald/record/metrics.h"
 #include "ald/record/metrics_file.h"
 #include "ald/train/checkpoint.h"
 #include "ald/train/optimizer.h"
-
-int64_t ald_epoch_steps(const ald_config_t *config, int64_t count)
-{
-    int64_t batch = config->optimizer.batch_size;
-    return (count + batch - 1) / batch;
-}
-
-int64_t ald_total_steps(const ald_config_t *config, int64_t count)
-{
-    int64_t steps = ald_epoch_steps(config, count) * config->optimizer.epochs;
-    int64_t limit = config->optimizer.max_steps;
-    return limit > 0 && limit < steps ? limit : steps;
-}
-
-int64_t ald_step_items(const ald_config_t *config, int64_t count, int64_t step, int64_t *order,
-                       int64_t *items)
-{
-    int64_t per_epoch = ald_epoch_steps(config, count), batch = config->optimizer.batch_size;
-    int64_t first = step % per_epoch * batch;
-    ald_rng_permutation((uint64_t)config->seed, (uint64_t)(step / per_epoch), count, order);
-    int64_t taken = count - first < batch ? count - first : batch;
-    memcpy(items, order + first, sizeof *items * (size_t)taken);
-    return taken;
-}
 
 static ald_status_t engine_load(ald_engine_t *engine)
 {
@@ -94,7 +68,6 @@ done:
 void ald_engine_reset(ald_engine_t *engine)
 {
     ald_metrics_close(engine->metrics);
-    ald_arena_reset(&engine->arena);
     ald_optimizer_reset(&engine->optimizer);
     ald_free(engine->values);
     ald_params_reset(&engine->params);
@@ -184,21 +157,6 @@ void ald_step_reset(ald_step_t *step)
     *step = (ald_step_t){0};
 }
 
-ald_status_t ald_engine_micro(ald_engine_t *engine, ald_step_t *step, int64_t m, ald_micro_fn micro,
-                              void *context)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    ald_arena_mark_t mark = ald_arena_mark(&engine->arena);
-    ALD_TRY(ald_fail_point("train_step"));
-    ALD_TRY(micro(context, engine, step->start[m], step->start[m + 1] - step->start[m],
-                  step->rows + m * ALD_COLUMNS));
-    ald_arena_release(&engine->arena, mark);
-    ALD_TRY(ald_optimizer_add(&engine->optimizer));
-done:
-    ald_arena_release(&engine->arena, mark);
-    return status;
-}
-
 ald_status_t ald_engine_update(ald_engine_t *engine, const ald_step_t *step, double epoch,
                                double columns[ALD_COLUMNS], ald_metrics_t *metrics)
 {
@@ -217,30 +175,6 @@ ald_status_t ald_engine_update(ald_engine_t *engine, const ald_step_t *step, dou
     step_metrics(engine, epoch, lr, norm, step->tokens, ald_time() - step->begun, metrics);
 done:
     return status;
-}
-
-ald_status_t ald_engine_step(ald_engine_t *engine, const int64_t *tokens, int64_t count,
-                             double epoch, ald_micro_fn micro, void *context,
-                             double columns[ALD_COLUMNS], ald_metrics_t *metrics)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    ald_step_t step;
-    status = ald_step_init(engine, tokens, count, &step);
-    for (int64_t m = engine->comm->rank; m < step.micros && status == ALD_STATUS_OK;
-         m += engine->comm->size)
-        status = ald_engine_micro(engine, &step, m, micro, context);
-    ALD_TRY(ald_comm_agree(engine->comm, status));
-    ALD_TRY(ald_engine_update(engine, &step, epoch, columns, metrics));
-done:
-    ald_step_reset(&step);
-    return status;
-}
-
-bool ald_engine_stops(const ald_comm_t *trainers)
-{
-    int stop = ald_signals_seen();
-    MPI_Allreduce(MPI_IN_PLACE, &stop, 1, MPI_INT, MPI_MAX, trainers->mpi);
-    return stop != 0;
 }
 
 ald_status_t ald_engine_record(ald_engine_t *engine, ald_metrics_t *metrics, bool stop)
@@ -263,18 +197,6 @@ ald_status_t ald_engine_record(ald_engine_t *engine, ald_metrics_t *metrics, boo
 done:
     if (status != ALD_STATUS_OK || stop || engine->step == engine->steps)
         ald_progress_end(&engine->progress);
-    return status;
-}
-
-ald_status_t ald_engine_advance(ald_engine_t *engine, ald_metrics_t *metrics)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    bool stop = ald_engine_stops(engine->comm);
-    ALD_TRY(ald_engine_record(engine, metrics, stop));
-    ALD_CHECK(!stop, ALD_STATUS_STOPPED,
-              "%s: stopped by a signal after step %lld; run the same command again to go on",
-              engine->stage, (long long)engine->step);
-done:
     return status;
 }
 

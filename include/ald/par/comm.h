@@ -44,6 +44,8 @@ ald_status_t ald_comm_agree(const ald_comm_t *comm, ald_status_t status);
  * in the message. Collective. */
 ald_status_t ald_comm_compare(const ald_comm_t *comm, const void *data, size_t size,
                               const char *what);
+/* values[count] become their sums over all ranks, which sleep until all are here. Collective. */
+void ald_comm_sum(const ald_comm_t *comm, int64_t *values, int64_t count);
 /* Broadcast of any size (in pieces of at most 1 GiB). Collective. */
 void ald_comm_broadcast(const ald_comm_t *comm, void *data, size_t bytes, int root);
 

@@ -1,6 +1,5 @@
-/* The loss of a micro-batch of scored sequences. */
-#include "role/trainer_micro_impl.h"
-
+/* The loss of a micro-batch of scored sequences. What an encoding makes of a position is its own
+ * (ald/teacher/encoding.h); strength, weight and sums are the same for all. */
 #include <string.h>
 
 #include "ald/base/arena.h"
@@ -11,7 +10,7 @@
 #include "ald/model/forward.h"
 #include "ald/model/head.h"
 #include "ald/model/model.h"
-#include "ald/role/trainer.h"
+#include "ald/objective/distill.h"
 #include "ald/shard/format.h"
 #include "ald/shard/read.h"
 #include "ald/shard/set.h"
@@ -20,13 +19,15 @@
 #include "ald/teacher/support.h"
 #include "ald/teacher/teacher.h"
 #include "ald/train/engine.h"
+#include "ald/train/loop.h"
+#include "objective/distill_impl.h"
 
 /* A micro-batch: what it learns from, and per position what the loss gives. */
 typedef struct {
-    const ald_trainer_t *trainer;
     const ald_encoding_row_t *encoding;
     const ald_shard_header_t *header; /* of the shards */
     ald_lesson_t lesson;
+    const ald_micro_t *at;
     int64_t *owner;                 /* [R] the lesson's, to be filled */
     double *alpha, *factor, *scale; /* [R] */
     ald_position_t *position;       /* [R] */
@@ -47,7 +48,7 @@ static ald_status_t distill_head(void *context, int64_t first, int64_t count, fl
 }
 
 /* alpha, weight and scale of a sequence's positions. */
-static ald_status_t weigh_sequence(micro_t *m, ald_trainer_t *t, int64_t s, double *columns)
+static ald_status_t weigh_sequence(micro_t *m, ald_distiller_t *t, int64_t s, double *columns)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_scored_t *sequence = &m->lesson.sequence[s];
@@ -61,15 +62,15 @@ static ald_status_t weigh_sequence(micro_t *m, ald_trainer_t *t, int64_t s, doub
         float kept = (float)alpha;
         m->owner[first + i] = s;
         m->factor[first + i] = ald_teacher_factor(&t->teacher, alpha);
-        m->scale[first + i] = weight * share / (double)t->step_count;
-        columns[COLUMN_ALPHA] += alpha;
-        columns[COLUMN_WEIGHT] += weight;
-        columns[COLUMN_TVD] += tvd[i];
+        m->scale[first + i] = weight * share / (double)m->at->items->count;
+        columns[ALD_SUM_ALPHA] += alpha;
+        columns[ALD_SUM_WEIGHT] += weight;
+        columns[ALD_SUM_TVD] += tvd[i];
         ALD_TRY(ald_vec_push(&t->alphas, &kept));
     }
-    columns[COLUMN_SEQUENCES] += 1.0;
-    columns[COLUMN_POSITIONS] += (double)length;
-    columns[COLUMN_ON_POLICY] += sequence->source == ALD_SOURCE_POLICY;
+    columns[ALD_SUM_SEQUENCES] += 1.0;
+    columns[ALD_SUM_POSITIONS] += (double)length;
+    columns[ALD_SUM_ON_POLICY] += sequence->source == ALD_SOURCE_POLICY;
 done:
     return status;
 }
@@ -113,7 +114,7 @@ done:
 }
 
 /* Shards may know more tokens than the policy. */
-static ald_status_t check_ids(const ald_trainer_t *t, int64_t entry, const ald_scored_t *s)
+static ald_status_t check_ids(const ald_distiller_t *t, int64_t entry, const ald_scored_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_entry_t *e = &t->set->entries[entry];
@@ -126,24 +127,24 @@ done:
     return status;
 }
 
-static void sum_positions(const micro_t *m, int64_t step_count, double *columns)
+static void sum_positions(const micro_t *m, double *columns)
 {
     for (int64_t r = 0; r < m->lesson.packed->positions; ++r) {
         const ald_position_t *p = &m->position[r];
-        columns[COLUMN_LOSS] += m->scale[r] * (double)step_count * p->divergence;
-        columns[COLUMN_KL_TEACHER] += p->kl_teacher;
-        columns[COLUMN_KL_DPO] += p->kl_dpo;
-        columns[COLUMN_REWARD] += p->reward;
+        columns[ALD_SUM_LOSS] += m->scale[r] * (double)m->at->items->count * p->divergence;
+        columns[ALD_SUM_KL_TEACHER] += p->kl_teacher;
+        columns[ALD_SUM_KL_DPO] += p->kl_dpo;
+        columns[ALD_SUM_REWARD] += p->reward;
     }
 }
 
 /* Sums the bounds on the teacher's error; one above the limit is refused. */
-static ald_status_t sum_errors(const micro_t *m, ald_trainer_t *t, int64_t first, double *columns)
+static ald_status_t sum_errors(const micro_t *m, ald_distiller_t *t, double *columns)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_lesson_t *lesson = &m->lesson;
     const double limit = t->config->distill.max_teacher_error;
-    const ald_entry_t *entry = &t->set->entries[t->entries[first]];
+    const ald_entry_t *entry = &t->set->entries[m->at->items->item[m->at->first]];
     ALD_CHECK(lesson->error != NULL || lesson->sequence[0].tail_dpo == NULL || limit <= 0.0,
               ALD_STATUS_INPUT,
               "%s: says nothing of its error; distill.max_teacher_error = %g needs shards that "
@@ -152,16 +153,16 @@ static ald_status_t sum_errors(const micro_t *m, ald_trainer_t *t, int64_t first
     for (int64_t r = 0; lesson->error != NULL && r < lesson->packed->positions; ++r) {
         const double error = lesson->error[r].variation;
         const int64_t s = m->owner[r];
-        entry = &t->set->entries[t->entries[first + s]];
+        entry = &t->set->entries[m->at->items->item[m->at->first + s]];
         ALD_CHECK(limit <= 0.0 || error <= limit, ALD_STATUS_INPUT,
                   "%s: sequence %lld (row %lld), response position %lld: the teacher may be off by "
                   "%.3g in total variation, above distill.max_teacher_error = %g; score with a "
                   "larger shards.top_k",
                   t->set->paths[entry->shard], (long long)entry->index, (long long)entry->id,
                   (long long)(r - lesson->packed->start[s]), error, limit);
-        columns[COLUMN_CERTIFIED] += 1.0;
-        columns[COLUMN_ERROR] += error;
-        columns[COLUMN_ERROR_KL] +=
+        columns[ALD_SUM_CERTIFIED] += 1.0;
+        columns[ALD_SUM_ERROR] += error;
+        columns[ALD_SUM_ERROR_KL] +=
             ald_teacher_weight(&t->teacher, m->alpha[r]) * lesson->error[r].reverse_kl;
         t->worst = error > t->worst ? error : t->worst;
     }
@@ -169,49 +170,59 @@ done:
     return status;
 }
 
-/* The micro-batch of the reading, before its positions are looked at. */
-static micro_t micro_of(const ald_trainer_t *t)
+/* The micro-batch of a reading, before its positions are looked at. */
+static micro_t micro_of(const ald_distiller_t *d, const ald_micro_t *at)
 {
-    const ald_shard_header_t *header = ald_shard_header(t->set->shards[0]);
-    return (micro_t){.trainer = t,
+    const ald_shard_header_t *header = ald_shard_header(d->set->shards[0]);
+    const ald_reading_t *reading = at->reading;
+    return (micro_t){.at = at,
                      .encoding = ald_encoding_row(header->encoding),
                      .header = header,
                      .lesson = {.header = header,
-                                .teacher = &t->teacher,
-                                .vocabulary = t->vocabulary,
-                                .heads = {&t->heads[0].model, &t->heads[1].model},
-                                .sequence = t->reading.sequence,
-                                .packed = &t->reading.packed}};
+                                .teacher = &d->teacher,
+                                .vocabulary = d->vocabulary,
+                                .heads = {&d->heads[0].model, &d->heads[1].model},
+                                .sequence = reading->sequence,
+                                .packed = &reading->packed}};
 }
 
-ald_status_t ald_trainer_micro(void *context, ald_engine_t *engine, int64_t first, int64_t count,
-                               double *columns)
+/* What the micro-batch learns from, checked and weighed. */
+static ald_status_t prepare(micro_t *m, ald_distiller_t *d)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_trainer_t *t = context;
-    ald_arena_t *arena = &engine->arena;
-    ald_model_t model = ald_engine_model(engine);
-    const int64_t H = engine->params.config.hidden_size;
-    const ald_packed_t *packed = &t->reading.packed;
+    const ald_micro_t *at = m->at;
+    at->columns[ALD_SUM_WAIT] += ((const ald_reading_t *)at->reading)->waited;
+    for (int64_t s = 0; s < at->count; ++s)
+        ALD_TRY(check_ids(d, at->items->item[at->first + s], &m->lesson.sequence[s]));
+    ALD_TRY(micro_alloc(m, at->arena));
+    for (int64_t s = 0; s < at->count; ++s)
+        ALD_TRY(weigh_sequence(m, d, s, at->columns));
+done:
+    return status;
+}
+
+ald_status_t ald_distill_micro(void *state, const ald_micro_t *at)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_distiller_t *d = state;
+    ald_arena_t *arena = at->arena;
+    ald_model_t model = ald_engine_model(at->engine);
+    float *gradient = at->engine->optimizer.gradient;
     ald_activations_t *kept = NULL;
-    micro_t m = micro_of(t);
-    model.vocabulary = t->vocabulary;
-    columns[COLUMN_WAIT] += t->reading.waited;
-    for (int64_t s = 0; s < count; ++s)
-        ALD_TRY(check_ids(t, t->entries[first + s], &m.lesson.sequence[s]));
-    ALD_TRY(micro_alloc(&m, arena));
-    for (int64_t s = 0; s < count; ++s)
-        ALD_TRY(weigh_sequence(&m, t, s, columns));
-    float *hidden = ALD_ARENA_ARRAY(arena, float, packed->batch.tokens *H);
-    float *d_hidden = ald_arena_calloc(arena, (size_t)(packed->batch.tokens * H), sizeof(float));
+    micro_t m = micro_of(d, at);
+    const ald_packed_t *packed = m.lesson.packed;
+    const int64_t states = packed->batch.tokens * at->engine->params.config.hidden_size;
+    model.vocabulary = d->vocabulary;
+    ALD_TRY(prepare(&m, d));
+    float *hidden = ALD_ARENA_ARRAY(arena, float, states);
+    float *d_hidden = ald_arena_calloc(arena, (size_t)states, sizeof(float));
     ALD_CHECK(hidden != NULL && d_hidden != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(ald_forward(&model, &packed->batch, arena, &kept, hidden));
     ALD_TRY(ald_head(&model, hidden, packed->positions, packed->row, arena, distill_head, &m,
-                     d_hidden, engine->optimizer.gradient));
-    ALD_TRY(sum_errors(&m, t, first, columns));
-    ALD_TRY(
-        ald_backward(&model, &packed->batch, kept, arena, d_hidden, engine->optimizer.gradient));
-    sum_positions(&m, t->step_count, columns);
+                     d_hidden, gradient));
+    ALD_TRY(sum_errors(&m, d, at->columns));
+    ALD_TRY(ald_backward(&model, &packed->batch, kept, arena, d_hidden, gradient));
+    sum_positions(&m, at->columns);
 done:
     return status;
 }

@@ -1,5 +1,7 @@
-/* The folder of an on-policy run's shards. The shards of step j are those with numbers from
- * j batch_size to (j + 1) batch_size. */
+/* The folder of an on-policy run's shards. Which shards are of which step shows in their numbers,
+ * so a run that goes on finds the batches that were made and not yet trained on. */
+#include "ald/role/folder.h"
+
 #include <string.h>
 
 #include "ald/base/arena.h"
@@ -12,7 +14,6 @@
 #include "ald/shard/open.h"
 #include "ald/shard/read.h"
 #include "ald/shard/set.h"
-#include "pipeline/distill_impl.h"
 
 /* One shard of the folder: USAGE for a data file's, INPUT for another program's; one of an earlier
  * run that is numbered `first` or above goes. */

@@ -1,4 +1,4 @@
-/* Which rank plays which role. Layer: pipeline. */
+/* Which rank plays which role. Layer: role. */
 #ifndef ALD_PIPELINE_PLACEMENT_H
 #define ALD_PIPELINE_PLACEMENT_H
 

@@ -1,4 +1,4 @@
-#include "ald/pipeline/placement.h"
+#include "ald/role/placement.h"
 
 #include "ald/base/status.h"
 #include "ald/config/config.h"

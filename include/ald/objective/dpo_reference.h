@@ -1,0 +1,40 @@
+/* The reference's summed log-probabilities of all pairs, which dpo needs before its first step:
+ * kept beside the run (ald/record/reference.h), computed, or left to step 0. Layer: objective. */
+#ifndef ALD_OBJECTIVE_DPO_REFERENCE_H
+#define ALD_OBJECTIVE_DPO_REFERENCE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ald/base/status.h"
+#include "ald/data/dataset.h"
+#include "ald/objective/pair_pass.h"
+#include "ald/par/comm.h"
+#include "ald/train/engine.h"
+#include "ald/train/loop.h"
+
+typedef struct {
+    ald_preferences_t preferences;
+    double
+        *values; /* [2 pairs], owned: of a row's preferred and other response. NaN: not known yet;
+                    the policy's before its first step are the reference's, when they are one */
+    bool own;    /* reference and policy are one directory */
+    bool *skip;  /* [pairs], owned: rows that step 0 fills */
+    char *path;  /* of the kept numbers, owned */
+    char made_from[512]; /* by what content they are known */
+    int64_t V;           /* tokens that policy and reference share */
+} ald_dpo_reference_t;
+
+/* Fills `out` for the pairs of `data`. INPUT for a reference of another tokenizer, STOPPED after a
+ * signal. Collective over the trainers; reset it also after a failure. */
+ald_status_t ald_dpo_reference_init(ald_engine_t *engine, const ald_dataset_t *data,
+                                    ald_dpo_reference_t *out);
+void ald_dpo_reference_reset(ald_dpo_reference_t *reference); /* takes a zeroed one */
+/* After a step that filled NaNs: every rank learns what each of the step's rows was given, and the
+ * numbers are kept, now that all are known. Collective over the trainers. */
+ald_status_t ald_dpo_reference_share(ald_dpo_reference_t *reference, const ald_items_t *items,
+                                     const ald_comm_t *comm);
+/* Whether the step is the one that fills them. */
+bool ald_dpo_reference_fills(const ald_dpo_reference_t *reference, const ald_items_t *items);
+
+#endif

@@ -1,0 +1,38 @@
+/* A model's pass over preference pairs: the log-probability of every response position. R
+ * positions. Layer: objective. */
+#ifndef ALD_OBJECTIVE_PAIR_PASS_H
+#define ALD_OBJECTIVE_PAIR_PASS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
+#include "ald/data/pairs.h"
+#include "ald/model/batch.h"
+#include "ald/model/forward.h"
+#include "ald/model/model.h"
+
+/* Which response a loss prefers. */
+typedef struct {
+    const ald_pairs_t *pairs;
+    bool reverse; /* the rejected one */
+} ald_preferences_t;
+/* A row as an item: the preferred response, then the other. Local. */
+ald_item_t ald_preferences_item(const ald_preferences_t *preferences, int64_t row);
+
+/* Everything lies in the arena. */
+typedef struct {
+    ald_packed_t packed; /* sequences 2 i and 2 i + 1 are of row i */
+    ald_activations_t *kept;
+    float *hidden;  /* [T, H] */
+    float *logprob; /* [R] */
+} ald_pair_pass_t;
+/* Packs the rows and runs the model; `keep` what a backward needs. Local. */
+ald_status_t ald_pair_pass(const ald_model_t *model, const ald_preferences_t *preferences,
+                           const int64_t *rows, int64_t count, bool keep, ald_arena_t *arena,
+                           ald_pair_pass_t *out);
+/* The summed log-probability of a sequence. */
+double ald_pair_pass_sum(const ald_pair_pass_t *pass, int64_t sequence);
+
+#endif

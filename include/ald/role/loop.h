@@ -1,0 +1,14 @@
+/* The loop of on-policy and mixed distillation: the training loop (ald/train/loop.h) over a source
+ * whose steps the roles make. Layer: role. */
+#ifndef ALD_ROLE_LOOP_H
+#define ALD_ROLE_LOOP_H
+
+#include "ald/base/status.h"
+#include "ald/role/roles.h"
+
+/* Trains on what the policy samples, step by step; all ranks go through the same steps, with
+ * batches up to distill.max_staleness steps ahead. `say` tells what memory it will take, once all
+ * is begun. Collective over the world. */
+ald_status_t ald_roles_run(ald_roles_t *roles, ald_status_t (*say)(const ald_roles_t *roles));
+
+#endif

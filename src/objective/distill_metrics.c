@@ -1,0 +1,102 @@
+/* The metrics of a step of distillation, from its sums. What is no sum, a percentile and a maximum,
+ * goes between the trainers here. */
+#include <stdlib.h>
+
+#include "ald/base/arena.h"
+#include "ald/base/log.h"
+#include "ald/base/status.h"
+#include "ald/objective/distill.h"
+#include "ald/par/comm.h"
+#include "ald/record/metrics.h"
+#include "ald/train/loop.h"
+#include "objective/distill_impl.h"
+
+#define WARN_ABOVE                                                                                 \
+    0.1 /* mean of a step's bounds on the total variation: more is no rounding any more */
+
+static int compare_floats(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* The 95th percentile of all trainers' alphas, on root (0 elsewhere). */
+static ald_status_t alpha_p95(ald_distiller_t *t, double *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_comm_t *comm = t->engine->comm;
+    int counts[comm->size], starts[comm->size], mine = (int)t->alphas.count, total = 0;
+    float *all = NULL;
+    *out = 0.0;
+    MPI_Allgather(&mine, 1, MPI_INT, counts, 1, MPI_INT, comm->mpi);
+    for (int r = 0; r < comm->size; ++r) {
+        starts[r] = total;
+        total += counts[r];
+    }
+    if (comm->rank == 0) {
+        all = ald_alloc(sizeof *all * ((size_t)total + 1));
+        if (all == NULL)
+            status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: %d alphas", total);
+    }
+    ALD_TRY(ald_comm_agree(comm, status));
+    MPI_Gatherv(t->alphas.data, mine, MPI_FLOAT, all, counts, starts, MPI_FLOAT, 0, comm->mpi);
+    if (comm->rank == 0 && total > 0) {
+        qsort(all, (size_t)total, sizeof *all, compare_floats);
+        *out = all[(int64_t)(0.95 * (double)(total - 1) + 0.5)];
+    }
+done:
+    ald_free(all);
+    return status;
+}
+
+static void distill_metrics(const ald_distiller_t *t, const double *columns, double p95,
+                            ald_metrics_t *metrics)
+{
+    double sequences = columns[ALD_SUM_SEQUENCES], positions = columns[ALD_SUM_POSITIONS];
+    double staleness = t->policy_step < 0 ? 0.0 : (double)(t->engine->step - t->policy_step);
+    ald_metrics_set(metrics, "loss", columns[ALD_SUM_LOSS] / sequences);
+    ald_metrics_set(metrics, "kl/teacher", columns[ALD_SUM_KL_TEACHER] / positions);
+    ald_metrics_set(metrics, "kl/dpo", columns[ALD_SUM_KL_DPO] / positions);
+    ald_metrics_set(metrics, "alpha/mean", columns[ALD_SUM_ALPHA] / positions);
+    ald_metrics_set(metrics, "alpha/p95", p95);
+    ald_metrics_set(metrics, "tvd/mean", columns[ALD_SUM_TVD] / positions);
+    ald_metrics_set(metrics, "weight/mean", columns[ALD_SUM_WEIGHT] / positions);
+    ald_metrics_set(metrics, "reward/token", columns[ALD_SUM_REWARD] / positions);
+    ald_metrics_set(metrics, "response_length", positions / sequences);
+    ald_metrics_set(metrics, "staleness", staleness);
+    ald_metrics_set(metrics, "on_policy", columns[ALD_SUM_ON_POLICY] / sequences);
+    ald_metrics_set(metrics, "wait/read", columns[ALD_SUM_WAIT] / t->engine->comm->size);
+}
+
+/* What `topk` may be off by, where the shards say so; collective, as `worst` is of all trainers. */
+static void error_metrics(ald_distiller_t *t, const double *columns, ald_metrics_t *metrics)
+{
+    const double certified = columns[ALD_SUM_CERTIFIED], mean = columns[ALD_SUM_ERROR] / certified;
+    MPI_Allreduce(MPI_IN_PLACE, &t->worst, 1, MPI_DOUBLE, MPI_MAX, t->engine->comm->mpi);
+    if (certified == 0.0)
+        return;
+    ald_metrics_set(metrics, "teacher/error", mean);
+    ald_metrics_set(metrics, "teacher/error_max", t->worst);
+    ald_metrics_set(metrics, "teacher/error_kl", columns[ALD_SUM_ERROR_KL] / certified);
+    if (mean > WARN_ABOVE && t->config->distill.max_teacher_error <= 0.0 && !t->warned) {
+        ald_log_warn("distill: the teachers of these topk shards may be off by %.2g in total "
+                     "variation on average, %.2g at most; a larger shards.top_k, or \"hidden\", "
+                     "lowers that",
+                     mean, t->worst);
+        t->warned = true;
+    }
+}
+
+ald_status_t ald_distill_metrics(void *state, const ald_items_t *items, const double *columns,
+                                 ald_metrics_t *metrics)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_distiller_t *d = state;
+    double p95;
+    (void)items;
+    ALD_TRY(alpha_p95(d, &p95));
+    distill_metrics(d, columns, p95, metrics);
+    error_metrics(d, columns, metrics);
+done:
+    return status;
+}

@@ -1,0 +1,266 @@
+/* The reference of dpo. Its numbers cost a pass over all pairs, so they are kept beside the run;
+ * and when the policy starts from the reference, step 0 gives its own pairs' numbers for free. */
+#include "ald/objective/dpo_reference.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ald/base/arena.h"
+#include "ald/base/log.h"
+#include "ald/base/path.h"
+#include "ald/base/sha256.h"
+#include "ald/base/status.h"
+#include "ald/config/config.h"
+#include "ald/data/dataset.h"
+#include "ald/data/layout.h"
+#include "ald/model/batch.h"
+#include "ald/model/digest.h"
+#include "ald/model/mapped.h"
+#include "ald/model/model.h"
+#include "ald/model/model_config.h"
+#include "ald/model/params.h"
+#include "ald/model/vocabulary.h"
+#include "ald/objective/pair_pass.h"
+#include "ald/par/comm.h"
+#include "ald/par/fault.h"
+#include "ald/par/signals.h"
+#include "ald/record/reference.h"
+#include "ald/text/tokenizer.h"
+#include "ald/train/checkpoint.h"
+#include "ald/train/engine.h"
+#include "ald/train/loop.h"
+#include "ald/train/rows.h"
+
+/* This rank's share of the reference's log-probabilities; rows that step 0 fills are left out.
+ */
+static ald_status_t compute_share(ald_dpo_reference_t *reference, const ald_model_t *model,
+                                  const ald_engine_t *engine)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_arena_t arena;
+    ald_arena_init(&arena);
+    const ald_comm_t *comm = engine->comm;
+    int64_t n = reference->preferences.pairs->count, wanted = 0;
+    int64_t *rows = ald_alloc(sizeof *rows * (size_t)(3 * n + 1));
+    ALD_CHECK_MEMORY(rows, sizeof *rows * (size_t)(3 * n + 1));
+    int64_t *tokens = rows + n, *start = rows + 2 * n;
+    for (int64_t row = 0; row < n; ++row) {
+        if (reference->skip[row])
+            continue;
+        ald_item_t item = ald_preferences_item(&reference->preferences, row);
+        tokens[wanted] = ald_item_tokens(&item);
+        rows[wanted++] = row;
+    }
+    int64_t micros =
+        ald_micro_split(tokens, wanted, engine->config->optimizer.micro_batch_tokens, start);
+    ald_progress_t progress;
+    ald_progress_begin(&progress, "reference log-probabilities", micros);
+    for (int64_t m = comm->rank; m < micros && wanted > 0; m += comm->size) {
+        ald_pair_pass_t pass;
+        ald_arena_mark_t mark = ald_arena_mark(&arena);
+        int64_t count = start[m + 1] - start[m];
+        ALD_TRY(ald_fail_point("reference"));
+        ALD_CHECK(!ald_signals_seen(), ALD_STATUS_STOPPED,
+                  "dpo: stopped by a signal before the first step; run the same command again");
+        ALD_TRY(ald_pair_pass(model, &reference->preferences, rows + start[m], count, false, &arena,
+                              &pass));
+        for (int64_t i = 0; i < 2 * count; ++i)
+            reference->values[2 * rows[start[m] + i / 2] + i % 2] = ald_pair_pass_sum(&pass, i);
+        ald_arena_release(&arena, mark);
+        ald_progress_update(&progress, m + 1, NULL);
+    }
+    ald_progress_end(&progress);
+done:
+    ald_arena_reset(&arena);
+    ald_free(rows);
+    return status;
+}
+
+/* Adds up the ranks' shares: each row was filled by one of them, the others hold 0. */
+static void sum_shares(const ald_dpo_reference_t *reference, const ald_comm_t *comm)
+{
+    MPI_Allreduce(MPI_IN_PLACE, reference->values, (int)(2 * reference->preferences.pairs->count),
+                  MPI_DOUBLE, MPI_SUM, comm->mpi);
+}
+
+/* The reference must speak of the policy's tokens; fills `made_from`, by which its kept numbers are
+ * known again. */
+static ald_status_t check(ald_dpo_reference_t *out, const ald_config_t *config,
+                          const ald_dataset_t *data, int64_t vocab_size)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *reference = out->own ? config->dpo.policy : config->dpo.reference;
+    char weights[ALD_SHA256_HEX], tokenizer[ALD_SHA256_HEX];
+    ald_model_config_t shape;
+    ALD_TRY(ald_model_config_read(reference, &shape));
+    ALD_TRY(ald_hf_sha256_tokenizer(reference, tokenizer));
+    ALD_CHECK(strcmp(tokenizer, ald_tokenizer_sha256(data->tokenizer)) == 0, ALD_STATUS_INPUT,
+              "%s/tokenizer.json: differs from that of the policy, %s; expected the same tokenizer",
+              reference, config->dpo.policy);
+    ALD_TRY(ald_vocabulary_common(config->dpo.policy, vocab_size, reference, shape.vocab_size,
+                                  &out->V));
+    ALD_TRY(ald_hf_sha256(reference, weights));
+    snprintf(
+        out->made_from, sizeof out->made_from,
+        "weights %s, tokenizer %s, %lld of them, data %s, layout %s, %lld rows shuffled by %lld, "
+        "chat format %s, at most %lld and %lld tokens, %s",
+        weights, tokenizer, (long long)out->V, data->pairs.sha256,
+        ald_layout_name(data->pairs.layout), (long long)data->pairs.counts.read,
+        config->data.shuffle ? (long long)config->seed : -1LL, data->chat.name,
+        (long long)config->data.max_prompt_tokens, (long long)config->data.max_response_tokens,
+        config->dpo.reverse ? "reverse" : "not reverse");
+done:
+    return status;
+}
+
+/* Loads the reference, or takes the policy before its first step, and computes the rows that step 0
+ * doesn't give for free. */
+static ald_status_t compute(ald_dpo_reference_t *reference, const ald_engine_t *engine)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_config_t *config = engine->config;
+    ald_params_t params = {0};
+    ald_model_config_t shape;
+    ald_mapped_t *mapped = NULL;
+    ald_model_t model = ald_engine_model(engine);
+    if (!reference->own) {
+        ALD_TRY(ald_model_config_read(config->dpo.reference, &shape));
+        ALD_TRY(ald_params_init(&shape, &params));
+        ALD_TRY(ald_mapped_open(config->dpo.reference, &params, &mapped));
+        model = ald_mapped_model(mapped, &params);
+    }
+    model.vocabulary = reference->V;
+    ALD_TRY(compute_share(reference, &model, engine));
+done:
+    ald_mapped_close(mapped);
+    ald_params_reset(&params);
+    return status;
+}
+
+/* On root, writes the numbers once they are all known. Collective. */
+static ald_status_t keep(const ald_dpo_reference_t *reference, const ald_comm_t *comm)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    if (comm->rank == 0)
+        status = ald_reference_write(reference->path, reference->made_from, reference->values,
+                                     reference->preferences.pairs->count);
+    return ald_comm_agree(comm, status);
+}
+
+/* Leaves the rows of step 0 to that step. */
+static ald_status_t skip_first_step(ald_dpo_reference_t *reference, const ald_config_t *config)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t n = reference->preferences.pairs->count;
+    int64_t *order = ald_alloc(sizeof *order * (size_t)(n + config->optimizer.batch_size));
+    ALD_CHECK(order != NULL, ALD_STATUS_RESOURCE, "out of memory: the data's order");
+    const int64_t *rows = order + n, count = ald_step_items(config, n, 0, order, order + n);
+    for (int64_t i = 0; i < count; ++i)
+        reference->skip[rows[i]] = true;
+done:
+    ald_free(order);
+    return status;
+}
+
+/* Computes what isn't kept. */
+static ald_status_t make(ald_dpo_reference_t *reference, ald_engine_t *engine)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_comm_t *comm = engine->comm;
+    const int64_t n = reference->preferences.pairs->count;
+    const bool resumes = engine->config->checkpoint.resume && ald_checkpoint_newest(engine) > 0;
+    int fresh = reference->own && !resumes;
+    MPI_Bcast(&fresh, 1, MPI_INT, 0, comm->mpi);
+    if (fresh)
+        status = skip_first_step(reference, engine->config);
+    if (status == ALD_STATUS_OK)
+        status = compute(reference, engine);
+    ALD_TRY(ald_comm_agree(comm, status));
+    sum_shares(reference, comm);
+    for (int64_t row = 0; row < n; ++row)
+        if (reference->skip[row])
+            reference->values[2 * row] = reference->values[2 * row + 1] = NAN;
+    if (!fresh)
+        ALD_TRY(keep(reference, comm));
+done:
+    return status;
+}
+
+static ald_status_t alloc(const ald_engine_t *engine, ald_dpo_reference_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const size_t n = (size_t)out->preferences.pairs->count;
+    out->values = ald_calloc(2 * n, sizeof *out->values);
+    out->skip = ald_calloc(n, sizeof *out->skip);
+    out->path = ald_path_join(engine->output, "reference.h5");
+    ALD_CHECK(out->values != NULL && out->skip != NULL && out->path != NULL, ALD_STATUS_RESOURCE,
+              "out of memory: the reference's log-probabilities");
+done:
+    return status;
+}
+
+ald_status_t ald_dpo_reference_init(ald_engine_t *engine, const ald_dataset_t *data,
+                                    ald_dpo_reference_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_config_t *config = engine->config;
+    const ald_comm_t *comm = engine->comm;
+    const int64_t n = data->pairs.count;
+    int kept = 0;
+    *out = (ald_dpo_reference_t){.preferences = {&data->pairs, config->dpo.reverse},
+                                 .own = config->dpo.reference[0] == '\0' ||
+                                        ald_path_same(config->dpo.policy, config->dpo.reference)};
+    ALD_TRY(ald_comm_agree(comm, alloc(engine, out)));
+    if (comm->rank == 0)
+        status = check(out, config, data, engine->params.config.vocab_size);
+    ALD_TRY(ald_comm_agree(comm, status));
+    MPI_Bcast(&out->V, 1, MPI_INT64_T, 0, comm->mpi);
+    if (comm->rank == 0)
+        kept = ald_reference_read(out->path, out->made_from, out->values, n);
+    MPI_Bcast(&kept, 1, MPI_INT, 0, comm->mpi);
+    if (kept) {
+        ald_comm_broadcast(comm, out->values, sizeof(double) * (size_t)(2 * n), 0);
+        ald_log_info("dpo: the reference's log-probabilities are those of %s", out->path);
+    } else {
+        memset(out->values, 0, sizeof(double) * (size_t)(2 * n)); /* also of a damaged file */
+        ALD_TRY(make(out, engine));
+    }
+done:
+    return status;
+}
+
+void ald_dpo_reference_reset(ald_dpo_reference_t *reference)
+{
+    ald_free(reference->values);
+    ald_free(reference->skip);
+    ald_free(reference->path);
+    *reference = (ald_dpo_reference_t){0};
+}
+
+bool ald_dpo_reference_fills(const ald_dpo_reference_t *reference, const ald_items_t *items)
+{
+    return items->step == 0 && reference->skip[items->item[0]];
+}
+
+ald_status_t ald_dpo_reference_share(ald_dpo_reference_t *reference, const ald_items_t *items,
+                                     const ald_comm_t *comm)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t numbers = 2 * items->count;
+    double *given = ald_alloc(sizeof *given * (size_t)numbers);
+    if (given == NULL)
+        status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(ald_comm_agree(comm, status));
+    for (int64_t i = 0; i < numbers; ++i) {
+        const double mine = reference->values[2 * items->item[i / 2] + i % 2];
+        given[i] = isnan(mine) ? -INFINITY : mine;
+    }
+    MPI_Allreduce(MPI_IN_PLACE, given, (int)numbers, MPI_DOUBLE, MPI_MAX, comm->mpi);
+    for (int64_t i = 0; i < numbers; ++i)
+        reference->values[2 * items->item[i / 2] + i % 2] = given[i];
+    ALD_TRY(keep(reference, comm));
+done:
+    ald_free(given);
+    return status;
+}

@@ -1,0 +1,34 @@
+/* Training on the rows of a data file: what `sft` and `dpo` share, one run over one source. */
+#include "pipeline/row_training_impl.h"
+
+#include "ald/base/status.h"
+#include "ald/data/dataset.h"
+#include "ald/par/comm.h"
+#include "ald/plan/memory.h"
+#include "ald/train/engine.h"
+#include "ald/train/loop.h"
+#include "ald/train/rows.h"
+
+ald_status_t ald_train_on_rows(ald_engine_t *engine, const ald_objective_t *objective, void *state,
+                               const ald_dataset_t *data)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t n = data->pairs.count;
+    ald_rows_t rows = {0};
+    ald_run_t run = {.objective = objective, .state = state, .engine = engine};
+    ald_loop_t loop = {.name = objective->stage,
+                       .comm = engine->comm,
+                       .trainers = engine->comm,
+                       .runs = &run,
+                       .count = 1};
+    ALD_TRY(ald_comm_agree(engine->comm, ald_rows_init(engine->config, data, &rows)));
+    loop.feed = ald_rows_feed(&rows);
+    ALD_TRY(ald_engine_begin(engine, ald_total_steps(engine->config, n)));
+    ALD_TRY(
+        ald_comm_agree(engine->comm, ald_memory_say_training(engine, n, objective->item, state)));
+    ALD_TRY(ald_loop_run(&loop));
+done:
+    ald_loop_reset(&loop);
+    ald_rows_reset(&rows);
+    return status;
+}

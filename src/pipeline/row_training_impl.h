@@ -1,0 +1,15 @@
+/* Private to pipeline: training on the rows of a data file, for the stages that do. */
+#ifndef ALD_PIPELINE_ROW_TRAINING_IMPL_H
+#define ALD_PIPELINE_ROW_TRAINING_IMPL_H
+
+#include "ald/base/status.h"
+#include "ald/data/dataset.h"
+#include "ald/train/engine.h"
+#include "ald/train/loop.h"
+
+/* All steps of one run over the rows; says before them what memory they will take. Collective over
+ * the engine's trainers. */
+ald_status_t ald_train_on_rows(ald_engine_t *engine, const ald_objective_t *objective, void *state,
+                               const ald_dataset_t *data);
+
+#endif

@@ -1,0 +1,242 @@
+/* The training loop. All training goes through here, so that steps, records, signals and
+ * checkpoints mean the same in every stage, and a sweep gives what its runs give alone. */
+#include "ald/train/loop.h"
+
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
+#include "ald/config/config.h"
+#include "ald/model/batch.h"
+#include "ald/par/comm.h"
+#include "ald/par/fault.h"
+#include "ald/par/signals.h"
+#include "ald/record/metrics.h"
+#include "ald/train/engine.h"
+#include "ald/train/optimizer.h"
+
+/* --- a step ----------------------------------------------------------------------------------- */
+
+/* Cuts the step into micro-batches, for each run its own. */
+static ald_status_t parts_init(ald_run_t *const *runs, int64_t n, const ald_items_t *items)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const size_t bytes = sizeof(int64_t) * (size_t)(items->count + 1);
+    int64_t *tokens = ald_alloc(bytes);
+    ALD_CHECK_MEMORY(tokens, bytes);
+    for (int64_t i = 0; i < items->count; ++i) {
+        const ald_item_t item = runs[0]->objective->item(runs[0]->state, items->item[i]);
+        tokens[i] = ald_item_tokens(&item);
+    }
+    for (int64_t k = 0; k < n; ++k)
+        ALD_TRY(ald_step_init(runs[k]->engine, tokens, items->count, &runs[k]->parts));
+done:
+    ald_free(tokens);
+    return status;
+}
+
+/* Micro-batch m of a run, of which the feed has read the items. */
+static ald_status_t micro(ald_loop_t *loop, ald_run_t *run, const ald_items_t *items, int64_t m,
+                          const void *reading)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_step_t *parts = &run->parts;
+    const ald_arena_mark_t mark = ald_arena_mark(&loop->scratch);
+    const ald_micro_t at = {.engine = run->engine,
+                            .arena = &loop->scratch,
+                            .items = items,
+                            .first = parts->start[m],
+                            .count = parts->start[m + 1] - parts->start[m],
+                            .reading = reading,
+                            .columns = parts->rows + m * ALD_COLUMNS};
+    ALD_TRY(ald_fail_point("train_step"));
+    ALD_TRY(run->objective->micro(run->state, &at));
+    ald_arena_release(&loop->scratch, mark);
+    ALD_TRY(ald_optimizer_add(&run->engine->optimizer));
+done:
+    ald_arena_release(&loop->scratch, mark);
+    return status;
+}
+
+/* This rank's micro-batches: each is read once and goes through all runs. */
+static ald_status_t micros(ald_loop_t *loop, ald_run_t *const *runs, int64_t n,
+                           const ald_items_t *items)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_feed_t *feed = &loop->feed;
+    const ald_step_t *parts = &runs[0]->parts;
+    const ald_arena_mark_t mark = ald_arena_mark(&loop->shared);
+    for (int64_t m = loop->trainers->rank; m < parts->micros; m += loop->trainers->size) {
+        const int64_t first = parts->start[m], count = parts->start[m + 1] - first;
+        const void *reading = NULL;
+        if (feed->read != NULL)
+            ALD_TRY(feed->read(feed->context, items, first, count, &loop->shared, &reading));
+        for (int64_t k = 0; k < n; ++k)
+            ALD_TRY(micro(loop, runs[k], items, m, reading));
+        ald_arena_release(&loop->shared, mark);
+    }
+done:
+    ald_arena_release(&loop->shared, mark);
+    return status;
+}
+
+ald_status_t ald_loop_step(ald_loop_t *loop, ald_run_t *const *runs, int64_t n,
+                           const ald_items_t *items)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (int64_t k = 0; k < n; ++k)
+        if (runs[k]->objective->ready != NULL)
+            ALD_TRY(runs[k]->objective->ready(runs[k]->state, items));
+    status = parts_init(runs, n, items);
+    if (status == ALD_STATUS_OK)
+        status = micros(loop, runs, n, items);
+    ALD_TRY(ald_comm_agree(loop->trainers, status));
+    for (int64_t k = 0; k < n; ++k) {
+        ald_run_t *run = runs[k];
+        double columns[ALD_COLUMNS];
+        ALD_TRY(ald_engine_update(run->engine, &run->parts, items->epoch, columns, &run->metrics));
+        ALD_TRY(run->objective->metrics(run->state, items, columns, &run->metrics));
+    }
+done:
+    for (int64_t k = 0; k < n; ++k)
+        ald_step_reset(&runs[k]->parts);
+    return status;
+}
+
+/* --- rounds ----------------------------------------------------------------------------------- */
+
+static bool draws_alike(const ald_run_t *a, const ald_run_t *b)
+{
+    const ald_config_t *one = a->engine->config, *two = b->engine->config;
+    return one->seed == two->seed && one->optimizer.batch_size == two->optimizer.batch_size &&
+           one->optimizer.micro_batch_tokens == two->optimizer.micro_batch_tokens;
+}
+
+/* The step of the runs that are furthest behind; -1: none is left. */
+static int64_t next_step(const ald_loop_t *loop)
+{
+    int64_t step = -1;
+    if (loop->trainers->size == 0)
+        return loop->step < loop->steps ? loop->step : -1;
+    for (int64_t k = 0; k < loop->count; ++k) {
+        const ald_engine_t *engine = loop->runs[k].engine;
+        if (engine != NULL && engine->step < engine->steps && (step < 0 || engine->step < step))
+            step = engine->step;
+    }
+    return step;
+}
+
+/* The runs that take `step` with runs[first], which is one of them; returns their number. */
+static int64_t find_group(const ald_loop_t *loop, int64_t first, int64_t step, ald_run_t **group)
+{
+    int64_t n = 0;
+    for (int64_t k = first; k < loop->count; ++k) {
+        ald_run_t *run = &loop->runs[k];
+        if (run->engine != NULL && !run->stepped && run->engine->step == step &&
+            draws_alike(run, &loop->runs[first]))
+            group[n++] = run;
+    }
+    return n;
+}
+
+/* One step of some runs, or this rank's part in it. */
+static ald_status_t group_step(ald_loop_t *loop, ald_run_t *const *group, int64_t n, int64_t step)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_feed_t *feed = &loop->feed;
+    ald_items_t items = {0};
+    ald_metrics_t unused = {0};
+    status = feed->ready(feed->context, n > 0 ? group[0] : NULL, step, &items);
+    if (n > 0)
+        status = ald_comm_agree(loop->trainers, status);
+    if (n > 0 && status == ALD_STATUS_OK)
+        status = ald_loop_step(loop, group, n, &items);
+    if (feed->settle != NULL)
+        status = feed->settle(feed->context, status);
+    ALD_TRY(status);
+    for (int64_t k = 0; k < n || (k == 0 && n == 0); ++k)
+        if (feed->metrics != NULL)
+            ALD_TRY(feed->metrics(feed->context, n > 0 ? group[k] : NULL, &items,
+                                  n > 0 ? &group[k]->metrics : &unused));
+    for (int64_t k = 0; k < n; ++k)
+        group[k]->stepped = true;
+done:
+    return status;
+}
+
+/* Whether a signal came to any trainer. */
+static bool stops(const ald_comm_t *trainers)
+{
+    int stop = ald_signals_seen();
+    MPI_Allreduce(MPI_IN_PLACE, &stop, 1, MPI_INT, MPI_MAX, trainers->mpi);
+    return stop != 0;
+}
+
+/* Writes down what the runs have done in this round. Collective over the trainers. */
+static ald_status_t record(ald_loop_t *loop, int64_t step)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    if (loop->count == 0)
+        return status;
+    const bool stop = stops(loop->trainers);
+    for (int64_t k = 0; k < loop->count; ++k)
+        if (loop->runs[k].stepped)
+            ALD_TRY(ald_engine_record(loop->runs[k].engine, &loop->runs[k].metrics, stop));
+    ALD_CHECK(!stop, ALD_STATUS_STOPPED,
+              "%s: stopped by a signal after step %lld; run the same command again to go on",
+              loop->name, (long long)step + 1);
+done:
+    return status;
+}
+
+/* One step of all runs that are at it. */
+static ald_status_t run_round(ald_loop_t *loop, int64_t step)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_run_t *group[loop->count + 1];
+    for (int64_t k = 0; k < loop->count; ++k)
+        loop->runs[k].stepped = false;
+    if (loop->count == 0)
+        ALD_TRY(group_step(loop, group, 0, step));
+    for (int64_t k = 0; k < loop->count; ++k) {
+        const ald_run_t *run = &loop->runs[k];
+        if (run->engine != NULL && !run->stepped && run->engine->step == step)
+            ALD_TRY(group_step(loop, group, find_group(loop, k, step, group), step));
+    }
+    ALD_TRY(ald_comm_agree(loop->comm, record(loop, step)));
+    loop->step = step + 1;
+done:
+    if (loop->feed.taken != NULL)
+        loop->feed.taken(loop->feed.context, step, status);
+    return status;
+}
+
+/* Lets go of the runs that have nothing left to do. */
+static ald_status_t finish_runs(ald_loop_t *loop)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (int64_t k = 0; k < loop->count && loop->finish != NULL; ++k) {
+        ald_run_t *run = &loop->runs[k];
+        if (run->engine != NULL && run->engine->step >= run->engine->steps)
+            ALD_TRY(loop->finish(loop->context, run));
+    }
+done:
+    return status;
+}
+
+ald_status_t ald_loop_run(ald_loop_t *loop)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t step;
+    ALD_TRY(finish_runs(loop)); /* a checkpoint may be of the last step */
+    while ((step = next_step(loop)) >= 0) {
+        ALD_TRY(run_round(loop, step));
+        ALD_TRY(finish_runs(loop));
+    }
+done:
+    return status;
+}
+
+void ald_loop_reset(ald_loop_t *loop)
+{
+    ald_arena_reset(&loop->scratch);
+    ald_arena_reset(&loop->shared);
+}

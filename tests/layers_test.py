@@ -302,7 +302,8 @@ def missing_files(tree):
         near = ("", os.path.dirname(path), "include", "src")
         named = re.findall(r"\]\(([^)#:]+)[)#]", text)
         for code in re.findall(r"`([^`\n]+)`", text):
-            named += re.findall(r"^[\w./*-]*[\w*]\.(?:[ch]|py|sh|js)\b(?![\w.(])|^[\w.-]+/[\w./-]+\.(?:cfg|md)\b", code)
+            named += re.findall(r"^[\w./*-]*[\w*]\.(?:[ch]|py|sh|js)\b(?![\w.(])", code)
+            named += re.findall(r"^[\w.-]+/[\w./-]+\.(?:cfg|md)\b", code)
         out += [f"{path} names {name}, which isn't there" for name in named
                 if not re.search(r"[A-Z]{4}", name.replace("README.md", ""))
                 and not any(glob.glob(os.path.join(tree.root, place, name)) for place in near)]
@@ -354,10 +355,11 @@ def the_encodings_are_those_of_the_table(folder):
     def read(path):
         with open(os.path.join(harness.ROOT, path), encoding="utf-8") as file:
             return file.read()
-    table = re.search(r"#define ALD_ENCODINGS\(C\)(.*?[^\\])\n", read("include/ald/config/choices.h"), re.S)
+    choices, teacher = read("include/ald/config/choices.h"), read("src/teacher/README.md")
+    table = re.search(r"#define ALD_ENCODINGS\(C\)(.*?[^\\])\n", choices, re.S)
     encodings = re.findall(r'"(\w+)"', table.group(1))
     assert len(encodings) >= 5, encodings
-    rows = re.search(r"\| `shards.encoding` \|[^\n]*\n\|[-|]+\n((?:\|[^\n]*\n)+)", read("src/teacher/README.md"))
+    rows = re.search(r"\| `shards.encoding` \|[^\n]*\n\|[-|]+\n((?:\|[^\n]*\n)+)", teacher)
     assert re.findall(r"^\| `(\w+)`", rows.group(1), re.M) == encodings, rows.group(1)
     assert "the five encodings (" + ", ".join(f"`{name}`" for name in encodings) + ")" in \
         " ".join(read("README.md").split()), "README.md lists others"
@@ -368,7 +370,7 @@ def the_encodings_are_those_of_the_table(folder):
     import compare_encodings
     assert list(aligndistil_shards.ENCODINGS) == encodings, aligndistil_shards.ENCODINGS
     compared = [settings["encoding"] for _, settings in compare_encodings.ENCODINGS]
-    measured = re.findall(r"^\| (\w+)(?:,[^|]*)? \| [\d,]+ \| ", read("src/teacher/README.md"), re.M)
+    measured = re.findall(r"^\| (\w+)(?:,[^|]*)? \| [\d,]+ \| ", teacher, re.M)
     assert set(measured) == set(encodings) >= set(compared), measured
 
 

@@ -30,8 +30,8 @@ A shard of encoding "hidden" needs the output matrices of its teachers' director
 >>> teacher.logprob.shape == (len(shard[2].response_ids), shard.vocab_size)
 True
 
-A shard scored with `shards.with_reference` also gives the teacher of contrast "reference", whose
-second model (and TVD) is the reference's; "reverse" is what is taken without a word:
+A shard scored with `shards.with_reference` also gives the teacher of contrast "reference", which
+is extrapolated from the reference (by its TVD); "reverse" is what is taken without a word:
 
 >>> shard = open_folder(both_folder)[0]
 >>> shard.contrasts
@@ -54,6 +54,7 @@ import h5py
 import numpy as np
 
 FORMATS, SCHEMA = ("aligndistil-shard", "aligndistil-index"), 1
+ENCODINGS = ("full", "hidden", "hidden32", "topk", "sampled")
 RESPONSE = ("logprob_dpo", "logprob_reverse", "logprob_policy", "tvd", "logprob_reference",
             "tvd_reference")
 
@@ -165,18 +166,18 @@ class Sequence:
         return strength * (np.full_like(tvd, tvd.mean()) if granularity == "sequence" else tvd) + epsilon
 
     def factor(self, alpha, extrapolation, contrast):
-        """[R] of log pi_dpo - log pi_c in the teacher's logits, beside log pi_dpo."""
+        """[R] of log pi_dpo - log pi_contrast in the teacher's logits, beside log pi_dpo."""
         if extrapolation == "none":
             return np.zeros_like(alpha)
         return alpha - 1 if (contrast or self.shard.contrast) == "reference" else alpha
 
     def log_ratio(self, contrast):
-        """log pi_dpo - log pi_c as stored, float64."""
+        """log pi_dpo - log pi_contrast as stored, float64."""
         own = self.shard.is_own(contrast)
         return self.encoded("log_ratio" if own else "log_ratio_reference").astype(np.float64)
 
     def log_pair(self, heads=None, contrast=None):
-        """(log pi_dpo, log pi_c) over the vocabulary, float64 [R, V]; not of "topk" and "sampled"."""
+        """(log pi_dpo, log pi_contrast) over the vocabulary, float64 [R, V]; not of "topk" and "sampled"."""
         kind = self.shard.encoding
         if kind == "full":
             dpo = self.encoded("logprob_dpo").astype(np.float64)
@@ -185,12 +186,12 @@ class Sequence:
             raise ValueError(f"{self.shard.path}: encoding {kind} has no distribution over the "
                              "whole vocabulary")
         name = contrast or self.shard.contrast
-        second = None if heads is None else getattr(heads, name)
-        if second is None:
+        head = None if heads is None else getattr(heads, name)
+        if head is None:
             raise ValueError(f"{self.shard.path}: encoding {kind}, contrast {name}: needs "
                              f"heads=Heads(dpo, {name}={name})")
         stored = "hidden_reverse" if self.shard.is_own(contrast) else "hidden_reference"
-        pair = ((self.encoded("hidden_dpo"), heads.dpo), (self.encoded(stored), second))
+        pair = ((self.encoded("hidden_dpo"), heads.dpo), (self.encoded(stored), head))
         V = self.shard.vocab_size
         wide = from_bfloat16 if kind == "hidden" else np.asarray
         return tuple(log_softmax(wide(hidden).astype(np.float64) @ matrix[:V].T.astype(np.float64))
@@ -205,14 +206,14 @@ class Sequence:
         if self.shard.encoding == "sampled":
             return self.sampled_teacher(alpha, factor, temperature)
         if self.shard.encoding != "topk":
-            dpo, other = self.log_pair(heads, contrast)
-            z = dpo + factor[:, None] * (dpo - other)
+            dpo, contrasted = self.log_pair(heads, contrast)
+            z = dpo + factor[:, None] * (dpo - contrasted)
             return Teacher(alpha, log_softmax(z / temperature), None, None)
         dpo, ratio = self.encoded("logprob_dpo").astype(np.float64), self.log_ratio(contrast)
         tails = "tail_dpo", "tail_reverse" if self.shard.is_own(contrast) else "tail_reference"
-        tail, other = (self.encoded(name).astype(np.float64) for name in tails)
+        tail, contrasted = (self.encoded(name).astype(np.float64) for name in tails)
         with np.errstate(invalid="ignore"):  # -inf - -inf: no mass outside
-            rest = np.where(np.isneginf(tail), -np.inf, tail + factor * (tail - other))
+            rest = np.where(np.isneginf(tail), -np.inf, tail + factor * (tail - contrasted))
         z = np.column_stack([dpo + factor[:, None] * ratio, rest])
         logprob = log_softmax(z / temperature)
         return Teacher(alpha, logprob[:, :-1], self.encoded("token_id"), logprob[:, -1])
@@ -273,12 +274,13 @@ def tail_bounds(a, largest, values, low, high, concave):
     return max(past, *(r[0] for r in reach)), bounds[1]
 
 
-def position_error(a, tau, outside, dpo, ratio, tail, other, largest, mass, least, low, high, ids,
+def position_error(a, tau, outside, dpo, ratio, tail, contrasted, largest, mass, least, low, high, ids,
                    student):
     """(bound of the variation, bound of the reverse KL's error or None) of one position."""
     half = lambda x: 2.0 ** -11 * np.abs(x) + 2.0 ** -25
     x, delta = (dpo + a * ratio) / tau, (half(dpo) + abs(a) * half(ratio)) / tau
-    bucket = (tail + a * (tail - other)) / tau if np.isfinite(tail) and np.isfinite(other) else -np.inf
+    known = np.isfinite(tail) and np.isfinite(contrasted)
+    bucket = (tail + a * (tail - contrasted)) / tau if known else -np.inf
     rest, floor = (-np.inf, -np.inf), 0.0
     if outside > 0:
         shift = (1 - 1 / tau) * np.log(outside)
@@ -322,9 +324,12 @@ class Shard:
             raise DamagedShard(f"{path}: schema version {self.attributes['schema_version']}: "
                                f"expected up to {SCHEMA}")
         self.encoding = self.attributes["encoding"]
+        if self.encoding not in ENCODINGS:
+            raise DamagedShard(f"{path}: encoding {self.encoding}: expected one of "
+                               f"{', '.join(ENCODINGS)}")
         self.contrast = self.attributes["contrast"]
-        third = ("reference",) if "sha256_reference" in self.attributes else ()
-        self.contrasts = (self.contrast, *third)
+        beside = ("reference",) if "sha256_reference" in self.attributes else ()
+        self.contrasts = (self.contrast, *beside)
         self.vocab_size = int(self.attributes["vocab_size"])
         self.token_start = self.file["sequence/token_start"][...]
         self.response_start = self.file["sequence/response_start"][...]
@@ -340,7 +345,7 @@ class Shard:
         return Sequence(self, index % len(self))
 
     def is_own(self, contrast):
-        """Whether a contrast's model is the file's second; else it is the third beside that."""
+        """Whether the shard was scored for this contrast; else it is the reference beside that one."""
         if contrast is not None and contrast not in self.contrasts:
             raise ValueError(f"{self.path}: contrast {contrast}: expected "
                              f"{' or '.join(self.contrasts)}, which this shard holds")

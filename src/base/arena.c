@@ -1,3 +1,5 @@
+/* The heap, which counts what it hands out, and arenas on top of it. Memory is counted so that
+ * plans can be held to what a stage really takes, and leaks show at the end of every run. */
 #include "ald/base/arena.h"
 
 #include <malloc.h>
@@ -9,10 +11,12 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
-#define ALIGNMENT   64
-#define BLOCK_BYTES ((size_t)1 << 20) /* smallest block of an arena */
-#define HUGE_PAGE   ((size_t)2 << 20)
-#define LARGE       ((size_t)64 << 20) /* blocks from which huge pages are asked for */
+#define ALIGNMENT   64                /* a cache line, and the longest vector register */
+#define BLOCK_BYTES ((size_t)1 << 20) /* smallest block of an arena: small requests share it */
+#define HUGE_PAGE   ((size_t)2 << 20) /* of x86-64; elsewhere the wish has no effect */
+/* Blocks from which huge pages are asked for: of such a block a huge page is 1/32 at most, so that
+ * one which is touched in part takes little more memory than was used. */
+#define LARGE ((size_t)64 << 20)
 
 static _Atomic size_t held, peak, blocks;
 
@@ -35,7 +39,8 @@ static void count_in(size_t bytes)
     atomic_fetch_add(&blocks, 1);
 }
 
-/* First touches of weights and gradients would take half a million faults for 2 GB. */
+/* With pages of 4 KiB the first touch of 2 GB of weights or gradients takes half a million page
+ * faults. */
 static void ask_huge_pages(char *base, size_t bytes)
 {
     const uintptr_t begin = ((uintptr_t)base + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
@@ -100,6 +105,7 @@ char *ald_strdup(const char *text)
 
 void ald_memory_setup(void)
 {
+    /* Below it a system call for each block would cost too much; batches and matrices lie above. */
     enum { RETURNED_FROM = 4 << 20 };
     mallopt(M_MMAP_THRESHOLD, RETURNED_FROM);
     mallopt(M_TRIM_THRESHOLD, RETURNED_FROM);
@@ -225,7 +231,7 @@ static void arena_unite(ald_arena_t *arena)
     if (*rest == NULL || (*rest)->next == NULL)
         return;
     blocks_free(*rest);
-    *rest = block_new(arena->high - arena->in_use); /* NULL without memory: then bit by bit again */
+    *rest = block_new(arena->high - arena->in_use); /* NULL without memory: small blocks again */
 }
 
 void ald_arena_release(ald_arena_t *arena, ald_arena_mark_t mark)

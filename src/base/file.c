@@ -1,3 +1,5 @@
+/* Files: read, mapped, and written under a temporary name until they are complete. So whatever
+ * has its final name is whole, also after a crash, and two runs never see half of a result. */
 #include "ald/base/file.h"
 
 #include <errno.h>

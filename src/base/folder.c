@@ -1,4 +1,5 @@
-/* The folder half of ald/base/file.h. */
+/* Folders: made, listed, removed, published as a whole, and cleared of what dead processes left.
+ * A model directory is many files, and takes its name only when all of them are there. */
 #include "ald/base/folder.h"
 
 #include <dirent.h>

@@ -1,3 +1,5 @@
+/* Expands gzip files and zlib streams, with memory from the counted heap and a limit on the
+ * output. A small damaged or malicious file must not be able to fill the memory of a node. */
 #include "ald/base/gzip.h"
 
 #include <string.h>
@@ -8,7 +10,10 @@
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
 
-enum { PIECE = 1 << 20, GZIP_WINDOW = 15 + 16 /* zlib's word for gzip headers */ };
+enum {
+    PIECE = 1 << 20,       /* bytes by which the output grows at least */
+    GZIP_WINDOW = 15 + 16, /* the largest window; zlib takes + 16 as "with a gzip header" */
+};
 
 bool ald_gzip_is(const void *data, size_t size)
 {
@@ -32,7 +37,7 @@ static void give_back(void *context, void *pointer)
     ald_free(pointer);
 }
 
-/* Room for one piece more, and where it is. */
+/* Makes room for one piece more, and tells zlib where it is. */
 static ald_status_t make_room(z_stream *stream, const char *name, ald_vec_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -45,7 +50,7 @@ done:
     return status;
 }
 
-/* What is left of the input, as much as zlib takes at once. */
+/* Gives zlib what is left of the input, or as much of it as its 32-bit counter holds. */
 static void feed(z_stream *stream, const unsigned char *end)
 {
     size_t left = (size_t)(end - stream->next_in);

@@ -1,3 +1,5 @@
+/* 95% intervals of shares and of ratios. The reports are of a few hundred answers, so a number
+ * without its interval would be taken for more than it is. */
 #include "ald/base/interval.h"
 
 #include <math.h>

@@ -1,3 +1,5 @@
+/* JSON by jansson, whose types stay within this file: the rest of the program has one small set
+ * of functions and one error message with line and column, and could change the library. */
 #include "ald/base/json.h"
 
 #include <jansson.h>
@@ -28,7 +30,7 @@ static ald_json_t *load(const char *text, size_t length, json_error_t *error)
  * without memory. */
 static char *with_reals(const char *text, size_t length, size_t *copied)
 {
-    enum { DIGITS = 19 };
+    enum { DIGITS = 19 }; /* of the largest 64-bit integer: as many may be too large */
     char *copy = ald_alloc(length + length / DIGITS * 2 + 2), *to = copy;
     bool quoted = false;
     for (size_t i = 0; i < length && copy != NULL;) {

@@ -1,3 +1,5 @@
+/* Messages and progress on stderr; results go to stdout and files alone. One rank speaks, so that
+ * a job of many ranks reads like a job of one. */
 #include "ald/base/log.h"
 
 #include <stdarg.h>
@@ -23,7 +25,7 @@ double ald_time(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* One write a line, so that lines of several ranks don't mix. */
+/* A line goes out in one write, so that the lines of several ranks don't mix. */
 static void write_line(const char *prefix, const char *format, va_list arguments)
 {
     char line[2048];

@@ -1,4 +1,5 @@
-/* What memory this process may still take. The heap itself is in arena.c. */
+/* How much memory this node has left, by the kernel and by the limits of the control group. Batch
+ * systems set such limits far below the machine, and a job that passes them is killed. */
 #include "ald/base/memory.h"
 
 #include <stdbool.h>
@@ -7,7 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The number in a file of one; SIZE_MAX when there is none ("max", no file). */
+/* The number that a file of the control group holds; SIZE_MAX when it holds none ("max": no
+ * limit) or the file isn't there. */
 static size_t read_number(const char *folder, const char *name)
 {
     char path[4200];
@@ -20,7 +22,8 @@ static size_t read_number(const char *folder, const char *name)
     return there ? (size_t)value : SIZE_MAX;
 }
 
-/* What the kernel thinks can be had without swapping; all memory where it doesn't say. */
+/* The memory that the kernel thinks can be had without swapping; all memory of the machine where
+ * it doesn't say. */
 static size_t of_machine(void)
 {
     char line[256];
@@ -35,7 +38,7 @@ static size_t of_machine(void)
     return bytes;
 }
 
-/* This process's control group (version 2), "" when it has none. */
+/* The folder of this process's control group (version 2); "" when it has none. */
 static void control_group(char *path, size_t size)
 {
     char line[4096];
@@ -55,7 +58,8 @@ size_t ald_memory_available(void)
     char folder[4160];
     size_t least = of_machine();
     control_group(folder, sizeof folder);
-    while (strncmp(folder, "/sys/fs/cgroup", 14) == 0) { /* a group's limit holds below it too */
+    while (strncmp(folder, "/sys/fs/cgroup", 14) ==
+           0) { /* a group's limit also binds the groups in it */
         size_t limit = read_number(folder, "memory.max");
         size_t used = read_number(folder, "memory.current");
         size_t left = limit == SIZE_MAX || used == SIZE_MAX ? SIZE_MAX

@@ -1,5 +1,5 @@
-/* Paths. What a file is called while it is written says which process writes it, so that what the
- * dead have left can be told from what the living are making. */
+/* Joining of paths, and temporary names. A temporary name says which process writes the file, so
+ * that what the dead have left can be told from what the living are making. */
 #include "ald/base/path.h"
 
 #include <errno.h>

@@ -1,3 +1,5 @@
+/* Random numbers by Philox4x32-10, each computed from a key and a counter. So a sample depends on
+ * seed, row, step and position alone, on any number of ranks and in any order. */
 #include "ald/base/rng.h"
 
 #include <math.h>

@@ -1,3 +1,5 @@
+/* SHA-256 by libcrypto, which uses the CPU's instructions for it. Shards name their models,
+ * tokenizer and data by content, so whole models are hashed, and that must be quick. */
 #include "ald/base/sha256.h"
 
 #include <errno.h>
@@ -39,7 +41,7 @@ void ald_sha256_final(ald_sha256_t *sha, char hex[ALD_SHA256_HEX])
 /* Read and not mapped: a large file's pages would count as this process's memory. */
 ald_status_t ald_sha256_file(const char *path, char hex[ALD_SHA256_HEX])
 {
-    enum { PIECE = 1 << 20 };
+    enum { PIECE = 1 << 20 }; /* large enough for the disk, small beside everything else */
     ald_status_t status = ALD_STATUS_OK;
     ald_sha256_t sha = {0};
     ssize_t got = 0;

@@ -1,3 +1,5 @@
+/* The message that belongs to a status code, one a thread. A function returns only the code; the
+ * text waits here for whoever prints it, sends it to other ranks or adds a place to it. */
 #include "ald/base/status.h"
 
 #include <errno.h>
@@ -5,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static _Thread_local char message[1024];
+static _Thread_local char message[1024]; /* two long paths and a sentence */
 
 ald_status_t ald_status_raise(ald_status_t code, const char *format, ...)
 {

@@ -1,3 +1,5 @@
+/* A growable array on the counted heap, also of characters. Its growth is checked for overflow
+ * and failure here once, and nowhere by the callers. */
 #include "ald/base/vec.h"
 
 #include <stdarg.h>

@@ -1,5 +1,5 @@
-/* The choices of the configuration as texts. They are compared here and nowhere else: the rest of
- * the program has the enums. */
+/* The choices of the configuration as texts. They are compared here and nowhere else; the rest of
+ * the program has the enums, which a compiler can check. */
 #include "ald/config/choices.h"
 
 #include <stddef.h>
@@ -10,7 +10,7 @@ typedef struct {
     unsigned value;
 } choice_t;
 
-enum { CHOICES_MOST = 12 }; /* in one list, with an end */
+enum { CHOICES_MOST = 12 }; /* rows of the longest list, 11, and one that ends it */
 
 #define CHOICE(constant, value, text) {text, constant},
 #define LIST(list)                    [ALD_CHOICES_##list] = {ALD_##list(CHOICE)},
@@ -45,5 +45,5 @@ bool ald_choice_find(ald_choices_t list, const char *text, unsigned *value)
 
 const char *ald_choice_names(ald_choices_t list)
 {
-    return names[list] + 1; /* behind the first bar */
+    return names[list] + 1; /* without the bar that the first choice begins with */
 }

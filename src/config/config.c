@@ -1,3 +1,5 @@
+/* Loads a configuration: defaults, a file, --set, then the paths. A setting goes to its member by
+ * the table of keys, so that no key can be read in two ways. */
 #include "ald/config/config.h"
 
 #include <stdio.h>
@@ -10,7 +12,8 @@
 #include "config/keys_impl.h"
 #include "config/parse_impl.h"
 
-/* Longest path of a key that is looked at: "group.key"; anything longer is unknown anyway. */
+/* Longest path "group.key" that is looked at. The known ones have less than 40 characters, so
+ * anything that is longer is unknown anyway, and is shown up to here. */
 enum { PATH_SIZE = 256 };
 
 typedef struct {
@@ -39,7 +42,7 @@ static bool read_real(const config_setting_t *setting, double *out)
     return true;
 }
 
-/* One source of the list; nothing else may stand in its group. */
+/* Reads one source of the list: a group with a directory, maybe a weight, and nothing else. */
 static bool read_source(const config_setting_t *setting, ald_sources_t *out)
 {
     const char *directory = NULL;
@@ -115,8 +118,8 @@ done:
     return status;
 }
 
-/* A setting of another version: one that this version doesn't have is passed over, one whose value
- * it doesn't take keeps its default. */
+/* Loads a setting that another version wrote. A key that this version doesn't have is passed over;
+ * where it doesn't take the value, the default stands. */
 static ald_status_t load_foreign(ald_config_t *config, const config_setting_t *setting,
                                  const char *path, const char *place)
 {
@@ -196,7 +199,7 @@ done:
 static ald_status_t resolve_all(ald_config_t *config, const char *folder)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(resolve(&config->output, folder)); /* first: the OUTPUT keys stand on it */
+    ALD_TRY(resolve(&config->output, folder)); /* first, since the OUTPUT keys are relative to it */
     for (size_t i = 0; i < ald_config_key_count; ++i) {
         const ald_config_key_t *key = &ald_config_keys[i];
         if (key->kind == ALD_KIND_INPUT)
@@ -241,7 +244,7 @@ done:
     return status;
 }
 
-/* Whether libconfig would open another file: its directive stands in front of a line. */
+/* Whether libconfig would open another file, by an @include at the beginning of a line. */
 static bool includes_files(const char *text)
 {
     for (const char *line = text; line != NULL; line = strchr(line, '\n')) {

@@ -1,3 +1,5 @@
+/* The table of keys in memory: looking them up, and storing a checked value in its member. An
+ * unknown key gets the nearest known one in its message, since most are misspelt. */
 #include "config/keys_impl.h"
 
 #include <math.h>
@@ -58,7 +60,8 @@ bool ald_config_is_group(const char *path)
     return false;
 }
 
-/* Insertions, deletions, replacements and swaps of neighbours; texts are cut at 63 characters. */
+/* The number of insertions, deletions, replacements and swaps of neighbours that make `b` of `a`.
+ * Texts are cut at 63 characters, more than any key has. */
 static int edit_distance(const char *a, const char *b)
 {
     enum { LONGEST = 64 };
@@ -94,7 +97,7 @@ const char *ald_config_nearest(const char *path)
     for (size_t i = 0; i < ald_config_key_count; ++i) {
         const char *known = ald_config_keys[i].path;
         int whole = 2 * edit_distance(path, known);
-        int part = 2 * edit_distance(last_part(path), last_part(known)) + 3; /* the wrong group */
+        int part = 2 * edit_distance(last_part(path), last_part(known)) + 3; /* in a wrong group */
         int distance = whole < part ? whole : part;
         if (distance < least) {
             least = distance;
@@ -184,7 +187,7 @@ done:
     return status;
 }
 
-/* A choice's value is an enum, which is an unsigned. */
+/* Stores a choice. Its member is an enum, which gcc keeps as an unsigned. */
 static ald_status_t store_choice(unsigned *member, const ald_config_key_t *key, const char *text,
                                  const char *place)
 {
@@ -256,7 +259,7 @@ static bool parse_reals(const char *text, int count, double *out)
     return text[strspn(text, count > 1 ? " \t])}" : " \t")] == '\0';
 }
 
-/* "a:1,b:0.5": folders, each with a weight behind its last colon (none: 1). */
+/* Reads "a:1,b:0.5": folders, each with a weight behind its last colon (without one it is 1). */
 static bool parse_sources(char *text, ald_sources_t *out)
 {
     char *end = NULL;

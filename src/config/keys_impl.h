@@ -31,11 +31,11 @@ typedef struct {
     size_t offset; /* of the member in ald_config_t */
     const char *standard;
     double low, high;
-    ald_choices_t choices; /* of CHOICE; else none */
+    ald_choices_t choices; /* the list of a CHOICE; else ALD_CHOICES_NONE */
     const char *help;
 } ald_config_key_t;
 
-/* A value on its way into a member; its texts are borrowed. */
+/* A value that has been read and not yet stored in a member; its texts are borrowed. */
 typedef struct {
     const char *text;
     int64_t integer;
@@ -54,9 +54,9 @@ static inline void *ald_config_member(ald_config_t *config, const ald_config_key
 
 /* Whether the member is a string. */
 bool ald_config_is_text(const ald_config_key_t *key);
-/* "a string", "an integer", ...: what a message says was expected. */
+/* "a string", "an integer", ...: what a message says that it expected. */
 const char *ald_config_expectation(const ald_config_key_t *key);
-/* The key of that path; NULL for none. */
+/* The key with that path; NULL when there is none. */
 const ald_config_key_t *ald_config_find(const char *path);
 /* Whether `path` is the name of a group of keys. */
 bool ald_config_is_group(const char *path);

@@ -1,5 +1,5 @@
-/* Files in libconfig's syntax. The library knows the lines of a file; every message of a wrong
- * setting takes them from here. */
+/* Reads files in libconfig's syntax. The library knows the line of each setting, and every
+ * message about a wrong one takes it from here. */
 #include "config/parse_impl.h"
 
 #include <stdio.h>

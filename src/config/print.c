@@ -1,4 +1,5 @@
-/* The configuration as text: effective values, and the help. Layer: config. */
+/* The configuration as text: the effective values, and the help. Both walk the table of keys, so
+ * neither can miss a key or show one that does not exist. */
 #include "ald/config/print.h"
 
 #include <stdio.h>
@@ -87,14 +88,15 @@ done:
     return status;
 }
 
-/* Characters of "group." in a path, 0 for a key of the root. */
+/* How many characters "group." has in a path; 0 for a key of the root. */
 static size_t group_length(const char *path)
 {
     const char *dot = strchr(path, '.');
     return dot == NULL ? 0 : (size_t)(dot - path) + 1;
 }
 
-/* Where a stage writes, and the faults that tests inject: content doesn't depend on them. */
+/* Whether the key only says where a stage writes, or which fault a test injects: the content of
+ * what is written doesn't depend on such a key. */
 static bool is_place(const ald_config_key_t *key)
 {
     return key->kind == ALD_KIND_ROOT || key->kind == ALD_KIND_OUTPUT ||

@@ -1,3 +1,5 @@
+/* Reads a sweep: runs and a grid over one configuration. Each run is made as if by --set, so that
+ * it is the run which that command line alone would make, and is checked the same way. */
 #include "ald/config/sweep.h"
 
 #include <stdio.h>
@@ -11,7 +13,10 @@
 #include "config/keys_impl.h"
 #include "config/parse_impl.h"
 
-enum { RUNS_MAX = 4096, PATH_SIZE = 256 };
+enum {
+    RUNS_MAX = 4096, /* a grid of more is a mistake: each run needs a policy in memory or on disk */
+    PATH_SIZE = 256, /* as in config.c */
+};
 
 /* A run before its configuration is made. */
 typedef struct {
@@ -29,7 +34,7 @@ typedef struct {
     const char *file;
     ald_vec_t plans, axes;
     int64_t at_once;
-    ald_config_t scratch; /* takes each value, for its check */
+    ald_config_t scratch; /* each value is stored here, to be checked */
 } reader_t;
 
 static void texts_reset(ald_vec_t *texts)
@@ -51,7 +56,7 @@ done:
     return status;
 }
 
-/* Keys that change neither shards nor places. */
+/* Whether shards and places are the same for all values of the key. */
 static bool is_free(const char *path)
 {
     static const char *const fixed[] = {"teacher.dpo",          "teacher.reverse",
@@ -98,7 +103,7 @@ static ald_status_t print_scalar(const config_setting_t *setting, const char *pl
     }
 }
 
-/* A setting's value as --set takes it, once it has been checked; freed by ald_free. */
+/* Makes the text of a setting's value as --set takes it, after a check; freed by ald_free. */
 static ald_status_t value_of(reader_t *reader, const config_setting_t *setting,
                              const ald_config_key_t *key, char **out)
 {
@@ -141,11 +146,12 @@ done:
     return status;
 }
 
-/* What a run's or the grid's group says of a key. */
+/* Takes what the group of a run, or of the grid, says of a key. */
 typedef ald_status_t (*setting_fn)(reader_t *reader, const config_setting_t *setting,
                                    const ald_config_key_t *key, void *context);
 
-/* Walks the keys of a group; `prefix` is "" or "group.". A run's own "name" is passed over. */
+/* Calls a function for each key of a group; `prefix` is "" or "group.". The "name" of a run is
+ * passed over. */
 static ald_status_t walk(reader_t *reader, const config_setting_t *group, const char *prefix,
                          bool named, setting_fn take, void *context)
 {
@@ -257,7 +263,7 @@ done:
     return status;
 }
 
-/* The key's last part, or all of it where two of the grid's keys end alike. */
+/* The last part of the key, or all of it where two keys of the grid end alike. */
 static const char *short_name(const reader_t *reader, const ald_config_key_t *key)
 {
     const char *dot = strrchr(key->path, '.'), *last = dot == NULL ? key->path : dot + 1;
@@ -270,7 +276,7 @@ static const char *short_name(const reader_t *reader, const ald_config_key_t *ke
     return last;
 }
 
-/* The combination with that number, the last key's values changing fastest. */
+/* Adds the combination of that number, where the values of the last key change fastest. */
 static ald_status_t add_combination(reader_t *reader, const char *place, int64_t number)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -345,7 +351,7 @@ done:
     return status;
 }
 
-/* The run's configuration and its texts. */
+/* Makes the run's name, label and configuration. */
 static ald_status_t make_run(const plan_t *plan, const char *config, const char *const *settings,
                              int count, ald_sweep_run_t *out)
 {

@@ -1,3 +1,5 @@
+/* A data file with the tokenizer and the chat format of a model. Every stage opens its data in
+ * this way, so that the same rows are left out, and are told in the same words. */
 #include "ald/data/dataset.h"
 
 #include "ald/base/log.h"

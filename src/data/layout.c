@@ -1,3 +1,5 @@
+/* Recognises the layout of a row by its members. People have these files and no wish to convert
+ * them, and a wrong guess must not pass: rows of other layouts are errors. */
 #include "ald/data/layout.h"
 
 #include <string.h>

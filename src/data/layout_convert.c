@@ -1,4 +1,5 @@
-/* Rows of published layouts as prompt, chosen and rejected. */
+/* Turns rows of published layouts into prompt, chosen and rejected, a function for each layout.
+ * Everything after it knows one form only. */
 #include "ald/data/layout_convert.h"
 
 #include <string.h>
@@ -67,7 +68,7 @@ static ald_json_t *text_of(ald_slice_t slice)
 
 /* --- implicit prompts ----------------------------------------------------------------------- */
 
-/* A conversation that ends with the assistant's answer, in which no tools are called. */
+/* Checks that a conversation ends with the assistant's answer and calls no tools. */
 static ald_status_t check_conversation(const ald_json_t *row, const char *key, ald_skip_t *skip,
                                        size_t *count)
 {
@@ -122,7 +123,7 @@ typedef struct {
     ald_slice_t text;
 } turn_t;
 
-/* The nearest mark at or after `from`; its end is the turn's beginning. */
+/* Finds the nearest mark at or after `from`. The turn begins where the mark ends. */
 static const char *find_mark(const char *from, const char *end, turn_t *turn)
 {
     const char *nearest = NULL;
@@ -138,7 +139,7 @@ static const char *find_mark(const char *from, const char *end, turn_t *turn)
     return nearest;
 }
 
-/* Turns (turn_t) of a text; what comes before the first mark has to be blank. */
+/* Splits a text into turns (turn_t). Only blanks may come before the first mark. */
 static ald_status_t split_turns(const ald_json_t *row, const char *key, ald_skip_t *skip,
                                 ald_vec_t *turns)
 {
@@ -165,7 +166,7 @@ done:
     return status;
 }
 
-/* Human and Assistant by turns, an Assistant last. */
+/* Checks that Human and Assistant alternate, and that an Assistant is the last. */
 static ald_status_t check_turns(const ald_vec_t *turns, const char *key, ald_skip_t *skip)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -247,7 +248,7 @@ static const char *role_of(ald_slice_t from)
     return NULL;
 }
 
-/* The role (NULL: another than those) and the text of {"from", "value"}. */
+/* Reads the role (NULL for one that isn't known) and the text of {"from", "value"}. */
 static ald_status_t read_turn(const ald_json_t *json, const char *key, const char **role,
                               const ald_json_t **value)
 {
@@ -262,7 +263,8 @@ done:
     return status;
 }
 
-/* The messages before an answer: a system message or none, then user and assistant by turns. */
+/* Reads the messages before an answer: maybe a system message, then user and assistant alternating.
+ */
 static ald_status_t read_turns(const ald_json_t *list, size_t count, ald_skip_t *skip,
                                ald_json_t *messages)
 {
@@ -327,7 +329,7 @@ static ald_status_t convert_sharegpt(const ald_json_t *row, ald_skip_t *skip, al
     ald_json_set(out, "prompt", prompt);
     ALD_TRY(read_system(row, prompt));
     ALD_TRY(read_turns(list, ranked || count == 0 ? count : count - 1, skip, prompt));
-    if (!ranked) /* one conversation, which ends with its answer */
+    if (!ranked) /* the conversation ends with its one answer */
         ALD_TRY(
             read_answer_turn(ald_json_at(list, count - 1), "conversations", "chosen", skip, out));
     for (int i = 0; i < 2 && ranked; ++i)
@@ -356,7 +358,7 @@ done:
     return status;
 }
 
-/* Instruction and input, a newline between them. */
+/* Reads instruction and input as one message, with a newline between them. */
 static ald_status_t read_instruction(const ald_json_t *row, ald_json_t *messages)
 {
     ald_status_t status = ALD_STATUS_OK;

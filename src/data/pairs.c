@@ -1,3 +1,5 @@
+/* Reads the rows of a file with threads: chooses them, reads them in order, counts what was left
+ * out. A failure is that of the smallest row, whichever thread met it first. */
 #include "ald/data/pairs.h"
 
 #include <omp.h>
@@ -17,7 +19,7 @@
 #include "data/pairs_impl.h"
 #include "data/pairs_row_impl.h"
 
-enum { STREAM_ROWS = 0x726f7773 }; /* of random numbers, for data.shuffle */
+enum { STREAM_ROWS = 0x726f7773 }; /* "rows": the stream of random numbers for data.shuffle */
 
 /* --- which rows ------------------------------------------------------------------------------ */
 
@@ -27,7 +29,7 @@ static int by_number(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Leaves the first `most` rows, or as many at random, in their order. */
+/* Keeps the first data.max_rows rows, or as many at random, in the order of the file. */
 static ald_status_t take_rows(const ald_pairs_options_t *options, ald_vec_t *rows)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -53,7 +55,7 @@ done:
     return status;
 }
 
-/* The first row of part `part`, when all parts have about as many bytes. */
+/* The first row of part `part`, where all parts have about the same number of bytes. */
 static size_t part_begin(const ald_vec_t *rows, int part, int parts)
 {
     double whole = 0, before = 0;
@@ -79,7 +81,7 @@ static void take_part(const ald_pairs_options_t *options, ald_vec_t *rows)
 /* The layout that the first rows show; a broken row gets its message when it is read. */
 static ald_layout_t find_layout(const ald_pairs_options_t *options, const ald_row_file_t *source)
 {
-    enum { ROWS = 100 };
+    enum { ROWS = 100 }; /* that are looked at: the first may lack the members that tell */
     ald_layout_t found = options->layout;
     bool whole = true;
     for (size_t i = 0; i < source->rows.count && i < ROWS && whole && found == ALD_LAYOUT_AUTO;
@@ -107,13 +109,13 @@ static ald_status_t read_row(const ald_pairs_reader_t *reader, const ald_row_fil
     if (status == ALD_STATUS_OK)
         status = ald_pairs_read_row(reader, json, out, note);
     else if (source->array)
-        return status; /* which names the place in the file */
+        return status; /* the message names the place in the file */
     ald_json_free(json);
     return status == ALD_STATUS_OK ? status : ald_row_file_place(source, row->number, status);
 }
 
-/* The failure, or the first row that was left out: that of the smallest row, whichever thread met
- * it when. */
+/* A failure, or the first row that was left out: that with the smallest number, in whichever order
+ * the threads met them. */
 typedef struct {
     int64_t row;
     ald_status_t status;
@@ -182,7 +184,7 @@ static void count_row(const ald_pair_t *row, const ald_pairs_note_t *note,
     counts->identical += same_ids(&row->chosen, &row->rejected);
 }
 
-/* Counts all, and closes the gaps that the rows left out would leave. */
+/* Counts the rows by what became of them, and moves the used ones together. */
 static void count_rows(const ald_row_file_t *source, const ald_pairs_note_t *notes,
                        ald_pairs_t *pairs)
 {
@@ -224,7 +226,7 @@ done:
     return status;
 }
 
-/* "; skipped 3 empty answer (first: line 7), 1 ..."; empty when nothing was. */
+/* Writes "; skipped 3 empty answer (first: line 7), 1 ...", or "" when no row was. */
 static void describe_skips(const ald_pairs_t *pairs, char *out, size_t size)
 {
     size_t used = 0;
@@ -274,7 +276,7 @@ done:
     return status;
 }
 
-/* From a file, or from text in memory. */
+/* Loads rows from a file, or from text in memory. */
 static ald_status_t load_source(const char *name, const char *text, size_t size,
                                 const ald_pairs_options_t *options, ald_pairs_t *out)
 {

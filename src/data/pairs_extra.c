@@ -1,4 +1,5 @@
-/* What a row has beside its texts. */
+/* Reads the members of a row beside its texts: those that `generate` wrote, and those that eval
+ * and the judges need. They are kept, as the row itself is freed. */
 #include <math.h>
 
 #include "ald/base/arena.h"
@@ -9,7 +10,8 @@
 #include "ald/data/pairs.h"
 #include "data/pairs_row_impl.h"
 
-/* One for each of response_ids; a response that was cut here loses the same ones. */
+/* Reads one log-probability for each of response_ids; where the response was cut, the last ones are
+ * dropped with its tokens. */
 static ald_status_t read_logprobs(const ald_pairs_reader_t *reader, const ald_json_t *row,
                                   ald_pair_t *out)
 {
@@ -53,7 +55,7 @@ ald_status_t ald_pairs_read_generation(const ald_pairs_reader_t *reader, const a
     ALD_TRY(read_logprobs(reader, row, out));
     ALD_TRY(read_integer(row, "sample", &out->sample));
     ALD_TRY(read_integer(row, "policy_step", &out->policy_step));
-    out->id = ald_json_integer(ald_json_get(row, "id"), out->id); /* other data's ids are text */
+    out->id = ald_json_integer(ald_json_get(row, "id"), out->id); /* in other data "id" is text */
 done:
     return status;
 }

@@ -1,4 +1,4 @@
-/* What the rows of a data file point into. Layer: data. */
+/* The memory that the rows of a data file point into. Layer: data. */
 #ifndef ALD_DATA_PAIRS_IMPL_H
 #define ALD_DATA_PAIRS_IMPL_H
 
@@ -15,7 +15,7 @@ struct ald_pairs_store {
     char left_out[1024]; /* what was wrong with the first row that was left out; "": none */
 };
 
-/* Frees the rows and their memory, and leaves counts and the rest. */
+/* Frees the rows and their memory, and keeps counts and the rest. */
 void ald_pairs_drop_rows(ald_pairs_t *pairs);
 /* INPUT when no row is left. */
 ald_status_t ald_pairs_check(const char *path, const ald_pairs_t *pairs);

@@ -1,5 +1,5 @@
 /* Rows as bytes, so that ranks can read a file in parts and exchange them. The bytes of all parts
- * are then the memory of the whole: nothing is copied out of them but the JSON. */
+ * then are the memory of the rows: nothing but the JSON is copied out of them. */
 #include "ald/data/pairs_pack.h"
 
 #include <string.h>
@@ -12,7 +12,7 @@
 #include "ald/data/pairs.h"
 #include "data/pairs_impl.h"
 
-/* One part: this header, `rows` times a row. */
+/* The header of a part; `rows` rows follow it. */
 typedef struct {
     int64_t rows;
     ald_pairs_counts_t counts;
@@ -20,10 +20,10 @@ typedef struct {
     char left_out[1024];
 } part_t;
 
-enum { TEXTS = 4 };
+enum { TEXTS = 4 }; /* of a row: prompt, chosen, rejected, response */
 
-/* One row: this header, the ids of its texts and the log-probabilities, the texts with their NUL,
- * the JSON text with its own; each padded to 8 bytes. */
+/* The header of a row. The ids of its texts follow, the log-probabilities, the texts with their
+ * NULs, and the JSON text with its NUL, each padded to 8 bytes. */
 typedef struct {
     int64_t id, line, sample, policy_step;
     int64_t ids[TEXTS], bytes[TEXTS]; /* bytes 0: no text */
@@ -95,7 +95,7 @@ done:
     return status;
 }
 
-/* The `bytes` bytes at *at, NULL for none; moves *at behind them. */
+/* The next `bytes` bytes at *at, NULL for 0 of them; moves *at behind them. */
 static const void *take(const char **at, int64_t bytes)
 {
     const char *data = *at;

@@ -1,3 +1,5 @@
+/* Makes tokens of one row. A response's tokens are those of the whole conversation behind the
+ * prompt's, since a tokenizer may join the end of a prompt with what follows it. */
 #include "data/pairs_row_impl.h"
 
 #include <stdio.h>
@@ -43,7 +45,7 @@ done:
     return status;
 }
 
-/* Ids given in the file instead of text: whole numbers of the vocabulary. */
+/* Reads ids that the file has in place of text: integers within the vocabulary. */
 static ald_status_t read_ids(const ald_pairs_reader_t *reader, const ald_json_t *json,
                              const char *key, ald_vec_t *ids)
 {
@@ -63,7 +65,7 @@ done:
     return status;
 }
 
-/* Messages that a response repeats before its own must be those of the prompt. */
+/* Whether the messages that a response has before its answer are those of the prompt. */
 static bool repeats_prompt(const ald_json_t *list, const ald_json_t *prompt)
 {
     size_t before = ald_json_count(list) - 1, length = 0, prompt_length = 0;
@@ -81,7 +83,7 @@ static bool repeats_prompt(const ald_json_t *list, const ald_json_t *prompt)
     return same;
 }
 
-/* The member KEY_text: a part of the conversation as it is to be read, markup included. */
+/* The member KEY_text: a part of the conversation that is taken as it is, markup included. */
 static const ald_json_t *given_text(const ald_json_t *row, const char *key)
 {
     char name[32];
@@ -89,7 +91,7 @@ static const ald_json_t *given_text(const ald_json_t *row, const char *key)
     const ald_json_t *json = ald_json_get(row, name);
     bool chosen = strcmp(key, "chosen") == 0;
     if (json == NULL && chosen && ald_json_get(row, key) == NULL)
-        json = ald_json_get(row, "response_text"); /* of a row that has but one */
+        json = ald_json_get(row, "response_text"); /* of a row with one response */
     return json;
 }
 
@@ -98,7 +100,7 @@ static bool has_response(const ald_json_t *row, const char *key)
     return ald_json_get(row, key) != NULL || given_text(row, key) != NULL;
 }
 
-/* The assistant's message that ends a list, behind nothing or the prompt. */
+/* Finds the assistant's message that ends a list, in which at most the prompt comes before it. */
 static ald_status_t last_content(const ald_json_t *row, const char *key, ald_skip_t *skip,
                                  const ald_json_t **out)
 {
@@ -120,7 +122,8 @@ done:
     return status;
 }
 
-/* The text of a response: given as it is, a string, or the assistant's message that ends a list. */
+/* Finds the text of a response: in KEY_text, a string, or the assistant's message that ends a list.
+ */
 static ald_status_t response_text(const ald_json_t *row, const char *key, ald_skip_t *skip,
                                   const char **text, size_t *length)
 {
@@ -137,7 +140,8 @@ done:
     return status;
 }
 
-/* A row on its way. A response's tokens are those of the whole conversation behind the prompt's. */
+/* A row between text and tokens. The tokens of a response are those of the whole conversation after
+ * the tokens of the prompt. */
 typedef struct {
     ald_vec_t text;   /* of the prompt, as rendered or given */
     ald_vec_t markup; /* ald_chat_span_t in it */
@@ -146,7 +150,7 @@ typedef struct {
     size_t shared;    /* how many of `ids` begin every response's conversation */
     ald_pairs_note_t *note;
     struct {
-        ald_vec_t ids; /* behind the first `shared` of the prompt's */
+        ald_vec_t ids; /* of the conversation, after the first `shared` ones of the prompt */
         size_t shared;
         ald_text_t *out; /* NULL: not read */
         bool *cut;
@@ -173,7 +177,8 @@ static void row_reset(row_t *row)
         ald_vec_reset(&row->responses[i].ids);
 }
 
-/* What the markup writes behind the end token (a newline, mostly) is nobody's answer. */
+/* Drops what the format writes after the end token, mostly a newline: it isn't part of the answer.
+ */
 static ald_status_t drop_after_end(const ald_pairs_reader_t *reader, size_t shared,
                                    ald_skip_t *skip, ald_vec_t *ids)
 {
@@ -196,8 +201,8 @@ static void drop_first(ald_vec_t *ids, size_t count)
         memmove(data, data + count, ids->count * sizeof *data);
 }
 
-/* Tokenises prompt and response as one text; where the two tokenisations part, the response begins.
- */
+/* Tokenises prompt and response as one text. The response begins where the tokens differ from those
+ * of the prompt alone. */
 static ald_status_t encode_joined(const ald_pairs_reader_t *reader, row_t *row, const char *text,
                                   size_t length, bool given, int slot)
 {
@@ -277,7 +282,7 @@ done:
     return status;
 }
 
-/* The prompt's text: given as it is ("prompt_text"), or rendered. */
+/* Makes the text of the prompt: "prompt_text" as it is, or the prompt rendered. */
 static ald_status_t prompt_text(const ald_pairs_reader_t *reader, const ald_json_t *json,
                                 row_t *row)
 {
@@ -288,13 +293,15 @@ static ald_status_t prompt_text(const ald_pairs_reader_t *reader, const ald_json
     ALD_CHECK(given == NULL || text != NULL, ALD_STATUS_INPUT,
               "\"prompt_text\": expected a string, found %s", ald_json_type_name(given));
     if (text == NULL && !ald_json_is_null(ald_json_get(json, "prompt_ids")))
-        text = ald_json_text(prompt, &length); /* rendered when its ids were written down */
+        text = ald_json_text(prompt,
+                             &length); /* `generate` wrote ids beside it, and has rendered it */
     if (text != NULL)
         return ald_vec_append(&row->text, text, length);
     ALD_TRY(check_prompt(prompt, &row->note->skip));
     status = ald_chat_render_prompt(reader->options->chat, prompt, &row->text, &row->markup);
     if (status == ALD_STATUS_INPUT && !reader->options->chat->unknown)
-        ald_skip(&row->note->skip, ALD_SKIP_REFUSED); /* its types are right */
+        ald_skip(&row->note->skip,
+                 ALD_SKIP_REFUSED); /* its types are right, so the row isn't damaged */
     if (status != ALD_STATUS_OK)
         status = ald_status_prefix(status, "\"prompt\"");
 done:
@@ -327,8 +334,8 @@ done:
     return status;
 }
 
-/* Where token `index` begins in the prompt's text: what the tokens before it spell, and what the
- * decoder takes off the front of every text. */
+/* Where token `index` begins in the text of the prompt: after what the tokens before it spell, and
+ * what the decoder removes at the front of every text. */
 static ald_status_t token_offset(const ald_pairs_reader_t *reader, const row_t *row, size_t index,
                                  size_t *out)
 {
@@ -346,7 +353,7 @@ done:
     return status;
 }
 
-/* Moves a cut that falls into markup behind it. */
+/* Moves a cut that falls into markup to the end of that markup. */
 static ald_status_t leave_markup(const ald_pairs_reader_t *reader, const row_t *row, size_t *first)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -383,7 +390,9 @@ done:
     return status;
 }
 
-/* Puts the prompt's tokens that not all responses share in front of this one's, and cuts it. */
+/* Puts the tokens of the prompt that not all responses share in front of this response, and cuts
+ * it.
+ */
 static ald_status_t finish_response(const ald_pairs_reader_t *reader, row_t *row, int slot)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -401,7 +410,7 @@ done:
     return status;
 }
 
-/* A plain text, without a chat's markup. */
+/* Reads a row {"text"}, which has no markup. */
 static ald_status_t read_text(const ald_pairs_reader_t *reader, const ald_json_t *row,
                               ald_pairs_note_t *note, ald_pair_t *out)
 {
@@ -434,7 +443,7 @@ done:
     return status;
 }
 
-/* Which of the three responses this row is read for. */
+/* Which of the three responses are read from this row. */
 static int needed(const ald_pairs_reader_t *reader, const ald_json_t *row)
 {
     int need = (int)reader->options->need;
@@ -472,13 +481,13 @@ done:
     return status;
 }
 
-/* INPUT when the row shows another layout than the file's. */
+/* INPUT when the row has another layout than the file. */
 static ald_status_t check_layout(const ald_pairs_reader_t *reader, const ald_json_t *row)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_layout_t found = ald_layout_of(row);
     if (reader->options->layout != ALD_LAYOUT_AUTO || found == ALD_LAYOUT_AUTO)
-        return status; /* forced, or what is missing gets a message of its own */
+        return status; /* the layout is forced, or a missing member gets a message of its own */
     ALD_CHECK(ald_layouts_mix(found, reader->layout), ALD_STATUS_INPUT,
               "a row of layout \"%s\" in a file of layout \"%s\" (that of its first rows)",
               ald_layout_name(found), ald_layout_name(reader->layout));
@@ -494,7 +503,7 @@ static bool is_tie(const ald_json_t *row)
            ald_json_number(chosen, 0) == ald_json_number(rejected, 0);
 }
 
-/* A row that has prompt and answers as members of its own. */
+/* Reads a row that has prompt and answers as members. */
 static ald_status_t read_plain(const ald_pairs_reader_t *reader, const ald_json_t *json,
                                ald_pairs_note_t *note, ald_pair_t *out)
 {

@@ -12,15 +12,15 @@
 #include "ald/data/layout.h"
 #include "ald/data/pairs.h"
 
-/* What is noted of a row beside its tokens. */
+/* What is noted about a row beside its tokens, for the counts. */
 typedef struct {
     bool cut[4];   /* prompt, chosen, rejected, response */
-    bool boundary; /* tokens of the prompt went to the responses */
+    bool boundary; /* tokens of the prompt were joined with the answer's, and belong to it */
     bool tie;      /* the scores of chosen and rejected are equal */
     ald_skip_t skip;
 } ald_pairs_note_t;
 
-/* What a row is read with. Everything but the arena is shared by the threads. */
+/* What reading a row needs. All but the arena is shared by the threads. */
 typedef struct {
     const ald_pairs_options_t *options;
     ald_layout_t layout; /* of the file */
@@ -28,16 +28,18 @@ typedef struct {
     ald_vec_t *kept;     /* JSON that rows refer to; appended to in a critical section */
 } ald_pairs_reader_t;
 
-/* Fills *out, whose id and line are set, and *note. INPUT without file and line; the same for a row
- * to be left out, with note->skip set. */
+/* Fills *out, whose id and line are set already, and *note. INPUT without file and line for a
+ * damaged row; also for a row that is to be left out, with note->skip set. */
 ald_status_t ald_pairs_read_row(const ald_pairs_reader_t *reader, const ald_json_t *json,
                                 ald_pair_t *out, ald_pairs_note_t *note);
 
-/* "logprobs", "sample", "policy_step" and "id" of a row that `generate` wrote. INPUT without file
- * and line. */
+/* Reads "logprobs", "sample", "policy_step" and "id" of a row that `generate` wrote. INPUT without
+ * file and line. */
 ald_status_t ald_pairs_read_generation(const ald_pairs_reader_t *reader, const ald_json_t *row,
                                        ald_pair_t *out);
-/* Keeps the members that are used after the row itself is gone, as out->extra. INPUT likewise. */
+/* Keeps as out->extra the members that are used after the row is freed. INPUT without file and
+ * line.
+ */
 ald_status_t ald_pairs_keep_extra(const ald_pairs_reader_t *reader, const ald_json_t *row,
                                   ald_pair_t *out);
 

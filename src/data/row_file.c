@@ -1,3 +1,5 @@
+/* Cuts a data file into rows without parsing them. So ranks and threads can share the parsing,
+ * and a JSON array need not be in memory as one value. */
 #include "ald/data/row_file.h"
 
 #include <string.h>
@@ -9,7 +11,8 @@
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
 
-/* Files that are often met where JSON is expected, and how they begin. */
+/* Kinds of files that are often given where JSON is expected, and the bytes that they begin with.
+ */
 static const struct {
     const char *bytes, *what;
 } strangers[] = {
@@ -56,7 +59,7 @@ done:
     return status;
 }
 
-/* The quote that ends the string that begins at `at`, or `end`. */
+/* The place of the quote that ends the string beginning at `at`; `end` when there is none. */
 static const char *string_end(const char *at, const char *end)
 {
     for (++at; at < end && *at != '"'; ++at)
@@ -64,7 +67,7 @@ static const char *string_end(const char *at, const char *end)
     return at;
 }
 
-/* Behind the value at `at`: where its brackets are closed, or a simple value stops. */
+/* The end of the value at `at`: where its brackets are closed, or where a simple value stops. */
 static const char *value_end(const char *at, const char *end)
 {
     int64_t depth = 0;
@@ -81,7 +84,7 @@ static const char *value_end(const char *at, const char *end)
     return end;
 }
 
-/* Cuts an array into its items; false when it isn't one. */
+/* Cuts an array into its items; *good is false when it isn't an array. */
 static ald_status_t split_array(ald_row_file_t *source, const char *at, bool *good)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -107,7 +110,7 @@ done:
     return status;
 }
 
-/* A broken array's message names line and column, which takes a reader of the whole. */
+/* Refuses a broken array. The message names line and column, for which the whole is parsed. */
 static ald_status_t refuse_array(const ald_row_file_t *source)
 {
     ald_json_t *whole = NULL;
@@ -134,7 +137,7 @@ done:
     return status;
 }
 
-/* The text of the file: expanded, without its byte-order mark. */
+/* Finds the text of the file: expanded, and without a byte-order mark. */
 static ald_status_t find_text(ald_row_file_t *source)
 {
     static const char mark[] = "\xEF\xBB\xBF";

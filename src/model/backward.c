@@ -1,3 +1,5 @@
+/* The backward of the decoder, each function with the forward line that it differentiates. Norms
+ * and gated products are computed anew, as keeping them would double the memory. */
 #include "ald/model/backward.h"
 
 #include <string.h>
@@ -42,8 +44,8 @@ static float *at(float *gradients, int64_t offset)
     return offset < 0 ? NULL : gradients + offset;
 }
 
-/* What goes back into a branch whose norm behind it (if any) saw `raw`: dx, or that norm's part of
- * it, in b->dnormed. */
+/* The gradient at the end of a branch: dx where no norm comes after the branch, else dx through the
+ * backward of that norm, whose input was `raw`, in b->dnormed. */
 static const float *behind_backward(const ald_sizes_t *s, int64_t T, const float *raw,
                                     const float *norm, work_t *b, const float *dx, float *dnorm)
 {
@@ -53,8 +55,8 @@ static const float *behind_backward(const ald_sizes_t *s, int64_t T, const float
     return b->dnormed;
 }
 
-/* Through y = norm(x) W^T for dy [T, N]: dx += , gradients of weight and norm. The norm is computed
- * anew from x. */
+/* The backward of y = norm(x) W^T for dy [T, N]: adds to dx and to the gradients of W and the norm.
+ * The norm is computed anew from x. */
 static void entry_backward(const ald_sizes_t *s, const ald_gemm_t *gemm, int64_t T, int64_t N,
                            const float *x, const float *norm, const float *weight, const float *dy,
                            work_t *b, float *dx, float *dweight, float *dnorm)

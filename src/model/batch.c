@@ -1,3 +1,5 @@
+/* Packs items into a batch: tokens back to back, a prompt once for both of its responses. Padding
+ * would be computed like tokens, and a shared prompt is most of a pair. */
 #include "ald/model/batch.h"
 
 #include <string.h>
@@ -42,7 +44,7 @@ void ald_micro_largest(const int64_t *tokens, const int64_t *positions, const in
     }
 }
 
-/* The arrays being filled, and how far. */
+/* The arrays of a batch while they are filled, and how many elements they have so far. */
 typedef struct {
     int32_t *ids, *positions, *target;
     int64_t *row, *start, tokens, filled, sequences, segments;

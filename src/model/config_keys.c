@@ -1,3 +1,5 @@
+/* Typed reading of one key of config.json at a time. Every wrong value becomes a message of the
+ * same form, with file, key, what was expected and what was found. */
 #include "model/config_keys_impl.h"
 
 #include <limits.h>

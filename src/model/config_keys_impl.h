@@ -9,33 +9,34 @@
 #include "ald/base/status.h"
 #include "ald/model/model_config.h"
 
-/* An object of the file, and how messages call it ("DIR/config.json: rope_scaling"). */
+/* An object of the file, and its name in messages ("DIR/config.json: rope_scaling"). */
 typedef struct {
     const ald_json_t *json;
     const char *name;
 } ald_keys_t;
 
-/* The key is missing or null. */
+/* Whether the key is missing or null. */
 bool ald_keys_silent(const ald_keys_t *keys, const char *key);
 /* Raises "NAME: KEY: expected WHAT, found VALUE"; returns INPUT (RESOURCE without memory). */
 ald_status_t ald_keys_wrong(const ald_keys_t *keys, const char *key, const char *expected);
-/* To a `done:` label with that error. */
+/* Raises that error and goes to the label `done:`. */
 #define ALD_WRONG(keys, key, expected)                                                             \
     do {                                                                                           \
         status = ald_keys_wrong((keys), (key), (expected));                                        \
         goto done;                                                                                 \
     } while (0)
 
-/* A positive integer of at most INT32_MAX; `otherwise` where the file is silent (0: required). */
+/* A positive integer of at most INT32_MAX; `otherwise` where the key is missing (0: required). */
 ald_status_t ald_keys_size(const ald_keys_t *keys, const char *key, int64_t otherwise,
                            int64_t *out);
-/* A positive finite number; `otherwise` where the file is silent (0: required). */
+/* A positive finite number; `otherwise` where the key is missing (0: required). */
 ald_status_t ald_keys_positive(const ald_keys_t *keys, const char *key, double otherwise,
                                double *out);
-/* `otherwise` where the file is silent. */
+/* true or false; `otherwise` where the key is missing. */
 ald_status_t ald_keys_bool(const ald_keys_t *keys, const char *key, bool otherwise, bool *out);
 
-/* rope_theta, rope_scaling and rope_parameters to config->rotation; sizes are there already. */
+/* Reads rope_theta, rope_scaling and rope_parameters into config->rotation; the sizes must be there
+ * already. */
 ald_status_t ald_rotation_parse(const ald_keys_t *keys, ald_model_config_t *config);
 
 #endif

@@ -1,3 +1,5 @@
+/* Decoding with cached keys and values, many sequences at a time. Their rows share each product,
+ * which for one row would take as long: reading the weights is the limit. */
 #include "ald/model/decode.h"
 
 #include <omp.h>
@@ -36,7 +38,7 @@ static float *cache_rows(const ald_cache_t *cache, const ald_sizes_t *s, int64_t
     return cache->data + (2 * layer + which) * cache->capacity * s->NKV * s->D;
 }
 
-/* Copies the keys and values of one qkv row behind `length` rows. */
+/* Copies the keys and values of one row of qkv into row `at` of the cache. */
 static void cache_put(ald_cache_t *cache, const ald_sizes_t *s, int64_t layer, int64_t at,
                       const float *qkv)
 {
@@ -107,8 +109,8 @@ done:
     return status;
 }
 
-/* Each sequence's new row against its own cache, or the last `window` rows of that; `offset[i]` is
- * its place in the scores. */
+/* Attention of each sequence's new row over its own cache, or over the last `window` rows of it.
+ * The scores of sequence i begin at offset[i]. */
 static void decode_attention(const ald_sizes_t *s, int64_t layer, int64_t window, int64_t count,
                              ald_cache_t *const *caches, const int64_t *offset, rows_t *r)
 {

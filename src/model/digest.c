@@ -1,4 +1,5 @@
-/* Digests of weight files, which are remembered beside them: a gigabyte takes about a second. */
+/* Digests of weight files, remembered beside them. Hashing a gigabyte takes about a second, and
+ * every task of a Slurm array asks for the same digests. */
 #include "ald/model/digest.h"
 
 #include <fcntl.h>
@@ -15,8 +16,9 @@
 #include "ald/model/safetensors.h"
 
 enum {
-    SETTLED = 2, /* seconds after its last change from which a file's time tells the next change */
-    TEXT_MAX = 192,
+    SETTLED = 2, /* seconds after a change; before, a second change may get the same time: that is
+                    the coarsest clock of a file system */
+    TEXT_MAX = 192, /* bytes of a note: a digest, three numbers and their words */
 };
 
 static const char *base_name(const char *path)
@@ -36,7 +38,7 @@ static char *note_path(const char *path)
     return out;
 }
 
-/* The note's text behind the digest: by what the file is known again. */
+/* Writes the part of a note that follows the digest: size, time and inode of the file. */
 static void describe(const struct stat *info, char *out, size_t room)
 {
     snprintf(out, room, " size %lld modified %lld.%09ld inode %llu\n", (long long)info->st_size,
@@ -60,7 +62,7 @@ static bool note_read(const char *note, const char *known, char hex[ALD_SHA256_H
     return true;
 }
 
-/* In silence: a folder that can't be written to goes without. */
+/* Failures are silent: in a folder that can't be written to nothing is remembered. */
 static void note_write(const char *note, const char *known, const char hex[ALD_SHA256_HEX])
 {
     char text[TEXT_MAX + ALD_SHA256_HEX];
@@ -68,7 +70,7 @@ static void note_write(const char *note, const char *known, const char hex[ALD_S
     (void)ald_file_write(note, text, strlen(text));
 }
 
-/* Of one file, from its note when that is of the file as it is. */
+/* The digest of one file: from its note, if the file is still as the note says. */
 static ald_status_t file_digest(const char *path, char hex[ALD_SHA256_HEX])
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -90,7 +92,7 @@ done:
     return status;
 }
 
-/* sha256sum's lines of several files, digested in turn. */
+/* The digest of the lines that sha256sum prints for several files. */
 static void digest_of_lines(const char *const *paths, int64_t count,
                             const char (*each)[ALD_SHA256_HEX], char hex[ALD_SHA256_HEX])
 {
@@ -122,7 +124,8 @@ ald_status_t ald_hf_sha256(const char *directory, char hex[ALD_SHA256_HEX])
     for (int64_t i = 0; i < count; ++i)
         results[i] = file_digest(paths[i], each[i]);
     for (int64_t i = 0; i < count; ++i)
-        if (results[i] != ALD_STATUS_OK) /* once more, as its message stayed with its thread */
+        if (results[i] !=
+            ALD_STATUS_OK) /* called again for its message, which stayed with the other thread */
             ALD_TRY(file_digest(paths[i], each[i]));
     if (count == 1)
         memcpy(hex, each[0], sizeof *each);

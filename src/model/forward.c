@@ -1,3 +1,5 @@
+/* The forward of the decoder over a packed batch. It keeps what the backward needs, or nothing:
+ * scoring then takes the memory of one layer, whatever the depth. */
 #include "ald/model/forward.h"
 
 #include <string.h>
@@ -45,7 +47,7 @@ done:
     return status;
 }
 
-/* One layer's buffers when nothing is kept. */
+/* The buffers of one layer, which all layers use when nothing is kept. */
 static ald_status_t scratch_init(const ald_sizes_t *s, int64_t T, ald_arena_t *arena, ald_kept_t *k)
 {
     ald_status_t status = ALD_STATUS_OK;

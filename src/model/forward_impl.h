@@ -6,12 +6,12 @@
 typedef struct {
     float *x;                       /* [T, H] the layer's input */
     float *raw;                     /* [T, Q] qkv before head norms; NULL without them */
-    float *qkv;                     /* [T, Q] as the attention saw it */
+    float *qkv;                     /* [T, Q] the input of the attention */
     float *attention;               /* [T, NH D] */
     float *lse;                     /* [NH, T] */
     float *middle;                  /* [T, H] after the attention */
     float *gate_up;                 /* [T, 2I] */
-    float *attention_raw, *mlp_raw; /* [T, H] before the norms behind; NULL without them */
+    float *attention_raw, *mlp_raw; /* [T, H] before the norms after a branch; NULL without them */
 } ald_kept_t;
 
 struct ald_activations {

@@ -1,3 +1,5 @@
+/* The vocabulary-wide step: logits of a chunk of positions, a callback that turns them into
+ * gradients, and the products back. No array of all positions by the vocabulary ever exists. */
 #include "ald/model/head.h"
 
 #include <string.h>
@@ -34,8 +36,8 @@ static void gather_rows(int64_t count, int64_t H, const int64_t *row, const floa
         memcpy(to + i * H, from + row[i] * H, sizeof(float) * (size_t)H);
 }
 
-/* Rows may repeat (a shared prompt's last position predicts both responses): in order, serially by
- * column blocks. */
+/* Rows may repeat, since the last position of a shared prompt predicts both responses. So a thread
+ * takes a block of columns and adds all rows in order. */
 static void scatter_add_rows(int64_t count, int64_t H, const int64_t *row, const float *from,
                              float *to)
 {

@@ -1,3 +1,5 @@
+/* Loads the weights of a model directory as float32, for models that train. Frozen models are not
+ * loaded but mapped (mapped.c). */
 #include "ald/model/hf.h"
 
 #include <stdio.h>

@@ -1,4 +1,5 @@
-/* The writing half of ald/model/hf.h. */
+/* Writes a model directory: weights, config.json, the origin's other files. What training didn't
+ * change stays byte by byte, so other tools read the result as they read the origin. */
 #include "ald/model/hf_save.h"
 
 #include <ctype.h>
@@ -63,8 +64,8 @@ static bool find_scalar(const char *text, const char *key, size_t *begin, size_t
     return false;
 }
 
-/* Exchanges the value of one key, where the text has it, and keeps every other byte (numbers keep
- * their digits). */
+/* Replaces the value of one key, if the text has it, and keeps every other byte: a JSON library
+ * would change the digits of numbers. */
 static ald_status_t replace_scalar(ald_vec_t *text, const char *key, const char *value, bool *found)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -95,7 +96,7 @@ static ald_status_t replace_dtype(ald_vec_t *text, ald_dtype_t dtype)
     if (found)
         goto done;
     const char *old = text->data;
-    size_t begin = skip_space(old, 0) + 1; /* behind the brace; config.json is never empty */
+    size_t begin = skip_space(old, 0) + 1; /* after the brace; config.json is never empty */
     ALD_TRY(ald_vec_printf(&changed, "%.*s\n  \"torch_dtype\": %s,%s", (int)begin, old,
                            dtype_text(dtype), old + begin));
     ald_vec_reset(text);
@@ -138,7 +139,8 @@ static bool ends_with(const char *name, const char *end)
     return length >= tail && strcmp(name + length - tail, end) == 0;
 }
 
-/* What belongs to the origin's weights or to a run, not to the model that is being written. */
+/* Whether a file belongs to the origin's weights or to a run, and not to the model that is written.
+ */
 static bool is_left_behind(const char *name)
 {
     static const char *const names[] = {"config.json", "done.json", "optimizer.h5", "state.json",
@@ -174,11 +176,11 @@ done:
     return status;
 }
 
-/* Files first, so that a folder of which nothing is carried isn't made; `depth` ends a circle of
- * links. */
+/* Copies the other files of the origin. Files come before folders, so that a folder of which
+ * nothing is copied isn't made; `depth` ends a circle of links. */
 static ald_status_t copy_others(const char *directory, const char *origin, int depth)
 {
-    enum { DEPTH_MAX = 8 };
+    enum { DEPTH_MAX = 8 }; /* model directories have a folder or two in them */
     ald_status_t status = ALD_STATUS_OK;
     char **names = NULL, *from = NULL, *to = NULL;
     size_t count = 0;
@@ -292,7 +294,7 @@ done:
     return status;
 }
 
-/* An earlier model's weight files, which a reader would take for this one's. */
+/* Removes the weight files of an earlier model, which a reader would take for this model's. */
 static ald_status_t remove_stale(const char *directory, const ald_vec_t *parts)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -317,7 +319,7 @@ done:
     return status;
 }
 
-/* The type of each tensor in the files to write. */
+/* Chooses the type of each tensor in the files to write. */
 static ald_status_t choose_dtypes(const char *origin, const ald_params_t *params, ald_dtype_t dtype,
                                   ald_dtype_t *out)
 {

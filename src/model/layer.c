@@ -1,3 +1,5 @@
+/* One decoder layer in the forward direction, and views of its weights. Forward, backward and
+ * decoding share it, so that all three compute the same function. */
 #include "model/layer_impl.h"
 
 #include <string.h>
@@ -67,7 +69,7 @@ int64_t ald_head_norm_width(const ald_sizes_t *s, int64_t at)
     return !s->wide_norm ? s->D : at < s->NH * s->D ? s->NH * s->D : s->NKV * s->D;
 }
 
-/* norm(x) into `normed`, or x itself. */
+/* norm(x), computed into `normed`; x itself where the model has no such norm. */
 static const float *norm_before(const ald_sizes_t *s, int64_t T, const float *x, const float *w,
                                 float *normed)
 {
@@ -77,7 +79,7 @@ static const float *norm_before(const ald_sizes_t *s, int64_t T, const float *x,
     return normed;
 }
 
-/* y = norm(y) where there is such a norm; `raw` keeps what was there. */
+/* y = norm(y) where the model has such a norm; `raw` gets the y before it. */
 static void norm_behind(const ald_sizes_t *s, int64_t T, const float *w, float *raw, float *y)
 {
     if (w == NULL)

@@ -11,8 +11,8 @@
 #include "ald/num/gemm.h"
 #include "ald/num/matrix.h"
 
-/* Sizes that every function needs, and pointers to one layer's weights (NULL: the model has none).
- */
+/* The sizes that every function needs, and pointers to the weights of one layer (NULL: the model
+ * has no such tensor). */
 typedef struct {
     int64_t H, I, D, NH, NKV, Q; /* Q = (NH + 2 NKV) D, a row of qkv */
     double eps;
@@ -56,11 +56,11 @@ int64_t ald_head_norm_width(const ald_sizes_t *s, int64_t at);
  * there is a norm, and `raw` (may be NULL) gets qkv before head norms and rotation. */
 void ald_layer_qkv(const ald_sizes_t *s, const ald_layer_t *w, const ald_gemm_t *gemm, int64_t T,
                    const int32_t *positions, const float *x, float *normed, float *raw, float *qkv);
-/* y[T, H] = x + norm(a W_o^T + b); `raw` (may be NULL) gets what that norm sees. */
+/* y[T, H] = x + norm(a W_o^T + b); `raw` (may be NULL) gets the input of that norm. */
 void ald_layer_output(const ald_sizes_t *s, const ald_layer_t *w, const ald_gemm_t *gemm, int64_t T,
                       const float *x, const float *attention, float *raw, float *y);
 /* y = x + norm(down(swiglu(gate_up(norm(x))))); `normed` [T, H] is scratch, gate_up [T, 2I] and
- * act [T, I] are left filled, `raw` (may be NULL) gets what the outer norm sees. y may be x. */
+ * act [T, I] are left filled, `raw` (may be NULL) gets the input of the outer norm. y may be x. */
 void ald_layer_mlp(const ald_sizes_t *s, const ald_layer_t *w, const ald_gemm_t *gemm, int64_t T,
                    const float *x, float *normed, float *gate_up, float *act, float *raw, float *y);
 

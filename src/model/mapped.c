@@ -1,3 +1,5 @@
+/* Frozen models used from their mapped files: matrices in the type of the file, vectors converted
+ * once. The ranks and jobs of a node then share one copy in the page cache. */
 #include "ald/model/mapped.h"
 
 #include <stdlib.h>
@@ -107,7 +109,7 @@ static int compare_offset(const void *key, const void *tensor)
     return (offset > other) - (offset < other);
 }
 
-/* The tensor that begins at an offset; offsets come from the list itself. */
+/* The tensor that begins at an offset, which must be one of the list. */
 static int64_t tensor_at(const ald_params_t *params, int64_t offset)
 {
     const ald_tensor_t *found = bsearch(&offset, params->tensors, (size_t)params->count,

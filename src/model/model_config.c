@@ -1,3 +1,5 @@
+/* Reads config.json by a table of families. A key that would change the mathematics and isn't
+ * known is an error, since a model that computes something else trains without complaint. */
 #include "ald/model/model_config.h"
 
 #include <limits.h>
@@ -14,7 +16,7 @@
 
 typedef enum { NO_WINDOW, SOME_LAYERS, ALL_LAYERS } windows_t;
 
-/* What the Hugging Face classes do where config.json is silent. */
+/* A family: its values for keys that config.json lacks, as in transformers, and its tensors. */
 typedef struct {
     const char *name;
     int64_t max_position;
@@ -135,7 +137,8 @@ static void set_window(ald_model_config_t *config, int64_t layer, int64_t window
     config->windowed[layer / 64] |= (uint64_t)1 << layer % 64;
 }
 
-/* sliding_window where the family and use_sliding_window let it count; 0: none. */
+/* The value of sliding_window, if the family has windows and use_sliding_window doesn't turn them
+ * off; else 0. */
 static ald_status_t get_window(const ald_keys_t *keys, const family_t *family, int64_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -153,7 +156,7 @@ done:
     return status;
 }
 
-/* layer_types, which must have an entry for each layer and fit the window. */
+/* Reads layer_types, which must have an entry for each layer and agree with the window. */
 static ald_status_t get_layer_types(const ald_keys_t *keys, const family_t *family, int64_t window,
                                     ald_model_config_t *out)
 {
@@ -204,8 +207,8 @@ done:
     return status;
 }
 
-/* Keys of other models' mathematics, with the number that means nothing there (NAN: none); null,
- * false and an empty list mean nothing either. */
+/* Keys that change the mathematics, each with the number that turns it off (NAN: no number does).
+ * null, false and an empty list turn each of them off. */
 static const struct {
     const char *key;
     double neutral;
@@ -247,7 +250,7 @@ static bool is_neutral(const ald_json_t *value, double neutral)
            (ald_json_is_number(value) && ald_json_number(value, NAN) == neutral);
 }
 
-/* Parts that would change the mathematics. */
+/* Refuses keys that would change the mathematics. */
 static ald_status_t check_unsupported(const ald_keys_t *keys)
 {
     static const char *const activations[] = {"hidden_act", "hidden_activation"};
@@ -285,7 +288,7 @@ done:
     return status;
 }
 
-/* eos_token_id: an id, a list of ids, or nothing. */
+/* Reads eos_token_id: an id, a list of ids, or nothing. */
 static ald_status_t get_eos(const ald_keys_t *keys, ald_model_config_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -332,7 +335,7 @@ done:
     return status;
 }
 
-/* generation_config.json's end tokens go before those of config.json. */
+/* Reads generation_config.json, whose end tokens go before those of config.json. */
 static ald_status_t read_generation(const char *path, ald_model_config_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;

@@ -1,3 +1,5 @@
+/* Lays out the list of tensors, with names as in the files. Everything that handles parameters
+ * walks this list, so a new tensor is one line here. */
 #include "ald/model/params.h"
 
 #include <stdio.h>
@@ -7,7 +9,7 @@
 #include "ald/base/status.h"
 #include "ald/model/model_config.h"
 
-/* Far above any model, far below where sums of sizes overflow. */
+/* Most floats of a model: far above any real one, and far below where sums of sizes overflow. */
 static const int64_t total_max = (int64_t)1 << 56;
 
 /* Appends one tensor; `at` receives its offset unless NULL. columns 0 means one dimension. */
@@ -73,6 +75,7 @@ static void add_layer(ald_params_t *params, int64_t l)
 
 ald_status_t ald_params_init(const ald_model_config_t *config, ald_params_t *out)
 {
+    /* At most: all that add_layer may add, and embedding, final norm and output matrix. */
     enum { LAYER_TENSORS = 18, OTHER_TENSORS = 3 };
     ald_status_t status = ALD_STATUS_OK;
     const size_t L = (size_t)config->layers, room = L * LAYER_TENSORS + OTHER_TENSORS;

@@ -1,5 +1,5 @@
-/* Frequencies of the rotary embedding: rope_scaling and rope_parameters as transformers reads them.
- */
+/* Frequencies of the rotary embedding from rope_scaling and rope_parameters, as transformers
+ * reads them. Each type is a row of a table; a key that is not known is an error. */
 #include "ald/model/rotation.h"
 
 #include <math.h>
@@ -32,9 +32,9 @@ done:
     return status;
 }
 
-/* Up to max_position_embeddings the plain rotation; beyond, one that depends on the length of the
- * whole sequence: keys in a cache, or a prompt that two responses share, would have no one
- * rotation. */
+/* Up to max_position_embeddings the rotation is the plain one. Beyond, it depends on the length of
+ * the whole sequence, so keys in a cache, or a prompt that two responses share, would need several:
+ * the limit refuses such sequences. */
 static ald_status_t scale_dynamic(const ald_keys_t *rope, const ald_keys_t *file,
                                   const ald_model_config_t *config, ald_rotation_t *out)
 {
@@ -47,7 +47,8 @@ done:
     return status;
 }
 
-/* Long waves divided by `factor`, short ones kept, a line between (Llama 3.1). */
+/* Llama 3.1: slow frequencies are divided by `factor`, fast ones kept, those between interpolated.
+ */
 static ald_status_t scale_llama3(const ald_keys_t *rope, const ald_keys_t *file,
                                  const ald_model_config_t *config, ald_rotation_t *out)
 {
@@ -83,7 +84,7 @@ static ald_status_t yarn_factor(const ald_keys_t *rope, double factor, double *o
     ald_status_t status = ALD_STATUS_OK;
     static const char *const keys[] = {"mscale", "mscale_all_dim"};
     double scale[2] = {0, 0}, one = yarn_scale(factor, 1);
-    for (int k = 0; k < 2; ++k) /* zero counts as silent */
+    for (int k = 0; k < 2; ++k) /* 0 counts as a missing key */
         if (!ald_keys_silent(rope, keys[k]) &&
             ald_json_number(ald_json_get(rope->json, keys[k]), NAN) != 0)
             ALD_TRY(ald_keys_positive(rope, keys[k], 0, &scale[k]));
@@ -94,15 +95,15 @@ done:
     return status;
 }
 
-/* The pair (a real number) that turns `turns` times within a context. */
+/* The index of the pair, as a real number, that turns `turns` times within a context. */
 static double yarn_pair(double turns, int64_t context, const ald_rotation_t *rotation, int64_t D)
 {
     return (double)D * log((double)context / (turns * 2 * M_PI)) / (2 * log(rotation->theta));
 }
 
-/* Pairs that turn often within the original context are kept, slow ones divided by `factor`, a line
- * between. `factor` counts as it stands; that max_position_embeddings may be another multiple of
- * the original context doesn't matter. */
+/* YaRN: pairs that turn often within the original context are kept, slow ones are divided by
+ * `factor`, those between are interpolated. `factor` is taken as the file has it, even where
+ * max_position_embeddings is another multiple of the original context. */
 static ald_status_t scale_yarn(const ald_keys_t *rope, const ald_keys_t *file,
                                const ald_model_config_t *config, ald_rotation_t *out)
 {
@@ -151,14 +152,14 @@ typedef ald_status_t (*scale_fn)(const ald_keys_t *rope, const ald_keys_t *file,
 
 static const struct {
     const char *name;
-    scale_fn scale; /* a plain rotation to that of the type */
+    scale_fn scale; /* turns a plain rotation into one of the type */
 } types[] = {{"default", scale_nothing},
              {"linear", scale_linear},
              {"dynamic", scale_dynamic},
              {"llama3", scale_llama3},
              {"yarn", scale_yarn}};
 
-/* A key that isn't here might change the rotation. */
+/* Refuses keys that no type knows, as they might change the rotation. */
 static ald_status_t check_keys(const ald_keys_t *rope)
 {
     static const char *const known[] = {"type",
@@ -194,7 +195,7 @@ done:
     return status;
 }
 
-/* rope_type, or type as older files call it: an index into `types`. */
+/* Reads rope_type, which older files call type: an index into `types`. */
 static ald_status_t get_type(const ald_keys_t *rope, size_t *out)
 {
     static const char *const keys[] = {"rope_type", "type"};
@@ -220,7 +221,7 @@ done:
     return status;
 }
 
-/* One object of parameters; rope_theta within goes before the file's. */
+/* Reads one object of parameters, whose rope_theta goes before that of the file. */
 static ald_status_t parse_one(const ald_keys_t *rope, const ald_keys_t *file, double theta,
                               const ald_model_config_t *config, ald_rotation_t *out)
 {
@@ -244,7 +245,7 @@ static bool is_same(const ald_rotation_t *a, const ald_rotation_t *b)
            memcmp(a->frequency, b->frequency, sizeof a->frequency) == 0;
 }
 
-/* Parameters by kind of layer, which must all be the same rotation. */
+/* Reads parameters that are given by kind of layer, which must all give the same rotation. */
 static ald_status_t parse_by_layer(const ald_keys_t *rope, const ald_keys_t *file, double theta,
                                    const ald_model_config_t *config, ald_rotation_t *out)
 {
@@ -273,7 +274,7 @@ done:
     return status;
 }
 
-/* What one of the two keys says; the plain rotation where it is silent. */
+/* Reads one of the two keys; where it is missing, the rotation is the plain one. */
 static ald_status_t parse_key(const ald_keys_t *file, const char *key, double theta,
                               const ald_model_config_t *config, ald_rotation_t *out)
 {

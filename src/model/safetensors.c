@@ -1,6 +1,5 @@
-/* A safetensors file is an 8-byte little-endian length, that many bytes of JSON, and the tensors'
- * bytes back to back. Nothing in it is believed before it has been compared with the file's size.
- */
+/* Reads safetensors files: an 8-byte little-endian length, that many bytes of JSON, and the
+ * tensors' bytes. Nothing in it is believed before it was compared with the file's size. */
 #include "ald/model/safetensors.h"
 
 #include <endian.h>
@@ -15,14 +14,17 @@
 #include "ald/base/vec.h"
 #include "ald/num/dtype.h"
 
-enum { HEADER_MAX = 100000000, NDIM_MAX = 4 };
+enum {
+    HEADER_MAX = 100000000, /* bytes, the limit of the format's own library */
+    NDIM_MAX = 4,           /* dimensions; the tensors of the families here have 1 or 2 */
+};
 
 typedef struct {
     ald_map_t map;
     char *path; /* in the set's arena */
 } weight_file_t;
 
-/* A tensor in the making: its place in its file. */
+/* A tensor while its header is read: with its place in the file. */
 typedef struct {
     ald_stored_t stored;
     int64_t begin, end;
@@ -183,7 +185,7 @@ static ald_status_t open_file(ald_safetensors_t *set, const char *path)
     uint64_t length = 0;
     ALD_CHECK_MEMORY(file.path, strlen(path));
     ALD_TRY(ald_map_open(path, &file.map));
-    status = ald_vec_push(&set->files, &file); /* from here the set closes the map */
+    status = ald_vec_push(&set->files, &file); /* from here on the set owns the map */
     if (status != ALD_STATUS_OK)
         ald_map_close(&file.map);
     ALD_TRY(status);
@@ -262,7 +264,7 @@ done:
     return status;
 }
 
-/* Each tensor that the index promises must be in the file that it names. */
+/* Checks that each tensor of the index is in the file that the index names for it. */
 static ald_status_t check_promises(const ald_safetensors_t *set, const char *path,
                                    const ald_json_t *map)
 {

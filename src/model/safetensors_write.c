@@ -1,3 +1,5 @@
+/* Writes one safetensors file with tensors in the order given. Values are converted piece by
+ * piece, so that a file of any size takes two small buffers. */
 #include "ald/model/safetensors_write.h"
 
 #include <endian.h>
@@ -34,14 +36,15 @@ static ald_json_t *describe(const ald_unstored_t *tensor, int64_t *at)
     return entry;
 }
 
-/* The header's text, padded with blanks so that the data is aligned to 8 bytes. */
+/* Makes the text of the header, padded with blanks so that the data is aligned to 8 bytes. */
 static ald_status_t make_header(const ald_unstored_t *tensors, int64_t count, ald_vec_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     char *text = NULL;
     int64_t at = 0;
     ald_json_t *header = ald_json_new_object(), *metadata = ald_json_new_object();
-    ald_json_set(metadata, "format", ald_json_new_string("pt")); /* transformers asks for it */
+    ald_json_set(metadata, "format",
+                 ald_json_new_string("pt")); /* transformers refuses files without it */
     ald_json_set(header, "__metadata__", metadata);
     for (int64_t i = 0; i < count; ++i)
         ald_json_set(header, tensors[i].name, describe(&tensors[i], &at));
@@ -74,7 +77,7 @@ done:
 
 ald_status_t ald_safetensors_write(const char *path, const ald_unstored_t *tensors, int64_t count)
 {
-    enum { ROOM = 1 << 21 };
+    enum { ROOM = 1 << 21 }; /* bytes of converted values at a time: few writes, little memory */
     ald_status_t status = ALD_STATUS_OK;
     ald_writer_t *writer = NULL;
     void *buffer = NULL;

@@ -1,3 +1,5 @@
+/* Picks a token from logits and one random number. It sorts only the candidates that top-k and
+ * top-p may keep, since sorting a vocabulary would take longer than its softmax. */
 #include "ald/model/sampler.h"
 
 #include <math.h>
@@ -11,7 +13,7 @@ typedef struct {
     int32_t id;
 } candidate_t;
 
-/* By falling probability, then rising id. */
+/* Orders by falling probability, then by rising id. */
 static int compare_candidates(const void *a, const void *b)
 {
     const candidate_t *x = a, *y = b;
@@ -36,7 +38,7 @@ static int32_t walk_all(int64_t n, const float *p, double total, double u)
     return last;
 }
 
-/* Candidates of at least `floor` probability (unnormalised), sorted. */
+/* Collects and sorts the candidates whose unnormalised probability is at least `floor`. */
 static int64_t collect(int64_t n, const float *p, float floor, candidate_t *out)
 {
     int64_t count = 0;
@@ -55,7 +57,7 @@ static int64_t kept(const ald_sampling_t *s, int64_t n, const candidate_t *c, in
     double whole = total;
     if (limit > count && count < n && s->top_p >= 1.0)
         return -1;
-    if (limit < n) { /* top-p works on what top-k left */
+    if (limit < n) { /* top-p applies to the candidates that top-k keeps */
         if (limit > count)
             return -1;
         whole = 0.0;

@@ -1,3 +1,5 @@
+/* How many tokens two models share. Embeddings of one tokenizer are padded to different sizes,
+ * and a comparison over the padding of one would be over tokens that the other lacks. */
 #include "ald/model/vocabulary.h"
 
 #include "ald/base/log.h"

@@ -1,3 +1,5 @@
+/* Holds the tensors of a directory against the list: each must be there in its shape, and none
+ * may be left over. A tensor without a place means that the model is another one. */
 #include "model/weights_impl.h"
 
 #include <stdio.h>
@@ -43,7 +45,7 @@ static bool ends_with(const char *text, const char *end)
     return length >= tail && strcmp(text + length - tail, end) == 0;
 }
 
-/* A tensor that the configuration has no place for means that the model is another one. */
+/* Refuses tensors that the configuration has no place for. */
 static ald_status_t check_unknown(const ald_safetensors_t *set, const ald_params_t *params)
 {
     ald_status_t status = ALD_STATUS_OK;

@@ -1,4 +1,4 @@
-/* Private to model: a directory's weights held to a tensor list. */
+/* Private to model: the weights of a directory, checked against a list of tensors. */
 #ifndef ALD_MODEL_WEIGHTS_IMPL_H
 #define ALD_MODEL_WEIGHTS_IMPL_H
 

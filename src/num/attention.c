@@ -1,3 +1,5 @@
+/* Attention by blocks of queries and keys with a running maximum and sum, so that no matrix of T
+ * x T scores is ever there. The products of the blocks go through the table of back ends. */
 #include "ald/num/attention.h"
 
 #include <math.h>
@@ -9,10 +11,12 @@
 #include "ald/num/kernel.h"
 #include "ald/num/ops.h"
 
+/* A block of scores, QB x KB floats, is 32 KiB: it stays in a core's nearest caches between the
+ * product that makes it and the one that uses it. */
 #define QB 64  /* query rows of a block */
 #define KB 128 /* key rows of a block */
 
-/* What a task needs, so that block functions stay short. Rows of qkv are `ld` floats apart. */
+/* The arguments that all functions of a block share. Rows of qkv are `ld` floats apart. */
 typedef struct {
     int64_t NH, NKV, D, ld, T, window;
     const ald_segment_t *segment;
@@ -57,9 +61,11 @@ typedef struct {
     int64_t begin, end, reach;
 } keys_t;
 
-/* The keys of queries [q0, q0 + m) of a segment by segments: its ancestors' and its own, oldest
- * first. Between an ancestor's rows and the query's lie `gap` rows of other sequences. */
+/* Most ancestors of a segment, itself included: a prompt and a response need 2. */
 enum { CHAIN = 8 };
+/* Lists the key rows that the queries [q0, q0 + m) of a segment may see, by segment: those of its
+ * ancestors and its own, the oldest first. Between the rows of an ancestor and those of the query
+ * lie `gap` rows of other sequences. */
 static int keys_of(const shape_t *s, int64_t index, int64_t q0, int64_t m, keys_t keys[CHAIN])
 {
     int depth = 0;
@@ -151,7 +157,7 @@ static void forward_block(const shape_t *s, int64_t index, int64_t head, int64_t
     }
 }
 
-/* (segment, first row) of every block of queries. */
+/* A block of queries: its segment and first row. */
 typedef struct {
     int64_t segment, row;
 } block_t;
@@ -217,7 +223,8 @@ typedef struct {
     float *dqkv;
 } gradients_t;
 
-/* All that the query rows [q0, q0 + m) give to dq, dk, dv. `scratch` is 2 QB KB floats. */
+/* Adds everything that the query rows [q0, q0 + m) contribute to dq, dk and dv. `scratch` is
+ * 2 QB KB floats. */
 static void backward_block(const shape_t *s, const gradients_t *g, int64_t index, int64_t head,
                            int64_t q0, int64_t m, float *scratch)
 {
@@ -250,7 +257,7 @@ static void backward_block(const shape_t *s, const gradients_t *g, int64_t index
     }
 }
 
-/* Roots with their descendants: the rows that share keys. */
+/* Lists the trees, each a root with its descendants: rows of different trees share no keys. */
 static ald_status_t list_trees(int64_t segments, const ald_segment_t *segment, int64_t **out,
                                int64_t *count)
 {
@@ -266,7 +273,8 @@ done:
     return status;
 }
 
-/* One tree and one key/value head: nobody else writes their dk and dv. */
+/* The backward of one tree and one key/value head. No other task writes their dk and dv, so the
+ * order of the sums is fixed. */
 static void backward_tree(const shape_t *s, const gradients_t *g, int64_t first, int64_t last,
                           int64_t kv_head, float *scratch)
 {

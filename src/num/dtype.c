@@ -1,11 +1,12 @@
-/* Stored elements may lie at any address, hence the copies by memcpy. */
+/* Conversion between float32 and what files hold. Stored elements may lie at any address, hence
+ * the copies by memcpy; nothing branches, so that the loops become vector code. */
 #include "ald/num/dtype.h"
 
 #include <string.h>
 
 #include "ald/num/kernel.h"
 
-enum { PIECE = 1 << 15 }; /* elements that a thread takes at a time */
+enum { PIECE = 1 << 15 }; /* elements of a task: enough to be worth waking a thread */
 
 int ald_dtype_size(ald_dtype_t dtype)
 {
@@ -32,8 +33,8 @@ static inline uint32_t bits_of(float value)
     return bits;
 }
 
-/* The half's exponent and fraction moved to their places in a float are 2^-112 times too small,
- * also for subnormals; infinities and NaNs need the largest exponent besides. */
+/* A half's exponent and fraction, moved to their places in a float, give a number that is 2^-112
+ * times too small, also for subnormals. Infinities and NaNs need the largest exponent besides. */
 static inline float f16_to_f32(uint16_t half)
 {
     uint32_t sign = (uint32_t)(half & 0x8000) << 16, magnitude = (uint32_t)(half & 0x7FFF) << 13;
@@ -48,15 +49,15 @@ static inline uint16_t nan_payload(uint32_t kept, uint16_t quiet)
     return kept != 0 ? (uint16_t)kept : quiet;
 }
 
-/* All cases are worked out and one is chosen: loops over it become vector code. */
+/* All cases are computed and one is selected, so that loops over it become vector code. */
 static inline uint16_t f32_to_f16(float value)
 {
     const uint32_t bits = bits_of(value), magnitude = bits & 0x7FFFFFFF;
     const uint32_t kept = bits >> 13 & 0x3FF;
     const uint32_t nan = 0x7C00 | (kept != 0 ? kept : 0x200);
-    /* below 2^-14 the sum's last place is 2^-24, one f16 subnormal */
+    /* for magnitudes below 2^-14 the last place of the sum with 0.5 is 2^-24, one f16 subnormal */
     const uint32_t subnormal = bits_of(of_bits(magnitude) + 0.5f) - bits_of(0.5f);
-    /* new exponent bias, half up, ties to even */
+    /* the exponent's bias is changed, and the fraction rounded to nearest, ties to even */
     const uint32_t normal = (magnitude + 0xC8000FFF + (magnitude >> 13 & 1)) >> 13;
     uint32_t half = magnitude < 0x38800000 ? subnormal : normal;
     half = magnitude >= 0x477FF000 ? 0x7C00 : half; /* 65520 and above round to infinity */

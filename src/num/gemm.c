@@ -1,3 +1,5 @@
+/* The table of matrix products: a fast one, one whose bits depend on nothing but its row, and a
+ * slow twin that holds both to account. Also the number of threads, which they share. */
 #include "ald/num/gemm.h"
 
 #include <cblas.h>
@@ -19,9 +21,9 @@ static void gemm_openblas(bool ta, bool tb, int64_t m, int64_t n, int64_t k, flo
                 (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
 }
 
-static void gemm_reference(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha,
-                           const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
-                           float *c, int64_t ldc)
+static void gemm_twin(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha,
+                      const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+                      float *c, int64_t ldc)
 {
     for (int64_t i = 0; i < m; ++i)
         for (int64_t j = 0; j < n; ++j) {
@@ -46,8 +48,8 @@ static inline __attribute__((always_inline)) float lanes_sum(v16 v)
     return s[0];
 }
 
-/* MR x NR dot products, each with its own 16 lanes along k: the order of an element's sum doesn't
- * depend on MR and NR. */
+/* MR x NR dot products, each with 16 lanes of its own along k (the floats of an AVX-512 register):
+ * the order of an element's sum doesn't depend on MR and NR. */
 static inline __attribute__((always_inline)) void dot_tile(int MR, int NR, int64_t k,
                                                            const float *a, int64_t lda,
                                                            const float *b, int64_t ldb, float beta,
@@ -70,7 +72,7 @@ static inline __attribute__((always_inline)) void dot_tile(int MR, int NR, int64
         }
 }
 
-/* Rows of C for the columns [j0, j1) of one thread's share. */
+/* Computes the columns [j0, j1) of all rows of C, the share of one thread. */
 ALD_CLONES
 static void dot_columns(int64_t m, int64_t j0, int64_t j1, int64_t k, const float *a, int64_t lda,
                         const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
@@ -94,7 +96,7 @@ static void gemm_invariant(bool ta, bool tb, int64_t m, int64_t n, int64_t k, fl
 {
     const int64_t columns = 64;
     (void)ta, (void)tb, (void)alpha;
-    if (omp_in_parallel()) { /* each caller works alone */
+    if (omp_in_parallel()) { /* every thread of the caller has a product of its own */
         dot_columns(m, 0, n, k, a, lda, b, ldb, beta, c, ldc);
         return;
     }
@@ -106,7 +108,7 @@ static void gemm_invariant(bool ta, bool tb, int64_t m, int64_t n, int64_t k, fl
 static const ald_gemm_t back_ends[] = {
     {"openblas", gemm_openblas},
     {"invariant", gemm_invariant},
-    {"reference", gemm_reference},
+    {"twin", gemm_twin},
 };
 
 const ald_gemm_t *ald_gemm_find(const char *name)

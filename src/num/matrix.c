@@ -1,3 +1,5 @@
+/* Products with weights as they lie in a mapped file, converted panel by panel on the way. So
+ * frozen models take no memory of their own, and ranks and jobs of a node share one copy. */
 #include "ald/num/matrix.h"
 
 #include <omp.h>
@@ -6,10 +8,10 @@
 #include "ald/num/gemm.h"
 
 enum {
-    SHARED_FLOATS = 1 << 21, /* a panel for all threads: large enough for full-speed products */
-    OWN_FLOATS = 1 << 14,    /* a thread's own: stays in its cache */
-    OWN_ROWS = 4,            /* but at least so many rows, which "invariant" takes at a time */
-    FEW = 64,                /* rows of x up to which the products wait for memory */
+    SHARED_FLOATS = 1 << 21, /* of a panel for all threads, 8 MiB: products of it have full speed */
+    OWN_FLOATS = 1 << 14,    /* of a panel for one thread, 64 KiB: it stays in the core's cache */
+    OWN_ROWS = 4,            /* but of at least so many rows, which "invariant" takes at a time */
+    FEW = 64,                /* rows of x up to which reading the weights takes longest */
 };
 
 int64_t ald_panel_floats(int64_t K)
@@ -28,7 +30,7 @@ static bool is_direct(const ald_block_t *block)
     return block->dtype == ALD_DTYPE_F32 && (uintptr_t)block->data % sizeof(float) == 0;
 }
 
-/* Rows [first, first + count) of the whole matrix, by this thread or by all. */
+/* Converts the rows [first, first + count) of the whole matrix, by this thread alone or by all. */
 static void convert_rows(const ald_matrix_t *w, int64_t first, int64_t count, int64_t K, bool alone,
                          float *out)
 {
@@ -47,7 +49,7 @@ static void convert_rows(const ald_matrix_t *w, int64_t first, int64_t count, in
     }
 }
 
-/* Every thread converts rows that it then multiplies alone. */
+/* For few rows of x: each thread converts some rows of w and multiplies them alone. */
 static void linear_few(const ald_gemm_t *gemm, int64_t M, int64_t N, int64_t K, const float *x,
                        const ald_matrix_t *w, float beta, float *y)
 {
@@ -65,7 +67,7 @@ static void linear_few(const ald_gemm_t *gemm, int64_t M, int64_t N, int64_t K, 
     }
 }
 
-/* All threads convert a panel, then multiply it. */
+/* For many rows of x: all threads convert one panel, then all multiply it. */
 static void linear_many(const ald_gemm_t *gemm, int64_t M, int64_t N, int64_t K, const float *x,
                         const ald_matrix_t *w, float beta, float *y)
 {

@@ -1,13 +1,15 @@
+/* The decoder's operators other than products and attention, each backward beside its forward.
+ * They are written so that their bits do not depend on the number of threads. */
 #include "ald/num/ops.h"
 
 #include <math.h>
 
 #include "ald/num/kernel.h"
 
-#define COLUMNS 64 /* a thread's block of columns in the sums over rows */
+#define COLUMNS 64 /* that a thread sums over all rows: four cache lines, written by no other */
 
-/* Sums over rows go by columns, each column in the order of the rows: the same bits for any number
- * of threads. */
+/* As in every sum over rows here, a thread takes whole columns, and each column is summed in the
+ * order of the rows: the bits are the same for any number of threads. */
 void ald_embedding_backward(int64_t T, int64_t H, const int32_t *ids, const float *dx,
                             float *dtable)
 {
@@ -66,11 +68,12 @@ static void rmsnorm_row_backward(int64_t H, float s, const float *x, const float
             dx[h] = s * w[h] * dy[h] - c * x[h];
 }
 
-/* dw += sum over rows of dy x s. Blocks of rows first give their scales. */
+/* dw += sum over rows of dy x s. The scales s of a block of rows are computed first, once for all
+ * columns. */
 static void rmsnorm_weight_backward(int64_t rows, int64_t H, int64_t ld, double eps, const float *x,
                                     const float *dy, float *dw)
 {
-    enum { BLOCK = 256 };
+    enum { BLOCK = 256 }; /* rows: their scales are 1 KiB on the stack */
     float scale[BLOCK];
     for (int64_t r0 = 0; r0 < rows; r0 += BLOCK) {
         int64_t count = rows - r0 < BLOCK ? rows - r0 : BLOCK;
@@ -200,8 +203,8 @@ static float maximum(int64_t n, const float *x)
     return m;
 }
 
-/* 64 lanes of float within blocks of 4096, the blocks in double: near double's accuracy for sums of
- * a vocabulary's length, at float's speed. */
+/* Blocks of 4096 are summed in float, by as many lanes as a register has, and the blocks in double:
+ * for sums as long as a vocabulary that has nearly the accuracy of double at the speed of float. */
 ALD_CLONES
 double ald_exp_shifted(int64_t n, const float *x, float shift, float *y)
 {

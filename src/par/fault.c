@@ -1,5 +1,5 @@
-/* Fault injection: one site of one rank fails at one time, so that tests can see what the others
- * do. */
+/* Fault injection: one site of one rank fails at one time. Tests see thereby what the other ranks
+ * do, in states that no bad input leads to. */
 #include "ald/par/fault.h"
 
 #include <stdio.h>

@@ -1,3 +1,5 @@
+/* Messages between roles, each a header with a status and then the data. A failure travels to
+ * whoever waits for its result, and a deadline ends a wait for a rank that will never send. */
 #include "ald/par/message.h"
 
 #include <stdio.h>
@@ -10,7 +12,8 @@
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
 
-/* A header of fixed size, then the data: status, length, and the message of a failure (1 KiB). */
+/* A message is a header of fixed size, then the data. The header holds the status, the length, and
+ * the text of a failure: two words, and 128 for 1 KiB of text. MPI counts bytes in an int. */
 #define HEADER_WORDS 130
 #define LARGEST      (((int64_t)1 << 31) - 1)
 
@@ -74,7 +77,7 @@ void ald_message_finish(const ald_comm_t *comm, ald_sending_t *sending, double d
     *sending = (ald_sending_t){.request = MPI_REQUEST_NULL, .header_request = MPI_REQUEST_NULL};
 }
 
-/* Room for the data that follows a header. */
+/* Makes room for the data that follows a header. */
 static ald_status_t make_room(ald_vec_t *data, int64_t bytes)
 {
     ald_status_t status = ALD_STATUS_OK;

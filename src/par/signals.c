@@ -1,5 +1,5 @@
-/* Signals. A handler may only set a flag; the stages look at it once per step and agree on what it
- * says. */
+/* Signals that ask a stage to stop. A handler may only set a flag; the stages look at it once per
+ * step, and agree on what it says so that all ranks stop at the same one. */
 #include "ald/par/signals.h"
 
 #include <signal.h>

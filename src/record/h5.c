@@ -1,3 +1,5 @@
+/* What writers and readers of HDF5 share: opening files, properties, attributes, and one line for
+ * a failure. The library's own report is pages long, and its files have times in them. */
 #include "ald/record/h5.h"
 
 #include <endian.h>
@@ -8,13 +10,12 @@
 #include "ald/base/arena.h"
 #include "ald/base/status.h"
 
-enum {
-    ALIGNED = 1 << 16, /* bytes from which an object's place is aligned */
-};
+/* Objects of at least so many bytes are aligned; of smaller ones the gaps would waste too much. */
+enum { ALIGNED = 1 << 16 };
 
 void ald_h5_begin(void)
 {
-    H5dont_atexit(); /* answers -1 once the library runs: the first call counted */
+    H5dont_atexit(); /* fails once the library runs, when the first call has done its work */
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 }
 
@@ -70,7 +71,7 @@ ald_status_t ald_h5_raise(const char *file, const char *what)
     return ald_status_raise(code, "%s: %s: %s", file, what, reason.text);
 }
 
-/* The cache of metadata begins small and stays below ALD_H5_METADATA. */
+/* Lets the cache of metadata begin small and stay below ALD_H5_METADATA. */
 static herr_t limit_metadata(hid_t list)
 {
     H5AC_cache_config_t config = {.version = H5AC__CURR_CACHE_CONFIG_VERSION};
@@ -82,7 +83,8 @@ static herr_t limit_metadata(hid_t list)
     return H5Pset_mdc_config(list, &config);
 }
 
-/* File access without locks; objects left open by a failure are closed with their file. */
+/* Properties of file access: no locks, and objects that a failure left open are closed with their
+ * file. */
 static hid_t access_properties(void)
 {
     hid_t list = H5Pcreate(H5P_FILE_ACCESS);

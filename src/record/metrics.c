@@ -1,4 +1,5 @@
-/* The record half of ald/record/metrics.h. */
+/* The names and values of one step. A step has some dozens, so that looking a name up is a walk,
+ * and a program that sets too many has a bug. */
 #include "ald/record/metrics.h"
 
 #include <assert.h>

@@ -1,4 +1,5 @@
-/* The file half of ald/record/metrics.h. */
+/* Metrics on disk, as lines of JSON and as HDF5. A resumed run takes over the lines up to its
+ * checkpoint, so that both files end as those of a run that was never stopped. */
 #include "ald/record/metrics_file.h"
 
 #include <assert.h>
@@ -34,8 +35,8 @@ static bool is_integer(const char *name)
     return strcmp(name, "step") == 0 || strcmp(name, "tokens") == 0;
 }
 
-/* What a line holds: nine digits. Kept so in memory as well, so that a resumed run's HDF5 file
- * equals that of a run that was never stopped. */
+/* A value with nine digits, as a line holds it. Memory holds it so as well, so that the HDF5 file
+ * of a resumed run equals that of a run that was never stopped. */
 static double as_written(const char *name, double value)
 {
     char text[40];
@@ -95,7 +96,7 @@ done:
 }
 
 /* Reads the earlier lines up to last_step into memory and into `kept`. A last line without its
- * newline was being written when the run died: it goes. */
+ * newline was being written when the run died, and is dropped. */
 static ald_status_t take_lines(ald_metrics_file_t *file, const char *text, int64_t last_step,
                                ald_vec_t *kept)
 {
@@ -184,7 +185,7 @@ done:
     return status;
 }
 
-/* Makes the groups on the way to "a/b/name". */
+/* Makes the groups "a" and "a/b" of the name "a/b/name". */
 static ald_status_t make_groups(hid_t h5, const char *path, const char *name)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -256,7 +257,7 @@ ald_status_t ald_metrics_flush(ald_metrics_file_t *file)
     ald_h5_begin();
     ALD_TRY(ald_h5_create(temporary, ALD_H5_PAGE, &h5));
     status = write_all(file, h5);
-    if (H5Fclose(h5) < 0 && status == ALD_STATUS_OK) /* once, whatever came before */
+    if (H5Fclose(h5) < 0 && status == ALD_STATUS_OK) /* closed once, also after a failure */
         status = ald_h5_raise(file->hdf5, "cannot write");
     ALD_TRY(status);
     ALD_TRY(ald_file_publish(temporary, file->hdf5));

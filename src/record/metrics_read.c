@@ -1,4 +1,5 @@
-/* The reading half of ald/record/metrics.h. */
+/* Reads metrics back from either form, for `inspect` and the report of a sweep. The last line may
+ * be half written, since a job can end at any moment. */
 #include "ald/record/metrics_read.h"
 
 #include <math.h>
@@ -13,6 +14,7 @@
 #include "ald/base/vec.h"
 #include "ald/record/h5.h"
 
+/* Limits for hostile files: ours have up to ALD_METRICS_MAX series, and far fewer steps. */
 enum { SERIES_MAX = 4096 };
 static const int64_t steps_max = (int64_t)1 << 32;
 

@@ -1,3 +1,5 @@
+/* Numbers of dpo's reference kept in a file: they never change during a run, so a resumed run, or
+ * one of other settings, need not load the reference and compute them again. */
 #include "ald/record/reference.h"
 
 #include <stdio.h>
@@ -42,7 +44,8 @@ static ald_status_t write_file(const char *temporary, const char *path, const ch
     ALD_TRY(write_values(file, path, values, count));
     ALD_H5(H5Fflush(file, H5F_SCOPE_GLOBAL), path, "cannot write");
 done:
-    if (file >= 0 && H5Fclose(file) < 0 && status == ALD_STATUS_OK) /* once, whatever came before */
+    if (file >= 0 && H5Fclose(file) < 0 &&
+        status == ALD_STATUS_OK) /* closed once, also after a failure */
         status = ald_h5_raise(path, "cannot write");
     return status;
 }

@@ -1,3 +1,5 @@
+/* Reads rows of one dataset chunk by chunk. HDF5 only hands out the stored bytes: they are
+ * verified, inflated and unshuffled here, as its filters believe the sizes that a file claims. */
 #include "shard/chunk_impl.h"
 
 #include <string.h>
@@ -25,7 +27,8 @@ static bool has_filter(const ald_chunked_t *column, H5Z_filter_t filter)
     return false;
 }
 
-/* Only filters of ours (a plugin would be foreign code), each once. */
+/* Takes the filters of the dataset: only those that we write, each once at most. A plugin would be
+ * foreign code. */
 static ald_status_t take_filters(ald_chunked_t *column, const ald_dataset_info_t *info, hid_t list)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -76,8 +79,9 @@ done:
     return status;
 }
 
-/* The bytes of all rows lie in the file, before anything is allocated by the number of rows. Only
- * /teacher may be compressed: what is read as a whole can't be larger than the file. */
+/* Checks that the bytes of all rows are in the file, before anything is allocated by the number of
+ * rows. Only /teacher may be compressed, so datasets that are read as a whole can't be larger than
+ * the file. */
 static ald_status_t check_stored(const ald_chunked_t *column, int64_t file_size)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -133,7 +137,7 @@ static ald_status_t verify(const ald_chunked_t *column, const uint8_t *data, siz
     return ALD_STATUS_OK;
 }
 
-/* At most `room` bytes come out. */
+/* Inflates a chunk into at most `room` bytes. */
 static ald_status_t inflate_into(const ald_chunked_t *column, const uint8_t *from, size_t bytes,
                                  uint8_t *to, size_t room, size_t *out)
 {
@@ -148,7 +152,8 @@ done:
     return status;
 }
 
-/* Byte b of element i lies at b * elements + i; a rest is as it was. */
+/* Undoes HDF5's shuffle: byte b of element i lies at b * elements + i, and the bytes that make no
+ * whole element stay as they are. */
 static void unshuffle(const uint8_t *from, size_t bytes, size_t size, uint8_t *to)
 {
     const size_t elements = bytes / size;
@@ -191,7 +196,8 @@ static bool is_plain(const ald_chunked_t *column)
     return !has_filter(column, H5Z_FILTER_DEFLATE) && !has_filter(column, H5Z_FILTER_SHUFFLE);
 }
 
-/* What the chunk at `at` takes in the file; incompressible data grows a little when deflated. */
+/* The bytes that the chunk at `at` takes in the file; incompressible data grows a little when
+ * deflated. */
 static ald_status_t stored_bytes(const ald_chunked_t *column, const hsize_t *at, size_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -203,7 +209,7 @@ static ald_status_t stored_bytes(const ald_chunked_t *column, const hsize_t *at,
     unsigned mask;
     if (column->filter_count > 0)
         ALD_H5(H5Dget_chunk_storage_size(column->dataset, at, &stored), column->file, column->name);
-    else /* the call above would say what it should be, and H5Dread_chunk read what it is */
+    else /* the call above gives the size that it should have; H5Dread_chunk reads what is there */
         ALD_H5(H5Dget_chunk_info_by_coord(column->dataset, at, &mask, &address, &stored),
                column->file, column->name);
     ALD_CHECK(deflated ? stored > 0 && stored <= plain + plain / 256 + 64 : stored == plain + sum,
@@ -232,7 +238,7 @@ static void forget_chunk(ald_chunked_t *column)
     column->chunk = NULL;
 }
 
-/* A chunk that isn't compressed, into `out`, checksum included. */
+/* Reads a chunk that isn't compressed into `out`, checksum included. */
 static ald_status_t fetch_plain(const ald_chunked_t *column, const hsize_t *at, uint8_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -286,7 +292,7 @@ static bool is_loaded(const ald_chunked_t *column, int64_t row, int64_t left)
     return column->chunk != NULL && column->chunk_at[0] == row && column->chunk_at[1] == left;
 }
 
-/* Makes the chunk that begins at this row and column the one in memory. */
+/* Loads the chunk that begins at this row and column. */
 static ald_status_t load_chunk(ald_chunked_t *column, int64_t row, int64_t left)
 {
     const hsize_t at[2] = {(hsize_t)row, (hsize_t)left};
@@ -329,7 +335,7 @@ static void copy_rows(const ald_chunked_t *column, int64_t first, int64_t end, i
     }
 }
 
-/* Whether all of the chunk at `row` is wanted as it lies in the file, and isn't in memory. */
+/* Whether all of the chunk at `row` is wanted in the file's form, and isn't in memory yet. */
 static bool is_whole(const ald_chunked_t *column, int64_t row, int64_t first, int64_t end)
 {
     return is_plain(column) && column->width == column->chunk_width && row >= first &&

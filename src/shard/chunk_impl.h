@@ -13,10 +13,11 @@
 #include "shard/format_impl.h"
 
 enum {
-    ALD_CHUNK_MOST = 16 << 20,    /* bytes of a chunk; ours have 1 MiB at most */
-    ALD_CHUNK_KEPT = 3 << 19,     /* a chunk up to here stays in memory for the next read */
-    ALD_CHUNK_FILTERS = 3,        /* deflate, shuffle and Fletcher-32, each once */
-    ALD_DEFLATE_GAIN_MOST = 1100, /* deflate can't shrink further */
+    ALD_CHUNK_MOST = 16 << 20, /* bytes of a chunk; ours have 1 MiB at most */
+    ALD_CHUNK_KEPT = 3 << 19,  /* a chunk up to here, ours and half as much again, stays in memory
+                                  for the next read */
+    ALD_CHUNK_FILTERS = 3,     /* deflate, shuffle and Fletcher-32, each once */
+    ALD_DEFLATE_GAIN_MOST = 1100, /* deflate can't shrink data further: its limit is 1032 */
 };
 
 typedef struct {
@@ -31,12 +32,13 @@ typedef struct {
     int64_t chunk_at[2];
 } ald_chunked_t;
 
-/* Looks at layout and filters of the open dataset, whose rows and width are set: chunks in this
- * file of a sane size, enough of them stored, filters of ours alone, a checksum unless text. */
+/* Checks layout and filters of the open dataset, whose rows and width are set: chunks of a sane
+ * size in this file, enough of them stored, no filters but ours, a checksum unless it is of texts.
+ */
 ald_status_t ald_chunked_check(ald_chunked_t *column, const ald_dataset_info_t *info,
                                int64_t file_size);
-/* Rows [first, first + rows), which must be there, in the file's form. INPUT naming file and
- * dataset for a damaged chunk. */
+/* Reads the rows [first, first + rows), which must exist, in the file's form, or with `widen`
+ * halves as float32. INPUT naming file and dataset for a damaged chunk. */
 ald_status_t ald_chunked_read(ald_chunked_t *column, int64_t first, int64_t rows, bool widen,
                               void *out);
 /* Closes the dataset and forgets its chunk. */

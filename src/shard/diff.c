@@ -1,3 +1,5 @@
+/* Compares two sets of shards by content, however they are cut into files. So a change of code or
+ * of a cluster can be judged by what differs, and by how much. */
 #include "ald/shard/diff.h"
 
 #include <math.h>
@@ -13,7 +15,7 @@
 #include "ald/shard/set.h"
 #include "shard/format_impl.h"
 
-/* What was found in one dataset. */
+/* The differences that were found in one dataset. */
 typedef struct {
     int64_t sequences, first_row;
     double largest; /* NaN: nothing to subtract */
@@ -22,7 +24,7 @@ typedef struct {
 typedef struct {
     ald_shardset_t *set[2];
     ald_arena_t arena;
-    bool teachers; /* one encoding and one width: /teacher is compared too */
+    bool teachers; /* both have one encoding and one width, so /teacher is compared too */
     int64_t only[2], differing;
     found_t found[ALD_DATASET_COUNT];
 } diff_t;
@@ -36,7 +38,7 @@ static void push_pair(ald_json_t *list, const char *name, const char *a, const c
     ald_json_push(list, ald_json_new_string(text));
 }
 
-/* Lines of the configurations that differ, as long as both have the same number. */
+/* Lists the lines in which the configurations differ, if both have the same number of lines. */
 static void diff_config(const char *a, const char *b, ald_json_t *list)
 {
     while (*a != '\0' || *b != '\0') {
@@ -140,7 +142,7 @@ static bool compare_tokens(diff_t *d, int64_t row, const ald_scored_t *a, const 
     return same;
 }
 
-/* A sequence that both have. */
+/* Compares a sequence that both have. */
 static ald_status_t compare(diff_t *d, const ald_entry_t *x, const ald_entry_t *y)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -153,7 +155,7 @@ static ald_status_t compare(diff_t *d, const ald_entry_t *x, const ald_entry_t *
         note(d, ALD_DATASET_PROMPT, x->id, NAN);
     if (!response)
         note(d, ALD_DATASET_RESPONSE, x->id, NAN);
-    bool same = compare_tokens(d, x->id, &a, &b); /* else the positions are not the same ones */
+    bool same = compare_tokens(d, x->id, &a, &b); /* else the positions can't be compared */
     same = same && compare_positions(d, x->id, &a, &b);
     d->differing += !(same && prompt && response);
     ald_arena_release(&d->arena, mark);

@@ -1,10 +1,5 @@
-/* With words w_0 ... w_{n-1} the checksum is Σ w_i and Σ (n - i) w_i, both modulo 65535, where a
- * sum that isn't zero is 1 to 65535. Swapping a word's bytes multiplies it by 256 modulo 65535, so
- * words may be summed in the machine's order and the two sums be swapped at the end.
- *
- * Lane l of L takes the words kL + l. With A_l = Σ_k w and B_l = Σ_k (m - k) w over m steps,
- * Σ (n - i) w_i = Σ_l (L B_l - l A_l); 32 bits hold B_l for up to 361 steps. Lanes come in pairs,
- * the halves of one little-endian integer. */
+/* HDF5's Fletcher-32 by vector instructions. Every byte of a shard is summed when it is written
+ * and when it is read, and with HDF5's own filter writing would have half the speed. */
 #include "shard/fletcher_impl.h"
 
 #include <endian.h>
@@ -12,7 +7,18 @@
 
 #include "ald/num/kernel.h"
 
-enum { LANES = 32, STEPS = 360, MODULUS = 65535 };
+/* With words w_0 ... w_{n-1} the checksum is Σ w_i and Σ (n - i) w_i, both modulo 65535, where a
+ * sum that isn't zero is 1 to 65535. Swapping a word's bytes multiplies it by 256 modulo 65535, so
+ * words may be summed in the machine's order and the two sums be swapped at the end.
+ *
+ * Lane l of L takes the words kL + l. With A_l = Σ_k w and B_l = Σ_k (m - k) w over m steps,
+ * Σ (n - i) w_i = Σ_l (L B_l - l A_l); 32 bits hold B_l for up to 361 steps. Lanes come in pairs,
+ * the halves of one little-endian integer. */
+enum {
+    LANES = 32,  /* words at a time: two registers of AVX-512 hold their sums, each in 32 bits */
+    STEPS = 360, /* after which the sums are reduced; up to 361 don't overflow */
+    MODULUS = 65535,
+};
 
 /* Both sums over steps * LANES words. */
 ALD_CLONES
@@ -42,7 +48,7 @@ typedef struct {
     uint64_t any;      /* not zero when some word isn't */
 } sums_t;
 
-/* Appends `words` words whose own sums are these. */
+/* Adds the sums of the `words` words that come next. */
 static void sums_add(sums_t *sums, uint64_t words, uint64_t one, uint64_t two)
 {
     sums->two = (sums->two + words % MODULUS * sums->one + two) % MODULUS;
@@ -50,7 +56,7 @@ static void sums_add(sums_t *sums, uint64_t words, uint64_t one, uint64_t two)
     sums->any |= one;
 }
 
-/* A sum of words that aren't all zero is 1 to 65535; then its bytes in HDF5's order. */
+/* Half of the checksum: 1 to 65535 unless all words are zero, with the bytes in HDF5's order. */
 static uint32_t half(const sums_t *sums, uint64_t sum)
 {
     uint32_t word = sums->any != 0 && sum == 0 ? MODULUS : (uint32_t)sum;

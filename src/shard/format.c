@@ -1,3 +1,5 @@
+/* The tables of datasets and attributes, and everything that follows from them alone: types,
+ * widths, chunks, memory. Writer, reader, comparison and scorer walk these tables. */
 #include "ald/shard/format.h"
 
 #include <stdio.h>
@@ -13,11 +15,11 @@
 #include "shard/format_impl.h"
 
 enum {
-    CHUNK_PLACE = 1 << 18, /* with its checksum: a random read of one sequence touches few bytes
-                              more than its own */
+    CHUNK_PLACE = 1 << 18, /* bytes of a chunk with its checksum: small, so that reading one
+                              sequence touches few bytes of others */
     CHUNK_TARGET = CHUNK_PLACE - ALD_FLETCHER_BYTES,
-    CHUNK_MAX = 1 << 20, /* HDF5's chunk cache */
-    NARROW_ROWS = 4096,  /* of columns with one element in a row */
+    CHUNK_MAX = 1 << 20, /* bytes, as large as HDF5's cache of chunks: any reader can hold one */
+    NARROW_ROWS = 4096,  /* rows of a chunk with one element each: up to 32 KiB */
 };
 
 #define SEQUENCE(name, path, type, rows)                                                           \
@@ -201,7 +203,7 @@ size_t ald_column_size(ald_column_type_t type)
     static const size_t sizes[] = {
         [ALD_COLUMN_I64] = 8,    [ALD_COLUMN_I32] = 4,      [ALD_COLUMN_F32] = 4,
         [ALD_COLUMN_F16] = 2,    [ALD_COLUMN_F16_WIDE] = 2, [ALD_COLUMN_BF16] = 2,
-        [ALD_COLUMN_SOURCE] = 1, [ALD_COLUMN_TEXT] = 16, /* a reference into the heap */
+        [ALD_COLUMN_SOURCE] = 1, [ALD_COLUMN_TEXT] = 16, /* the id of an object in the heap */
     };
     return sizes[type];
 }
@@ -245,7 +247,7 @@ hid_t ald_column_h5_type(ald_column_type_t type)
     return -1;
 }
 
-/* The contrast that a dataset speaks of. */
+/* The contrast whose dataset it is. */
 static ald_contrast_t contrast_of(const ald_dataset_info_t *info, const ald_shard_header_t *header)
 {
     return info->of == ALD_OF_REFERENCE ? ALD_CONTRAST_REFERENCE : header->contrast;
@@ -306,7 +308,8 @@ bool ald_encoding_has_k(ald_encoding_t encoding)
     return has_width(encoding, ALD_WIDTH_K);
 }
 
-/* Whether a scorer fills the dataset: what was sampled is there before. */
+/* Whether a scorer fills the dataset; ids and log-probabilities of a sampled response are there
+ * before. */
 static bool is_scored(ald_shard_dataset_t dataset, const ald_shard_header_t *header)
 {
     return ald_shard_datasets[dataset].rows == ALD_ROWS_R && dataset != ALD_DATASET_RESPONSE_ID &&
@@ -337,7 +340,7 @@ done:
     return status;
 }
 
-/* A number of the column's kind, within its bound: u is between 0 and 1. */
+/* Sets an element to a number of the column's type, within its bound, from u between 0 and 1. */
 static void fill_element(const ald_dataset_info_t *info, const ald_shard_header_t *header, double u,
                          int64_t at, void *column)
 {
@@ -412,8 +415,8 @@ ald_column_plan_t ald_column_plan(const ald_dataset_info_t *info, const ald_shar
     return plan;
 }
 
-/* The page cache holds a file in pieces of at most the size by which their places can be divided;
- * chunks that begin at multiples of their size are written and read by larger pieces. */
+/* The page cache holds a file in power-of-two pieces that begin at multiples of their size. Chunks
+ * that begin at multiples of their own size are therefore written and read in larger pieces. */
 int64_t ald_shard_alignment(const ald_shard_header_t *header)
 {
     for (int i = 0; i < ALD_DATASET_COUNT; ++i) {

@@ -41,7 +41,7 @@ typedef enum {
     ALD_WIDTH_KNOTS, /* 3 */
 } ald_column_width_t;
 
-/* Which encodings have a dataset. */
+/* The encodings that have a dataset, a bit for each. */
 enum {
     ALD_IN_FULL = 1 << ALD_ENCODING_FULL,
     ALD_IN_HIDDEN = 1 << ALD_ENCODING_HIDDEN,
@@ -54,7 +54,7 @@ enum {
     ALD_IN_FULL16 = 1 << 17,    /* those with header.full16, in the place of the float32 ones */
 };
 
-/* Which numbers the mathematics of a trainer bears, beyond those of the type. */
+/* Which of a type's numbers the mathematics of a trainer can bear. */
 typedef enum {
     ALD_BOUND_FINITE,
     ALD_BOUND_SHARE,    /* 0 to 1 */
@@ -65,18 +65,18 @@ typedef enum {
     ALD_BOUND_NONE,     /* looked at elsewhere */
 } ald_bound_t;
 
-/* Whose a dataset is: a contrast's stands twice, under two names. */
+/* To which model a dataset belongs. One of a contrast is in the list twice, under two names. */
 typedef enum {
     ALD_OF_SEQUENCE,
-    ALD_OF_CONTRAST,  /* of header.contrast, for which the shard was scored */
-    ALD_OF_REFERENCE, /* of the reference beside it */
+    ALD_OF_CONTRAST,  /* to header.contrast, for which the shard was scored */
+    ALD_OF_REFERENCE, /* to the reference beside it */
 } ald_column_of_t;
 
 /* S(constant, path, type, rows)
  * D(constant, path, type, width, encodings, bound, member of ald_scored_t): a row a position
  * C(constant, path, path of the reference's, type, width, encodings, bound, member of
  *   ald_contrasted_t): a row a position
- * The references' datasets stand behind all others, in the order of the list. */
+ * The datasets of the reference come after all others, in the order of the list. */
 #define ALD_SHARD_DATASETS(S, D, C)                                                                \
     S(SEQUENCE_ID, "/sequence/id", I64, N)                                                         \
     S(SEQUENCE_SOURCE, "/sequence/source", SOURCE, N)                                              \
@@ -141,7 +141,7 @@ typedef struct {
     ald_column_type_t type;
     ald_column_rows_t rows;
     ald_column_width_t width;
-    int encodings; /* a bit for each that has it */
+    int encodings; /* that have it, a bit for each */
     ald_bound_t bound;
     ald_column_of_t of;
     size_t member; /* rows R only: its offset in ald_scored_t, or in ald_contrasted_t */
@@ -155,7 +155,7 @@ typedef enum {
     ALD_ATTRIBUTE_INTEGER,
     ALD_ATTRIBUTE_TEXT,
     ALD_ATTRIBUTE_CONTRAST, /* by its name */
-    ALD_ATTRIBUTE_MODEL,    /* the sha256 of header.contrast, which stands behind that */
+    ALD_ATTRIBUTE_MODEL,    /* the sha256 of the model header.contrast; it comes after that one */
 } ald_attribute_kind_t;
 typedef struct {
     const char *name;
@@ -163,11 +163,11 @@ typedef struct {
     size_t offset, size; /* of the member: char[size], or int64_t; of the last two none */
 } ald_shard_attribute_t;
 
-enum { ALD_SHARD_ATTRIBUTES = 13 };
+enum { ALD_SHARD_ATTRIBUTES = 13 }; /* rows of the table */
 extern const ald_shard_attribute_t ald_shard_attributes[ALD_SHARD_ATTRIBUTES];
 
 /* An attribute's value as text (a number in `room`), which stays while the header does. */
-enum { ALD_ATTRIBUTE_ROOM = 24 };
+enum { ALD_ATTRIBUTE_ROOM = 24 }; /* characters of any 64-bit number */
 const char *ald_attribute_text(const ald_shard_attribute_t *attribute,
                                const ald_shard_header_t *header, char room[ALD_ATTRIBUTE_ROOM]);
 
@@ -193,7 +193,7 @@ bool ald_dataset_is_in(const ald_dataset_info_t *info, const ald_shard_header_t 
 /* The member of a sequence that holds a dataset of positions (ALD_ROWS_R). */
 const void **ald_dataset_member(const ald_shard_header_t *header, ald_scored_t *sequence,
                                 ald_shard_dataset_t dataset);
-/* Its content, NULL: it has none. */
+/* The content of that dataset; NULL when the sequence has none. */
 const void *ald_dataset_content(const ald_shard_header_t *header, const ald_scored_t *sequence,
                                 ald_shard_dataset_t dataset);
 

@@ -1,3 +1,5 @@
+/* Writes index.h5, a file of virtual datasets over all shards of a folder. Analysis in h5py then
+ * sees one file, and no byte of teacher data is copied. */
 #include "ald/shard/index.h"
 
 #include <math.h>
@@ -86,7 +88,7 @@ done:
     return status;
 }
 
-/* A dataset of the index's own, int64 [count]. */
+/* Writes a dataset that the index itself holds, int64 [count]. */
 static ald_status_t put_numbers(const index_t *x, const char *name, const int64_t *values,
                                 int64_t count)
 {
@@ -107,7 +109,7 @@ done:
     return status;
 }
 
-/* Offsets through all shards, and each sequence's shard. */
+/* Writes the offsets through all shards, and the shard number of each sequence. */
 static ald_status_t put_sequences(const index_t *x)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -136,7 +138,7 @@ done:
 static ald_status_t write_all(const index_t *x)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_shard_header_t common = *x->header; /* what all shards have */
+    ald_shard_header_t common = *x->header; /* the attributes that all shards share */
     for (int64_t i = 0; i < x->set->shard_count; ++i)
         common.certified = common.certified && ald_shard_header(x->set->shards[i])->certified;
     ALD_TRY(ald_shard_put_root(x->file, x->path, "aligndistil-index", x->header));
@@ -163,7 +165,7 @@ ald_status_t ald_shard_index_write(const char *folder, const ald_shardset_t *set
     ald_h5_begin();
     ALD_TRY(ald_h5_create(temporary, ALD_H5_PAGE, &x.file));
     status = write_all(&x);
-    if (H5Fclose(x.file) < 0 && status == ALD_STATUS_OK) /* once, whatever came before */
+    if (H5Fclose(x.file) < 0 && status == ALD_STATUS_OK) /* closed once, also after a failure */
         status = ald_h5_raise(*path, "cannot write");
     ALD_TRY(status);
     ALD_TRY(ald_file_publish(temporary, *path));

@@ -1,3 +1,5 @@
+/* Lists of shards, and the verification of a set. Tasks of an array finish in any order and some
+ * fail, so each leaves a list, and whoever completes the set writes the manifest. */
 #include "ald/shard/manifest.h"
 
 #include <stdio.h>
@@ -124,7 +126,7 @@ done:
     return status;
 }
 
-/* What makes two sets one: everything in their headers that the content depends on. */
+/* What identifies a set: everything in the header that the content depends on. */
 static ald_json_t *set_json(const ald_manifest_set_t *set)
 {
     const ald_shard_header_t *h = set->header;
@@ -178,7 +180,7 @@ static ald_status_t list_write(const ald_manifest_set_t *set, const char *name,
     ald_json_set(json, "shards", shards);
     shards = NULL;
     ALD_TRY(ald_json_dump(json, true, &text));
-    if (!is_same(path, text)) /* a rerun that made nothing leaves everything as it was */
+    if (!is_same(path, text)) /* a rerun that changes nothing doesn't touch the file */
         ALD_TRY(ald_json_write(json, path));
 done:
     ald_json_free(shards);
@@ -226,7 +228,7 @@ static ald_status_t list_add(const ald_manifest_set_t *set, const char *wanted, 
     char *found = NULL, *path = ald_path_join(set->folder, name);
     ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
     if (ald_json_read(path, &json) != ALD_STATUS_OK)
-        goto done; /* removed by another task just now, or damaged */
+        goto done; /* another task has just removed it, or it is damaged */
     if (ald_json_get(json, "set") == NULL)
         goto done;
     ALD_TRY(ald_json_dump(ald_json_get(json, "set"), false, &found));
@@ -285,7 +287,7 @@ done:
     return status;
 }
 
-/* Whether the entry's file is there, as large as it says. */
+/* Whether the file of the entry is there, with the size that it names. */
 static ald_status_t is_there(const char *folder, const ald_manifest_entry_t *entry, bool *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -421,7 +423,8 @@ static void problem(verify_t *v, const char *text)
     ald_json_push(v->problems, ald_json_new_text(text, strlen(text)));
 }
 
-/* Rows exactly once, in order: by id, then source. Samples of one row follow each other. */
+/* Checks that each row is there exactly once, in the order of id, then source. Samples of one row
+ * follow each other. */
 static void verify_order(verify_t *v, const char *path, ald_shard_t *shard)
 {
     char text[600];
@@ -488,7 +491,7 @@ done:
     return status;
 }
 
-/* A damaged shard is a problem, not the end. */
+/* Verifies one shard. A damaged one becomes a problem in the list, and verification goes on. */
 static ald_status_t verify_one(verify_t *v, const char *path, const ald_manifest_entry_t *listed)
 {
     ald_status_t status = verify_shard(v, path, listed);

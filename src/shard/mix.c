@@ -1,3 +1,5 @@
+/* The order in which training draws from one or several sources. It depends on seed and step
+ * alone, so that a resumed run goes on with the same batches on any number of ranks. */
 #include "ald/shard/mix.h"
 
 #include <string.h>
@@ -6,7 +8,9 @@
 #include "ald/base/rng.h"
 #include "ald/base/status.h"
 
-/* Streams of random numbers beside those of one source's epochs, which are 0, 1, ... */
+/* Streams of random numbers, "mix" and "source". The epochs of a single source use streams 0, 1,
+ * ...
+ */
 enum { STREAM_STEP = 0x6d6978, STREAM_SOURCE = 0x736f75726365 };
 
 ald_status_t ald_mix_init(const int64_t *start, const double *weights, int64_t sources,
@@ -32,7 +36,8 @@ ald_status_t ald_mix_init(const int64_t *start, const double *weights, int64_t s
         reached += weights == NULL ? 1.0 : weights[k];
         out->edge[k + 1] = reached / sum;
     }
-    out->edge[sources] = 2.0; /* whatever the sums' rounding: every point lies before the end */
+    out->edge[sources] =
+        2.0; /* so that every point lies before the end, however the sums are rounded */
 done:
     return status;
 }

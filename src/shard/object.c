@@ -1,5 +1,5 @@
-/* A header of version 1 is {u8 1, u8, u16 messages, u32 references, u32 size, 4 bytes}, then its
- * first block; a message is {u16 type, u16 size, u8 flags, 3 bytes}, then `size` bytes. */
+/* Reads object headers of HDF5 without the library. HDF5 trusts attributes of variable length and
+ * the layout of chunks as a file has them, and a hostile one crashes it. */
 #include "shard/object_impl.h"
 
 #include <stdbool.h>
@@ -9,10 +9,13 @@
 #include "ald/base/status.h"
 #include "shard/text_impl.h"
 
+/* An object header of version 1 is {u8 1, u8, u16 messages, u32 references, u32 size, 4 bytes},
+ * then its first block; a message is {u16 type, u16 size, u8 flags, 3 bytes}, then `size` bytes.
+ * The numbers are those of HDF5's file format specification, version 3.0, section IV.A. */
 enum {
-    HEADER = 16,
+    HEADER = 16, /* bytes of a header's prefix, and of a message's */
     MESSAGE = 8,
-    NOTHING = 0x00,
+    NOTHING = 0x00, /* types of messages */
     SPACE = 0x01,
     TYPE = 0x03,
     FILL_OLD = 0x04,
@@ -22,11 +25,11 @@ enum {
     TIME = 0x12,
     ATTRIBUTE = 0x0C,
     CONTINUATION = 0x10,
-    SHARED = 2, /* flag: the message is elsewhere */
-    CLASS_INTEGER = 0,
+    SHARED = 2,        /* flag: the message is elsewhere */
+    CLASS_INTEGER = 0, /* classes of types */
     CLASS_STRING = 3,
     CLASS_VARIABLE = 9,
-    LAYOUT_CHUNKED = 2,
+    LAYOUT_CHUNKED = 2, /* class of a layout */
 };
 
 /* A message, or a part of one. */
@@ -54,7 +57,7 @@ done:
     return status;
 }
 
-/* The message at `*at` of a block, and the next one's place; false at the end. */
+/* Reads the message at `*at` of a block, and moves *at to the next; false at the end. */
 static bool next_message(const ald_object_t *object, int block, size_t *at, int *type, int *flags,
                          span_t *out)
 {
@@ -71,7 +74,7 @@ static bool next_message(const ald_object_t *object, int block, size_t *at, int 
     return true;
 }
 
-/* Blocks that are named by messages of those before. */
+/* Adds the blocks that messages of earlier blocks name. */
 static ald_status_t follow(ald_object_t *object)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -113,7 +116,7 @@ void ald_object_close(ald_object_t *object)
     object->count = 0;
 }
 
-/* Cuts `size` bytes, and the padding behind them, off the front. */
+/* Takes `size` bytes, and the padding after them, off the front. */
 static bool take(span_t *from, size_t size, bool padded, span_t *out)
 {
     const size_t whole = padded ? (size + 7) / 8 * 8 : size;
@@ -129,8 +132,8 @@ typedef struct {
     span_t name, type, space, data;
 } attribute_t;
 
-/* {u8 version, u8, u16 sizes of name, type and space}, from version 3 on a byte more; padded in
- * version 1. */
+/* Parses {u8 version, u8, u16 sizes of name, type and space}, from version 3 on with a byte more;
+ * in version 1 the parts are padded. */
 static bool parse_attribute(span_t message, attribute_t *out)
 {
     span_t head;
@@ -186,14 +189,14 @@ ald_status_t ald_object_text(ald_object_t *object, const char *name, ald_arena_t
                    "one string"));
     ALD_TRY(expect(object, name,
                    class == CLASS_VARIABLE && (a.type.at[1] & 15) == 1 &&
-                       a.data.size >= ALD_TEXT_REFERENCE,
+                       a.data.size >= ALD_TEXT_HEAP_ID,
                    "a string of variable length"));
     ALD_TRY(ald_texts_read(object->texts, name, a.data.at, arena, out));
 done:
     return status;
 }
 
-/* Signed, little-endian, 8 bytes, all of them used. */
+/* Reads a signed little-endian integer of 8 bytes, all bits of which are used. */
 ald_status_t ald_object_integer(const ald_object_t *object, const char *name, int64_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -209,7 +212,8 @@ done:
     return status;
 }
 
-/* Version 3: {u8 3, u8 class, u8 dimensions, u64 address, u32 sizes}. */
+/* Whether a layout has chunks that aren't empty: version 3, {u8 3, u8 class, u8 dimensions, u64
+ * address, u32 sizes}. */
 static bool has_chunks(span_t message)
 {
     if (message.size < 3 || message.at[0] != 3 || message.at[1] != LAYOUT_CHUNKED)
@@ -224,7 +228,7 @@ static bool has_chunks(span_t message)
     return true;
 }
 
-/* Version 1 or 2, with `rank` dimensions. */
+/* Whether a dataspace is of version 1 or 2 and whole. */
 static bool is_space(span_t message)
 {
     if (message.size < 4 || (message.at[0] != 1 && message.at[0] != 2))
@@ -234,7 +238,7 @@ static bool is_space(span_t message)
            message.size >= (message.at[0] == 1 ? 8u : 4u) + 8 * rank * (1 + most);
 }
 
-/* A fill value has the size of an element, or none. */
+/* Whether a fill value has the size of an element, or is none. */
 static bool is_fill(int type, span_t message, size_t element)
 {
     const size_t head = type == FILL_OLD ? 0 : 4;
@@ -252,8 +256,8 @@ static bool is_fill(int type, span_t message, size_t element)
     return size == 0 || (size == element && size <= message.size - head - 4);
 }
 
-/* Version 1: {u8 1, u8 filters, 6 bytes}, each {u16 number, u16 length of its name, u16 flags, u16
- * values}, the name, the values, padded. */
+/* Whether a filter pipeline is of version 1 and whole: {u8 1, u8 filters, 6 bytes}, then for each
+ * {u16 number, u16 length of its name, u16 flags, u16 values}, the name, the values, padded. */
 static bool is_pipeline(span_t message)
 {
     span_t head, filter, rest;
@@ -271,7 +275,7 @@ static bool is_pipeline(span_t message)
     return true;
 }
 
-/* The type's bytes, and zeros up to the next 8. */
+/* Whether the message holds the bytes of the type, and zeros up to the next 8. */
 static bool is_type(span_t message, const uint8_t *expected, size_t size)
 {
     if (message.size < size || message.size > (size + 7) / 8 * 8 ||

@@ -11,8 +11,8 @@
 #include "shard/text_impl.h"
 
 enum {
-    ALD_OBJECT_BLOCKS = 64,         /* pieces that a header may lie in */
-    ALD_OBJECT_BYTES = 1 << 16,     /* of a piece */
+    ALD_OBJECT_BLOCKS = 64,         /* pieces of a header, at most; ours have few */
+    ALD_OBJECT_BYTES = 1 << 16,     /* of a piece, at most: as many as a message can have */
     ALD_OBJECT_DIMENSIONS_MOST = 3, /* of chunks, the element's size included */
 };
 
@@ -26,23 +26,24 @@ typedef struct {
     int count;
 } ald_object_t;
 
-/* The header at an address of the file: version 1, whole, its messages within their blocks. */
+/* Reads the header at an address of the file. It must be of version 1, whole, with its messages
+ * within their blocks. */
 ald_status_t ald_object_open(ald_texts_t *texts, const char *name, uint64_t address,
                              ald_object_t *out);
 void ald_object_close(ald_object_t *object); /* takes a zeroed one */
-/* Scalar attributes: texts of variable length, in the arena, and 64-bit integers. INPUT for one
- * that is missing or of another kind. */
+/* Read scalar attributes: a text of variable length, into the arena; a 64-bit integer. INPUT for
+ * one that is missing or of another kind. */
 ald_status_t ald_object_text(ald_object_t *object, const char *attribute, ald_arena_t *arena,
                              const char **out);
 ald_status_t ald_object_integer(const ald_object_t *object, const char *attribute, int64_t *out);
-/* What the header of a dataset must say. */
+/* What the header of a dataset must have. */
 typedef struct {
     const char *type_name; /* for messages */
     const uint8_t *type;   /* [type_bytes] as HDF5 stores it */
     size_t type_bytes, element;
 } ald_expected_t;
-/* All messages that HDF5 looks at when it opens a dataset: its type byte for byte, chunks that
- * aren't empty, nothing shared or elsewhere. */
+/* Checks all messages that HDF5 looks at when it opens a dataset: the type byte for byte, chunks
+ * that aren't empty, nothing that is shared or stored elsewhere. */
 ald_status_t ald_object_check(const ald_object_t *object, const ald_expected_t *expected);
 
 #endif

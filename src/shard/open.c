@@ -1,5 +1,5 @@
-/* A shard may come from a stranger: links, types, filters, shapes, sizes and attributes are checked
- * at open, before anything is allocated by their word. */
+/* Opens a shard as if it came from a stranger: links, types, filters, shapes, sizes and
+ * attributes are checked before anything is allocated by what they say. */
 #include "ald/shard/open.h"
 
 #include <string.h>
@@ -19,8 +19,8 @@
 #include "shard/text_impl.h"
 
 enum {
-    VOCAB_MAX = 1 << 28,
-    CONFIG_MOST = 1 << 20, /* bytes of its text */
+    VOCAB_MAX = 1 << 28,   /* far above any vocabulary, far below where sizes overflow */
+    CONFIG_MOST = 1 << 20, /* bytes of its text, which has a few thousand */
 };
 
 static ald_status_t read_contrast(ald_shard_t *shard, const char *text)
@@ -60,7 +60,7 @@ done:
     return status;
 }
 
-/* `format` and `schema_version` come first: nothing else means anything under others. */
+/* Checks `format` and `schema_version` first: under others nothing else has a known meaning. */
 static ald_status_t check_format(const char *path, ald_object_t *root, ald_arena_t *arena)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -116,7 +116,7 @@ done:
     return status;
 }
 
-/* `full` in halves says so. */
+/* Reads the attribute that `full` in halves has. */
 static ald_status_t read_full_dtype(ald_shard_t *shard, ald_object_t *root)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -131,7 +131,7 @@ done:
     return status;
 }
 
-/* The header of an object by its path. */
+/* Opens the header of an object by its path. */
 static ald_status_t open_object(hid_t file, ald_texts_t *texts, const char *path, ald_object_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -148,7 +148,7 @@ static bool has(const ald_shard_t *shard, const char *path)
     return H5Lexists(shard->file, path, H5P_DEFAULT) > 0;
 }
 
-/* With a reference the certificate speaks of it too, or there is none. */
+/* Whether the shard has a certificate: if it holds a reference, for that too. */
 static bool is_certified(const ald_shard_t *shard)
 {
     return shard->header.encoding == ALD_ENCODING_TOPK && has(shard, "/teacher") &&
@@ -190,7 +190,7 @@ done:
     return status;
 }
 
-/* The path must lead through hard links: a soft or external one could point anywhere. */
+/* Checks that the path leads through hard links: a soft or external link could point anywhere. */
 static ald_status_t check_link(const ald_shard_t *shard, const char *path)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -212,7 +212,7 @@ done:
     return status;
 }
 
-/* The object header says what a dataset of ours says: only then may HDF5 open it. */
+/* Checks that the object header is that of a dataset of ours: only then may HDF5 open it. */
 static ald_status_t check_object(ald_object_t *object, const ald_dataset_info_t *info, hid_t type)
 {
     static const char *const names[] = {
@@ -230,8 +230,9 @@ static ald_status_t check_object(ald_object_t *object, const ald_dataset_info_t 
     ALD_CHECK(size >= TAG + 8 && size <= sizeof bytes, ALD_STATUS_INTERNAL,
               "%s: a type of %zu bytes", info->path, size);
     ALD_H5(H5Tencode(type, bytes, &size), file, info->path);
-    if (info->type == ALD_COLUMN_TEXT) /* a pointer in memory, a reference in the file */
-        bytes[TAG + 4] = ALD_TEXT_REFERENCE;
+    if (info->type ==
+        ALD_COLUMN_TEXT) /* a pointer in memory, the id of a heap object in the file */
+        bytes[TAG + 4] = ALD_TEXT_HEAP_ID;
     ALD_TRY(ald_object_check(object, &(ald_expected_t){.type_name = names[info->type],
                                                        .type = bytes + TAG,
                                                        .type_bytes = size - TAG,
@@ -292,7 +293,7 @@ done:
     return status;
 }
 
-/* A dataset for reading without a chunk cache of HDF5's. */
+/* Opens a dataset for reading, without HDF5's cache of chunks. */
 static hid_t open_dataset(hid_t file, const char *path)
 {
     hid_t list = H5Pcreate(H5P_DATASET_ACCESS), dataset = -1;
@@ -302,7 +303,8 @@ static hid_t open_dataset(hid_t file, const char *path)
     return dataset;
 }
 
-/* What makes logits of hidden states; the first shards of version 1 don't say. */
+/* Reads what says which matrix makes logits of hidden states; the first shards of version 1 don't
+ * have it. */
 static ald_status_t read_head(ald_shard_t *shard, const ald_dataset_info_t *info, hid_t dataset)
 {
     ald_status_t status = ALD_STATUS_OK;

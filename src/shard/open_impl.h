@@ -1,4 +1,5 @@
-/* An open shard, between the code that opens it and the code that reads it. Private to src/shard. */
+/* An open shard, shared by the code that opens it and the code that reads it. Private to src/shard.
+ */
 #ifndef ALD_SHARD_OPEN_IMPL_H
 #define ALD_SHARD_OPEN_IMPL_H
 
@@ -29,9 +30,10 @@ struct ald_shard {
     uint8_t *source;                            /* [N] */
 };
 
-/* The attributes of `/` into shard->header and shard->config. */
+/* Reads the attributes of `/` into shard->header and shard->config. */
 ald_status_t ald_shard_read_header(ald_shard_t *shard);
-/* Opens a dataset that the header says is there, its links, type, filters and shape checked. */
+/* Opens a dataset that must be there by the header, after checks of its links, type, filters and
+ * shape. */
 ald_status_t ald_shard_open_column(ald_shard_t *shard, ald_shard_dataset_t dataset);
 
 #endif

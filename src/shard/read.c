@@ -1,5 +1,5 @@
-/* Offsets and enum values are checked at open, checksums and ids as they are read; the rest is
- * shard_open.c's. */
+/* Reads sequences of an open shard. Offsets and enum values are checked when it is opened,
+ * checksums and ids when they are read; all other checks are in open.c. */
 #include "ald/shard/read.h"
 
 #include <math.h>
@@ -16,7 +16,7 @@
 #include "shard/text_impl.h"
 #include "shard/values_impl.h"
 
-/* N, T and R by the first dataset that has each; all others must agree. */
+/* Sets N, T and R by the first dataset that has each, and checks that all others agree. */
 static ald_status_t check_rows(ald_shard_t *shard)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -36,7 +36,7 @@ done:
     return status;
 }
 
-/* A whole narrow dataset, in memory of its own. */
+/* Reads a whole narrow dataset into new memory. */
 static ald_status_t read_whole(ald_shard_t *shard, ald_shard_dataset_t dataset, void **out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -95,7 +95,7 @@ done:
     return status;
 }
 
-/* Closes the file; all that was learnt from it stays. */
+/* Closes the file, and keeps everything that was read from it. */
 static void fall_asleep(ald_shard_t *shard)
 {
     for (int i = 0; i < ALD_DATASET_COUNT; ++i)
@@ -106,7 +106,7 @@ static void fall_asleep(ald_shard_t *shard)
     shard->file = -1;
 }
 
-/* Opens the file: the superblock must be of the kind that our own reading of texts knows. */
+/* Opens the file. Its superblock must be of the kind that text.c knows. */
 static ald_status_t open_file(ald_shard_t *shard)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -189,7 +189,7 @@ static void pool_leave(ald_shard_t *shard)
     pool->awake -= 1;
 }
 
-/* Becomes the one used last; the one used longest ago makes room. */
+/* Makes the shard the one used last; if too many are open, the one used longest ago is closed. */
 static void pool_enter(ald_shard_t *shard)
 {
     ald_shard_pool_t *pool = shard->pool;
@@ -213,13 +213,13 @@ void ald_shard_join(ald_shard_t *shard, ald_shard_pool_t *pool)
     pool_enter(shard);
 }
 
-/* Opens a sleeping shard again, which must be the file that it was. */
+/* Opens a sleeping shard again, after a check that it is the same file, unchanged. */
 static ald_status_t wake(ald_shard_t *shard)
 {
     ald_status_t status = ALD_STATUS_OK;
     const int64_t count = shard->count, tokens = shard->tokens, positions = shard->positions;
     struct stat now;
-    ald_h5_begin(); /* maybe another thread's first call */
+    ald_h5_begin(); /* this may be the first call of HDF5 on this thread */
     if (shard->pool != NULL && shard->file >= 0 && shard->pool->newest != shard) {
         pool_leave(shard);
         pool_enter(shard);
@@ -296,14 +296,14 @@ static ald_status_t read_text(ald_shard_t *shard, ald_shard_dataset_t dataset, i
                               ald_arena_t *arena, const char **out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    uint8_t reference[ALD_TEXT_REFERENCE + ALD_FLETCHER_BYTES];
-    ALD_TRY(ald_chunked_read(&shard->columns[dataset], i, 1, false, reference));
-    ALD_TRY(ald_texts_read(&shard->texts, ald_shard_datasets[dataset].path, reference, arena, out));
+    uint8_t heap_id[ALD_TEXT_HEAP_ID + ALD_FLETCHER_BYTES];
+    ALD_TRY(ald_chunked_read(&shard->columns[dataset], i, 1, false, heap_id));
+    ALD_TRY(ald_texts_read(&shard->texts, ald_shard_datasets[dataset].path, heap_id, arena, out));
 done:
     return status;
 }
 
-/* Rows of a numeric dataset in the arena. */
+/* Reads rows of a numeric dataset into the arena. */
 static ald_status_t read_column(ald_shard_t *shard, ald_shard_dataset_t dataset, int64_t first,
                                 int64_t rows, ald_arena_t *arena, const void **out)
 {
@@ -326,7 +326,7 @@ done:
     return status;
 }
 
-/* The tokens, and that the response is their end. */
+/* Reads the tokens, and checks that the response is their end. */
 static ald_status_t read_tokens(ald_shard_t *shard, int64_t i, ald_arena_t *arena,
                                 ald_scored_t *out)
 {

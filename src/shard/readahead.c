@@ -1,3 +1,5 @@
+/* A thread that reads the sequences of a plan ahead of their use. Reading and checking a shard
+ * takes a core, and a trainer would wait for it at each step. */
 #include "ald/shard/readahead.h"
 
 #include <pthread.h>
@@ -14,8 +16,8 @@
 #include "ald/shard/set.h"
 
 enum {
-    KEPT = 2 << 20, /* an arena that held more is given back after use */
-    MESSAGE = 1024,
+    KEPT = 2 << 20, /* bytes; an arena that held more, as few do, is freed after use */
+    MESSAGE = 1024, /* as long as a status message can be */
 };
 
 typedef struct slot slot_t;
@@ -37,11 +39,11 @@ struct ald_readahead {
     ald_shardset_t *set;
     pthread_t thread;
     pthread_mutex_t lock;        /* over all that follows */
-    pthread_cond_t more, change; /* for the thread, for the taker */
+    pthread_cond_t more, change; /* `more` wakes the thread, `change` the taker */
     ald_vec_t plan;              /* int64_t entries not yet begun, from `begun` on */
     size_t begun;
     list_t ready, taken, spare;
-    int64_t reading;      /* the entry that the thread reads; -1: none that is wanted */
+    int64_t reading;      /* the entry that the thread reads; -1: none, or one that isn't wanted */
     bool closing, broken; /* broken: no memory for a slot */
     double waited;
 };
@@ -55,7 +57,7 @@ static int64_t entry_bytes(const ald_shardset_t *set, int64_t entry)
            e->response_count * ald_shard_position_bytes(ald_shard_header(set->shards[e->shard]));
 }
 
-/* Whether so many more bytes may be read while these are ready. */
+/* Whether `more` bytes may be read while `ready_bytes` are ready. */
 static bool fits(int64_t ready_count, int64_t ready_bytes, int64_t more)
 {
     return ready_count == 0 ||
@@ -211,7 +213,7 @@ ald_status_t ald_readahead_open(ald_shardset_t *set, ald_readahead_t **out)
     pthread_mutex_init(&ahead->lock, NULL);
     pthread_cond_init(&ahead->more, NULL);
     pthread_cond_init(&ahead->change, NULL);
-    sigfillset(&all); /* signals are for the threads that were there before */
+    sigfillset(&all); /* signals go to the threads that were there before */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&ahead->thread, NULL, read_thread, ahead);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -255,7 +257,7 @@ ald_status_t ald_readahead_plan(ald_readahead_t *ahead, const int64_t *entries, 
     return status;
 }
 
-/* Under the lock: the entry that comes next by the plan; -1: none. */
+/* Under the lock: the next entry of the plan; -1: none. */
 static int64_t next_entry(const ald_readahead_t *ahead)
 {
     if (ahead->ready.first != NULL)
@@ -274,7 +276,7 @@ static void drop_plan(ald_readahead_t *ahead)
     ahead->reading = -1;
 }
 
-/* Under the lock: until the next of the plan is there. */
+/* Under the lock: waits until the next entry of the plan has been read. */
 static void await(ald_readahead_t *ahead)
 {
     if (ahead->ready.count > 0)
@@ -321,5 +323,5 @@ void ald_readahead_release(ald_readahead_t *ahead)
 
 double ald_readahead_waited(const ald_readahead_t *ahead)
 {
-    return ahead->waited; /* only the taker's own calls change it */
+    return ahead->waited; /* only calls of the taker change it, and this is one */
 }

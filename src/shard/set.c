@@ -1,3 +1,5 @@
+/* Several shards as one list of sequences, sorted by row. Shards that do not belong together are
+ * refused with both sides named, since training on such a mixture would not fail. */
 #include "ald/shard/set.h"
 
 #include <stdio.h>
@@ -20,7 +22,7 @@ char *ald_shard_path(const char *folder, int64_t number)
     return ald_path_join(folder, name);
 }
 
-/* One text of the header against what is wanted. */
+/* Checks one text of the header against the expected one. */
 static ald_status_t fits_text(const char *path, const char *what, const char *found,
                               const char *wanted)
 {
@@ -55,7 +57,7 @@ done:
     return status;
 }
 
-/* Each model that the configuration names, under the name that the shard has for it. */
+/* Checks each model that the configuration names, under the name that the shard has for it. */
 static ald_status_t fits_models(const char *path, const ald_shard_header_t *header,
                                 const ald_shard_header_t *expected)
 {
@@ -88,7 +90,7 @@ done:
     return status;
 }
 
-/* Two headers against each other, both files named. */
+/* Compare a member of two headers; the message names both files. */
 #define SAME_NUMBER(member)                                                                        \
     ALD_CHECK(header->member == first->member, ALD_STATUS_INPUT,                                   \
               "%s: " #member " %lld, but %s has %lld", path, (long long)header->member,            \

@@ -1,5 +1,5 @@
-/* Chunks go into the file directly, with a checksum of our own: HDF5's filter costs half of the
- * speed. The dataset says Fletcher-32 all the same, and any reader verifies it. */
+/* Writes chunks into the file on a thread, with a checksum of our own: HDF5's filter costs half
+ * of the speed. The dataset still declares Fletcher-32, and any reader verifies it. */
 #include "shard/sink_impl.h"
 
 #include <fcntl.h>
@@ -16,9 +16,9 @@
 #include "shard/format_impl.h"
 
 enum {
-    FLUSH = 32 << 20,  /* bytes after which the disk is told to begin */
-    CONVERSION = 4096, /* bytes; without a word HDF5 clears 2 MiB for each text */
-    MESSAGE = 1024,
+    FLUSH = 32 << 20,  /* bytes after which the disk is told to begin: few are left at the end */
+    CONVERSION = 4096, /* bytes; by default HDF5 clears 2 MiB for each text */
+    MESSAGE = 1024,    /* as long as a status message can be */
 };
 
 typedef struct {
@@ -27,18 +27,18 @@ typedef struct {
 } stored_t;
 
 struct ald_sink {
-    const char *path, *temporary; /* the opener's */
-    ald_shard_header_t header;    /* `config` is the opener's, until the file is made */
+    const char *path, *temporary; /* borrowed */
+    ald_shard_header_t header;    /* `config` is borrowed, until the file is made */
     ald_column_plan_t plans[ALD_DATASET_COUNT];
     pthread_t thread;
-    pthread_mutex_t lock; /* over what follows, up to `closing` */
+    pthread_mutex_t lock; /* of the members up to `closing` */
     pthread_cond_t more, room, made;
     ald_piece_t *first, *last, *spare;
     size_t held; /* bytes of the pieces in both lists */
     ald_status_t status;
     char message[MESSAGE];
     bool ready, closing;
-    hid_t file, transfer; /* the thread's own, as what follows */
+    hid_t file, transfer; /* from here on, used by the thread alone */
     int descriptor;       /* of the file */
     size_t unflushed;
     stored_t stored[ALD_DATASET_COUNT];
@@ -56,7 +56,9 @@ static int rank_of(ald_shard_dataset_t dataset)
     return ald_shard_datasets[dataset].width == ALD_WIDTH_1 ? 1 : 2;
 }
 
-/* Creation properties: chunks, for /teacher shuffle and gzip on request, the checksum last. */
+/* Makes the creation properties: chunks, for /teacher shuffle and gzip on request, then the
+ * checksum.
+ */
 static ald_status_t make_properties(const ald_sink_t *sink, ald_shard_dataset_t dataset,
                                     const hsize_t *chunk, hid_t *out)
 {
@@ -75,7 +77,7 @@ done:
     return status;
 }
 
-/* What makes logits of hidden states. */
+/* Writes the attributes that say which matrix makes logits of hidden states. */
 static ald_status_t put_head(const ald_sink_t *sink, ald_shard_dataset_t dataset)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -90,7 +92,7 @@ done:
     return status;
 }
 
-/* Makes the dataset with no rows yet. */
+/* Makes the dataset, without rows yet. */
 static ald_status_t make_dataset(ald_sink_t *sink, ald_shard_dataset_t dataset, int64_t chunk_rows)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -123,14 +125,14 @@ static ald_status_t extend(ald_sink_t *sink, ald_shard_dataset_t dataset, int64_
     ald_status_t status = ALD_STATUS_OK;
     stored_t *stored = &sink->stored[dataset];
     const hsize_t size[2] = {(hsize_t)rows, (hsize_t)sink->plans[dataset].width};
-    if (rows > stored->rows) /* pieces of one row come one after the other */
+    if (rows > stored->rows) /* a row may come in several pieces */
         ALD_H5(H5Dset_extent(stored->dataset, size), sink->path, name_of(dataset));
     stored->rows = rows;
 done:
     return status;
 }
 
-/* Rows through HDF5's filters and conversions. */
+/* Writes rows through HDF5's filters and conversions. */
 static ald_status_t write_rows(ald_sink_t *sink, const ald_piece_t *piece, const void *data)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -153,8 +155,8 @@ done:
     return status;
 }
 
-/* Has the disk begin with what is written, so that the commit waits for little. Errors show there.
- */
+/* Lets the disk begin with what is written so far, so that the commit waits for little. Errors show
+ * at the commit. */
 static void begin_flush(ald_sink_t *sink, size_t bytes)
 {
     sink->unflushed += bytes;
@@ -164,7 +166,7 @@ static void begin_flush(ald_sink_t *sink, size_t bytes)
     sink->unflushed = 0;
 }
 
-/* HDF5 takes an array of pointers. */
+/* Writes texts, for which HDF5 wants an array of pointers. */
 static ald_status_t write_texts(ald_sink_t *sink, const ald_piece_t *piece)
 {
     const char *rows[ALD_SINK_TEXTS], *at = (const char *)piece->data;
@@ -187,8 +189,8 @@ done:
     return status;
 }
 
-/* A first piece smaller than a chunk is also the last one: its chunk is as large, so that small
- * shards stay small. */
+/* Stores a piece. A first piece that is smaller than a chunk is also the last one; the chunks of
+ * its dataset are then of its size, so that small shards stay small. */
 static ald_status_t store(ald_sink_t *sink, const ald_piece_t *piece)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -226,7 +228,7 @@ done:
     return status;
 }
 
-/* Closes what is open, each id once whatever the answer; the first failure is kept. */
+/* Closes everything that is open, each id once also after a failure; the first failure is kept. */
 static ald_status_t close_file(ald_sink_t *sink, ald_status_t status)
 {
     if (status == ALD_STATUS_OK && H5Fflush(sink->file, H5F_SCOPE_GLOBAL) < 0)
@@ -309,7 +311,7 @@ static void sink_free(ald_sink_t *sink)
     ald_free(sink);
 }
 
-/* The thread takes no signals: those are for the threads that were there before. */
+/* Starts the thread with all signals blocked: they go to the threads that were there before. */
 static ald_status_t start_thread(ald_sink_t *sink)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -399,7 +401,7 @@ ald_piece_t *ald_sink_piece(ald_sink_t *sink, size_t bytes)
     return found;
 }
 
-/* Under the lock: until `bytes` more may be held, or none are. */
+/* Under the lock: waits until `bytes` more may be held, or until nothing is held. */
 static void make_room(ald_sink_t *sink, size_t bytes)
 {
     while (sink->held > 0 && sink->held + bytes > ALD_SINK_QUEUE) {
@@ -439,7 +441,7 @@ ald_status_t ald_sink_close(ald_sink_t *sink, bool keep)
     if (sink == NULL)
         return ALD_STATUS_OK;
     pthread_mutex_lock(&sink->lock);
-    if (!keep && sink->status == ALD_STATUS_OK) { /* the thread passes over what waits */
+    if (!keep && sink->status == ALD_STATUS_OK) { /* the thread drops the pieces that wait */
         sink->status = ALD_STATUS_INTERNAL;
         snprintf(sink->message, sizeof sink->message, "%s: given up", sink->path);
     }

@@ -1,5 +1,5 @@
-/* The file of a shard that is being written, on a thread that makes all its calls of HDF5: who
- * scores waits only when the disk is the limit. Private to src/shard. */
+/* The file of a shard while it is written, by a thread that makes all calls of HDF5: the scorer
+ * waits only when the disk is the limit. Private to src/shard. */
 #ifndef ALD_SHARD_SINK_IMPL_H
 #define ALD_SHARD_SINK_IMPL_H
 
@@ -12,9 +12,9 @@
 #include "shard/format_impl.h"
 
 enum {
-    ALD_SINK_QUEUE = 16 << 20,  /* bytes that wait for the disk */
+    ALD_SINK_QUEUE = 16 << 20,  /* bytes that may wait for the disk: 16 of the largest chunks */
     ALD_SINK_LIBRARY = 8 << 20, /* what HDF5 itself may hold: its metadata, texts, a chunk */
-    ALD_SINK_TEXTS = 128,       /* rows of texts in a chunk, and at most in a piece */
+    ALD_SINK_TEXTS = 128,       /* texts of a chunk, and of a piece at most: 2 KiB of heap ids */
 };
 
 /* A chunk, or some texts. */
@@ -34,14 +34,14 @@ typedef struct ald_sink ald_sink_t;
 ald_status_t ald_sink_open(const char *path, const char *temporary,
                            const ald_shard_header_t *header,
                            const ald_column_plan_t plans[ALD_DATASET_COUNT], ald_sink_t **out);
-/* A piece with room for `bytes` and a checksum; NULL without memory. */
+/* Makes a piece with room for `bytes` and a checksum; NULL without memory. */
 ald_piece_t *ald_sink_piece(ald_sink_t *sink, size_t bytes);
 void ald_piece_free(ald_piece_t *piece); /* takes NULL */
-/* Takes the piece over, also after a failure, and stores pieces in this order; waits while
- * ALD_SINK_QUEUE is full. What failed since the last call is this one's answer. */
+/* Takes the piece over, also after a failure; pieces are stored in the order of the calls. Waits
+ * while ALD_SINK_QUEUE is full. Returns what failed since the last call. */
 ald_status_t ald_sink_put(ald_sink_t *sink, ald_piece_t *piece);
-/* Waits for what was put, closes the file and frees the sink; with `keep` false what waits is
- * dropped. Fails when anything did. Takes NULL. */
+/* Waits until all pieces are stored, closes the file and frees the sink; with `keep` false the
+ * pieces that wait are dropped. Fails if anything has failed. Takes NULL. */
 ald_status_t ald_sink_close(ald_sink_t *sink, bool keep);
 
 #endif

@@ -1,6 +1,5 @@
-/* A reference is {u32 length, u64 address of a collection, u32 object}; a collection is "GCOL", u8
- * version 1, 3 bytes, u64 size, then objects {u16 number, u16, u32, u64 size, data, padded to 8
- * bytes}, number 0 being the free rest. All little-endian. */
+/* Reads texts of variable length straight from HDF5's global heap. The library trusts the lengths
+ * that it finds there, and would read beyond its memory in a hostile file. */
 #include "shard/text_impl.h"
 
 #include <endian.h>
@@ -13,7 +12,10 @@
 #include "ald/base/json.h"
 #include "ald/base/status.h"
 
-enum { HEADER = 16 };
+/* A heap id is {u32 length, u64 address of a collection, u32 object}; a collection is "GCOL", u8
+ * version 1, 3 bytes, u64 size, then objects {u16 number, u16, u32, u64 size, data, padded to 8
+ * bytes}, number 0 being the free rest. All little-endian. */
+enum { HEADER = 16 }; /* bytes before the objects of a collection, and before an object's data */
 
 uint64_t ald_little(const uint8_t *at, int bytes)
 {
@@ -64,7 +66,7 @@ done:
     return status;
 }
 
-/* Makes the collection at this place the one used last; the one used longest ago makes room. */
+/* Loads the collection at this place, in the room of the one used longest ago. */
 static ald_status_t load_heap(ald_texts_t *texts, const char *name, uint64_t at)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -97,7 +99,7 @@ done:
     return status;
 }
 
-/* The data of an object in the heap at hand, and its size; NULL when it isn't there. */
+/* The data of an object of the collection, and its size; NULL when it isn't there. */
 static const uint8_t *find_object(const ald_text_heap_t *heap, uint64_t number, uint64_t *size)
 {
     const uint8_t *at = heap->data + HEADER, *end = heap->data + heap->bytes;
@@ -117,12 +119,12 @@ static const uint8_t *find_object(const ald_text_heap_t *heap, uint64_t number, 
 }
 
 ald_status_t ald_texts_read(ald_texts_t *texts, const char *name,
-                            const uint8_t reference[ALD_TEXT_REFERENCE], ald_arena_t *arena,
+                            const uint8_t heap_id[ALD_TEXT_HEAP_ID], ald_arena_t *arena,
                             const char **out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const uint64_t length = ald_little(reference, 4), number = ald_little(reference + 12, 4);
-    const uint64_t address = ald_little(reference + 4, 8);
+    const uint64_t length = ald_little(heap_id, 4), number = ald_little(heap_id + 12, 4);
+    const uint64_t address = ald_little(heap_id + 4, 8);
     const uint8_t *data = (const uint8_t *)"";
     uint64_t size = 0;
     if (length > 0) {

@@ -1,3 +1,5 @@
+/* Whether the numbers of a shard are ones that a trainer can bear. One NaN would spoil a policy
+ * without a message, and a checksum only says that it was written so. */
 #include "shard/values_impl.h"
 
 #include <math.h>
@@ -8,7 +10,7 @@
 #include "ald/num/kernel.h"
 #include "shard/format_impl.h"
 
-#define SHARE_MOST 1.001f /* float sums may pass 1 */
+#define SHARE_MOST 1.001f /* a share summed in float may pass 1 by rounding */
 
 ALD_CLONES
 static bool are_finite(const float *values, int64_t count)
@@ -56,7 +58,9 @@ static bool is_bearable(ald_bound_t bound, float value)
     }
 }
 
-/* Most columns pass one quick look; the others are looked at number by number. */
+/* Checks floats. Most columns pass one quick test of all numbers; only others are tested one by
+ * one.
+ */
 static ald_status_t check_floats(const char *file, ald_shard_dataset_t dataset, int64_t first,
                                  const float *values, int64_t count)
 {

@@ -1,5 +1,5 @@
-/* Rows are gathered into whole chunks: writing single rows into filtered chunks costs up to 300
- * times as much. The file itself is the sink's, on its own thread. */
+/* Gathers the rows of sequences into whole chunks, since writing single rows into filtered chunks
+ * takes up to 300 times as long. The file itself belongs to the sink and its thread. */
 #include "ald/shard/write.h"
 
 #include <math.h>
@@ -18,12 +18,12 @@
 #include "shard/format_impl.h"
 #include "shard/sink_impl.h"
 
-enum { TEXT_PIECE = 1 << 16 }; /* bytes; a longer text has a piece of its own */
+enum { TEXT_PIECE = 1 << 16 }; /* bytes of a piece of texts; a longer text has one of its own */
 
 typedef struct {
-    int64_t rows;       /* put so far */
+    int64_t rows;       /* that the sink has been given */
     int64_t buffered;   /* rows in the piece */
-    ald_piece_t *piece; /* being filled; NULL: none */
+    ald_piece_t *piece; /* that is being filled; NULL: none */
 } column_t;
 
 struct ald_shard_writer {
@@ -49,7 +49,7 @@ int64_t ald_shard_writer_bytes(const ald_shard_header_t *header)
     return bytes;
 }
 
-/* Elements in the file's form; NULL stands for NaN. */
+/* Copies elements into the file's form; NULL stands for NaN. */
 static void copy_elements(ald_column_type_t type, const uint8_t *from, int64_t count, uint8_t *to)
 {
     if (from == NULL)
@@ -73,7 +73,7 @@ done:
     return status;
 }
 
-/* The rows that are gathered; what they lack of a chunk is zero. */
+/* Gives the gathered rows to the sink; the rest of their chunk is zero. */
 static ald_status_t column_flush(ald_shard_writer_t *writer, ald_shard_dataset_t dataset)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -96,7 +96,7 @@ done:
     return status;
 }
 
-/* Gathers rows and puts full chunks. */
+/* Gathers rows, and gives full chunks to the sink. */
 static ald_status_t gather_rows(ald_shard_writer_t *writer, ald_shard_dataset_t dataset,
                                 const uint8_t *from, int64_t rows)
 {
@@ -121,7 +121,7 @@ done:
     return status;
 }
 
-/* Rows of several chunks each. */
+/* Writes rows that take several chunks each. */
 static ald_status_t cut_rows(ald_shard_writer_t *writer, ald_shard_dataset_t dataset,
                              const uint8_t *from, int64_t rows)
 {
@@ -157,7 +157,7 @@ static ald_status_t column_append(ald_shard_writer_t *writer, ald_shard_dataset_
     return cut ? cut_rows(writer, dataset, data, rows) : gather_rows(writer, dataset, data, rows);
 }
 
-/* The texts that are gathered. */
+/* Gives the gathered texts to the sink. */
 static ald_status_t texts_flush(ald_shard_writer_t *writer, ald_shard_dataset_t dataset)
 {
     column_t *column = &writer->columns[dataset];
@@ -173,7 +173,7 @@ static ald_status_t texts_flush(ald_shard_writer_t *writer, ald_shard_dataset_t 
     return ald_sink_put(writer->sink, piece);
 }
 
-/* A text into the piece being filled, or into another when that is full. */
+/* Puts a text into the piece that is being filled, or into a new one when that is full. */
 static ald_status_t gather_text(ald_shard_writer_t *writer, ald_shard_dataset_t dataset,
                                 const char *text)
 {
@@ -193,7 +193,7 @@ done:
     return status;
 }
 
-/* One text; bytes that aren't UTF-8 become U+FFFD, as every reader expects UTF-8. */
+/* Appends one text. Bytes that aren't UTF-8 become U+FFFD, since every reader expects UTF-8. */
 static ald_status_t text_append(ald_shard_writer_t *writer, ald_shard_dataset_t dataset,
                                 const char *text)
 {
@@ -282,7 +282,7 @@ done:
     return status;
 }
 
-/* Everything that the encoding needs is there. */
+/* Checks that the sequence has everything that the encoding needs. */
 static ald_status_t check_sequence(const ald_shard_writer_t *writer, const ald_scored_t *sequence)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -320,7 +320,7 @@ static void writer_free(ald_shard_writer_t *writer)
     ald_free(writer);
 }
 
-/* What is gathered, and datasets without rows. */
+/* Gives the sink what is gathered, and makes datasets that have no rows. */
 static ald_status_t writer_finish(ald_shard_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -354,7 +354,8 @@ void ald_shard_writer_discard(ald_shard_writer_t *writer)
 {
     if (writer == NULL)
         return;
-    char *message = ald_strdup(ald_status_message()); /* of the failure that led here */
+    char *message =
+        ald_strdup(ald_status_message()); /* keeps the message of the failure that led here */
     ald_sink_close(writer->sink, false);
     if (message != NULL)
         ald_status_raise(ALD_STATUS_OK, "%s", message);

@@ -1,5 +1,5 @@
-/* The K tokens of a position. What encodings with K tokens share: scratch memory for the choice,
- * and the columns that the tokens go to and come from, in halves. */
+/* The K tokens of a position while they are chosen and stored. Encodings with K tokens share the
+ * scratch memory of the choice and the columns that the tokens are stored in. */
 #include "ald/teacher/choice.h"
 
 #include "ald/base/arena.h"

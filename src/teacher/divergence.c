@@ -1,5 +1,5 @@
-/* Divergences. A new one is a row of the table at the end: its sums and its gradient over a
- * vocabulary, vectorised, and its slope at one outcome, in double precision. */
+/* The table of divergences. A new one is a row at the end: its sums and its gradient over a
+ * vocabulary, as vector code, and its slope at one outcome, in double precision. */
 #include "ald/teacher/divergence.h"
 
 #include <math.h>
@@ -7,7 +7,9 @@
 #include "ald/config/choices.h"
 #include "ald/num/kernel.h"
 
-enum { BLOCK = 4096 }; /* so many addends make a float sum: its error stays below that of exp */
+enum {
+    BLOCK = 4096
+}; /* addends of a sum in float: so few that its error stays below that of exp */
 
 #define LN2    0.693147181f
 #define INLINE static inline __attribute__((always_inline))
@@ -37,7 +39,8 @@ INLINE void forward_block(int64_t n, const float *lp, const float *t, float lse_
     s->forward += forward;
 }
 
-/* log m is log(p + q) - log 2: half of the least that ald_expf gives isn't normal. */
+/* log m is computed as log(p + q) - log 2, since half of the least number that ald_expf gives isn't
+ * normal. */
 INLINE void jsd_block(int64_t n, const float *lp, const float *t, float lse_t, ald_sums_t *s)
 {
     float reverse = 0.0f, pm = 0.0f, qm = 0.0f;

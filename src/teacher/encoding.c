@@ -1,5 +1,5 @@
-/* The table of encodings. A new one is a row here, its file, its datasets in the shard's format and
- * its name among the choices. */
+/* The table of encodings. A new one is a row here, a file of its own, its datasets in the shard's
+ * format, and its name among the choices. */
 #include "ald/teacher/encoding.h"
 
 #include "ald/config/choices.h"

@@ -1,5 +1,5 @@
-/* What shards must say for a configuration. Everything that a shard depends on is in it by content,
- * so what is compared are digests, never names. */
+/* What shards must have for a configuration. Everything that a shard depends on is in it by
+ * content, so digests are compared here and never names. */
 #include "ald/teacher/expected.h"
 
 #include "ald/base/sha256.h"

@@ -1,5 +1,5 @@
-/* Encoding `full`: both teachers' rows as they are, and the exact loss. Everything else is held to
- * it. */
+/* Encoding `full`: the rows of both models over the whole vocabulary, and the exact loss. It
+ * needs most memory, and is what the tests hold every other encoding to. */
 #include "ald/teacher/full.h"
 
 #include <string.h>
@@ -14,8 +14,8 @@
 #include "ald/teacher/teacher.h"
 #include "teacher/encoding_impl.h"
 
-/* Student log-probabilities in place of z; teacher logits log pi_dpo + a ratio over tau in place of
- * log pi_dpo. Sums reward and KL to pi_dpo on the way. */
+/* Replaces z by the student's log-probabilities, and log pi_dpo by the teacher's logits (log pi_dpo
+ * + a ratio) / tau. Sums reward and KL to pi_dpo in the same pass. */
 ALD_CLONES
 static void compose(int64_t V, float lse, float a, float inverse_tau, float *z, float *logprob_dpo,
                     const float *log_ratio, double *reward, double *kl_dpo)

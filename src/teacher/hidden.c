@@ -1,5 +1,5 @@
-/* Encodings `hidden` and `hidden32`: both teachers' final hidden states, to which the trainer
- * applies their output matrices. The loss is that of `full` up to the rounding of the states. */
+/* Encodings `hidden` and `hidden32`: the final hidden states of both models, to which the trainer
+ * applies the output matrices. So the whole vocabulary fits in the space of a state. */
 #include <string.h>
 
 #include "ald/model/batch.h"
@@ -34,7 +34,7 @@ static void keep32(const ald_scoring_t *scoring, const ald_contrasted_t *contras
         memcpy(states + r * H, hidden + packed->row[r] * H, sizeof *states * (size_t)H);
 }
 
-/* A stored hidden state of pi_dpo (which 0) or of the contrast, [H]. */
+/* Reads a stored hidden state [H], of pi_dpo (which = 0) or of the contrast. */
 static void read_state(const ald_lesson_t *lesson, int64_t r, int which, float *out)
 {
     int64_t at;
@@ -49,7 +49,7 @@ static void read_state(const ald_lesson_t *lesson, int64_t r, int which, float *
         ald_dtype_row_to_f32(ALD_DTYPE_BF16, bits + at * H, H, out);
 }
 
-/* logits[count, V] of one teacher. */
+/* Computes logits[count, V] of one of both models. */
 static void logits_of(const ald_lesson_t *lesson, int64_t first, int64_t count, int which,
                       float *logits)
 {
@@ -58,7 +58,7 @@ static void logits_of(const ald_lesson_t *lesson, int64_t first, int64_t count, 
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; ++i)
         read_state(lesson, first + i, which, lesson->rows + i * H);
-    if (lesson->sequence[0].hidden32_dpo != NULL) /* as the scorer's of `full` */
+    if (lesson->sequence[0].hidden32_dpo != NULL) /* as the scorer's products for `full` are */
         head.gemm = ald_gemm_find("invariant");
     head.vocabulary = lesson->vocabulary;
     ald_head_logits(&head, count, lesson->rows, logits);

@@ -1,5 +1,5 @@
 /* Encoding `sampled`: K draws from the teacher, and the forward divergence that they estimate
- * without bias. */
+ * without bias. Its error is chance alone and averages out over positions and steps. */
 #include "ald/teacher/sampled.h"
 
 #include <math.h>
@@ -34,7 +34,8 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The tokens at which the cumulated probabilities pass the rising numbers u [K], each below 1. */
+/* Finds the tokens at which the cumulated probabilities pass the rising numbers u [K], each
+ * below 1. */
 static void invert(int64_t V, int64_t K, const float *probability, const double *u, int32_t *id)
 {
     double total = 0.0, passed = 0.0;
@@ -77,7 +78,8 @@ static double logit_of(const ald_draws_t *draws, int64_t k, double a, double tau
     return ((double)draws->logprob_dpo[k] + a * (double)draws->log_ratio[k]) / tau;
 }
 
-/* log w of a draw: 0 at the proposal's own settings, of which `factor` was stored as float32. */
+/* log w of a draw. It is 0 at the settings of the proposal, whose `factor` was stored as float32.
+ */
 static double weight_of(const ald_draws_t *draws, int64_t k, double a, double tau)
 {
     return logit_of(draws, k, a, tau) - logit_of(draws, k, draws->factor, draws->temperature);

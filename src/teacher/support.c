@@ -1,5 +1,5 @@
-/* What K tokens of a teacher may be off by. The bounds are in the header; here they are computed
- * with room for the rounding of every stored number. */
+/* Chooses K tokens of a teacher, and bounds what the loss is off by for leaving out the others.
+ * The bounds of the header are computed with room for the rounding of every stored number. */
 #include "ald/teacher/support.h"
 
 #include <math.h>
@@ -10,14 +10,14 @@
 #include "ald/num/ops.h"
 #include "ald/teacher/teacher.h"
 
-#define UNKNOWN 1e30
+#define UNKNOWN 1e30 /* above any KL, and finite */
 
 /* --- making ----------------------------------------------------------------------------------- */
 
-static const float *sort_keys; /* for qsort; one thread private copy each */
+static const float *sort_keys; /* for qsort, which passes no context; each thread has its own */
 #pragma omp threadprivate(sort_keys)
 
-/* By falling key, then by rising id. */
+/* Orders by falling key, then by rising id. */
 static int compare_ids(const void *a, const void *b)
 {
     int32_t i = *(const int32_t *)a, j = *(const int32_t *)b;
@@ -26,7 +26,7 @@ static int compare_ids(const void *a, const void *b)
     return (i > j) - (i < j);
 }
 
-/* Moves the K ids of the largest keys to the front, in no order (quickselect). */
+/* Moves the ids of the K largest keys to the front, in no particular order (quickselect). */
 static void select_top(int64_t V, int64_t K, const float *key, int32_t *id)
 {
     int64_t low = 0, high = V - 1;
@@ -53,8 +53,8 @@ static void select_top(int64_t V, int64_t K, const float *key, int32_t *id)
     }
 }
 
-/* The mass outside the K tokens `id`, summed there, as 1 - the mass inside would cancel. `work`
- * holds log-probabilities [V] and is overwritten. */
+/* The mass outside the K tokens `id`. It is summed there, since 1 - the mass inside would lose its
+ * digits. `work` holds log-probabilities [V] and is overwritten. */
 static double outside_mass(int64_t V, int64_t K, const int32_t *id, float *work)
 {
     double mass = 0.0;
@@ -109,7 +109,8 @@ static float largest(int64_t n, const float *x)
     return high;
 }
 
-/* The log of the sum of exp(x), in blocks so short that no order of a sum matters much. */
+/* The log of the sum of exp(x). It is summed in blocks so short that the order of their sums hardly
+ * matters. */
 ALD_CLONES
 static float log_sum(int64_t n, const float *x)
 {
@@ -185,7 +186,7 @@ typedef struct {
     double low, high;
 } span_t;
 
-/* A stored number with its margin. */
+/* The interval of a stored number: the number and its margin. */
 static span_t knot(const ald_tail_t *tail, const float *values, int j)
 {
     double a = tail->alpha_max * 0.5 * j, value = values[j];
@@ -194,13 +195,13 @@ static span_t knot(const ald_tail_t *tail, const float *values, int j)
     return (span_t){value - margin, value + margin};
 }
 
-/* The line through (x0, y0) and (x1, y1), at x. */
+/* The value at x of the line through (x0, y0) and (x1, y1). */
 static double line(double x0, double y0, double x1, double y1, double x)
 {
     return x1 > x0 ? y0 + (y1 - y0) * ((x - x0) / (x1 - x0)) : fmax(y0, y1);
 }
 
-/* Where a lies: between knots `left` and left + 1, or beyond an end (-1, ALD_KNOTS - 1). */
+/* Where a lies: j between the knots j and j + 1; -1 or ALD_KNOTS - 1 beyond an end. */
 static int interval_of(const ald_tail_t *tail, double a)
 {
     if (a < 0.0)
@@ -211,7 +212,7 @@ static int interval_of(const ald_tail_t *tail, double a)
     return ALD_KNOTS - 1;
 }
 
-/* Beyond the ends every value moves by the step times some rho of the tail. */
+/* The interval beyond an end, where every value changes by the step times some rho of the tail. */
 static span_t beyond(const ald_tail_t *tail, const float *values, int end, double a)
 {
     span_t at = knot(tail, values, end);
@@ -245,7 +246,7 @@ static span_t mass_at(const ald_tail_t *tail, double a)
     return out;
 }
 
-/* Below G(a). */
+/* A number below G(a). */
 static double least_at(const ald_tail_t *tail, double a)
 {
     const int left = interval_of(tail, a);
@@ -257,7 +258,7 @@ static double least_at(const ald_tail_t *tail, double a)
     return half > 0.0 ? chord : beyond(tail, tail->least, left, a).low;
 }
 
-/* log sum_T exp((l + a rho) / tau). */
+/* An interval that holds log sum_T exp((l + a rho) / tau). */
 static span_t tail_span(const ald_teacher_t *teacher, double a, int64_t V, int64_t vocab_size,
                         int64_t K, const ald_tail_t *tail)
 {
@@ -268,7 +269,7 @@ static span_t tail_span(const ald_teacher_t *teacher, double a, int64_t V, int64
     double shift = (1.0 - 1.0 / tau) * log(n);
     out.low = out.low / tau + fmin(shift, 0.0);
     out.high = out.high / tau + fmax(shift, 0.0);
-    if (V < vocab_size) /* any part of it may lie beyond the policy's rows */
+    if (V < vocab_size) /* any part of the tail may be of tokens that the policy lacks */
         out.low = -INFINITY;
     return out;
 }
@@ -278,12 +279,12 @@ static double half_error(double stored)
     return 0x1p-11 * fabs(stored) + 0x1p-25;
 }
 
-/* What the K tokens and the bucket come to; weights are relative to exp(top). */
+/* Sums over the K tokens and the bucket. Weights are relative to exp(top). */
 typedef struct {
     double top, made, low, high; /* Z^, Z-, Z+ */
     double bucket;               /* log w^_T; -infinity: none */
     double deltas;               /* sum_S p d */
-    bool known;                  /* false: the rounding swamps everything */
+    bool known;                  /* false: the rounding is so large that nothing can be said */
     span_t tail;
 } totals_t;
 
@@ -342,7 +343,7 @@ static double variation_of(const ald_teacher_t *teacher, double a, int64_t V,
     return fmin(0.5 * sum + 1e-9, 1.0);
 }
 
-/* Sums of p and p log p, short ones in float. */
+/* Sums of p and of p log p, in float over short blocks. */
 ALD_CLONES
 static void entropy_sums(int64_t V, float lse, const float *z, double *mass, double *plogp)
 {
@@ -363,7 +364,7 @@ static void entropy_sums(int64_t V, float lse, const float *z, double *mass, dou
     *plogp = h;
 }
 
-/* P and H of the student, outside the support. */
+/* P and H of the header: mass and sum of p log p of the student outside the support. */
 static void outside_sums(int64_t V, const ald_support_t *s, float lse, float *z, double *mass,
                          double *plogp)
 {
@@ -413,7 +414,7 @@ ald_support_error_t ald_support_error(const ald_teacher_t *teacher, double facto
     span_t span = {-INFINITY, -INFINITY};
     for (int64_t k = 0; k < support->count; ++k)
         inside += support->id[k] < V;
-    if (inside < V) /* otherwise there is no tail, whatever it held of tokens from V on */
+    if (inside < V) /* else no token is left in the tail: it was of tokens from V on alone */
         span = tail_span(teacher, factor, V, vocab_size, support->count, tail);
     totals_t t = sum_support(teacher, factor, V, support, span, lse, z);
     if (!t.known)

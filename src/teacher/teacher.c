@@ -1,5 +1,5 @@
-/* The composed teacher. What shards hold is log pi_dpo and the ratio to the contrast, so that
- * rounding is not multiplied by alpha twice; all here is in that form. */
+/* The composed teacher: its settings, and rows of it. Everything is in the form of log pi_dpo and
+ * the ratio to the contrast, so that alpha multiplies one rounding and not two. */
 #include "ald/teacher/teacher.h"
 
 #include <math.h>
@@ -72,24 +72,25 @@ const char *ald_contrast_key(ald_contrast_t contrast)
 }
 
 ALD_CLONES
-static void logits_to_ratio(int64_t V, float lse_dpo, float lse_c, float *z_dpo, float *z_c)
+static void logits_to_ratio(int64_t V, float lse_dpo, float lse_contrast, float *z_dpo,
+                            float *z_contrast)
 {
 #pragma omp simd
     for (int64_t v = 0; v < V; ++v) {
         float lp = z_dpo[v] - lse_dpo;
-        z_c[v] = lp - (z_c[v] - lse_c);
+        z_contrast[v] = lp - (z_contrast[v] - lse_contrast);
         z_dpo[v] = lp;
     }
 }
 
-void ald_teacher_logits_row(int64_t V, float *z_dpo, float *z_c)
+void ald_teacher_logits_row(int64_t V, float *z_dpo, float *z_contrast)
 {
-    logits_to_ratio(V, ald_logsumexp(V, z_dpo), ald_logsumexp(V, z_c), z_dpo, z_c);
+    logits_to_ratio(V, ald_logsumexp(V, z_dpo), ald_logsumexp(V, z_contrast), z_dpo, z_contrast);
 }
 
 void ald_teacher_restrict_row(int64_t V, float *logprob_dpo, float *log_ratio)
 {
-    for (int64_t v = 0; v < V; ++v) /* back to log pi_c */
+    for (int64_t v = 0; v < V; ++v) /* to log pi_contrast again */
         log_ratio[v] = logprob_dpo[v] - log_ratio[v];
     ald_teacher_logits_row(V, logprob_dpo, log_ratio);
 }

@@ -1,5 +1,5 @@
-/* Encoding `topk`: the K likeliest tokens, and what bounds the error that leaving out the others
- * makes. */
+/* Encoding `topk`: the K likeliest tokens, and one outcome for all others. The trainer reports
+ * for each position how far that can be from the teacher over the whole vocabulary. */
 #include "ald/teacher/topk.h"
 
 #include <math.h>
@@ -14,8 +14,8 @@
 #include "ald/teacher/teacher.h"
 #include "teacher/encoding_impl.h"
 
-/* exp(lp) of every token in place of z; returns the mass outside the support, by summing what lies
- * there (1 - inside would cancel). */
+/* Replaces z by exp(lp) of every token. Returns the mass outside the support, summed there, since
+ * 1 - the mass inside would lose its digits. */
 static double support_split(int64_t V, int64_t K, const int32_t *id, float lse, float *z,
                             float *inside)
 {
@@ -84,7 +84,7 @@ void ald_support_restrict(int64_t V, ald_support_t *support, int32_t *id, float 
 {
     const int64_t K = support->count;
     float *logprob = kept, *ratio = kept + K;
-    double mass_dpo = exp(support->tail_dpo), mass_c = exp(support->tail_contrast);
+    double mass_dpo = exp(support->tail_dpo), mass_contrast = exp(support->tail_contrast);
     int64_t count = 0;
     for (int64_t k = 0; k < K; ++k) {
         if (support->id[k] >= V)
@@ -93,23 +93,23 @@ void ald_support_restrict(int64_t V, ald_support_t *support, int32_t *id, float 
         logprob[count] = support->logprob_dpo[k];
         ratio[count++] = support->log_ratio[k];
         mass_dpo += exp(support->logprob_dpo[k]);
-        mass_c += exp(support->logprob_dpo[k] - support->log_ratio[k]);
+        mass_contrast += exp(support->logprob_dpo[k] - support->log_ratio[k]);
     }
     for (int64_t k = 0; k < count; ++k) {
         logprob[k] -= (float)log(mass_dpo);
-        ratio[k] -= (float)(log(mass_dpo) - log(mass_c));
+        ratio[k] -= (float)(log(mass_dpo) - log(mass_contrast));
     }
     *support = (ald_support_t){.count = count,
                                .id = id,
                                .logprob_dpo = logprob,
                                .log_ratio = ratio,
                                .tail_dpo = support->tail_dpo - log(mass_dpo),
-                               .tail_contrast = support->tail_contrast - log(mass_c)};
+                               .tail_contrast = support->tail_contrast - log(mass_contrast)};
 }
 
 /* --- the encoding ----------------------------------------------------------------------------- */
 
-/* Where the tail's part of position r goes. */
+/* The places in the columns for what position r has of the tail. */
 static ald_tail_rows_t tail_rows(const ald_contrasted_t *c, int64_t r)
 {
     return (ald_tail_rows_t){.tail_contrast = (float *)c->tail + r,
@@ -120,7 +120,8 @@ static ald_tail_rows_t tail_rows(const ald_contrasted_t *c, int64_t r)
                              .ratio_most = (float *)c->tail_ratio_max + r};
 }
 
-/* The shard's own contrast chooses the tokens; another one is described on those. */
+/* For the contrast of the shard the tokens are chosen; for another one the same tokens are taken.
+ */
 static void fill(const ald_scoring_t *scoring, ald_contrast_t contrast, int64_t r,
                  const float *logprob, const float *ratio, ald_choice_t *choice)
 {
@@ -142,7 +143,7 @@ static void fill(const ald_scoring_t *scoring, ald_contrast_t contrast, int64_t 
     ald_choice_store(scoring, contrast, r, choice);
 }
 
-/* The bound on a position's error, before the loss takes the place of the logits. */
+/* Bounds the error of a position; to be called before the loss overwrites the logits. */
 static void bound_error(const ald_lesson_t *lesson, int64_t r, const ald_support_t *support,
                         float *z)
 {

@@ -1,3 +1,5 @@
+/* Finds added tokens in text, before it is cut into pieces. There may be thousands and they are
+ * looked for at every byte, hence the index by first byte. */
 #include "text/added_impl.h"
 
 #include <stdio.h>
@@ -11,6 +13,8 @@
 #include "text/normalizer_impl.h"
 #include "text/unicode_impl.h"
 
+/* Larger ids are taken for damage: tables are indexed by id, and large vocabularies have about
+ * 2^18. */
 enum { LARGEST_ID = 1 << 24 };
 
 static ald_status_t load_token(const ald_json_t *json, size_t index,
@@ -46,7 +50,7 @@ done:
     return status;
 }
 
-/* By first byte, then the longest first, then as in the file. */
+/* Orders tokens by first byte, then the longest first, then as in the file. */
 static int compare(const void *left, const void *right)
 {
     const ald_added_t *a = *(const ald_added_t *const *)left;
@@ -117,7 +121,7 @@ static bool stands_alone(const char *text, size_t length, size_t start, size_t e
     return end == length || !ald_unicode_is_word(ald_utf8_next(text + end, length - end, &step));
 }
 
-/* Widens a match over the white space that lstrip and rstrip take along, not before `floor`. */
+/* Widens a match over the white space that lstrip and rstrip include, but not before `floor`. */
 static void strip(const ald_added_t *token, const char *text, size_t length, size_t floor,
                   size_t *start, size_t *end)
 {
@@ -145,7 +149,7 @@ ald_status_t ald_added_split(const ald_added_set_t *set, const char *text, size_
             continue;
         }
         size_t start = at, end = at + token->length;
-        at = end; /* matches don't overlap, those that are discarded included */
+        at = end; /* the next match begins here, also if this one is discarded below */
         if (token->single_word && !stands_alone(text, length, start, end))
             continue;
         strip(token, text, length, done_to, &start, &end);

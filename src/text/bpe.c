@@ -1,3 +1,5 @@
+/* Byte-pair merging: a scan for the short pieces that text mostly has, a heap for long ones, so
+ * that no input takes a time that grows with the square of its length. */
 #include "text/bpe_impl.h"
 
 #include <string.h>
@@ -77,7 +79,7 @@ static uint32_t rank_of(const ald_bpe_t *bpe, int32_t left, int32_t right)
     return merge == NULL ? no_rank : merge->rank;
 }
 
-/* Merges in place; ties of rank go to the leftmost. Returns the new count. */
+/* Merges in place. Of pairs of equal rank the leftmost is merged first. Returns the new count. */
 static size_t merge_short(const ald_bpe_t *bpe, int32_t *ids, size_t count)
 {
     uint32_t ranks[SHORT_PIECE];
@@ -102,7 +104,7 @@ static size_t merge_short(const ald_bpe_t *bpe, int32_t *ids, size_t count)
     return count;
 }
 
-/* A symbol of a long piece; a merged-away one has id -1. */
+/* A symbol of a long piece. One that was merged into its left neighbour has id -1. */
 typedef struct {
     int32_t id;
     uint32_t before, after; /* neighbours, `none` at the ends */
@@ -162,7 +164,7 @@ static ald_status_t merge_long(const ald_bpe_t *bpe, symbol_t *symbols, uint32_t
         symbol_t *right = &symbols[left->after];
         const ald_merge_t *merge = find_merge(bpe, left->id, right->id);
         if (merge == NULL || merge->rank != top >> 32)
-            continue; /* one of the two has changed since */
+            continue; /* one of the two was merged since the pair was queued */
         left->id = merge->id;
         left->after = right->after;
         right->id = -1;
@@ -193,7 +195,7 @@ done:
     return status;
 }
 
-/* The symbols of a piece in scratch->ids, merged. */
+/* Merges the symbols of a piece, which are in scratch->ids. */
 static ald_status_t merge(const ald_bpe_t *bpe, ald_bpe_scratch_t *scratch, ald_vec_t *ids)
 {
     int32_t *initial = scratch->ids.data;
@@ -232,7 +234,7 @@ static ald_status_t encode_short(const ald_bpe_t *bpe, const char *piece, size_t
     return ald_vec_append(ids, symbols, merge_short(bpe, symbols, count));
 }
 
-/* The fallback bytes of a character, all or none; false in *done for none. */
+/* Appends the fallback bytes of a character, or nothing and *done = false if one is lacking. */
 static ald_status_t put_fallback(const ald_bpe_t *bpe, const char *character, size_t length,
                                  bool *done, ald_vec_t *ids)
 {
@@ -246,8 +248,8 @@ done:
     return status;
 }
 
-/* A piece of characters. An unknown token waits, as the reference implementation has it: for the
- * next character that is known, or that can't be fused with it. */
+/* Encodes a piece of characters. The unknown token isn't written at once but, as in Hugging Face's
+ * tokenizers, before the next character that is known or can't be fused with it. */
 static ald_status_t encode_characters(const ald_bpe_t *bpe, const char *piece, size_t length,
                                       ald_bpe_scratch_t *scratch, ald_vec_t *ids)
 {
@@ -277,7 +279,7 @@ done:
     return status;
 }
 
-/* Puts the piece into byte symbols, as the vocabulary spells it. */
+/* Spells the bytes of a piece by their symbols, as the vocabulary does. */
 static ald_status_t spell(const char *piece, size_t length, ald_vec_t *text)
 {
     ald_status_t status = ALD_STATUS_OK;

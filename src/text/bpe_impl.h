@@ -20,7 +20,7 @@ typedef struct {
 typedef struct {
     uint64_t pair; /* left id << 32 | right id */
     uint32_t rank;
-    int32_t id; /* of what the two become; -1: the slot is free */
+    int32_t id; /* of the token that the two become; -1: the slot is free */
 } ald_merge_t;
 
 /* Everything lies in the arena given to load. */
@@ -34,9 +34,9 @@ typedef struct {
     int32_t byte_ids[256];     /* -1: the vocabulary lacks the byte's symbol */
     int32_t fallback_ids[256]; /* of <0x00> to <0xFF>; -1: the vocabulary lacks it */
     bool byte_fallback;        /* characters that the vocabulary lacks become those */
-    int32_t unknown;           /* stands for what is still lacking; -1: that is left out */
-    bool fuse_unknown;         /* one for several in a row */
-    bool complete;             /* no byte that UTF-8 can have lacks its symbol */
+    int32_t unknown;           /* the token for all else that is lacking; -1: it is left out */
+    bool fuse_unknown;         /* one unknown token for several characters in a row */
+    bool complete;             /* every byte that UTF-8 can have has its symbol */
     bool ignore_merges;        /* a piece that is a token is taken whole */
 } ald_bpe_t;
 
@@ -45,7 +45,7 @@ typedef struct {
     ald_vec_t ids, symbols, heap, text;
 } ald_bpe_scratch_t;
 
-/* From the "model" of tokenizer.json. INPUT naming what is wrong or isn't supported. */
+/* Loads the "model" of tokenizer.json. INPUT naming what is wrong or isn't supported. */
 ald_status_t ald_bpe_load(const ald_json_t *model, ald_arena_t *arena, ald_bpe_t *out);
 /* The id of a vocabulary entry, -1 for none. */
 int32_t ald_bpe_find(const ald_bpe_t *bpe, const char *text, size_t length);
@@ -65,7 +65,7 @@ ald_status_t ald_bpe_encode(const ald_bpe_t *bpe, const char *piece, size_t leng
 /* The code points that stand for the 256 bytes in tokens: printable Latin-1 for itself, the others
  * from U+0100 on. */
 void ald_byte_symbols(uint16_t symbols[256]);
-enum { ALD_BYTE_SYMBOL_END = 324 };
+enum { ALD_BYTE_SYMBOL_END = 324 }; /* 256 + the 68 bytes that aren't printable in Latin-1 */
 /* The byte of a symbol below ALD_BYTE_SYMBOL_END, or -1. */
 void ald_symbol_bytes(int16_t bytes[ALD_BYTE_SYMBOL_END]);
 

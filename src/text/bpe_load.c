@@ -1,4 +1,5 @@
-/* Reads the "model" of tokenizer.json. Layer: text. */
+/* Reads the "model" of tokenizer.json. An option that would change how words are made of symbols
+ * is refused by name, since other ids would spoil training without a sign of it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -9,7 +10,8 @@
 #include "text/bpe_impl.h"
 #include "text/unicode_impl.h"
 
-/* Larger ids are taken for damage: tables are indexed by id. */
+/* Larger ids are taken for damage: tables are indexed by id, and large vocabularies have about
+ * 2^18. */
 enum { LARGEST_ID = 1 << 24 };
 
 static size_t slots_for(size_t count)
@@ -71,7 +73,7 @@ done:
     return status;
 }
 
-/* The two halves of a merge, written "a b" or ["a", "b"]. */
+/* Reads the two halves of a merge, which is written "a b" or ["a", "b"]. */
 static bool read_merge(const ald_json_t *json, const char *text[2], size_t length[2])
 {
     size_t whole = 0;
@@ -157,7 +159,8 @@ static void load_bytes(ald_bpe_t *bpe)
     }
 }
 
-/* Options that change how words are made of symbols; null, "" and false are no options. */
+/* Reads the options that change how words are made of symbols. null, "" and false mean that an
+ * option isn't used. */
 static ald_status_t load_options(const ald_json_t *model, ald_bpe_t *bpe)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -187,7 +190,7 @@ ald_status_t ald_bpe_load(const ald_json_t *model, ald_arena_t *arena, ald_bpe_t
     memset(out, 0, sizeof *out);
     ALD_CHECK(ald_json_is_object(model), ALD_STATUS_INPUT, "model: expected an object, found %s",
               ald_json_type_name(model));
-    const ald_json_t *type = ald_json_get(model, "type"); /* older files have none */
+    const ald_json_t *type = ald_json_get(model, "type"); /* older files don't have it */
     if (type != NULL &&
         (!ald_json_is_string(type) || strcmp(ald_json_text(type, NULL), "BPE") != 0))
         return ald_component_unsupported(

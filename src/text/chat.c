@@ -1,3 +1,5 @@
+/* Finds the chat format of a tokenizer, and renders with it. Templates are recognised and not
+ * run, as an interpreter of Jinja would be larger than all the formats together. */
 #include "ald/text/chat.h"
 
 #include <stdio.h>
@@ -11,7 +13,7 @@
 #include "ald/text/tokenizer.h"
 #include "text/template_impl.h"
 
-/* Per template: its name, how it is written, and the token that closes an answer (NULL: the EOS).
+/* For each template: its name, its renderer, and the token that closes an answer (NULL: the EOS).
  */
 static const struct {
     const char *name;
@@ -63,8 +65,8 @@ done:
     return status;
 }
 
-/* The mistral format that fits a tokenizer: v1 where [INST] is no token, tekken where there is no
- * metaspace symbol, v3 between. */
+/* Which mistral format fits a tokenizer: v1 where [INST] isn't a token, tekken where there is no
+ * metaspace symbol, else v3. */
 static ald_template_t choose_mistral(const ald_tokenizer_t *tokenizer)
 {
     if (ald_tokenizer_find(tokenizer, "[INST]") < 0)
@@ -73,7 +75,8 @@ static ald_template_t choose_mistral(const ald_tokenizer_t *tokenizer)
                                                              : ALD_TEMPLATE_MISTRAL_V3;
 }
 
-/* A format by its family's name: as the tokenizer's template has it where that is of the family. */
+/* Opens the format that the configuration names: a family. If the tokenizer's own template belongs
+ * to that family, its form is taken. */
 static ald_status_t open_forced(ald_chat_format_t format, const ald_tokenizer_t *tokenizer,
                                 ald_chat_t *out)
 {
@@ -163,7 +166,7 @@ done:
     return status;
 }
 
-/* A prompt that is one string, as the user's message. */
+/* Renders a prompt that is one string as a message of the user. */
 static ald_status_t render_string(const ald_chat_t *chat, const ald_json_t *prompt, bool generate,
                                   ald_chat_writer_t *writer)
 {

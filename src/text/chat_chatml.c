@@ -1,4 +1,5 @@
-/* ChatML, as it is written plainly, and by Qwen2.5, Qwen3 and SmolLM2. Layer: text. */
+/* ChatML, written plainly or as Qwen2.5, Qwen3 and SmolLM2 write it. The forms differ in system
+ * messages, tools and reasoning alone, so they are one renderer with a few conditions. */
 #include <string.h>
 
 #include "ald/base/json.h"
@@ -7,7 +8,7 @@
 #include "ald/text/chat_parts.h"
 #include "text/template_impl.h"
 
-/* Qwen3's split of an answer into reasoning and content. */
+/* Splits an answer into reasoning and content, as Qwen3's template does. */
 static void split_thinking(ald_message_t *message)
 {
     ald_slice_t content = message->content;
@@ -33,7 +34,7 @@ static bool is_tool_response(const ald_message_t *message)
            memcmp(message->content.data + length - b, closing, b) == 0;
 }
 
-/* The last message that asks something; Qwen3 keeps the reasoning of the answers after it. */
+/* Finds the last message that asks something: Qwen3 keeps the reasoning of the answers after it. */
 static ald_status_t last_query(const ald_json_t *messages, size_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -94,8 +95,8 @@ done:
     return status;
 }
 
-/* An assistant's message with its calls. Qwen2.5 puts a newline before each, Qwen3 one after the
- * header and one between what it writes. */
+/* Writes an assistant's message with its calls. Qwen2.5 puts a newline before each call, Qwen3 one
+ * after the header and one between content and calls. */
 static ald_status_t put_calls(const ald_message_t *message, size_t index, bool qwen3,
                               ald_chat_writer_t *writer)
 {
@@ -137,7 +138,7 @@ static bool is_tool(const ald_json_t *messages, size_t index)
     return role != NULL && strcmp(role, "tool") == 0;
 }
 
-/* Qwen's tool results: those in a row are one message of the user. */
+/* Writes a tool's result in Qwen's way: several in a row are one message of the user. */
 static ald_status_t put_result(const ald_json_t *messages, size_t index,
                                const ald_message_t *message, ald_chat_writer_t *writer)
 {
@@ -171,7 +172,7 @@ static ald_status_t put_turn(const ald_chat_t *chat, const ald_json_t *messages,
 {
     ald_status_t status = ALD_STATUS_OK;
     bool qwen3 = chat->rules == ALD_TEMPLATE_QWEN3, thinking = false;
-    bool closed = qwen3 || chat->rules == ALD_TEMPLATE_QWEN25; /* they skip unknown roles */
+    bool closed = qwen3 || chat->rules == ALD_TEMPLATE_QWEN25; /* these skip unknown roles */
     ald_message_t message;
     ALD_TRY(ald_message_read(messages, index, &message));
     bool answer = ald_slice_is(message.role, "assistant");

@@ -1,4 +1,5 @@
-/* Llama 3 and 3.1 to 3.3, Llama 2, and Zephyr. Layer: text. */
+/* The formats of Llama 3.0, Llama 3.1 to 3.3, Llama 2, and Zephyr. They are written like their
+ * templates, white space and trimming included, since one space is another token. */
 #include <string.h>
 
 #include "ald/base/json.h"
@@ -31,7 +32,7 @@ done:
     return status;
 }
 
-/* The one call of a message. */
+/* Writes the call of a message, which may have one only. */
 static ald_status_t put_call(const ald_message_t *message, size_t index, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -53,7 +54,7 @@ done:
     return status;
 }
 
-/* Llama 3.1 and later: calls, and results under the name of "ipython". */
+/* Writes a message of Llama 3.1 and later: also calls, and results, whose role is "ipython". */
 static ald_status_t put_message31(const ald_message_t *message, size_t index,
                                   ald_chat_writer_t *writer)
 {
@@ -70,8 +71,8 @@ done:
     return status;
 }
 
-/* The templates of 3.1 and later write a date: theirs of 3.1, for every day, so that the same
- * conversation has the same tokens tomorrow. */
+/* Writes the system message of 3.1 and later, which has a date. It is always the default date of
+ * 3.1's template, so that the same conversation has the same tokens tomorrow. */
 static ald_status_t put_system31(ald_slice_t content, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -139,7 +140,8 @@ done:
     return status;
 }
 
-/* The system message goes into the first question, and is trimmed with it, as one text. */
+/* Writes a question. The system message goes into the first one, and both are trimmed as one text.
+ */
 static ald_status_t put_question(const ald_chat_t *chat, const ald_message_t *system,
                                  ald_slice_t content, ald_chat_writer_t *writer)
 {
@@ -213,7 +215,7 @@ static ald_status_t render_zephyr(const ald_chat_t *chat, const ald_json_t *mess
         int role = 0;
         while (role < 3 && !ald_slice_is(message.role, roles[role]))
             ++role;
-        if (role == 3) /* the template writes nothing for others */
+        if (role == 3) /* the template writes nothing for other roles */
             continue;
         ALD_CHECK(message.content.data != NULL, ALD_STATUS_INPUT,
                   "message %zu: \"content\": expected a string, found nothing", i);

@@ -1,5 +1,5 @@
-/* Mistral's formats: those of 7B v0.1 and v0.2 as published first, v1, v3, and Nemo's (tekken).
- * Layer: text. */
+/* Mistral's formats: 7B v0.1 and v0.2 as published first, v1, v3, and Nemo's (tekken). They
+ * differ in spaces and in where the system message goes, so they are one renderer. */
 #include <string.h>
 
 #include "ald/base/json.h"
@@ -20,7 +20,7 @@ static bool has_tools(const ald_chat_t *chat)
     return chat->rules == ALD_TEMPLATE_MISTRAL_V3 || chat->rules == ALD_TEMPLATE_MISTRAL_TEKKEN;
 }
 
-/* The space that v3 has behind its marks and tekken has not. */
+/* Writes a mark, with the space behind it that v3 has and tekken has not. */
 static ald_status_t put_mark(const ald_chat_t *chat, const char *mark, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -77,7 +77,7 @@ done:
     return status;
 }
 
-/* A call: its function's JSON, and the id before the closing brace. */
+/* Writes a call: the JSON of its function, with the id added before the closing brace. */
 static ald_status_t put_call(const ald_json_t *call, size_t index, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -135,7 +135,7 @@ static bool is_result(const ald_chat_t *chat, const ald_message_t *message)
            (ald_slice_is(message->role, "tool") || ald_slice_is(message->role, "tool_results"));
 }
 
-/* Questions and answers take turns; calls and results don't count. */
+/* Checks that questions and answers take turns; calls and results don't count. */
 static ald_status_t check_turns(const ald_chat_t *chat, const ald_json_t *messages, size_t first)
 {
     ald_status_t status = ALD_STATUS_OK;

@@ -1,3 +1,5 @@
+/* Pieces that the chat formats share: messages, slices, markup, JSON. They follow Python's rules
+ * for white space and numbers, since the templates run under Jinja2. */
 #include "ald/text/chat_parts.h"
 
 #include <math.h>
@@ -106,7 +108,7 @@ done:
     return status;
 }
 
-/* The shortest digits that read back the same, as Python's repr lays them out. */
+/* Writes the shortest digits that read back as the same number, laid out as Python's repr does. */
 static ald_status_t put_json_real(ald_chat_writer_t *writer, double value)
 {
     char text[40], digits[40];

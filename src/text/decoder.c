@@ -1,3 +1,5 @@
+/* Makes text of tokens by the steps of the "decoder" of tokenizer.json. All tokens lie in one
+ * buffer with their ends, since a step may join or rewrite any of them. */
 #include "text/decoder_impl.h"
 
 #include <string.h>
@@ -80,7 +82,7 @@ done:
     return status;
 }
 
-/* `depth` bounds what a hostile file can nest. */
+/* Loads a decoder or a sequence of decoders; `depth` limits the nesting, for hostile files. */
 static ald_status_t load(const ald_json_t *json, int depth, ald_decoder_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -170,7 +172,7 @@ static int fallback_byte(const char *token, size_t length)
     return (int)((high - digits) % 16 * 16 + (low - digits) % 16);
 }
 
-/* Up to `start` and `stop` of the step's character off the ends. */
+/* Appends a token without up to `start` and `stop` of the step's characters at its ends. */
 static ald_status_t put_stripped(const ald_decode_step_t *step, const char *token, size_t length,
                                  ald_vec_t *text)
 {
@@ -189,7 +191,8 @@ static ald_status_t put_stripped(const ald_decode_step_t *step, const char *toke
     return length == 0 ? ALD_STATUS_OK : ald_vec_append(text, token, length);
 }
 
-/* The character becomes a space, or nothing in the first token unless it is never put in front. */
+/* Appends a token with Metaspace's character turned into spaces. At the beginning of the first
+ * token it becomes nothing, unless the pre-tokenizer never puts it in front. */
 static ald_status_t put_spaces(const ald_decode_step_t *step, const char *token, size_t length,
                                bool first, ald_vec_t *text)
 {
@@ -224,7 +227,8 @@ static ald_status_t put_token(const ald_decoder_t *decoder, const ald_decode_ste
     case ALD_DECODE_STRIP:
         return put_stripped(step, token, length, text);
     case ALD_DECODE_REPLACE:
-        if (ald_utf8_check(token, length) != ALD_STATUS_OK) /* bytes: no pattern looks at them */
+        if (ald_utf8_check(token, length) !=
+            ALD_STATUS_OK) /* these are bytes, which no pattern is meant for */
             break;
         return ald_regex_replace(step->regex, token, length, step->text, strlen(step->text), text);
     case ALD_DECODE_METASPACE:
@@ -236,7 +240,8 @@ static ald_status_t put_token(const ald_decoder_t *decoder, const ald_decode_ste
     return byte >= 0 ? ald_vec_append(text, &c, 1) : ald_vec_append(text, token, length);
 }
 
-/* Bytes in a row become one token, and so do all under Fuse and ByteLevel. */
+/* Applies one step to all tokens. Consecutive bytes become one token; Fuse and ByteLevel make one
+ * of all tokens. */
 static ald_status_t run_step(const ald_decoder_t *decoder, const ald_decode_step_t *step,
                              const ald_decoded_t *from, ald_decoded_t *to)
 {

@@ -13,12 +13,12 @@
 #include "text/pretokenizer_impl.h"
 #include "text/regex_impl.h"
 
-enum { ALD_DECODER_STEPS = 16 };
+enum { ALD_DECODER_STEPS = 16 }; /* far more than published files have */
 
 typedef enum {
     ALD_DECODE_BYTE_LEVEL,
     ALD_DECODE_BYTE_FALLBACK, /* <0x0A> is a byte */
-    ALD_DECODE_FUSE,          /* what follows sees one token */
+    ALD_DECODE_FUSE,          /* the steps after it see one token */
     ALD_DECODE_STRIP,
     ALD_DECODE_REPLACE,
     ALD_DECODE_METASPACE,
@@ -26,8 +26,8 @@ typedef enum {
 
 typedef struct {
     ald_decode_t kind;
-    int64_t start, stop;   /* Strip: how many characters at the ends at most */
-    char text[64];         /* Strip, Metaspace: the character; Replace: what comes instead */
+    int64_t start, stop;   /* Strip: the most characters to remove at either end */
+    char text[64];         /* Strip, Metaspace: the character; Replace: the new text */
     ald_prepend_t prepend; /* Metaspace */
     ald_regex_t *regex;    /* Replace; owned */
 } ald_decode_step_t;
@@ -35,11 +35,11 @@ typedef struct {
 typedef struct {
     ald_decode_step_t steps[ALD_DECODER_STEPS];
     int count;
-    bool spaced; /* there is none: tokens are joined by spaces */
+    bool spaced; /* the file has no decoder: tokens are joined by spaces */
     int16_t symbol_bytes[ALD_BYTE_SYMBOL_END];
 } ald_decoder_t;
 
-/* Tokens on their way: all their text, and where each ends. */
+/* Tokens between two steps: all their text, and where each ends. */
 typedef struct {
     ald_vec_t text, ends; /* bytes, size_t */
 } ald_decoded_t;

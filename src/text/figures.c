@@ -1,3 +1,5 @@
+/* Whether an answer has its required figures and none of the forbidden terms. A reward model's
+ * score is an opinion; that a number was repeated correctly can be checked. */
 #include "ald/text/figures.h"
 
 #include <ctype.h>
@@ -13,7 +15,7 @@ static bool at_border(const char *text, const char *begin, const char *end)
     return (begin == text || !isalnum((unsigned char)begin[-1])) && !isalnum((unsigned char)*end);
 }
 
-/* Behind the first `term` at word borders from `from` on; NULL when there is none. */
+/* The end of the first `term` at word borders from `from` on; NULL when there is none. */
 static const char *find_term(const char *text, const char *from, const char *term,
                              compare_fn compare)
 {

@@ -1,3 +1,5 @@
+/* Applies the "normalizer" of tokenizer.json: Unicode forms, replacing, stripping. Long runs of
+ * combining marks are ordered here, since utf8proc would need quadratic time for them. */
 #include "text/normalizer_impl.h"
 
 #include <stdlib.h>
@@ -104,7 +106,7 @@ done:
     return status;
 }
 
-/* `depth` bounds what a hostile file can nest. */
+/* Loads a normalizer or a sequence of them; `depth` limits the nesting, for hostile files. */
 static ald_status_t load(const ald_json_t *json, int depth, ald_normalizer_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -151,6 +153,7 @@ typedef struct {
     size_t place;
 } mark_t;
 
+/* Characters of a run from which it is ordered here: text of real languages has a few in a row. */
 enum { LONG_RUN = 64 };
 
 static int compare_marks(const void *left, const void *right)
@@ -166,7 +169,8 @@ static int32_t class_of(int32_t c)
     return c < 0x300 ? 0 : utf8proc_get_property(c)->combining_class;
 }
 
-/* What comes apart into marks alone belongs to their run, though it has no class itself. */
+/* Whether the character belongs to a run of marks. One that decomposes into marks alone does,
+ * though it has no combining class itself. */
 static bool is_mark(int32_t c)
 {
     return class_of(c) != 0 || c == 0xF73 || c == 0xF75 || c == 0xF81;
@@ -190,7 +194,7 @@ done:
     return status;
 }
 
-/* The run of marks that starts here, in canonical order. */
+/* Appends a run of marks in canonical order. */
 static ald_status_t put_run(const char *run, size_t length, int form, ald_vec_t *marks,
                             ald_vec_t *out)
 {
@@ -242,7 +246,7 @@ static ald_status_t apply_form(int form, const char *text, size_t length, ald_ve
     utf8proc_uint8_t *mapped = NULL;
     ald_vec_t ordered;
     ald_vec_init(&ordered, 1);
-    if (is_ascii(text, length)) /* every form keeps ASCII */
+    if (is_ascii(text, length)) /* no form changes ASCII */
         return ald_vec_append(out, text, length);
     ALD_TRY(order_runs(text, length, form, &ordered));
     utf8proc_ssize_t size = utf8proc_map(ordered.data, (utf8proc_ssize_t)ordered.count, &mapped,
@@ -256,7 +260,7 @@ done:
     return status;
 }
 
-/* Character by character; one of them becomes two. */
+/* Lowers character by character; one of them, U+0130, becomes two. */
 static ald_status_t apply_lowercase(const char *text, size_t length, ald_vec_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;

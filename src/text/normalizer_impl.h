@@ -1,4 +1,4 @@
-/* What a tokenizer does to text before it cuts it. Layer: text. */
+/* Normalizers: what a tokenizer changes in a text before it cuts it. Layer: text. */
 #ifndef ALD_TEXT_NORMALIZER_IMPL_H
 #define ALD_TEXT_NORMALIZER_IMPL_H
 
@@ -10,7 +10,7 @@
 #include "ald/base/vec.h"
 #include "text/regex_impl.h"
 
-enum { ALD_NORMALIZER_STEPS = 16 };
+enum { ALD_NORMALIZER_STEPS = 16 }; /* far more than published files have */
 
 typedef enum {
     ALD_NORMALIZE_FORM, /* NFC, NFD, NFKC, NFKD */
@@ -24,9 +24,9 @@ typedef struct {
     ald_normalize_t kind;
     int form;           /* options of utf8proc */
     bool left, right;   /* which ends are stripped */
-    char *text;         /* what is prepended, or put in a match's place; owned */
+    char *text;         /* the text to prepend, or to put in place of a match; owned */
     size_t length;      /* of text */
-    ald_regex_t *regex; /* what is replaced; owned */
+    ald_regex_t *regex; /* matches what is to be replaced; owned */
 } ald_normalize_step_t;
 
 /* The steps that a tokenizer's "normalizer" asks for, in order. */

@@ -1,3 +1,5 @@
+/* Cuts text into pieces by the stages of the "pre_tokenizer" of tokenizer.json. A piece is a span
+ * of the text, so that most stages copy nothing. */
 #include "text/pretokenizer_impl.h"
 
 #include <string.h>
@@ -175,7 +177,7 @@ done:
     return status;
 }
 
-/* `depth` bounds what a hostile file can nest. */
+/* Loads a pre-tokenizer or a sequence of them; `depth` limits the nesting, for hostile files. */
 static ald_status_t load(const ald_json_t *json, int depth, ald_pretokenizer_t *out)
 {
     static const struct {
@@ -243,7 +245,7 @@ void ald_pieces_reset(ald_pieces_t *pieces)
     memset(pieces, 0, sizeof *pieces);
 }
 
-/* One span's way through a split: its parts, matched or not, arrive from left to right. */
+/* The state of splitting one span: its parts, matched or not, arrive from left to right. */
 typedef struct {
     const ald_stage_t *stage;
     ald_vec_t *spans;

@@ -11,7 +11,7 @@
 #include "ald/base/vec.h"
 #include "text/regex_impl.h"
 
-enum { ALD_PRETOKENIZER_STAGES = 32 };
+enum { ALD_PRETOKENIZER_STAGES = 32 }; /* far more than published files have */
 
 typedef enum {
     ALD_STAGE_PREFIX, /* a space before pieces that don't start with one */
@@ -20,10 +20,10 @@ typedef enum {
     ALD_STAGE_METASPACE, /* spaces become a visible character */
 } ald_stage_kind_t;
 
-/* Where Metaspace puts its character in front: "always", "first" (of the whole text), "never". */
+/* Before which pieces Metaspace puts its character: all, the first of the whole text, none. */
 typedef enum { ALD_PREPEND_ALWAYS, ALD_PREPEND_FIRST, ALD_PREPEND_NEVER } ald_prepend_t;
 
-/* What becomes of the matches of a split; the names are tokenizer.json's. */
+/* What a split does with its matches; the names are those of tokenizer.json. */
 typedef enum {
     ALD_SPLIT_REMOVED,
     ALD_SPLIT_ISOLATED,
@@ -38,23 +38,23 @@ typedef struct {
     bool invert;
     ald_regex_t *regex;           /* owned */
     bool (*is_member)(int32_t c); /* of the class */
-    ald_prepend_t prepend;        /* Metaspace's, and its character */
-    char replacement[8];
+    ald_prepend_t prepend;        /* of METASPACE */
+    char replacement[8];          /* its character */
 } ald_stage_t;
 
 typedef struct {
     ald_stage_t stages[ALD_PRETOKENIZER_STAGES];
     int count;
-    bool bytes; /* ends in a ByteLevel: what is cut is bytes, not characters */
+    bool bytes; /* it ends in a ByteLevel: pieces are bytes, not characters */
 } ald_pretokenizer_t;
 
 typedef struct {
     size_t start, length;
 } ald_span_t;
 
-/* The pieces of one text, and memory for the way there; one per thread, reused. */
+/* The pieces of one text, and scratch memory; one per thread, reused. */
 typedef struct {
-    const char *text;        /* what the spans refer to: the text given, or `buffers` */
+    const char *text;        /* the text of the spans: the one given, or one of `buffers` */
     ald_vec_t spans, before; /* ald_span_t */
     ald_vec_t buffers[2];    /* bytes */
     bool first;              /* the text begins where the whole input does */

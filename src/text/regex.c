@@ -1,3 +1,5 @@
+/* Translates patterns from Oniguruma's dialect, in which tokenizer.json has them, to PCRE2's.
+ * What the two would read differently is refused, since it would change tokens silently. */
 #include "text/regex_impl.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -16,11 +18,12 @@ struct ald_regex_match {
     pcre2_match_data *data;
 };
 
-/* PCRE2's \s has U+180E and its \w lacks marks and connectors, Oniguruma's have Unicode's sets. */
+/* \s and \w as Oniguruma has them, which are Unicode's sets: PCRE2's \s also has U+180E, and its \w
+ * lacks marks and connectors. */
 static const char *const space_class = "\\p{Z}\\t-\\r\\x{85}";
 static const char *const word_class = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
 
-/* A pattern on its way from one dialect into the other. */
+/* A pattern that is being translated. */
 typedef struct {
     const char *text;
     size_t length, at;
@@ -43,7 +46,7 @@ static ald_status_t put_class(translation_t *translation, const char *members, b
     else if (!negated)
         ALD_TRY(ald_vec_printf(&translation->out, "%s", members));
     else if (members == space_class)
-        /* inside brackets \S cannot be spelled by a set; PCRE2's own differs in U+180E alone */
+        /* in brackets a negated set can't be written; PCRE2's \S differs in U+180E alone */
         ALD_TRY(ald_vec_printf(&translation->out, "\\S\\x{180E}"));
     else
         ALD_TRY(refuse(translation, "\\W in brackets"));
@@ -83,7 +86,7 @@ static bool closes_interval(const translation_t *translation)
     return open + 1 + strspn(translation->text + open + 1, "0123456789,") == translation->at;
 }
 
-/* Things that both dialects accept and read differently. */
+/* Refuses what both dialects accept and read differently. */
 static ald_status_t check_syntax(const translation_t *translation)
 {
     const char *here = translation->text + translation->at;
@@ -138,7 +141,7 @@ static ald_status_t compile(const char *pattern, size_t length, bool literal, al
         pcre2_get_error_message(error, text, sizeof text);
     ALD_CHECK(regex->code != NULL, ALD_STATUS_INPUT, "bad pattern \"%.*s\": %s at %zu",
               (int)(length < 400 ? length : 400), pattern, (const char *)text, (size_t)offset);
-    pcre2_jit_compile(regex->code, PCRE2_JIT_COMPLETE); /* without it the interpreter is used */
+    pcre2_jit_compile(regex->code, PCRE2_JIT_COMPLETE); /* if it fails, PCRE2 interprets */
     regex->context = pcre2_match_context_create(NULL);
     ALD_CHECK_MEMORY(regex->context, 100);
     pcre2_set_match_limit(regex->context, 100000000);

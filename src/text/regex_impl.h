@@ -16,15 +16,15 @@ typedef struct ald_regex_match ald_regex_match_t; /* one per thread */
 /* `literal`: the pattern is plain text. INPUT for a pattern that is malformed, or whose meaning
  * differs between the dialects. */
 ald_status_t ald_regex_compile(const char *pattern, size_t length, bool literal, ald_regex_t **out);
-/* The "pattern" of a component, {"Regex": ...} or {"String": ...}; `place` names the component. */
+/* Compiles the "pattern" of a component, {"Regex": ...} or {"String": ...}; `place` names it. */
 ald_status_t ald_regex_load(const ald_json_t *component, const char *place, ald_regex_t **out);
 void ald_regex_destroy(ald_regex_t *regex); /* takes NULL */
 
 ald_status_t ald_regex_match_new(ald_regex_match_t **out);
 void ald_regex_match_destroy(ald_regex_match_t *match); /* takes NULL */
 
-/* The first non-empty match at or after `from` in valid UTF-8: true in *found and its bounds.
- * INPUT when the pattern backtracks beyond a limit. */
+/* Finds the first non-empty match at or after `from` in valid UTF-8: *found is true, with its
+ * bounds. INPUT when the pattern backtracks beyond a limit. */
 ald_status_t ald_regex_next(const ald_regex_t *regex, ald_regex_match_t *match, const char *text,
                             size_t length, size_t from, bool *found, size_t *start, size_t *end);
 /* Appends the text with every match replaced by the plain text `by`. */

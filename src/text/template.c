@@ -1,3 +1,5 @@
+/* Recognises a chat template by the digest of a canonical form. Published templates are copied
+ * with other quotes, line breaks and default messages, which must not matter. */
 #include "text/template_impl.h"
 
 #include <ctype.h>
@@ -16,8 +18,8 @@ typedef struct {
 
 #define PRINTED "\003" /* ends what is printed, as ; ends a statement */
 
-/* Literals are written in single quotes with \n for newlines; a quote within becomes a control
- * character, so that '+' can only be what joins two literals. */
+/* The canonical form has literals in single quotes, with \n for newlines. A quote within a literal
+ * becomes a control character, so that '+' can only be what joins two literals. */
 static ald_status_t put_char(ald_vec_t *out, char c)
 {
     if (c == '\n')
@@ -40,7 +42,7 @@ done:
     return status;
 }
 
-/* The literal that starts at *at, which moves behind it. */
+/* Appends the literal that starts at *at, and moves *at behind it. */
 static ald_status_t put_literal(ald_vec_t *out, const char **at, const char *end)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -79,7 +81,7 @@ static size_t subscript(const char *p, const char *end, const char **name, size_
     return closed ? *length + 4 : 0;
 }
 
-/* The inside of a tag without its layout. */
+/* Appends the inside of a tag without its white space. */
 static ald_status_t put_code(ald_vec_t *out, const char *p, const char *end)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -108,8 +110,7 @@ done:
     return status;
 }
 
-/* The end of the tag whose inside starts at `p`: the place of its closing mark, quotes respected.
- */
+/* The end of the tag whose inside starts at `p`: its closing mark, not one within quotes. */
 static const char *tag_end(const char *p, const char *end, char kind)
 {
     char quote = 0;
@@ -134,7 +135,7 @@ static const char *next_tag(const char *p, const char *end)
     return end;
 }
 
-/* Text up to the next tag, trimmed as the tags on both sides ask. */
+/* Reads the text up to the next tag, and trims it as the tags on both sides ask. */
 static ald_status_t read_text(reader_t *reader, bool trim_left)
 {
     const char *from = reader->at, *to = next_tag(from, reader->end);
@@ -201,8 +202,9 @@ static void replace(ald_vec_t *text, const char *from, size_t length, const char
     text->count = (size_t)(out - data);
 }
 
-/* Appends a template in a form where layout, quotes, x['y'] against x.y, and text against printed
- * literals make no difference, under transformers' settings (trim_blocks, lstrip_blocks). */
+/* Appends a template in a canonical form: layout, the kind of quotes, x['y'] or x.y, and text or
+ * printed literals make no difference, under transformers' settings (trim_blocks, lstrip_blocks).
+ */
 static ald_status_t canonical_form(const char *text, ald_vec_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -220,7 +222,8 @@ static ald_status_t canonical_form(const char *text, ald_vec_t *out)
             break;
         }
     }
-    replace(out, PRINTED "=", 2, "+"); /* printing one after the other is printing the sum */
+    replace(out, PRINTED "=", 2,
+            "+"); /* printing two literals one after the other is printing their sum */
     replace(out, "'+'", 3, "");
 done:
     return status;

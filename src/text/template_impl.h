@@ -1,4 +1,4 @@
-/* Recognises chat templates by what they say, not by how they are laid out. Layer: text. */
+/* Recognises chat templates by their content, however they are laid out. Layer: text. */
 #ifndef ALD_TEXT_TEMPLATE_IMPL_H
 #define ALD_TEXT_TEMPLATE_IMPL_H
 
@@ -7,11 +7,11 @@
 
 #include "ald/base/status.h"
 
-/* What a template does with messages. The first four write ChatML. */
+/* The templates that are known, by what they do with messages. The first four write ChatML. */
 typedef enum {
     ALD_TEMPLATE_PLAIN,       /* every message as it is */
     ALD_TEMPLATE_SMOLLM2,     /* the same, after a default system message */
-    ALD_TEMPLATE_QWEN25,      /* the same, and tool messages in a way of their own */
+    ALD_TEMPLATE_QWEN25,      /* the same, and tool messages in its own way */
     ALD_TEMPLATE_QWEN3,       /* removes and adds <think> parts of assistants' messages */
     ALD_TEMPLATE_LLAMA3,      /* Llama 3.0 */
     ALD_TEMPLATE_LLAMA3_OPEN, /* the same as published first: always ends with a generation prompt
@@ -27,8 +27,8 @@ typedef enum {
     ALD_TEMPLATE_COUNT,
 } ald_template_t;
 
-/* Whether the template is a known one; then which, and its default system message ("" for none),
- * in up to `size` bytes with the NUL. */
+/* *known says whether the template is a known one. If so, *kind is which, and default_system is its
+ * default system message ("" for none), in up to `size` bytes with the NUL. */
 ald_status_t ald_template_recognise(const char *text, bool *known, ald_template_t *kind,
                                     char *default_system, size_t size);
 

@@ -1,3 +1,5 @@
+/* A tokenizer: opens its files, and runs text through added tokens, normalizer, pre-tokenizer and
+ * BPE, or back. It is immutable after opening, so all threads share one. */
 #include "ald/text/tokenizer.h"
 
 #include <string.h>
@@ -30,9 +32,9 @@ struct ald_tokenizer {
     char sha256[ALD_SHA256_HEX];
 };
 
-/* Truncation and padding blocks are what transformers replaces at every call; nothing here asks
- * for either. A post-processor only puts special tokens around the text, which encode never does.
- */
+/* Checks that the post-processor only puts special tokens around the text, which encode never does.
+ * Truncation and padding aren't looked at: transformers replaces both at every call, and nothing
+ * here asks for either. */
 static ald_status_t check_post_processor(const ald_json_t *json, int depth)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -52,7 +54,7 @@ done:
     return status;
 }
 
-/* Indexes the added tokens by id and holds them against the vocabulary. */
+/* Indexes the added tokens by id, and checks that they agree with the vocabulary. */
 static ald_status_t index_added(ald_tokenizer_t *tokenizer)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -156,7 +158,7 @@ done:
     return status;
 }
 
-/* The template is text, or a list of named ones of which "default" counts. */
+/* Loads the template, which is text, or a list of named ones of which "default" is taken. */
 static ald_status_t load_template(ald_tokenizer_t *tokenizer, const ald_json_t *json)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -193,7 +195,8 @@ done:
     return status;
 }
 
-/* A file of its own goes before tokenizer_config.json, as in transformers. */
+/* Loads the template from a file of its own, which goes before tokenizer_config.json as in
+ * transformers. */
 static ald_status_t load_template_file(ald_tokenizer_t *tokenizer, const char *path)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -274,7 +277,8 @@ done:
     return status;
 }
 
-/* Raw text without raw added tokens: normalised, then searched for the others. */
+/* Encodes text between the added tokens that are looked for in raw text: it is normalised, then
+ * searched for the other added tokens. */
 static ald_status_t encode_plain(encoder_t *encoder, const char *text, size_t length, bool first)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -326,7 +330,7 @@ done:
     return status;
 }
 
-/* The token of an id; false for one that there isn't, or that is left out. */
+/* Finds the token of an id; false when there is none, or when it is left out. */
 static bool token_of(const ald_tokenizer_t *tokenizer, int32_t id, bool skip_special,
                      const char **text, size_t *length, bool *added)
 {
@@ -335,8 +339,8 @@ static bool token_of(const ald_tokenizer_t *tokenizer, int32_t id, bool skip_spe
     const ald_added_t *found = tokenizer->added_by_id[id];
     *added = found != NULL;
     if (found != NULL) {
-        *text = found->pattern; /* normalised if that is how it is looked for, as the reference
-                                   implementation writes it */
+        *text = found->pattern; /* normalised if it is looked for in normalised text: so Hugging
+                                   Face's tokenizers write it */
         *length = found->length;
         return !(found->special && skip_special);
     }
@@ -347,7 +351,8 @@ static bool token_of(const ald_tokenizer_t *tokenizer, int32_t id, bool skip_spe
     return true;
 }
 
-/* A token of ByteLevel alone needs no look at the others. Added tokens are their own text. */
+/* Decodes where ByteLevel is the only step: it looks at one token at a time. The text of an added
+ * token is the token. */
 static ald_status_t decode_plain(const ald_tokenizer_t *tokenizer, const int32_t *ids, size_t count,
                                  bool skip_special, ald_vec_t *text)
 {
@@ -363,7 +368,7 @@ done:
     return status;
 }
 
-/* Ids without a token are left out, as the reference implementation does: output matrices are often
+/* Ids without a token are left out, as by Hugging Face's tokenizers: output matrices are often
  * padded beyond the vocabulary. */
 ald_status_t ald_tokenizer_decode(const ald_tokenizer_t *tokenizer, const int32_t *ids,
                                   size_t count, bool skip_special, ald_vec_t *text)

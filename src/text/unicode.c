@@ -1,3 +1,5 @@
+/* UTF-8 and classes of characters, by utf8proc, and the checks of a tokenizer's components. A
+ * member that is not known is refused: it might change what the component does. */
 #include "text/unicode_impl.h"
 
 #include <stdlib.h>

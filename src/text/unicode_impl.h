@@ -1,4 +1,4 @@
-/* UTF-8, character classes, and reading of a tokenizer's components. Layer: text. */
+/* UTF-8, character classes, and checks of a tokenizer's components. Layer: text. */
 #ifndef ALD_TEXT_UNICODE_IMPL_H
 #define ALD_TEXT_UNICODE_IMPL_H
 

@@ -631,7 +631,7 @@ static void products_of_every_back_end(void **state)
             for (int beta = 0; beta < 3; ++beta) {
                 check_product("openblas", way & 1, way & 2, z[0], z[1], z[2], 0.5f,
                               0.75f * (float)beta);
-                check_product("reference", way & 1, way & 2, z[0], z[1], z[2], 0.5f,
+                check_product("twin", way & 1, way & 2, z[0], z[1], z[2], 0.5f,
                               0.75f * (float)beta);
             }
         check_product("invariant", false, true, z[0], z[1], z[2], 1.0f, 0.0f);

@@ -345,7 +345,7 @@ def probabilities_of(made):
 
 def the_reader_composes_the_reference(folder):
     """contrast="reference" from a third model beside the second: of every encoding as from `full`
-    shards whose second model is the reference, at each setting; and the trainer's loss from it."""
+    shards whose contrast is the reference, at each setting; and the trainer's loss from it."""
     heads = aligndistil_shards.Heads(*(Setting.directories[n] for n in ("dpo", "reverse", "reference")))
     only = score(folder, "only", shards__encoding="full", teacher__contrast="reference",
                  data__responses="both", teacher__reference=Setting.directories["reference"])

@@ -51,8 +51,8 @@ void *ald_arena_alloc(ald_arena_t *arena, size_t bytes);
 void *ald_arena_calloc(ald_arena_t *arena, size_t count, size_t size);
 char *ald_arena_strdup(ald_arena_t *arena, const char *text, size_t length);
 ald_arena_mark_t ald_arena_mark(const ald_arena_t *arena);
-/* Everything allocated after the mark is gone; its memory stays for reuse, in one block behind what
- * is left. */
+/* Everything that was allocated after the mark is gone. Its memory stays for reuse, in one block
+ * behind what was allocated before the mark. */
 void ald_arena_release(ald_arena_t *arena, ald_arena_mark_t mark);
 /* Gives all blocks back; the arena is as after init. */
 void ald_arena_reset(ald_arena_t *arena);

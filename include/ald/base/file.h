@@ -1,4 +1,4 @@
-/* Files: checked reading, mapping, atomic writing, folders. All functions are local; messages name
+/* Files: checked reading, mapping and atomic writing. All functions are local; messages name
  * the path and the system's reason. Layer: base. */
 #ifndef ALD_BASE_FILE_H
 #define ALD_BASE_FILE_H

@@ -1,5 +1,5 @@
-/* Folders: made, listed, removed, published whole. All functions are local; messages name the path
- * and the system's reason. Layer: base. */
+/* Folders: made, listed, removed, published as a whole. All functions are local; messages name the
+ * path and the system's reason. Layer: base. */
 #ifndef ALD_BASE_FOLDER_H
 #define ALD_BASE_FOLDER_H
 
@@ -8,8 +8,9 @@
 
 #include "ald/base/status.h"
 
-/* Removes from a folder what dead processes of this host left under such names; those of other
- * hosts stay. A folder that isn't there is no error. */
+/* Removes from a folder the files and folders with temporary names (ald_path_temporary) of
+ * processes of this host that are dead; those of other hosts stay, since nobody here can tell. A
+ * folder that isn't there is no error. */
 ald_status_t ald_dir_sweep(const char *folder);
 /* When a file was last written, or the newest of a folder's files whose names end with `end`: in
  * seconds since 1970; 0 when there is none. */
@@ -20,9 +21,9 @@ ald_status_t ald_dir_make(const char *path);
  * itself freed by ald_names_free. */
 ald_status_t ald_dir_list(const char *path, char ***names, size_t *count);
 void ald_names_free(char **names, size_t count);
-/* Removes a folder and what is in it; nothing there is no error. */
+/* Removes a folder and everything in it. A folder that isn't there is no error. */
 ald_status_t ald_dir_remove(const char *path);
-/* The same after a failure, whose message stays; what can't be removed is left. */
+/* The same after a failure, whose message stays; files that can't be removed are left. */
 void ald_dir_discard(const char *path);
 /* Puts a finished temporary folder in the place of `path`: an older one is moved aside first and
  * removed after. fsyncs the parent. */

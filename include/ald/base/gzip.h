@@ -1,4 +1,4 @@
-/* Content that gzip compressed, or zlib. The only module that sees zlib. Layer: base. */
+/* Expands content that gzip or zlib compressed. The only module that sees zlib. Layer: base. */
 #ifndef ALD_BASE_GZIP_H
 #define ALD_BASE_GZIP_H
 

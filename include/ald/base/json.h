@@ -1,4 +1,4 @@
-/* JSON values, reading and writing. The only module that sees jansson. Layer: base. */
+/* JSON values: read, walked, made and written. The only module that sees jansson. Layer: base. */
 #ifndef ALD_BASE_JSON_H
 #define ALD_BASE_JSON_H
 

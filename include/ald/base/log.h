@@ -1,5 +1,5 @@
-/* Talk on stderr: messages, and progress as a bar on a terminal or a line now and then. Layer:
- * base. */
+/* Messages on stderr, and progress as a bar on a terminal or as a line now and then. Layer: base.
+ */
 #ifndef ALD_BASE_LOG_H
 #define ALD_BASE_LOG_H
 
@@ -19,7 +19,8 @@ void ald_log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)))
 void ald_log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void ald_log_verbose(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* A task of `total` units; shown at most 5 times a second on a terminal, every 10 s in a log. */
+/* The progress of a task of `total` units. It is shown at most 5 times a second on a terminal,
+ * which is as fast as one reads, and every 10 s in a log, which one reads later. */
 typedef struct {
     const char *name; /* not owned */
     int64_t total;

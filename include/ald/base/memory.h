@@ -1,4 +1,4 @@
-/* What a node has left of its memory. Layer: base. */
+/* The memory that a node has left. Layer: base. */
 #ifndef ALD_BASE_MEMORY_H
 #define ALD_BASE_MEMORY_H
 

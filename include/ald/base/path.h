@@ -1,12 +1,12 @@
-/* Paths: joining them, what lies behind them, the name of a file that isn't complete. All functions
- * are local. Layer: base. */
+/* Paths: joining them, asking what they lead to, and the name of a file that isn't complete. All
+ * functions are local. Layer: base. */
 #ifndef ALD_BASE_PATH_H
 #define ALD_BASE_PATH_H
 
 #include <stdbool.h>
 
-/* "PATH.tmp-HOST-PID", what PATH is called until it is complete; freed by ald_free, NULL without
- * memory. */
+/* "PATH.tmp-HOST-PID", the temporary name that PATH has until it is complete; freed by ald_free,
+ * NULL without memory. */
 char *ald_path_temporary(const char *path);
 bool ald_path_exists(const char *path);
 bool ald_path_is_directory(const char *path);
@@ -15,8 +15,8 @@ bool ald_path_same(const char *a, const char *b); /* both are there, and one fil
 char *ald_path_join(const char *a, const char *b);
 /* The folder of a path ("." when it has none), freed by ald_free. */
 char *ald_path_folder(const char *path);
-/* Whether a file of this name (no folder before it) was left under such a name by a process of this
- * host that isn't there any more. */
+/* Whether `name` (without a folder) is the temporary name of a process of this host that isn't
+ * running any more. */
 bool ald_path_is_abandoned(const char *name);
 
 #endif

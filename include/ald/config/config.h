@@ -12,7 +12,7 @@
 #include "ald/base/status.h"
 #include "ald/config/choices.h"
 
-#define ALD_SOURCES_MAX 16
+#define ALD_SOURCES_MAX 16 /* sets to mix; each costs an open folder and a metric of its own */
 /* Folders of shards that are mixed. */
 typedef struct {
     int64_t count;
@@ -188,8 +188,8 @@ typedef struct {
     K(INPUT, eval.model, "", 0, 0, NONE, "model directory to evaluate")                            \
     K(STRING, eval.name, "", 0, 0, NONE,                                                           \
       "of the model in benchmark answers (empty: its folder's)")                                   \
-    K(INPUT, eval.dpo, "", 0, 0, NONE, "first model of the reward pair")                           \
-    K(INPUT, eval.contrast, "", 0, 0, NONE, "second model of the reward pair")                     \
+    K(INPUT, eval.dpo, "", 0, 0, NONE, "DPO model of the reward pair")                             \
+    K(INPUT, eval.contrast, "", 0, 0, NONE, "contrast of the reward pair")                         \
     K(INPUT, eval.reference, "", 0, 0, NONE, "model that the KL is measured from")                 \
     K(OUTPUT, eval.output, "eval", 0, 0, NONE, "folder of the reports")                            \
     K(INTEGER, eval.max_rows, "0", 0, 1e12, NONE, "rows of data.eval to use (0: all)")             \

@@ -1,4 +1,4 @@
-/* A sweep: several configurations that differ in settings which the shards don't depend on. Layer:
+/* A sweep: several configurations that differ only in settings on which no shard depends. Layer:
  * config.
  *
  * The file is libconfig:
@@ -20,8 +20,8 @@
 typedef struct {
     char *name;          /* of its folder: letters, digits and "._+-" */
     char *label;         /* its settings, "teacher.strength=5.0 seed=2" */
-    ald_config_t config; /* whole, as --set with these settings behind the others would make it; but
-                            distill.output is the configuration's, with NAME behind */
+    ald_config_t config; /* complete, as --set with these settings after the others would make it;
+                            but distill.output is that of the configuration, followed by /NAME */
 } ald_sweep_run_t;
 
 typedef struct {

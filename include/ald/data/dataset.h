@@ -1,4 +1,4 @@
-/* A data file seen through a model's tokenizer and chat format. Layer: data. */
+/* A data file read with the tokenizer and the chat format of a model. Layer: data. */
 #ifndef ALD_DATA_DATASET_H
 #define ALD_DATA_DATASET_H
 
@@ -17,7 +17,8 @@ typedef struct {
     ald_tokenizer_t *tokenizer;
     ald_chat_t chat;
     ald_pairs_t pairs;
-    int32_t stop[24]; /* end a sampled response: the chat's end token, the model's eos_token_id */
+    int32_t stop[24]; /* tokens that end a sampled response: the chat's end token, the model's
+                         eos_token_id */
     int stops;
 } ald_dataset_t;
 

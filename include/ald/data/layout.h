@@ -1,5 +1,5 @@
-/* How the rows of a data file are laid out (the list is in ald/config/choices.h), and why some
- * can't be used. Layer: data. */
+/* The layouts of a data file's rows (the list is in ald/config/choices.h), and the reasons why some
+ * rows can't be used. Layer: data. */
 #ifndef ALD_DATA_LAYOUT_H
 #define ALD_DATA_LAYOUT_H
 
@@ -9,7 +9,7 @@
 #include "ald/base/status.h"
 #include "ald/config/choices.h"
 
-/* S(name, text): why a row is left out. */
+/* S(name, text): the reasons for leaving a row out. */
 #define ALD_SKIPS(S)                                                                               \
     S(EMPTY, "empty answer")                                                                       \
     S(SAME, "same answers")                                                                        \
@@ -33,12 +33,12 @@ const char *ald_layout_name(ald_layout_t layout); /* "none" for ALD_LAYOUT_AUTO 
 const char *ald_skip_name(ald_skip_t skip);
 /* The layout that a row's members show; ALD_LAYOUT_AUTO when they show none. */
 ald_layout_t ald_layout_of(const ald_json_t *row);
-/* Whether its rows have "prompt", and answers by their side, as members of their own. */
+/* Whether rows of this layout have "prompt", and answers beside it, as members. */
 bool ald_layout_is_plain(ald_layout_t layout);
-/* Whether rows of these two may be in one file: those that have a "prompt" may. */
+/* Whether rows of both layouts may be in one file: those with a "prompt" may. */
 bool ald_layouts_mix(ald_layout_t a, ald_layout_t b);
 
-/* How a turn of Anthropic's texts begins: the user's, the assistant's. */
+/* The marks with which turns of Anthropic's texts begin: the user's, the assistant's. */
 extern const char *const ald_hh_marks[2];
 
 /* Sets *skip and returns INPUT. */

@@ -1,4 +1,4 @@
-/* Rows of any layout made into pairs, and what is checked in lists of messages. Layer: data. */
+/* Rows of any layout turned into pairs, and checks of lists of messages. Layer: data. */
 #ifndef ALD_DATA_LAYOUT_CONVERT_H
 #define ALD_DATA_LAYOUT_CONVERT_H
 
@@ -9,11 +9,11 @@
 #include "ald/config/choices.h"
 #include "ald/data/layout.h"
 
-/* Makes a row {"prompt", "chosen", "rejected"} (what of it there is) out of a row of `layout`;
- * answers become strings. For the layouts that have such members already, *out is NULL and the row
- * is to be read itself. INPUT, without file and line, for what has the wrong type or is missing; a
- * row that can't be used but isn't damaged is INPUT too, with its reason in *skip, which otherwise
- * stays. Local. */
+/* Turns a row of `layout` into {"prompt", "chosen", "rejected"}, with those members that the row
+ * has; answers become strings. For layouts that have these members anyway *out is NULL, and the
+ * caller reads the row itself. INPUT, without file and line, when a member has the wrong type or is
+ * missing. A row that can't be used but isn't damaged is INPUT too, with the reason in *skip, which
+ * otherwise stays as it was. Local. */
 ald_status_t ald_layout_convert(ald_layout_t layout, const ald_json_t *row, ald_skip_t *skip,
                                 ald_json_t **out);
 /* INPUT for what isn't a list of {"role", "content"}; the message begins with KEY. */

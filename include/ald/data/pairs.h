@@ -18,11 +18,10 @@ typedef enum {
     ALD_PAIRS_CHOSEN = 1,
     ALD_PAIRS_REJECTED = 2,
     ALD_PAIRS_RESPONSE = 4, /* "response", as `generate` writes it */
-    ALD_PAIRS_SCORED =
-        8, /* for `score`: chosen and rejected, or response, whichever the file has */
+    ALD_PAIRS_SCORED = 8, /* for `score`: chosen and rejected, or response, as the file has them */
     ALD_PAIRS_PRESENT = 32, /* for `eval`: chosen and rejected of rows that have both */
-    ALD_PAIRS_TEXT = 16,    /* for `sft`: a row may be {"text"} alone: its first token becomes the
-                               prompt, the others, and the tokenizer's EOS, the chosen response */
+    ALD_PAIRS_TEXT = 16,    /* for `sft`: a row may be {"text"} alone. Its first token becomes the
+                               prompt, the others and the tokenizer's EOS the chosen response */
 } ald_pairs_need_t;
 
 /* A run of tokens and its text; both owned by the ald_pairs_t. */
@@ -33,9 +32,8 @@ typedef struct {
 } ald_text_t;
 
 typedef struct {
-    int64_t
-        id; /* 0-based line in the file; a row's "id" as written by `generate` for generations */
-    int64_t line;
+    int64_t id;        /* the 0-based line or item; of a row that `generate` wrote, its "id" */
+    int64_t line;      /* the same from 1, as messages have it */
     ald_text_t prompt; /* ends with the generation prompt; loses its beginning when too long, but
                           never a part of its markup */
     ald_text_t chosen, rejected, response; /* end with the chat's end token unless cut */
@@ -50,9 +48,8 @@ typedef struct {
 typedef struct {
     int64_t read; /* rows of the file that were looked at: all, or data.max_rows */
     int64_t prompts_cut, responses_cut, identical; /* identical: chosen == rejected, kept */
-    int64_t
-        boundaries; /* rows where a token spans the end of the prompt and an answer's beginning */
-    int64_t ties;   /* rows whose score_chosen and score_rejected are equal, kept */
+    int64_t boundaries; /* rows where a token spans the end of the prompt and the answer's begin */
+    int64_t ties;       /* rows whose score_chosen and score_rejected are equal, kept */
     int64_t skipped[ALD_SKIP_COUNT];
 } ald_pairs_counts_t;
 
@@ -67,13 +64,13 @@ typedef struct {
     struct ald_pairs_store *store; /* private */
 } ald_pairs_t;
 
-/* What of a file is read, and as what. */
+/* Which rows of a file are read, and how. */
 typedef struct {
     ald_pairs_need_t need;
     const ald_tokenizer_t *tokenizer;
     const ald_chat_t *chat;
     int64_t max_prompt, max_response; /* tokens */
-    ald_layout_t layout;              /* ALD_LAYOUT_AUTO: found out by the first rows */
+    ald_layout_t layout;              /* ALD_LAYOUT_AUTO: as the first rows show */
     int64_t max_rows;                 /* take so many rows at most (0: all) */
     bool shuffle;                     /* rows taken at random (by `seed`), not the first ones */
     uint64_t seed;
@@ -95,9 +92,10 @@ typedef struct {
  * "rejected_text", "response_text"; the last alone serves as chosen) go before their namesakes, and
  * are read as they are: rendered already, end token included. Local. */
 ald_status_t ald_pairs_load(const char *path, const ald_pairs_options_t *options, ald_pairs_t *out);
-/* Logs one line: rows, rows used, and what was left out for which reason and where first. */
+/* Logs one line: the rows, the rows used, and for each reason how many were left out and where the
+ * first of them is. */
 void ald_pairs_log(const ald_pairs_t *pairs, const char *path);
-/* The same of text in memory, called NAME in messages. Local. */
+/* The same for text in memory, which messages call NAME. Local. */
 ald_status_t ald_pairs_parse(const char *name, const char *text, size_t size,
                              const ald_pairs_options_t *options, ald_pairs_t *out);
 void ald_pairs_reset(ald_pairs_t *pairs); /* takes a zeroed one */

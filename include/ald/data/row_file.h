@@ -21,8 +21,8 @@ typedef struct {
 typedef struct {
     const char *path; /* borrowed */
     ald_map_t map;    /* the file */
-    ald_vec_t wide;   /* what it expands to, when it is compressed */
-    const char *text; /* of the rows, in one of those */
+    ald_vec_t wide;   /* its expanded content, when it is compressed */
+    const char *text; /* of all rows, within `map` or `wide` */
     size_t size;
     bool array;      /* one JSON array; else JSONL */
     ald_vec_t rows;  /* ald_raw_row_t */
@@ -33,11 +33,11 @@ typedef struct {
  * by content. Empty lines are no rows. INPUT for another kind of file, a broken array ("PATH:LINE:
  * COLUMN"), a damaged gzip file, and a file without rows. Local. */
 ald_status_t ald_row_file_open(const char *path, ald_row_file_t *out);
-/* The same of text in memory, which stays the caller's and has to stay. */
+/* The same for text in memory, which the caller owns and keeps until the close. */
 ald_status_t ald_row_file_use(const char *name, const char *text, size_t size, ald_row_file_t *out);
 void ald_row_file_close(ald_row_file_t *source); /* takes a zeroed one */
 
-/* Makes the value of a row. INPUT without file and line for JSONL, with them for an array. Local.
+/* Parses a row. INPUT without file and line for JSONL, with them for an array. Local.
  */
 ald_status_t ald_row_file_parse(const ald_row_file_t *source, const ald_raw_row_t *row,
                                 ald_json_t **out);

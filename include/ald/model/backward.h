@@ -1,4 +1,5 @@
-/* The decoder backward over a packed batch, and what passes take in memory. Layer: model. */
+/* The backward of the decoder over a packed batch, and the memory that passes take. Layer: model.
+ */
 #ifndef ALD_MODEL_BACKWARD_H
 #define ALD_MODEL_BACKWARD_H
 
@@ -10,13 +11,14 @@
 #include "ald/model/model.h"
 #include "ald/model/model_config.h"
 
-/* gradients[params->total] += from d_hidden [T, H], which is overwritten. */
+/* Adds the gradient of all parameters to gradients[params->total], from d_hidden [T, H], which is
+ * overwritten. The activations are those that ald_forward kept. Local. */
 ald_status_t ald_backward(const ald_model_t *model, const ald_batch_t *batch,
                           ald_activations_t *activations, ald_arena_t *arena, float *d_hidden,
                           float *gradients);
-/* Bytes that passes over T tokens take from the arena: what ald_forward keeps, what it needs
- * besides until it returns, what ald_backward needs, and what ald_forward needs when nothing is
- * kept. */
+/* Bytes that passes over T tokens take from the arena: `kept` by ald_forward for the backward,
+ * `forward` besides until it returns, `backward` by ald_backward, and `alone` by an ald_forward
+ * that keeps nothing. */
 typedef struct {
     int64_t kept, forward, backward, alone;
 } ald_model_bytes_t;

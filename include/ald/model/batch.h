@@ -1,5 +1,5 @@
-/* Packing: items (a prompt with one or two responses) to a batch without padding, the prompt
- * computed once. Layer: model. */
+/* Packing of items, each a prompt with one or two responses, into a batch without padding, in which
+ * the prompt is computed once. Layer: model. */
 #ifndef ALD_MODEL_BATCH_H
 #define ALD_MODEL_BATCH_H
 
@@ -32,7 +32,7 @@ typedef struct {
 /* Everything lies in the arena. Local. */
 ald_status_t ald_pack(const ald_item_t *items, int64_t count, ald_arena_t *arena,
                       ald_packed_t *out);
-/* Rows that an item takes. */
+/* Rows of a batch that an item takes. */
 int64_t ald_item_tokens(const ald_item_t *item);
 
 /* Splits `count` items of given token counts, in order, into micro-batches of at most `limit`

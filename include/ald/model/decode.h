@@ -1,4 +1,4 @@
-/* Decoding: one token more for many sequences, from cached keys and values. Layer: model. */
+/* Decoding with cached keys and values: one more token for many sequences. Layer: model. */
 #ifndef ALD_MODEL_DECODE_H
 #define ALD_MODEL_DECODE_H
 
@@ -16,7 +16,7 @@ typedef struct {
 } ald_cache_t;
 ald_status_t ald_cache_init(const ald_model_config_t *config, int64_t capacity, ald_cache_t *out);
 void ald_cache_reset(ald_cache_t *cache); /* takes a zeroed one */
-/* Runs a prompt alone, fills the cache, gives the last position's normed hidden state [H]. */
+/* Runs one prompt, fills the cache, and gives the normed hidden state [H] of its last position. */
 ald_status_t ald_prefill(const ald_model_t *model, const int32_t *ids, int64_t count,
                          ald_arena_t *arena, ald_cache_t *cache, float *hidden);
 /* One more token for each of `count` sequences of unequal lengths: hidden [count, H]. */

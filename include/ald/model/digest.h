@@ -1,4 +1,4 @@
-/* What a model directory is known by. Layer: model. */
+/* Digests by which shards and notes name a model directory. Layer: model. */
 #ifndef ALD_MODEL_DIGEST_H
 #define ALD_MODEL_DIGEST_H
 

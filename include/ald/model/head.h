@@ -13,7 +13,8 @@
  * `count` rows of logits, [count, V], for positions first.. and, when gradients are wanted, leaves
  * dloss/dlogits in their place. */
 typedef ald_status_t (*ald_head_fn)(void *context, int64_t first, int64_t count, float *logits);
-/* d_hidden (NULL: no gradients; else [T, H], added to) and gradients (of the output matrix). */
+/* Runs the step. With d_hidden [T, H] it adds there the gradient at the hidden states, and to
+ * `gradients` that of the output matrix; with NULL it computes neither. */
 ald_status_t ald_head(const ald_model_t *model, const float *hidden, int64_t R, const int64_t *row,
                       ald_arena_t *arena, ald_head_fn callback, void *context, float *d_hidden,
                       float *gradients);

@@ -1,4 +1,4 @@
-/* Hugging Face model directories: config.json, tokenizer files, safetensors. Layer: model. */
+/* Hugging Face model directories: their weights read. Layer: model. */
 #ifndef ALD_MODEL_HF_H
 #define ALD_MODEL_HF_H
 
@@ -10,7 +10,7 @@
 
 /* Fills values[params->total] with the directory's weights as float32. INPUT naming file and tensor
  * for one that is missing or of another shape (a tied model may carry lm_head.weight: ignored).
- * Tensors that the list doesn't know are an error, rotary inv_freq buffers apart. Local. */
+ * Tensors that aren't in the list are an error, except rotary inv_freq buffers. Local. */
 ald_status_t ald_hf_load(const char *directory, const ald_params_t *params, float *values);
 
 #endif

@@ -8,17 +8,18 @@
 #include "ald/model/params.h"
 #include "ald/num/dtype.h"
 
-/* For `dtype`: each tensor as the origin's files do. */
+/* A value of `dtype`: each tensor in the type that it has in the origin's files. */
 #define ALD_HF_AS_READ ((ald_dtype_t)(ALD_DTYPE_F16 + 1))
 /* Writes a model into `directory`, which must be there: weights in `dtype` (rounded to nearest
- * even), config.json with torch_dtype to fit, otherwise as it is, and the other files and folders
- * of `origin` (generation_config.json, tokenizer files, licence, additional_chat_templates/, ...)
- * copied as they are. Left behind are weights of any format and their indices, hidden files, what a
- * run wrote (metrics, optimizer state), and folders that are models or runs of their own. Values
- * that weren't changed since ald_hf_load come out byte by byte. Above `shard_bytes` (0: 5 GB) the
- * weights are cut between tensors into the sharded form with its index; a larger tensor has a file
- * of its own. Each file appears whole; the weight files of an earlier model in the folder go. Who
- * wants the folder to appear whole publishes it, or marks it done, afterwards. Root only. */
+ * even), config.json with a torch_dtype that fits, otherwise unchanged, and the other files and
+ * folders of `origin` (generation_config.json, tokenizer files, licence,
+ * additional_chat_templates/, ...) copied as they are. Left behind are weights of any format and
+ * their indices, hidden files, what a run wrote (metrics, optimizer state), and folders that are
+ * models or runs of their own. Values that weren't changed since ald_hf_load come out byte by byte.
+ * Above `shard_bytes` (0: 5 GB) the weights are cut between tensors into the sharded form with its
+ * index; a larger tensor has a file of its own. Each file appears whole; the weight files of an
+ * earlier model in the folder are removed. A caller that wants the folder to appear whole publishes
+ * it, or marks it done, afterwards. Root only. */
 ald_status_t ald_hf_save(const char *directory, const char *origin, const ald_params_t *params,
                          const float *values, ald_dtype_t dtype, int64_t shard_bytes);
 

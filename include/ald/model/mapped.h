@@ -1,5 +1,5 @@
-/* A frozen model straight from its files: matrices stay mapped, in the type that they are stored
- * in, so that the ranks and jobs of a node share one copy. Layer: model. */
+/* Frozen models used from their files: matrices stay mapped, in the type of the file, so that the
+ * ranks and jobs of a node share one copy. Layer: model. */
 #ifndef ALD_MODEL_MAPPED_H
 #define ALD_MODEL_MAPPED_H
 
@@ -16,9 +16,10 @@
  * noticed. Local. */
 ald_status_t ald_mapped_open(const char *directory, const ald_params_t *params, ald_mapped_t **out);
 void ald_mapped_close(ald_mapped_t *mapped); /* takes NULL */
-/* The model with the "openblas" products. Its products share scratch memory: one at a time. */
+/* The model with the "openblas" products. They share scratch memory, so only one may run at a time.
+ */
 ald_model_t ald_mapped_model(const ald_mapped_t *mapped, const ald_params_t *params);
-/* Bytes in files, and bytes that this process has allocated for it. */
+/* The bytes of its files, and the bytes that this process has allocated for it. */
 int64_t ald_mapped_file_bytes(const ald_mapped_t *mapped);
 int64_t ald_mapped_held_bytes(const ald_mapped_t *mapped);
 /* SHA-256 of the output matrix's bytes as they lie in the file; reads all of them. Returns its

@@ -15,9 +15,10 @@ typedef struct {
     const ald_params_t *params;
     const float *values; /* [params->total]; NULL with `mapped` */
     const ald_gemm_t *gemm;
-    const ald_mapped_t *mapped; /* NULL, or where the values lie instead: no gradients then */
-    int64_t vocabulary;         /* 0, or how many tokens count: the others have no logits, and
-                                   their rows of the output matrix get no gradient from there */
+    const ald_mapped_t
+        *mapped;        /* the values' place without `values`, of a frozen model; else NULL */
+    int64_t vocabulary; /* how many tokens count, 0: all. The others have no logits, and
+                           their rows of the output matrix get no gradient from there */
 } ald_model_t;
 
 /* The tokens that have logits. */

@@ -10,13 +10,13 @@
 #include "ald/num/dtype.h"
 
 enum {
-    ALD_LAYERS_MAX = 1024,
-    ALD_ROTATION_PAIRS = 256, /* head_dim is at most twice that */
+    ALD_LAYERS_MAX = 1024,    /* published models have up to some 130 */
+    ALD_ROTATION_PAIRS = 256, /* head_dim is at most twice that, published ones are up to 256 */
 };
 
 /* The rotary embedding: at position p, pair i of a head turns by p * frequency[i] radians and is
  * multiplied by `factor`. Types as in transformers: default, linear, dynamic, llama3, yarn. For
- * yarn `factor` of the file counts as it stands, whatever max_position_embeddings is. For dynamic
+ * yarn `factor` is taken as the file has it, whatever max_position_embeddings is. For dynamic
  * the rotation is the plain one up to max_position_embeddings tokens. Beyond, transformers turns
  * all of a sequence by an angle that depends on its whole length, which neither a key/value cache
  * nor a prompt shared by two responses has: longer sequences are refused. */
@@ -49,7 +49,7 @@ typedef struct {
     bool mlp_bias;                          /* gate, up and down projections have a bias */
     bool qk_norm;      /* RMSNorm over each head of q and k, before the rotation */
     bool wide_norm;    /* that norm goes over all heads at once */
-    bool post_norm;    /* norms stand behind attention and MLP, not before */
+    bool post_norm;    /* norms come after attention and MLP, not before */
     ald_dtype_t dtype; /* torch_dtype (or dtype) */
     int32_t eos[16];   /* eos_token_id of generation_config.json, else of config.json */
     int eos_count;

@@ -16,7 +16,7 @@ typedef struct {
     int64_t shape[2]; /* shape[1] is 1 for ndim 1 */
     int64_t offset;   /* in floats, from the buffer's start */
     int64_t count;    /* floats */
-    int64_t layer;    /* -1: none */
+    int64_t layer;    /* to which it belongs; -1: to none */
 } ald_tensor_t;
 
 /* Offsets (in floats) of a layer's tensors; -1 where the model has none. q, k, v lie one after the
@@ -33,7 +33,7 @@ typedef struct {
     int64_t gate_up_bias;                       /* [2 I] */
     int64_t down;                               /* [H, I] */
     int64_t down_bias;                          /* [H] */
-    int64_t attention_post_norm, mlp_post_norm; /* [H]; they stand in for the other two */
+    int64_t attention_post_norm, mlp_post_norm; /* [H]; with post_norm, in place of the other two */
 } ald_layer_offsets_t;
 
 typedef struct {

@@ -1,4 +1,4 @@
-/* The safetensors format, read by mapping and written atomically. Layer: model. */
+/* The safetensors format, read by mapping. Layer: model. */
 #ifndef ALD_MODEL_SAFETENSORS_H
 #define ALD_MODEL_SAFETENSORS_H
 

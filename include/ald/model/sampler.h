@@ -4,14 +4,14 @@
 
 #include <stdint.h>
 
-/* As sampling.* in the configuration. */
+/* The settings sampling.* of the configuration. */
 typedef struct {
     double temperature; /* 0: the most likely token */
     double top_p;       /* smallest set of most likely tokens with at least this mass; 1: all */
     int64_t top_k;      /* at most so many tokens; 0: all */
 } ald_sampling_t;
 
-/* The token for a uniform number u in [0, 1). Temperature first, then top-k, then top-p, as
+/* Picks the token for a uniform number u in [0, 1). Temperature first, then top-k, then top-p, as
  * transformers does. Tokens from `limit` on are never picked. `work` is [3 V] floats. *logprob
  * becomes the token's log-probability under softmax(logits), untempered and unfiltered. Depends on
  * its arguments only. */

@@ -1,10 +1,10 @@
 /* Models of one tokenizer whose embeddings have different row counts. Layer: model.
  *
- * Rows beyond the tokenizer's ids are padding. Where two models meet, as teachers, as policy and
- * reference or in an evaluation, their distributions are those over the tokens that both have: a
- * softmax over the first min(V) rows of each (ald_model_t.vocabulary). A teacher gives the tokens
- * that it lacks probability zero, where the reverse divergence would be infinite; so the student's
- * rows for them take no part in its softmax there, and get no gradient from it. */
+ * Rows beyond the tokenizer's ids are padding. Where two models are compared, as teachers, as
+ * policy and reference or in an evaluation, their distributions are those over the tokens that both
+ * have: a softmax over the first min(V) rows of each (ald_model_t.vocabulary). A teacher gives the
+ * tokens that it lacks probability zero, where the reverse divergence would be infinite; so the
+ * student's rows for them take no part in its softmax there, and get no gradient from it. */
 #ifndef ALD_MODEL_VOCABULARY_H
 #define ALD_MODEL_VOCABULARY_H
 

@@ -18,8 +18,8 @@ const char *ald_dtype_name(ald_dtype_t dtype); /* "F32", "BF16", "F16" */
 void ald_dtype_to_f32(ald_dtype_t dtype, const void *from, int64_t count, float *out);
 /* The same by the calling thread alone. */
 void ald_dtype_row_to_f32(ald_dtype_t dtype, const void *from, int64_t count, float *out);
-/* float32 to `dtype`, round to nearest even. What ald_dtype_to_f32 gave comes back bit by bit; of
- * other NaNs the payload's upper bits are kept. */
+/* float32 to `dtype`, rounded to nearest, ties to even. Values that ald_dtype_to_f32 gave come back
+ * bit by bit; of other NaNs the upper bits of the payload are kept. */
 void ald_f32_to_dtype(const float *values, int64_t count, ald_dtype_t dtype, void *out);
 /* The same by the calling thread alone. */
 void ald_dtype_row_from_f32(const float *values, int64_t count, ald_dtype_t dtype, void *out);

@@ -21,12 +21,12 @@ typedef struct {
 /* "openblas": the fast one for training and scoring.
  * "invariant": each element of C is one dot product in a fixed order, so that a row of C has the
  * same bits whatever the other rows, their number and the number of threads are: for sampling. A is
- * never transposed, B always is, alpha is 1. "reference": three loops in double precision, which
- * the tests hold the others to. NULL for any other name. */
+ * never transposed, B always is, alpha is 1. "twin": three loops in double precision, to which the
+ * tests hold the others. NULL for any other name. */
 const ald_gemm_t *ald_gemm_find(const char *name);
 
-/* The back end of training and scoring, in the whole process: what runtime.precision chooses (at
- * the start: as with "auto"). Both of its values are float32, for which "openblas" is. */
+/* Sets the back end of training and scoring in the whole process, by runtime.precision; until then
+ * it is that of "auto". Both values of the key mean float32, whose back end is "openblas". */
 void ald_gemm_choose(ald_precision_t precision);
 const ald_gemm_t *ald_gemm_chosen(void);
 

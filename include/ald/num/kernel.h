@@ -1,12 +1,13 @@
-/* For kernels: clones for several instruction sets, and an exp and a log that vectorise. Layer:
- * num. */
+/* What kernels share: clones for several instruction sets, and an exp and a log that vectorise.
+ * Layer: num. */
 #ifndef ALD_NUM_KERNEL_H
 #define ALD_NUM_KERNEL_H
 
 #include <stdint.h>
 #include <string.h>
 
-/* One binary for unlike nodes: the loader picks the clone. Sanitizers see one plain version. */
+/* A function with clones is compiled for several instruction sets, and the loader picks one: one
+ * binary serves the unlike nodes of a cluster. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define ALD_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else

@@ -1,5 +1,5 @@
-/* Weight matrices where they lie: a flat float32 buffer, or tensors of a mapped file in their own
- * type. Layer: num. */
+/* Weight matrices, used where they lie: in a flat float32 buffer, or as tensors of a mapped file in
+ * the file's type. Layer: num. */
 #ifndef ALD_NUM_MATRIX_H
 #define ALD_NUM_MATRIX_H
 
@@ -8,7 +8,7 @@
 #include "ald/num/dtype.h"
 #include "ald/num/gemm.h"
 
-/* Some whole rows of a matrix, one after the other, at any address. */
+/* Consecutive whole rows of a matrix, at any address. */
 typedef struct {
     ald_dtype_t dtype;
     const void *data;
@@ -20,9 +20,9 @@ typedef struct {
 typedef struct {
     ald_block_t block[3];
     int blocks;
-    float *panel; /* [room] scratch for blocks that sgemm can't take as they are, not for two
-                     products at once; NULL for ald_matrix_of */
-    int64_t room; /* ald_panel_floats of K or more */
+    float *panel; /* [room] scratch for blocks that sgemm can't take as they are, for one product at
+                     a time; NULL for ald_matrix_of */
+    int64_t room; /* floats: ald_panel_floats(K) or more */
 } ald_matrix_t;
 
 /* A matrix of float32 in memory. */
@@ -30,7 +30,7 @@ static inline ald_matrix_t ald_matrix_of(const float *values, int64_t rows)
 {
     return (ald_matrix_t){.block = {{ALD_DTYPE_F32, values, rows}}, .blocks = 1};
 }
-/* Its values, when it is made of them (ald_matrix_of), for the backward. */
+/* The values of a matrix that ald_matrix_of made; the backward needs them. */
 static inline const float *ald_matrix_floats(const ald_matrix_t *matrix)
 {
     return (const float *)matrix->block[0].data;

@@ -32,7 +32,7 @@ void ald_comm_free(ald_comm_t *comm); /* collective over it; takes one that this
  * numbers. */
 int ald_comm_cores(const ald_comm_t *world);
 
-/* The pause of a waiting rank between two looks at what it waits for: a few yields, then sleeps
+/* The pause of a waiting rank between two looks at what it waits for: at first yields, then sleeps
  * that grow to 1 ms, so that it doesn't take the core of a working rank. *looks is 0 before the
  * first. Local. */
 void ald_comm_pause(int *looks);
@@ -49,7 +49,8 @@ void ald_comm_sum(const ald_comm_t *comm, int64_t *values, int64_t count);
 /* Broadcast of any size (in pieces of at most 1 GiB). Collective. */
 void ald_comm_broadcast(const ald_comm_t *comm, void *data, size_t bytes, int root);
 
-/* A failure that the other ranks can't be told of: one line, then MPI_Abort with the code. */
+/* Ends the job after a failure that the other ranks can't be told of: one line with this thread's
+ * message, then MPI_Abort with the code. */
 _Noreturn void ald_comm_abort(ald_status_t code);
 
 #endif

@@ -1,11 +1,13 @@
-/* Failures on purpose, for tests. Layer: par. */
+/* Failures that tests ask for. Layer: par. */
 #ifndef ALD_PAR_FAULT_H
 #define ALD_PAR_FAULT_H
 
 #include "ald/base/status.h"
 
-/* debug.fail = "SITE:RANK:TIME": raises INTERNAL at that call of that site on that rank. Local. */
+/* Takes the value of debug.fail, "SITE:RANK:TIME" or "". Local. */
 void ald_fail_setup(const char *specification, int rank);
+/* Raises INTERNAL when debug.fail names this site, this rank, and the number of this call. Local.
+ */
 ald_status_t ald_fail_point(const char *site);
 
 #endif

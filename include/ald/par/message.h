@@ -12,7 +12,7 @@
 #include "ald/par/comm.h"
 
 typedef enum {
-    ALD_TAG_SAMPLES = 11, /* generator to scorer: sampled responses */
+    ALD_TAG_SAMPLES = 11, /* generator to scorer: sampled responses; tags only have to differ */
     ALD_TAG_SHARD,        /* scorer to trainer: path of a finished shard */
 } ald_tag_t;
 
@@ -23,11 +23,11 @@ typedef struct {
     int to, tag;
 } ald_sending_t;
 
-/* Sends `bytes` of data and the sender's status; with a status other than OK, no data: the receiver
- * gets it as its own failure. Doesn't block; also to itself. */
+/* Sends `bytes` of data and the sender's status. With a status other than OK no data goes, and the
+ * receiver returns that status as its own failure. Doesn't block; a rank may send to itself. */
 void ald_message_send(const ald_comm_t *comm, int to, ald_tag_t tag, ald_status_t code,
                       const void *data, int64_t bytes, ald_sending_t *out);
-/* Waits until the data may be reused; takes a finished one. */
+/* Waits until the data may be reused; a send that is finished already is no error. */
 void ald_message_finish(const ald_comm_t *comm, ald_sending_t *sending, double deadline);
 /* Receives into `data` (a vec of bytes, overwritten). The sender's failure is returned as such. */
 ald_status_t ald_message_receive(const ald_comm_t *comm, int from, ald_tag_t tag, double deadline,

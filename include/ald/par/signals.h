@@ -4,9 +4,10 @@
 
 #include <stdbool.h>
 
-/* SIGUSR1 and SIGTERM set a flag from now on, for stages that can go on later; without this they
- * end the process. */
+/* From now on SIGUSR1 and SIGTERM set a flag, for stages that can be resumed. Without this call
+ * they end the process. */
 void ald_signals_catch(void);
+/* Whether one of them has come. */
 bool ald_signals_seen(void);
 
 #endif

@@ -1,5 +1,5 @@
-/* What every writer and reader of HDF5 files shares: start-up, one-line reasons, types, attributes.
- * Layer: record. */
+/* What all writers and readers of HDF5 files share: starting the library, messages of one line,
+ * types, attributes. Layer: record. */
 #ifndef ALD_RECORD_H5_H
 #define ALD_RECORD_H5_H
 
@@ -8,14 +8,15 @@
 
 #include "ald/base/status.h"
 
-enum { ALD_H5_METADATA = 2 << 20 }; /* bytes of its metadata that HDF5 keeps of an open file */
+/* Bytes of an open file's metadata that HDF5 may keep; its own limit is 32 MiB. */
+enum { ALD_H5_METADATA = 2 << 20 };
 
-/* Silences HDF5's own error printing on this thread and takes away its exit handler, which crashes
- * after a failed close. Call it before anything else; cheap. */
+/* Turns off HDF5's own printing of errors on this thread, and its exit handler, which crashes after
+ * a failed close. To be called before any other call of HDF5; cheap. */
 void ald_h5_begin(void);
 
-/* Raises "FILE: WHAT: REASON" from HDF5's error stack, so directly after the failed call: RESOURCE
- * when the disk or memory ran out, else INPUT. `what` is a dataset or an action. */
+/* Raises "FILE: WHAT: REASON" from HDF5's error stack, so it must come directly after the failed
+ * call. RESOURCE when the disk or memory ran out, else INPUT. `what` is a dataset or an action. */
 ald_status_t ald_h5_raise(const char *file, const char *what);
 
 /* Propagates a negative answer of an HDF5 call to `done:` (like ALD_TRY). */
@@ -27,11 +28,11 @@ ald_status_t ald_h5_raise(const char *file, const char *what);
         }                                                                                          \
     } while (0)
 
-/* Opens a new file (what was there is lost) without object times, or an existing one for reading;
+/* Opens a new file, in place of an older one, without object times, or an existing one for reading;
  * neither takes a lock, which network file systems often refuse. Large objects of a new file begin
  * at multiples of `alignment`: of ALD_H5_PAGE at least, as writes of parts of pages take 1.7 times
  * as long. *out is -1 after a failure. */
-enum { ALD_H5_PAGE = 4096 };
+enum { ALD_H5_PAGE = 4096 }; /* of the system's page cache */
 ald_status_t ald_h5_create(const char *path, int64_t alignment, hid_t *out);
 ald_status_t ald_h5_open(const char *path, hid_t *out);
 

@@ -1,11 +1,11 @@
-/* Names and values of one step. Layer: record. */
+/* Metrics of a step in memory. Layer: record. */
 #ifndef ALD_RECORD_METRICS_H
 #define ALD_RECORD_METRICS_H
 
 #include <stdint.h>
 
 /* Names and values of one step, in order of first use. */
-#define ALD_METRICS_MAX 64
+#define ALD_METRICS_MAX 64 /* of a step: stages set some dozens */
 typedef struct {
     const char *name[ALD_METRICS_MAX]; /* static strings: "loss", "rewards/chosen" */
     double value[ALD_METRICS_MAX];

@@ -1,5 +1,5 @@
-/* Metrics on disk: one line of JSON per step in metrics.jsonl, the same series in metrics.h5.
- * Layer: record. */
+/* Metrics on disk: one line of JSON per step in metrics.jsonl, and the same values as series in
+ * metrics.h5. Layer: record. */
 #ifndef ALD_RECORD_METRICS_FILE_H
 #define ALD_RECORD_METRICS_FILE_H
 

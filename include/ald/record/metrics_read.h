@@ -1,4 +1,4 @@
-/* Metrics read back, from either form. Layer: record. */
+/* Metrics read back from metrics.jsonl or metrics.h5. Layer: record. */
 #ifndef ALD_RECORD_METRICS_READ_H
 #define ALD_RECORD_METRICS_READ_H
 

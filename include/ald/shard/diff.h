@@ -1,5 +1,5 @@
-/* What differs between two sets of shards, in content: attributes, sequences, datasets. How they
- * are cut into files doesn't count. Layer: shard. */
+/* The differences between two sets of shards in content: attributes, sequences, datasets. How the
+ * sets are cut into files makes no difference. Layer: shard. */
 #ifndef ALD_SHARD_DIFF_H
 #define ALD_SHARD_DIFF_H
 

@@ -13,7 +13,7 @@
 #include "ald/base/status.h"
 #include "ald/config/choices.h"
 
-#define ALD_SHARD_SCHEMA 1
+#define ALD_SHARD_SCHEMA 1 /* the version of the format; readers refuse newer ones */
 
 typedef enum {
     ALD_SOURCE_CHOSEN = 0,
@@ -28,14 +28,14 @@ typedef struct {
     char dtype[8];               /* "F32", "BF16", "F16" */
 } ald_head_digest_t;
 
-/* A model that a shard speaks of. */
+/* A model that a shard holds data of. */
 typedef struct {
-    char sha256[ALD_SHA256_HEX]; /* of its weights; "": the shard doesn't speak of it */
+    char sha256[ALD_SHA256_HEX]; /* of its weights; "": the shard has nothing of it */
     ald_head_digest_t head;      /* of encodings that hold hidden states */
 } ald_shard_model_t;
 
 enum {
-    ALD_TOP_K_MOST = 1 << 16, /* what a thread's stack bears some times */
+    ALD_TOP_K_MOST = 1 << 16, /* several arrays of K floats fit on a thread's stack */
 };
 
 /* The attributes of `/`. */
@@ -46,10 +46,10 @@ typedef struct {
     int64_t top_k; /* K, up to ALD_TOP_K_MOST; 0 unless the encoding has K tokens a position */
     int64_t policy_step; /* -1: not on-policy */
     int64_t seed;
-    ald_contrast_t contrast; /* whose the datasets are that are called "_reverse" */
+    ald_contrast_t contrast; /* the one that the datasets called "_reverse" belong to */
     ald_shard_model_t dpo;
-    ald_shard_model_t contrasts[ALD_CONTRAST_COUNT]; /* by ald_contrast_t: that one, and beside the
-                                                         reverse maybe the reference */
+    ald_shard_model_t contrasts[ALD_CONTRAST_COUNT]; /* by ald_contrast_t: that one, and maybe
+                                                         the reference beside the reverse */
     char sha256_tokenizer[ALD_SHA256_HEX], sha256_data[ALD_SHA256_HEX];
     char chat_format[24];
     char tool_version[24];
@@ -58,20 +58,20 @@ typedef struct {
                            reader */
     bool gzip;          /* writer only: compress /teacher */
     bool full16;        /* rows of V columns are halves in the file */
-    bool certified;     /* K tokens stand with what bounds their error */
+    bool certified;     /* the K tokens have numbers that bound their error */
 } ald_shard_header_t;
 
-/* What a shard says of a contrast, the model that pi_dpo is extrapolated from: the reverse or the
- * reference. Members of other encodings, and of a contrast that isn't there, are NULL. */
+/* The data of a contrast, the model that pi_dpo is extrapolated from: the reverse or the reference.
+ * Members of other encodings, and of a contrast that the shard doesn't hold, are NULL. */
 typedef struct {
     const float *logprob;           /* [R] of the token */
-    const float *tvd;               /* [R] 1/2 sum_v |pi_dpo(v) - pi_c(v)| */
-    const float *full_log_ratio;    /* [R, V] log pi_dpo - log pi_c */
+    const float *tvd;               /* [R] 1/2 sum_v |pi_dpo(v) - pi_contrast(v)| */
+    const float *full_log_ratio;    /* [R, V] log pi_dpo - log pi_contrast */
     const uint16_t *hidden;         /* [R, H] bfloat16 bits */
     const float *hidden32;          /* [R, H] */
     const uint16_t *topk_log_ratio; /* [R, K] float16 bits */
-    const float *tail;              /* [R] log of pi_c's mass outside the K tokens */
-    const float *alpha_max;         /* [R] certified ones' from here on (ald/teacher/support.h) */
+    const float *tail;              /* [R] log of pi_contrast's mass outside the K tokens */
+    const float *alpha_max;         /* [R] from here on of certified ones (ald/teacher/support.h) */
     const float *tail_mass, *tail_least;          /* [R, 3] */
     const float *tail_ratio_min, *tail_ratio_max; /* [R] */
 } ald_contrasted_t;
@@ -100,17 +100,17 @@ typedef struct {
     ald_contrasted_t contrast[ALD_CONTRAST_COUNT]; /* by ald_contrast_t */
 } ald_scored_t;
 
-/* Whether the shard speaks of that contrast. */
+/* Whether the shard holds that contrast. */
 bool ald_shard_has(const ald_shard_header_t *header, ald_contrast_t contrast);
 /* Sets full16 and certified as a writer of this version has them for the header's encoding. */
 void ald_shard_choose_form(ald_full_dtype_t full_dtype, ald_shard_header_t *header);
-/* The sha256 of a reference that stands beside the reverse; "": there is none. */
+/* The sha256 of the reference that the shard holds beside the reverse; "": none. */
 const char *ald_shard_reference(const ald_shard_header_t *header);
-/* Bytes of a response position in memory, all that a shard with this header has of it. */
+/* Bytes in memory of everything that a shard with this header has of a response position. */
 int64_t ald_shard_position_bytes(const ald_shard_header_t *header);
 
-/* Makes room in the arena for what a shard with this header holds of R positions, to be filled by
- * whoever scores them: all columns but response_ids and logprob_policy. RESOURCE without memory. */
+/* Makes room in the arena for the columns of R positions that a scorer fills for this header: all
+ * but response_ids and logprob_policy. RESOURCE without memory. */
 ald_status_t ald_scored_alloc(const ald_shard_header_t *header, int64_t R, ald_arena_t *arena,
                               ald_scored_t *out);
 /* Fills those columns with random numbers that a shard may have, for benchmarks. */
@@ -120,13 +120,13 @@ void ald_scored_fill(const ald_shard_header_t *header, uint64_t stream, int64_t 
 void ald_scored_slice(const ald_shard_header_t *header, const ald_scored_t *all, int64_t first,
                       ald_scored_t *out);
 
-/* Shards that share a limit: of those in a pool ALD_SHARDS_AWAKE hold their file open, and a read
- * of another one closes the file that was used longest ago. Zeroed at first; it outlives its
- * shards, and one thread at a time uses them. */
+/* How many shards of a pool (ald/shard/read.h) hold their file open: a read of another one closes
+ * the file that was used longest ago. Random order touches all shards, and open files take memory.
+ */
 enum { ALD_SHARDS_AWAKE = 16 };
 
-/* Whether an encoding holds hidden states, to which the teachers' output matrices belong; whether
- * it holds K tokens a position. */
+/* Whether an encoding holds hidden states, which need the teachers' output matrices; whether it
+ * holds K tokens of a position. */
 bool ald_encoding_is_hidden(ald_encoding_t encoding);
 bool ald_encoding_has_k(ald_encoding_t encoding);
 const char *ald_encoding_name(ald_encoding_t encoding);

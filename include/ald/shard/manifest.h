@@ -15,7 +15,7 @@
 #include "ald/base/vec.h"
 #include "ald/shard/format.h"
 
-#define ALD_MANIFEST_VERSION 1
+#define ALD_MANIFEST_VERSION 1 /* of the file's layout; a reader refuses others */
 
 typedef struct {
     int64_t number; /* of shard-NNNNNN.h5 */
@@ -25,8 +25,8 @@ typedef struct {
     char sha256[ALD_SHA256_HEX]; /* of the file's bytes */
 } ald_manifest_entry_t;
 
-/* What a set is of, so that lists of another are told apart: `shards` files of a header's content.
- */
+/* The identity of a set, by which lists of another one are told apart: `shards` files with this
+ * header. */
 typedef struct {
     const char *folder; /* borrowed */
     int64_t shards;     /* numbers 0 to shards - 1 */
@@ -37,8 +37,9 @@ typedef struct {
  * damaged. */
 ald_status_t ald_manifest_entry_make(const char *path, ald_manifest_entry_t *out);
 
-/* What the folder's manifest and lists say of this set: appends entries (ald_manifest_entry_t), the
- * last of a number counts. Unreadable lists and those of other sets are passed over. */
+/* Appends the entries (ald_manifest_entry_t) that the folder's manifest and lists have for this
+ * set; of several with one number the last counts. Unreadable lists and those of other sets are
+ * passed over. */
 ald_status_t ald_manifest_known(const ald_manifest_set_t *set, ald_vec_t *entries);
 /* Writes the list of part `part` of `parts`. */
 ald_status_t ald_manifest_write_part(const ald_manifest_set_t *set, int64_t part, int64_t parts,
@@ -52,10 +53,10 @@ ald_status_t ald_manifest_finish(const ald_manifest_set_t *set, const ald_manife
  * manifest. *there is false when there is none. */
 ald_status_t ald_manifest_check(const char *folder, bool *there);
 
-/* A look at everything: each shard read whole and hashed; rows exactly once and in order of id;
- * shards and manifest the same. Problems are texts pushed to `problems` (a JSON array), in order;
- * the sums are of what could be read. A single file instead of a folder is looked at alone. INPUT
- * only when there is nothing to look at. */
+/* Verifies everything: each shard is read whole and hashed, each row is there exactly once and in
+ * the order of id, shards and manifest agree. Problems are texts that are pushed to `problems` (a
+ * JSON array), in order; the sums are of what could be read. A single file in place of a folder is
+ * verified alone. INPUT only when there is nothing to verify. */
 typedef struct {
     int64_t shards, sequences, positions, bytes;
 } ald_verified_t;

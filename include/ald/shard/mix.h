@@ -31,8 +31,8 @@ ald_status_t ald_mix_init(const int64_t *start, const double *weights, int64_t s
 void ald_mix_reset(ald_mix_t *mix); /* takes a zeroed one */
 int64_t ald_mix_epoch_steps(const ald_mix_t *mix);
 /* Draws step `step` into mix->items; returns how many there are. Depends on the arguments of init
- * and on `step` only; steps are quick in their order, one before the last costs all those before
- * it. Local. */
+ * and on `step` only. Steps in rising order are quick; going back draws all earlier ones anew.
+ * Local. */
 int64_t ald_mix_draw(ald_mix_t *mix, int64_t step);
 
 #endif

@@ -9,17 +9,19 @@
 #include "ald/base/status.h"
 #include "ald/shard/format.h"
 
-/* Reader: checks header, shapes and offsets at open; local, one thread at a time. */
+/* A reader. Header, shapes and offsets are checked at open. Local, one thread at a time. */
 typedef struct ald_shard ald_shard_t;
 ald_status_t ald_shard_open(const char *path, ald_shard_t **out);
 void ald_shard_close(ald_shard_t *shard); /* takes NULL */
+/* Shards that share a limit of open files, ALD_SHARDS_AWAKE. Zeroed at first; it outlives its
+ * shards, and one thread at a time uses them. */
 typedef struct {
     ald_shard_t *newest, *oldest;
     int64_t awake;
 } ald_shard_pool_t;
 void ald_shard_join(ald_shard_t *shard, ald_shard_pool_t *pool); /* once, after open */
 /* The most memory in bytes that the open files of a pool hold for shards with this header, besides
- * 33 bytes per sequence of each shard. */
+ * 33 bytes for each sequence of each shard. */
 int64_t ald_shard_reader_bytes(const ald_shard_header_t *header);
 const ald_shard_header_t *ald_shard_header(const ald_shard_t *shard);
 int64_t ald_shard_count(const ald_shard_t *shard);     /* N */

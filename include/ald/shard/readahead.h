@@ -9,8 +9,8 @@
 #include "ald/shard/set.h"
 
 enum {
-    ALD_READAHEAD_BYTES = 128 << 20, /* of sequences that are ready */
-    ALD_READAHEAD_COUNT = 64,        /* and so many of them */
+    ALD_READAHEAD_BYTES = 128 << 20, /* of ready sequences: one of `full` can have as many */
+    ALD_READAHEAD_COUNT = 64,        /* ready sequences, however small they are */
 };
 
 typedef struct ald_readahead ald_readahead_t;

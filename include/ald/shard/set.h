@@ -25,11 +25,11 @@ static inline int64_t ald_entry_tokens(const ald_entry_t *entry)
 
 typedef struct {
     ald_shard_t **shards;   /* owned */
-    ald_shard_pool_t *pool; /* owned; theirs */
+    ald_shard_pool_t *pool; /* of these shards; owned */
     char **paths;           /* owned */
     int64_t shard_count;
-    ald_entry_t *entries; /* owned; by folder, id, source, place: the same however the shards were
-                             cut */
+    ald_entry_t *entries; /* owned; sorted by folder, id, source, place: the same order however
+                             the sequences are cut into shards */
     int64_t count;
     int64_t folders, *folder_start; /* folder f: entries [folder_start[f], folder_start[f + 1]);
                                        owned */
@@ -43,7 +43,7 @@ ald_status_t ald_shardset_open(const char *const *paths, int64_t count,
 /* All shard-NNNNNN.h5 of a folder; INPUT when there is none. */
 ald_status_t ald_shardset_open_folder(const char *folder, const ald_shard_header_t *expected,
                                       ald_shardset_t *out);
-/* Those of several folders, in their order. */
+/* All shards of several folders, in the order of the folders. */
 ald_status_t ald_shardset_open_folders(const char *const *folders, int64_t count,
                                        const ald_shard_header_t *expected, ald_shardset_t *out);
 void ald_shardset_reset(ald_shardset_t *set); /* takes a zeroed one */
@@ -52,8 +52,8 @@ ald_status_t ald_shardset_read(ald_shardset_t *set, int64_t entry, ald_arena_t *
 
 /* INPUT naming file and both sides unless the header says the same as `expected` where that says
  * something: encoding with its full_dtype and top_k (ALD_ENCODING_ANY: anything), sha256 of
- * teachers, tokenizer and data, chat format ("": anything); its contrast is any that the shard
- * speaks of. `expected` NULL: anything at all. */
+ * teachers, tokenizer and data, chat format ("": anything); its contrast may be any that the
+ * shard holds. `expected` NULL: anything at all. */
 ald_status_t ald_shard_fits(const char *path, const ald_shard_header_t *header,
                             const ald_shard_header_t *expected);
 /* INPUT naming both files and sides unless two shards can be of one set: encoding, sizes, contrast,

@@ -7,9 +7,9 @@
 #include "ald/base/status.h"
 #include "ald/shard/format.h"
 
-/* Writer: one per file; the file carries its final name only after a commit. A thread of its own
- * does the writing; what fails there is the answer of a later append or of the commit. An append
- * waits only while that thread is many bytes behind. */
+/* A writer of one file, which has its final name only after a commit. A thread does the writing;
+ * what fails there is returned by a later append or by the commit. An append waits only while that
+ * thread is many bytes behind. */
 typedef struct ald_shard_writer ald_shard_writer_t;
 /* The most memory that a writer for this header holds, in bytes. */
 int64_t ald_shard_writer_bytes(const ald_shard_header_t *header);

@@ -1,4 +1,4 @@
-/* The K tokens of a position that some encodings keep, while they are chosen. K tokens, V
+/* Scratch memory for the choice of the K tokens of a position that some encodings keep. K tokens, V
  * vocabulary. Local. Layer: teacher. */
 #ifndef ALD_TEACHER_CHOICE_H
 #define ALD_TEACHER_CHOICE_H
@@ -10,7 +10,7 @@
 /* A thread's scratch memory for the choice of K tokens, in one block. */
 typedef struct {
     double *uniforms;       /* [K] */
-    float *logprob, *ratio; /* [K] of the chosen ones */
+    float *logprob, *ratio; /* [K] of the chosen tokens */
     float *key;             /* [V] */
     int32_t *id;            /* [V] */
 } ald_choice_t;

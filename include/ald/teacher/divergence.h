@@ -8,12 +8,12 @@
 
 #include "ald/config/choices.h"
 
-/* What a position gives besides its gradient. */
+/* The numbers of a position besides its gradient. */
 typedef struct {
     double divergence; /* the chosen one, unweighted */
     double kl_teacher; /* KL(student || teacher) */
     double kl_dpo;     /* KL(student || pi_dpo) */
-    double reward;     /* beta0 sum_v student(v) (log pi_dpo(v) - log pi_c(v)) */
+    double reward;     /* beta0 sum_v student(v) (log pi_dpo(v) - log pi_contrast(v)) */
 } ald_position_t;
 
 /* Sums over outcomes; m is the mean of both distributions. */
@@ -25,14 +25,14 @@ typedef struct {
 } ald_sums_t;
 
 typedef struct {
-    /* Adds `reverse` and what the divergence needs, over all tokens; the teacher's
-     * log-probabilities are t - lse_t. Blocks in float, their sums in double. */
+    /* Adds `reverse`, and the sums that the divergence needs, over all tokens. The teacher's
+     * log-probabilities are t - lse_t. Blocks are summed in float, the blocks in double. */
     void (*sum)(int64_t V, const float *lp, const float *t, float lse_t, ald_sums_t *sums);
     double (*value)(const ald_sums_t *sums);
     /* lp becomes scale * d(divergence)/dz. */
     void (*gradient)(int64_t V, float scale, const ald_sums_t *sums, float lse_t, const float *t,
                      float *lp);
-    /* What each token's p is multiplied by, for an outcome of one or of many tokens. */
+    /* The factor of a token's p in its gradient, for an outcome of one or of many tokens. */
     double (*slope)(const ald_sums_t *sums, double lp, double lq);
 } ald_divergence_row_t;
 

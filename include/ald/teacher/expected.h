@@ -1,4 +1,4 @@
-/* What shards must say for a configuration. Layer: teacher. */
+/* What shards must have for a configuration. Layer: teacher. */
 #ifndef ALD_TEACHER_EXPECTED_H
 #define ALD_TEACHER_EXPECTED_H
 
@@ -6,8 +6,8 @@
 #include "ald/config/config.h"
 #include "ald/shard/format.h"
 
-/* As far as the configuration tells, for ald_shard_fits: a teacher that isn't set may be any, and
- * so may the encoding. Local. */
+/* Fills the header that ald_shard_fits compares with, as far as the configuration tells: a model
+ * that isn't set may be any, and so may the encoding. Local. */
 ald_status_t ald_teacher_expected(const ald_config_t *config, ald_shard_header_t *out);
 
 #endif

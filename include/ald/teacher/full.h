@@ -1,4 +1,4 @@
-/* The exact loss of a position, against a teacher over the whole vocabulary. Layer: teacher. */
+/* The exact loss of a position against a teacher over the whole vocabulary. Layer: teacher. */
 #ifndef ALD_TEACHER_FULL_H
 #define ALD_TEACHER_FULL_H
 

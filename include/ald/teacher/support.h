@@ -1,13 +1,15 @@
-/* A support: K tokens of a teacher, the rest as one bucket, and how far that is from the teacher
- * over the whole vocabulary. Layer: teacher.
+/* A support: K tokens of a teacher and one bucket for all others, with bounds on how far that is
+ * from the teacher over the whole vocabulary. Layer: teacher.
  *
- * l_v = log pi_dpo(v), rho_v = l_v - log pi_c(v), factor a, temperature tau; S the K tokens, T the
- * others. The teacher is q_v = exp((l_v + a rho_v) / tau) / Z. The one made of a support has, from
- * the stored l^ and rho^,
- *   w^_k = exp((l^_k + a rho^_k) / tau),  w^_T = exp((L + a (L - L_c)) / tau),  q^ = w^ / Z^
- * with L, L_c the logs of both teachers' mass on T.
+ * l_v = log pi_dpo(v), rho_v = l_v - log pi_contrast(v), factor a, temperature tau; S the K tokens,
+ * T the others. The teacher is q_v = exp((l_v + a rho_v) / tau) / Z. The one made of a support has,
+ * from the stored l^ and rho^,
+ *   w^_k = exp((l^_k + a rho^_k) / tau)
+ *   w^_T = exp((L + a (L - L_contrast)) / tau)
+ *   q^ = w^ / Z^
+ * with L, L_contrast the logs of both models' mass on T.
  *
- * What bounds the distance for any a:
+ * The distance is bounded for any a by these:
  *   rounding  l and rho are halves: |l - l^| <= 2^-11 |l^| + 2^-25, and so rho, hence
  *             |log w_k - log w^_k| <= d_k = (err(l^_k) + |a| err(rho^_k)) / tau
  *   tail      F(a) = log sum_T exp(l_v + a rho_v) is convex: between the knots 0, A/2, A below its
@@ -34,8 +36,8 @@
 
 #include "ald/teacher/teacher.h"
 
-/* Both teachers on `count` tokens, what lies outside being one outcome: the tails are the logs of
- * its mass (-infinity: none). */
+/* Both models on `count` tokens, with all others as one outcome. The tails are the logs of its mass
+ * (-infinity: none). */
 typedef struct {
     int64_t count;
     const int32_t *id;
@@ -45,15 +47,15 @@ typedef struct {
 
 enum { ALD_KNOTS = 3 }; /* at 0, A / 2 and A */
 
-/* Where to put what a contrast says of the tokens outside. */
+/* The places for what is stored about the tokens outside the support, for one contrast. */
 typedef struct {
-    float *tail_contrast;            /* L_c; -infinity: none */
+    float *tail_contrast;            /* L_contrast; -infinity: none */
     float *alpha_max;                /* A */
     float *mass, *least;             /* [ALD_KNOTS] F and G */
     float *ratio_least, *ratio_most; /* of rho on T */
 } ald_tail_rows_t;
 
-/* Where the parts of one position's support go. */
+/* The places for the support of one position. */
 typedef struct {
     int32_t *id;            /* [K] */
     float *logprob, *ratio; /* [K] */
@@ -61,30 +63,32 @@ typedef struct {
     ald_tail_rows_t tail;
 } ald_support_rows_t;
 
-/* The K <= V tokens of the largest max(log pi_dpo, log pi_c, log q), q the teacher at the strength
- * that `tvd` has under the settings, in falling order of that, then of id. A = that strength.
- * logprob and ratio are [V]; key [V] and ids [V] are scratch memory. Local, one thread. */
+/* The K <= V tokens of the largest max(log pi_dpo, log pi_contrast, log q), q the teacher at the
+ * strength that `tvd` has under the settings, in falling order of that, then of id. A = that
+ * strength. logprob and ratio are [V]; key [V] and ids [V] are scratch memory. Local, one thread.
+ */
 void ald_support_make(const ald_teacher_t *teacher, double tvd, int64_t V, int64_t K,
                       const float *logprob, const float *ratio, float *key, int32_t *ids,
                       const ald_support_rows_t *out);
 
-/* The tail part alone, of K tokens that are chosen: for another contrast, whose logprob - its
- * log-probabilities are `ratio` and whose distance is `tvd`. key [V] is scratch memory. Local. */
+/* Makes the tail part alone, for another contrast and K tokens that are chosen already. `ratio` is
+ * log pi_dpo minus the log-probabilities of that contrast, `tvd` its distance. key [V] is scratch
+ * memory. Local. */
 void ald_support_describe(const ald_teacher_t *teacher, double tvd, int64_t V, int64_t K,
                           const int32_t *id, const float *logprob, const float *ratio, float *key,
                           const ald_tail_rows_t *out);
 
-/* What ald_support_describe found about the tail of one position. */
+/* What ald_support_describe has stored about the tail of one position. */
 typedef struct {
     double alpha_max;
     const float *mass, *least; /* [ALD_KNOTS] */
     double ratio_least, ratio_most;
 } ald_tail_t;
 
-/* Upper bounds on |TV| and |E|, above. */
+/* Upper bounds on the TV and the |E| of the comment above. */
 typedef struct {
     double variation;  /* 0 to 1 */
-    double reverse_kl; /* nats, unweighted; 1e30 where nothing is known */
+    double reverse_kl; /* nats, without the token weight; 1e30 where there is no bound */
 } ald_support_error_t;
 
 /* Bounds of a position against the teacher over the first V tokens (V at most the `vocab_size`

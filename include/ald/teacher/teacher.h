@@ -1,7 +1,7 @@
-/* The composed teacher: its settings, and rows of it. V vocabulary. Local. Layer: teacher.
+/* The composed teacher: its settings, and rows of it over V tokens. All local. Layer: teacher.
  *
- * The teacher of a position is softmax(z* / tau), z* = log pi_dpo + a (log pi_dpo - log pi_c), with
- * pi_c the contrast, the model that pi_dpo is extrapolated from. */
+ * The teacher of a position is softmax(z* / tau), z* = log pi_dpo + a (log pi_dpo - log
+ * pi_contrast), with pi_contrast the contrast, the model that pi_dpo is extrapolated from. */
 #ifndef ALD_TEACHER_TEACHER_H
 #define ALD_TEACHER_TEACHER_H
 
@@ -22,13 +22,13 @@ typedef struct {
     ald_divergence_t divergence;
 } ald_teacher_t;
 void ald_teacher_init(const ald_config_t *config, ald_teacher_t *out);
-/* alpha (eq. 16), from a distance between 0 and 1. */
+/* alpha (eq. 16) of a distance between 0 and 1. */
 double ald_teacher_alpha(const ald_teacher_t *teacher, double tvd);
-/* alpha [count] of a response's positions from their distances: each its own, or with granularity =
- * "sequence" that of their mean. */
+/* alpha [count] of a response's positions: each from its own distance, or with granularity =
+ * "sequence" all from the mean of the distances. */
 void ald_teacher_alphas(const ald_teacher_t *teacher, int64_t count, const float *tvd,
                         double *alpha);
-/* The factor a in z* = log pi_dpo + a (log pi_dpo - log pi_c): alpha, or alpha - 1 against a
+/* The factor a in z* = log pi_dpo + a (log pi_dpo - log pi_contrast): alpha, or alpha - 1 against a
  * reference, where z* = z_ref + alpha (z_dpo - z_ref). */
 double ald_teacher_factor(const ald_teacher_t *teacher, double alpha);
 /* beta_t = beta0 / alpha_t, or 1 (eq. 17). */
@@ -38,13 +38,13 @@ double ald_teacher_weight(const ald_teacher_t *teacher, double alpha);
 const char *ald_contrast_directory(const ald_config_t *config, ald_contrast_t contrast);
 const char *ald_contrast_key(ald_contrast_t contrast);
 
-/* A teacher over more tokens than V, of which the first V values are given, restricted to those and
- * normalised again. */
+/* Restricts both models to their first V tokens, of which the values are given, and normalises them
+ * again. */
 void ald_teacher_restrict_row(int64_t V, float *logprob_dpo, float *log_ratio);
-/* Logits of both teachers to log pi_dpo (in place of z_dpo) and log pi_dpo - log pi_c (in place of
- * z_c), as the shards hold them. */
-void ald_teacher_logits_row(int64_t V, float *z_dpo, float *z_c);
-/* 1/2 sum_v |pi_dpo(v) - pi_c(v)| from what ald_teacher_logits_row leaves. */
+/* Logits of both teachers to log pi_dpo (in place of z_dpo) and log pi_dpo - log pi_contrast (in
+ * place of z_contrast), as the shards hold them. */
+void ald_teacher_logits_row(int64_t V, float *z_dpo, float *z_contrast);
+/* 1/2 sum_v |pi_dpo(v) - pi_contrast(v)| from what ald_teacher_logits_row leaves. */
 float ald_tvd_row(int64_t V, const float *logprob_dpo, const float *log_ratio);
 
 #endif

@@ -1,4 +1,4 @@
-/* Chat formats: conversations to text, natively rendered. Layer: text. */
+/* Chat formats: conversations rendered to text, without running their templates. Layer: text. */
 #ifndef ALD_TEXT_CHAT_H
 #define ALD_TEXT_CHAT_H
 
@@ -13,19 +13,18 @@
 #include "ald/text/tokenizer.h"
 
 typedef struct {
-    char name[24];         /* "chatml", "llama3.1", "none", ...; the shard attribute
-                              `chat_format` */
-    bool none;             /* strings joined as they are, no markup */
-    bool unknown;          /* the tokenizer's template isn't known: rows must bring their text */
-    const char *directory; /* of the tokenizer, which holds it */
-    char
-        default_system[512]; /* put first where a conversation has no system message; "": nothing */
-    char bos[64], eos[64];   /* spelled as tokenizer_config.json has them; "": none */
-    int32_t end_token;       /* closes a response: <|im_end|>, without a format the EOS; or -1 */
-    int rules;               /* private: the template's treatment of roles */
+    char name[24];            /* "chatml", "llama3.1", "none", ...; the shard attribute
+                                 `chat_format` */
+    bool none;                /* strings joined as they are, no markup */
+    bool unknown;             /* the tokenizer's template isn't known: rows must bring their text */
+    const char *directory;    /* of the tokenizer, which owns the string */
+    char default_system[512]; /* the system message of conversations without one; "": none */
+    char bos[64], eos[64];    /* spelled as tokenizer_config.json has them; "": none */
+    int32_t end_token;        /* closes a response: the format's, or the EOS under "none"; or -1 */
+    int rules;                /* private: an ald_template_t, how the template treats roles */
 } ald_chat_t;
 
-/* A part of a rendered text that is the format's own: [start, end) in bytes. */
+/* A part of a rendered text that is markup of the format: [start, end) in bytes. */
 typedef struct {
     size_t start, end;
 } ald_chat_span_t;

@@ -16,10 +16,11 @@ typedef struct {
     size_t length;
 } ald_slice_t;
 
-/* Where a conversation goes: its text, and the places of the markup in it (NULL: nobody asks). */
+/* The output of rendering a conversation: its text, and the places of the markup in it (NULL: not
+ * wanted). */
 typedef struct {
     ald_vec_t *text;   /* bytes */
-    ald_vec_t *markup; /* ald_chat_span_t; touching ones are one */
+    ald_vec_t *markup; /* ald_chat_span_t; spans that touch are united */
 } ald_chat_writer_t;
 
 /* A message of a conversation, borrowed from its JSON. */
@@ -32,9 +33,9 @@ typedef struct {
 ald_slice_t ald_slice(const char *text);
 bool ald_slice_is(ald_slice_t slice, const char *text);
 ald_slice_t ald_slice_strip_newlines(ald_slice_t text, bool left, bool right);
-/* Without white space at both ends, as Python's strip takes it. */
+/* The slice without white space at both ends, as Python's strip removes it. */
 ald_slice_t ald_slice_trim(ald_slice_t text);
-/* What follows the last `mark`, or everything. */
+/* The part behind the last `mark`; all of the text when there is none. */
 ald_slice_t ald_slice_after_last(ald_slice_t text, const char *mark);
 
 ald_status_t ald_chat_put(ald_chat_writer_t *writer, ald_slice_t part);
@@ -42,7 +43,8 @@ ald_status_t ald_chat_mark(ald_chat_writer_t *writer, const char *markup);
 /* JSON as Python's json.dumps writes it with ensure_ascii = False. */
 ald_status_t ald_chat_json(ald_chat_writer_t *writer, const ald_json_t *value);
 
-/* INPUT for what is no message. Content that is not a string is an error unless there are calls. */
+/* Reads message `index`. INPUT for what isn't a message; content that isn't a string is an error
+ * unless there are calls. */
 ald_status_t ald_message_read(const ald_json_t *messages, size_t index, ald_message_t *out);
 /* The "function" of a call, or the call itself; INPUT unless it has a "name". */
 ald_status_t ald_message_function(const ald_json_t *call, size_t index, const ald_json_t **out,

@@ -1,16 +1,14 @@
-/* bench: speed and memory of this machine on a model's shape. */
+/* bench: speed and memory of this machine on a model's shape, its tokenizer or its disk.
+ * What is measured is in src/bench; here is what to measure, and how it is printed. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "ald/base/arena.h"
 #include "ald/base/json.h"
-#include "ald/base/log.h"
 #include "ald/base/status.h"
 #include "ald/bench/bench.h"
 #include "ald/bench/store.h"
 #include "ald/bench/text.h"
-#include "ald/cli/options.h"
 #include "ald/config/choices.h"
 #include "ald/model/model_config.h"
 #include "ald/num/gemm.h"
@@ -18,13 +16,8 @@
 #include "ald/shard/format.h"
 #include "ald/text/tokenizer.h"
 #include "cli/commands_impl.h"
-
-typedef struct {
-    const char *config, *only, *text, *store;
-    int64_t layers, threads, megabytes;
-    bool json, verbose;
-    ald_bench_options_t bench;
-} words_t;
+#include "cli/options_impl.h"
+#include "cli/setup_impl.h"
 
 /* --only forward,train */
 static ald_status_t parse_only(const char *text, bool wanted[ALD_BENCH_PHASES])
@@ -48,116 +41,36 @@ done:
     return status;
 }
 
-static ald_status_t parse_count(const char *word, const char *value, int64_t high, int64_t *out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    char *end;
-    *out = strtoll(value, &end, 10);
-    ALD_CHECK(end != value && *end == '\0' && *out >= 1 && *out <= high, ALD_STATUS_USAGE,
-              "%s %s: expected a whole number from 1 to %lld", word, value, (long long)high);
-done:
-    return status;
-}
-
-/* Options with a value. */
-static ald_status_t parse_valued(const char *word, const char *value, words_t *out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    ald_bench_options_t *b = &out->bench;
-    const struct {
-        const char *word;
-        const char **text; /* else a count */
-        int64_t *count, high;
-    } options[] = {
-        {"--model", &b->model, NULL, 0},
-        {"--config", &out->config, NULL, 0},
-        {"--only", &out->only, NULL, 0},
-        {"--layers", NULL, &out->layers, 10000},
-        {"--text", &out->text, NULL, 0},
-        {"--store", &out->store, NULL, 0},
-        {"--megabytes", NULL, &out->megabytes, 1 << 20},
-        {"--threads", NULL, &out->threads, 4096},
-        {"--sequences", NULL, &b->sequences, 65536},
-        {"--tokens", NULL, &b->tokens, 1 << 20},
-        {"--repeat", NULL, &b->repeat, 1000},
-    };
-    size_t at = 0, known = sizeof options / sizeof options[0];
-    while (at < known && strcmp(word, options[at].word) != 0)
-        ++at;
-    ALD_CHECK(at < known, ALD_STATUS_USAGE, "%s: unknown option; see aligndistil bench --help",
-              word);
-    ALD_CHECK(value != NULL, ALD_STATUS_USAGE, "%s: expected a value behind it", word);
-    if (options[at].text != NULL)
-        *options[at].text = value;
-    else
-        ALD_TRY(parse_count(word, value, options[at].high, options[at].count));
-done:
-    return status;
-}
-
-/* One model or none, and one thing to time. */
-static ald_status_t check_exclusive(const words_t *words)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    const char *model = NULL, *timed = NULL;
-    const struct {
-        const char *word, *value, **group;
-    } options[] = {
-        {"--store", words->store, &model},   {"--model", words->bench.model, &model},
-        {"--config", words->config, &model}, {"--store", words->store, &timed},
-        {"--text", words->text, &timed},     {"--only", words->only, &timed},
-    };
-    for (size_t i = 0; i < sizeof options / sizeof *options; ++i)
-        if (options[i].value != NULL)
-            ALD_TRY(ald_option_choose("bench", options[i].word, options[i].group));
-done:
-    return status;
-}
-
-static ald_status_t parse(int argc, char **argv, words_t *out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    *out = (words_t){.megabytes = 300, .bench = {.sequences = 2, .tokens = 512, .repeat = 3}};
-    for (int i = 0; i < ALD_BENCH_PHASES; ++i)
-        out->bench.wanted[i] = true;
-    for (int i = 1; i < argc; ++i) {
-        if (strcmp(argv[i], "--json") == 0) {
-            out->json = true;
-        } else if (strcmp(argv[i], "--verbose") == 0) {
-            out->verbose = true;
-        } else {
-            ALD_TRY(parse_valued(argv[i], i + 1 < argc ? argv[i + 1] : NULL, out));
-            ++i;
-        }
-    }
-    ALD_TRY(check_exclusive(out));
-    if (out->only != NULL)
-        ALD_TRY(parse_only(out->only, out->bench.wanted));
-    if (out->store != NULL)
-        return status;
-    ALD_CHECK(out->bench.model != NULL || out->config != NULL, ALD_STATUS_USAGE,
-              "bench: expected either --model DIR or --config FILE");
-    ALD_CHECK(out->text == NULL || out->bench.model != NULL, ALD_STATUS_USAGE,
-              "bench --text: expected --model DIR, whose tokenizer is measured");
-    ALD_CHECK(out->layers == 0 || out->config != NULL, ALD_STATUS_USAGE,
-              "--layers: only with --config; a model directory has the layers that it has");
-done:
-    return status;
-}
-
 /* The model's shape, from its directory or from a config.json alone. */
-static ald_status_t read_shape(words_t *words)
+static ald_status_t read_shape(const ald_options_t *options, ald_model_config_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *json = NULL;
-    if (words->bench.model != NULL)
-        return ald_model_config_read(words->bench.model, &words->bench.shape);
-    ALD_TRY(ald_json_read(words->config, &json));
-    ALD_TRY(ald_model_config_parse(json, words->config, &words->bench.shape));
-    if (words->layers > 0)
-        words->bench.shape.layers = words->layers;
+    if (options->model != NULL)
+        return ald_model_config_read(options->model, out);
+    ALD_TRY(ald_json_read(options->model_config, &json));
+    ALD_TRY(ald_model_config_parse(json, options->model_config, out));
+    if (options->layers > 0)
+        out->layers = options->layers;
 done:
     ald_json_free(json);
+    return status;
+}
+
+/* What to time of a model. */
+static ald_status_t read_bench(const ald_options_t *options, ald_bench_options_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    *out = (ald_bench_options_t){.model = options->model,
+                                 .sequences = options->sequences,
+                                 .tokens = options->tokens,
+                                 .repeat = options->repeat};
+    for (int i = 0; i < ALD_BENCH_PHASES; ++i)
+        out->wanted[i] = true;
+    if (options->only != NULL)
+        ALD_TRY(parse_only(options->only, out->wanted));
+    ALD_TRY(read_shape(options, &out->shape));
+done:
     return status;
 }
 
@@ -166,9 +79,8 @@ static double gflops(double flop, double seconds)
     return flop / seconds * 1e-9;
 }
 
-static void print_text(const words_t *words, const ald_bench_report_t *r, int threads)
+static void print_text(const ald_bench_options_t *o, const ald_bench_report_t *r, int threads)
 {
-    const ald_bench_options_t *o = &words->bench;
     const double mib = 1048576.0;
     printf("model          %s, %lld layers, %lld parameters, %s\n", o->shape.model_type,
            (long long)o->shape.layers, (long long)r->parameters,
@@ -214,15 +126,14 @@ static ald_json_t *phase_json(const ald_bench_figures_t *p)
     return json;
 }
 
-static ald_status_t print_json(const words_t *words, const ald_bench_report_t *r, int threads)
+/* `name` is what the model's shape was read from. */
+static ald_status_t print_json(const char *name, const ald_bench_options_t *o,
+                               const ald_bench_report_t *r, int threads)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_bench_options_t *o = &words->bench;
     char *text = NULL;
     ald_json_t *json = ald_json_new_object();
-    ald_json_set(json, "model",
-                 o->model != NULL ? ald_json_new_string(o->model)
-                                  : ald_json_new_string(words->config));
+    ald_json_set(json, "model", ald_json_new_string(name));
     ald_json_set(json, "layers", ald_json_new_integer(o->shape.layers));
     ald_json_set(json, "parameters", ald_json_new_integer(r->parameters));
     ald_json_set(json, "sequences", ald_json_new_integer(o->sequences));
@@ -245,15 +156,15 @@ done:
 }
 
 /* bench --text: the tokenizer alone. */
-static ald_status_t bench_text(const words_t *words, const ald_comm_t *world, int threads)
+static ald_status_t bench_text(const ald_options_t *options, const ald_comm_t *world, int threads)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_tokenizer_t *tokenizer = NULL;
     ald_bench_text_t r;
-    ALD_TRY(ald_tokenizer_open(words->bench.model, &tokenizer));
-    ALD_TRY(ald_bench_text(tokenizer, words->text, words->bench.repeat, &r));
+    ALD_TRY(ald_tokenizer_open(options->model, &tokenizer));
+    ALD_TRY(ald_bench_text(tokenizer, options->text, options->repeat, &r));
     const double megabytes = (double)r.bytes * 1e-6;
-    if (world->rank == 0 && words->json)
+    if (world->rank == 0 && options->json)
         printf("{\"bytes\": %lld, \"tokens\": %lld, \"threads\": %d, \"first_seconds\": %.6f, "
                "\"seconds\": %.6f}\n",
                (long long)r.bytes, (long long)r.tokens, threads, r.first, r.seconds);
@@ -261,8 +172,8 @@ static ald_status_t bench_text(const words_t *words, const ald_comm_t *world, in
         printf("text           %s, %lld bytes in %lld pieces, %lld tokens\n"
                "first pass     %.2f MB/s\n"
                "median of %-4lld %.2f MB/s, %.2f MB/s a thread, %d threads\n",
-               words->text, (long long)r.bytes, (long long)r.pieces, (long long)r.tokens,
-               megabytes / r.first, (long long)words->bench.repeat, megabytes / r.seconds,
+               options->text, (long long)r.bytes, (long long)r.pieces, (long long)r.tokens,
+               megabytes / r.first, (long long)options->repeat, megabytes / r.seconds,
                megabytes / r.seconds / threads, threads);
 done:
     ald_tokenizer_destroy(tokenizer);
@@ -287,83 +198,70 @@ static void print_store(const ald_bench_store_t *r, bool json)
 }
 
 /* bench --store: shards beside plain files, on rank 0 alone: ranks would share a disk. */
-static ald_status_t bench_store(const words_t *words)
+static ald_status_t bench_store(const ald_options_t *options)
 {
     ald_status_t status = ALD_STATUS_OK;
     static const ald_encoding_t encodings[] = {ALD_ENCODING_HIDDEN, ALD_ENCODING_TOPK};
     ald_bench_store_t reports[2];
     for (int i = 0; i < 2; ++i)
-        ALD_TRY(ald_bench_store(words->store, encodings[i], words->megabytes, words->bench.repeat,
+        ALD_TRY(ald_bench_store(options->store, encodings[i], options->megabytes, options->repeat,
                                 &reports[i]));
-    if (!words->json)
+    if (!options->json)
         printf("%-8s %9s %12s %10s %8s %12s %10s %8s\n", "", "MB", "write MB/s", "plain", "share",
                "read MB/s", "plain", "share");
     for (int i = 0; i < 2; ++i) {
-        printf("%s", !words->json ? "" : i == 0 ? "{" : ", ");
-        print_store(&reports[i], words->json);
+        printf("%s", !options->json ? "" : i == 0 ? "{" : ", ");
+        print_store(&reports[i], options->json);
     }
-    printf("%s", words->json ? "}\n" : "");
+    printf("%s", options->json ? "}\n" : "");
 done:
     return status;
 }
 
-static ald_status_t bench(words_t *words, const ald_comm_t *world, int threads)
+static ald_status_t bench_model(const ald_options_t *options, const ald_bench_options_t *wanted,
+                                const ald_comm_t *world, int threads)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_bench_report_t report;
-    if (words->store != NULL)
-        return world->rank == 0 ? bench_store(words) : ALD_STATUS_OK;
-    if (words->text != NULL)
-        return bench_text(words, world, threads);
-    ALD_TRY(ald_bench_run(&words->bench, &report));
-    if (world->rank == 0 && words->json)
-        ALD_TRY(print_json(words, &report, threads));
+    const char *name = options->model != NULL ? options->model : options->model_config;
+    ALD_TRY(ald_bench_run(wanted, &report));
+    if (world->rank == 0 && options->json)
+        ALD_TRY(print_json(name, wanted, &report, threads));
     else if (world->rank == 0)
-        print_text(words, &report, threads);
+        print_text(wanted, &report, threads);
 done:
     return status;
 }
 
-static ald_status_t run(int argc, char **argv, const ald_comm_t *world)
+static ald_status_t run(const ald_options_t *options, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
-    words_t words;
-    status = parse(argc, argv, &words);
-    if (status == ALD_STATUS_OK && words.text == NULL && words.store == NULL)
-        status = read_shape(&words);
+    ald_bench_options_t wanted;
+    if (options->text == NULL && options->store == NULL)
+        status = read_bench(options, &wanted);
     ALD_TRY(ald_comm_agree(world, status));
-    ald_log_setup(words.verbose ? ALD_LOG_VERBOSE : ALD_LOG_NORMAL, world->rank == 0);
-    int threads = ald_threads_choose(words.threads, world);
-    ALD_TRY(ald_comm_agree(world, bench(&words, world, threads)));
+    int threads = ald_setup_threads(options->threads, world);
+    if (options->store != NULL)
+        status = world->rank == 0 ? bench_store(options) : ALD_STATUS_OK;
+    else
+        status = options->text != NULL ? bench_text(options, world, threads)
+                                       : bench_model(options, &wanted, world, threads);
+    ALD_TRY(ald_comm_agree(world, status));
 done:
     return status;
 }
 
 const ald_command_t ald_command_bench = {
+    .bit = ALD_FOR_BENCH,
     .name = "bench",
-    .arguments =
-        "(--model DIR | --config FILE) [--layers N] [--sequences N] [--tokens N]\n"
-        "       [--threads N] [--repeat N] [--only PHASES] [--text FILE] [--json] [--verbose]\n"
-        "   or: aligndistil bench --store DIR [--megabytes N] [--repeat N] [--json]",
     .summary = "times forward, decoding, scoring and training beside the machine's limits",
     .help =
         "The model is a directory, or a config.json alone with random weights. Under mpirun all\n"
         "ranks measure at once, each alone, and rank 0 prints its figures. A directory's weights "
         "are\n"
         "used in the type that they are stored in, as the stages with frozen models do; training\n"
-        "and random weights are float32.\n"
-        "  --layers N     with --config: so many layers\n"
-        "  --sequences N  sequences in a batch (2)\n"
-        "  --tokens N     tokens of each (512)\n"
-        "  --threads N    threads per rank (this rank's share of the cores at hand)\n"
-        "  --repeat N     timed runs of each phase; medians are printed (3)\n"
-        "  --only PHASES  some of forward,decode,score,train\n"
-        "  --text FILE    the tokenizer of --model DIR alone, on this text\n"
-        "  --store DIR    no model: shards of hidden and topk written into DIR and read again,\n"
-        "                 checksums and fsync included, in turn with plain files of the same "
-        "bytes\n"
-        "  --megabytes N  with --store: about so many of each encoding (300)\n"
-        "  --json         one JSON object\n"
+        "and random weights are float32.\n",
+    .notes =
         "forward: hidden states of a batch. decode: one token behind each sequence. score: both\n"
         "teachers (of equal weights) over the vocabulary, into a shard. train: a step of one\n"
         "micro-batch, AdamW included. share: the time that plain sgemm takes for the phase's\n"

@@ -1,4 +1,5 @@
-/* tokenize: ids, text and rendered conversations of a model directory's tokenizer. */
+/* tokenize: ids, text and rendered conversations of a model directory's tokenizer.
+ * It shows by the code that the stages use what they would see of a text or a row. */
 #include <stdio.h>
 #include <string.h>
 
@@ -7,86 +8,21 @@
 #include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
-#include "ald/cli/options.h"
-#include "ald/config/choices.h"
 #include "ald/data/pairs.h"
 #include "ald/par/comm.h"
 #include "ald/text/chat.h"
 #include "ald/text/tokenizer.h"
 #include "cli/commands_impl.h"
-
-typedef enum { MODE_TEXT, MODE_JSONL, MODE_DECODE, MODE_RENDER, MODE_MASK } tokenize_mode_t;
-
-typedef struct {
-    const char *directory, *file; /* file NULL: standard input */
-    ald_chat_format_t chat_format;
-    tokenize_mode_t mode;
-    bool count, generation_prompt, rejected;
-    ald_layout_t layout;
-} request_t;
+#include "cli/options_impl.h"
 
 /* The chat format is opened when a conversation first needs it: plain text works without. */
 typedef struct {
-    const request_t *request;
+    const ald_options_t *options;
     ald_tokenizer_t *tokenizer;
     ald_chat_t chat;
     bool chat_open;
     ald_vec_t ids, text;
 } session_t;
-
-/* The mode that an option asks for; MODE_TEXT for any other word. */
-static tokenize_mode_t find_mode(const char *word)
-{
-    static const char *const words[] = {[MODE_JSONL] = "--jsonl",
-                                        [MODE_DECODE] = "--decode",
-                                        [MODE_RENDER] = "--render",
-                                        [MODE_MASK] = "--mask"};
-    for (int mode = MODE_JSONL; mode <= MODE_MASK; ++mode)
-        if (strcmp(word, words[mode]) == 0)
-            return (tokenize_mode_t)mode;
-    return MODE_TEXT;
-}
-
-static ald_status_t parse_request(int argc, char **argv, request_t *out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    const char *chosen = NULL;
-    *out = (request_t){.chat_format = ALD_CHAT_FORMAT_AUTO, .layout = ALD_LAYOUT_AUTO};
-    for (int i = 1; i < argc; ++i) {
-        const char *word = argv[i];
-        if (find_mode(word) != MODE_TEXT) {
-            ALD_TRY(ald_option_choose("tokenize", word, &chosen));
-            out->mode = find_mode(word);
-        } else if (strcmp(word, "--count") == 0) {
-            out->count = true;
-        } else if (strcmp(word, "--add-generation-prompt") == 0) {
-            out->generation_prompt = true;
-        } else if (strcmp(word, "--chat-format") == 0 && i + 1 < argc) {
-            unsigned format = 0;
-            ALD_CHECK(ald_choice_find(ALD_CHOICES_CHAT_FORMATS, argv[++i], &format),
-                      ALD_STATUS_USAGE, "tokenize: --chat-format %s: expected one of %s", argv[i],
-                      ald_choice_names(ALD_CHOICES_CHAT_FORMATS));
-            out->chat_format = (ald_chat_format_t)format;
-        } else if (strcmp(word, "--rejected") == 0) {
-            out->rejected = true;
-        } else if (strcmp(word, "--layout") == 0 && i + 1 < argc) {
-            unsigned layout = 0;
-            ALD_CHECK(ald_choice_find(ALD_CHOICES_DATA_LAYOUTS, argv[++i], &layout),
-                      ALD_STATUS_USAGE, "tokenize: --layout %s: expected one of %s", argv[i],
-                      ald_choice_names(ALD_CHOICES_DATA_LAYOUTS));
-            out->layout = (ald_layout_t)layout;
-        } else if (strcmp(word, "--quiet") != 0 && strcmp(word, "--verbose") != 0) {
-            ALD_CHECK(word[0] != '-' && out->file == NULL, ALD_STATUS_USAGE,
-                      "tokenize: %s: unknown argument; see aligndistil tokenize --help", word);
-            *(out->directory == NULL ? &out->directory : &out->file) = word;
-        }
-    }
-    ALD_CHECK(out->directory != NULL, ALD_STATUS_USAGE, "tokenize: MODEL_DIR is missing");
-    ALD_CHECK(out->mode != MODE_MASK || out->file != NULL, ALD_STATUS_USAGE,
-              "tokenize: --mask: FILE is missing");
-done:
-    return status;
-}
 
 static ald_status_t read_input(const char *path, char **data, size_t *size)
 {
@@ -126,7 +62,7 @@ done:
 static ald_status_t print_ids(const session_t *session)
 {
     ald_json_t *list = NULL;
-    if (session->request->count)
+    if (session->options->count)
         return print_json("count", ald_json_new_integer((int64_t)session->ids.count));
     list = ald_json_new_array();
     for (size_t i = 0; i < session->ids.count; ++i)
@@ -139,10 +75,10 @@ static ald_status_t open_chat(session_t *session)
     ald_status_t status = ALD_STATUS_OK;
     if (session->chat_open)
         return status;
-    status = ald_chat_open(session->request->chat_format, session->tokenizer, &session->chat);
+    status = ald_chat_open(session->options->chat_format, session->tokenizer, &session->chat);
     session->chat_open = status == ALD_STATUS_OK;
     return session->chat_open ? status
-                              : ald_status_prefix(status, "%s", session->request->directory);
+                              : ald_status_prefix(status, "%s", session->options->directory);
 }
 
 static ald_status_t encode(session_t *session, const char *text, size_t length)
@@ -156,7 +92,7 @@ static ald_status_t render(session_t *session, const ald_json_t *messages)
     ald_status_t status = ALD_STATUS_OK;
     session->text.count = 0;
     ALD_TRY(open_chat(session));
-    ALD_TRY(ald_chat_render(&session->chat, messages, session->request->generation_prompt,
+    ALD_TRY(ald_chat_render(&session->chat, messages, session->options->generation_prompt,
                             &session->text));
 done:
     return status;
@@ -225,12 +161,12 @@ static ald_status_t line_to_conversation(session_t *session, const ald_json_t *r
 static ald_status_t run_lines(session_t *session, const char *data, size_t size)
 {
     static ald_status_t (*const handlers[])(session_t *, const ald_json_t *) = {
-        [MODE_JSONL] = line_to_ids,
-        [MODE_DECODE] = line_to_text,
-        [MODE_RENDER] = line_to_conversation,
+        [ALD_TOKENIZE_JSONL] = line_to_ids,
+        [ALD_TOKENIZE_DECODE] = line_to_text,
+        [ALD_TOKENIZE_RENDER] = line_to_conversation,
     };
     ald_status_t status = ALD_STATUS_OK;
-    const char *name = session->request->file == NULL ? "standard input" : session->request->file;
+    const char *name = session->options->file == NULL ? "standard input" : session->options->file;
     ald_json_t *row = NULL;
     long line = 1;
     for (const char *at = data, *end = data + size; at < end; ++line) {
@@ -238,7 +174,7 @@ static ald_status_t run_lines(session_t *session, const char *data, size_t size)
         const char *next = newline == NULL ? end : newline;
         if (strspn(at, " \t\r") < (size_t)(next - at)) {
             ALD_TRY(ald_json_parse(at, (size_t)(next - at), "not a JSON line", &row));
-            ALD_TRY(handlers[session->request->mode](session, row));
+            ALD_TRY(handlers[session->options->mode](session, row));
         }
         ald_json_free(row);
         row = NULL;
@@ -279,22 +215,22 @@ static ald_status_t run_mask(session_t *session)
 {
     ald_status_t status = ALD_STATUS_OK;
     const int64_t most = INT32_MAX;
-    const bool rejected = session->request->rejected;
+    const bool rejected = session->options->rejected;
     ald_pairs_t pairs = {0};
     ALD_TRY(open_chat(session));
-    const ald_pairs_options_t options = {.need = rejected ? ALD_PAIRS_REJECTED
-                                                          : ALD_PAIRS_CHOSEN | ALD_PAIRS_TEXT,
-                                         .tokenizer = session->tokenizer,
-                                         .chat = &session->chat,
-                                         .max_prompt = most,
-                                         .max_response = most,
-                                         .layout = session->request->layout};
-    ALD_TRY(ald_pairs_load(session->request->file, &options, &pairs));
-    ald_pairs_log(&pairs, session->request->file);
+    const ald_pairs_options_t wanted = {.need = rejected ? ALD_PAIRS_REJECTED
+                                                         : ALD_PAIRS_CHOSEN | ALD_PAIRS_TEXT,
+                                        .tokenizer = session->tokenizer,
+                                        .chat = &session->chat,
+                                        .max_prompt = most,
+                                        .max_response = most,
+                                        .layout = session->options->layout};
+    ALD_TRY(ald_pairs_load(session->options->file, &wanted, &pairs));
+    ald_pairs_log(&pairs, session->options->file);
     for (int64_t i = 0; i < pairs.count; ++i)
         ALD_TRY(print_mask(&pairs.rows[i],
                            rejected ? &pairs.rows[i].rejected : &pairs.rows[i].chosen,
-                           session->request->count));
+                           session->options->count));
 done:
     ald_pairs_reset(&pairs);
     return status;
@@ -304,31 +240,31 @@ static ald_status_t run_text(session_t *session, const char *data, size_t size)
 {
     ald_status_t status = ALD_STATUS_OK;
     ALD_TRY(encode(session, data, size));
-    if (session->request->count)
+    if (session->options->count)
         printf("%zu", session->ids.count);
-    for (size_t i = 0; i < session->ids.count && !session->request->count; ++i)
+    for (size_t i = 0; i < session->ids.count && !session->options->count; ++i)
         printf("%s%d", i == 0 ? "" : " ", ALD_VEC_AT(&session->ids, int32_t, i));
     putchar('\n');
 done:
     return status;
 }
 
-static ald_status_t run_request(int argc, char **argv)
+static ald_status_t tokenize(const ald_options_t *options)
 {
     ald_status_t status = ALD_STATUS_OK;
-    request_t request;
-    session_t session = {.request = &request};
+    session_t session = {.options = options};
     char *data = NULL;
     size_t size = 0;
     ald_vec_init(&session.ids, sizeof(int32_t));
     ald_vec_init(&session.text, 1);
-    ALD_TRY(parse_request(argc, argv, &request));
-    ALD_TRY(ald_tokenizer_open(request.directory, &session.tokenizer));
-    if (request.mode != MODE_MASK)
-        ALD_TRY(read_input(request.file, &data, &size));
-    ALD_TRY(request.mode == MODE_MASK   ? run_mask(&session)
-            : request.mode == MODE_TEXT ? run_text(&session, data, size)
-                                        : run_lines(&session, data, size));
+    ALD_CHECK(options->mode != ALD_TOKENIZE_MASK || options->file != NULL, ALD_STATUS_USAGE,
+              "tokenize: --mask: FILE is missing");
+    ALD_TRY(ald_tokenizer_open(options->directory, &session.tokenizer));
+    if (options->mode != ALD_TOKENIZE_MASK)
+        ALD_TRY(read_input(options->file, &data, &size));
+    ALD_TRY(options->mode == ALD_TOKENIZE_MASK   ? run_mask(&session)
+            : options->mode == ALD_TOKENIZE_TEXT ? run_text(&session, data, size)
+                                                 : run_lines(&session, data, size));
     ALD_CHECK(fflush(stdout) == 0 && !ferror(stdout), ALD_STATUS_RESOURCE,
               "standard output: cannot be written");
 done:
@@ -340,26 +276,15 @@ done:
 }
 
 /* Rank 0 does it all. */
-static ald_status_t run_tokenize(int argc, char **argv, const ald_comm_t *world)
+static ald_status_t run_tokenize(const ald_options_t *options, const ald_comm_t *world)
 {
-    ald_status_t status = world->rank == 0 ? run_request(argc, argv) : ALD_STATUS_OK;
-    return ald_comm_agree(world, status);
+    return ald_comm_agree(world, world->rank == 0 ? tokenize(options) : ALD_STATUS_OK);
 }
 
 const ald_command_t ald_command_tokenize = {
-    "tokenize", "MODEL_DIR [FILE] [--jsonl | --decode | --render | --mask] [--count]",
-    "ids, text and rendered conversations",
-    "Reads FILE or standard input and prints the ids of its text on one line.\n"
-    "  --jsonl                  lines {\"text\"} or {\"messages\"}; prints a line {\"ids\"} for "
-    "each\n"
-    "  --decode                 lines {\"ids\"}; prints lines {\"text\"}\n"
-    "  --render                 lines {\"messages\"}; prints lines {\"text\"} or {\"error\"}\n"
-    "  --mask                   data rows as sft trains on them; prints lines {\"ids\", \"mask\"}, "
-    "mask 1\n"
-    "                           at the tokens of the response\n"
-    "  --rejected               with --mask: the rejected responses, not the chosen ones\n"
-    "  --layout LAYOUT          with --mask: as data.layout (auto)\n"
-    "  --add-generation-prompt  conversations end where the answer begins\n"
-    "  --chat-format FORMAT     as data.chat_format (auto)\n"
-    "  --count                  the number of ids instead of them\n",
-    run_tokenize};
+    .bit = ALD_FOR_TOKENIZE,
+    .name = "tokenize",
+    .summary = "ids, text and rendered conversations",
+    .help = "Reads FILE or standard input and prints the ids of its text on one line.\n",
+    .run = run_tokenize,
+};

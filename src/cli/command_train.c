@@ -1,8 +1,7 @@
-/* sft, dpo and distill: a configuration, then the stage. */
+/* The stages of the pipeline as commands: a configuration, then the stage.
+ * They differ in what the stage takes besides, and in whether a signal may stop it. */
 #include "ald/base/status.h"
-#include "ald/cli/options.h"
 #include "ald/config/config.h"
-#include "ald/config/sweep.h"
 #include "ald/par/comm.h"
 #include "ald/par/signals.h"
 #include "ald/pipeline/stage_distill.h"
@@ -13,108 +12,137 @@
 #include "ald/pipeline/stage_sft.h"
 #include "ald/pipeline/stage_sweep.h"
 #include "cli/commands_impl.h"
+#include "cli/options_impl.h"
+#include "cli/setup_impl.h"
 
-#define CONFIG_ARGUMENTS "-c FILE.cfg [--set path=value]... [--quiet | --verbose]"
-
-static ald_status_t run_stage(int argc, char **argv, const ald_comm_t *world,
+/* Of those that stop at a signal with what was done so far. */
+static ald_status_t run_stage(const ald_options_t *options, const ald_comm_t *world,
                               ald_status_t (*stage)(const ald_config_t *, const ald_comm_t *))
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_options_t options;
+    ald_setup_t setup;
     ald_signals_catch();
-    ALD_TRY(ald_options_parse(argc, argv, "", world, &options));
-    ALD_TRY(stage(&options.config, world));
+    ALD_TRY(ald_setup_load(options, world, &setup));
+    ALD_TRY(stage(&setup.config, world));
 done:
-    ald_config_reset(&options.config);
+    ald_setup_reset(&setup);
     return status;
 }
 
-static ald_status_t run_sft(int argc, char **argv, const ald_comm_t *world)
+static ald_status_t run_sft(const ald_options_t *options, const ald_comm_t *world)
 {
-    return run_stage(argc, argv, world, ald_stage_sft);
+    return run_stage(options, world, ald_stage_sft);
 }
 
-static ald_status_t run_dpo(int argc, char **argv, const ald_comm_t *world)
+static ald_status_t run_dpo(const ald_options_t *options, const ald_comm_t *world)
 {
-    return run_stage(argc, argv, world, ald_stage_dpo);
+    return run_stage(options, world, ald_stage_dpo);
 }
 
-static ald_status_t run_distill(int argc, char **argv, const ald_comm_t *world)
+static ald_status_t run_distill(const ald_options_t *options, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_options_t options;
+    ald_setup_t setup;
     ald_signals_catch();
-    ALD_TRY(ald_options_parse(argc, argv, "sweep", world, &options));
-    ALD_TRY(options.sweep.count > 0 ? ald_stage_sweep(&options.config, &options.sweep, world)
-                                    : ald_stage_distill(&options.config, world));
+    ALD_TRY(ald_setup_load(options, world, &setup));
+    ALD_TRY(setup.sweep.count > 0 ? ald_stage_sweep(&setup.config, &setup.sweep, world)
+                                  : ald_stage_distill(&setup.config, world));
 done:
-    ald_sweep_reset(&options.sweep);
-    ald_config_reset(&options.config);
+    ald_setup_reset(&setup);
     return status;
 }
 
-static ald_status_t run_generate(int argc, char **argv, const ald_comm_t *world)
+static ald_status_t run_generate(const ald_options_t *options, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_options_t options;
-    ALD_TRY(ald_options_parse(argc, argv, "", world, &options));
-    ALD_TRY(ald_stage_generate(&options.config, world));
+    ald_setup_t setup;
+    ALD_TRY(ald_setup_load(options, world, &setup));
+    ALD_TRY(ald_stage_generate(&setup.config, world));
 done:
-    ald_config_reset(&options.config);
+    ald_setup_reset(&setup);
     return status;
 }
 
-static ald_status_t run_score(int argc, char **argv, const ald_comm_t *world)
+static ald_status_t run_score(const ald_options_t *options, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_options_t options;
+    ald_setup_t setup = {0};
+    int64_t part, parts;
     ald_signals_catch();
-    ALD_TRY(ald_options_parse(argc, argv, "part", world, &options));
-    ALD_TRY(ald_stage_score(&options.config, world, options.part, options.parts));
+    ALD_TRY(ald_comm_agree(world, ald_setup_part(options->part, &part, &parts)));
+    ALD_TRY(ald_setup_load(options, world, &setup));
+    ALD_TRY(ald_stage_score(&setup.config, world, part, parts));
 done:
-    ald_config_reset(&options.config);
+    ald_setup_reset(&setup);
     return status;
 }
 
-static ald_status_t run_eval(int argc, char **argv, const ald_comm_t *world)
+static ald_status_t run_eval(const ald_options_t *options, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_options_t options;
-    ALD_TRY(ald_options_parse(argc, argv, "show", world, &options));
-    ALD_TRY(ald_stage_eval(&options.config, world, options.show));
+    ald_setup_t setup;
+    ALD_TRY(ald_setup_load(options, world, &setup));
+    ALD_TRY(ald_stage_eval(&setup.config, world, options->show));
 done:
-    ald_config_reset(&options.config);
+    ald_setup_reset(&setup);
     return status;
 }
 
 const ald_command_t ald_command_sft = {
-    "sft", CONFIG_ARGUMENTS, "trains a model directory on the chosen responses, or on plain texts",
-    "Reads sft.model and data.train (pairs, of which \"chosen\" is trained on, or rows "
-    "{\"text\"}),\n"
-    "writes the model directory sft.output.\n",
-    run_sft};
+    .bit = ALD_FOR_SFT,
+    .name = "sft",
+    .summary = "trains a model directory on the chosen responses, or on plain texts",
+    .help = "Reads sft.model and data.train (pairs, of which \"chosen\" is trained on, or rows "
+            "{\"text\"}),\n"
+            "writes the model directory sft.output.\n",
+    .run = run_sft,
+};
 const ald_command_t ald_command_dpo = {
-    "dpo", CONFIG_ARGUMENTS, "trains on preference pairs; dpo.reverse swaps them",
-    "Reads dpo.policy, dpo.reference and data.train, writes the model directory dpo.output.\n",
-    run_dpo};
+    .bit = ALD_FOR_DPO,
+    .name = "dpo",
+    .summary = "trains on preference pairs; dpo.reverse swaps them",
+    .help = "Reads dpo.policy, dpo.reference and data.train, writes the model directory "
+            "dpo.output.\n",
+    .run = run_dpo,
+};
 const ald_command_t ald_command_distill = {
-    "distill", CONFIG_ARGUMENTS " [--sweep FILE]", "distils the composed teacher into the policy",
-    "Reads distill.policy, the teachers and data.train or shards.directory, writes the model\n"
-    "directory distill.output, shards, metrics and checkpoints. --sweep FILE trains several runs,\n"
-    "which differ in settings that the shards don't depend on, over shards that are there, each\n"
-    "into a folder of its name in distill.output, and prints a table. jobs/README.md shows a "
-    "FILE.\n",
-    run_distill};
+    .bit = ALD_FOR_DISTILL,
+    .name = "distill",
+    .summary = "distils the composed teacher into the policy",
+    .help =
+        "Reads distill.policy, the teachers and data.train or shards.directory, writes the model\n"
+        "directory distill.output, shards, metrics and checkpoints. --sweep FILE trains several "
+        "runs,\n"
+        "which differ in settings that the shards don't depend on, over shards that are there, "
+        "each\n"
+        "into a folder of its name in distill.output, and prints a table. jobs/README.md shows a "
+        "FILE.\n",
+    .run = run_distill,
+};
 const ald_command_t ald_command_generate = {
-    "generate", CONFIG_ARGUMENTS, "samples responses to the prompts of data.train",
-    "Reads generate.model and data.train, writes generate.output (JSONL).\n", run_generate};
+    .bit = ALD_FOR_GENERATE,
+    .name = "generate",
+    .summary = "samples responses to the prompts of data.train",
+    .help = "Reads generate.model and data.train, writes generate.output (JSONL).\n",
+    .run = run_generate,
+};
 const ald_command_t ald_command_score = {
-    "score", CONFIG_ARGUMENTS " [--part I/N]", "writes teacher shards for pairs or generations",
-    "Reads the teachers and data.train, writes shards into shards.directory. Under a Slurm array,\n"
-    "or with --part I/N, each task makes its own part. Shards that are there and fit are kept.\n",
-    run_score};
+    .bit = ALD_FOR_SCORE,
+    .name = "score",
+    .summary = "writes teacher shards for pairs or generations",
+    .help = "Reads the teachers and data.train, writes shards into shards.directory. Under a Slurm "
+            "array,\n"
+            "or with --part I/N, each task makes its own part. Shards that are there and fit are "
+            "kept.\n",
+    .run = run_score,
+};
 const ald_command_t ald_command_eval = {
-    "eval", CONFIG_ARGUMENTS " [--show ROW]", "rewards, perplexity and generations on data.eval",
-    "Reads eval.model, the pair eval.dpo and eval.contrast, and data.eval; writes eval.json and\n"
-    "eval.html into eval.output. --show prints a row's rewards token by token.\n",
-    run_eval};
+    .bit = ALD_FOR_EVAL,
+    .name = "eval",
+    .summary = "rewards, perplexity and generations on data.eval",
+    .help =
+        "Reads eval.model, the pair eval.dpo and eval.contrast, and data.eval; writes eval.json "
+        "and\n"
+        "eval.html into eval.output.\n",
+    .run = run_eval,
+};

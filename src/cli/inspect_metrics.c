@@ -1,3 +1,5 @@
+/* inspect of metrics: each series with its ends, its range and a drawing.
+ * Thousands of steps are thinned out to means, so that a series keeps to one line of the screen. */
 #include <math.h>
 #include <string.h>
 

@@ -1,3 +1,5 @@
+/* inspect of a model directory or a checkpoint: shape, stored type, sizes, digests, tokenizer.
+ * Weights are opened and digested but not loaded: a model larger than memory can be looked at. */
 #include <string.h>
 
 #include "ald/base/arena.h"

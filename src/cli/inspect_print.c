@@ -1,3 +1,5 @@
+/* Prints a report, which is JSON, as text that fits a screen.
+ * It knows no kind of report: --json and text show the same, and a new kind needs nothing here. */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>

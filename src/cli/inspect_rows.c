@@ -1,3 +1,5 @@
+/* inspect of rows of data: how many there are, which fields they have, how long those are.
+ * Rows are read as the stages read them, but without a tokenizer: lengths are in characters. */
 #include <stdio.h>
 #include <string.h>
 

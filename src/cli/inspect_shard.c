@@ -1,3 +1,5 @@
+/* inspect of shards: what a header says, spreads of the teacher's numbers, one row, checks, index.
+ * Weights and rewards are composed by the settings in the shard, as a trainer would take them. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

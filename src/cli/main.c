@@ -1,15 +1,16 @@
-/* The command table, and the only place where a status becomes an exit code. */
+/* The table of commands, and the only place where a status becomes an exit code.
+ * Words are parsed here, once for all commands, so that none starts to work on a wrong line. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "ald/base/arena.h"
 #include "ald/base/log.h"
 #include "ald/base/status.h"
-#include "ald/cli/options.h"
-#include "ald/config/print.h"
 #include "ald/par/comm.h"
 #include "cli/commands_impl.h"
+#include "cli/help_impl.h"
+#include "cli/options_impl.h"
+#include "cli/parse_impl.h"
 
 static const ald_command_t *const commands[] = {
     &ald_command_sft,      &ald_command_dpo,      &ald_command_score,
@@ -28,18 +29,6 @@ static void print_help(void)
          "aligndistil COMMAND --help tells more; aligndistil --version the version.\n"
          "exit codes: 0 done, 2 command line or configuration, 3 input, 4 memory or disk,\n"
          "            5 internal, 75 stopped by a signal after a checkpoint: run again");
-}
-
-static int print_command_help(const ald_command_t *command)
-{
-    printf("usage: aligndistil %s %s\n\n%s\n%s", command->name, command->arguments,
-           command->summary, command->help);
-    char *keys = NULL;
-    if (strstr(command->arguments, "-c FILE.cfg") != NULL &&
-        ald_config_describe(NULL, &keys) == ALD_STATUS_OK)
-        printf("\nconfiguration keys:\n%s", keys);
-    ald_free(keys);
-    return 0;
 }
 
 static const ald_command_t *find_command(const char *name)
@@ -63,8 +52,10 @@ static int answer_alone(int argc, char **argv)
     }
     const ald_command_t *command = find_command(argv[1]);
     for (int i = 2; i < argc && command != NULL; ++i)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
-            return print_command_help(command);
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            ald_help_print(command);
+            return 0;
+        }
     return -1;
 }
 
@@ -81,6 +72,28 @@ static void report_end(const ald_comm_t *world, double begun)
         ald_log_warn("memory: %llu blocks of %llu bytes are still held", all[1], all[2]);
 }
 
+static ald_status_t parse(const ald_command_t *command, int argc, char **argv, ald_options_t *out)
+{
+    *out = ald_options_standard;
+    if (command == NULL)
+        return ald_status_raise(ALD_STATUS_USAGE, "%s: unknown command; see aligndistil --help",
+                                argv[1]);
+    return ald_parse(command, argc - 1, argv + 1, out);
+}
+
+static ald_status_t run(int argc, char **argv, const ald_comm_t *world)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_command_t *command = find_command(argv[1]);
+    ald_options_t options;
+    ALD_TRY(ald_comm_agree(world, parse(command, argc, argv, &options)));
+    ald_log_setup(options.level, world->rank == 0);
+    ALD_TRY(command->run(&options, world));
+done:
+    ald_options_reset(&options);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     ald_comm_t world;
@@ -91,12 +104,7 @@ int main(int argc, char **argv)
     ald_memory_setup();
     ald_comm_start(&argc, &argv, &world);
     ald_log_setup(ALD_LOG_NORMAL, world.rank == 0);
-    const ald_command_t *command = find_command(argv[1]);
-    ald_status_t status = command == NULL ? ald_status_raise(ALD_STATUS_USAGE,
-                                                             "%s: unknown command; see "
-                                                             "aligndistil --help",
-                                                             argv[1])
-                                          : command->run(argc - 1, argv + 1, &world);
+    ald_status_t status = run(argc, argv, &world);
     if (world.rank == 0 && status != ALD_STATUS_OK)
         ald_log_error("%s", ald_status_message());
     fflush(stdout);

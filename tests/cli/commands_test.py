@@ -4,6 +4,7 @@ import gzip
 import inspect
 import itertools
 import os
+import re
 import sys
 
 sys.path.insert(0, os.path.abspath(__file__ + "/../../common"))
@@ -351,6 +352,150 @@ def options_that_exclude_each_other(folder):
     done = run("tokenize", model, "--jsonl", "--decode", ranks=3, code=2)
     assert len(done.errors) == 1, done
     assert not os.path.exists(model)
+
+
+# What help calls a value: one that is taken. Others are paths to nowhere.
+VALUES = {"N": 1, "ROW": 0, "I/N": "0/2", "path=value": "seed=2", "LAYOUT": "pairs", "FORMAT": "chatml",
+          "PHASES": "train"}
+COMMANDS = ("sft", "dpo", "score", "generate", "distill", "eval", "inspect", "tokenize", "bench")
+
+
+def options_of(command):
+    """{name: (argument or None, what it needs one of)} by the list in a command's help."""
+    rows = re.findall(r"^  (-[\w-]+)(?: (\S+))?  +(?:with (\S+): )?", run(command, "--help").out, re.M)
+    assert len(rows) >= 2, command
+    return {name: (argument or None, needs.split("|") if needs else []) for name, argument, needs in rows}
+
+
+def required_of(folder, command):
+    """{name: words} of what a command can't do without; nothing that they name is there."""
+    if command == "bench":
+        return {"--config": ["--config", f"{folder}/nowhere"]}
+    return {"inspect": {"PATH": [f"{folder}/nowhere"]}, "tokenize": {"MODEL_DIR": [f"{folder}/nowhere"]}}.get(
+        command, {"-c": ["-c", f"{folder}/nowhere"]})
+
+
+def words_of(folder, options, name):
+    argument = options[name][0]
+    return [name] if argument is None else [name, VALUES.get(argument, f"{folder}/nowhere")]
+
+
+def alternatives_of(command):
+    """Lists of options that the usage line has between bars."""
+    usage = " ".join(run(command, "--help").out.split("\n\n")[0].split())
+    groups = re.findall(r"[\[(]([^][()]*)[\])]", re.sub(r"\[[^][|]*\]", "", usage))
+    return [[part.split()[0] for part in group.split(" | ")] for group in groups]
+
+
+def refused_words(*words, expected):
+    done = run(*words, code=2)
+    assert len(done.errors) == 1 and done.out == "", done
+    for word in expected:
+        assert word in done.errors[0], (word, words, done.errors)
+
+
+@test
+def every_option_in_help_is_taken(folder):
+    """With what it needs, on a path that isn't there: only that is complained of."""
+    for command in COMMANDS:
+        options = options_of(command)
+        for name, (_, needs) in options.items():
+            words = {**required_of(folder, command)}
+            if {name, *needs} & {"--model", "--store"}:
+                words = {}  # in place of --config
+            for one in needs[:1] + [name]:
+                words[one] = words_of(folder, options, one)
+            if "--store" in words:
+                words["--store"][1] = f"{folder}/texts.jsonl/nowhere"
+            if {"--diff", "--mask"} & words.keys():
+                words["FILE"] = [f"{folder}/nowhere"]
+            done = run(command, *itertools.chain(*words.values()), code=None)
+            assert done.code == (2 if command in COMMANDS[:6] else 3), done
+            assert len(done.errors) == 1 and "nowhere" in done.errors[0], (words, done)
+
+
+@test
+def every_exclusive_pair(folder):
+    """Those that the usage lines show, and those that it has no room for."""
+    pairs = []
+    for command in COMMANDS:
+        groups = alternatives_of(command)
+        assert ["--quiet", "--verbose"] in groups, (command, groups)
+        pairs += [(command, *pair) for group in groups for pair in itertools.combinations(group, 2)]
+    assert ("tokenize", "--render", "--mask") in pairs and ("bench", "--config", "--store") in pairs
+    assert ("inspect", "--row", "--diff") in pairs, pairs
+    pairs += [("tokenize", "--count", other) for other in ("--decode", "--render")]
+    pairs += [("bench", "--store", other) for other in ("--text", "--only", "--sequences", "--tokens", "--threads")]
+    pairs += [("bench", "--text", other) for other in ("--only", "--sequences", "--tokens")]
+    for command, one, other in pairs:
+        options = options_of(command)
+        words = words_of(folder, options, one) + words_of(folder, options, other)
+        refused_words(command, *words, expected=[f"{command}: {one} and {other} exclude each other"])
+    assert not os.path.exists(f"{folder}/nowhere")
+
+
+@test
+def dependent_options(folder):
+    """An option that would say nothing without another names it."""
+    seen = []
+    for command in COMMANDS:
+        options = options_of(command)
+        for name, (_, needs) in options.items():
+            if needs:
+                words = itertools.chain(*required_of(folder, command).values())
+                words = [] if needs == ["--config"] else words
+                refused_words(command, *words, *words_of(folder, options, name),
+                              expected=[f"{command}: {name}: only with {'|'.join(needs)}"])
+                seen.append(name)
+    assert sorted(seen) == ["--add-generation-prompt", "--chat-format", "--layers", "--layout",
+                            "--megabytes", "--rejected", "--text", "--tokenizer"], seen
+    model = f"{folder}/policy"
+    refused_words("tokenize", model, "--decode", "--chat-format", "auto", expected=["--jsonl|--render|--mask"])
+    refused_words("bench", "--model", model, "--megabytes", 300, expected=["--megabytes", "--store"])
+
+
+@test
+def values_that_are_missing_or_wrong(folder):
+    for command in COMMANDS:
+        options = options_of(command)
+        for name, (argument, _) in options.items():
+            if argument is None:
+                continue
+            for words in ([name], [name, ""]):
+                refused_words(command, *words, expected=[f"{name}: expected a value", argument])
+            if argument in ("N", "ROW"):
+                refused_words(command, name, "-1", expected=[f"{name} -1: expected a whole number from "])
+    for value in ("x", "1.5", "2x", "9" * 20):
+        refused_words("inspect", "--row", value, expected=[f"--row {value}: expected a whole number from 0"])
+    for name, value, most in (("--layers", 10001, 10000), ("--repeat", 0, 1000), ("--threads", 4097, 4096)):
+        refused_words("bench", name, value, expected=[f"{name} {value}", f"from 1 to {most}"])
+    for name, value, some in (("--layout", "csv", "auto|pairs|"), ("--chat-format", "Llama3", "|llama3|")):
+        refused_words("tokenize", name, value, expected=[f"{name} {value}: expected one of", some])
+
+
+@test
+def words_that_a_command_has_not(folder):
+    """Among them the options of other commands; and what each can't do without."""
+    known = {command: options_of(command) for command in COMMANDS}
+    needed = {"inspect": "PATH (file or folder)", "tokenize": "MODEL_DIR",
+              "bench": "--model DIR or --config FILE or --store DIR"}
+    for command, options in known.items():
+        others = [name for other in COMMANDS for name in known[other] if name not in options]
+        for word in ("--fast", "--", others[0], others[-1]):
+            refused_words(command, word, expected=[f"{word}: unknown option; see aligndistil {command} --help"])
+        refused_words(command, expected=[f"{command}: expected {needed.get(command, '-c FILE.cfg')}"])
+        if command not in ("inspect", "tokenize"):
+            refused_words(command, "word", expected=["word: unknown argument", f"{command} --help"])
+    refused_words("tokenize", "a", "b", "third", expected=["third: unknown argument", "tokenize --help"])
+
+
+@test
+def every_command_talks_as_asked(folder):
+    model, text = f"{folder}/policy", f"{folder}/texts.jsonl"
+    for words in (["tokenize", model, text], ["inspect", model], ["sft", "-c", f"{folder}/run.cfg"],
+                  ["bench", "--model", model, "--text", text, "--repeat", 1]):
+        assert run(*words, "--quiet").err == ""
+        assert "peak memory" in run(*words).err and "peak memory" in run(*words, "--verbose").err
 
 
 if __name__ == "__main__":

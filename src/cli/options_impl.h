@@ -1,0 +1,104 @@
+/* The options of all commands: one row each in one table, from which come parsing, checks and help.
+ * Private to the command line. */
+#ifndef ALD_CLI_OPTIONS_IMPL_H
+#define ALD_CLI_OPTIONS_IMPL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ald/base/log.h"
+#include "ald/base/vec.h"
+#include "ald/config/choices.h"
+
+/* The commands as bits: a row says which ones take it. */
+typedef enum {
+    ALD_FOR_SFT = 1 << 0,
+    ALD_FOR_DPO = 1 << 1,
+    ALD_FOR_DISTILL = 1 << 2,
+    ALD_FOR_GENERATE = 1 << 3,
+    ALD_FOR_SCORE = 1 << 4,
+    ALD_FOR_EVAL = 1 << 5,
+    ALD_FOR_INSPECT = 1 << 6,
+    ALD_FOR_TOKENIZE = 1 << 7,
+    ALD_FOR_BENCH = 1 << 8,
+} ald_command_bit_t;
+
+typedef enum {
+    ALD_TOKENIZE_TEXT,
+    ALD_TOKENIZE_JSONL,
+    ALD_TOKENIZE_DECODE,
+    ALD_TOKENIZE_RENDER,
+    ALD_TOKENIZE_MASK,
+} ald_tokenize_mode_t;
+
+/* What a command line says. Texts point into argv; those that weren't given are NULL. */
+typedef struct {
+    const char *command; /* its name */
+    ald_log_level_t level;
+    bool json;
+    /* stages */
+    const char *config, *part, *sweep;
+    ald_vec_t settings; /* const char *, the "path=value" of --set in order */
+    int64_t show;       /* -1: none */
+    /* inspect */
+    ald_vec_t paths; /* const char * */
+    int64_t row;     /* -1: none */
+    const char *tokenizer;
+    bool verify, index, diff;
+    /* tokenize */
+    const char *directory, *file;
+    ald_tokenize_mode_t mode;
+    ald_layout_t layout;
+    ald_chat_format_t chat_format;
+    bool rejected, generation_prompt, count;
+    /* bench */
+    const char *model, *model_config, *text, *store, *only;
+    int64_t layers, threads; /* 0: those of the file, this rank's share */
+    int64_t sequences, tokens, repeat, megabytes;
+} ald_options_t;
+
+/* The standard values. */
+extern const ald_options_t ald_options_standard;
+/* Frees the lists. */
+void ald_options_reset(ald_options_t *options);
+
+/* What is stored, by the type of the member that a row is for. */
+typedef enum {
+    ALD_OPTION_FLAG,     /* bool: true */
+    ALD_OPTION_TEXT,     /* const char *: the value */
+    ALD_OPTION_INTEGER,  /* int64_t from `low` to `high` */
+    ALD_OPTION_LIST,     /* ald_vec_t of const char *: the values, as it may be given many times */
+    ALD_OPTION_CONSTANT, /* an enum: the value, one of `choices`; `constant` for an option without
+                          */
+} ald_option_kind_t;
+
+/* Lists of names are texts, "--one|--other". */
+typedef struct {
+    const char *name;     /* "--set"; a positional argument's is without dashes: "PATH" */
+    const char *argument; /* what help calls the value; NULL for an option without */
+    const char *help;
+    unsigned commands; /* bits of those that take it */
+    size_t offset;     /* in ald_options_t */
+    ald_option_kind_t kind;
+    bool required;        /* it, or one of those that it excludes and that are required as well */
+    const char *excludes; /* options that can't be given beside it (nor it beside them) */
+    const char *needs;    /* options without one of which it would say nothing */
+    int64_t low, high;
+    ald_choices_t choices;
+    unsigned constant;
+} ald_option_t;
+
+/* In the order in which help lists them. */
+extern const ald_option_t ald_option_table[];
+extern const size_t ald_option_count; /* at most 64 */
+
+bool ald_option_is_positional(const ald_option_t *option);
+/* Whether a list of names (or NULL) has this name. */
+bool ald_option_is_listed(const char *list, const char *name);
+bool ald_option_exclude(const ald_option_t *one, const ald_option_t *other);
+/* The option, or the `at`-th positional argument from 0, of a command; NULL when it has none. */
+const ald_option_t *ald_option_find(unsigned command, const char *name);
+const ald_option_t *ald_option_positional(unsigned command, int64_t at);
+
+#endif

@@ -1,0 +1,140 @@
+/* What a command starts from, the same on all ranks: configuration, sweep, part, threads.
+ * Nodes may see different files, so what ranks read is compared before any of them acts on it. */
+#include "cli/setup_impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "ald/base/arena.h"
+#include "ald/base/log.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/config/config.h"
+#include "ald/config/print.h"
+#include "ald/config/sweep.h"
+#include "ald/num/gemm.h"
+#include "ald/par/comm.h"
+#include "ald/par/fault.h"
+#include "cli/options_impl.h"
+#include "cli/parse_impl.h"
+
+static bool parse_whole(const char *text, int64_t *out)
+{
+    return ald_parse_integer(text, 0, INT64_MAX, out);
+}
+
+/* The task of a Slurm array: its place among _MIN, _MIN + _STEP, ... and their number. */
+static ald_status_t part_of_array(int64_t *part, int64_t *parts)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *id = getenv("SLURM_ARRAY_TASK_ID"), *count = getenv("SLURM_ARRAY_TASK_COUNT");
+    const char *low = getenv("SLURM_ARRAY_TASK_MIN"), *step = getenv("SLURM_ARRAY_TASK_STEP");
+    int64_t i, n, first = 0, stride = 1;
+    *part = 0;
+    *parts = 1;
+    if (id == NULL || count == NULL)
+        return status;
+    ALD_CHECK(parse_whole(id, &i) && parse_whole(count, &n) &&
+                  (low == NULL || parse_whole(low, &first)) &&
+                  (step == NULL || parse_whole(step, &stride)) && stride > 0 && n > 0 &&
+                  (i - first) % stride == 0 && i >= first && (i - first) / stride < n,
+              ALD_STATUS_USAGE,
+              "SLURM_ARRAY_TASK_ID=%s, _COUNT=%s, _MIN=%s, _STEP=%s: not a regular array", id,
+              count, low ? low : "", step ? step : "");
+    *part = (i - first) / stride;
+    *parts = n;
+done:
+    return status;
+}
+
+ald_status_t ald_setup_part(const char *text, int64_t *part, int64_t *parts)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    long long i, n;
+    int end = 0;
+    if (text == NULL)
+        return part_of_array(part, parts);
+    ALD_CHECK(sscanf(text, "%lld/%lld%n", &i, &n, &end) == 2 && text[end] == '\0' && i >= 0 &&
+                  i < n,
+              ALD_STATUS_USAGE, "--part %s: expected I/N with 0 <= I < N", text);
+    *part = i;
+    *parts = n;
+done:
+    return status;
+}
+
+/* This rank's own; *text is the configuration as it is printed. */
+static ald_status_t load(const ald_options_t *options, ald_setup_t *out, char **text)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *const *settings = options->settings.data;
+    const int count = (int)options->settings.count;
+    ALD_TRY(ald_config_load(options->config, settings, count, &out->config));
+    ALD_TRY(ald_config_print(&out->config, text));
+    if (options->sweep != NULL)
+        ALD_TRY(ald_sweep_load(options->sweep, options->config, settings, count, &out->sweep));
+done:
+    return status;
+}
+
+/* All ranks have read the same sweep. Collective. */
+static ald_status_t compare_sweep(const ald_sweep_t *sweep, const ald_comm_t *world)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *text = NULL;
+    ald_vec_t all;
+    ald_vec_init(&all, 1);
+    for (int64_t i = 0; i < sweep->count && status == ALD_STATUS_OK; ++i) {
+        status = ald_config_print(&sweep->runs[i].config, &text);
+        if (status == ALD_STATUS_OK)
+            status = ald_vec_printf(&all, "%s\n%s\n", sweep->runs[i].name, text);
+        ald_free(text);
+        text = NULL;
+    }
+    ALD_TRY(ald_comm_agree(world, status));
+    ALD_TRY(ald_comm_compare(world, all.data, all.count, "the sweep"));
+done:
+    ald_vec_reset(&all);
+    return status;
+}
+
+int ald_setup_threads(int64_t asked, const ald_comm_t *world)
+{
+    const char *text = getenv("OMP_NUM_THREADS"), *policy = getenv("OMP_WAIT_POLICY");
+    const int cores = ald_comm_cores(world);
+    int64_t threads = asked;
+    if (threads == 0 && (text == NULL || !parse_whole(text, &threads) || threads == 0))
+        threads = cores;
+    if (threads > cores && (policy == NULL || strcasecmp(policy, "passive") != 0))
+        ald_log_warn("%lld threads on rank 0's %d cores: set OMP_WAIT_POLICY=passive, or waiting "
+                     "threads take the cores of working ones",
+                     (long long)threads, cores);
+    return ald_threads_set((int)threads);
+}
+
+ald_status_t ald_setup_load(const ald_options_t *options, const ald_comm_t *world, ald_setup_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *text = NULL;
+    *out = (ald_setup_t){0};
+    ALD_TRY(ald_comm_agree(world, load(options, out, &text)));
+    ALD_TRY(ald_comm_compare(world, text, strlen(text), "the configuration"));
+    ALD_TRY(compare_sweep(&out->sweep, world));
+    ald_fail_setup(out->config.debug.fail, world->rank);
+    ald_gemm_choose(out->config.runtime.precision);
+    int threads = ald_setup_threads(out->config.runtime.threads, world);
+    ald_log_info("aligndistil %s %s: %d ranks, %d threads each", ALD_VERSION, options->command,
+                 world->size, threads);
+    ald_log_verbose("%s", text);
+done:
+    ald_free(text);
+    return status;
+}
+
+void ald_setup_reset(ald_setup_t *setup)
+{
+    ald_sweep_reset(&setup->sweep);
+    ald_config_reset(&setup->config);
+}

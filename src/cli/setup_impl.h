@@ -1,0 +1,33 @@
+/* What a command starts from: configuration, sweep, part, threads. Private to the command line. */
+#ifndef ALD_CLI_SETUP_IMPL_H
+#define ALD_CLI_SETUP_IMPL_H
+
+#include <stdint.h>
+
+#include "ald/base/status.h"
+#include "ald/config/config.h"
+#include "ald/config/sweep.h"
+#include "ald/par/comm.h"
+#include "cli/options_impl.h"
+
+typedef struct {
+    ald_config_t config;
+    ald_sweep_t sweep; /* without runs where there is no --sweep */
+} ald_setup_t;
+
+/* Loads the configuration and the sweep that the options name, compares them over the ranks, and
+ * sets threads, products and the site that is to fail. Collective; `out` must be reset in any case.
+ */
+ald_status_t ald_setup_load(const ald_options_t *options, const ald_comm_t *world,
+                            ald_setup_t *out);
+void ald_setup_reset(ald_setup_t *setup);
+
+/* The part of --part I/N; for NULL that of this task of a Slurm array, or 0 of 1. Local. */
+ald_status_t ald_setup_part(const char *text, int64_t *part, int64_t *parts);
+
+/* Sets this rank's threads and returns their number: `asked`, or with 0 those of OMP_NUM_THREADS,
+ * or this rank's share of the cores at hand. Collective over `world`; ranks may get different
+ * numbers. */
+int ald_setup_threads(int64_t asked, const ald_comm_t *world);
+
+#endif

@@ -1,3 +1,5 @@
+/* Checkpoints. One is written under a temporary name and renamed when it is whole, so a job that is
+ * killed while it writes still has the checkpoint before to go on from. */
 #include "ald/train/checkpoint.h"
 
 #include <stdio.h>
@@ -24,7 +26,8 @@
 #include "ald/train/engine.h"
 #include "ald/train/optimizer.h"
 
-/* OUTPUT/checkpoints, or a step's folder in it with `suffix` behind; freed by ald_free. */
+/* The path of OUTPUT/checkpoints (step 0), or of a step's folder in it with `suffix` appended;
+ * freed by ald_free. */
 static char *checkpoint_path(const ald_engine_t *engine, int64_t step, const char *suffix)
 {
     size_t bytes = strlen(engine->output) + strlen(suffix) + 64;
@@ -37,7 +40,7 @@ static char *checkpoint_path(const ald_engine_t *engine, int64_t step, const cha
     return path;
 }
 
-/* Steps of the finished checkpoints, ascending; freed by ald_free. */
+/* The steps of the finished checkpoints, in the order of the names; freed by ald_free. */
 static int64_t *list_steps(const ald_engine_t *engine, size_t *count)
 {
     char *folder = checkpoint_path(engine, 0, ""), **names = NULL;
@@ -68,7 +71,7 @@ int64_t ald_checkpoint_newest(const ald_engine_t *engine)
     return newest;
 }
 
-/* The configuration as a checkpoint remembers it. */
+/* Writes state.json: the steps, and the configuration that a resumed run must have as well. */
 static ald_status_t write_state(const ald_engine_t *engine, const char *folder)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -91,7 +94,8 @@ done:
     return status;
 }
 
-/* One float dataset with a checksum, chunks of 1 MiB. */
+/* Writes one float dataset with checksums. HDF5 keeps them for each chunk: chunks of 1 MiB are few
+ * in a file, and little to hold while one is written. */
 static ald_status_t put_floats(hid_t file, const char *path, const char *name, const float *values,
                                int64_t count)
 {
@@ -142,10 +146,11 @@ static ald_status_t write_moments(const char *folder, const float *m, const floa
     ALD_TRY(put_floats(file, path, "v", v, count));
     ALD_H5(H5Fflush(file, H5F_SCOPE_GLOBAL), path, "cannot write");
 done:
-    if (file >= 0 && H5Fclose(file) < 0 && status == ALD_STATUS_OK) /* once, whatever came before */
+    if (file >= 0 && H5Fclose(file) < 0 &&
+        status == ALD_STATUS_OK) /* closed once, also after a failure */
         status = ald_h5_raise(path, "cannot write");
     if (status == ALD_STATUS_OK)
-        status = ald_file_publish(path, path); /* for its fsync */
+        status = ald_file_publish(path, path); /* only for its fsync: the folder is renamed */
     ald_free(path);
     return status;
 }
@@ -167,7 +172,7 @@ done:
     return status;
 }
 
-/* Removes all but the newest keep_last. */
+/* Removes all checkpoints but the newest keep_last. */
 static ald_status_t remove_old(const ald_engine_t *engine)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -215,7 +220,7 @@ done:
     return status;
 }
 
-/* Room for both whole moments on root. */
+/* Allocates both whole moments on root, [2 total]; *m is NULL on the other ranks. */
 static ald_status_t moments_alloc(const ald_engine_t *engine, float **m)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -245,7 +250,8 @@ done:
     return status;
 }
 
-/* The state's step counts, and its configuration held to the one at hand. */
+/* Reads the number of updates. USAGE unless the configuration is the one that the checkpoint was
+ * made with. */
 static ald_status_t read_state(ald_engine_t *engine, const char *folder, int64_t *optimizer_steps)
 {
     ald_status_t status = ALD_STATUS_OK;

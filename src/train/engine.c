@@ -1,3 +1,5 @@
+/* A policy in training: weights, optimizer, metrics, results. It knows no loss and no data, so that
+ * every objective gets the same updates, checkpoints and records. */
 #include "ald/train/engine.h"
 
 #include <math.h>
@@ -80,7 +82,7 @@ ald_model_t ald_engine_model(const ald_engine_t *engine)
         .params = &engine->params, .values = engine->values, .gemm = ald_gemm_chosen()};
 }
 
-/* A finished or unwanted earlier run in this folder makes room for a new one. */
+/* Removes what an earlier run left here, if that run is finished or isn't to be resumed. */
 static ald_status_t clear_earlier(const ald_engine_t *engine)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -125,7 +127,7 @@ static void step_metrics(const ald_engine_t *engine, double epoch, double lr, do
     ald_metrics_clear(metrics);
     ald_metrics_set(metrics, "step", (double)(engine->step + 1));
     ald_metrics_set(metrics, "epoch", epoch);
-    ald_metrics_set(metrics, "loss", NAN); /* holds the place; the stage sets it */
+    ald_metrics_set(metrics, "loss", NAN); /* the objective sets it; its column is to be third */
     ald_metrics_set(metrics, "grad_norm", norm);
     ald_metrics_set(metrics, "lr", lr);
     ald_metrics_set(metrics, "tokens", tokens);
@@ -162,7 +164,8 @@ ald_status_t ald_engine_update(ald_engine_t *engine, const ald_step_t *step, dou
 {
     ald_status_t status = ALD_STATUS_OK;
     double norm = 0.0, lr = ald_schedule(engine->config, engine->step, engine->steps);
-    /* One addend of each element isn't zero, so the sum is exact and its order doesn't matter. */
+    /* Each row was filled by one trainer and is zero on the others, so these sums are exact and
+     * don't depend on their order. */
     MPI_Allreduce(MPI_IN_PLACE, step->rows, (int)(step->micros * ALD_COLUMNS), MPI_DOUBLE, MPI_SUM,
                   engine->comm->mpi);
     memset(columns, 0, sizeof(double) * ALD_COLUMNS);

@@ -15,7 +15,7 @@
 
 /* --- a step ----------------------------------------------------------------------------------- */
 
-/* Cuts the step into micro-batches, for each run its own. */
+/* Cuts the step into micro-batches; each run has the same, with columns of its own. */
 static ald_status_t parts_init(ald_run_t *const *runs, int64_t n, const ald_items_t *items)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -33,7 +33,7 @@ done:
     return status;
 }
 
-/* Micro-batch m of a run, of which the feed has read the items. */
+/* Computes micro-batch m of a run from what the feed has read of its items. */
 static ald_status_t micro(ald_loop_t *loop, ald_run_t *run, const ald_items_t *items, int64_t m,
                           const void *reading)
 {
@@ -56,7 +56,7 @@ done:
     return status;
 }
 
-/* This rank's micro-batches: each is read once and goes through all runs. */
+/* Computes this rank's micro-batches: each is read once and goes through all runs. */
 static ald_status_t micros(ald_loop_t *loop, ald_run_t *const *runs, int64_t n,
                            const ald_items_t *items)
 {
@@ -110,7 +110,7 @@ static bool draws_alike(const ald_run_t *a, const ald_run_t *b)
            one->optimizer.micro_batch_tokens == two->optimizer.micro_batch_tokens;
 }
 
-/* The step of the runs that are furthest behind; -1: none is left. */
+/* The step that the runs furthest behind are at; -1: no run is left. */
 static int64_t next_step(const ald_loop_t *loop)
 {
     int64_t step = -1;
@@ -137,7 +137,7 @@ static int64_t find_group(const ald_loop_t *loop, int64_t first, int64_t step, a
     return n;
 }
 
-/* One step of some runs, or this rank's part in it. */
+/* Takes one step of some runs; a rank without runs takes its part in the feed. */
 static ald_status_t group_step(ald_loop_t *loop, ald_run_t *const *group, int64_t n, int64_t step)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -187,7 +187,7 @@ done:
     return status;
 }
 
-/* One step of all runs that are at it. */
+/* Takes the step in all runs that are at it, and records it. */
 static ald_status_t run_round(ald_loop_t *loop, int64_t step)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -209,7 +209,7 @@ done:
     return status;
 }
 
-/* Lets go of the runs that have nothing left to do. */
+/* Ends the runs that have taken all their steps. */
 static ald_status_t finish_runs(ald_loop_t *loop)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -226,7 +226,7 @@ ald_status_t ald_loop_run(ald_loop_t *loop)
 {
     ald_status_t status = ALD_STATUS_OK;
     int64_t step;
-    ALD_TRY(finish_runs(loop)); /* a checkpoint may be of the last step */
+    ALD_TRY(finish_runs(loop)); /* a resumed run may have none left to take */
     while ((step = next_step(loop)) >= 0) {
         ALD_TRY(run_round(loop, step));
         ALD_TRY(finish_runs(loop));

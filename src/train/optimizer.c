@@ -1,3 +1,5 @@
+/* Sums of gradients and AdamW. The sums are integers, which don't depend on order; each trainer has
+ * its share of the moments alone, since they are needed for nothing but its share of the update. */
 #include "ald/train/optimizer.h"
 
 #include <math.h>
@@ -10,8 +12,14 @@
 #include "ald/num/kernel.h"
 #include "ald/par/comm.h"
 
-#define BLOCK   ((int64_t)65536)
-#define UNIT    0x1.0p-40
+/* Floats that a thread takes at a time: 256 KiB, which stay in a core's cache. Shares are of whole
+ * blocks, so that the squares of a block are added in one order on any number of trainers. */
+#define BLOCK ((int64_t)65536)
+/* Of the fixed point. Gradients of 2^-17 and more lose no bit in it, smaller ones are rounded far
+ * below what an update shows; and 64 bits have room for sums up to 2^22. */
+#define UNIT 0x1.0p-40
+/* Addend that is taken: 2^60 units, which added to a sum of 2^62 stay below 2^63. A gradient of
+ * this size is that of a training that has diverged. */
 #define LARGEST 0x1.0p20
 
 static int64_t blocks_of(int64_t total)
@@ -19,7 +27,7 @@ static int64_t blocks_of(int64_t total)
     return (total + BLOCK - 1) / BLOCK;
 }
 
-/* First float of a rank's share. */
+/* The first float of a rank's share. */
 static int64_t share(int64_t total, int size, int rank)
 {
     int64_t at = blocks_of(total) * rank / size * BLOCK;
@@ -58,7 +66,8 @@ void ald_optimizer_reset(ald_optimizer_t *optimizer)
     *optimizer = (ald_optimizer_t){0};
 }
 
-/* The largest magnitude met among addends, NaN counting as infinite, and among sums. */
+/* Adds a block's gradient into its sums and zeroes it. Returns the largest magnitude of an addend,
+ * infinity for NaN; *largest_sum becomes that of a sum. */
 ALD_CLONES
 static float add_block(int64_t count, float *gradient, int64_t *sum, int64_t *largest_sum)
 {
@@ -83,7 +92,7 @@ ald_status_t ald_optimizer_add(ald_optimizer_t *optimizer)
     ald_status_t status = ALD_STATUS_OK;
     float largest = 0.0f;
     int64_t blocks = blocks_of(optimizer->total), top = 0;
-    /* So that neither one addend more nor the sum over the trainers passes 63 bits. */
+    /* With sums up to this, neither one addend more nor the sum over the trainers overflows. */
     const int64_t room = ((int64_t)1 << 62) / optimizer->comm->size;
 #pragma omp parallel for schedule(static) reduction(max : largest, top)
     for (int64_t b = 0; b < blocks; ++b) {
@@ -100,7 +109,7 @@ done:
     return status;
 }
 
-/* Every rank's share, as MPI's v-collectives take it. */
+/* Lists every rank's share as MPI's v-collectives take it. */
 static void all_shares(const ald_optimizer_t *o, int *counts, int *starts)
 {
     for (int r = 0; r < o->comm->size; ++r) {
@@ -109,7 +118,7 @@ static void all_shares(const ald_optimizer_t *o, int *counts, int *starts)
     }
 }
 
-/* sums over all trainers, this rank's share in place at the start of its share. */
+/* Adds up the sums of all trainers. The result is left in o->sum, in this rank's share only. */
 static ald_status_t reduce_sums(ald_optimizer_t *o)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -156,7 +165,7 @@ static ald_status_t global_norm(const ald_optimizer_t *o, double *norm)
         square[first + b] =
             block_square(left < BLOCK ? left : BLOCK, o->sum + o->first + b * BLOCK);
     }
-    if (o->comm->size > 1) /* one addend per block is not zero: exact */
+    if (o->comm->size > 1) /* a block is zero but on one trainer: exact */
         MPI_Allreduce(MPI_IN_PLACE, square, (int)blocks, MPI_DOUBLE, MPI_SUM, o->comm->mpi);
     for (int64_t b = 0; b < blocks; ++b)
         total += square[b];
@@ -171,7 +180,7 @@ typedef struct {
     double beta1, beta2, epsilon, clip, rate, root_correction2, keep;
 } update_t;
 
-/* Leaves the sums zeroed. */
+/* Updates the moments of a block and its parameters x; zeroes the sums for the next step. */
 ALD_CLONES
 static void update_block(int64_t count, const update_t *u, int64_t *sum, float *m, float *v,
                          float *x)
@@ -184,7 +193,7 @@ static void update_block(int64_t count, const update_t *u, int64_t *sum, float *
         m[i] = beta1 * m[i] + rest1 * g;
         v[i] = beta2 * v[i] + rest2 * g * g;
         double denominator = sqrt((double)v[i]) / u->root_correction2 + u->epsilon;
-        if (u->rate != 0.0) /* else every bit stays, which subtracting 0 wouldn't do to -0 */
+        if (u->rate != 0.0) /* at rate 0 every bit stays; -0 - (-0) would be 0 */
             x[i] = (float)((double)x[i] * u->keep - u->rate * (double)m[i] / denominator);
     }
 }
@@ -199,7 +208,7 @@ static void update_share(ald_optimizer_t *o, const update_t *u, float *values)
     }
 }
 
-/* The sums of the other trainers' shares, for the next step. */
+/* Zeroes the sums outside this rank's share, for the next step. */
 static void clear_others(ald_optimizer_t *o)
 {
     const int64_t last = o->first + o->count;
@@ -229,6 +238,7 @@ ald_status_t ald_optimizer_step(ald_optimizer_t *optimizer, double lr, float *va
     ALD_TRY(reduce_sums(o));
     ALD_TRY(global_norm(o, grad_norm));
     double limit = o->max_grad_norm, steps = (double)++o->steps;
+    /* The 1e-6 is that of PyTorch's clip_grad_norm_. */
     update_t u = {.beta1 = o->beta1,
                   .beta2 = o->beta2,
                   .epsilon = o->epsilon,

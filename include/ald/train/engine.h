@@ -17,7 +17,8 @@
 #include "ald/record/metrics_file.h"
 #include "ald/train/optimizer.h"
 
-enum { ALD_COLUMNS = 24 }; /* numbers that a micro-batch may give to the step's metrics */
+/* Numbers that a micro-batch may give to the step's metrics: distill gives most, 14. */
+enum { ALD_COLUMNS = 24 };
 
 typedef struct {
     const ald_config_t *config;
@@ -28,7 +29,7 @@ typedef struct {
     ald_params_t params;
     float *values; /* [params.total], the same on every trainer */
     ald_optimizer_t optimizer;
-    int64_t steps, step; /* in all, and the one at hand (0-based) */
+    int64_t steps, step; /* number of all steps; the step at hand, 0-based */
     double started, tokens;
     ald_metrics_file_t *metrics; /* root only */
     ald_progress_t progress;
@@ -44,10 +45,10 @@ ald_status_t ald_engine_begin(ald_engine_t *engine, int64_t steps);
 void ald_engine_reset(ald_engine_t *engine);
 ald_model_t ald_engine_model(const ald_engine_t *engine);
 
-/* A step in the making: its micro-batches, and what they have given so far. */
+/* A step while it is computed: its micro-batches, and the columns that they have given so far. */
 typedef struct {
     int64_t *start, micros;      /* micro-batch m: items [start[m], start[m + 1]); owned */
-    double *rows, begun, tokens; /* [micros, ALD_COLUMNS] owned; instant; sum over the items */
+    double *rows, begun, tokens; /* [micros, ALD_COLUMNS] owned; when it began; of all items */
 } ald_step_t;
 /* Cuts items of these lengths into micro-batches. Reset it also after a failure. Local. */
 ald_status_t ald_step_init(const ald_engine_t *engine, const int64_t *tokens, int64_t count,

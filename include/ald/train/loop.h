@@ -37,7 +37,8 @@ typedef struct {
     const char *stage; /* the name in messages, metrics and done.json */
     /* The prompt and responses of an item; ids may be missing. Local. */
     ald_item_t (*item)(const void *state, int64_t item);
-    /* Before a step's micro-batches; NULL: nothing. Collective over the trainers. */
+    /* Prepares the state for a step, before its micro-batches; NULL: it needs nothing. Collective
+     * over the trainers. */
     ald_status_t (*ready)(void *state, const ald_items_t *items);
     /* Adds the gradient of the loss to engine->optimizer.gradient and fills the columns. Local. */
     ald_status_t (*micro)(void *state, const ald_micro_t *micro);
@@ -51,14 +52,14 @@ typedef struct {
 typedef struct {
     const ald_objective_t *objective;
     void *state;          /* of the objective */
-    ald_engine_t *engine; /* NULL: the run isn't there any more */
+    ald_engine_t *engine; /* NULL: the run has ended */
     void *order;          /* for the feed: the order in which this run draws */
     ald_step_t parts;     /* of the step at hand, as is what follows */
     ald_metrics_t metrics;
     bool stepped;
 } ald_run_t;
 
-/* Where the steps come from. `run` is the first of the runs that take the step together; NULL on a
+/* The source of the steps. `run` is the first of the runs that take the step together; NULL on a
  * rank without runs. All but `ready` may be NULL. */
 typedef struct {
     void *context;
@@ -68,12 +69,12 @@ typedef struct {
     /* Reads items [first, first + count) into the arena, for all runs. Local. */
     ald_status_t (*read)(void *context, const ald_items_t *items, int64_t first, int64_t count,
                          ald_arena_t *arena, const void **out);
-    /* The step has been taken, or has failed: every rank learns how. Collective over loop->comm. */
+    /* Every rank learns whether the step succeeded. Collective over loop->comm. */
     ald_status_t (*settle)(void *context, ald_status_t status);
     /* Sets the metrics that are the feed's. Collective over loop->comm. */
     ald_status_t (*metrics)(void *context, ald_run_t *run, const ald_items_t *items,
                             ald_metrics_t *metrics);
-    /* The step was recorded, or went wrong (status): what it needed may go. */
+    /* The step was recorded, or failed (status): what it needed may be freed. */
     void (*taken)(void *context, int64_t step, ald_status_t status);
 } ald_feed_t;
 
@@ -85,11 +86,11 @@ typedef struct {
     ald_run_t *runs; /* [count], none on a rank that isn't a trainer */
     int64_t count;
     int64_t step, steps; /* on a rank without runs: the step at hand, and all of them */
-    /* A run has taken its last step, or had none left; NULL: nothing. Collective over the trainers.
-     */
+    /* Called for a run that has taken its last step, or had none left; NULL: not called. Collective
+     * over the trainers. */
     ald_status_t (*finish)(void *context, ald_run_t *run);
     void *context;               /* for `finish` */
-    ald_arena_t scratch, shared; /* of micro-batches, and of what is read; ald_loop_reset */
+    ald_arena_t scratch, shared; /* of a micro-batch; of what the feed has read */
 } ald_loop_t;
 
 /* Takes all steps of all runs: metrics are written, checkpoints made when they are due. STOPPED on

@@ -26,7 +26,8 @@
 #include "ald/shard/set.h"
 #include "ald/train/rows.h"
 
-/* Streams of random numbers beside those of samples: "mixed" and "both" in ASCII. */
+/* Streams of random numbers apart from those of samples. Any two numbers would do; these are
+ * "mixed" and "both" in ASCII. */
 enum { STREAM_MIXED = 0x6d69786564, STREAM_BOTH = 0x626f7468 };
 
 ald_status_t ald_batch_maker_init(ald_roles_t *roles, ald_batch_maker_t *out)
@@ -71,15 +72,15 @@ void ald_batch_maker_reset(ald_batch_maker_t *maker)
 
 /* --- which items ------------------------------------------------------------------------------ */
 
-/* The version of the policy that batch `step` is sampled with: after that many steps. */
+/* The version of the policy that batch `step` is sampled with: the number of steps it has taken. */
 static int64_t version_of(const ald_batch_maker_t *maker, int64_t step)
 {
     const int64_t version = step - maker->roles->config->distill.max_staleness;
     return version > maker->begin ? version : maker->begin;
 }
 
-/* Whether item i of a batch is sampled, or comes from the dataset. A draw that depends on seed,
- * step and item only. */
+/* Whether item i of a batch is sampled; if not, its response is the dataset's. The draw depends on
+ * seed, step and item only. */
 static bool is_sampled(const ald_config_t *config, int64_t step, int64_t i)
 {
     if (config->distill.mode != ALD_MODE_MIXED)
@@ -103,7 +104,7 @@ static const ald_pair_t *pair_of(const ald_batch_maker_t *maker, int64_t i)
     return &maker->roles->data.pairs.rows[maker->items[i]];
 }
 
-/* Items of scorer s begin here: whole groups, as evenly as there are. */
+/* The first item of scorer s. Scorers get whole groups, as evenly as that allows. */
 static int64_t scorer_first(const ald_batch_maker_t *maker, int64_t s)
 {
     return maker->start[maker->groups * s / maker->roles->place.scorers.count];
@@ -129,8 +130,8 @@ done:
     return status;
 }
 
-/* Samples this generator's items: those i with i mod G its number. Records name the batch's items.
- */
+/* Samples this generator's items: those i with i mod G = its number. Afterwards the records have
+ * the batch's items in place of the requests. */
 static ald_status_t generate(ald_batch_maker_t *maker, int64_t step)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -214,7 +215,7 @@ static void send(ald_batch_maker_t *maker, int to, ald_tag_t tag, ald_status_t c
                      &maker->sending[maker->sends++]);
 }
 
-/* To each scorer its samples, or that there are none because of this failure. */
+/* Sends each scorer its samples, or that there are none because of this failure. */
 static ald_status_t send_samples(ald_batch_maker_t *maker, ald_status_t status)
 {
     const ald_ranks_t *to = &maker->roles->place.scorers;
@@ -235,7 +236,7 @@ static ald_status_t receive_samples(ald_batch_maker_t *maker)
     ald_status_t status = ALD_STATUS_OK;
     const ald_ranks_t *from = &maker->roles->place.generators;
     const double begun = ald_time();
-    for (int g = 0; g < from->count; ++g) { /* all of them, also after a failure */
+    for (int g = 0; g < from->count; ++g) { /* receives from all, also after a failure */
         ald_status_t got =
             ald_message_receive(maker->roles->world, from->first + g, ALD_TAG_SAMPLES,
                                 ALD_ROLE_DEADLINE, &maker->inbox[g]);
@@ -260,7 +261,7 @@ done:
     return status;
 }
 
-/* An item with the dataset's response, or still without one. */
+/* The sequence of an item: with the dataset's response, or without one if it is sampled. */
 static ald_scored_t dataset_sequence(const ald_batch_maker_t *maker, int64_t step, int64_t i)
 {
     const ald_config_t *config = maker->roles->config;
@@ -322,8 +323,8 @@ done:
     return status;
 }
 
-/* This scorer's items become one shard. The number in its name is that of its first item among all
- * steps' items, whatever the number of scorers. */
+/* Writes the shard of this scorer's items. The number in its name is that of its first item among
+ * the items of all steps, so it is in the same place whatever the number of scorers. */
 static ald_status_t score(ald_batch_maker_t *maker, int64_t step)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -344,8 +345,8 @@ done:
     return status;
 }
 
-/* To every trainer the name of this scorer's shard, or that there is none because of this failure.
- */
+/* Sends every trainer the name of this scorer's shard, or that there is none because of this
+ * failure. */
 static void send_path(ald_batch_maker_t *maker, ald_status_t status)
 {
     const ald_ranks_t *to = &maker->roles->place.trainers;
@@ -354,7 +355,7 @@ static void send_path(ald_batch_maker_t *maker, ald_status_t status)
              (int64_t)strlen(maker->path) + 1);
 }
 
-/* --- trainers, and the whole ------------------------------------------------------------------ */
+/* --- trainers, and the batch ------------------------------------------------------------------ */
 
 static ald_status_t receive_paths(ald_batch_maker_t *maker, char **paths, int64_t *count)
 {

@@ -15,8 +15,8 @@
 #include "ald/shard/read.h"
 #include "ald/shard/set.h"
 
-/* One shard of the folder: USAGE for a data file's, INPUT for another program's; one of an earlier
- * run that is numbered `first` or above goes. */
+/* Removes a shard of an earlier run that is numbered `first` or above. USAGE for a shard of a data
+ * file, INPUT for another program's. */
 static ald_status_t clear_shard(const ald_config_t *config, const char *name, int64_t first)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -26,7 +26,7 @@ static ald_status_t clear_shard(const ald_config_t *config, const char *name, in
     bool foreign = ald_shard_is_foreign(path);
     status = ald_shard_open(path, &shard);
     if (status == ALD_STATUS_INPUT && !foreign)
-        status = ALD_STATUS_OK; /* damaged */
+        status = ALD_STATUS_OK; /* damaged: nobody can use it */
     ALD_TRY(status);
     ALD_CHECK(shard == NULL || ald_shard_header(shard)->policy_step >= 0, ALD_STATUS_USAGE,
               "%s: this folder holds shards of a data file; distill.mode = \"%s\" writes new "

@@ -1,3 +1,6 @@
+/* The sampling of responses. A slot that becomes free takes the next request at once, and every
+ * product gives a row the same bits whatever its neighbours: a sample depends on its request alone.
+ */
 #include "ald/role/generator.h"
 
 #include <string.h>
@@ -19,7 +22,9 @@
 #include "ald/par/fault.h"
 #include "ald/text/tokenizer.h"
 
-#define SLOTS 48 /* sequences decoded together */
+/* Sequences decoded together. Each step reads all weights once for all of them, so the more the
+ * faster, until the products take longer than the reading. */
+#define SLOTS 48
 
 void ald_generator_init(const ald_config_t *config, const ald_model_t *model,
                         const ald_dataset_t *data, ald_generator_t *out)
@@ -34,9 +39,9 @@ void ald_generator_init(const ald_config_t *config, const ald_model_t *model,
     out->model.gemm = ald_gemm_find("invariant");
 }
 
-/* A sequence being written. */
+/* A sequence while it is sampled. */
 typedef struct {
-    int64_t request; /* -1: free */
+    int64_t request; /* -1: the slot is free */
     ald_cache_t cache;
     int32_t *ids; /* [max_new_tokens] */
     float *logprobs;
@@ -103,7 +108,7 @@ static void slot_finish(session_t *s, slot_t *slot)
     slot->request = -1;
 }
 
-/* One token more for every active slot. */
+/* Samples one more token for every active slot. */
 static ald_status_t step(session_t *s, slot_t *const *active, int64_t count)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -120,7 +125,7 @@ done:
     return status;
 }
 
-/* Fills free slots, decodes until nothing is left. */
+/* Fills free slots with requests and decodes until none is left. */
 static ald_status_t session_run(session_t *s, int64_t count)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -227,7 +232,8 @@ ald_status_t ald_sampled_text(const ald_dataset_t *data, const int32_t *ids, int
     ALD_TRY(ald_tokenizer_decode(data->tokenizer, ids, (size_t)count, false, &text));
     for (size_t i = 0; i < text.count; ++i)
         if (ALD_VEC_AT(&text, char, i) == '\0')
-            ALD_VEC_AT(&text, char, i) = '\xFF'; /* as invalid as can be */
+            ALD_VEC_AT(&text, char, i) =
+                '\xFF'; /* a byte that UTF-8 never has: ald_json_new_text replaces it */
     *out = ald_json_new_text(text.count == 0 ? "" : text.data, text.count);
     ALD_CHECK(*out != NULL, ALD_STATUS_RESOURCE, "out of memory: %zu bytes of text", text.count);
 done:

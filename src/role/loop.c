@@ -33,17 +33,17 @@
 /* Batches that are made and not yet trained on wait in a ring. */
 typedef struct {
     char **paths;   /* [batch_size] */
-    int64_t shards; /* of them are there */
+    int64_t shards; /* number of paths that are set */
 } slot_t;
 
 typedef struct {
     ald_roles_t *roles;
     ald_batch_maker_t maker;
     ald_comm_t weights;        /* rank 0 of the trainers and the generators that don't train */
-    int64_t made, kept, steps; /* the first batch that isn't made; that wasn't there at the start;
-                                  steps in all */
+    int64_t made, kept, steps; /* the first batch that isn't made yet; the first that wasn't there
+                                  at the start; number of all steps */
     slot_t *ring;              /* [max_staleness + 1] */
-    /* of the step at hand, on trainers */
+    /* What follows is of the step at hand, on trainers. */
     ald_shardset_t set;
     ald_reader_t reader;
     int64_t *entries; /* owned */
@@ -54,7 +54,7 @@ static slot_t *slot_of(const state_t *s, int64_t step)
     return &s->ring[step % (s->roles->config->distill.max_staleness + 1)];
 }
 
-/* The policy of the trainers to the generators that don't train. */
+/* Sends the policy of the trainers to the generators that don't train. */
 static void share_weights(state_t *s)
 {
     ald_roles_t *roles = s->roles;
@@ -69,7 +69,7 @@ static void share_weights(state_t *s)
         s->maker.waits.generate += ald_time() - begun;
 }
 
-/* The end of a batch's or step's work on all ranks. A generator that doesn't train has nothing to
+/* Ends the work of a batch or a step on all ranks. A generator that doesn't train has nothing to
  * do from its last sample on until the trainers have stepped. */
 static ald_status_t settle(void *context, ald_status_t status)
 {
@@ -82,7 +82,7 @@ static ald_status_t settle(void *context, ald_status_t status)
     return status;
 }
 
-/* The next batch: an earlier run's, or a new one. */
+/* Makes the next batch, or takes over that of the run that was stopped. */
 static ald_status_t next_batch(state_t *s)
 {
     const int64_t step = s->made++;
@@ -121,8 +121,8 @@ static void close_step(state_t *s)
     s->entries = NULL;
 }
 
-/* All batches but the last of those that may be made now are settled here, the last one with the
- * step. */
+/* Makes all batches that may be made now. The last one is settled together with the step, the
+ * others here. */
 static ald_status_t ready(void *context, ald_run_t *run, int64_t step, ald_items_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -155,7 +155,7 @@ static ald_status_t read_items(void *context, const ald_items_t *items, int64_t 
     return ald_reader_read(&s->reader, items, first, count, arena, out);
 }
 
-/* The longest wait of each role since the last step's metrics. */
+/* Sets the longest wait of each role since the metrics of the step before. */
 static ald_status_t metrics(void *context, ald_run_t *run, const ald_items_t *items,
                             ald_metrics_t *out)
 {
@@ -211,7 +211,7 @@ done:
     return status;
 }
 
-/* What this rank needs of its own. Local. */
+/* Allocates and loads what this rank needs for its roles. Local. */
 static ald_status_t prepare(state_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -235,8 +235,8 @@ done:
     return status;
 }
 
-/* Batches that the stopped run had made and not trained on are taken over, so that going on gives
- * what never stopping gives; everything else from there on goes. Root only. */
+/* Takes over the batches that the stopped run had made and not trained on, so that going on gives
+ * what never stopping gives; removes all later shards. Root only. */
 static ald_status_t keep_batches(state_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -261,7 +261,8 @@ done:
     return status;
 }
 
-/* Where this run goes on from, and with which batches. Collective over the world. */
+/* Finds the step that this run goes on from, and the batches that are there. Collective over the
+ * world. */
 static ald_status_t begin(state_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;

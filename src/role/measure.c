@@ -1,3 +1,6 @@
+/* Models' views of given responses. All of them look at one chunk of positions at a time, since kl,
+ * reward and tvd are sums over the vocabulary that need the logits of two models or three together.
+ */
 #include "ald/role/measure.h"
 
 #include <math.h>
@@ -16,7 +19,7 @@
 
 #define MEASURED_DOUBLES ((int64_t)(sizeof(ald_measured_t) / sizeof(double)))
 
-/* A micro-batch: hidden states and one chunk's logits of every model. */
+/* A micro-batch: its hidden states, and the logits of one chunk, under every model. */
 typedef struct {
     const ald_measure_t *measure;
     ald_packed_t packed;
@@ -26,7 +29,8 @@ typedef struct {
     float *logits[ALD_VIEWS]; /* [chunk, V] */
 } views_t;
 
-/* sum_v p(v) (log a(v) - log b(v)), p = softmax(z) */
+/* sum_v p(v) (log a(v) - log b(v)), p = softmax(z). Blocks of 4,096 are summed in float, so that a
+ * compiler can vectorise them; the blocks in double, so that no error grows with V. */
 ALD_CLONES
 static double expected_difference(int64_t V, const float *z, float lse, const float *a, float lse_a,
                                   const float *b, float lse_b)
@@ -43,7 +47,7 @@ static double expected_difference(int64_t V, const float *z, float lse, const fl
     return total;
 }
 
-/* Position i of the chunk. The rows of dpo and contrast are spoiled. */
+/* Measures position i of the chunk. The rows of dpo and contrast are overwritten. */
 static void measure_position(const views_t *views, int64_t i, int32_t target, bool distributions,
                              ald_measured_t *out)
 {
@@ -90,7 +94,7 @@ done:
     return status;
 }
 
-/* Logits of `count` positions from `first`, of every model. */
+/* Computes the logits of `count` positions from `first` on under every model. */
 static void views_logits(const views_t *views, int64_t first, int64_t count)
 {
     for (int k = 0; k < ALD_VIEWS; ++k) {
@@ -105,7 +109,7 @@ static void views_logits(const views_t *views, int64_t first, int64_t count)
     }
 }
 
-/* Every position of a micro-batch, in the arena. */
+/* Measures every position of a micro-batch; *out is in the arena. */
 static ald_status_t measure_packed(const ald_measure_t *measure, const ald_item_t *items,
                                    int64_t count, bool distributions, ald_arena_t *arena,
                                    ald_packed_t *packed, ald_measured_t **out)
@@ -139,7 +143,7 @@ static void add_position(const ald_measured_t *position, ald_measured_t *sum)
     sum->tvd += position->tvd;
 }
 
-/* This rank's micro-batches: m with m mod size = rank. The others' sequences stay 0. */
+/* Measures this rank's micro-batches: m with m mod size = rank. Sequences of other ranks stay 0. */
 static ald_status_t measure_share(const ald_measure_t *measure, const ald_comm_t *comm,
                                   const ald_item_t *items, int64_t count, bool distributions,
                                   ald_measured_t *out)
@@ -184,7 +188,7 @@ ald_status_t ald_measure(const ald_measure_t *measure, const ald_comm_t *comm,
         sequences += items[i].responses;
     memset(out, 0, sizeof *out * (size_t)sequences);
     ALD_TRY(ald_comm_agree(comm, measure_share(measure, comm, items, count, distributions, out)));
-    /* One addend of each number isn't zero, so the order of the sum doesn't matter. */
+    /* Each number is zero on all ranks but one, so the order of the sum doesn't matter. */
     MPI_Allreduce(MPI_IN_PLACE, out, (int)(sequences * MEASURED_DOUBLES), MPI_DOUBLE, MPI_SUM,
                   comm->mpi);
 done:

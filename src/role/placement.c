@@ -1,3 +1,5 @@
+/* Which rank plays which role. It follows from the configuration and the number of ranks alone, so
+ * that all ranks know all roles without a message. */
 #include "ald/role/placement.h"
 
 #include "ald/base/status.h"
@@ -21,8 +23,8 @@ ald_status_t ald_placement_make(const ald_config_t *config, int size, ald_placem
     out->trainers = t > 0 ? (ald_ranks_t){0, (int)t} : rest;
     out->scorers = s > 0 ? (ald_ranks_t){(int)(size - g - s), (int)s} : rest;
     out->generators = g > 0 ? (ald_ranks_t){(int)(size - g), (int)g} : rest;
-    /* Trainers begin with rank 0, which writes the files; with all ranks claimed by others, `all`
-     * begins there too, and without trainers the unclaimed ranks do. */
+    /* So trainers begin with rank 0, which writes the files: on ranks of their own, on the
+     * unclaimed ones, which come first then, or on all. */
 done:
     return status;
 }

@@ -1,3 +1,5 @@
+/* The models of a scorer: pi_dpo and its contrasts, checked against each other. The header is
+ * filled here once, so that every shard of a run says the same of them. */
 #include "ald/role/scorer.h"
 
 #include <string.h>
@@ -19,8 +21,8 @@
 #include "ald/teacher/encoding.h"
 #include "ald/teacher/teacher.h"
 
-/* A contrast must speak of the same tokens as pi_dpo; `vocab_size`, of those that all have so far,
- * is lowered to what it has too. */
+/* INPUT unless the contrast has the tokenizer of pi_dpo. *vocab_size, the number of tokens that all
+ * models so far have, is lowered to those that this one has too. */
 static ald_status_t compare_contrast(ald_scorer_t *scorer, ald_contrast_t contrast,
                                      int64_t *vocab_size)
 {
@@ -28,25 +30,25 @@ static ald_status_t compare_contrast(ald_scorer_t *scorer, ald_contrast_t contra
     const ald_encoding_t encoding = scorer->config->shards.encoding;
     const char *a = scorer->config->teacher.dpo;
     const char *b = ald_contrast_directory(scorer->config, contrast);
-    const ald_model_config_t *first = &scorer->dpo.params.config;
-    const ald_model_config_t *second = &scorer->contrasts[contrast].params.config;
-    char other[ALD_SHA256_HEX];
-    ALD_CHECK(!ald_encoding_is_hidden(encoding) || first->hidden_size == second->hidden_size,
+    const ald_model_config_t *dpo = &scorer->dpo.params.config;
+    const ald_model_config_t *shape = &scorer->contrasts[contrast].params.config;
+    char tokenizer[ALD_SHA256_HEX];
+    ALD_CHECK(!ald_encoding_is_hidden(encoding) || dpo->hidden_size == shape->hidden_size,
               ALD_STATUS_INPUT,
               "%s/config.json: hidden_size %lld, but the teacher %s has %lld; "
               "expected the same for shards.encoding = \"%s\"",
-              b, (long long)second->hidden_size, a, (long long)first->hidden_size,
+              b, (long long)shape->hidden_size, a, (long long)dpo->hidden_size,
               ald_encoding_name(encoding));
-    ALD_TRY(ald_hf_sha256_tokenizer(b, other));
-    ALD_CHECK(strcmp(other, scorer->header.sha256_tokenizer) == 0, ALD_STATUS_INPUT,
+    ALD_TRY(ald_hf_sha256_tokenizer(b, tokenizer));
+    ALD_CHECK(strcmp(tokenizer, scorer->header.sha256_tokenizer) == 0, ALD_STATUS_INPUT,
               "%s/tokenizer.json: differs from that of the teacher %s; expected the same tokenizer",
               b, a);
-    ALD_TRY(ald_vocabulary_common(a, *vocab_size, b, second->vocab_size, vocab_size));
+    ALD_TRY(ald_vocabulary_common(a, *vocab_size, b, shape->vocab_size, vocab_size));
 done:
     return status;
 }
 
-/* shards.with_reference can be done. */
+/* USAGE unless shards.with_reference can be done with these settings. */
 static ald_status_t check_reference(const ald_config_t *config)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -68,8 +70,8 @@ static bool is_scored(const ald_config_t *config, ald_contrast_t contrast)
            (contrast == ALD_CONTRAST_REFERENCE && config->shards.with_reference);
 }
 
-/* When the newest file that shards are made from was written: equal work gives equal shards,
- * however often and whenever it is done. */
+/* Writes the date of the newest file that the shards are made from. With that in place of today,
+ * equal work gives equal shards, however often and whenever it is done. */
 static ald_status_t date_of_inputs(const ald_config_t *config, char *out, size_t size)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -125,8 +127,9 @@ done:
     return status;
 }
 
-/* All scored models fit each other: the tokens that all of them have are what is scored over. */
-static ald_status_t compare_teachers(ald_scorer_t *scorer)
+/* INPUT unless all scored models fit each other. Scores are over the tokens that all of them have.
+ */
+static ald_status_t compare_models(ald_scorer_t *scorer)
 {
     ald_status_t status = ALD_STATUS_OK;
     int64_t common = scorer->dpo.params.config.vocab_size;
@@ -141,9 +144,9 @@ done:
     return status;
 }
 
-/* Says by what a teacher is known. Collective. */
-static ald_status_t digest_teacher(const ald_comm_t *comm, const char *directory, bool head,
-                                   ald_frozen_t *out)
+/* Fills in the digests by which shards know a model. Collective. */
+static ald_status_t digest_model(const ald_comm_t *comm, const char *directory, bool head,
+                                 ald_frozen_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     ALD_TRY(ald_frozen_digest(comm, directory, out));
@@ -153,7 +156,7 @@ done:
     return status;
 }
 
-/* Weights are read whole only once all models are known to fit. */
+/* Digests read all weights, so they wait until all models are known to fit. */
 ald_status_t ald_scorer_init(const ald_config_t *config, const ald_comm_t *comm, ald_scorer_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -166,12 +169,12 @@ ald_status_t ald_scorer_init(const ald_config_t *config, const ald_comm_t *comm,
         if (is_scored(config, c))
             ALD_TRY(ald_frozen_load(comm, ald_contrast_directory(config, c), ald_contrast_key(c),
                                     &out->contrasts[c]));
-    ALD_TRY(ald_comm_agree(comm, compare_teachers(out)));
-    ALD_TRY(digest_teacher(comm, config->teacher.dpo, head, &out->dpo));
+    ALD_TRY(ald_comm_agree(comm, compare_models(out)));
+    ALD_TRY(digest_model(comm, config->teacher.dpo, head, &out->dpo));
     for (ald_contrast_t c = 0; c < ALD_CONTRAST_COUNT; ++c)
         if (is_scored(config, c))
             ALD_TRY(
-                digest_teacher(comm, ald_contrast_directory(config, c), head, &out->contrasts[c]));
+                digest_model(comm, ald_contrast_directory(config, c), head, &out->contrasts[c]));
     ALD_TRY(ald_comm_agree(comm, fill_header(out)));
 done:
     return status;

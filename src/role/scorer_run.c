@@ -1,4 +1,4 @@
-/* The scoring of sequences. A micro-batch goes through all teachers before its vocabulary step, in
+/* The scoring of sequences. A micro-batch goes through all models before its vocabulary step, in
  * which every position is scored and forgotten: no array over all positions and tokens exists. */
 #include "ald/role/scorer_run.h"
 
@@ -22,17 +22,19 @@
 #include "ald/teacher/encoding.h"
 #include "ald/teacher/teacher.h"
 
-/* A micro-batch on its way into a shard. */
+/* A micro-batch while it is scored. */
 typedef struct {
     ald_scorer_t *scorer;
     const ald_packed_t *packed;
     const ald_encoding_row_t *encoding;
     ald_scoring_t scoring;
     const float *hidden[ALD_CONTRAST_COUNT]; /* [T, H] of each contrast; NULL: it isn't scored */
-    float *logits, *copy, *rows; /* [chunk, V] of a contrast, of pi_dpo once more; [chunk, H] */
+    float *logits, *copy,
+        *rows; /* [chunk, V] of a contrast; [chunk, V] of pi_dpo, for the reference; [chunk, H] */
 } micro_t;
 
-/* What all encodings have of a position, then what this one has. Rows [V] of logits are spoiled. */
+/* Stores what all encodings keep of a position, then what this one keeps. The rows [V] of logits
+ * are overwritten. */
 static void score_position(const micro_t *m, ald_contrast_t contrast, int64_t r, float *logprob,
                            float *ratio, ald_choice_t *choice)
 {
@@ -49,7 +51,8 @@ static void score_position(const micro_t *m, ald_contrast_t contrast, int64_t r,
         m->encoding->fill(&m->scoring, contrast, r, logprob, ratio, choice);
 }
 
-/* Threads share `count` positions from `first` on; rows [count, V] are spoiled. */
+/* Scores `count` positions from `first` on, shared among the threads; rows [count, V] are
+ * overwritten. */
 static ald_status_t score_positions(const micro_t *m, ald_contrast_t contrast, int64_t first,
                                     int64_t count, float *logprob)
 {
@@ -73,17 +76,17 @@ done:
     return status;
 }
 
-/* A teacher for its output matrix. Encodings whose losses are to have the same bits get products
+/* The model, for its output matrix. Encodings whose losses are to have the same bits get products
  * whose rows don't depend on their neighbours. */
-static ald_model_t head_of(const micro_t *m, const ald_frozen_t *teacher)
+static ald_model_t head_of(const micro_t *m, const ald_frozen_t *frozen)
 {
-    ald_model_t head = teacher->model;
+    ald_model_t head = frozen->model;
     if (m->encoding->exact)
         head.gemm = ald_gemm_find("invariant");
     return head;
 }
 
-/* logits[count, V] of a contrast from its hidden states. */
+/* Computes m->logits[count, V] of a contrast from its hidden states. */
 static void contrast_logits(const micro_t *m, ald_contrast_t contrast, int64_t first, int64_t count)
 {
     const ald_model_t model = head_of(m, &m->scorer->contrasts[contrast]);
@@ -94,8 +97,8 @@ static void contrast_logits(const micro_t *m, ald_contrast_t contrast, int64_t f
     ald_head_logits(&model, count, m->rows, m->logits);
 }
 
-/* The vocabulary step of all models on a chunk of positions: the shard's own contrast first, on
- * which the other one's part may rest. */
+/* The vocabulary step of all models on a chunk of positions. The contrast of the shard comes first,
+ * since what is kept for the reference beside it may be of the tokens that were chosen by it. */
 static ald_status_t scoring_chunk(void *context, int64_t first, int64_t count, float *logits)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -114,16 +117,17 @@ done:
     return status;
 }
 
-/* A teacher's forward pass, of which the encoding keeps what it does. */
-static ald_status_t run_teacher(micro_t *m, const ald_frozen_t *teacher,
-                                const ald_contrasted_t *contrast, const float **out)
+/* Computes a model's hidden states, of which the encoding stores what it keeps. `contrast` is NULL
+ * for pi_dpo. */
+static ald_status_t run_model(micro_t *m, const ald_frozen_t *frozen,
+                              const ald_contrasted_t *contrast, const float **out)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_arena_t *arena = &m->scorer->arena;
-    const int64_t H = teacher->params.config.hidden_size;
+    const int64_t H = frozen->params.config.hidden_size;
     float *hidden = ALD_ARENA_ARRAY(arena, float, m->packed->batch.tokens *H);
     ALD_CHECK(hidden != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    ALD_TRY(ald_forward(&teacher->model, &m->packed->batch, arena, NULL, hidden));
+    ALD_TRY(ald_forward(&frozen->model, &m->packed->batch, arena, NULL, hidden));
     if (m->encoding->keep != NULL)
         m->encoding->keep(&m->scoring, contrast, m->packed, hidden);
     *out = hidden;
@@ -131,7 +135,8 @@ done:
     return status;
 }
 
-/* A position's draws depend on seed, policy's step, row, source and place in the response alone. */
+/* Sets the random numbers of each position's draws. They depend on seed, step of the policy, row,
+ * source and place in the response alone, so any rank draws the same. */
 static ald_status_t seed_draws(micro_t *m, const ald_scored_t *sequences)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -153,7 +158,7 @@ done:
     return status;
 }
 
-/* Columns for all positions, and rows for a chunk of them. */
+/* Allocates columns for all positions, and rows for a chunk of them. */
 static ald_status_t micro_alloc(micro_t *m)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -182,19 +187,19 @@ done:
     return status;
 }
 
-static ald_status_t run_teachers(micro_t *m, const float **hidden)
+static ald_status_t run_models(micro_t *m, const float **hidden)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(run_teacher(m, &m->scorer->dpo, NULL, hidden));
+    ALD_TRY(run_model(m, &m->scorer->dpo, NULL, hidden));
     for (ald_contrast_t c = 0; c < ALD_CONTRAST_COUNT; ++c)
         if (m->scorer->contrasts[c].model.params != NULL)
-            ALD_TRY(run_teacher(m, &m->scorer->contrasts[c], &m->scoring.all.contrast[c],
-                                &m->hidden[c]));
+            ALD_TRY(
+                run_model(m, &m->scorer->contrasts[c], &m->scoring.all.contrast[c], &m->hidden[c]));
 done:
     return status;
 }
 
-/* All forward passes, the vocabulary step of all, everything stored. */
+/* Scores a micro-batch and appends its sequences to the shard. */
 static ald_status_t score_packed(ald_scorer_t *scorer, const ald_packed_t *packed,
                                  ald_scored_t *sequences, ald_shard_writer_t *writer)
 {
@@ -209,7 +214,7 @@ static ald_status_t score_packed(ald_scorer_t *scorer, const ald_packed_t *packe
     ALD_TRY(micro_alloc(&m));
     if (m.encoding->draws)
         ALD_TRY(seed_draws(&m, sequences));
-    ALD_TRY(run_teachers(&m, &hidden));
+    ALD_TRY(run_models(&m, &hidden));
     const ald_model_t head = head_of(&m, &scorer->dpo);
     ALD_TRY(ald_head(&head, hidden, packed->positions, packed->row, &scorer->arena, scoring_chunk,
                      &m, NULL, NULL));
@@ -222,7 +227,7 @@ done:
     return status;
 }
 
-/* Sequences to items: neighbours of one prompt become one item of two responses. */
+/* Makes items of sequences; two neighbours of one prompt become one item of two responses. */
 static int64_t make_items(const ald_scored_t *sequences, int64_t count, ald_item_t *items,
                           int64_t *tokens)
 {

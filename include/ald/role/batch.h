@@ -14,17 +14,18 @@
 #include "ald/role/generator.h"
 #include "ald/role/roles.h"
 
-#define ALD_ROLE_DEADLINE                                                                          \
-    36000.0 /* seconds that a rank waits for another role's work: ten hours                        \
-             */
+/* Seconds that a rank waits for another role's work. Ten hours are longer than a step should
+ * take, and shorter than many jobs' time limits: a job in which a rank is gone without a word ends
+ * with a message. */
+#define ALD_ROLE_DEADLINE 36000.0
 
-enum { ALD_ROLE_PATH = 4096 }; /* bytes of a shard's path */
+enum { ALD_ROLE_PATH = 4096 }; /* bytes of a shard's path: Linux takes no longer ones */
 
-/* Seconds since they were last looked at. */
+/* Seconds that a rank has waited since the metrics of the step before. */
 typedef struct {
-    double generate; /* generators for the trainers' step and its weights */
-    double score;    /* scorers for samples */
-    double train;    /* trainers for shards */
+    double generate; /* as a generator, for the trainers' step and its weights */
+    double score;    /* as a scorer, for samples */
+    double train;    /* as a trainer, for shards */
 } ald_waits_t;
 
 typedef struct {
@@ -33,7 +34,7 @@ typedef struct {
     ald_arena_t arena;
     int64_t begin;                 /* the step that this run goes on from */
     int64_t *order, *items, count; /* rows of the batch at hand */
-    int64_t *tokens;               /* [count] rows of each item in a batch, once all are sampled */
+    int64_t *tokens;               /* [count] tokens of each item, once all are sampled */
     int64_t *start, groups;        /* group m is scored together: items [start[m], start[m + 1]) */
     ald_vec_t samples;             /* a generator's records */
     ald_vec_t *outbox, *inbox;     /* one per scorer; one per generator */

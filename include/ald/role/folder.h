@@ -10,14 +10,14 @@
 #include "ald/config/config.h"
 #include "ald/shard/format.h"
 
-/* Makes shards.directory and removes an earlier run's
- * shards numbered `first` or above, which must not stand beside this run's. USAGE when it holds a
- * data file's shards, which must not be written over, INPUT for another program's. */
+/* Makes shards.directory and removes an earlier run's shards numbered `first` or above, which must
+ * not be beside this run's. USAGE when it holds a data file's shards, which must not be
+ * overwritten, INPUT for another program's. */
 ald_status_t ald_folder_clear(const ald_config_t *config, int64_t first);
 /* The shards of a step: at most batch_size paths, each freed by ald_free. */
 ald_status_t ald_folder_find(const ald_config_t *config, int64_t step, char **paths,
                              int64_t *count);
-/* Whether they are whole, fit, and hold `count` sequences together. */
+/* Whether the shards of a step are whole, fit, and hold `count` sequences together. */
 ald_status_t ald_folder_has(const ald_config_t *config, int64_t step, int64_t count,
                             const ald_shard_header_t *expected, bool *out);
 

@@ -1,4 +1,5 @@
-/* Frozen models: teachers, references, what is sampled from. Layer: role. */
+/* Frozen models: both models of a teacher, the reference, a model that is sampled from. Layer:
+ * role. */
 #ifndef ALD_ROLE_FROZEN_H
 #define ALD_ROLE_FROZEN_H
 
@@ -9,7 +10,7 @@
 #include "ald/par/comm.h"
 #include "ald/shard/format.h"
 
-/* A frozen model, straight from its mapped files: once per node. */
+/* A frozen model, used as it lies in its mapped files, which a node's ranks share. */
 typedef struct {
     ald_params_t params;
     ald_mapped_t *mapped;

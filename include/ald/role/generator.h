@@ -29,8 +29,8 @@ typedef struct {
 void ald_generator_init(const ald_config_t *config, const ald_model_t *model,
                         const ald_dataset_t *data, ald_generator_t *out);
 
-/* What to sample: the prompt of a row; `sample` and `round` make streams of random numbers apart.
- */
+/* A response to sample to the prompt of a row. Other numbers `sample` and `round` give other
+ * streams of random numbers. */
 typedef struct {
     int64_t row, sample, round;
 } ald_request_t;
@@ -43,7 +43,8 @@ typedef struct {
 } ald_sampled_t;
 
 /* Appends a record per request, in the order of the requests, to `out`. Responses end with a stop
- * token unless cut at max_new_tokens. The same for any batch, threads and ranks. Local. */
+ * token unless cut at max_new_tokens. They are the same
+ * in any batch and on any number of threads and ranks. Local. */
 ald_status_t ald_generator_run(const ald_generator_t *generator, const ald_pairs_t *pairs,
                                const ald_request_t *requests, int64_t count, ald_arena_t *arena,
                                ald_vec_t *out);

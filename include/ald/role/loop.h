@@ -1,5 +1,5 @@
-/* The loop of on-policy and mixed distillation: the training loop (ald/train/loop.h) over a source
- * whose steps the roles make. Layer: role. */
+/* On-policy and mixed distillation: the training loop (ald/train/loop.h) over a feed whose steps
+ * the roles make. Layer: role. */
 #ifndef ALD_ROLE_LOOP_H
 #define ALD_ROLE_LOOP_H
 

@@ -1,6 +1,6 @@
 /* Which rank plays which role. Layer: role. */
-#ifndef ALD_PIPELINE_PLACEMENT_H
-#define ALD_PIPELINE_PLACEMENT_H
+#ifndef ALD_ROLE_PLACEMENT_H
+#define ALD_ROLE_PLACEMENT_H
 
 #include <stdbool.h>
 

@@ -23,8 +23,8 @@ typedef struct {
 /* Starts reading from the set, which nobody else reads until the close. */
 ald_status_t ald_reader_open(const ald_comm_t *trainers, ald_shardset_t *set, ald_reader_t *out);
 void ald_reader_close(ald_reader_t *reader); /* takes a zeroed one */
-/* Of a step's `count` entries those that this rank reads, in their order: mine[count] gets
- * *mine_count. */
+/* Puts those of a step's `count` entries that this rank reads into mine[count], in their order, and
+ * their number into *mine_count. */
 ald_status_t ald_reader_share(const ald_comm_t *trainers, const ald_config_t *config,
                               const ald_shardset_t *set, const int64_t *entries, int64_t count,
                               int64_t *mine, int64_t *mine_count);

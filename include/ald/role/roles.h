@@ -21,9 +21,9 @@ typedef struct {
     ald_comm_t trainers, scorers;   /* size 0 where this rank isn't in them */
     ald_dataset_t data;             /* on-policy and mixed: every rank; off-policy: scorers */
     ald_scorer_t scorer;            /* scorers */
-    ald_engine_t engine;            /* trainers, as what follows */
-    ald_distiller_t distiller;
-    float *policy; /* a generator's copy; trainers sample from their own */
+    ald_engine_t engine;            /* trainers */
+    ald_distiller_t distiller;      /* trainers */
+    float *policy;                  /* of generators that don't train, a copy of the policy */
     ald_params_t policy_params;
 } ald_roles_t;
 

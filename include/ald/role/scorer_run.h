@@ -13,7 +13,8 @@
  * them to the writer. Neighbours with the same prompt pointer share its computation. Local. */
 ald_status_t ald_scorer_run(ald_scorer_t *scorer, ald_scored_t *sequences, int64_t count,
                             ald_shard_writer_t *writer);
-/* Scores them into a new shard under this name, whole or not at all. Local. */
+/* Scores the sequences into a new shard of this name, which is written whole or not at all. Local.
+ */
 ald_status_t ald_scorer_write(ald_scorer_t *scorer, const char *path, ald_scored_t *sequences,
                               int64_t count);
 

@@ -1,5 +1,6 @@
-/* Distillation: its state, and what a step needs before its first micro-batch. The teacher never
- * shares memory with the student: shards of last month and of a second ago are learnt from alike.
+/* Distillation: its state, and what a step needs before its first micro-batch. All that it
+ * knows of a teacher is in shards, so those of last month and of a second ago are learnt from
+ * alike.
  */
 #include "ald/objective/distill.h"
 
@@ -43,7 +44,7 @@ void ald_distiller_reset(ald_distiller_t *distiller)
     *distiller = (ald_distiller_t){0};
 }
 
-/* One teacher. Local. */
+/* Maps one of both models for its output matrix. Local. */
 static ald_status_t load_head(ald_distiller_t *d, int which, const char *directory, const char *key)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -60,7 +61,7 @@ done:
     return status;
 }
 
-/* The matrix of `directory` is the one that a model of the shard had. */
+/* INPUT unless the output matrix of `directory` is the one that the model of the shard had. */
 static ald_status_t check_head(const ald_distiller_t *d, int which, const char *directory,
                                const char *path, const ald_shard_header_t *header)
 {
@@ -82,7 +83,8 @@ done:
     return status;
 }
 
-/* The matrices are those that the shards' hidden states belong to. Root only. */
+/* INPUT unless the output matrices are those that the shards' hidden states belong to. Root only.
+ */
 static ald_status_t check_heads(const ald_distiller_t *d, const ald_shardset_t *set)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -108,7 +110,7 @@ done:
     return status;
 }
 
-/* Maps the teachers, and holds their output matrices to those of the shards. Collective. */
+/* Maps both models, and compares their output matrices with those of the shards. Collective. */
 static ald_status_t ready_heads(ald_distiller_t *d, const ald_shardset_t *set)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -140,7 +142,8 @@ ald_status_t ald_distiller_vocabulary(ald_distiller_t *distiller, const ald_shar
         set->paths[0], ald_shard_header(set->shards[0])->vocab_size, &distiller->vocabulary);
 }
 
-/* Draws from the teacher know what it likes, which is all that the forward divergence asks. */
+/* Draws show where the teacher's mass is. The forward divergence asks for nothing else; the others
+ * ask for the teacher's mass where the student's is, too. */
 ald_status_t ald_distiller_fits(const ald_config_t *config, const ald_shardset_t *set)
 {
     ald_status_t status = ALD_STATUS_OK;

@@ -1,5 +1,5 @@
-/* Private to objective: what a step of distillation sums up, and the parts of its row in the table.
- */
+/* Private to objective: the sums of a step of distillation, and two functions of its row in the
+ * table of objectives. */
 #ifndef ALD_OBJECTIVE_DISTILL_IMPL_H
 #define ALD_OBJECTIVE_DISTILL_IMPL_H
 

@@ -1,5 +1,5 @@
-/* The metrics of a step of distillation, from its sums. What is no sum, a percentile and a maximum,
- * goes between the trainers here. */
+/* The metrics of a step of distillation, from its sums. A percentile and a maximum aren't sums of
+ * micro-batches, so they are put together from all trainers here. */
 #include <stdlib.h>
 
 #include "ald/base/arena.h"
@@ -11,8 +11,9 @@
 #include "ald/train/loop.h"
 #include "objective/distill_impl.h"
 
-#define WARN_ABOVE                                                                                 \
-    0.1 /* mean of a step's bounds on the total variation: more is no rounding any more */
+/* Of the mean of a step's bounds on the total variation: a tenth of the teacher's mass may be
+ * elsewhere, which is more than rounding of halves explains. */
+#define WARN_ABOVE 0.1
 
 static int compare_floats(const void *a, const void *b)
 {
@@ -68,7 +69,8 @@ static void distill_metrics(const ald_distiller_t *t, const double *columns, dou
     ald_metrics_set(metrics, "wait/read", columns[ALD_SUM_WAIT] / t->engine->comm->size);
 }
 
-/* What `topk` may be off by, where the shards say so; collective, as `worst` is of all trainers. */
+/* Sets by what `topk` teachers may be off, where the shards bound that. Collective, since `worst`
+ * is that of all trainers. */
 static void error_metrics(ald_distiller_t *t, const double *columns, ald_metrics_t *metrics)
 {
     const double certified = columns[ALD_SUM_CERTIFIED], mean = columns[ALD_SUM_ERROR] / certified;

@@ -1,5 +1,5 @@
-/* The loss of a micro-batch of scored sequences. What an encoding makes of a position is its own
- * (ald/teacher/encoding.h); strength, weight and sums are the same for all. */
+/* The loss of a micro-batch of scored sequences. How a position is learnt from is in the file
+ * of its encoding (ald/teacher/encoding.h), so strength, weight and sums are here once for all. */
 #include <string.h>
 
 #include "ald/base/arena.h"
@@ -22,13 +22,13 @@
 #include "ald/train/loop.h"
 #include "objective/distill_impl.h"
 
-/* A micro-batch: what it learns from, and per position what the loss gives. */
+/* A micro-batch: what it learns from, and what the loss gives at each position. */
 typedef struct {
     const ald_encoding_row_t *encoding;
     const ald_shard_header_t *header; /* of the shards */
     ald_lesson_t lesson;
     const ald_micro_t *at;
-    int64_t *owner;                 /* [R] the lesson's, to be filled */
+    int64_t *owner;                 /* [R] that of the lesson, filled in here */
     double *alpha, *factor, *scale; /* [R] */
     ald_position_t *position;       /* [R] */
 } micro_t;
@@ -47,7 +47,7 @@ static ald_status_t distill_head(void *context, int64_t first, int64_t count, fl
     return ALD_STATUS_OK;
 }
 
-/* alpha, weight and scale of a sequence's positions. */
+/* Sets alpha, factor and scale of a sequence's positions, and adds them to the columns. */
 static ald_status_t weigh_sequence(micro_t *m, ald_distiller_t *t, int64_t s, double *columns)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -75,7 +75,7 @@ done:
     return status;
 }
 
-/* Whether each sequence says what bounds its error. */
+/* Whether each sequence has the data that bounds its error. */
 static bool is_certified(const ald_lesson_t *lesson)
 {
     bool certified = true;
@@ -113,12 +113,13 @@ done:
     return status;
 }
 
-/* Shards may know more tokens than the policy. */
+/* INPUT for a token that the policy lacks, since shards may know more tokens. */
 static ald_status_t check_ids(const ald_distiller_t *t, int64_t entry, const ald_scored_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_entry_t *e = &t->set->entries[entry];
-    for (int64_t i = 0; i < s->prompt_count + s->response_count; ++i) /* one after the other */
+    for (int64_t i = 0; i < s->prompt_count + s->response_count;
+         ++i) /* the response is behind the prompt */
         ALD_CHECK(s->prompt_ids[i] < t->vocabulary, ALD_STATUS_INPUT,
                   "%s: sequence %lld: token %d, but the policy %s has %lld",
                   t->set->paths[e->shard], (long long)e->index, s->prompt_ids[i],
@@ -138,7 +139,7 @@ static void sum_positions(const micro_t *m, double *columns)
     }
 }
 
-/* Sums the bounds on the teacher's error; one above the limit is refused. */
+/* Sums the bounds on the teacher's error. INPUT for one above distill.max_teacher_error. */
 static ald_status_t sum_errors(const micro_t *m, ald_distiller_t *t, double *columns)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -170,7 +171,7 @@ done:
     return status;
 }
 
-/* The micro-batch of a reading, before its positions are looked at. */
+/* The micro-batch of what the feed has read; its arrays aren't allocated yet. */
 static micro_t micro_of(const ald_distiller_t *d, const ald_micro_t *at)
 {
     const ald_shard_header_t *header = ald_shard_header(d->set->shards[0]);
@@ -186,7 +187,7 @@ static micro_t micro_of(const ald_distiller_t *d, const ald_micro_t *at)
                                 .packed = &reading->packed}};
 }
 
-/* What the micro-batch learns from, checked and weighed. */
+/* Checks what the micro-batch learns from, and weighs its positions. */
 static ald_status_t prepare(micro_t *m, ald_distiller_t *d)
 {
     ald_status_t status = ALD_STATUS_OK;

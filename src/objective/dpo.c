@@ -21,7 +21,7 @@
 
 enum {
     COLUMN_LOSS,
-    COLUMN_CHOSEN, /* beta (log pi - log ref) */
+    COLUMN_CHOSEN, /* beta (log pi - log reference) */
     COLUMN_REJECTED,
     COLUMN_ACCURATE,
     COLUMN_LOGP_CHOSEN,
@@ -34,20 +34,20 @@ static ald_item_t item(const void *state, int64_t row)
     return ald_preferences_item(&((const ald_dpo_t *)state)->reference.preferences, row);
 }
 
-/* Loss of pair i of the micro-batch, of the data's row `row`: its columns, and the weights [R] of
- * its positions. */
+/* Adds the loss of pair i of the micro-batch to the columns, and sets the weights [R] of its
+ * positions. */
 static void pair_loss(ald_dpo_t *dpo, const ald_micro_t *m, const ald_pair_pass_t *pass, int64_t i,
                       float *weights)
 {
     const int64_t *start = pass->packed.start + 2 * i;
     double *reference = dpo->reference.values + 2 * m->items->item[m->first + i], slope;
-    const double first = ald_pair_pass_sum(pass, 2 * i);
-    const double second = ald_pair_pass_sum(pass, 2 * i + 1);
+    const double chosen = ald_pair_pass_sum(pass, 2 * i);
+    const double rejected = ald_pair_pass_sum(pass, 2 * i + 1);
     if (isnan(reference[0])) {
-        reference[0] = first;
-        reference[1] = second;
+        reference[0] = chosen;
+        reference[1] = rejected;
     }
-    const ald_pair_sums_t sums = {first, second, reference[0], reference[1]};
+    const ald_pair_sums_t sums = {chosen, rejected, reference[0], reference[1]};
     m->columns[COLUMN_LOSS] += ald_preference_loss(&dpo->settings, &sums, &slope);
     /* Cross-entropy's weight is -dloss/dlogprob; the loss is the mean over the step's pairs. */
     const float weight = (float)(-slope / (double)m->items->count);
@@ -56,12 +56,12 @@ static void pair_loss(ald_dpo_t *dpo, const ald_micro_t *m, const ald_pair_pass_
     for (int64_t r = start[1]; r < start[2]; ++r)
         weights[r] = -weight;
     const double beta = dpo->settings.beta;
-    const double rewards[2] = {beta * (first - reference[0]), beta * (second - reference[1])};
+    const double rewards[2] = {beta * (chosen - reference[0]), beta * (rejected - reference[1])};
     m->columns[COLUMN_CHOSEN] += rewards[0];
     m->columns[COLUMN_REJECTED] += rewards[1];
     m->columns[COLUMN_ACCURATE] += rewards[0] > rewards[1];
-    m->columns[COLUMN_LOGP_CHOSEN] += first;
-    m->columns[COLUMN_LOGP_REJECTED] += second;
+    m->columns[COLUMN_LOGP_CHOSEN] += chosen;
+    m->columns[COLUMN_LOGP_REJECTED] += rejected;
     m->columns[COLUMN_PAIRS] += 1.0;
 }
 

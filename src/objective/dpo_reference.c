@@ -32,8 +32,8 @@
 #include "ald/train/loop.h"
 #include "ald/train/rows.h"
 
-/* This rank's share of the reference's log-probabilities; rows that step 0 fills are left out.
- */
+/* Computes this rank's share of the reference's log-probabilities, without the rows that step 0
+ * fills. */
 static ald_status_t compute_share(ald_dpo_reference_t *reference, const ald_model_t *model,
                                   const ald_engine_t *engine)
 {
@@ -77,15 +77,15 @@ done:
     return status;
 }
 
-/* Adds up the ranks' shares: each row was filled by one of them, the others hold 0. */
+/* Adds up the ranks' shares: each row was filled by one of them and is 0 on the others. */
 static void sum_shares(const ald_dpo_reference_t *reference, const ald_comm_t *comm)
 {
     MPI_Allreduce(MPI_IN_PLACE, reference->values, (int)(2 * reference->preferences.pairs->count),
                   MPI_DOUBLE, MPI_SUM, comm->mpi);
 }
 
-/* The reference must speak of the policy's tokens; fills `made_from`, by which its kept numbers are
- * known again. */
+/* INPUT unless the reference has the policy's tokens. Fills `made_from`, by which its numbers are
+ * known again in a later run. */
 static ald_status_t check(ald_dpo_reference_t *out, const ald_config_t *config,
                           const ald_dataset_t *data, int64_t vocab_size)
 {
@@ -138,7 +138,7 @@ done:
     return status;
 }
 
-/* On root, writes the numbers once they are all known. Collective. */
+/* Writes the numbers, on root, once they are all known. Collective. */
 static ald_status_t keep(const ald_dpo_reference_t *reference, const ald_comm_t *comm)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -163,7 +163,7 @@ done:
     return status;
 }
 
-/* Computes what isn't kept. */
+/* Computes the numbers, which no file has kept. */
 static ald_status_t make(ald_dpo_reference_t *reference, ald_engine_t *engine)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -223,7 +223,8 @@ ald_status_t ald_dpo_reference_init(ald_engine_t *engine, const ald_dataset_t *d
         ald_comm_broadcast(comm, out->values, sizeof(double) * (size_t)(2 * n), 0);
         ald_log_info("dpo: the reference's log-probabilities are those of %s", out->path);
     } else {
-        memset(out->values, 0, sizeof(double) * (size_t)(2 * n)); /* also of a damaged file */
+        memset(out->values, 0,
+               sizeof(double) * (size_t)(2 * n)); /* a damaged file may have left some */
         ALD_TRY(make(out, engine));
     }
 done:

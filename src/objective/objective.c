@@ -1,5 +1,5 @@
-/* The table of objectives. The stages find theirs here, so that whatever trains is listed in one
- * place. */
+/* The table of objectives. The stages find theirs here, so that all kinds of training are listed in
+ * one place. */
 #include "ald/objective/objective.h"
 
 #include "ald/train/loop.h"

@@ -1,4 +1,4 @@
-/* Private to objective: the rows of the table of objectives, one a file. */
+/* Private to objective: the rows of the table of objectives, each in a file. */
 #ifndef ALD_OBJECTIVE_OBJECTIVE_IMPL_H
 #define ALD_OBJECTIVE_OBJECTIVE_IMPL_H
 

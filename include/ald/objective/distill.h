@@ -17,14 +17,14 @@
 #include "ald/teacher/teacher.h"
 #include "ald/train/engine.h"
 
-/* A micro-batch as the source reads it (ald_micro_t.reading), in an arena. */
+/* A micro-batch as the feed reads it (ald_micro_t.reading), in an arena. */
 typedef struct {
     const ald_scored_t *sequence;
     ald_packed_t packed;
-    double waited; /* seconds */
+    double waited; /* seconds until it was there */
 } ald_reading_t;
 
-/* A teacher for its output matrix; encodings of hidden states only. */
+/* One of both models, for its output matrix; encodings of hidden states only. */
 typedef struct {
     ald_params_t params;
     ald_mapped_t *mapped;
@@ -38,21 +38,21 @@ typedef struct {
     const ald_engine_t *engine; /* the run's */
     ald_teacher_t teacher;
     ald_shardset_t *set;         /* the caller's, of which the items are entries */
-    int64_t policy_step;         /* that sampled the responses; -1: not on-policy */
+    int64_t policy_step;         /* of the policy that sampled the responses; -1: not on-policy */
     ald_teacher_head_t heads[2]; /* of pi_dpo and of the contrast */
-    int64_t
-        vocabulary; /* tokens that the losses are over: those of policy and shards; 0: not yet */
-    /* of the step at hand */
+    int64_t vocabulary; /* tokens that policy and shards share, which the losses are over; 0: not
+                           known yet */
+    /* What follows is of the step at hand. */
     ald_vec_t alphas; /* floats, of this rank's positions */
     double worst;     /* the largest bound on a teacher's error among them */
-    bool warned;
+    bool warned;      /* of the error; one warning a run */
 } ald_distiller_t;
 
 /* Settings from the engine's configuration. Local. */
 void ald_distiller_init(const ald_engine_t *engine, ald_distiller_t *out);
 void ald_distiller_reset(ald_distiller_t *distiller); /* takes a zeroed one */
 /* Whether a run of this configuration can learn from shards of the set's encoding: USAGE naming the
- * setting that it can't have; a step says so too. Local. */
+ * setting that it can't have; a step checks it again. Local. */
 ald_status_t ald_distiller_fits(const ald_config_t *config, const ald_shardset_t *set);
 /* Sets `vocabulary` for the shards of a set (ald/model/vocabulary.h) unless it has been; a step
  * does so too. A shard's teacher with more rows than the policy is restricted to the policy's and

@@ -1,5 +1,5 @@
-/* Direct preference optimisation (Rafailov et al. 2023), and its reverse with chosen and rejected
- * swapped. Items are rows of a data file. Layer: objective. */
+/* Direct preference optimisation (Rafailov et al. 2023), also with chosen and rejected swapped, for
+ * a reverse model. Items are rows of a data file. Layer: objective. */
 #ifndef ALD_OBJECTIVE_DPO_H
 #define ALD_OBJECTIVE_DPO_H
 

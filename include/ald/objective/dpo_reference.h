@@ -15,13 +15,13 @@
 
 typedef struct {
     ald_preferences_t preferences;
-    double
-        *values; /* [2 pairs], owned: of a row's preferred and other response. NaN: not known yet;
-                    the policy's before its first step are the reference's, when they are one */
-    bool own;    /* reference and policy are one directory */
-    bool *skip;  /* [pairs], owned: rows that step 0 fills */
-    char *path;  /* of the kept numbers, owned */
-    char made_from[512]; /* by what content they are known */
+    /* [2 pairs], owned: of a row's preferred and of its dispreferred response. NaN: step 0 fills it
+     * in, as the policy's numbers before the first step are the reference's when both are one. */
+    double *values;
+    bool own;            /* reference and policy are one directory */
+    bool *skip;          /* [pairs], owned: rows that step 0 fills */
+    char *path;          /* of the kept numbers, owned */
+    char made_from[512]; /* names the content that the numbers are of */
     int64_t V;           /* tokens that policy and reference share */
 } ald_dpo_reference_t;
 

@@ -16,19 +16,19 @@
 /* Which response a loss prefers. */
 typedef struct {
     const ald_pairs_t *pairs;
-    bool reverse; /* the rejected one */
+    bool reverse; /* it prefers the rejected one */
 } ald_preferences_t;
-/* A row as an item: the preferred response, then the other. Local. */
+/* A row as an item: the preferred response, then the dispreferred one. Local. */
 ald_item_t ald_preferences_item(const ald_preferences_t *preferences, int64_t row);
 
-/* Everything lies in the arena. */
+/* A pass; everything is in the arena. */
 typedef struct {
     ald_packed_t packed; /* sequences 2 i and 2 i + 1 are of row i */
     ald_activations_t *kept;
     float *hidden;  /* [T, H] */
     float *logprob; /* [R] */
 } ald_pair_pass_t;
-/* Packs the rows and runs the model; `keep` what a backward needs. Local. */
+/* Packs the rows and runs the model; with `keep` a backward can follow. Local. */
 ald_status_t ald_pair_pass(const ald_model_t *model, const ald_preferences_t *preferences,
                            const int64_t *rows, int64_t count, bool keep, ald_arena_t *arena,
                            ald_pair_pass_t *out);

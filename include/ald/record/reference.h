@@ -8,8 +8,8 @@
 
 #include "ald/base/status.h"
 
-/* Writes values[count, 2], the summed log-probabilities of a row's preferred and other response,
- * atomically. `made_from` names by content everything that they depend on. Local. */
+/* Writes values[count, 2], the summed log-probabilities of a row's preferred and dispreferred
+ * response, atomically. `made_from` names by content everything that they depend on. Local. */
 ald_status_t ald_reference_write(const char *path, const char *made_from, const double *values,
                                  int64_t count);
 /* Fills values[count, 2] if the file is there and whole, of as many rows and of the same

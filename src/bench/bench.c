@@ -1,3 +1,5 @@
+/* The benchmark of computation. It runs the functions that the stages run, on random tokens and
+ * with plain sgemm between the repeats, so that its figures are of this program on this machine. */
 #include "ald/bench/bench.h"
 
 #include <stdio.h>
@@ -43,21 +45,21 @@ typedef struct {
     const ald_bench_options_t *options;
     ald_config_t config;
     ald_comm_t self;
-    ald_engine_t
-        engine; /* the list of tensors; the weights, but for frozen phases of a directory */
-    ald_mapped_t *mapped; /* of a directory, as the stages with frozen models hold it; else NULL */
+    ald_engine_t engine;  /* the list of tensors; the weights, unless only frozen phases are wanted,
+                             which map those of a directory */
+    ald_mapped_t *mapped; /* a directory's, as frozen models are held; else NULL */
     ald_packed_t packed;
     ald_item_t *items;
-    ald_pairs_t pairs; /* the same for training: rows of which each has a chosen response */
-    int64_t *order;    /* [sequences] all of them */
-    ald_loop_t loop;   /* of training */
+    ald_pairs_t pairs; /* the items for training: rows that each have a chosen response */
+    int64_t *order;    /* [sequences] the numbers of all rows */
+    ald_loop_t loop;   /* for training */
     ald_arena_t data, arena;
     ald_scorer_t scorer;
     char folder[4096]; /* for the shard that scoring writes */
     ald_cache_t *cache;
     int32_t *ids;
     float *hidden, *logits, *work;
-    double *times; /* [5 repeat] scratch of the measuring */
+    double *times; /* [5 repeat] scratch memory of measure() */
 } bench_t;
 
 static int64_t rows(const bench_t *b)
@@ -65,7 +67,7 @@ static int64_t rows(const bench_t *b)
     return b->options->sequences * b->options->tokens;
 }
 
-/* A directory's weights are only copied for training. */
+/* Whether the weights are held as floats: those of a directory are copied for training only. */
 static bool holds_floats(const bench_t *b)
 {
     return b->options->model == NULL || b->options->wanted[ALD_BENCH_TRAIN];
@@ -76,7 +78,7 @@ static int64_t mapped_bytes(const bench_t *b)
     return b->mapped == NULL ? 0 : ald_mapped_held_bytes(b->mapped);
 }
 
-/* What a phase must hold at once. */
+/* The bytes that a phase must hold at once, by the sizes of its arrays. */
 static double planned_bytes(const bench_t *b, ald_bench_phase_t phase)
 {
     const ald_model_config_t *c = &b->options->shape;
@@ -107,7 +109,8 @@ static double planned_bytes(const bench_t *b, ald_bench_phase_t phase)
     }
 }
 
-/* Asked before anything is allocated: the system would rather end the process than refuse. */
+/* RESOURCE for a phase that doesn't fit. It is asked before anything is allocated, since the system
+ * ends a process that uses too much, and doesn't refuse it the memory. */
 static ald_status_t check_memory(const bench_t *b)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -122,7 +125,8 @@ done:
     return status;
 }
 
-/* Norms of 1, the rest uniform with the usual deviation. */
+/* Sets the weights of norms to 1, all others uniformly in [-0.035, 0.035]: a deviation of 0.02,
+ * with which models of this kind are commonly initialised. */
 static void random_weights(const ald_params_t *params, float *values)
 {
     bench_fill(params->total, 0.035f, values);
@@ -133,7 +137,7 @@ static void random_weights(const ald_params_t *params, float *values)
     }
 }
 
-/* An engine as ald_engine_init makes it, but for the weights' origin. */
+/* Makes an engine as ald_engine_init does, but for the weights' origin. */
 static ald_status_t init_weights(bench_t *b)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -156,7 +160,8 @@ done:
     return status;
 }
 
-/* A prompt of one token and a response of `tokens`: so many rows, each of which predicts. */
+/* Makes sequences with a prompt of one token and a response of `tokens`: that gives `tokens` rows,
+ * each of which predicts a token. */
 static ald_status_t init_batch(bench_t *b)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -225,7 +230,7 @@ done:
     return status;
 }
 
-/* As the generator does it, with its products. */
+/* Decodes as the generator does, with its products. */
 static ald_status_t decode_run(bench_t *b)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -267,7 +272,7 @@ static void decode_end(bench_t *b)
     b->hidden = b->logits = b->work = NULL;
 }
 
-/* A scorer as ald_scorer_init makes it, but for the weights' origin. */
+/* Makes a scorer as ald_scorer_init does, but for the weights' origin. */
 static ald_status_t score_begin(bench_t *b)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -330,7 +335,7 @@ static ald_status_t train_begin(bench_t *b)
     return ald_optimizer_init(&b->config, &b->self, b->engine.params.total, &b->engine.optimizer);
 }
 
-/* A step of sft on the batch's responses, without records. */
+/* Takes a step of sft on the batch's responses, without records. */
 static ald_status_t train_run(bench_t *b)
 {
     const ald_items_t items = {.item = b->order, .count = b->options->sequences};
@@ -360,7 +365,7 @@ static ald_status_t forward_begin(bench_t *b)
 
 static const struct {
     ald_status_t (*begin)(bench_t *), (*run)(bench_t *);
-    void (*end)(bench_t *); /* also after a failed begin */
+    void (*end)(bench_t *); /* called also after a failed begin */
 } phases[ALD_BENCH_PHASES] = {
     [ALD_BENCH_FORWARD] = {forward_begin, forward_run, forward_end},
     [ALD_BENCH_DECODE] = {decode_begin, decode_run, decode_end},
@@ -380,7 +385,8 @@ static double median(double *x, int64_t count)
     return 0.5 * (x[(count - 1) / 2] + x[count / 2]);
 }
 
-/* The repeats, sgemm before and after each. */
+/* Times the repeats, with sgemm before and after each: what else loads the machine then falls on
+ * both. */
 static ald_status_t measure(bench_t *b, ald_bench_phase_t phase, const products_t *products,
                             ald_bench_figures_t *out)
 {
@@ -392,7 +398,7 @@ static ald_status_t measure(bench_t *b, ald_bench_phase_t phase, const products_
     seconds_t before, after;
     ALD_TRY(bench_buffers_init(products, &buffers));
     before = bench_products_time(products, &buffers);
-    before = bench_products_time(products, &buffers); /* the first warmed up */
+    before = bench_products_time(products, &buffers); /* the first one only warms up */
     for (int64_t i = 0; i < repeat; ++i, before = after) {
         seconds_t begun = bench_now();
         ALD_TRY(phases[phase].run(b));

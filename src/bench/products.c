@@ -1,3 +1,5 @@
+/* The limits that a phase is held to: its matrix products as plain sgemm, and the speed of memory.
+ * They are timed here and now, since a figure of another day or machine would be no limit. */
 #include "bench/products_impl.h"
 
 #include <math.h>
@@ -21,7 +23,7 @@ static void add(products_t *p, bool ta, bool tb, int64_t m, int64_t n, int64_t k
         p->item[p->count++] = (product_t){ta, tb, m, n, k, beta, count};
 }
 
-/* y = x W^T of T rows, and dx, dW when trained (as ald/num/gemm.h has them). */
+/* Adds y = x W^T of T rows, and when trained dx and dW, in the forms of ald/num/gemm.h. */
 static void add_linear(products_t *p, bool trained, int64_t T, int64_t N, int64_t K, double count)
 {
     add(p, false, true, T, N, K, 0.0f, count);
@@ -31,7 +33,7 @@ static void add_linear(products_t *p, bool trained, int64_t T, int64_t N, int64_
     }
 }
 
-/* Scores and values; backward dV, dP, dQ and dK. */
+/* Adds attention's scores and values, and when trained dV, dP, dQ and dK. */
 static void add_attention(products_t *p, const ald_bench_options_t *o, bool trained, double passes)
 {
     const ald_model_config_t *c = &o->shape;
@@ -55,7 +57,7 @@ static void add_layers(products_t *p, const ald_model_config_t *c, bool trained,
     add_linear(p, trained, T, H, I, count);
 }
 
-/* The vocabulary step in the chunks that ald_head makes. */
+/* Adds the vocabulary step, in the chunks that ald_head makes. */
 static void add_head(products_t *p, const ald_model_config_t *c, bool trained, int64_t R,
                      double passes)
 {
@@ -94,7 +96,10 @@ double bench_products_flop(const products_t *products)
 
 void bench_fill(int64_t count, float scale, float *x)
 {
-    enum { PERIOD = 65521 }; /* a prime: rows of a matrix differ */
+    enum {
+        PERIOD = 65521
+    }; /* a prime, so that the rows of a matrix differ; drawing all would take longer than
+         the products */
     for (int64_t i = 0; i < PERIOD && i < count; ++i)
         x[i] = scale * (float)(2.0 * ald_rng_uniform(1, 0, (uint64_t)i) - 1.0);
 #pragma omp parallel for schedule(static)
@@ -140,7 +145,7 @@ seconds_t bench_now(void)
 static seconds_t product_time(const product_t *p, const product_buffers_t *buffers)
 {
     const ald_gemm_t *gemm = ald_gemm_find("openblas");
-    const double enough = 0.1;
+    const double enough = 0.1; /* seconds: long beside a clock's step and a thread's start */
     const seconds_t begun = bench_now();
     seconds_t now = begun;
     double runs = 0.0;
@@ -178,7 +183,8 @@ static float block_sum(int64_t count, const float *x)
 
 static double read_seconds(int64_t count, const float *x, double *sum)
 {
-    const int64_t block = 16384;
+    const int64_t block =
+        16384; /* 64 KiB: summed in float, and no thread waits long for the last */
     double begun = ald_time(), total = 0.0;
 #pragma omp parallel for schedule(static) reduction(+ : total)
     for (int64_t at = 0; at < count; at += block)
@@ -190,8 +196,10 @@ static double read_seconds(int64_t count, const float *x, double *sum)
 ald_status_t bench_machine(double *gflops, double *gigabytes)
 {
     ald_status_t status = ALD_STATUS_OK;
+    /* The best of five, as other programs only slow a try down. The three matrices of 9 MiB keep
+     * all threads at work, and a try to some tens of milliseconds on two cores. */
     enum { TRIES = 5, SIDE = 1536 };
-    const int64_t count = (int64_t)1 << 27; /* 512 MiB: beyond any cache */
+    const int64_t count = (int64_t)1 << 27; /* 512 MiB: more than a processor's caches hold */
     const products_t square = {{{false, true, SIDE, SIDE, SIDE, 0.0f, 1.0}}, 1};
     const double flop = bench_products_flop(&square);
     product_buffers_t buffers = {{NULL}};

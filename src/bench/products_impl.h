@@ -9,7 +9,9 @@
 #include "ald/base/status.h"
 #include "ald/bench/bench.h"
 
-#define DECODE_STEPS 8 /* tokens that one run of the decode phase adds to each sequence */
+/* Tokens that one run of the decode phase adds to each sequence: enough for a time that a clock
+ * measures well, few beside what the caches hold already. */
+#define DECODE_STEPS 8
 
 /* C[m,n] = op(A)[m,k] op(B)[k,n] + beta C, `count` times. Attention's products are square, and
  * their count is scaled by the share of the square that isn't masked. */
@@ -20,7 +22,7 @@ typedef struct {
     double count;
 } product_t;
 
-enum { PRODUCTS_MAX = 64 };
+enum { PRODUCTS_MAX = 64 }; /* training, the phase with most kinds, has 21 */
 typedef struct {
     product_t item[PRODUCTS_MAX];
     int count;
@@ -44,7 +46,8 @@ seconds_t bench_now(void);
 /* Seconds of sgemm for the list. What is needed often is run for at least 0.1 s and scaled. */
 seconds_t bench_products_time(const products_t *products, const product_buffers_t *buffers);
 
-/* `count` floats in [-scale, scale], neither equal nor subnormal. */
+/* Sets `count` floats in [-scale, scale] that aren't all equal nor subnormal: products of zeros or
+ * subnormals take other times. */
 void bench_fill(int64_t count, float scale, float *x);
 
 /* GFLOP/s of sgemm, GB/s of reading memory; the best of several. */

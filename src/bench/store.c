@@ -1,3 +1,5 @@
+/* The benchmark of the store: shards in turn with plain files of the same bytes, written and synced
+ * alike. So a share is what the format and its checks cost, whatever the disk. */
 #include "ald/bench/store.h"
 
 #include <errno.h>
@@ -19,19 +21,19 @@
 #include "ald/shard/write.h"
 
 enum {
-    HIDDEN = 896,
+    HIDDEN = 896, /* this and the vocabulary are those of Qwen2.5-0.5B */
     VOCABULARY = 151936,
-    SUPPORT = 64,
-    PROMPT = 100,
+    SUPPORT = 64, /* the standard value of shards.top_k */
+    PROMPT = 100, /* this and the response are about as long as in preference data */
     RESPONSE = 300,
-    SEQUENCES = 16, /* different ones, written in turn: more than a processor's caches hold */
-    PIECE = 1 << 20,
+    SEQUENCES = 16,  /* different ones, written in turn: more than a processor's caches hold */
+    PIECE = 1 << 20, /* bytes of a plain write or read: few calls, and a buffer that caches hold */
 };
 
 typedef struct {
     ald_shard_header_t header;
     ald_scored_t sequences[SEQUENCES];
-    ald_arena_t memory, arena; /* of the sequences; of a read */
+    ald_arena_t memory, arena; /* of the sequences; of what is read */
     char *path, *plain;
     double *seconds[4]; /* [repeat] of each time in the report */
     uint8_t *piece;
@@ -42,7 +44,7 @@ static double uniform(int64_t sequence, int64_t at)
     return ald_rng_uniform(3, (uint64_t)sequence, (uint64_t)at);
 }
 
-/* Random ids, numbers and halves that a shard may have; every column begins elsewhere in them. */
+/* Fills a sequence with random ids, and with numbers and halves that a shard may have. */
 static ald_status_t fill_sequence(bench_t *b, int64_t i)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -140,7 +142,8 @@ done:
     return status;
 }
 
-/* The shard's own file: the pages of another one may be cached in pieces of other sizes. */
+/* Reads the shard's file plainly, not the plain file: its pages may be cached in pieces of other
+ * sizes. */
 static ald_status_t read_plain(bench_t *b, double *seconds)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -170,7 +173,8 @@ static double median(double *seconds, int64_t count)
     return seconds[count / 2];
 }
 
-/* The first shard isn't timed: it gives the plain file its bytes. */
+/* Times shards and plain files in turn. The first shard isn't timed: it gives the plain file its
+ * bytes. */
 static ald_status_t measure(bench_t *b, int64_t repeat, ald_bench_store_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;

@@ -1,3 +1,5 @@
+/* The benchmark of the tokenizer. The first pass is told apart, since it runs in cold caches, and
+ * since other programs that it is compared with remember the words of a pass before. */
 #include "ald/bench/text.h"
 
 #include <stdio.h>
@@ -11,9 +13,10 @@
 #include "ald/base/vec.h"
 #include "ald/text/tokenizer.h"
 
+/* The least size of a piece: about that of a conversation, and enough pieces for all threads. */
 enum { PIECE_BYTES = 4096 };
 
-/* Ends of the pieces, int64_t. */
+/* Appends the ends of the pieces, int64_t. */
 static ald_status_t cut(const char *text, size_t size, ald_vec_t *ends)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -29,12 +32,12 @@ done:
     return status;
 }
 
-/* Encodes every piece; the number of tokens. */
+/* Encodes every piece; *tokens becomes the number of tokens. */
 static ald_status_t pass(const ald_tokenizer_t *tokenizer, const char *text, const ald_vec_t *ends,
                          int64_t *tokens)
 {
     ald_status_t failed = ALD_STATUS_OK;
-    char message[512]; /* a thread's message is its own */
+    char message[512]; /* the caller's thread doesn't see that of another one */
     int64_t count = 0;
 #pragma omp parallel reduction(+ : count)
     {

@@ -17,8 +17,8 @@
 typedef enum {
     ALD_BENCH_FORWARD, /* hidden states of a batch, nothing kept: no vocabulary step */
     ALD_BENCH_DECODE,  /* a token for each sequence behind a full cache, sampling's products */
-    ALD_BENCH_SCORE,   /* ald_scorer_run, encoding "hidden", two teachers (of equal weights) */
-    ALD_BENCH_TRAIN,   /* ald_engine_step on one micro-batch of cross-entropy, AdamW included */
+    ALD_BENCH_SCORE,   /* ald_scorer_run, encoding "hidden", two models (of equal weights) */
+    ALD_BENCH_TRAIN,   /* ald_loop_step on one micro-batch of sft, AdamW included */
     ALD_BENCH_PHASES,
 } ald_bench_phase_t;
 extern const char *const ald_bench_names[ALD_BENCH_PHASES]; /* "forward", "decode", ... */

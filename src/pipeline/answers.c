@@ -1,5 +1,5 @@
 /* Answers in the forms that judges read: AlpacaEval's outputs, FastChat's and Arena-Hard's model
- * answers. */
+ * answers. So a judge runs on them as it is, without a script in between. */
 #include <stdio.h>
 #include <string.h>
 
@@ -17,7 +17,7 @@
 #include "pipeline/sampling_impl.h"
 #include "pipeline/turns_impl.h"
 
-enum { ID_LENGTH = 22 }; /* hexadecimal digits of an answer's id */
+enum { ID_LENGTH = 22 }; /* digits of an answer's id: as many as those of FastChat's have */
 
 static const ald_json_t *extra_of(const ald_answers_t *a, int64_t row, const char *key)
 {
@@ -32,7 +32,7 @@ static ald_json_t *share_or(const ald_json_t *value, ald_json_t *otherwise)
     return ald_json_share(value);
 }
 
-/* The texts of sample i, turn after turn, and their lengths in tokens. */
+/* Appends the texts of sample i, turn after turn, and their lengths in tokens. */
 static ald_status_t texts_of(const ald_answers_t *a, int64_t i, ald_json_t *texts,
                              ald_json_t *lengths)
 {
@@ -52,7 +52,7 @@ done:
     return status;
 }
 
-/* Every sample of a row: a list of lists of texts, and the same of lengths. */
+/* Appends the samples of a row: a list of texts for each, and a list of their lengths. */
 static ald_status_t samples_of(const ald_answers_t *a, int64_t row, ald_json_t *texts,
                                ald_json_t *lengths)
 {
@@ -67,7 +67,8 @@ done:
     return status;
 }
 
-/* From the model, the question and the texts, so that equal runs give equal ids. */
+/* Makes an answer's id from the model, the question and the texts, so that equal runs give equal
+ * ids. */
 static ald_status_t id_of(const ald_answers_t *a, const ald_json_t *question,
                           const ald_json_t *texts, ald_json_t **out)
 {
@@ -88,7 +89,7 @@ done:
     return status;
 }
 
-/* "turns" of one choice: texts for MT-Bench, {"content", "token_len"} for Arena-Hard. */
+/* The "turns" of one choice: texts for MT-Bench, {"content", "token_len"} for Arena-Hard. */
 static ald_json_t *turns_of(const ald_answers_t *a, const ald_json_t *texts,
                             const ald_json_t *lengths)
 {
@@ -117,7 +118,8 @@ static ald_json_t *choices_of(const ald_answers_t *a, const ald_json_t *texts,
     return choices;
 }
 
-/* Questions with a "question_id": {"question_id", "answer_id", "model_id", "choices", "tstamp"}. */
+/* Fills in the answer to a question with a "question_id": {"question_id", "answer_id", "model_id",
+ * "choices", "tstamp"}. */
 static void fill_choices(const ald_answers_t *a, const ald_json_t *question, ald_json_t *id,
                          const ald_json_t *texts, const ald_json_t *lengths, ald_json_t *out)
 {
@@ -128,8 +130,8 @@ static void fill_choices(const ald_answers_t *a, const ald_json_t *question, ald
     ald_json_set(out, "tstamp", ald_json_new_number(0.0));
 }
 
-/* Arena-Hard's newer questions, with a "uid": {"uid", "ans_id", "model", "messages", "tstamp",
- * "metadata"}, of the first sample. */
+/* Fills in the answer to one of Arena-Hard's newer questions, which have a "uid": {"uid", "ans_id",
+ * "model", "messages", "tstamp", "metadata"}, of the first sample. */
 static void fill_messages(const ald_answers_t *a, const char *prompt, const ald_json_t *uid,
                           ald_json_t *id, const ald_json_t *text, const ald_json_t *length,
                           ald_json_t *out)
@@ -197,8 +199,8 @@ done:
     return status;
 }
 
-/* AlpacaEval: one JSON array of {"instruction", "output", "generator", "dataset"}, of the first
- * samples. */
+/* Writes AlpacaEval's file: one JSON array of {"instruction", "output", "generator", "dataset"}, of
+ * the first samples. */
 static ald_status_t write_outputs(const ald_answers_t *a, const char *path)
 {
     ald_status_t status = ALD_STATUS_OK;

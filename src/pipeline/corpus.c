@@ -1,3 +1,5 @@
+/* The shards of off-policy training. One folder and several sources with weights are opened alike,
+ * so that what draws from them doesn't know the difference. */
 #include "pipeline/corpus_impl.h"
 
 #include "ald/base/json.h"
@@ -11,7 +13,7 @@
 #include "ald/shard/read.h"
 #include "ald/shard/set.h"
 
-/* Names of metrics, which must last as long as the program. */
+/* The names of metrics, which must last as long as the program. */
 static const char *const SHARE[ALD_SOURCES_MAX] = {
     "source/0",  "source/1",  "source/2",  "source/3", "source/4",  "source/5",
     "source/6",  "source/7",  "source/8",  "source/9", "source/10", "source/11",

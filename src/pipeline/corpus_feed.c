@@ -34,7 +34,7 @@ void ald_corpus_feed_reset(ald_corpus_feed_t *feed)
     *feed = (ald_corpus_feed_t){0};
 }
 
-/* Draws a step of the run and has its sequences read. */
+/* Draws a step of the run and has its sequences read ahead. */
 static ald_status_t plan(ald_corpus_feed_t *feed, const ald_run_t *run, int64_t step)
 {
     ald_mix_t *mix = run->order;

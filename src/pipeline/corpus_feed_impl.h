@@ -1,6 +1,6 @@
-/* Private to pipeline: the steps of off-policy training, of one run or of a sweep's. */
-#ifndef ALD_PIPELINE_CORPUS_SOURCE_IMPL_H
-#define ALD_PIPELINE_CORPUS_SOURCE_IMPL_H
+/* Private to pipeline: the feed of off-policy training, for one run or for those of a sweep. */
+#ifndef ALD_PIPELINE_CORPUS_FEED_IMPL_H
+#define ALD_PIPELINE_CORPUS_FEED_IMPL_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -12,10 +12,11 @@
 #include "ald/train/loop.h"
 #include "pipeline/corpus_impl.h"
 
-/* A run's `order` is its ald_mix_t. */
+/* The feed. ald_run_t.order of a run is its ald_mix_t. */
 typedef struct {
     ald_corpus_t *corpus;
-    const ald_dataset_t *data; /* of which the shards were made in this run; may have no rows */
+    const ald_dataset_t
+        *data; /* the data that this call has made the shards of; NULL or without rows: none */
     ald_reader_t reader;
     bool ahead;      /* there is one run: the next step is read while a step is computed */
     int64_t planned; /* the step that was drawn last, and is being read; -1: none */

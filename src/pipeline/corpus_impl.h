@@ -17,7 +17,7 @@ typedef struct {
     const char *const *folders; /* [set.folders] of the configuration */
     const double *weights;      /* [set.folders]; NULL: one folder */
     ald_shardset_t set;
-    int64_t unlisted; /* folders without a manifest */
+    int64_t unlisted; /* number of folders without a manifest */
 } ald_corpus_t;
 
 /* Opens shards.sources, or shards.directory where there are none. INPUT when a folder is not what
@@ -25,7 +25,7 @@ typedef struct {
 ald_status_t ald_corpus_open(const ald_config_t *config, const ald_shard_header_t *expected,
                              ald_corpus_t *out);
 void ald_corpus_reset(ald_corpus_t *corpus); /* takes a zeroed one */
-/* Says on the log what was opened, and warns of folders that nothing says are complete. */
+/* Logs what was opened, and warns of folders that nothing says are complete. */
 void ald_corpus_report(const ald_corpus_t *corpus);
 /* The order of a run with this configuration's seed and batch size. */
 ald_status_t ald_corpus_mix(const ald_corpus_t *corpus, const ald_config_t *config, ald_mix_t *out);
@@ -33,7 +33,7 @@ ald_status_t ald_corpus_mix(const ald_corpus_t *corpus, const ald_config_t *conf
  * tokens. */
 void ald_corpus_metrics(const ald_corpus_t *corpus, const int64_t *items, int64_t count,
                         ald_metrics_t *metrics);
-/* What done.json says of them: a folder, or an array of {directory, weight}. */
+/* What done.json has of the sources: a folder, or an array of {directory, weight}. */
 ald_json_t *ald_corpus_names(const ald_config_t *config);
 
 #endif

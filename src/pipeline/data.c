@@ -1,3 +1,5 @@
+/* A data file read by all ranks. Each tokenises a part of the rows, since that takes longest, and
+ * what they found is exchanged, so that all ranks have the same rows whatever their number. */
 #include "pipeline/data_impl.h"
 
 #include <string.h>
@@ -10,7 +12,7 @@
 #include "ald/data/pairs_pack.h"
 #include "ald/par/comm.h"
 
-/* Every rank's bytes one after the other, in the order of the ranks. `own` is empty afterwards. */
+/* Puts every rank's bytes into *all, in the order of the ranks. `own` is empty afterwards. */
 static ald_status_t gather(const ald_comm_t *comm, ald_vec_t *own, ald_vec_t *all)
 {
     ald_status_t status = ALD_STATUS_OK;

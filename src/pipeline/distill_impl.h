@@ -11,15 +11,17 @@
 #include "ald/role/roles.h"
 #include "pipeline/corpus_impl.h"
 
-/* What a run was made from, for its done.json. */
+/* What a run is made from, for its done.json. */
 ald_json_t *ald_distill_inputs(const ald_config_t *config);
 
-/* Says with --verbose what training on the corpus, from the engine's step on, will take. Local. */
+/* Says with --verbose what memory training on the corpus, from the engine's step on, will take.
+ * Local. */
 ald_status_t ald_distill_memory(const ald_roles_t *roles, const ald_corpus_t *corpus);
 /* The same for all of a rank's roles in an on-policy run, each of whose samples may become as long
  * as the configuration allows. Collective over the world. */
 ald_status_t ald_distill_memory_on_policy(const ald_roles_t *roles);
-/* Trains on the shards of the folder. Collective over the world. */
+/* Trains on shards that are there, or that it makes of the data file first. Collective over the
+ * world. */
 ald_status_t ald_distill_off_policy(ald_roles_t *roles);
 
 #endif

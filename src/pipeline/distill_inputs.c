@@ -1,5 +1,5 @@
-/* What a distillation is made from, as its done.json says. One run and a sweep's runs say the same.
- */
+/* What a distillation is made from, for its done.json. It is here once, so that a run of a sweep
+ * has the same as that run alone. */
 #include <string.h>
 
 #include "ald/base/json.h"

@@ -1,4 +1,5 @@
-/* What distillation will take on a rank. */
+/* What memory distillation will take on a rank. It is added up from the sizes of shards and
+ * batches, so that it can be said before the first step. */
 #include <string.h>
 
 #include "ald/base/arena.h"

@@ -1,4 +1,4 @@
-/* Private to pipeline: what an evaluation found, and its files. */
+/* Private to pipeline: the results of an evaluation, and its files. */
 #ifndef ALD_PIPELINE_EVAL_IMPL_H
 #define ALD_PIPELINE_EVAL_IMPL_H
 
@@ -16,12 +16,12 @@
 #include "pipeline/sampling_impl.h"
 #include "pipeline/turns_impl.h"
 
-#define ALD_EVAL_METRICS 16
+#define ALD_EVAL_METRICS 16 /* room for the 12 that an evaluation has at most */
 
-/* One response that was sampled, and what was found in it. */
+/* A sampled response, and what it has of what its row asks for. */
 typedef struct {
     ald_json_t *json;     /* owned */
-    const char *text;     /* of it */
+    const char *text;     /* that of `json` */
     int exact, forbidden; /* -1: the row doesn't ask for it */
     bool ended;
 } ald_answer_t;
@@ -29,16 +29,16 @@ typedef struct {
 typedef struct {
     const ald_config_t *config;
     const ald_comm_t *world;
-    ald_frozen_t frozen[ALD_VIEWS];   /* size 0 shares where a model isn't set */
+    ald_frozen_t frozen[ALD_VIEWS];   /* zeroed where a model isn't set */
     const char *directory[ALD_VIEWS]; /* "": not set */
     ald_measure_t measure;
     ald_dataset_t data;
-    int64_t rows;              /* of the data that are used */
+    int64_t rows;              /* number of rows of the data that are used */
     int64_t *pair_row;         /* [pairs] rows with chosen and rejected */
     int64_t pairs, samples;    /* samples: responses sampled, rows * eval.generate */
     ald_measured_t *preferred; /* [2 pairs]: chosen, rejected */
     ald_response_t *responses; /* [samples] */
-    ald_turns_t turns;         /* that follow them */
+    ald_turns_t turns;         /* the later turns that follow them */
     ald_measured_t *sampled;   /* [samples] */
     ald_answer_t *answers;     /* [samples], root only */
     struct {

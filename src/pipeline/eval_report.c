@@ -1,3 +1,6 @@
+/* The files of an evaluation: figures as JSON for programs, a page for people, answers for judges.
+ * They are apart from the measuring, so that all show the same numbers and none computes its own.
+ */
 #include <stdio.h>
 #include <string.h>
 
@@ -17,7 +20,9 @@
 #include "pipeline/sampling_impl.h"
 #include "pipeline/turns_impl.h"
 
-#define SHOWN 20 /* answers on the page */
+/* Answers on the page: enough to see what a model does, few enough to be read. All are in
+ * answers.jsonl. */
+#define SHOWN 20
 
 static ald_json_t *json_of_interval(const ald_interval_t *value)
 {
@@ -205,7 +210,7 @@ static void print_metrics(const ald_eval_t *e)
     }
 }
 
-/* Writes one file of the folder. */
+/* Writes the file `name` of the folder by `write`. */
 static ald_status_t write_file(const ald_eval_t *e, const char *name,
                                ald_status_t (*write)(const ald_eval_t *, const char *))
 {
@@ -218,7 +223,7 @@ done:
     return status;
 }
 
-/* What a judge calls the model: eval.name, or its folder's name. */
+/* The name by which a judge knows the model: eval.name, or its folder's name. */
 static ald_status_t model_name(const ald_config_t *config, char **out)
 {
     ald_status_t status = ALD_STATUS_OK;

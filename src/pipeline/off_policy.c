@@ -1,5 +1,5 @@
-/* Off-policy distillation: shards that are there, or that are made first, in the order of their
- * mixture. */
+/* Off-policy distillation. Shards that are missing are made first and then read from their files
+ * like all others, so that making them doesn't change what is trained. */
 #include <string.h>
 
 #include "ald/base/status.h"

@@ -1,4 +1,5 @@
-/* Training on the rows of a data file: what `sft` and `dpo` share, one run over one source. */
+/* Training on the rows of a data file. `sft` and `dpo` share it, as they differ in nothing but the
+ * objective. */
 #include "pipeline/row_training_impl.h"
 
 #include "ald/base/status.h"

@@ -7,7 +7,7 @@
 #include "ald/train/engine.h"
 #include "ald/train/loop.h"
 
-/* All steps of one run over the rows; says before them what memory they will take. Collective over
+/* Takes all steps of one run over the rows; says before what memory they will take. Collective over
  * the engine's trainers. */
 ald_status_t ald_train_on_rows(ald_engine_t *engine, const ald_objective_t *objective, void *state,
                                const ald_dataset_t *data);

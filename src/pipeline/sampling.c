@@ -12,7 +12,7 @@
 #include "ald/par/comm.h"
 #include "ald/role/generator.h"
 
-/* This rank's requests: every size-th of all. */
+/* Samples this rank's requests: every size-th of all. */
 static ald_status_t sample_share(const ald_generator_t *generator, const ald_dataset_t *data,
                                  int64_t rows, int64_t samples, int64_t round,
                                  const ald_comm_t *comm, ald_vec_t *records)
@@ -32,8 +32,8 @@ done:
     return status;
 }
 
-/* All ranks' records on root (or everywhere), rank after rank; `starts` [size + 1] are the ranks'
- * places. */
+/* Gathers all ranks' records on root (or everywhere), in the order of the ranks; those of rank r
+ * begin at starts[r], starts [size + 1]. */
 static ald_status_t gather_records(const ald_comm_t *comm, bool everywhere, const ald_vec_t *mine,
                                    ald_vec_t *all, int *starts)
 {
@@ -53,7 +53,7 @@ done:
     return status;
 }
 
-/* The list of responses, with the records that it points into behind it. */
+/* Makes the list of responses, in one block with the records that it points into. */
 static ald_status_t list_responses(const ald_vec_t *all, const int *starts, int ranks,
                                    int64_t total, ald_response_t **out)
 {

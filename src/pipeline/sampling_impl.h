@@ -17,16 +17,15 @@ typedef struct {
     int64_t count;
 } ald_response_t;
 
-/* `samples` responses to each of the first `rows` prompts; response i belongs to row i / samples;
- * another `round` has other random numbers.
- * *out is an array of rows * samples, freed by ald_free with all it points to, on root or
- * everywhere, else NULL. Collective. */
+/* Samples `samples` responses to each of the first `rows` prompts; response i belongs to row
+ * i / samples; another `round` has other random numbers. *out is an array of rows * samples, freed
+ * by ald_free with all it points to, on root or everywhere, else NULL. Collective. */
 ald_status_t ald_sample_all(const ald_generator_t *generator, const ald_dataset_t *data,
                             int64_t rows, int64_t samples, int64_t round, const ald_comm_t *comm,
                             bool everywhere, ald_response_t **out);
-/* Tokens of the longest prompt of the first rows. */
+/* The number of tokens of the longest prompt of the first rows. */
 int64_t ald_longest_prompt(const ald_dataset_t *data, int64_t rows);
-/* A list of ids, made. */
+/* A new array of the ids. */
 ald_json_t *ald_json_of_ids(const int32_t *ids, int64_t count);
 
 #endif

@@ -1,3 +1,5 @@
+/* The stage `distill`: splits the ranks into roles and loads what each one holds; training itself
+ * is in role/loop.c and off_policy.c. All loading is here, since both ways begin and end alike. */
 #include "ald/pipeline/stage_distill.h"
 
 #include <string.h>
@@ -32,7 +34,7 @@ static bool on_policy(const ald_config_t *config)
     return config->distill.mode != ALD_MODE_OFF_POLICY;
 }
 
-/* The policy's tokens must be the teachers'. */
+/* INPUT unless the policy has the teacher's tokenizer. */
 static ald_status_t compare_with_policy(const ald_roles_t *d)
 {
     ald_status_t status = ALD_STATUS_OK;

@@ -1,5 +1,5 @@
-/* The stage `dpo`: a policy, its reference and preference pairs; with dpo.reverse the pairs the
- * other way round, for the second half of a teacher. */
+/* The stage `dpo`: a policy, its reference and preference pairs; with dpo.reverse the pairs
+ * with chosen and rejected swapped, since a teacher needs both models. */
 #include "ald/pipeline/stage_dpo.h"
 
 #include "ald/base/json.h"

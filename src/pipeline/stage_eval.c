@@ -1,4 +1,5 @@
-/* Evaluation on data.eval: rewards of the data's pairs, perplexity, and what the model answers. */
+/* The stage `eval`: rewards of the pairs of data.eval, perplexity, and what the model answers. All
+ * models are measured on the same tokens in one go, so that their numbers can be compared. */
 #include "ald/pipeline/stage_eval.h"
 
 #include <math.h>

@@ -1,3 +1,5 @@
+/* The stage `generate`: responses to a file of prompts, as JSONL. Ids are kept beside the texts, so
+ * that scoring sees exactly what was sampled. */
 #include "ald/pipeline/stage_generate.h"
 
 #include <string.h>

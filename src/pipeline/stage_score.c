@@ -1,5 +1,5 @@
-/* The stage `score`: the teachers, a data file, and shards of what the teachers say of it. Array
- * tasks of a Slurm job share the work by parts. */
+/* The stage `score`: a data file, and shards with both models' distributions over it. Array tasks
+ * of a Slurm job share the work by parts, since no part needs another one. */
 #include "ald/pipeline/stage_score.h"
 
 #include "ald/base/status.h"

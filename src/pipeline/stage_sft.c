@@ -1,4 +1,5 @@
-/* The stage `sft`: a model, and responses or plain texts that it learns. */
+/* The stage `sft`: a model, and responses or plain texts that it learns. Here are only its
+ * settings, since all training goes through one loop. */
 #include "ald/pipeline/stage_sft.h"
 
 #include "ald/base/json.h"

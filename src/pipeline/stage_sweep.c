@@ -36,7 +36,7 @@
 #include "pipeline/distill_impl.h"
 #include "pipeline/sweep_table_impl.h"
 
-/* A run while it is in memory. */
+/* What a run needs while it is in memory. */
 typedef struct {
     const ald_sweep_run_t *run;
     ald_engine_t engine;
@@ -50,15 +50,15 @@ typedef struct {
     const ald_sweep_t *sweep;
     ald_comm_t trainers;
     ald_corpus_t corpus;
-    ald_json_t **inputs;                /* [count] what each run is made from; root only */
-    bool *kept;                         /* [count] an earlier call finished it */
-    lane_t *lanes;                      /* [count] of the runs that are taken together */
-    ald_run_t *runs;                    /* [count] theirs, for the loop */
-    char sha256_shards[ALD_SHA256_HEX]; /* of what the shards say of their content */
+    ald_json_t **inputs; /* [count] what each run is made from; root only */
+    bool *kept;          /* [count] whether an earlier call has finished the run */
+    lane_t *lanes;       /* [count] those of the runs that are taken together come first */
+    ald_run_t *runs;     /* [count] the same runs as the loop takes them */
+    char sha256_shards[ALD_SHA256_HEX]; /* of what the headers name as content */
     ald_sweep_counts_t counts;
 } sweep_t;
 
-/* What every shard is of. */
+/* Digests what every shard is of: models, data, encoding and counts. */
 static void digest_shards(const ald_shardset_t *set, char hex[ALD_SHA256_HEX])
 {
     ald_sha256_t sha;
@@ -75,7 +75,8 @@ static void digest_shards(const ald_shardset_t *set, char hex[ALD_SHA256_HEX])
     ald_sha256_final(&sha, hex);
 }
 
-/* A run's inputs, in which its settings are too. */
+/* Makes a run's inputs for done.json. Its settings are among them, so that a run of other settings
+ * isn't taken for it. */
 static ald_status_t inputs_of(const sweep_t *s, const ald_config_t *config, ald_json_t **out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -117,7 +118,7 @@ done:
     return status;
 }
 
-/* Root: which runs are finished. */
+/* Finds the runs that are finished. Root only. */
 static ald_status_t look_at_runs(sweep_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -132,12 +133,13 @@ done:
     return status;
 }
 
-/* The shards, opened for the first run, against a later one; the data file is the same for all. */
+/* INPUT unless the shards, which were opened for the first run, fit a later one too. The data file
+ * is the same for all. */
 static ald_status_t fits_run(const sweep_t *s, const ald_sweep_run_t *run)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_shard_header_t expected;
-    ald_config_t config = run->config; /* its texts stay the run's */
+    ald_config_t config = run->config; /* its texts stay owned by the run */
     config.data.train = "";
     ALD_TRY(ald_teacher_expected(&config, &expected));
     ALD_TRY(ald_shard_fits(s->corpus.set.paths[0], ald_shard_header(s->corpus.set.shards[0]),
@@ -146,7 +148,7 @@ done:
     return status;
 }
 
-/* The shards against the configuration of every run. */
+/* Opens the shards, and compares them with the configuration of every run. */
 static ald_status_t open_corpus(sweep_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -257,7 +259,7 @@ done:
     return status;
 }
 
-/* The largest batch of the runs. */
+/* The largest batch_size of the runs. */
 static int64_t most_items(const lane_t *lanes, int64_t n)
 {
     int64_t most = 0;
@@ -268,7 +270,7 @@ static int64_t most_items(const lane_t *lanes, int64_t n)
     return most;
 }
 
-/* Runs that are in memory together, over one source. */
+/* Trains runs that are in memory together over one feed. */
 static ald_status_t run_group(sweep_t *s, int64_t n)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -304,7 +306,8 @@ done:
 
 /* --- groups ----------------------------------------------------------------------------------- */
 
-/* What a run holds on a rank: weights, gradient, sums, its share of the moments. */
+/* The bytes that a run holds on a rank, in this order: weights, gradient, sums, its share of both
+ * moments. */
 static ald_status_t run_bytes(const ald_config_t *config, int ranks, double *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -318,7 +321,8 @@ done:
     return status;
 }
 
-/* Bytes that this rank may take for runs: its part of what the node has left, but for a fifth. */
+/* The bytes that this rank may take for runs: its part of four fifths of what the node has left.
+ * The last fifth is for what is read ahead, for the system and for an estimate that is too low. */
 static double rank_budget(const sweep_t *s)
 {
     ald_comm_t node;
@@ -328,8 +332,8 @@ static double rank_budget(const sweep_t *s)
     return budget;
 }
 
-/* How many of the runs `wanted` (indices) are taken together: as many as fit beside one more, whose
- * place activations and checkpoints take; the same on every rank, at least one. */
+/* How many of the runs `wanted` (indices) this rank can take together: as many as fit beside one
+ * more, whose place activations and checkpoints take; at least one. */
 static ald_status_t group_size(const sweep_t *s, const int64_t *wanted, int64_t count,
                                double budget, int64_t *out)
 {
@@ -349,7 +353,7 @@ done:
     return status;
 }
 
-/* The runs that aren't finished, group by group. */
+/* Trains the runs that aren't finished, group by group. */
 static ald_status_t run_groups(sweep_t *s, const int64_t *wanted, int64_t count)
 {
     ald_status_t status = ALD_STATUS_OK;

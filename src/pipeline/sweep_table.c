@@ -1,3 +1,5 @@
+/* The table of a sweep. It is made from the metrics that the runs have written, so that runs which
+ * an earlier call finished are in it like those of this call. */
 #include "pipeline/sweep_table_impl.h"
 
 #include <math.h>
@@ -14,7 +16,7 @@
 #include "ald/config/sweep.h"
 #include "ald/record/metrics_read.h"
 
-/* The columns: metrics, and what the table calls them. */
+/* The columns: metrics, and their titles in the table. */
 static const struct {
     const char *metric, *title;
 } columns[] = {{"loss", "loss"},
@@ -24,7 +26,8 @@ static const struct {
                {"response_length", "length"}};
 enum { COLUMNS = sizeof columns / sizeof *columns };
 
-/* Of one run: its last step, and the mean of the last tenth of its steps. */
+/* The numbers of a run: those of its last step, and means of the last tenth of its steps, over
+ * which the noise of single batches is small. */
 typedef struct {
     int64_t steps;
     double last[COLUMNS], mean[COLUMNS];
@@ -94,7 +97,7 @@ done:
     return status;
 }
 
-/* A table in Markdown: of each metric the last step and, in brackets, the mean. */
+/* Prints a table in Markdown: of each metric the last step and, in brackets, the mean. */
 static ald_status_t print_table(const ald_sweep_t *sweep, const row_t *rows, ald_vec_t *text)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -116,7 +119,7 @@ done:
     return status;
 }
 
-/* FOLDER/sweep.json and FOLDER/sweep.md, freed by ald_free. */
+/* The paths of FOLDER/sweep.json and FOLDER/sweep.md, freed by ald_free. */
 static ald_status_t paths_of(const char *folder, char **json, char **markdown)
 {
     ald_status_t status = ALD_STATUS_OK;

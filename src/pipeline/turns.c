@@ -1,3 +1,5 @@
+/* The later turns of benchmark questions. Each conversation so far is rendered as a prompt and
+ * sampled like any other, all questions of a turn at once, so the generator knows no turns. */
 #include "pipeline/turns_impl.h"
 
 #include <stdlib.h>
@@ -59,8 +61,8 @@ static void push_message(ald_json_t *list, const char *role, ald_json_t *content
     ald_json_push(list, message);
 }
 
-/* What is asked and answered before turn `turn`, and its question, as a line {"prompt"} of JSONL.
- */
+/* Appends a line {"prompt"} of JSONL: what was asked and answered before turn `turn`, and its
+ * question. */
 static ald_status_t put_conversation(const ald_turns_t *turns, const ald_dataset_t *data,
                                      const ald_response_t *first, int64_t i,
                                      const ald_json_t *questions, size_t turn, ald_vec_t *lines)
@@ -88,7 +90,7 @@ done:
     return status;
 }
 
-/* The prompts of turn `turn`; none when no question has it. */
+/* Makes the prompts of turn `turn`; none when no question has it. */
 static ald_status_t make_turn(const ald_config_t *config, const ald_turns_t *turns,
                               const ald_dataset_t *data, const ald_response_t *responses,
                               int64_t rows, int64_t samples, size_t turn, ald_turn_t *out)
@@ -117,7 +119,8 @@ static ald_status_t make_turn(const ald_config_t *config, const ald_turns_t *tur
     ALD_CHECK(out->pairs.count == count, ALD_STATUS_INPUT,
               "a later turn: %lld of %lld conversations can't be continued in chat format %s",
               (long long)(count - out->pairs.count), (long long)count, data->chat.name);
-    for (int64_t k = 0; k < count; ++k) /* each sample its own stream of random numbers */
+    for (int64_t k = 0; k < count;
+         ++k) /* gives each sample a stream of random numbers of its own */
         out->pairs.rows[k].id =
             (int64_t)ald_rng_mix((uint64_t)data->pairs.rows[out->sample[k] / samples].id,
                                  (uint64_t)(out->sample[k] % samples));
@@ -126,13 +129,13 @@ done:
     return status;
 }
 
-/* Answers the prompts; afterwards they bear the numbers of their questions' rows. */
+/* Samples answers to the prompts, which afterwards have the ids of their questions' rows. */
 static ald_status_t sample_turn(const ald_generator_t *generator, const ald_dataset_t *data,
                                 int64_t samples, size_t turn, const ald_comm_t *comm,
                                 ald_turn_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_dataset_t later = *data; /* with other prompts; not reset */
+    ald_dataset_t later = *data; /* a copy with other prompts, which owns nothing */
     later.pairs = out->pairs;
     ALD_TRY(ald_sample_all(generator, &later, later.pairs.count, 1, (int64_t)turn, comm, true,
                            &out->responses));

@@ -16,9 +16,9 @@
 #include "ald/role/generator.h"
 #include "pipeline/sampling_impl.h"
 
-/* One later turn of those samples whose questions have it. */
+/* A later turn, for those samples whose questions have it. */
 typedef struct {
-    int64_t *sample;           /* [pairs.count] which of the first turn's responses it follows,
+    int64_t *sample;           /* [pairs.count] the first turn's response that each one follows,
                                   ascending */
     ald_pairs_t pairs;         /* the conversations so far, as prompts; id is the question's row */
     ald_response_t *responses; /* [pairs.count] */

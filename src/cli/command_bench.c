@@ -19,7 +19,7 @@
 #include "cli/options_impl.h"
 #include "cli/setup_impl.h"
 
-/* --only forward,train */
+/* Parses the phases of --only, as in "forward,train". */
 static ald_status_t parse_only(const char *text, bool wanted[ALD_BENCH_PHASES])
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -41,7 +41,7 @@ done:
     return status;
 }
 
-/* The model's shape, from its directory or from a config.json alone. */
+/* Reads the model's shape from its directory or from a config.json alone. */
 static ald_status_t read_shape(const ald_options_t *options, ald_model_config_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -57,7 +57,7 @@ done:
     return status;
 }
 
-/* What to time of a model. */
+/* Takes from the options what to time of a model. */
 static ald_status_t read_bench(const ald_options_t *options, ald_bench_options_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -155,7 +155,7 @@ done:
     return status;
 }
 
-/* bench --text: the tokenizer alone. */
+/* bench --text: times the tokenizer alone. */
 static ald_status_t bench_text(const ald_options_t *options, const ald_comm_t *world, int threads)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -197,7 +197,8 @@ static void print_store(const ald_bench_store_t *r, bool json)
                megabytes / r->read, megabytes / r->plain_read, 100.0 * r->plain_read / r->read);
 }
 
-/* bench --store: shards beside plain files, on rank 0 alone: ranks would share a disk. */
+/* bench --store: times shards beside plain files, on rank 0 alone, since ranks would share a disk.
+ */
 static ald_status_t bench_store(const ald_options_t *options)
 {
     ald_status_t status = ALD_STATUS_OK;

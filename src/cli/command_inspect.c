@@ -115,7 +115,8 @@ static ald_status_t inspect(const ald_options_t *options)
         ALD_TRY(print_report(report, options->json));
         const ald_json_t *problems = ald_json_get(report, "problems");
         const char *first = ald_json_text(ald_json_at(problems, 0), NULL);
-        if (first != NULL) /* of the first path that has some; the others are looked at too */
+        if (first !=
+            NULL) /* the status is that of the first path with problems; all are looked at */
             status = ald_status_raise(ALD_STATUS_INPUT, "%s: %zu problems, the first: %s", paths[i],
                                       ald_json_count(problems), first);
         failed = failed == ALD_STATUS_OK ? status : failed;
@@ -126,7 +127,7 @@ done:
     return status;
 }
 
-/* Rank 0 does it all. */
+/* Rank 0 alone inspects: the others would print the same. */
 static ald_status_t run(const ald_options_t *options, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;

@@ -36,7 +36,8 @@ static ald_status_t read_input(const char *path, char **data, size_t *size)
     while ((got = fread(block, 1, sizeof block, stdin)) > 0)
         ALD_TRY(ald_vec_append(&text, block, got));
     ALD_CHECK(!ferror(stdin), ALD_STATUS_INPUT, "standard input: cannot be read");
-    ALD_TRY(ald_vec_printf(&text, "%s", "")); /* the NUL */
+    ALD_TRY(
+        ald_vec_printf(&text, "%s", "")); /* appends the NUL that ald_file_read has behind a file */
     *data = text.data;
     *size = text.count;
     text.data = NULL;
@@ -185,7 +186,7 @@ done:
     return status == ALD_STATUS_OK ? status : ald_status_prefix(status, "%s:%ld", name, line);
 }
 
-/* A row's prompt and response, and which of the tokens are trained on. */
+/* Prints a row's prompt and response, and which of the tokens are trained on. */
 static ald_status_t print_mask(const ald_pair_t *row, const ald_text_t *response, bool count)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -210,7 +211,7 @@ done:
     return status;
 }
 
-/* A data file as sft sees it, or the other answers of a dpo, nothing cut. */
+/* Prints a data file as sft sees it, or with --rejected the rejected responses, nothing cut. */
 static ald_status_t run_mask(session_t *session)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -275,7 +276,7 @@ done:
     return status;
 }
 
-/* Rank 0 does it all. */
+/* Rank 0 alone tokenises: the others would print the same. */
 static ald_status_t run_tokenize(const ald_options_t *options, const ald_comm_t *world)
 {
     return ald_comm_agree(world, world->rank == 0 ? tokenize(options) : ALD_STATUS_OK);

@@ -15,7 +15,7 @@
 #include "cli/options_impl.h"
 #include "cli/setup_impl.h"
 
-/* Of those that stop at a signal with what was done so far. */
+/* Runs a stage that stops at a signal and keeps what was done so far. */
 static ald_status_t run_stage(const ald_options_t *options, const ald_comm_t *world,
                               ald_status_t (*stage)(const ald_config_t *, const ald_comm_t *))
 {

@@ -80,7 +80,7 @@ static bool is_alternative(const ald_command_t *command, size_t first, size_t at
     return all;
 }
 
-/* Rows from `first` on that are alternatives of each other, in brackets; returns the next row. */
+/* Prints the rows from `first` on that exclude each other, in brackets; returns the next row. */
 static size_t add_alternatives(line_t *line, const ald_command_t *command, size_t first)
 {
     const ald_option_t *option = &ald_option_table[first];

@@ -8,7 +8,7 @@
 #include "ald/record/metrics_read.h"
 #include "cli/inspect_impl.h"
 
-enum { POINTS = 40 };
+enum { POINTS = 40 }; /* of a drawing: as many as a line has bars */
 
 /* Means of at most POINTS runs of steps, for the drawing. */
 static ald_json_t *thin_out(const double *values, int64_t steps)

@@ -8,7 +8,7 @@
 #include "ald/base/json.h"
 #include "cli/inspect_impl.h"
 
-enum { NAME_WIDTH = 20, BARS = 40 };
+enum { NAME_WIDTH = 20, BARS = 40 }; /* a name, bars and a few numbers: 80 columns of a screen */
 
 static void print_text(const char *text)
 {

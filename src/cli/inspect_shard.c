@@ -23,7 +23,7 @@
 #include "ald/text/tokenizer.h"
 #include "cli/inspect_impl.h"
 
-/* The teacher by the shard's own configuration, as a run of it composes it. */
+/* The teacher as a run of the shard's own configuration composes it. */
 typedef struct {
     ald_teacher_t teacher;
     ald_contrast_t contrast; /* of the shard */
@@ -40,7 +40,7 @@ static void describe(const ald_config_t *config, settings_t *out)
              out->teacher.beta);
 }
 
-/* What the shard says of the contrast that it was scored for. */
+/* The data that the shard has of the contrast that it was scored for. */
 static const ald_contrasted_t *contrast_of(const settings_t *settings, const ald_scored_t *sequence)
 {
     return &sequence->contrast[settings->contrast];
@@ -63,7 +63,7 @@ done:
     return status;
 }
 
-/* alpha of a sequence's positions, [response_count], in the arena. */
+/* Computes alpha of a sequence's positions, [response_count], in the arena. */
 static ald_status_t alphas_of(const settings_t *settings, const ald_scored_t *sequence,
                               ald_arena_t *arena, double **out)
 {
@@ -135,7 +135,7 @@ static int compare_numbers(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Counts of 20 equal bins between the ends. */
+/* The counts of 20 equal bins between the ends: bars that fit a line beside the other numbers. */
 static ald_json_t *histogram(const double *sorted, size_t count)
 {
     enum { BINS = 20 };

@@ -39,7 +39,7 @@ static const ald_command_t *find_command(const char *name)
     return NULL;
 }
 
-/* What can be answered without MPI: help and version. -1: nothing was. */
+/* Answers what needs no MPI, help and version, and returns the exit code; -1: it was neither. */
 static int answer_alone(int argc, char **argv)
 {
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
@@ -59,7 +59,8 @@ static int answer_alone(int argc, char **argv)
     return -1;
 }
 
-/* Wall clock and memory; memory that some rank didn't give back is a bug, and said. */
+/* Logs wall clock and memory. Memory that some rank didn't give back is a bug, so it warns of it.
+ */
 static void report_end(const ald_comm_t *world, double begun)
 {
     unsigned long long mine[3] = {ald_memory_peak_rss(), ald_memory_blocks(), ald_memory_held()};

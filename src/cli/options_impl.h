@@ -58,7 +58,7 @@ typedef struct {
     int64_t sequences, tokens, repeat, megabytes;
 } ald_options_t;
 
-/* The standard values. */
+/* The values of options that aren't given. */
 extern const ald_options_t ald_options_standard;
 /* Frees the lists. */
 void ald_options_reset(ald_options_t *options);
@@ -69,21 +69,21 @@ typedef enum {
     ALD_OPTION_TEXT,     /* const char *: the value */
     ALD_OPTION_INTEGER,  /* int64_t from `low` to `high` */
     ALD_OPTION_LIST,     /* ald_vec_t of const char *: the values, as it may be given many times */
-    ALD_OPTION_CONSTANT, /* an enum: the value, one of `choices`; `constant` for an option without
-                          */
+    ALD_OPTION_CONSTANT, /* an enum: the value, one of `choices`; `constant` where the option
+                             has no value */
 } ald_option_kind_t;
 
-/* Lists of names are texts, "--one|--other". */
+/* A row of the table. Lists of names are texts, "--jsonl|--decode". */
 typedef struct {
-    const char *name;     /* "--set"; a positional argument's is without dashes: "PATH" */
-    const char *argument; /* what help calls the value; NULL for an option without */
+    const char *name;     /* "--set"; without dashes for a positional argument: "PATH" */
+    const char *argument; /* the value's name in help; NULL: the option has no value */
     const char *help;
-    unsigned commands; /* bits of those that take it */
+    unsigned commands; /* bits of the commands that take it */
     size_t offset;     /* in ald_options_t */
     ald_option_kind_t kind;
-    bool required;        /* it, or one of those that it excludes and that are required as well */
+    bool required;        /* it must be given, or one that it excludes and that is required too */
     const char *excludes; /* options that can't be given beside it (nor it beside them) */
-    const char *needs;    /* options without one of which it would say nothing */
+    const char *needs;    /* options of which one must be given as well */
     int64_t low, high;
     ald_choices_t choices;
     unsigned constant;
@@ -91,7 +91,8 @@ typedef struct {
 
 /* In the order in which help lists them. */
 extern const ald_option_t ald_option_table[];
-extern const size_t ald_option_count; /* at most 64 */
+extern const size_t
+    ald_option_count; /* at most 64, as ald_parse notes the given ones as bits of one number */
 
 bool ald_option_is_positional(const ald_option_t *option);
 /* Whether a list of names (or NULL) has this name. */

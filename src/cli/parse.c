@@ -1,5 +1,5 @@
 /* The command line by the table of options: no option is known here by name, none checked by hand.
- * Checks are of what was given, not of values: a standard value that is given counts as well. */
+ * Checks are of what was given, not of values: giving a standard value counts as well. */
 #include "cli/parse_impl.h"
 
 #include <errno.h>
@@ -76,7 +76,7 @@ static ald_status_t store(const ald_option_t *option, const char *value, ald_opt
     return ALD_STATUS_OK;
 }
 
-/* Notes that the option was given; the one that it excludes was before it. */
+/* Notes that the option was given. USAGE when one that excludes it was given before. */
 static ald_status_t note(parse_t *parse, const ald_option_t *option)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -89,7 +89,7 @@ done:
     return status;
 }
 
-/* One option with its value, or one positional argument; *used is the number of words. */
+/* Takes an option with its value, or a positional argument; *used becomes the number of words. */
 static ald_status_t take(parse_t *parse, const char *word, const char *next, int *used)
 {
     ald_status_t status = ALD_STATUS_OK;

@@ -25,7 +25,7 @@ static bool parse_whole(const char *text, int64_t *out)
     return ald_parse_integer(text, 0, INT64_MAX, out);
 }
 
-/* The task of a Slurm array: its place among _MIN, _MIN + _STEP, ... and their number. */
+/* The part of a Slurm array's task: its place among _MIN, _MIN + _STEP, ... and their number. */
 static ald_status_t part_of_array(int64_t *part, int64_t *parts)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -65,7 +65,7 @@ done:
     return status;
 }
 
-/* This rank's own; *text is the configuration as it is printed. */
+/* Loads what this rank reads; *text becomes the configuration as it is printed. Local. */
 static ald_status_t load(const ald_options_t *options, ald_setup_t *out, char **text)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -79,7 +79,7 @@ done:
     return status;
 }
 
-/* All ranks have read the same sweep. Collective. */
+/* USAGE unless all ranks have read the same sweep. Collective. */
 static ald_status_t compare_sweep(const ald_sweep_t *sweep, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;

@@ -16,11 +16,16 @@ int64_t ald_item_tokens(const ald_item_t *item)
     return tokens;
 }
 
+bool ald_micro_full(int64_t used, int64_t tokens, int64_t limit)
+{
+    return used > 0 && used + tokens > limit;
+}
+
 int64_t ald_micro_split(const int64_t *tokens, int64_t count, int64_t limit, int64_t *start)
 {
     int64_t micro = 0, used = 0;
     for (int64_t i = 0; i < count; ++i) {
-        if (i == 0 || used + tokens[i] > limit) {
+        if (i == 0 || ald_micro_full(used, tokens[i], limit)) {
             start[micro++] = i;
             used = 0;
         }
@@ -28,20 +33,6 @@ int64_t ald_micro_split(const int64_t *tokens, int64_t count, int64_t limit, int
     }
     start[micro] = count;
     return micro;
-}
-
-void ald_micro_largest(const int64_t *tokens, const int64_t *positions, const int64_t *start,
-                       int64_t micros, int64_t *most, int64_t *positions_most)
-{
-    for (int64_t m = 0; m < micros; ++m) {
-        int64_t rows = 0, responses = 0;
-        for (int64_t i = start[m]; i < start[m + 1]; ++i) {
-            rows += tokens[i];
-            responses += positions[i];
-        }
-        *most = rows > *most ? rows : *most;
-        *positions_most = responses > *positions_most ? responses : *positions_most;
-    }
 }
 
 /* The arrays of a batch while they are filled, and how many elements they have so far. */

@@ -1,5 +1,5 @@
-/* What memory distillation will take on a rank. It is added up from the sizes of shards and
- * batches, so that it can be said before the first step. */
+/* What distillation will take on a rank: the numbers of this run, for the plan of its roles. The
+ * steps to come are gone through, since the largest micro-batch decides. */
 #include <string.h>
 
 #include "ald/base/arena.h"
@@ -9,101 +9,76 @@
 #include "ald/data/pairs.h"
 #include "ald/model/batch.h"
 #include "ald/model/model_config.h"
-#include "ald/num/dtype.h"
 #include "ald/plan/memory.h"
-#include "ald/role/generator.h"
+#include "ald/plan/micro.h"
 #include "ald/role/reader.h"
 #include "ald/role/roles.h"
+#include "ald/role/scorer.h"
 #include "ald/shard/format.h"
 #include "ald/shard/mix.h"
 #include "ald/shard/read.h"
 #include "ald/shard/readahead.h"
 #include "ald/shard/set.h"
-#include "ald/teacher/encoding.h"
 #include "ald/train/engine.h"
 #include "pipeline/corpus_impl.h"
 #include "pipeline/distill_impl.h"
 #include "pipeline/sampling_impl.h"
 #include "pipeline/scoring_impl.h"
 
-/* The largest that the steps to come make. */
-typedef struct {
-    int64_t T, R;  /* tokens and positions of a micro-batch */
-    int64_t ahead; /* bytes that are read ahead of it */
-} largest_t;
-
-/* Pages of the teachers' output matrices. */
-static double matrix_bytes(const ald_config_t *config, const ald_shard_header_t *h)
+static ald_training_plan_t training_plan(const ald_engine_t *engine)
 {
-    ald_model_config_t shape;
-    if (!ald_encoding_is_hidden(h->encoding) || config->teacher.dpo[0] == '\0' ||
-        ald_model_config_read(config->teacher.dpo, &shape) != ALD_STATUS_OK)
-        return 0.0;
-    return 2.0 * (double)(shape.vocab_size * shape.hidden_size * ald_dtype_size(shape.dtype));
+    ald_training_plan_t plan = {.config = engine->config,
+                                .shape = &engine->params.config,
+                                .parameters = engine->params.total,
+                                .steps = engine->steps};
+    ald_micro_most_init(engine->config->optimizer.micro_batch_tokens, &plan.most);
+    return plan;
 }
 
-/* Room of so many open files. */
-static double reader_bytes(const ald_shard_header_t *header, int64_t shards)
+/* The shape of the teachers whose output matrices are mapped; NULL: none are. */
+static const ald_model_config_t *mapped_teacher(const ald_config_t *config,
+                                                const ald_shard_header_t *header,
+                                                ald_model_config_t *shape)
 {
-    const int64_t awake = shards < ALD_SHARDS_AWAKE ? shards : (int64_t)ALD_SHARDS_AWAKE;
-    return (double)(ald_shard_reader_bytes(header) / ALD_SHARDS_AWAKE * awake);
-}
-
-/* Training on shards, which are `room` bytes to the reader. */
-static void add_training(const ald_roles_t *roles, const ald_shard_header_t *header,
-                         const largest_t *largest, double room, ald_memory_plan_t *plan)
-{
-    ald_memory_add_training(plan, &roles->engine, largest->T, largest->R,
-                            ald_encoding_row(header->encoding)->wide);
-    ald_memory_add(plan, (double)(largest->R * ald_shard_position_bytes(header)), "teacher data");
-    ald_memory_add(plan, (double)largest->ahead, "read ahead");
-    ald_memory_add(plan, room, "of the reader");
-    ald_memory_add(plan, matrix_bytes(roles->config, header), "mapped output matrices");
+    const bool mapped = ald_encoding_is_hidden(header->encoding) &&
+                        config->teacher.dpo[0] != '\0' &&
+                        ald_model_config_read(config->teacher.dpo, shape) == ALD_STATUS_OK;
+    return mapped ? shape : NULL;
 }
 
 /* --- off-policy ------------------------------------------------------------------------------- */
 
-/* Raises the largest micro-batch by those of a step. work[3 count + 1]. */
-static void look_at_step(const ald_config_t *config, const ald_shardset_t *set,
-                         const int64_t *items, int64_t count, int64_t *work, largest_t *largest)
-{
-    int64_t *tokens = work, *positions = work + count, *start = work + 2 * count;
-    for (int64_t i = 0; i < count; ++i) {
-        tokens[i] = ald_entry_tokens(&set->entries[items[i]]);
-        positions[i] = set->entries[items[i]].response_count;
-    }
-    const int64_t micros =
-        ald_micro_split(tokens, count, config->optimizer.micro_batch_tokens, start);
-    ald_micro_largest(tokens, positions, start, micros, &largest->T, &largest->R);
-}
-
-/* Goes through the steps to come; of one and the next this rank's sequences may be ahead. */
+/* Goes through the steps to come, for their micro-batches and for the most that is read ahead: this
+ * rank's sequences of one step and the next. */
 static ald_status_t look_at_steps(const ald_roles_t *roles, const ald_corpus_t *corpus,
-                                  largest_t *largest)
+                                  ald_micro_most_t *most, double *ahead)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_engine_t *engine = &roles->engine;
+    const ald_shardset_t *set = &corpus->set;
     ald_mix_t mix = {0};
-    int64_t *work = NULL, planned = 0, kept = 0;
-    *largest = (largest_t){0};
+    int64_t *mine = NULL, planned = 0, kept = 0;
     ALD_TRY(ald_corpus_mix(corpus, roles->config, &mix));
-    work = ald_alloc(sizeof *work * (size_t)(5 * mix.batch + 1));
-    ALD_CHECK_MEMORY(work, sizeof *work * (size_t)(5 * mix.batch + 1));
-    int64_t *mine = work + 3 * mix.batch + 1; /* [2 batch] */
+    mine = ald_alloc(2 * sizeof *mine * (size_t)mix.batch);
+    ALD_CHECK_MEMORY(mine, 2 * sizeof *mine * (size_t)mix.batch);
+    *ahead = 0.0;
     for (int64_t step = engine->step; step < engine->steps; ++step) {
-        int64_t more, bytes;
         const int64_t count = ald_mix_draw(&mix, step);
-        look_at_step(roles->config, &corpus->set, mix.items, count, work, largest);
-        ALD_TRY(ald_reader_share(&roles->trainers, roles->config, &corpus->set, mix.items, count,
+        int64_t more;
+        for (int64_t i = 0; i < count; ++i)
+            ald_micro_most_add(most, ald_entry_tokens(&set->entries[mix.items[i]]),
+                               set->entries[mix.items[i]].response_count);
+        ald_micro_most_end(most);
+        ALD_TRY(ald_reader_share(&roles->trainers, roles->config, set, mix.items, count,
                                  mine + planned, &more));
-        bytes = ald_readahead_bytes(&corpus->set, mine, planned + more, kept);
-        largest->ahead = bytes > largest->ahead ? bytes : largest->ahead;
-        kept = ald_readahead_kept(&corpus->set, mine, planned, kept);
+        const double bytes = (double)ald_readahead_bytes(set, mine, planned + more, kept);
+        *ahead = bytes > *ahead ? bytes : *ahead;
+        kept = ald_readahead_kept(set, mine, planned, kept);
         memmove(mine, mine + planned, sizeof *mine * (size_t)more);
         planned = more;
     }
 done:
-    ald_free(work);
+    ald_free(mine);
     ald_mix_reset(&mix);
     return status;
 }
@@ -114,13 +89,18 @@ ald_status_t ald_distill_memory(const ald_roles_t *roles, const ald_corpus_t *co
     const ald_shardset_t *set = &corpus->set;
     const ald_shard_header_t *header = ald_shard_header(set->shards[0]);
     ald_memory_plan_t plan;
-    largest_t largest;
-    double whole = 0.0, room = reader_bytes(header, set->shard_count);
-    ALD_TRY(look_at_steps(roles, corpus, &largest));
+    ald_model_config_t shape;
+    ald_training_plan_t training = training_plan(&roles->engine);
+    ald_lessons_plan_t lessons = {.header = header,
+                                  .teacher = mapped_teacher(roles->config, header, &shape),
+                                  .open = ald_memory_open_shards(header, set->shard_count)};
+    double whole = 0.0;
     for (int64_t i = 0; i < set->shard_count; ++i)
         whole += (double)ald_file_size(set->paths[i]);
+    lessons.open = whole < lessons.open ? whole : lessons.open;
+    ALD_TRY(look_at_steps(roles, corpus, &training.most, &lessons.ahead));
     ald_memory_begin("distill", &plan);
-    add_training(roles, header, &largest, whole < room ? whole : room, &plan);
+    ald_memory_add_distilling(&plan, &training, &lessons);
     ald_memory_say(&plan);
 done:
     return status;
@@ -149,56 +129,42 @@ static int64_t part_of(int64_t count, int64_t parts)
     return (count + parts - 1) / parts;
 }
 
-/* A step's sequences are read ahead, and no others. */
-static int64_t ahead_bytes(const ald_shard_header_t *header, int64_t sequences, int64_t longest)
+/* Whole groups go to a scorer, so it may get all items where these are few. */
+static void add_scoring(ald_memory_plan_t *plan, const ald_scorer_t *scorer, int64_t batch,
+                        int64_t prompt, int64_t longest, const ald_micro_most_t *most)
 {
-    const int64_t one = longest * ald_shard_position_bytes(header);
-    const int64_t most = one > ALD_READAHEAD_BYTES ? one : (int64_t)ALD_READAHEAD_BYTES;
-    const int64_t count =
-        sequences < ALD_READAHEAD_COUNT ? sequences : (int64_t)ALD_READAHEAD_COUNT;
-    return count * one < most ? count * one : most;
-}
-
-/* Sampling `count` responses at once, after prompts of that many tokens. Their keys and values are
- * gone when training reads and keeps, which takes `then` bytes. */
-static void add_sampling(const ald_roles_t *d, int64_t prompt, int64_t count, double then,
-                         ald_memory_plan_t *plan)
-{
-    const ald_model_config_t *shape = &d->engine.params.config;
-    const int64_t longest = d->config->sampling.max_new_tokens;
-    const double stays = (double)ald_generator_bytes(shape, prompt, longest, 0);
-    const double goes = (double)ald_generator_bytes(shape, prompt, longest, count) - stays;
-    ald_memory_add(plan, stays, "prompts and logits of the generator");
-    if (goes > then)
-        ald_memory_add(plan, goes - then, "more for keys and values of %lld responses",
-                       (long long)count);
+    const int64_t T = batch * (prompt + longest - 1), R = batch * longest;
+    ald_scoring_plan_t scoring = ald_scoring_plan(scorer);
+    scoring.most.T = T < most->T ? T : most->T;
+    scoring.most.R = R < most->R ? R : most->R;
+    scoring.positions = R;
+    ald_memory_add_scoring(plan, &scoring);
 }
 
 static ald_status_t plan_roles(const ald_roles_t *d, const ald_shard_header_t *header)
 {
     ald_status_t status = ALD_STATUS_OK;
     const int64_t n = d->data.pairs.count, most = d->config->optimizer.batch_size;
-    const int64_t batch = most < n ? most : n;
-    const int64_t prompt = ald_longest_prompt(&d->data, n);
+    const int64_t batch = most < n ? most : n, prompt = ald_longest_prompt(&d->data, n);
     int64_t longest = 0;
     ald_memory_plan_t plan;
-    largest_t largest;
+    ald_model_config_t shape;
+    ald_training_plan_t training = training_plan(&d->engine);
+    ald_lessons_plan_t lessons = {.header = header,
+                                  .teacher = mapped_teacher(d->config, header, &shape),
+                                  .open = ald_memory_open_shards(header, d->place.scorers.count)};
     for (int64_t row = 0; row < n; ++row)
         longest = response_most(d, row) > longest ? response_most(d, row) : longest;
-    ALD_TRY(ald_memory_largest(&d->engine, n, longest_item, d, &largest.T, &largest.R));
-    largest.ahead = ahead_bytes(header, part_of(batch, d->trainers.size), longest);
+    lessons.ahead = ald_memory_ahead(header, part_of(batch, d->trainers.size), longest);
+    ALD_TRY(ald_micro_most_rows(d->config, training.steps, n, longest_item, d, &training.most));
     ald_memory_begin("distill", &plan);
-    const double room = reader_bytes(header, d->place.scorers.count);
-    add_training(d, header, &largest, room, &plan);
-    if (d->scores) {
-        /* Whole groups go to a scorer, so it may get all items where these are few. */
-        const int64_t T = batch * (prompt + longest - 1), R = batch * longest;
-        ald_scoring_memory(&plan, &d->scorer, T < largest.T ? T : largest.T,
-                           R < largest.R ? R : largest.R, R);
-    }
+    ald_memory_add_distilling(&plan, &training, &lessons);
+    if (d->scores)
+        add_scoring(&plan, &d->scorer, batch, prompt, longest, &training.most);
     if (d->generates)
-        add_sampling(d, prompt, part_of(batch, d->place.generators.count),
-                     ald_memory_checkpoint(&d->engine) + (double)largest.ahead + room, &plan);
+        ald_memory_add_generator(&plan, training.shape, prompt, d->config->sampling.max_new_tokens,
+                                 part_of(batch, d->place.generators.count),
+                                 ald_memory_checkpoint(&training) + lessons.ahead + lessons.open);
     ald_memory_say(&plan);
 done:
     return status;

@@ -6,9 +6,28 @@
 #include "ald/data/dataset.h"
 #include "ald/par/comm.h"
 #include "ald/plan/memory.h"
+#include "ald/plan/micro.h"
 #include "ald/train/engine.h"
 #include "ald/train/loop.h"
 #include "ald/train/rows.h"
+
+static ald_status_t say_memory(const ald_engine_t *engine, const ald_objective_t *objective,
+                               const void *state, int64_t count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_memory_plan_t plan;
+    ald_training_plan_t training = {.config = engine->config,
+                                    .shape = &engine->params.config,
+                                    .parameters = engine->params.total,
+                                    .steps = engine->steps};
+    ALD_TRY(ald_micro_most_rows(engine->config, engine->steps, count, objective->item, state,
+                                &training.most));
+    ald_memory_begin(engine->stage, &plan);
+    ald_memory_add_training(&plan, &training, 0);
+    ald_memory_say(&plan);
+done:
+    return status;
+}
 
 ald_status_t ald_train_on_rows(ald_engine_t *engine, const ald_objective_t *objective, void *state,
                                const ald_dataset_t *data)
@@ -25,8 +44,7 @@ ald_status_t ald_train_on_rows(ald_engine_t *engine, const ald_objective_t *obje
     ALD_TRY(ald_comm_agree(engine->comm, ald_rows_init(engine->config, data, &rows)));
     loop.feed = ald_rows_feed(&rows);
     ALD_TRY(ald_engine_begin(engine, ald_total_steps(engine->config, n)));
-    ALD_TRY(
-        ald_comm_agree(engine->comm, ald_memory_say_training(engine, n, objective->item, state)));
+    ALD_TRY(ald_comm_agree(engine->comm, say_memory(engine, objective, state, n)));
     ALD_TRY(ald_loop_run(&loop));
 done:
     ald_loop_reset(&loop);

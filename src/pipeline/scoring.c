@@ -16,10 +16,11 @@
 #include "ald/config/config.h"
 #include "ald/data/dataset.h"
 #include "ald/data/pairs.h"
-#include "ald/model/batch.h"
+#include "ald/model/mapped.h"
 #include "ald/par/comm.h"
 #include "ald/par/signals.h"
 #include "ald/plan/memory.h"
+#include "ald/plan/micro.h"
 #include "ald/role/scorer.h"
 #include "ald/role/scorer_run.h"
 #include "ald/shard/format.h"
@@ -27,8 +28,6 @@
 #include "ald/shard/open.h"
 #include "ald/shard/read.h"
 #include "ald/shard/set.h"
-#include "ald/shard/write.h"
-#include "ald/teacher/teacher.h"
 
 static ald_scored_t scored_of(const ald_pair_t *pair, const ald_text_t *response,
                               ald_source_t source)
@@ -208,69 +207,48 @@ done:
 
 /* The largest micro-batches and shard, which depend on the shards' sequences alone: neighbours of
  * one prompt go together. */
-static ald_status_t largest_micro(const scoring_t *s, int64_t *T, int64_t *R, int64_t *shard)
+static void look_at_shards(const scoring_t *s, ald_scoring_plan_t *plan)
 {
-    ald_status_t status = ALD_STATUS_OK;
-    const int64_t limit = s->scorer->config->optimizer.micro_batch_tokens;
-    int64_t *tokens = ald_alloc(3 * sizeof *tokens * (size_t)(s->per_shard + 1));
-    ALD_CHECK_MEMORY(tokens, 3 * sizeof *tokens * (size_t)(s->per_shard + 1));
-    int64_t *positions = tokens + s->per_shard + 1, *start = positions + s->per_shard + 1;
-    *T = *R = *shard = 0;
     for (int64_t first = 0; first < s->count; first += s->per_shard) {
+        const int64_t end = first + s->per_shard < s->count ? first + s->per_shard : s->count;
         int64_t all = 0;
-        int64_t used = 0, end = first + s->per_shard < s->count ? first + s->per_shard : s->count;
         for (int64_t i = first; i < end; ++i) {
-            const ald_scored_t *one = &s->list[i];
-            bool joins = i > first && (i - first) % 2 == 1 && one->prompt_ids == one[-1].prompt_ids;
-            used += !joins;
-            tokens[used - 1] =
-                (joins ? tokens[used - 1] : one->prompt_count) + one->response_count - 1;
-            positions[used - 1] = (joins ? positions[used - 1] : 0) + one->response_count;
+            const ald_scored_t *one = &s->list[i], *next = one + 1;
+            int64_t positions = one->response_count, tokens = one->prompt_count + positions - 1;
+            if ((i - first) % 2 == 0 && i + 1 < end && next->prompt_ids == one->prompt_ids) {
+                positions += next->response_count;
+                tokens += next->response_count - 1;
+                i += 1;
+            }
+            ald_micro_most_add(&plan->most, tokens, positions);
+            all += positions;
         }
-        for (int64_t i = 0; i < used; ++i)
-            all += positions[i];
-        *shard = all > *shard ? all : *shard;
-        int64_t micros = ald_micro_split(tokens, used, limit, start);
-        if (used > 0)
-            ald_micro_largest(tokens, positions, start, micros, T, R);
+        ald_micro_most_end(&plan->most);
+        plan->positions = all > plan->positions ? all : plan->positions;
     }
-done:
-    ald_free(tokens);
-    return status;
 }
 
-void ald_scoring_memory(ald_memory_plan_t *plan, const ald_scorer_t *scorer, int64_t T, int64_t R,
-                        int64_t positions)
+ald_scoring_plan_t ald_scoring_plan(const ald_scorer_t *scorer)
 {
-    const double position = (double)ald_shard_position_bytes(&scorer->header);
-    const double whole = (double)positions * position;
-    const double queue = (double)ald_shard_writer_bytes(&scorer->header);
-    int models = 1;
-    ald_memory_add_mapped(plan, scorer->dpo.mapped, "teacher.dpo");
-    for (ald_contrast_t c = 0; c < ALD_CONTRAST_COUNT; ++c) {
-        if (scorer->contrasts[c].mapped == NULL)
-            continue;
-        ald_memory_add_mapped(plan, scorer->contrasts[c].mapped, ald_contrast_key(c));
-        models += 1;
-    }
-    ald_memory_add_forward(plan, &scorer->dpo.params.config, models, T, R);
-    ald_memory_add(plan, (double)R * position, "encoded positions");
-    /* Its queue is full only behind a slow disk: half of it is taken for what will be there. */
-    ald_memory_add(plan, 0.5 * (queue < whole ? queue : whole), "of the writer");
+    ald_scoring_plan_t plan = {.header = &scorer->header,
+                               .shape = &scorer->dpo.params.config,
+                               .mapped = {ald_mapped_file_bytes(scorer->dpo.mapped)}};
+    for (int c = 0; c < ALD_CONTRAST_COUNT; ++c)
+        if (scorer->contrasts[c].mapped != NULL)
+            plan.mapped[1 + c] = ald_mapped_file_bytes(scorer->contrasts[c].mapped);
+    ald_micro_most_init(scorer->config->optimizer.micro_batch_tokens, &plan.most);
+    return plan;
 }
 
-static ald_status_t score_memory(const scoring_t *s)
+static void score_memory(const scoring_t *s)
 {
-    ald_status_t status = ALD_STATUS_OK;
     ald_memory_plan_t plan;
-    int64_t T = 0, R = 0, shard = 0;
-    ALD_TRY(largest_micro(s, &T, &R, &shard));
+    ald_scoring_plan_t scoring = ald_scoring_plan(s->scorer);
+    look_at_shards(s, &scoring);
     ald_memory_begin("score", &plan);
-    ald_scoring_memory(&plan, s->scorer, T, R, shard);
+    ald_memory_add_scoring(&plan, &scoring);
     ald_memory_add_products(&plan);
     ald_memory_say(&plan);
-done:
-    return status;
 }
 
 /* All ranks' entries on root, which leaves them as a list, and the manifest if that completes the
@@ -351,7 +329,7 @@ ald_status_t ald_scoring_run(ald_scorer_t *scorer, const ald_comm_t *comm,
     ALD_TRY(ald_comm_agree(comm, prepare(&s, data, comm->rank == 0)));
     status = ald_manifest_known(&s.set, &s.known);
     if (status == ALD_STATUS_OK)
-        status = score_memory(&s);
+        score_memory(&s);
     if (status == ALD_STATUS_OK)
         status = run_share(&s, comm, part, parts);
     ALD_TRY(ald_comm_agree(comm, status));

@@ -23,9 +23,7 @@ ald_status_t ald_scoring_list(const ald_config_t *config, const ald_dataset_t *d
 ald_status_t ald_scoring_run(ald_scorer_t *scorer, const ald_comm_t *comm,
                              const ald_dataset_t *data, int64_t part, int64_t parts);
 
-/* Adds what scoring takes, with micro-batches of up to T tokens and R positions and shards of up to
- * so many positions. */
-void ald_scoring_memory(ald_memory_plan_t *plan, const ald_scorer_t *scorer, int64_t T, int64_t R,
-                        int64_t positions);
+/* What this scorer takes, of which micro-batches and positions are still to be filled in. */
+ald_scoring_plan_t ald_scoring_plan(const ald_scorer_t *scorer);
 
 #endif

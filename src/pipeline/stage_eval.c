@@ -15,10 +15,12 @@
 #include "ald/data/dataset.h"
 #include "ald/data/pairs.h"
 #include "ald/model/batch.h"
+#include "ald/model/mapped.h"
 #include "ald/model/model_config.h"
 #include "ald/model/vocabulary.h"
 #include "ald/par/comm.h"
 #include "ald/plan/memory.h"
+#include "ald/plan/micro.h"
 #include "ald/role/frozen.h"
 #include "ald/role/generator.h"
 #include "ald/role/measure.h"
@@ -94,52 +96,27 @@ done:
     return status;
 }
 
-/* Most tokens and positions of a micro-batch of `count` items. */
-static ald_status_t largest_micro(const ald_eval_t *e, const int64_t *tokens,
-                                  const int64_t *positions, int64_t count, int64_t *T, int64_t *R)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    int64_t *start = ald_alloc(sizeof *start * (size_t)(count + 1));
-    ALD_CHECK_MEMORY(start, sizeof *start * (size_t)(count + 1));
-    int64_t micros = ald_micro_split(tokens, count, e->measure.micro_batch_tokens, start);
-    if (count > 0)
-        ald_micro_largest(tokens, positions, start, micros, T, R);
-    ald_free(start);
-done:
-    return status;
-}
-
 /* The pairs' micro-batches, and the answers', which are taken to be as long as they may. */
-static ald_status_t largest_of_all(const ald_eval_t *e, int64_t *T, int64_t *R)
+static ald_micro_most_t largest_micro(const ald_eval_t *e)
 {
-    ald_status_t status = ALD_STATUS_OK;
-    const int64_t most = e->pairs > e->samples ? e->pairs : e->samples;
     const int64_t longest = e->config->sampling.max_new_tokens;
-    int64_t *tokens = ald_alloc(2 * sizeof *tokens * (size_t)(most + 1));
-    ALD_CHECK_MEMORY(tokens, 2 * sizeof *tokens * (size_t)(most + 1));
-    int64_t *positions = tokens + most;
-    *T = *R = 0;
+    ald_micro_most_t most;
+    ald_micro_most_init(e->measure.micro_batch_tokens, &most);
     for (int64_t i = 0; i < e->pairs; ++i) {
         const ald_pair_t *row = &e->data.pairs.rows[e->pair_row[i]];
         const ald_item_t item = ald_item_of(row, &row->chosen, &row->rejected);
-        tokens[i] = ald_item_tokens(&item);
-        positions[i] = row->chosen.count + row->rejected.count;
+        ald_micro_most_add(&most, ald_item_tokens(&item), row->chosen.count + row->rejected.count);
     }
-    ALD_TRY(largest_micro(e, tokens, positions, e->pairs, T, R));
+    ald_micro_most_end(&most);
     for (int64_t i = 0; i < e->samples; ++i) {
         const ald_pair_t *row = &e->data.pairs.rows[i / e->config->eval.generate];
-        tokens[i] = row->prompt.count + longest - 1;
-        positions[i] = longest;
+        ald_micro_most_add(&most, row->prompt.count + longest - 1, longest);
     }
-    ALD_TRY(largest_micro(e, tokens, positions, e->samples, T, R));
-done:
-    ald_free(tokens);
-    return status;
+    return most;
 }
 
-static ald_status_t eval_memory(const ald_eval_t *e)
+static void eval_memory(const ald_eval_t *e)
 {
-    ald_status_t status = ALD_STATUS_OK;
     const ald_config_t *config = e->config;
     const ald_model_config_t *shape = NULL;
     ald_memory_plan_t plan;
@@ -150,12 +127,11 @@ static ald_status_t eval_memory(const ald_eval_t *e)
             continue;
         shape = &e->frozen[k].params.config;
         models += 1;
-        ald_memory_add_mapped(&plan, e->frozen[k].mapped, view_keys[k]);
+        ald_memory_add_mapped(&plan, ald_mapped_file_bytes(e->frozen[k].mapped), view_keys[k]);
     }
-    int64_t T = 0, R = 0;
-    ALD_TRY(largest_of_all(e, &T, &R));
+    const ald_micro_most_t most = largest_micro(e);
     const double before = plan.to_come;
-    ald_memory_add_forward(&plan, shape, models, T, R);
+    ald_memory_add_forward(&plan, shape, models, &most);
     const double sampling = (double)ald_generator_bytes(
         shape, ald_longest_prompt(&e->data, e->rows), config->sampling.max_new_tokens, e->samples);
     const double forward = plan.to_come - before; /* sampling comes before, and is gone then */
@@ -164,8 +140,6 @@ static ald_status_t eval_memory(const ald_eval_t *e)
                        (long long)e->samples);
     ald_memory_add_products(&plan);
     ald_memory_say(&plan);
-done:
-    return status;
 }
 
 static ald_status_t measure_pairs(ald_eval_t *e, ald_item_t *items)
@@ -437,7 +411,7 @@ ald_status_t ald_stage_eval(const ald_config_t *config, const ald_comm_t *world,
         goto done;
     }
     ALD_TRY(ald_comm_agree(world, make_room(&e, &items)));
-    ALD_TRY(ald_comm_agree(world, eval_memory(&e)));
+    eval_memory(&e);
     ALD_TRY(measure_pairs(&e, items));
     ALD_TRY(measure_samples(&e, items));
     ALD_TRY(ald_comm_agree(world, world->rank == 0 ? report(&e) : ALD_STATUS_OK));

@@ -15,6 +15,7 @@
 #include "ald/config/config.h"
 #include "ald/data/dataset.h"
 #include "ald/data/pairs.h"
+#include "ald/model/mapped.h"
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
 #include "ald/plan/memory.h"
@@ -108,7 +109,7 @@ static void generate_memory(const ald_config_t *config, const ald_comm_t *world,
         (data->pairs.count * config->generate.samples + world->size - 1) / world->size;
     ald_memory_plan_t plan;
     ald_memory_begin("generate", &plan);
-    ald_memory_add_mapped(&plan, frozen->mapped, "generate.model");
+    ald_memory_add_mapped(&plan, ald_mapped_file_bytes(frozen->mapped), "generate.model");
     ald_memory_add(&plan,
                    (double)ald_generator_bytes(&frozen->params.config, prompt,
                                                config->sampling.max_new_tokens, count),

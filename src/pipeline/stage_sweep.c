@@ -22,6 +22,7 @@
 #include "ald/objective/distill.h"
 #include "ald/objective/objective.h"
 #include "ald/par/comm.h"
+#include "ald/plan/memory.h"
 #include "ald/role/placement.h"
 #include "ald/shard/format.h"
 #include "ald/shard/mix.h"
@@ -306,8 +307,7 @@ done:
 
 /* --- groups ----------------------------------------------------------------------------------- */
 
-/* The bytes that a run holds on a rank, in this order: weights, gradient, sums, its share of both
- * moments. */
+/* The bytes that a run holds on a rank. */
 static ald_status_t run_bytes(const ald_config_t *config, int ranks, double *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -315,7 +315,7 @@ static ald_status_t run_bytes(const ald_config_t *config, int ranks, double *out
     ald_params_t params = {0};
     ALD_TRY(ald_model_config_read(config->distill.policy, &shape));
     ALD_TRY(ald_params_init(&shape, &params));
-    *out = (double)params.total * (4.0 + 4.0 + 8.0 + 8.0 / (double)ranks);
+    *out = ald_memory_trained(params.total, ranks);
 done:
     ald_params_reset(&params);
     return status;

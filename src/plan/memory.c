@@ -1,3 +1,5 @@
+/* What a role takes in memory. A plan adds up what the code of the role will ask for, term by term
+ * and in words, so that a reader sees what is large, and a test which term is wrong. */
 #include "ald/plan/memory.h"
 
 #include <omp.h>
@@ -8,20 +10,23 @@
 
 #include "ald/base/arena.h"
 #include "ald/base/log.h"
-#include "ald/base/rng.h"
-#include "ald/base/status.h"
-#include "ald/config/config.h"
+#include "ald/config/choices.h"
 #include "ald/model/backward.h"
-#include "ald/model/batch.h"
 #include "ald/model/head.h"
-#include "ald/model/mapped.h"
-#include "ald/model/model.h"
 #include "ald/model/model_config.h"
-#include "ald/train/engine.h"
-#include "ald/train/rows.h"
+#include "ald/num/dtype.h"
+#include "ald/plan/micro.h"
+#include "ald/role/generator.h"
+#include "ald/shard/format.h"
+#include "ald/shard/read.h"
+#include "ald/shard/readahead.h"
+#include "ald/shard/write.h"
+#include "ald/teacher/encoding.h"
+#include "ald/teacher/teacher.h"
 
 #define MEBIBYTE      1048576.0
-#define PRODUCT_BYTES (6.0 * MEBIBYTE) /* that OpenBLAS packs matrices into, a thread; measured */
+#define PRODUCT_BYTES (6.0 * MEBIBYTE) /* OpenBLAS packs matrices into so much a thread; measured  \
+                                        */
 
 static double resident_bytes(void)
 {
@@ -61,11 +66,6 @@ void ald_memory_say(const ald_memory_plan_t *plan)
                     plan->text);
 }
 
-void ald_memory_add_mapped(ald_memory_plan_t *plan, const ald_mapped_t *mapped, const char *key)
-{
-    ald_memory_add(plan, (double)ald_mapped_file_bytes(mapped), "mapped from %s", key);
-}
-
 static double logits_bytes(const ald_model_config_t *shape, int64_t R, int64_t rows)
 {
     const int64_t most = ald_head_chunk(shape->vocab_size), chunk = most < R ? most : R;
@@ -78,27 +78,41 @@ void ald_memory_add_products(ald_memory_plan_t *plan)
     ald_memory_add(plan, PRODUCT_BYTES * omp_get_max_threads(), "packed matrices");
 }
 
+void ald_memory_add_mapped(ald_memory_plan_t *plan, int64_t bytes, const char *key)
+{
+    ald_memory_add(plan, (double)bytes, "mapped from %s", key);
+}
+
 void ald_memory_add_forward(ald_memory_plan_t *plan, const ald_model_config_t *shape, int models,
-                            int64_t T, int64_t R)
+                            const ald_micro_most_t *most)
 {
-    const double hidden = (double)sizeof(float) * (double)(T * shape->hidden_size);
-    ald_memory_add(plan, (double)ald_model_bytes(shape, T).alone + models * hidden,
-                   "forward passes of %lld tokens", (long long)T);
-    ald_memory_add(plan, models * logits_bytes(shape, R, 1), "logits of %lld positions",
-                   (long long)R);
+    const double hidden = (double)sizeof(float) * (double)(most->T * shape->hidden_size);
+    ald_memory_add(plan, (double)ald_model_bytes(shape, most->T).alone + models * hidden,
+                   "forward passes of %lld tokens", (long long)most->T);
+    ald_memory_add(plan, models * logits_bytes(shape, most->R, 1), "logits of %lld positions",
+                   (long long)most->R);
 }
 
-double ald_memory_checkpoint(const ald_engine_t *engine)
+/* --- trainer ---------------------------------------------------------------------------------- */
+
+double ald_memory_trained(int64_t parameters, int ranks)
 {
-    const int64_t every = engine->config->checkpoint.every_steps;
-    const bool some = every > 0 && engine->steps > every && engine->comm->rank == 0;
-    return some ? 2.0 * sizeof(float) * (double)engine->params.total : 0.0;
+    /* Weight and gradient are floats, a sum has 64 bits; a rank has its share of two moments. */
+    return (double)parameters * (4.0 + 4.0 + 8.0 + 8.0 / (double)ranks);
 }
 
-void ald_memory_add_training(ald_memory_plan_t *plan, const ald_engine_t *engine, int64_t T,
-                             int64_t R, int64_t wide)
+double ald_memory_checkpoint(const ald_training_plan_t *training)
 {
-    const ald_model_config_t *shape = &engine->params.config;
+    const int64_t every = training->config->checkpoint.every_steps;
+    const bool some = every > 0 && training->steps > every;
+    return some ? 2.0 * sizeof(float) * (double)training->parameters : 0.0;
+}
+
+void ald_memory_add_training(ald_memory_plan_t *plan, const ald_training_plan_t *training,
+                             int64_t wide)
+{
+    const int64_t T = training->most.T, R = training->most.R;
+    const ald_model_config_t *shape = training->shape;
     const ald_model_bytes_t bytes = ald_model_bytes(shape, T);
     const double hidden = 2.0 * (double)sizeof(float) * (double)(T * shape->hidden_size);
     const double logits = logits_bytes(shape, R, 1);
@@ -109,49 +123,71 @@ void ald_memory_add_training(ald_memory_plan_t *plan, const ald_engine_t *engine
     if (wide > 0)
         ald_memory_add(plan, logits_bytes(shape, R, wide), "teacher's rows");
     ald_memory_add_products(plan);
-    const double checkpoint = ald_memory_checkpoint(engine);
+    const double checkpoint = ald_memory_checkpoint(training);
     if (checkpoint > 0.0)
         ald_memory_add(plan, checkpoint, "checkpoints");
 }
 
-ald_status_t ald_memory_largest(const ald_engine_t *engine, int64_t count, ald_memory_item_fn item,
-                                const void *context, int64_t *T, int64_t *R)
+double ald_memory_open_shards(const ald_shard_header_t *header, int64_t shards)
 {
-    ald_status_t status = ALD_STATUS_OK;
-    const ald_config_t *config = engine->config;
-    const int64_t batch = config->optimizer.batch_size, per_epoch = ald_epoch_steps(config, count);
-    int64_t *order = ald_alloc(sizeof *order * (size_t)(count + 3 * batch + 1));
-    *T = *R = 0;
-    ALD_CHECK_MEMORY(order, sizeof *order * (size_t)(count + 3 * batch + 1));
-    int64_t *tokens = order + count, *positions = tokens + batch, *start = positions + batch;
-    for (int64_t step = 0; step < engine->steps; ++step) {
-        if (step % per_epoch == 0)
-            ald_rng_permutation((uint64_t)config->seed, (uint64_t)(step / per_epoch), count, order);
-        const int64_t *rows = order + step % per_epoch * batch;
-        int64_t here = order + count - rows < batch ? order + count - rows : batch;
-        for (int64_t i = 0; i < here; ++i) {
-            const ald_item_t one = item(context, rows[i]);
-            tokens[i] = ald_item_tokens(&one);
-            positions[i] = one.response_count[0] + one.response_count[1];
-        }
-        int64_t micros = ald_micro_split(tokens, here, config->optimizer.micro_batch_tokens, start);
-        ald_micro_largest(tokens, positions, start, micros, T, R);
-    }
-done:
-    ald_free(order);
-    return status;
+    const int64_t awake = shards < ALD_SHARDS_AWAKE ? shards : (int64_t)ALD_SHARDS_AWAKE;
+    return (double)(ald_shard_reader_bytes(header) / ALD_SHARDS_AWAKE * awake);
 }
 
-ald_status_t ald_memory_say_training(const ald_engine_t *engine, int64_t count,
-                                     ald_memory_item_fn item, const void *context)
+double ald_memory_ahead(const ald_shard_header_t *header, int64_t sequences, int64_t longest)
 {
-    ald_status_t status = ALD_STATUS_OK;
-    ald_memory_plan_t plan;
-    int64_t T, R;
-    ALD_TRY(ald_memory_largest(engine, count, item, context, &T, &R));
-    ald_memory_begin(engine->stage, &plan);
-    ald_memory_add_training(&plan, engine, T, R, 0);
-    ald_memory_say(&plan);
-done:
-    return status;
+    const int64_t one = longest * ald_shard_position_bytes(header);
+    const int64_t most = one > ALD_READAHEAD_BYTES ? one : (int64_t)ALD_READAHEAD_BYTES;
+    const int64_t count =
+        sequences < ALD_READAHEAD_COUNT ? sequences : (int64_t)ALD_READAHEAD_COUNT;
+    return (double)(count * one < most ? count * one : most);
+}
+
+void ald_memory_add_distilling(ald_memory_plan_t *plan, const ald_training_plan_t *training,
+                               const ald_lessons_plan_t *lessons)
+{
+    const ald_shard_header_t *header = lessons->header;
+    const ald_model_config_t *teacher = lessons->teacher;
+    const int64_t read = training->most.R * ald_shard_position_bytes(header);
+    ald_memory_add_training(plan, training, ald_encoding_row(header->encoding)->wide);
+    ald_memory_add(plan, (double)read, "teacher data");
+    ald_memory_add(plan, lessons->ahead, "read ahead");
+    ald_memory_add(plan, lessons->open, "of the reader");
+    ald_memory_add(plan,
+                   teacher == NULL ? 0.0
+                                   : 2.0 * (double)(teacher->vocab_size * teacher->hidden_size *
+                                                    ald_dtype_size(teacher->dtype)),
+                   "mapped output matrices");
+}
+
+/* --- scorer, generator ------------------------------------------------------------------------ */
+
+void ald_memory_add_scoring(ald_memory_plan_t *plan, const ald_scoring_plan_t *scoring)
+{
+    const double position = (double)ald_shard_position_bytes(scoring->header);
+    const double whole = (double)scoring->positions * position;
+    const double queue = (double)ald_shard_writer_bytes(scoring->header);
+    int models = 0;
+    for (int m = 0; m < ALD_SCORING_MODELS; ++m) {
+        if (scoring->mapped[m] == 0)
+            continue;
+        ald_memory_add_mapped(plan, scoring->mapped[m],
+                              m == 0 ? "teacher.dpo" : ald_contrast_key((ald_contrast_t)(m - 1)));
+        models += 1;
+    }
+    ald_memory_add_forward(plan, scoring->shape, models, &scoring->most);
+    ald_memory_add(plan, (double)scoring->most.R * position, "encoded positions");
+    /* Its queue is full only behind a slow disk: half of it is taken for what will be there. */
+    ald_memory_add(plan, 0.5 * (queue < whole ? queue : whole), "of the writer");
+}
+
+void ald_memory_add_generator(ald_memory_plan_t *plan, const ald_model_config_t *shape,
+                              int64_t prompt, int64_t longest, int64_t count, double then)
+{
+    const double stays = (double)ald_generator_bytes(shape, prompt, longest, 0);
+    const double goes = (double)ald_generator_bytes(shape, prompt, longest, count) - stays;
+    ald_memory_add(plan, stays, "prompts and logits of the generator");
+    if (goes > then)
+        ald_memory_add(plan, goes - then, "more for keys and values of %lld responses",
+                       (long long)count);
 }

@@ -270,16 +270,12 @@ def missing_pages(tree):
                         for place in ("", os.path.dirname(path)))]
 
 
-# Folders whose sources don't open with their comment yet; the list is to become empty.
-UNOPENED = {"plan"}
-
-
 def sources_without_opening(tree):
     """A source opens with a comment of two lines, or a few more: what it does, and why so."""
     out = []
     for path, text in tree.texts("src", (".c",)).items():
         comment = re.match(r"/\*.*?\*/\n", text, re.S)
-        if tree.layer[path] not in UNOPENED and (comment is None or comment.group().count("\n") < 2):
+        if comment is None or comment.group().count("\n") < 2:
             out.append(f"{path}: no comment of two lines at the beginning")
     return out
 
@@ -297,17 +293,20 @@ def pages(tree):
 
 def missing_files(tree):
     """Links of the README files, and the files of ours that they name in `...`, by a path from the
-    root, from the page's folder, or as an include line has it; words in capitals are placeholders."""
+    root, from the page's folder or one in it, or as an include line has it; words in capitals are
+    placeholders."""
     out = []
     for path, text in pages(tree).items():
-        near = ("", os.path.dirname(path), "include", "src")
+        here = os.path.dirname(path)
+        near = ("", here, "include", "src", os.path.join(here, "**") if here else "")
         named = re.findall(r"\]\(([^)#:]+)[)#]", text)
         for code in re.findall(r"`([^`\n]+)`", text):
             named += re.findall(r"^[\w./*-]*[\w*]\.(?:[ch]|py|sh|js)\b(?![\w.(])", code)
             named += re.findall(r"^[\w.-]+/[\w./-]+\.(?:cfg|md)\b", code)
         out += [f"{path} names {name}, which isn't there" for name in named
                 if not re.search(r"[A-Z]{4}", name.replace("README.md", ""))
-                and not any(glob.glob(os.path.join(tree.root, place, name)) for place in near)]
+                and not any(
+                    glob.glob(os.path.join(tree.root, place, name), recursive=True) for place in near)]
     return out
 
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "ald/base/log.h"
+#include "ald/base/status.h"
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
 #include "ald/par/signals.h"

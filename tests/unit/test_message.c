@@ -2,6 +2,8 @@
  * failures. What ends the job (deadlines, faults) is in endings_test.py. */
 #include <time.h>
 
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
 #include "ald/par/message.h"
 #include "ranks.h"
 

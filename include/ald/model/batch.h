@@ -3,6 +3,7 @@
 #ifndef ALD_MODEL_BATCH_H
 #define ALD_MODEL_BATCH_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ald/base/arena.h"
@@ -40,10 +41,8 @@ int64_t ald_item_tokens(const ald_item_t *item);
  * counts only, never on ranks. start has room for count + 1; returns the number of micro-batches.
  */
 int64_t ald_micro_split(const int64_t *tokens, int64_t count, int64_t limit, int64_t *start);
-
-/* Raises *most to the tokens of the largest micro-batch, and *positions_most to the response
- * positions of the one that has the most. */
-void ald_micro_largest(const int64_t *tokens, const int64_t *positions, const int64_t *start,
-                       int64_t micros, int64_t *most, int64_t *positions_most);
+/* The rule of the split: whether a micro-batch of `used` tokens (0: none yet) is closed before an
+ * item of so many. */
+bool ald_micro_full(int64_t used, int64_t tokens, int64_t limit);
 
 #endif

@@ -1,0 +1,113 @@
+/* Plans from numbers alone, held to what the code that they plan for does. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "ald/base/rng.h"
+#include "ald/base/status.h"
+#include "ald/config/config.h"
+#include "ald/model/batch.h"
+#include "ald/model/model_config.h"
+#include "ald/plan/memory.h"
+#include "ald/plan/micro.h"
+#include "ald/train/rows.h"
+
+enum { ROWS = 97 };
+
+/* Lengths that no order and no batch size makes alike. */
+static ald_item_t item_of(const void *context, int64_t row)
+{
+    uint32_t random[4];
+    (void)context;
+    ald_philox(5, (uint64_t)row, 0, random);
+    return (ald_item_t){.prompt_count = 1 + random[0] % 40,
+                        .responses = 2,
+                        .response_count = {1 + random[1] % 90, 1 + random[2] % 90}};
+}
+
+/* The largest micro-batches of a step's rows, as training cuts them. */
+static void raise_to(const int64_t *items, int64_t count, int64_t limit, int64_t *T, int64_t *R)
+{
+    int64_t tokens[ROWS], start[ROWS + 1];
+    for (int64_t i = 0; i < count; ++i) {
+        const ald_item_t item = item_of(NULL, items[i]);
+        tokens[i] = ald_item_tokens(&item);
+    }
+    const int64_t micros = ald_micro_split(tokens, count, limit, start);
+    for (int64_t m = 0; m < micros; ++m) {
+        int64_t rows = 0, positions = 0;
+        for (int64_t i = start[m]; i < start[m + 1]; ++i) {
+            const ald_item_t item = item_of(NULL, items[i]);
+            rows += tokens[i];
+            positions += item.response_count[0] + item.response_count[1];
+        }
+        *T = rows > *T ? rows : *T;
+        *R = positions > *R ? positions : *R;
+    }
+}
+
+static void largest_micro_batches_are_those_of_training(void **state)
+{
+    (void)state;
+    const int64_t limits[] = {1, 150, 219, 800, 100000}, batches[] = {1, 7, 32, ROWS, 200};
+    for (int k = 0; k < 25; ++k) {
+        ald_config_t config = {.seed = 11};
+        ald_micro_most_t most;
+        int64_t order[ROWS], items[200], T = 0, R = 0;
+        config.optimizer.batch_size = batches[k / 5];
+        config.optimizer.micro_batch_tokens = limits[k % 5];
+        for (int64_t step = 0; step < 9; ++step)
+            raise_to(items, ald_step_items(&config, ROWS, step, order, items), limits[k % 5], &T,
+                     &R);
+        assert_int_equal(ald_micro_most_rows(&config, 9, ROWS, item_of, NULL, &most),
+                         ALD_STATUS_OK);
+        assert_int_equal(most.T, T);
+        assert_int_equal(most.R, R);
+        assert_true(T > 0 && R > 0);
+    }
+}
+
+/* A model that is nowhere loaded: 1.5 billion parameters on 1 and on 16 ranks. */
+static void training_is_planned_without_a_model(void **state)
+{
+    (void)state;
+    const ald_model_config_t shape = {.hidden_size = 1536,
+                                      .intermediate_size = 8960,
+                                      .layers = 28,
+                                      .heads = 12,
+                                      .kv_heads = 2,
+                                      .head_dim = 128,
+                                      .vocab_size = 151936};
+    ald_config_t config = {.seed = 1};
+    ald_memory_plan_t plain, checkpointed;
+    ald_training_plan_t training = {.config = &config,
+                                    .shape = &shape,
+                                    .parameters = 1543714304,
+                                    .steps = 100,
+                                    .most = {.T = 4096, .R = 2048}};
+    ald_memory_begin("plan", &plain);
+    ald_memory_add_training(&plain, &training, 2);
+    assert_true(plain.to_come > 4096.0 * 28 * 1536 * sizeof(float));
+    assert_non_null(strstr(plain.text, "activations of 4096 tokens"));
+    assert_null(strstr(plain.text, "checkpoints"));
+    config.checkpoint.every_steps = 10;
+    ald_memory_begin("plan", &checkpointed);
+    ald_memory_add_training(&checkpointed, &training, 2);
+    /* A checkpoint is written from a copy of both moments. */
+    assert_true(fabs(checkpointed.to_come - plain.to_come - (8.0 * 1543714304)) < 1.0);
+    assert_true(fabs(ald_memory_trained(1543714304, 1) - (24.0 * 1543714304)) < 1.0);
+    assert_true(fabs(ald_memory_trained(1543714304, 16) - (16.5 * 1543714304)) < 1.0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(largest_micro_batches_are_those_of_training),
+        cmocka_unit_test(training_is_planned_without_a_model),
+    };
+    return cmocka_run_group_tests_name("plan", tests, NULL, NULL);
+}

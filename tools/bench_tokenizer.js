@@ -1,4 +1,4 @@
-// The reference library on one thread, for bench_tokenizer.py: node bench_tokenizer.js TOKENIZER_JSON
+// Hugging Face's tokenizers on one thread, for bench_tokenizer.py: node bench_tokenizer.js TOKENIZER_JSON
 // TEXT REPEAT. The pieces are those of `aligndistil bench --text`; prints the same JSON object.
 const {Tokenizer} = require('tokenizers');
 const fs = require('fs');

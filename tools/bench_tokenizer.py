@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""Speed of our tokenizer beside the reference library's, in turns, each on one thread.
+"""Speed of our tokenizer beside that of Hugging Face's tokenizers, in turns, each on one thread.
 
-Needs Node.js and npm: the npm package `tokenizers` (a binding of the reference library in Rust) is
+Needs Node.js and npm: the npm package `tokenizers` (a binding of that library, which is in Rust) is
 installed into the build folder. Both programs encode the same pieces of the text and must find the
 same number of tokens."""
 import argparse

@@ -1,4 +1,4 @@
-// Expectations of tokenizer_test.py by the reference library (npm install tokenizers):
+// Expectations of tokenizer_test.py by Hugging Face's tokenizers (npm install tokenizers):
 // cd tests/data; python3 tokenizer_cases.py | node tokenizer_reference.js >tokenizer_expected.json
 const {Tokenizer} = require('tokenizers');
 const {texts, tokenizers} = JSON.parse(require('fs').readFileSync(0, 'utf8'));

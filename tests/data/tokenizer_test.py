@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Tokenizer components: small tokenizers of ours, ids and decoded text as the reference library
+"""Tokenizer components: small tokenizers of ours, ids and decoded text as Hugging Face's library
 (npm tokenizers 0.23.2, see tokenizer_reference.js) has them; limits, large and broken input."""
 import os
 import sys

@@ -11,7 +11,7 @@
 #include "ald/train/loop.h"
 #include "objective/distill_impl.h"
 
-/* Of the mean of a step's bounds on the total variation: a tenth of the teacher's mass may be
+/* The limit of a step's mean bound on the total variation: a tenth of the teacher's mass may be
  * elsewhere, which is more than rounding of halves explains. */
 #define WARN_ABOVE 0.1
 

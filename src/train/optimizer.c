@@ -12,14 +12,15 @@
 #include "ald/num/kernel.h"
 #include "ald/par/comm.h"
 
-/* Floats that a thread takes at a time: 256 KiB, which stay in a core's cache. Shares are of whole
- * blocks, so that the squares of a block are added in one order on any number of trainers. */
+/* Floats that a thread takes at a time: with their sums 768 KiB, which most cores' caches hold.
+ * Shares are of whole blocks, so that the squares of a block are added in one order on any number
+ * of trainers. */
 #define BLOCK ((int64_t)65536)
-/* Of the fixed point. Gradients of 2^-17 and more lose no bit in it, smaller ones are rounded far
- * below what an update shows; and 64 bits have room for sums up to 2^22. */
+/* The unit of the fixed point. Gradients of 2^-17 and more lose no bit in it, smaller ones are
+ * rounded far below what an update shows; and 64 bits have room for sums up to 2^22. */
 #define UNIT 0x1.0p-40
-/* Addend that is taken: 2^60 units, which added to a sum of 2^62 stay below 2^63. A gradient of
- * this size is that of a training that has diverged. */
+/* The largest addend that is taken: 2^60 units, which added to a sum of 2^62 stay below 2^63. A
+ * gradient of this size is that of a training that has diverged. */
 #define LARGEST 0x1.0p20
 
 static int64_t blocks_of(int64_t total)

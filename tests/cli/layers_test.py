@@ -17,7 +17,7 @@ MPI = {"par", "train", "objective", "role", "plan", "bench", "pipeline", "cli"}
 # Header of a library: the layers and files that may see it, by whatever way it comes in.
 LIBRARIES = {
     r"mpi\.h": MPI,
-    r"hdf5.*\.h": {"record", "shard", "src/train/checkpoint.c"},
+    r"hdf5.*\.h": {"record", "shard"},
     r"(cblas|lapacke|openblas_config)\.h": {"num"},
     r"(oneapi/dnnl/.*|dnnl.*)\.h": {"num"},
     r"libconfig\.h": {"config"},

@@ -145,14 +145,15 @@ seconds_t bench_now(void)
 static seconds_t product_time(const product_t *p, const product_buffers_t *buffers)
 {
     const ald_gemm_t *gemm = ald_gemm_find("openblas");
+    const ald_factor_t a = {buffers->matrix[0], p->transpose_a ? p->m : p->k, p->transpose_a};
+    const ald_factor_t b = {buffers->matrix[1], p->transpose_b ? p->k : p->n, p->transpose_b};
+    const ald_product_t product = {p->m, p->n, p->k, 1.0f, a, b, p->beta, buffers->matrix[2], p->n};
     const double enough = 0.1; /* seconds: long beside a clock's step and a thread's start */
     const seconds_t begun = bench_now();
     seconds_t now = begun;
     double runs = 0.0;
     while (runs == 0.0 || (runs < p->count && now.wall - begun.wall < enough)) {
-        gemm->run(p->transpose_a, p->transpose_b, p->m, p->n, p->k, 1.0f, buffers->matrix[0],
-                  p->transpose_a ? p->m : p->k, buffers->matrix[1], p->transpose_b ? p->k : p->n,
-                  p->beta, buffers->matrix[2], p->n);
+        gemm->run(&product);
         runs += 1.0;
         now = bench_now();
     }

@@ -14,6 +14,7 @@
 #include "ald/num/gemm.h"
 #include "ald/par/comm.h"
 #include "ald/shard/format.h"
+#include "ald/teacher/encoding.h"
 #include "ald/text/tokenizer.h"
 #include "cli/commands_impl.h"
 #include "cli/options_impl.h"
@@ -202,15 +203,16 @@ static void print_store(const ald_bench_store_t *r, bool json)
 static ald_status_t bench_store(const ald_options_t *options)
 {
     ald_status_t status = ALD_STATUS_OK;
-    static const ald_encoding_t encodings[] = {ALD_ENCODING_HIDDEN, ALD_ENCODING_TOPK};
-    ald_bench_store_t reports[2];
-    for (int i = 0; i < 2; ++i)
-        ALD_TRY(ald_bench_store(options->store, encodings[i], options->megabytes, options->repeat,
-                                &reports[i]));
+    ald_bench_store_t reports[ALD_ENCODING_COUNT];
+    int count = 0;
+    for (ald_encoding_t e = 0; e < ALD_ENCODING_COUNT; ++e)
+        if (ald_encoding_row(e)->bench)
+            ALD_TRY(ald_bench_store(options->store, e, options->megabytes, options->repeat,
+                                    &reports[count++]));
     if (!options->json)
         printf("%-8s %9s %12s %10s %8s %12s %10s %8s\n", "", "MB", "write MB/s", "plain", "share",
                "read MB/s", "plain", "share");
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < count; ++i) {
         printf("%s", !options->json ? "" : i == 0 ? "{" : ", ");
         print_store(&reports[i], options->json);
     }

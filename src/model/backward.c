@@ -17,118 +17,136 @@
 #include "model/forward_impl.h"
 #include "model/layer_impl.h"
 
-/* Buffers of one layer's backward. */
+/* What the layers' backward shares: gradients, and buffers of one layer. */
 typedef struct {
+    ald_pass_t pass;
+    float *gradients;        /* of the parameters */
+    float *dx;               /* [T, H] of the layer's output, then of its input */
     float *normed, *dnormed; /* [T, H] */
     float *act, *dact;       /* [T, I] */
     float *wide;             /* [T, 2I], [T, NH D]: gradients of gate_up, of the attention */
     float *dqkv;             /* [T, Q] */
 } work_t;
 
-static ald_status_t work_init(const ald_sizes_t *s, int64_t T, ald_arena_t *arena, work_t *w)
+static ald_status_t work_init(ald_arena_t *arena, work_t *w)
 {
     ald_status_t status = ALD_STATUS_OK;
-    int64_t wide = 2 * s->I > s->NH * s->D ? 2 * s->I : s->NH * s->D;
-    *w = (work_t){ALD_ARENA_ARRAY(arena, float, T * s->H), ALD_ARENA_ARRAY(arena, float, T * s->H),
-                  ALD_ARENA_ARRAY(arena, float, T * s->I), ALD_ARENA_ARRAY(arena, float, T * s->I),
-                  ALD_ARENA_ARRAY(arena, float, T *wide),  ALD_ARENA_ARRAY(arena, float, T * s->Q)};
+    const ald_sizes_t *s = &w->pass.sizes;
+    const int64_t T = w->pass.T, wide = 2 * s->I > s->NH * s->D ? 2 * s->I : s->NH * s->D;
+    w->normed = ALD_ARENA_ARRAY(arena, float, T * s->H);
+    w->dnormed = ALD_ARENA_ARRAY(arena, float, T * s->H);
+    w->act = ALD_ARENA_ARRAY(arena, float, T * s->I);
+    w->dact = ALD_ARENA_ARRAY(arena, float, T * s->I);
+    w->wide = ALD_ARENA_ARRAY(arena, float, T *wide);
+    w->dqkv = ALD_ARENA_ARRAY(arena, float, T * s->Q);
     ALD_CHECK(w->normed && w->dnormed && w->act && w->dact && w->wide && w->dqkv,
               ALD_STATUS_RESOURCE, "out of memory: the backward pass of %lld tokens", (long long)T);
 done:
     return status;
 }
 
-/* NULL where the model has no such tensor. */
-static float *at(float *gradients, int64_t offset)
+/* Where the gradient of a tensor is; NULL where the model has no such tensor. */
+static float *at(const work_t *b, int64_t offset)
 {
-    return offset < 0 ? NULL : gradients + offset;
+    return offset < 0 ? NULL : b->gradients + offset;
 }
 
 /* The gradient at the end of a branch: dx where no norm comes after the branch, else dx through the
  * backward of that norm, whose input was `raw`, in b->dnormed. */
-static const float *behind_backward(const ald_sizes_t *s, int64_t T, const float *raw,
-                                    const float *norm, work_t *b, const float *dx, float *dnorm)
+static const float *behind_backward(work_t *b, const float *raw, const float *norm, float *dnorm)
 {
     if (norm == NULL)
-        return dx;
-    ald_rmsnorm_backward(T, s->H, s->H, s->eps, raw, norm, dx, 0, b->dnormed, dnorm);
+        return b->dx;
+    ald_rmsnorm_backward(ald_pass_norm(&b->pass, norm), raw, b->dx, 0, b->dnormed, dnorm);
     return b->dnormed;
 }
 
-/* The backward of y = norm(x) W^T for dy [T, N]: adds to dx and to the gradients of W and the norm.
- * The norm is computed anew from x. */
-static void entry_backward(const ald_sizes_t *s, const ald_gemm_t *gemm, int64_t T, int64_t N,
-                           const float *x, const float *norm, const float *weight, const float *dy,
-                           work_t *b, float *dx, float *dweight, float *dnorm)
+/* What a branch begins with: y = norm(x) W^T, and where the gradients of W and the norm are. */
+typedef struct {
+    const float *x, *norm, *weight;
+    float *dnorm, *dweight;
+} entry_t;
+
+/* The backward of an entry for dy [T, N]: adds to dx and to the gradients of W and the norm. The
+ * norm is computed anew from x. */
+static void entry_backward(work_t *b, const entry_t *e, int64_t N, const float *dy)
 {
-    if (norm == NULL) {
-        ald_linear_backward_weight(gemm, T, N, s->H, dy, x, dweight);
-        ald_linear_backward_input(gemm, T, N, s->H, dy, weight, 1.0f, dx);
+    const ald_gemm_t *gemm = b->pass.gemm;
+    const ald_linear_t sizes = {b->pass.T, N, b->pass.sizes.H};
+    if (e->norm == NULL) {
+        ald_linear_backward_weight(gemm, sizes, dy, e->x, e->dweight);
+        ald_linear_backward_input(gemm, sizes, dy, e->weight, 1.0f, b->dx);
         return;
     }
-    ald_rmsnorm(T, s->H, s->H, s->eps, x, norm, b->normed);
-    ald_linear_backward_weight(gemm, T, N, s->H, dy, b->normed, dweight);
-    ald_linear_backward_input(gemm, T, N, s->H, dy, weight, 0.0f, b->dnormed);
-    ald_rmsnorm_backward(T, s->H, s->H, s->eps, x, norm, b->dnormed, 1, dx, dnorm);
+    const ald_norm_t norm = ald_pass_norm(&b->pass, e->norm);
+    ald_rmsnorm(norm, e->x, b->normed);
+    ald_linear_backward_weight(gemm, sizes, dy, b->normed, e->dweight);
+    ald_linear_backward_input(gemm, sizes, dy, e->weight, 0.0f, b->dnormed);
+    ald_rmsnorm_backward(norm, e->x, b->dnormed, 1, b->dx, e->dnorm);
 }
 
 /* y = x + norm(down(swiglu(gate_up(norm(x))))): dx = dy + ..., in place. */
-static void mlp_backward(const ald_sizes_t *s, const ald_layer_t *w, const ald_layer_offsets_t *o,
-                         const ald_gemm_t *gemm, int64_t T, const ald_kept_t *k, work_t *b,
-                         float *dx, float *gradients)
+static void mlp_backward(work_t *b, const ald_layer_t *w, const ald_layer_offsets_t *o,
+                         const ald_kept_t *k)
 {
-    const float *dout =
-        behind_backward(s, T, k->mlp_raw, w->mlp_post_norm, b, dx, at(gradients, o->mlp_post_norm));
+    const ald_sizes_t *s = &b->pass.sizes;
+    const int64_t T = b->pass.T;
+    const ald_linear_t down = {T, s->H, s->I};
+    const entry_t entry = {k->middle, w->mlp_norm, ald_matrix_floats(&w->gate_up),
+                           at(b, o->mlp_norm), at(b, o->gate_up)};
+    const float *dout = behind_backward(b, k->mlp_raw, w->mlp_post_norm, at(b, o->mlp_post_norm));
     ald_swiglu(T, s->I, k->gate_up, b->act);
     if (w->down_bias != NULL)
-        ald_bias_backward(T, s->H, dout, at(gradients, o->down_bias));
-    ald_linear_backward_weight(gemm, T, s->H, s->I, dout, b->act, at(gradients, o->down));
-    ald_linear_backward_input(gemm, T, s->H, s->I, dout, ald_matrix_floats(&w->down), 0.0f,
-                              b->dact);
+        ald_bias_backward(T, s->H, dout, at(b, o->down_bias));
+    ald_linear_backward_weight(b->pass.gemm, down, dout, b->act, at(b, o->down));
+    ald_linear_backward_input(b->pass.gemm, down, dout, ald_matrix_floats(&w->down), 0.0f, b->dact);
     ald_swiglu_backward(T, s->I, k->gate_up, b->dact, b->wide);
     if (w->gate_up_bias != NULL)
-        ald_bias_backward(T, 2 * s->I, b->wide, at(gradients, o->gate_up_bias));
-    entry_backward(s, gemm, T, 2 * s->I, k->middle, w->mlp_norm, ald_matrix_floats(&w->gate_up),
-                   b->wide, b, dx, at(gradients, o->gate_up), at(gradients, o->mlp_norm));
+        ald_bias_backward(T, 2 * s->I, b->wide, at(b, o->gate_up_bias));
+    entry_backward(b, &entry, 2 * s->I, b->wide);
 }
 
-/* Rotation and head norms backward, in place of dqkv. */
-static void heads_backward(const ald_sizes_t *s, const ald_layer_t *w, const ald_layer_offsets_t *o,
-                           int64_t T, const int32_t *positions, const ald_kept_t *k, float *dqkv,
-                           float *gradients)
+/* Rotation and head norms backward, in place of b->dqkv. */
+static void heads_backward(work_t *b, const ald_layer_t *w, const ald_layer_offsets_t *o,
+                           const ald_kept_t *k)
 {
-    const int64_t q = s->NH * s->D, end = q + s->NKV * s->D;
-    ald_rope(T, s->NH + s->NKV, s->D, s->Q, positions, s->rotation->frequency, s->rotation->factor,
-             -1, dqkv);
-    for (int64_t i = 0; i < end && w->q_norm != NULL; i += ald_head_norm_width(s, i))
-        ald_rmsnorm_backward(T, ald_head_norm_width(s, i), s->Q, s->eps, k->raw + i,
-                             i < q ? w->q_norm : w->k_norm, dqkv + i, 0, dqkv + i,
-                             at(gradients, i < q ? o->q_norm : o->k_norm));
+    const ald_sizes_t *s = &b->pass.sizes;
+    const int64_t T = b->pass.T, q = s->NH * s->D, end = q + s->NKV * s->D;
+    ald_rope(T, s->NH + s->NKV, s->D, s->Q, b->pass.positions, s->rotation->frequency,
+             s->rotation->factor, -1, b->dqkv);
+    for (int64_t i = 0; i < end && w->q_norm != NULL; i += ald_head_norm_width(s, i)) {
+        const ald_norm_t norm = {T, ald_head_norm_width(s, i), s->Q, s->eps,
+                                 i < q ? w->q_norm : w->k_norm};
+        ald_rmsnorm_backward(norm, k->raw + i, b->dqkv + i, 0, b->dqkv + i,
+                             at(b, i < q ? o->q_norm : o->k_norm));
+    }
 }
 
 /* y = x + norm(out(attention(qkv(norm(x))))): dx = dy + ..., in place. */
-static ald_status_t attention_backward(const ald_sizes_t *s, const ald_layer_t *w,
-                                       const ald_layer_offsets_t *o, const ald_gemm_t *gemm,
-                                       const ald_batch_t *batch, const ald_kept_t *k, work_t *b,
-                                       float *dx, float *gradients)
+static ald_status_t attention_backward(work_t *b, const ald_layer_t *w,
+                                       const ald_layer_offsets_t *o, const ald_batch_t *batch,
+                                       const ald_kept_t *k)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const int64_t T = batch->tokens;
-    const float *dout = behind_backward(s, T, k->attention_raw, w->attention_post_norm, b, dx,
-                                        at(gradients, o->attention_post_norm));
+    const ald_sizes_t *s = &b->pass.sizes;
+    const int64_t T = b->pass.T;
+    const ald_linear_t output = {T, s->H, s->NH * s->D};
+    const ald_attention_t attention =
+        ald_layer_attention(&b->pass, w, batch->segments, batch->segment, k->qkv);
+    const entry_t entry = {k->x, w->attention_norm, ald_matrix_floats(&w->qkv),
+                           at(b, o->attention_norm), at(b, o->qkv)};
+    const float *dout =
+        behind_backward(b, k->attention_raw, w->attention_post_norm, at(b, o->attention_post_norm));
     if (w->output_bias != NULL)
-        ald_bias_backward(T, s->H, dout, at(gradients, o->output_bias));
-    ald_linear_backward_weight(gemm, T, s->H, s->NH * s->D, dout, k->attention,
-                               at(gradients, o->output));
-    ald_linear_backward_input(gemm, T, s->H, s->NH * s->D, dout, ald_matrix_floats(&w->output),
-                              0.0f, b->wide);
-    ALD_TRY(ald_attention_backward(T, s->NH, s->NKV, s->D, batch->segments, batch->segment,
-                                   w->window, k->qkv, k->attention, k->lse, b->wide, b->dqkv));
-    heads_backward(s, w, o, T, batch->positions, k, b->dqkv, gradients);
+        ald_bias_backward(T, s->H, dout, at(b, o->output_bias));
+    ald_linear_backward_weight(b->pass.gemm, output, dout, k->attention, at(b, o->output));
+    ald_linear_backward_input(b->pass.gemm, output, dout, ald_matrix_floats(&w->output), 0.0f,
+                              b->wide);
+    ALD_TRY(ald_attention_backward(&attention, k->attention, k->lse, b->wide, b->dqkv));
+    heads_backward(b, w, o, k);
     if (w->qkv_bias != NULL)
-        ald_bias_backward(T, s->Q, b->dqkv, at(gradients, o->qkv_bias));
-    entry_backward(s, gemm, T, s->Q, k->x, w->attention_norm, ald_matrix_floats(&w->qkv), b->dqkv,
-                   b, dx, at(gradients, o->qkv), at(gradients, o->attention_norm));
+        ald_bias_backward(T, s->Q, b->dqkv, at(b, o->qkv_bias));
+    entry_backward(b, &entry, s->Q, b->dqkv);
 done:
     return status;
 }
@@ -139,22 +157,21 @@ ald_status_t ald_backward(const ald_model_t *model, const ald_batch_t *batch,
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_params_t *params = model->params;
-    const ald_sizes_t s = ald_sizes(&params->config);
     const int64_t T = batch->tokens;
     ald_arena_mark_t mark = ald_arena_mark(arena);
-    work_t work;
-    ALD_TRY(work_init(&s, T, arena, &work));
-    ald_rmsnorm_backward(T, s.H, s.H, s.eps, activations->last,
-                         ald_model_vector(model, params->final_norm), d_hidden, 0, d_hidden,
-                         at(gradients, params->final_norm));
+    work_t work = {ald_pass(model, T, batch->positions), .gradients = gradients, .dx = d_hidden};
+    ALD_TRY(work_init(arena, &work));
+    ald_rmsnorm_backward(ald_pass_norm(&work.pass, ald_model_vector(model, params->final_norm)),
+                         activations->last, d_hidden, 0, d_hidden, at(&work, params->final_norm));
     for (int64_t l = params->config.layers - 1; l >= 0; --l) {
         const ald_layer_t w = ald_layer(model, l);
         const ald_layer_offsets_t *o = &params->layer[l];
         const ald_kept_t *k = &activations->layer[l];
-        mlp_backward(&s, &w, o, model->gemm, T, k, &work, d_hidden, gradients);
-        ALD_TRY(attention_backward(&s, &w, o, model->gemm, batch, k, &work, d_hidden, gradients));
+        mlp_backward(&work, &w, o, k);
+        ALD_TRY(attention_backward(&work, &w, o, batch, k));
     }
-    ald_embedding_backward(T, s.H, batch->ids, d_hidden, at(gradients, params->embedding));
+    ald_embedding_backward(T, work.pass.sizes.H, batch->ids, d_hidden,
+                           at(&work, params->embedding));
 done:
     ald_arena_release(arena, mark);
     return status;

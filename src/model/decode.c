@@ -87,23 +87,25 @@ ald_status_t ald_prefill(const ald_model_t *model, const int32_t *ids, int64_t c
     ALD_TRY(rows_init(&s, count, 0, arena, &r));
     for (int64_t t = 0; t < count; ++t)
         positions[t] = (int32_t)t;
-    ALD_TRY(ald_positions_check(&s, count, positions));
+    const ald_pass_t pass = ald_pass(model, count, positions);
+    const ald_mlp_buffers_t mlp = {r.normed, r.gate_up, r.act, NULL};
+    ALD_TRY(ald_positions_check(&pass));
     const ald_matrix_t embedding = ald_model_embedding(model);
     ald_matrix_gather(count, s.H, ids, &embedding, r.x);
     for (int64_t l = 0; l < params->config.layers; ++l) {
         const ald_layer_t w = ald_layer(model, l);
-        ald_layer_qkv(&s, &w, model->gemm, count, positions, r.x, r.normed, NULL, r.qkv);
+        ald_layer_qkv(&pass, &w, r.x, r.normed, NULL, r.qkv);
         for (int64_t t = 0; t < count; ++t)
             cache_put(cache, &s, l, t, r.qkv + t * s.Q);
-        ALD_TRY(
-            ald_attention(count, s.NH, s.NKV, s.D, 1, &whole, w.window, r.qkv, r.attention, NULL));
-        ald_layer_output(&s, &w, model->gemm, count, r.x, r.attention, NULL, r.normed);
+        const ald_attention_t attention = ald_layer_attention(&pass, &w, 1, &whole, r.qkv);
+        ALD_TRY(ald_attention(&attention, r.attention, NULL));
+        ald_layer_output(&pass, &w, r.x, r.attention, NULL, r.normed);
         memcpy(r.x, r.normed, sizeof(float) * (size_t)(count * s.H));
-        ald_layer_mlp(&s, &w, model->gemm, count, r.x, r.normed, r.gate_up, r.act, NULL, r.x);
+        ald_layer_mlp(&pass, &w, r.x, &mlp, r.x);
     }
     cache->length = count;
-    ald_rmsnorm(1, s.H, s.H, s.eps, r.x + (count - 1) * s.H,
-                ald_model_vector(model, params->final_norm), hidden);
+    const float *w = ald_model_vector(model, params->final_norm);
+    ald_rmsnorm((ald_norm_t){1, s.H, s.H, s.eps, w}, r.x + (count - 1) * s.H, hidden);
 done:
     ald_arena_release(arena, mark);
     return status;
@@ -146,21 +148,23 @@ ald_status_t ald_decode(const ald_model_t *model, int64_t count, const int32_t *
         offset[i] = scores;
         scores += s.NH * (caches[i]->length + 1);
     }
-    ALD_TRY(ald_positions_check(&s, count, positions));
+    const ald_pass_t pass = ald_pass(model, count, positions);
+    ALD_TRY(ald_positions_check(&pass));
     ALD_TRY(rows_init(&s, count, scores, arena, &r));
+    const ald_mlp_buffers_t mlp = {r.normed, r.gate_up, r.act, NULL};
     const ald_matrix_t embedding = ald_model_embedding(model);
     ald_matrix_gather(count, s.H, ids, &embedding, r.x);
     for (int64_t l = 0; l < params->config.layers; ++l) {
         const ald_layer_t w = ald_layer(model, l);
-        ald_layer_qkv(&s, &w, model->gemm, count, positions, r.x, r.normed, NULL, r.qkv);
+        ald_layer_qkv(&pass, &w, r.x, r.normed, NULL, r.qkv);
         decode_attention(&s, l, w.window, count, caches, offset, &r);
-        ald_layer_output(&s, &w, model->gemm, count, r.x, r.attention, NULL, r.normed);
+        ald_layer_output(&pass, &w, r.x, r.attention, NULL, r.normed);
         memcpy(r.x, r.normed, sizeof(float) * (size_t)(count * s.H));
-        ald_layer_mlp(&s, &w, model->gemm, count, r.x, r.normed, r.gate_up, r.act, NULL, r.x);
+        ald_layer_mlp(&pass, &w, r.x, &mlp, r.x);
     }
     for (int64_t i = 0; i < count; ++i)
         caches[i]->length += 1;
-    ald_rmsnorm(count, s.H, s.H, s.eps, r.x, ald_model_vector(model, params->final_norm), hidden);
+    ald_rmsnorm(ald_pass_norm(&pass, ald_model_vector(model, params->final_norm)), r.x, hidden);
 done:
     ald_arena_release(arena, mark);
     return status;

@@ -68,9 +68,10 @@ ald_status_t ald_forward(const ald_model_t *model, const ald_batch_t *batch, ald
     const ald_params_t *params = model->params;
     const ald_sizes_t s = ald_sizes(&params->config);
     const int64_t T = batch->tokens;
+    const ald_pass_t pass = ald_pass(model, T, batch->positions);
     ald_activations_t *a = NULL;
     ald_kept_t scratch = {0};
-    ALD_TRY(ald_positions_check(&s, T, batch->positions));
+    ALD_TRY(ald_positions_check(&pass));
     if (keep != NULL) {
         a = ald_arena_calloc(arena, 1, sizeof *a);
         ALD_CHECK_MEMORY(a, sizeof *a);
@@ -93,15 +94,17 @@ ald_status_t ald_forward(const ald_model_t *model, const ald_batch_t *batch, ald
         ald_kept_t *k = keep != NULL ? &a->layer[l] : &scratch;
         if (k->x != NULL)
             memcpy(k->x, x, sizeof(float) * (size_t)(T * s.H));
-        ald_layer_qkv(&s, &w, model->gemm, T, batch->positions, x, normed, k->raw, k->qkv);
-        ALD_TRY(ald_attention(T, s.NH, s.NKV, s.D, batch->segments, batch->segment, w.window,
-                              k->qkv, k->attention, k->lse));
-        ald_layer_output(&s, &w, model->gemm, T, x, k->attention, k->attention_raw, k->middle);
-        ald_layer_mlp(&s, &w, model->gemm, T, k->middle, normed, k->gate_up, act, k->mlp_raw, x);
+        const ald_attention_t attention =
+            ald_layer_attention(&pass, &w, batch->segments, batch->segment, k->qkv);
+        const ald_mlp_buffers_t mlp = {normed, k->gate_up, act, k->mlp_raw};
+        ald_layer_qkv(&pass, &w, x, normed, k->raw, k->qkv);
+        ALD_TRY(ald_attention(&attention, k->attention, k->lse));
+        ald_layer_output(&pass, &w, x, k->attention, k->attention_raw, k->middle);
+        ald_layer_mlp(&pass, &w, k->middle, &mlp, x);
     }
     if (keep != NULL)
         memcpy(a->last, x, sizeof(float) * (size_t)(T * s.H));
-    ald_rmsnorm(T, s.H, s.H, s.eps, x, ald_model_vector(model, params->final_norm), hidden);
+    ald_rmsnorm(ald_pass_norm(&pass, ald_model_vector(model, params->final_norm)), x, hidden);
     ald_arena_release(arena, mark);
 done:
     return status;

@@ -25,8 +25,8 @@ void ald_head_logits(const ald_model_t *model, int64_t count, const float *h, fl
 {
     const ald_params_t *params = model->params;
     const ald_matrix_t w = ald_model_matrix(model, params->lm_head, params->config.vocab_size);
-    ald_matrix_linear(model->gemm, count, ald_model_vocabulary(model), params->config.hidden_size,
-                      h, &w, 0.0f, logits);
+    const ald_linear_t sizes = {count, ald_model_vocabulary(model), params->config.hidden_size};
+    ald_matrix_linear(model->gemm, sizes, h, &w, 0.0f, logits);
 }
 
 static void gather_rows(int64_t count, int64_t H, const int64_t *row, const float *from, float *to)
@@ -67,9 +67,10 @@ ald_status_t ald_head(const ald_model_t *model, const float *hidden, int64_t R, 
         ALD_TRY(callback(context, first, count, logits));
         if (d_hidden == NULL)
             continue;
-        ald_linear_backward_weight(model->gemm, count, V, H, logits, h,
+        const ald_linear_t sizes = {count, V, H};
+        ald_linear_backward_weight(model->gemm, sizes, logits, h,
                                    gradients + model->params->lm_head);
-        ald_linear_backward_input(model->gemm, count, V, H, logits,
+        ald_linear_backward_input(model->gemm, sizes, logits,
                                   model->values + model->params->lm_head, 0.0f, h);
         scatter_add_rows(count, H, row + first, h, d_hidden);
     }

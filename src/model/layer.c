@@ -50,16 +50,16 @@ ald_layer_t ald_layer(const ald_model_t *model, int64_t index)
 #undef MATRIX
 }
 
-ald_status_t ald_positions_check(const ald_sizes_t *s, int64_t T, const int32_t *positions)
+ald_status_t ald_positions_check(const ald_pass_t *pass)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const int64_t limit = s->rotation->limit;
-    for (int64_t t = 0; t < T && limit > 0; ++t)
-        ALD_CHECK(positions[t] < limit, ALD_STATUS_INPUT,
+    const int64_t limit = pass->sizes.rotation->limit;
+    for (int64_t t = 0; t < pass->T && limit > 0; ++t)
+        ALD_CHECK(pass->positions[t] < limit, ALD_STATUS_INPUT,
                   "a sequence of more than %lld tokens, the model's max_position_embeddings; with "
                   "rope_scaling \"%s\" expected at most so many (lower data.max_prompt_tokens, "
                   "data.max_response_tokens or sampling.max_new_tokens)",
-                  (long long)limit, s->rotation->type);
+                  (long long)limit, pass->sizes.rotation->type);
 done:
     return status;
 }
@@ -70,68 +70,78 @@ int64_t ald_head_norm_width(const ald_sizes_t *s, int64_t at)
 }
 
 /* norm(x), computed into `normed`; x itself where the model has no such norm. */
-static const float *norm_before(const ald_sizes_t *s, int64_t T, const float *x, const float *w,
+static const float *norm_before(const ald_pass_t *pass, const float *x, const float *w,
                                 float *normed)
 {
     if (w == NULL)
         return x;
-    ald_rmsnorm(T, s->H, s->H, s->eps, x, w, normed);
+    ald_rmsnorm(ald_pass_norm(pass, w), x, normed);
     return normed;
 }
 
 /* y = norm(y) where the model has such a norm; `raw` gets the y before it. */
-static void norm_behind(const ald_sizes_t *s, int64_t T, const float *w, float *raw, float *y)
+static void norm_behind(const ald_pass_t *pass, const float *w, float *raw, float *y)
 {
     if (w == NULL)
         return;
     if (raw != NULL)
-        memcpy(raw, y, sizeof(float) * (size_t)(T * s->H));
-    ald_rmsnorm(T, s->H, s->H, s->eps, y, w, y);
+        memcpy(raw, y, sizeof(float) * (size_t)(pass->T * pass->sizes.H));
+    ald_rmsnorm(ald_pass_norm(pass, w), y, y);
 }
 
-void ald_layer_qkv(const ald_sizes_t *s, const ald_layer_t *w, const ald_gemm_t *gemm, int64_t T,
-                   const int32_t *positions, const float *x, float *normed, float *raw, float *qkv)
+void ald_layer_qkv(const ald_pass_t *pass, const ald_layer_t *w, const float *x, float *normed,
+                   float *raw, float *qkv)
 {
-    const float *in = norm_before(s, T, x, w->attention_norm, normed);
+    const ald_sizes_t *s = &pass->sizes;
+    const int64_t T = pass->T;
+    const float *in = norm_before(pass, x, w->attention_norm, normed);
     const int64_t q = s->NH * s->D, end = q + s->NKV * s->D;
-    ald_matrix_linear(gemm, T, s->Q, s->H, in, &w->qkv, 0.0f, qkv);
+    ald_matrix_linear(pass->gemm, (ald_linear_t){T, s->Q, s->H}, in, &w->qkv, 0.0f, qkv);
     if (w->qkv_bias != NULL)
         ald_bias(T, s->Q, w->qkv_bias, qkv);
     if (raw != NULL)
         memcpy(raw, qkv, sizeof(float) * (size_t)(T * s->Q));
     for (int64_t at = 0; at < end && w->q_norm != NULL; at += ald_head_norm_width(s, at))
-        ald_rmsnorm(T, ald_head_norm_width(s, at), s->Q, s->eps, qkv + at,
-                    at < q ? w->q_norm : w->k_norm, qkv + at);
-    ald_rope(T, s->NH + s->NKV, s->D, s->Q, positions, s->rotation->frequency, s->rotation->factor,
-             1, qkv);
+        ald_rmsnorm((ald_norm_t){T, ald_head_norm_width(s, at), s->Q, s->eps,
+                                 at < q ? w->q_norm : w->k_norm},
+                    qkv + at, qkv + at);
+    ald_rope(T, s->NH + s->NKV, s->D, s->Q, pass->positions, s->rotation->frequency,
+             s->rotation->factor, 1, qkv);
 }
 
-void ald_layer_output(const ald_sizes_t *s, const ald_layer_t *w, const ald_gemm_t *gemm, int64_t T,
-                      const float *x, const float *attention, float *raw, float *y)
+void ald_layer_output(const ald_pass_t *pass, const ald_layer_t *w, const float *x,
+                      const float *attention, float *raw, float *y)
 {
-    ald_matrix_linear(gemm, T, s->H, s->NH * s->D, attention, &w->output, 0.0f, y);
+    const ald_sizes_t *s = &pass->sizes;
+    const int64_t T = pass->T;
+    ald_matrix_linear(pass->gemm, (ald_linear_t){T, s->H, s->NH * s->D}, attention, &w->output,
+                      0.0f, y);
     if (w->output_bias != NULL)
         ald_bias(T, s->H, w->output_bias, y);
-    norm_behind(s, T, w->attention_post_norm, raw, y);
+    norm_behind(pass, w->attention_post_norm, raw, y);
     ald_add(T * s->H, x, y);
 }
 
-void ald_layer_mlp(const ald_sizes_t *s, const ald_layer_t *w, const ald_gemm_t *gemm, int64_t T,
-                   const float *x, float *normed, float *gate_up, float *act, float *raw, float *y)
+void ald_layer_mlp(const ald_pass_t *pass, const ald_layer_t *w, const float *x,
+                   const ald_mlp_buffers_t *b, float *y)
 {
-    const float *in = norm_before(s, T, x, w->mlp_norm, normed);
+    const ald_sizes_t *s = &pass->sizes;
+    const int64_t T = pass->T;
+    const float *in = norm_before(pass, x, w->mlp_norm, b->normed);
     const bool behind = w->mlp_post_norm != NULL; /* then `normed` is free for the product */
-    float *out = behind ? normed : y;
-    ald_matrix_linear(gemm, T, 2 * s->I, s->H, in, &w->gate_up, 0.0f, gate_up);
+    float *out = behind ? b->normed : y;
+    ald_matrix_linear(pass->gemm, (ald_linear_t){T, 2 * s->I, s->H}, in, &w->gate_up, 0.0f,
+                      b->gate_up);
     if (w->gate_up_bias != NULL)
-        ald_bias(T, 2 * s->I, w->gate_up_bias, gate_up);
-    ald_swiglu(T, s->I, gate_up, act);
+        ald_bias(T, 2 * s->I, w->gate_up_bias, b->gate_up);
+    ald_swiglu(T, s->I, b->gate_up, b->act);
     if (y != x)
         memcpy(y, x, sizeof(float) * (size_t)(T * s->H));
-    ald_matrix_linear(gemm, T, s->H, s->I, act, &w->down, behind ? 0.0f : 1.0f, out);
+    ald_matrix_linear(pass->gemm, (ald_linear_t){T, s->H, s->I}, b->act, &w->down,
+                      behind ? 0.0f : 1.0f, out);
     if (w->down_bias != NULL)
         ald_bias(T, s->H, w->down_bias, out);
-    norm_behind(s, T, w->mlp_post_norm, raw, out);
+    norm_behind(pass, w->mlp_post_norm, b->raw, out);
     if (behind)
         ald_add(T * s->H, out, y);
 }

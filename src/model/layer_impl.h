@@ -8,8 +8,10 @@
 #include "ald/base/status.h"
 #include "ald/model/model.h"
 #include "ald/model/model_config.h"
+#include "ald/num/attention.h"
 #include "ald/num/gemm.h"
 #include "ald/num/matrix.h"
+#include "ald/num/ops.h"
 
 /* The sizes that every function needs, and pointers to the weights of one layer (NULL: the model
  * has no such tensor). */
@@ -19,6 +21,14 @@ typedef struct {
     bool wide_norm;
     const ald_rotation_t *rotation; /* the configuration's */
 } ald_sizes_t;
+
+/* What all layers of a pass over T rows share. */
+typedef struct {
+    ald_sizes_t sizes;
+    const ald_gemm_t *gemm;
+    int64_t T;
+    const int32_t *positions;
+} ald_pass_t;
 
 typedef struct {
     const float *attention_norm, *qkv_bias, *q_norm, *k_norm, *output_bias, *mlp_norm;
@@ -35,6 +45,11 @@ static inline ald_sizes_t ald_sizes(const ald_model_config_t *c)
         c->rms_norm_eps, c->wide_norm,         &c->rotation};
 }
 
+static inline ald_pass_t ald_pass(const ald_model_t *model, int64_t T, const int32_t *positions)
+{
+    return (ald_pass_t){ald_sizes(&model->params->config), model->gemm, T, positions};
+}
+
 /* The one-dimensional tensors at an offset of the list (several that follow each other are one),
  * and the matrix of `rows` there. */
 const float *ald_model_vector(const ald_model_t *model, int64_t offset);
@@ -46,7 +61,12 @@ static inline ald_matrix_t ald_model_embedding(const ald_model_t *model)
 }
 
 /* INPUT when a sequence goes on beyond what the rotation allows (ald_rotation_t.limit). */
-ald_status_t ald_positions_check(const ald_sizes_t *s, int64_t T, const int32_t *positions);
+ald_status_t ald_positions_check(const ald_pass_t *pass);
+/* A norm of width H over the T rows. */
+static inline ald_norm_t ald_pass_norm(const ald_pass_t *pass, const float *w)
+{
+    return (ald_norm_t){pass->T, pass->sizes.H, pass->sizes.H, pass->sizes.eps, w};
+}
 /* Width of the norm over q and k that begins `at` floats into a row of qkv. */
 int64_t ald_head_norm_width(const ald_sizes_t *s, int64_t at);
 
@@ -54,14 +74,25 @@ int64_t ald_head_norm_width(const ald_sizes_t *s, int64_t at);
  *
  * qkv[T, Q] = rotate(normalise(norm(x) W^T + b)); `normed` [T, H] is left holding norm(x) where
  * there is a norm, and `raw` (may be NULL) gets qkv before head norms and rotation. */
-void ald_layer_qkv(const ald_sizes_t *s, const ald_layer_t *w, const ald_gemm_t *gemm, int64_t T,
-                   const int32_t *positions, const float *x, float *normed, float *raw, float *qkv);
+void ald_layer_qkv(const ald_pass_t *pass, const ald_layer_t *w, const float *x, float *normed,
+                   float *raw, float *qkv);
+static inline ald_attention_t ald_layer_attention(const ald_pass_t *pass, const ald_layer_t *w,
+                                                  int64_t segments, const ald_segment_t *segment,
+                                                  const float *qkv)
+{
+    const ald_sizes_t *s = &pass->sizes;
+    return (ald_attention_t){pass->T, s->NH, s->NKV, s->D, w->window, segments, segment, qkv};
+}
 /* y[T, H] = x + norm(a W_o^T + b); `raw` (may be NULL) gets the input of that norm. */
-void ald_layer_output(const ald_sizes_t *s, const ald_layer_t *w, const ald_gemm_t *gemm, int64_t T,
-                      const float *x, const float *attention, float *raw, float *y);
-/* y = x + norm(down(swiglu(gate_up(norm(x))))); `normed` [T, H] is scratch, gate_up [T, 2I] and
- * act [T, I] are left filled, `raw` (may be NULL) gets the input of the outer norm. y may be x. */
-void ald_layer_mlp(const ald_sizes_t *s, const ald_layer_t *w, const ald_gemm_t *gemm, int64_t T,
-                   const float *x, float *normed, float *gate_up, float *act, float *raw, float *y);
+void ald_layer_output(const ald_pass_t *pass, const ald_layer_t *w, const float *x,
+                      const float *attention, float *raw, float *y);
+/* y = x + norm(down(swiglu(gate_up(norm(x))))); of its buffers `normed` [T, H] is scratch, gate_up
+ * [T, 2I] and act [T, I] are left filled, `raw` (may be NULL) gets the input of the outer norm. y
+ * may be x. */
+typedef struct {
+    float *normed, *gate_up, *act, *raw;
+} ald_mlp_buffers_t;
+void ald_layer_mlp(const ald_pass_t *pass, const ald_layer_t *w, const float *x,
+                   const ald_mlp_buffers_t *b, float *y);
 
 #endif

@@ -16,7 +16,7 @@
 #define QB 64  /* query rows of a block */
 #define KB 128 /* key rows of a block */
 
-/* The arguments that all functions of a block share. Rows of qkv are `ld` floats apart. */
+/* What all functions of a block share. Rows of qkv are `ld` floats apart. */
 typedef struct {
     int64_t NH, NKV, D, ld, T, window;
     const ald_segment_t *segment;
@@ -25,18 +25,17 @@ typedef struct {
     const ald_gemm_t *gemm;
 } shape_t;
 
-static shape_t shape_make(int64_t T, int64_t NH, int64_t NKV, int64_t D,
-                          const ald_segment_t *segment, int64_t window, const float *qkv)
+static shape_t shape_make(const ald_attention_t *a)
 {
-    return (shape_t){NH,
-                     NKV,
-                     D,
-                     (NH + 2 * NKV) * D,
-                     T,
-                     window > 0 ? window : INT64_MAX / 2,
-                     segment,
-                     qkv,
-                     1.0f / sqrtf((float)D),
+    return (shape_t){a->NH,
+                     a->NKV,
+                     a->D,
+                     (a->NH + 2 * a->NKV) * a->D,
+                     a->T,
+                     a->window > 0 ? a->window : INT64_MAX / 2,
+                     a->segment,
+                     a->qkv,
+                     1.0f / sqrtf((float)a->D),
                      ald_gemm_chosen()};
 }
 
@@ -55,6 +54,11 @@ static const float *value(const shape_t *s, int64_t row, int64_t head)
     return query(s, row, s->NH + s->NKV + head / (s->NH / s->NKV));
 }
 
+/* Query rows of a segment, [q0, q0 + m), m <= QB, and one of the heads. */
+typedef struct {
+    int64_t segment, q0, m, head;
+} block_t;
+
 /* Key rows of a segment that its own queries or a descendant's may see: [begin, end). The query in
  * row q sees none before row q + reach, where its window begins. */
 typedef struct {
@@ -63,20 +67,20 @@ typedef struct {
 
 /* Most ancestors of a segment, itself included: a prompt and a response need 2. */
 enum { CHAIN = 8 };
-/* Lists the key rows that the queries [q0, q0 + m) of a segment may see, by segment: those of its
+/* Lists the key rows that the queries of a block may see, by segment: those of its segment's
  * ancestors and its own, the oldest first. Between the rows of an ancestor and those of the query
  * lie `gap` rows of other sequences. */
-static int keys_of(const shape_t *s, int64_t index, int64_t q0, int64_t m, keys_t keys[CHAIN])
+static int keys_of(const shape_t *s, const block_t *b, keys_t keys[CHAIN])
 {
     int depth = 0;
     int64_t gap = 0;
-    for (int64_t i = index, child = -1; i >= 0 && depth < CHAIN;
+    for (int64_t i = b->segment, child = -1; i >= 0 && depth < CHAIN;
          child = i, i = s->segment[i].parent) {
         const ald_segment_t *own = &s->segment[i];
         gap += child < 0 ? 0 : s->segment[child].begin - own->end;
         int64_t reach = 1 - s->window - gap;
-        int64_t begin = q0 + reach > own->begin ? q0 + reach : own->begin;
-        keys[depth++] = (keys_t){begin, child < 0 ? q0 + m : own->end, reach};
+        int64_t begin = b->q0 + reach > own->begin ? b->q0 + reach : own->begin;
+        keys[depth++] = (keys_t){begin, child < 0 ? b->q0 + b->m : own->end, reach};
     }
     for (int i = 0; i < depth / 2; ++i) {
         keys_t swap = keys[i];
@@ -86,13 +90,20 @@ static int keys_of(const shape_t *s, int64_t index, int64_t q0, int64_t m, keys_
     return depth;
 }
 
-/* Scores of rows [q0, q0 + m) against [k0, k0 + n), masked where the key lies behind the query
- * (never among ancestors, whose rows all come before) or before its window. */
-static void block_scores(const shape_t *s, int64_t head, int64_t q0, int64_t m, int64_t k0,
-                         int64_t n, int64_t reach, float *scores)
+/* The block of at most KB key rows that begins at k0. */
+static keys_t block_of(const keys_t *keys, int64_t k0)
 {
-    s->gemm->run(false, true, m, n, s->D, s->scale, query(s, q0, head), s->ld, key(s, k0, head),
-                 s->ld, 0.0f, scores, KB);
+    return (keys_t){k0, keys->end - k0 < KB ? keys->end : k0 + KB, keys->reach};
+}
+
+/* Scores of a block's queries against a block of keys, masked where the key lies behind the query
+ * (never among ancestors, whose rows all come before) or before its window. */
+static void block_scores(const shape_t *s, const block_t *b, const keys_t *keys, float *scores)
+{
+    const int64_t q0 = b->q0, m = b->m, k0 = keys->begin, n = keys->end - k0, reach = keys->reach;
+    const ald_factor_t q = {query(s, q0, b->head), s->ld, false};
+    const ald_factor_t k = {key(s, k0, b->head), s->ld, true};
+    s->gemm->run(&(ald_product_t){m, n, s->D, s->scale, q, k, 0.0f, scores, KB});
     for (int64_t i = 0; i < m && k0 + n > q0 + 1; ++i)
         for (int64_t j = q0 + i + 1 - k0 > 0 ? q0 + i + 1 - k0 : 0; j < n; ++j)
             scores[i * KB + j] = -INFINITY;
@@ -127,13 +138,12 @@ static void block_fold(int64_t m, int64_t n, int64_t D, float *scores, float *ma
     }
 }
 
-/* Output and log-sum-exp of the query rows [q0, q0 + m) of a segment, one head. */
-static void forward_block(const shape_t *s, int64_t index, int64_t head, int64_t q0, int64_t m,
-                          float *scores, float *out, float *lse)
+/* Output and log-sum-exp of a block. */
+static void forward_block(const shape_t *s, const block_t *b, float *scores, float *out, float *lse)
 {
     keys_t keys[CHAIN];
-    int64_t ldo = s->NH * s->D;
-    int depth = keys_of(s, index, q0, m, keys);
+    const int64_t ldo = s->NH * s->D, q0 = b->q0, m = b->m, head = b->head;
+    int depth = keys_of(s, b, keys);
     float top[QB], sum[QB] = {0};
     float *o = out + q0 * ldo + head * s->D;
     for (int64_t i = 0; i < m; ++i) {
@@ -142,11 +152,12 @@ static void forward_block(const shape_t *s, int64_t index, int64_t head, int64_t
     }
     for (int c = 0; c < depth; ++c) {
         for (int64_t k0 = keys[c].begin; k0 < keys[c].end; k0 += KB) {
-            int64_t n = keys[c].end - k0 < KB ? keys[c].end - k0 : KB;
-            block_scores(s, head, q0, m, k0, n, keys[c].reach, scores);
+            const keys_t part = block_of(&keys[c], k0);
+            const int64_t n = part.end - k0;
+            block_scores(s, b, &part, scores);
             block_fold(m, n, s->D, scores, top, sum, o, ldo);
-            s->gemm->run(false, false, m, s->D, n, 1.0f, scores, KB, value(s, k0, head), s->ld,
-                         1.0f, o, ldo);
+            const ald_factor_t p = {scores, KB, false}, v = {value(s, k0, head), s->ld, false};
+            s->gemm->run(&(ald_product_t){m, s->D, n, 1.0f, p, v, 1.0f, o, ldo});
         }
     }
     for (int64_t i = 0; i < m; ++i) {
@@ -157,11 +168,14 @@ static void forward_block(const shape_t *s, int64_t index, int64_t head, int64_t
     }
 }
 
-/* A block of queries: its segment and first row. */
-typedef struct {
-    int64_t segment, row;
-} block_t;
+/* The block of at most QB queries of a segment that begins at q0. */
+static block_t block_at(const ald_segment_t *segment, int64_t index, int64_t q0, int64_t head)
+{
+    const int64_t left = segment[index].end - q0;
+    return (block_t){index, q0, left < QB ? left : QB, head};
+}
 
+/* Lists the blocks of queries, for head 0. */
 static ald_status_t list_blocks(int64_t segments, const ald_segment_t *segment, block_t **out,
                                 int64_t *count)
 {
@@ -173,30 +187,27 @@ static ald_status_t list_blocks(int64_t segments, const ald_segment_t *segment, 
     ALD_CHECK_MEMORY(*out, (size_t)total * sizeof **out);
     for (int64_t i = 0; i < segments; ++i)
         for (int64_t row = segment[i].begin; row < segment[i].end; row += QB)
-            (*out)[used++] = (block_t){i, row};
+            (*out)[used++] = block_at(segment, i, row, 0);
     *count = total;
 done:
     return status;
 }
 
-ald_status_t ald_attention(int64_t T, int64_t NH, int64_t NKV, int64_t D, int64_t segments,
-                           const ald_segment_t *segment, int64_t window, const float *qkv,
-                           float *out, float *lse)
+ald_status_t ald_attention(const ald_attention_t *a, float *out, float *lse)
 {
     ald_status_t status = ALD_STATUS_OK;
-    shape_t s = shape_make(T, NH, NKV, D, segment, window, qkv);
+    const shape_t s = shape_make(a);
     block_t *block = NULL;
     int64_t blocks = 0;
     size_t scratch_floats = (size_t)omp_get_max_threads() * QB * KB;
     float *scratch = ald_alloc(scratch_floats * sizeof(float));
     ALD_CHECK_MEMORY(scratch, scratch_floats * sizeof(float));
-    ALD_TRY(list_blocks(segments, segment, &block, &blocks));
+    ALD_TRY(list_blocks(a->segments, a->segment, &block, &blocks));
 #pragma omp parallel for schedule(dynamic) collapse(2)
     for (int64_t b = 0; b < blocks; ++b)
-        for (int64_t head = 0; head < NH; ++head) {
-            int64_t end = segment[block[b].segment].end, row = block[b].row;
-            forward_block(&s, block[b].segment, head, row, end - row < QB ? end - row : QB,
-                          scratch + (size_t)omp_get_thread_num() * QB * KB, out, lse);
+        for (int64_t head = 0; head < s.NH; ++head) {
+            const block_t one = {block[b].segment, block[b].q0, block[b].m, head};
+            forward_block(&s, &one, scratch + (size_t)omp_get_thread_num() * QB * KB, out, lse);
         }
 done:
     ald_free(block);
@@ -223,36 +234,37 @@ typedef struct {
     float *dqkv;
 } gradients_t;
 
-/* Adds everything that the query rows [q0, q0 + m) contribute to dq, dk and dv. `scratch` is
- * 2 QB KB floats. */
-static void backward_block(const shape_t *s, const gradients_t *g, int64_t index, int64_t head,
-                           int64_t q0, int64_t m, float *scratch)
+/* Adds everything that a block's queries contribute to dq, dk and dv. `scratch` is 2 QB KB
+ * floats. */
+static void backward_block(const shape_t *s, const gradients_t *g, const block_t *b, float *scratch)
 {
     keys_t keys[CHAIN];
-    int64_t ldo = s->NH * s->D;
-    int depth = keys_of(s, index, q0, m, keys);
+    const int64_t ldo = s->NH * s->D, q0 = b->q0, m = b->m, head = b->head;
+    int depth = keys_of(s, b, keys);
     float *p = scratch, *dp = scratch + QB * KB, delta[QB];
     const float *dout = g->dout + q0 * ldo + head * s->D;
+    const ald_factor_t q = {query(s, q0, head), s->ld, false}, o = {dout, ldo, false};
+    float *dq = g->dqkv + (q.at - s->qkv);
     for (int64_t i = 0; i < m; ++i) {
-        const float *o = g->out + (q0 + i) * ldo + head * s->D;
+        const float *out = g->out + (q0 + i) * ldo + head * s->D;
         delta[i] = 0.0f;
         for (int64_t d = 0; d < s->D; ++d)
-            delta[i] += o[d] * dout[i * ldo + d];
+            delta[i] += out[d] * dout[i * ldo + d];
     }
     for (int c = 0; c < depth; ++c) {
         for (int64_t k0 = keys[c].begin; k0 < keys[c].end; k0 += KB) {
-            int64_t n = keys[c].end - k0 < KB ? keys[c].end - k0 : KB;
+            const keys_t part = block_of(&keys[c], k0);
+            const int64_t n = part.end - k0;
+            const ald_factor_t k = {key(s, k0, head), s->ld, false};
+            const ald_factor_t v = {value(s, k0, head), s->ld, true};
             float *dk = g->dqkv + (key(s, k0, head) - s->qkv);
             float *dv = g->dqkv + (value(s, k0, head) - s->qkv);
-            block_scores(s, head, q0, m, k0, n, keys[c].reach, p);
-            s->gemm->run(false, true, m, n, s->D, 1.0f, dout, ldo, value(s, k0, head), s->ld, 0.0f,
-                         dp, KB);
+            block_scores(s, b, &part, p);
+            s->gemm->run(&(ald_product_t){m, n, s->D, 1.0f, o, v, 0.0f, dp, KB});
             block_softmax_backward(m, n, s->scale, g->lse + head * s->T + q0, delta, p, dp);
-            s->gemm->run(true, false, n, s->D, m, 1.0f, p, KB, dout, ldo, 1.0f, dv, s->ld);
-            s->gemm->run(false, false, m, s->D, n, 1.0f, dp, KB, key(s, k0, head), s->ld, 1.0f,
-                         g->dqkv + q0 * s->ld + head * s->D, s->ld);
-            s->gemm->run(true, false, n, s->D, m, 1.0f, dp, KB, query(s, q0, head), s->ld, 1.0f, dk,
-                         s->ld);
+            s->gemm->run(&(ald_product_t){n, s->D, m, 1.0f, {p, KB, true}, o, 1.0f, dv, s->ld});
+            s->gemm->run(&(ald_product_t){m, s->D, n, 1.0f, {dp, KB, false}, k, 1.0f, dq, s->ld});
+            s->gemm->run(&(ald_product_t){n, s->D, m, 1.0f, {dp, KB, true}, q, 1.0f, dk, s->ld});
         }
     }
 }
@@ -282,28 +294,26 @@ static void backward_tree(const shape_t *s, const gradients_t *g, int64_t first,
     for (int64_t i = first; i < last; ++i)
         for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head)
             for (int64_t q0 = s->segment[i].begin; q0 < s->segment[i].end; q0 += QB) {
-                int64_t left = s->segment[i].end - q0;
-                backward_block(s, g, i, head, q0, left < QB ? left : QB, scratch);
+                const block_t b = block_at(s->segment, i, q0, head);
+                backward_block(s, g, &b, scratch);
             }
 }
 
-ald_status_t ald_attention_backward(int64_t T, int64_t NH, int64_t NKV, int64_t D, int64_t segments,
-                                    const ald_segment_t *segment, int64_t window, const float *qkv,
-                                    const float *out, const float *lse, const float *dout,
-                                    float *dqkv)
+ald_status_t ald_attention_backward(const ald_attention_t *a, const float *out, const float *lse,
+                                    const float *dout, float *dqkv)
 {
     ald_status_t status = ALD_STATUS_OK;
-    shape_t s = shape_make(T, NH, NKV, D, segment, window, qkv);
+    const shape_t s = shape_make(a);
     gradients_t g = {out, lse, dout, dqkv};
     int64_t *tree = NULL, trees = 0;
     size_t scratch_floats = (size_t)omp_get_max_threads() * 2 * QB * KB;
     float *scratch = ald_alloc(scratch_floats * sizeof(float));
     ALD_CHECK_MEMORY(scratch, scratch_floats * sizeof(float));
-    ALD_TRY(list_trees(segments, segment, &tree, &trees));
-    memset(dqkv, 0, sizeof(float) * (size_t)(T * s.ld));
+    ALD_TRY(list_trees(a->segments, a->segment, &tree, &trees));
+    memset(dqkv, 0, sizeof(float) * (size_t)(s.T * s.ld));
 #pragma omp parallel for schedule(dynamic) collapse(2)
     for (int64_t i = 0; i < trees; ++i)
-        for (int64_t h = 0; h < NKV; ++h)
+        for (int64_t h = 0; h < s.NKV; ++h)
             backward_tree(&s, &g, tree[i], tree[i + 1], h,
                           scratch + (size_t)omp_get_thread_num() * 2 * QB * KB);
 done:

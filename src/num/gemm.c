@@ -11,28 +11,26 @@
 #include "ald/config/choices.h"
 #include "ald/num/kernel.h"
 
-static void gemm_openblas(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha,
-                          const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
-                          float *c, int64_t ldc)
+static void gemm_openblas(const ald_product_t *p)
 {
-    if (m == 0 || n == 0)
+    if (p->m == 0 || p->n == 0)
         return;
-    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans,
-                (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
+    cblas_sgemm(CblasRowMajor, p->a.transposed ? CblasTrans : CblasNoTrans,
+                p->b.transposed ? CblasTrans : CblasNoTrans, (int)p->m, (int)p->n, (int)p->k,
+                p->alpha, p->a.at, (int)p->a.ld, p->b.at, (int)p->b.ld, p->beta, p->c, (int)p->ldc);
 }
 
-static void gemm_twin(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha,
-                      const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
-                      float *c, int64_t ldc)
+static void gemm_twin(const ald_product_t *p)
 {
-    for (int64_t i = 0; i < m; ++i)
-        for (int64_t j = 0; j < n; ++j) {
+    for (int64_t i = 0; i < p->m; ++i)
+        for (int64_t j = 0; j < p->n; ++j) {
+            float *c = p->c + i * p->ldc + j;
             double sum = 0.0;
-            for (int64_t l = 0; l < k; ++l)
-                sum += (double)(ta ? a[l * lda + i] : a[i * lda + l]) *
-                       (double)(tb ? b[j * ldb + l] : b[l * ldb + j]);
-            float old = beta == 0.0f ? 0.0f : beta * c[i * ldc + j];
-            c[i * ldc + j] = (float)(alpha * sum) + old;
+            for (int64_t l = 0; l < p->k; ++l)
+                sum += (double)p->a.at[p->a.transposed ? l * p->a.ld + i : i * p->a.ld + l] *
+                       (double)p->b.at[p->b.transposed ? j * p->b.ld + l : l * p->b.ld + j];
+            float old = p->beta == 0.0f ? 0.0f : p->beta * *c;
+            *c = (float)(p->alpha * sum) + old;
         }
 }
 
@@ -48,15 +46,16 @@ static inline __attribute__((always_inline)) float lanes_sum(v16 v)
     return s[0];
 }
 
-/* MR x NR dot products, each with 16 lanes of its own along k (the floats of an AVX-512 register):
- * the order of an element's sum doesn't depend on MR and NR. */
-static inline __attribute__((always_inline)) void dot_tile(int MR, int NR, int64_t k,
-                                                           const float *a, int64_t lda,
-                                                           const float *b, int64_t ldb, float beta,
-                                                           float *c, int64_t ldc)
+/* MR x NR dot products from row i0 and column j0 on, each with 16 lanes of its own along k (the
+ * floats of an AVX-512 register): the order of an element's sum doesn't depend on MR and NR. */
+static inline __attribute__((always_inline)) void dot_tile(const ald_product_t *p, int MR, int NR,
+                                                           int64_t i0, int64_t j0)
 {
+    const int64_t k = p->k, lda = p->a.ld, ldb = p->b.ld, ldc = p->ldc, whole = k / 16 * 16;
+    const float *a = p->a.at + i0 * lda, *b = p->b.at + j0 * ldb;
+    const float beta = p->beta;
+    float *c = p->c + i0 * ldc + j0;
     v16 sum[8] = {{0}};
-    int64_t whole = k / 16 * 16;
     for (int64_t l = 0; l < whole; l += 16)
         for (int i = 0; i < MR; ++i) {
             v16 x = *(const v16 *)(a + i * lda + l);
@@ -74,35 +73,31 @@ static inline __attribute__((always_inline)) void dot_tile(int MR, int NR, int64
 
 /* Computes the columns [j0, j1) of all rows of C, the share of one thread. */
 ALD_CLONES
-static void dot_columns(int64_t m, int64_t j0, int64_t j1, int64_t k, const float *a, int64_t lda,
-                        const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
+static void dot_columns(const ald_product_t *p, int64_t j0, int64_t j1)
 {
     int64_t j = j0;
     for (; j + 4 <= j1; j += 4) {
         int64_t i = 0;
-        for (; i + 2 <= m; i += 2)
-            dot_tile(2, 4, k, a + i * lda, lda, b + j * ldb, ldb, beta, c + i * ldc + j, ldc);
-        if (i < m)
-            dot_tile(1, 4, k, a + i * lda, lda, b + j * ldb, ldb, beta, c + i * ldc + j, ldc);
+        for (; i + 2 <= p->m; i += 2)
+            dot_tile(p, 2, 4, i, j);
+        if (i < p->m)
+            dot_tile(p, 1, 4, i, j);
     }
     for (; j < j1; ++j)
-        for (int64_t i = 0; i < m; ++i)
-            dot_tile(1, 1, k, a + i * lda, lda, b + j * ldb, ldb, beta, c + i * ldc + j, ldc);
+        for (int64_t i = 0; i < p->m; ++i)
+            dot_tile(p, 1, 1, i, j);
 }
 
-static void gemm_invariant(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha,
-                           const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
-                           float *c, int64_t ldc)
+static void gemm_invariant(const ald_product_t *p)
 {
     const int64_t columns = 64;
-    (void)ta, (void)tb, (void)alpha;
     if (omp_in_parallel()) { /* every thread of the caller has a product of its own */
-        dot_columns(m, 0, n, k, a, lda, b, ldb, beta, c, ldc);
+        dot_columns(p, 0, p->n);
         return;
     }
 #pragma omp parallel for schedule(static)
-    for (int64_t j = 0; j < n; j += columns)
-        dot_columns(m, j, j + columns < n ? j + columns : n, k, a, lda, b, ldb, beta, c, ldc);
+    for (int64_t j = 0; j < p->n; j += columns)
+        dot_columns(p, j, j + columns < p->n ? j + columns : p->n);
 }
 
 static const ald_gemm_t back_ends[] = {

@@ -30,6 +30,13 @@ static bool is_direct(const ald_block_t *block)
     return block->dtype == ALD_DTYPE_F32 && (uintptr_t)block->data % sizeof(float) == 0;
 }
 
+/* What a product has beside its matrix. */
+typedef struct {
+    ald_linear_t sizes;
+    const float *x;
+    float beta, *y;
+} operands_t;
+
 /* Converts the rows [first, first + count) of the whole matrix, by this thread alone or by all. */
 static void convert_rows(const ald_matrix_t *w, int64_t first, int64_t count, int64_t K, bool alone,
                          float *out)
@@ -49,10 +56,19 @@ static void convert_rows(const ald_matrix_t *w, int64_t first, int64_t count, in
     }
 }
 
-/* For few rows of x: each thread converts some rows of w and multiplies them alone. */
-static void linear_few(const ald_gemm_t *gemm, int64_t M, int64_t N, int64_t K, const float *x,
-                       const ald_matrix_t *w, float beta, float *y)
+/* y[:, first:first + count] = x w^T (+ y) for so many rows w of the matrix. */
+static void multiply(const ald_gemm_t *gemm, const operands_t *o, int64_t first, int64_t count,
+                     const float *w)
 {
+    const ald_linear_t s = o->sizes;
+    gemm->run(&(ald_product_t){
+        s.M, count, s.K, 1.0f, {o->x, s.K, false}, {w, s.K, true}, o->beta, o->y + first, s.N});
+}
+
+/* For few rows of x: each thread converts some rows of w and multiplies them alone. */
+static void linear_few(const ald_gemm_t *gemm, const operands_t *o, const ald_matrix_t *w)
+{
+    const int64_t N = o->sizes.N, K = o->sizes.K;
     const int64_t most = w->room / (OWN_ROWS * K); /* threads with a panel each, 1 or more */
     const int64_t threads = omp_get_max_threads() < most ? omp_get_max_threads() : most;
     const int64_t wanted = OWN_FLOATS / K, there = w->room / threads / K;
@@ -63,37 +79,38 @@ static void linear_few(const ald_gemm_t *gemm, int64_t M, int64_t N, int64_t K, 
         float *own = w->panel + omp_get_thread_num() * rows * K;
         int64_t some = N - j < rows ? N - j : rows;
         convert_rows(w, j, some, K, true, own);
-        gemm->run(false, true, M, some, K, 1.0f, x, K, own, K, beta, y + j, N);
+        multiply(gemm, o, j, some, own);
     }
 }
 
 /* For many rows of x: all threads convert one panel, then all multiply it. */
-static void linear_many(const ald_gemm_t *gemm, int64_t M, int64_t N, int64_t K, const float *x,
-                        const ald_matrix_t *w, float beta, float *y)
+static void linear_many(const ald_gemm_t *gemm, const operands_t *o, const ald_matrix_t *w)
 {
+    const int64_t N = o->sizes.N, K = o->sizes.K;
     const int64_t rows = SHARED_FLOATS > K ? SHARED_FLOATS / K : 1;
     for (int64_t j = 0; j < N; j += rows) {
         int64_t some = N - j < rows ? N - j : rows;
         convert_rows(w, j, some, K, false, w->panel);
-        gemm->run(false, true, M, some, K, 1.0f, x, K, w->panel, K, beta, y + j, N);
+        multiply(gemm, o, j, some, w->panel);
     }
 }
 
-void ald_matrix_linear(const ald_gemm_t *gemm, int64_t M, int64_t N, int64_t K, const float *x,
+void ald_matrix_linear(const ald_gemm_t *gemm, ald_linear_t s, const float *x,
                        const ald_matrix_t *w, float beta, float *y)
 {
+    const operands_t o = {s, x, beta, y};
     bool direct = true;
     for (int b = 0; b < w->blocks; ++b)
         direct = direct && is_direct(&w->block[b]);
-    if (!direct && M <= FEW) {
-        linear_few(gemm, M, N, K, x, w, beta, y);
+    if (!direct && s.M <= FEW) {
+        linear_few(gemm, &o, w);
     } else if (!direct) {
-        linear_many(gemm, M, N, K, x, w, beta, y);
+        linear_many(gemm, &o, w);
     } else {
         int64_t first = 0;
-        for (int b = 0; b < w->blocks && first < N; first += w->block[b++].rows) {
-            int64_t n = N - first < w->block[b].rows ? N - first : w->block[b].rows;
-            gemm->run(false, true, M, n, K, 1.0f, x, K, w->block[b].data, K, beta, y + first, N);
+        for (int b = 0; b < w->blocks && first < s.N; first += w->block[b++].rows) {
+            int64_t n = s.N - first < w->block[b].rows ? s.N - first : w->block[b].rows;
+            multiply(gemm, &o, first, n, w->block[b].data);
         }
     }
 }

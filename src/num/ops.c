@@ -40,12 +40,13 @@ static void rmsnorm_row(int64_t H, float scale, const float *x, const float *w, 
         y[h] = x[h] * scale * w[h];
 }
 
-void ald_rmsnorm(int64_t rows, int64_t H, int64_t ld, double eps, const float *x, const float *w,
-                 float *y)
+void ald_rmsnorm(ald_norm_t norm, const float *x, float *y)
 {
 #pragma omp parallel for schedule(static)
-    for (int64_t r = 0; r < rows; ++r)
-        rmsnorm_row(H, inverse_rms(H, eps, x + r * ld), x + r * ld, w, y + r * ld);
+    for (int64_t r = 0; r < norm.rows; ++r) {
+        const float *row = x + r * norm.ld;
+        rmsnorm_row(norm.H, inverse_rms(norm.H, norm.eps, row), row, norm.w, y + r * norm.ld);
+    }
 }
 
 /* y = s x w, s = (mean(x^2) + eps)^-1/2:  dx = s w dy - x s^3 / H sum(dy w x) */
@@ -70,16 +71,16 @@ static void rmsnorm_row_backward(int64_t H, float s, const float *x, const float
 
 /* dw += sum over rows of dy x s. The scales s of a block of rows are computed first, once for all
  * columns. */
-static void rmsnorm_weight_backward(int64_t rows, int64_t H, int64_t ld, double eps, const float *x,
-                                    const float *dy, float *dw)
+static void rmsnorm_weight_backward(ald_norm_t norm, const float *x, const float *dy, float *dw)
 {
+    const int64_t rows = norm.rows, H = norm.H, ld = norm.ld;
     enum { BLOCK = 256 }; /* rows: their scales are 1 KiB on the stack */
     float scale[BLOCK];
     for (int64_t r0 = 0; r0 < rows; r0 += BLOCK) {
         int64_t count = rows - r0 < BLOCK ? rows - r0 : BLOCK;
 #pragma omp parallel for schedule(static)
         for (int64_t i = 0; i < count; ++i)
-            scale[i] = inverse_rms(H, eps, x + (r0 + i) * ld);
+            scale[i] = inverse_rms(H, norm.eps, x + (r0 + i) * ld);
 #pragma omp parallel for schedule(static)
         for (int64_t h0 = 0; h0 < H; h0 += COLUMNS) {
             int64_t h1 = h0 + COLUMNS < H ? h0 + COLUMNS : H;
@@ -90,14 +91,16 @@ static void rmsnorm_weight_backward(int64_t rows, int64_t H, int64_t ld, double 
     }
 }
 
-void ald_rmsnorm_backward(int64_t rows, int64_t H, int64_t ld, double eps, const float *x,
-                          const float *w, const float *dy, int accumulate, float *dx, float *dw)
+void ald_rmsnorm_backward(ald_norm_t norm, const float *x, const float *dy, int accumulate,
+                          float *dx, float *dw)
 {
-    rmsnorm_weight_backward(rows, H, ld, eps, x, dy, dw);
+    rmsnorm_weight_backward(norm, x, dy, dw);
 #pragma omp parallel for schedule(static)
-    for (int64_t r = 0; r < rows; ++r)
-        rmsnorm_row_backward(H, inverse_rms(H, eps, x + r * ld), x + r * ld, w, dy + r * ld,
-                             accumulate, dx + r * ld);
+    for (int64_t r = 0; r < norm.rows; ++r) {
+        const float *row = x + r * norm.ld;
+        rmsnorm_row_backward(norm.H, inverse_rms(norm.H, norm.eps, row), row, norm.w,
+                             dy + r * norm.ld, accumulate, dx + r * norm.ld);
+    }
 }
 
 void ald_bias(int64_t T, int64_t N, const float *bias, float *x)

@@ -24,9 +24,10 @@
 #include "ald/teacher/encoding.h"
 #include "ald/teacher/teacher.h"
 
-#define MEBIBYTE      1048576.0
-#define PRODUCT_BYTES (6.0 * MEBIBYTE) /* OpenBLAS packs matrices into so much a thread; measured  \
-                                        */
+#define MEBIBYTE 1048576.0
+#define PRODUCT_BYTES                                                                              \
+    (6.0 * MEBIBYTE) /* OpenBLAS packs matrices into so much a thread; measured                    \
+                      */
 
 static double resident_bytes(void)
 {

@@ -114,8 +114,15 @@ bool ald_shard_has(const ald_shard_header_t *header, ald_contrast_t contrast)
 
 void ald_shard_choose_form(ald_full_dtype_t full_dtype, ald_shard_header_t *header)
 {
-    header->full16 = header->encoding == ALD_ENCODING_FULL && full_dtype == ALD_FULL_DTYPE_F16;
-    header->certified = header->encoding == ALD_ENCODING_TOPK;
+    header->full16 =
+        ald_encoding_in(header->encoding, ALD_MAY_BE_FULL16) && full_dtype == ALD_FULL_DTYPE_F16;
+    header->certified = ald_encoding_in(header->encoding, ALD_MAY_BE_CERTIFIED);
+}
+
+const char *ald_shard_full_dtype(const ald_shard_header_t *header)
+{
+    return ald_choice_name(ALD_CHOICES_FULL_DTYPES,
+                           header->full16 ? ALD_FULL_DTYPE_F16 : ALD_FULL_DTYPE_F32);
 }
 
 const char *ald_shard_reference(const ald_shard_header_t *header)
@@ -133,7 +140,7 @@ static ald_status_t put_attributes(hid_t file, const char *path, const char *for
     ALD_TRY(ald_h5_put_integer(file, path, "schema_version", ALD_SHARD_SCHEMA));
     ALD_TRY(ald_h5_put_text(file, path, "encoding", ald_encoding_name(header->encoding)));
     if (header->full16)
-        ALD_TRY(ald_h5_put_text(file, path, "full_dtype", "f16"));
+        ALD_TRY(ald_h5_put_text(file, path, "full_dtype", ald_shard_full_dtype(header)));
     for (int i = 0; i < ALD_SHARD_ATTRIBUTES; ++i) {
         const ald_shard_attribute_t *attribute = &ald_shard_attributes[i];
         const void *member = (const char *)header + attribute->offset;
@@ -270,7 +277,7 @@ bool ald_dataset_is_in(const ald_dataset_info_t *info, const ald_shard_header_t 
         return header->full16;
     if (info->width == ALD_WIDTH_V && header->full16)
         return false;
-    return (info->encodings >> header->encoding & 1) != 0;
+    return ald_encoding_in(header->encoding, info->encodings);
 }
 
 const void **ald_dataset_member(const ald_shard_header_t *header, ald_scored_t *sequence,
@@ -293,7 +300,7 @@ static bool has_width(ald_encoding_t encoding, ald_column_width_t width)
 {
     for (int i = 0; i < ALD_DATASET_COUNT; ++i)
         if (ald_shard_datasets[i].width == width &&
-            (ald_shard_datasets[i].encodings >> encoding & 1) != 0)
+            ald_encoding_in(encoding, ald_shard_datasets[i].encodings))
             return true;
     return false;
 }

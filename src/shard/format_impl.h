@@ -53,6 +53,15 @@ enum {
     ALD_IN_CERTIFIED = 1 << 16, /* those with header.certified: all of these datasets, or none */
     ALD_IN_FULL16 = 1 << 17,    /* those with header.full16, in the place of the float32 ones */
 };
+/* The encodings whose shards may be of the latter two kinds. */
+enum {
+    ALD_MAY_BE_CERTIFIED = ALD_IN_TOPK,
+    ALD_MAY_BE_FULL16 = ALD_IN_FULL,
+};
+static inline bool ald_encoding_in(ald_encoding_t encoding, int encodings)
+{
+    return (encodings >> encoding & 1) != 0;
+}
 
 /* Which of a type's numbers the mathematics of a trainer can bear. */
 typedef enum {
@@ -170,6 +179,9 @@ extern const ald_shard_attribute_t ald_shard_attributes[ALD_SHARD_ATTRIBUTES];
 enum { ALD_ATTRIBUTE_ROOM = 24 }; /* characters of any 64-bit number */
 const char *ald_attribute_text(const ald_shard_attribute_t *attribute,
                                const ald_shard_header_t *header, char room[ALD_ATTRIBUTE_ROOM]);
+
+/* "f16" or "f32", the attribute full_dtype, which is written for halves only. */
+const char *ald_shard_full_dtype(const ald_shard_header_t *header);
 
 /* The groups that hold the datasets. */
 enum { ALD_SHARD_GROUPS = 4 };

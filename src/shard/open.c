@@ -121,12 +121,14 @@ static ald_status_t read_full_dtype(ald_shard_t *shard, ald_object_t *root)
 {
     ald_status_t status = ALD_STATUS_OK;
     char dtype[16];
-    if (shard->header.encoding != ALD_ENCODING_FULL || H5Aexists(shard->file, "full_dtype") <= 0)
+    if (!ald_encoding_in(shard->header.encoding, ALD_MAY_BE_FULL16) ||
+        H5Aexists(shard->file, "full_dtype") <= 0)
         return status;
-    ALD_TRY(get_short(root, "full_dtype", dtype, sizeof dtype));
-    ALD_CHECK(strcmp(dtype, "f16") == 0, ALD_STATUS_INPUT,
-              "%s: attribute \"full_dtype\": expected \"f16\", found \"%s\"", shard->path, dtype);
     shard->header.full16 = true;
+    ALD_TRY(get_short(root, "full_dtype", dtype, sizeof dtype));
+    ALD_CHECK(strcmp(dtype, ald_shard_full_dtype(&shard->header)) == 0, ALD_STATUS_INPUT,
+              "%s: attribute \"full_dtype\": expected \"%s\", found \"%s\"", shard->path,
+              ald_shard_full_dtype(&shard->header), dtype);
 done:
     return status;
 }
@@ -151,8 +153,8 @@ static bool has(const ald_shard_t *shard, const char *path)
 /* Whether the shard has a certificate: if it holds a reference, for that too. */
 static bool is_certified(const ald_shard_t *shard)
 {
-    return shard->header.encoding == ALD_ENCODING_TOPK && has(shard, "/teacher") &&
-           has(shard, "/teacher/alpha_max") &&
+    return ald_encoding_in(shard->header.encoding, ALD_MAY_BE_CERTIFIED) &&
+           has(shard, "/teacher") && has(shard, "/teacher/alpha_max") &&
            (ald_shard_reference(&shard->header)[0] == '\0' ||
             has(shard, "/teacher/alpha_max_reference"));
 }

@@ -14,6 +14,7 @@
 #include "ald/config/choices.h"
 #include "ald/shard/format.h"
 #include "ald/shard/read.h"
+#include "shard/format_impl.h"
 
 char *ald_shard_path(const char *folder, int64_t number)
 {
@@ -35,11 +36,6 @@ done:
     return status;
 }
 
-static const char *full_dtype(const ald_shard_header_t *header)
-{
-    return header->full16 ? "f16" : "f32";
-}
-
 static ald_status_t fits_encoding(const char *path, const ald_shard_header_t *header,
                                   const ald_shard_header_t *expected)
 {
@@ -48,7 +44,8 @@ static ald_status_t fits_encoding(const char *path, const ald_shard_header_t *he
         return status;
     ALD_TRY(fits_text(path, "encoding", ald_encoding_name(header->encoding),
                       ald_encoding_name(expected->encoding)));
-    ALD_TRY(fits_text(path, "full_dtype", full_dtype(header), full_dtype(expected)));
+    ALD_TRY(fits_text(path, "full_dtype", ald_shard_full_dtype(header),
+                      ald_shard_full_dtype(expected)));
     ALD_CHECK(header->top_k == expected->top_k, ALD_STATUS_INPUT,
               "%s: attribute top_k is %lld, but this configuration's is %lld; take another "
               "shards.directory, or remove the shard",
@@ -108,7 +105,7 @@ ald_status_t ald_shard_fits_first(const char *path, const ald_shard_header_t *he
               first_path, ald_encoding_name(first->encoding));
     SAME_NUMBER(vocab_size);
     ALD_CHECK(header->full16 == first->full16, ALD_STATUS_INPUT, "%s: full_dtype %s, but %s has %s",
-              path, full_dtype(header), first_path, full_dtype(first));
+              path, ald_shard_full_dtype(header), first_path, ald_shard_full_dtype(first));
     SAME_NUMBER(hidden_size);
     SAME_NUMBER(top_k);
     SAME_TEXT("contrast", ald_choice_name(ALD_CHOICES_CONTRASTS, header->contrast),

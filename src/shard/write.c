@@ -12,7 +12,6 @@
 #include "ald/base/json.h"
 #include "ald/base/path.h"
 #include "ald/base/status.h"
-#include "ald/config/choices.h"
 #include "ald/num/dtype.h"
 #include "ald/shard/format.h"
 #include "shard/format_impl.h"
@@ -213,8 +212,8 @@ static ald_status_t check_header(const char *path, const ald_shard_header_t *hea
     const bool topk = ald_encoding_has_k(header->encoding);
     ALD_CHECK(
         header->vocab_size > 0 && (!hidden || header->hidden_size > 0) &&
-            (header->encoding == ALD_ENCODING_TOPK || !header->certified) &&
-            (header->encoding == ALD_ENCODING_FULL || !header->full16) &&
+            (ald_encoding_in(header->encoding, ALD_MAY_BE_CERTIFIED) || !header->certified) &&
+            (ald_encoding_in(header->encoding, ALD_MAY_BE_FULL16) || !header->full16) &&
             (topk ? header->top_k > 0 && header->top_k <= header->vocab_size : header->top_k == 0),
         ALD_STATUS_INTERNAL, "%s: a shard header with V %lld, H %lld, K %lld", path,
         (long long)header->vocab_size, (long long)header->hidden_size, (long long)header->top_k);

@@ -78,6 +78,7 @@ static ald_position_t learn(const ald_lesson_t *lesson, int64_t r, float *logpro
                            logprob, ratio, z);
 }
 
-const ald_encoding_row_t ald_row_hidden = {.wide = 2, .keep = keep, .ready = ready, .learn = learn};
+const ald_encoding_row_t ald_row_hidden = {
+    .bench = true, .wide = 2, .keep = keep, .ready = ready, .learn = learn};
 const ald_encoding_row_t ald_row_hidden32 = {
     .exact = true, .wide = 2, .keep = keep32, .ready = ready, .learn = learn};

@@ -181,4 +181,4 @@ static ald_position_t learn(const ald_lesson_t *lesson, int64_t r, float *unused
                                 z);
 }
 
-const ald_encoding_row_t ald_row_topk = {.fill = fill, .learn = learn};
+const ald_encoding_row_t ald_row_topk = {.bench = true, .fill = fill, .learn = learn};

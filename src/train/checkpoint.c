@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "ald/base/arena.h"
-#include "ald/base/file.h"
 #include "ald/base/folder.h"
 #include "ald/base/json.h"
 #include "ald/base/log.h"
@@ -21,7 +20,7 @@
 #include "ald/num/dtype.h"
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
-#include "ald/record/h5.h"
+#include "ald/record/arrays.h"
 #include "ald/record/metrics_file.h"
 #include "ald/train/engine.h"
 #include "ald/train/optimizer.h"
@@ -94,80 +93,17 @@ done:
     return status;
 }
 
-/* Writes one float dataset with checksums. HDF5 keeps them for each chunk: chunks of 1 MiB are few
- * in a file, and little to hold while one is written. */
-static ald_status_t put_floats(hid_t file, const char *path, const char *name, const float *values,
-                               int64_t count)
+/* Writes the moments, or reads them, as `transfer` does. */
+static ald_status_t move_moments(const ald_engine_t *engine, const char *folder, float *m, float *v,
+                                 ald_status_t (*transfer)(const char *, const ald_array_t *, int))
 {
     ald_status_t status = ALD_STATUS_OK;
-    hsize_t size = (hsize_t)count, chunk = size < 262144 ? size : 262144;
-    hid_t space = -1, plist = -1, data = -1;
-    ALD_H5(space = H5Screate_simple(1, &size, NULL), path, name);
-    ALD_H5(plist = ald_h5_dataset_properties(), path, name);
-    ALD_H5(H5Pset_chunk(plist, 1, &chunk), path, name);
-    ALD_H5(H5Pset_fletcher32(plist), path, name);
-    ALD_H5(data = H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, plist, H5P_DEFAULT),
-           path, name);
-    ALD_H5(H5Dwrite(data, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), path, name);
-done:
-    if (data >= 0 && H5Dclose(data) < 0 && status == ALD_STATUS_OK)
-        status = ald_h5_raise(path, name);
-    H5Pclose(plist);
-    H5Sclose(space);
-    return status;
-}
-
-static ald_status_t get_floats(hid_t file, const char *path, const char *name, float *values,
-                               int64_t count)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    hid_t data = -1, space = -1;
-    ALD_H5(data = H5Dopen2(file, name, H5P_DEFAULT), path, name);
-    ALD_H5(space = H5Dget_space(data), path, name);
-    ALD_CHECK(H5Sget_simple_extent_npoints(space) == count, ALD_STATUS_INPUT,
-              "%s: %s: expected %lld numbers, found %lld", path, name, (long long)count,
-              (long long)H5Sget_simple_extent_npoints(space));
-    ALD_H5(H5Dread(data, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values), path, name);
-done:
-    H5Sclose(space);
-    H5Dclose(data);
-    return status;
-}
-
-static ald_status_t write_moments(const char *folder, const float *m, const float *v, int64_t count)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    hid_t file = -1;
+    const int64_t count = engine->params.total;
+    const ald_array_t moments[] = {{"m", m, count}, {"v", v, count}};
     char *path = ald_path_join(folder, "optimizer.h5");
     ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    ald_h5_begin();
-    ALD_TRY(ald_h5_create(path, ALD_H5_PAGE, &file));
-    ALD_TRY(put_floats(file, path, "m", m, count));
-    ALD_TRY(put_floats(file, path, "v", v, count));
-    ALD_H5(H5Fflush(file, H5F_SCOPE_GLOBAL), path, "cannot write");
+    ALD_TRY(transfer(path, moments, 2));
 done:
-    if (file >= 0 && H5Fclose(file) < 0 &&
-        status == ALD_STATUS_OK) /* closed once, also after a failure */
-        status = ald_h5_raise(path, "cannot write");
-    if (status == ALD_STATUS_OK)
-        status = ald_file_publish(path, path); /* only for its fsync: the folder is renamed */
-    ald_free(path);
-    return status;
-}
-
-static ald_status_t read_moments(const char *folder, float *m, float *v, int64_t count)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    hid_t file = -1;
-    char *path = ald_path_join(folder, "optimizer.h5");
-    ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    ald_h5_begin();
-    ALD_TRY(ald_h5_open(path, &file));
-    ALD_TRY(get_floats(file, path, "m", m, count));
-    ALD_TRY(get_floats(file, path, "v", v, count));
-done:
-    if (file >= 0)
-        H5Fclose(file);
     ald_free(path);
     return status;
 }
@@ -196,7 +132,7 @@ done:
     return status;
 }
 
-static ald_status_t write_folder(ald_engine_t *engine, const float *m, const float *v)
+static ald_status_t write_folder(ald_engine_t *engine, float *m, float *v)
 {
     ald_status_t status = ALD_STATUS_OK;
     char *temporary = checkpoint_path(engine, engine->step, ".tmp");
@@ -207,7 +143,7 @@ static ald_status_t write_folder(ald_engine_t *engine, const float *m, const flo
     ALD_TRY(ald_fail_point("checkpoint_write"));
     ALD_TRY(ald_hf_save(temporary, engine->origin, &engine->params, engine->values, ALD_DTYPE_F32,
                         ald_config_bytes(engine->config->runtime.max_shard_size)));
-    ALD_TRY(write_moments(temporary, m, v, engine->params.total));
+    ALD_TRY(move_moments(engine, temporary, m, v, ald_arrays_write));
     ALD_TRY(write_state(engine, temporary));
     ALD_TRY(ald_dir_publish(temporary, path));
     ALD_TRY(ald_metrics_flush(engine->metrics));
@@ -290,7 +226,7 @@ ald_status_t ald_checkpoint_read(ald_engine_t *engine, int64_t step)
         if (status == ALD_STATUS_OK)
             status = ald_hf_load(folder, &engine->params, engine->values);
         if (status == ALD_STATUS_OK)
-            status = read_moments(folder, m, v, engine->params.total);
+            status = move_moments(engine, folder, m, v, ald_arrays_read);
     }
     ALD_TRY(ald_comm_agree(engine->comm, status));
     MPI_Bcast(&optimizer_steps, 1, MPI_INT64_T, 0, engine->comm->mpi);

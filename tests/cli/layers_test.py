@@ -17,7 +17,7 @@ MPI = {"par", "train", "objective", "role", "plan", "bench", "pipeline", "cli"}
 # Header of a library: the layers and files that may see it, by whatever way it comes in.
 LIBRARIES = {
     r"mpi\.h": MPI,
-    r"hdf5.*\.h": {"record", "shard", "src/train/checkpoint.c"},
+    r"hdf5.*\.h": {"record", "shard"},
     r"(cblas|lapacke|openblas_config)\.h": {"num"},
     r"(oneapi/dnnl/.*|dnnl.*)\.h": {"num"},
     r"libconfig\.h": {"config"},
@@ -34,7 +34,7 @@ class Tree:
 
     def __init__(self, root):
         self.root = root
-        self.code, self.includes, self.layer, self.stated = {}, {}, {}, {}
+        self.code, self.text, self.includes, self.layer, self.stated = {}, {}, {}, {}, {}
         for top in ("src", "include"):
             for path, text in self.texts(top, (".c", ".h")).items():
                 self.add(path, text)
@@ -52,6 +52,7 @@ class Tree:
         self.includes[path] = re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', text, re.M)
         plain = r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\''
         self.code[path] = re.sub(plain, " ", text, flags=re.S)
+        self.text[path] = text
         parts = path.split("/")
         self.layer[path] = parts[1] if parts[0] == "src" else parts[2] if len(parts) > 3 else None
         if parts[0] == "include":
@@ -172,12 +173,16 @@ def calls_between(objects):
             for source, symbols in wanted.items()}
 
 
-def calls_go_one_way(folder):
-    """No two sources of the program need each other, directly or around a corner."""
+def call_circles():
     edges = calls_between(os.path.join(harness.BUILD, "CMakeFiles", "ald.dir", "src"))
     assert len(edges) > 100, "the object files were not found"
-    found = circles(edges)
-    assert not found, "; ".join(" and ".join(circle) for circle in found)
+    return [" and ".join(circle) + " call each other" for circle in circles(edges)]
+
+
+def calls_go_one_way(folder):
+    """No two sources of the program need each other, directly or around a corner."""
+    found = call_circles()
+    assert not found, "; ".join(found)
 
 
 def circles_are_found(folder):
@@ -319,9 +324,99 @@ def long_pages(tree):
             if len(text.splitlines()) > limits.get(path, 110)]
 
 
+def functions(tree):
+    """(path, name, lines, parameters) of every function. As clang-format has them, the head and both
+    braces of the body begin in column 0, which those of nothing else do."""
+    for path, text in tree.text.items():
+        for found in re.finditer(r"^(?![\s#/}])([^;{}#]*?)\n\{\n.*?^\}$", text, re.M | re.S):
+            # The parameters are what the last parentheses of the head are around.
+            head = " ".join(re.sub(r"/\*.*?\*/", " ", found.group(1), flags=re.S).split())
+            depth, at = 1, len(head) - 2
+            while depth:
+                depth += {")": 1, "(": -1}.get(head[at], 0)
+                at -= 1
+            inner = head[at + 2:-1]
+            while "(" in inner:
+                inner = re.sub(r"\([^()]*\)", "", inner)
+            count = 0 if inner == "void" else inner.count(",") + 1
+            yield path, re.search(r"\w+$", head[:at + 1]).group(), found.group().count("\n") + 1, count
+
+
+LONGEST = 60  # lines, head and braces included
+
+
+def long_functions(tree):
+    return [f"{path}: {name} has {lines} lines" for path, name, lines, _ in functions(tree)
+            if lines > LONGEST]
+
+
+PARAMETERS, SHARE = 6, 0.02  # so many are enough, for all but this share of the functions
+
+
+def with_many_parameters(tree):
+    return [f"{path}: {name} has {count} parameters" for path, name, _, count in functions(tree)
+            if count > PARAMETERS]
+
+
+def long_signatures(tree):
+    found = with_many_parameters(tree)
+    return found if len(found) > SHARE * len([*functions(tree)]) else []
+
+
+def choice_names(tree, choices=r"\w+"):
+    """The constants and the texts of the table of choices, or of one list in it."""
+    table = tree.text.get("include/ald/config/choices.h", "")
+    lists = re.findall(rf"#define ALD_{choices}\(C\)(.*?[^\\])\n", table, re.S)
+    return re.findall(r'C\((\w+), \d+, "([^"]+)"\)', "".join(lists))
+
+
+ENCODING_FILES = 8
+# Texts that are the name of a choice, and mean something else: a model's width, a member of a row.
+HOMONYMS = {("src/cli/inspect_model.c", "hidden"), ("src/data/pairs_row.c", "chosen")}
+
+
+def files_of_encodings(tree):
+    """The files that know an encoding: their own, and all that say a constant or a name of one."""
+    names, out = choice_names(tree, "ENCODINGS"), []
+    for path, text in tree.text.items():
+        code = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
+        said = any(re.search(rf"\b{constant}\b", code) or f'"{name}"' in code and
+                   (path, name) not in HOMONYMS for constant, name in names)
+        if said or path in {f"src/teacher/{name}.c" for _, name in names}:
+            out.append(path)
+    return sorted(out)
+
+
+def scattered_encodings(tree):
+    found = files_of_encodings(tree)
+    return found if len(found) > ENCODING_FILES else []
+
+
+def compared_choices(tree):
+    """Calls outside `config` that compare a text with one of a choice, or a text of the configuration."""
+    names = {name for _, name in choice_names(tree)}
+    return [f"{path}: {call}" for path, text in tree.text.items() if tree.layer[path] != "config"
+            for call in re.findall(r"\bstrn?(?:case)?cmp\([^;{]*?\) *[=!]= *0", text)
+            if re.search(r"\bconfig(?:\.|->)", call) or
+            any(name in names and (path, name) not in HOMONYMS for name in re.findall('"(.*?)"', call))]
+
+
+def training_loops(tree):
+    """The files that run an optimizer: they add gradients or take a step, beside those of both."""
+    return sorted(path for path, code in tree.code.items() if path.startswith("src/")
+                  and path not in ("src/train/optimizer.c", "src/train/engine.c")
+                  and re.search(r"\bald_(?:optimizer_(?:add|step)|engine_update)\b", code))
+
+
+def second_loops(tree):
+    found = training_loops(tree)
+    return found if len(found) > 1 else []
+
+
 CHECKS = [unstated_layers, upward_includes, unknown_includes, stray_headers, headers_without_source,
           include_circles, stray_libraries, stray_ends, uncalled_functions, unused_values, unread_keys,
-          missing_pages, missing_files, long_pages, sources_without_opening]
+          missing_pages, missing_files, long_pages, sources_without_opening, long_functions,
+          long_signatures, scattered_encodings, compared_choices, second_loops]
 
 
 def check_of(rule):
@@ -395,6 +490,11 @@ def rules_find_what_they_forbid(folder):
                                        "struct {\n int seed;\n struct { double rows; } data;\n};\n",
         "src/data/pairs.c": "/* README.md */\nint f(c) { return c->seed + c.data.rows + ALD_ONE + ALD_TWO; }\n",
         "src/data/README.md": "Rows.\n",
+        "include/ald/config/choices.h": "/* Choices. Layer: config. */\n#define ALD_ENCODINGS(C) \\\n"
+                                        '    C(ALD_FEW, 0, "few") \\\n    C(ALD_MANY, 1, "many")\n',
+        "src/train/loop.c": "int f(void) { return ald_optimizer_step(0); }\n",
+        "src/teacher/few.c": "int f(int a, int b, int c,\n      int d, int (*e)(int, int), int g)\n{\n"
+                             "    a += 1;\n" + "    a += 1; /* } */\n" * 55 + "}\n",
         "tests/unit/test_file.c": "int f(void) { return ald_file(1); }\n",
     }
     bad = [
@@ -431,12 +531,22 @@ def rules_find_what_they_forbid(folder):
         (sources_without_opening, "src/base/file.c", "/* Files. */\n"),
         (long_pages, "README.md", "A line.\n" * 171),
         (long_pages, "src/data/README.md", "A line.\n" * 111),
+        (long_functions, "src/base/file.c", "int f(int a)\n{\n" + "    a += 1;\n" * 58 + "}\n"),
+        (long_signatures, "src/base/file.c", "int f(int a, int b, int c,\n      int d, int (*e)(int, int),"
+                                             " int f, /* (g, */ int g)\n{\n    return a;\n}\n"),
+        (scattered_encodings, "src/base/file.c", 'const char *s = "few"; /* "many" */\n'),
+        (compared_choices, "src/base/file.c", 'int f(s) { return strcmp(s, "many") == 0; }\n'),
+        (compared_choices, "src/base/file.c", "int f(c) { return strcmp(c->config->kind, s) != 0; }\n"),
+        (second_loops, "src/data/pairs.c", "/* c->seed + c.data.rows + ALD_ONE */\n" + "int f(c) "
+         "{ ald_engine_update(c); return c->seed + c.data.rows + ALD_ONE + ALD_TWO; }\n"),
         (stray_ends, "src/base/file.c", "void f(void) { exit(3); }\n"),
         (stray_ends, "src/train/loss.c", "void f(void) { MPI_Abort (0, 1); }\n"),
     ]
     for number, (rule, path, text) in enumerate([(None, None, None)] + bad):
         root = os.path.join(folder, str(number))
         more = {path: text} if path else {}
+        if rule is scattered_encodings:
+            more.update({f"src/base/{name}.c": text for name in "abcdef"})
         if rule is include_circles:
             more["src/num/gemm_impl2_impl.h"] = '#include "num/gemm_impl.h"\n'
         for name, content in {**good, **more}.items():

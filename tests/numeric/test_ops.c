@@ -62,20 +62,21 @@ static void check_norm(int64_t rows, int64_t H, int64_t ld)
     double *y2 = to_doubles(y, n), *old_dx = to_doubles(dx, n), *old_dw = to_doubles(dw, H);
     const norm_t twin = {rows, H, ld, 1e-3, x2, w2, dy2};
     norm_twin(&twin, x2, w2, y2);
-    ald_rmsnorm(rows, H, ld, 1e-3, x, w, y);
+    const ald_norm_t norm = {rows, H, ld, 1e-3, w};
+    ald_rmsnorm(norm, x, y);
     expect_close("y, rest kept", n, y, y2, 2e-6);
 
     double *dx2 = slopes(norm_of_x, &twin, x, n), *dw2 = slopes(norm_of_w, &twin, w, H);
-    ald_rmsnorm_backward(rows, H, ld, 1e-3, x, w, dy, 1, dx, dw);
+    ald_rmsnorm_backward(norm, x, dy, 1, dx, dw);
     for (int64_t i = 0; i < n; ++i)
         old_dx[i] += i % ld < H ? dx2[i] : 0.0;
     for (int64_t h = 0; h < H; ++h)
         old_dw[h] += dw2[h];
     expect_close("dx added", n, dx, old_dx, 3e-6);
     expect_close("dw added", H, dw, old_dw, 3e-6);
-    ald_rmsnorm_backward(rows, H, ld, 1e-3, x, w, dy, 0, dy, dw);
+    ald_rmsnorm_backward(norm, x, dy, 0, dy, dw);
     expect_close("dx in place of dy", n, dy, dx2, 3e-6);
-    ald_rmsnorm(rows, H, ld, 1e-3, x, w, x);
+    ald_rmsnorm(norm, x, x);
     for (int64_t i = 0; i < n; ++i)
         assert_true(i % ld >= H || x[i] == y[i]);
     void *all[] = {x, w, y, dy, dx, dw, x2, w2, dy2, y2, old_dx, old_dw, dx2, dw2};
@@ -100,7 +101,7 @@ static void norm_weights_over_many_rows(void **state)
     float *w = random_floats(3, H, 1.0), *dx = random_floats(4, ROWS * H, 1.0), dw[H] = {0};
     double expected[H] = {0};
     (void)state;
-    ald_rmsnorm_backward(ROWS, H, H, 1e-6, x, w, dy, 0, dx, dw);
+    ald_rmsnorm_backward((ald_norm_t){ROWS, H, H, 1e-6, w}, x, dy, 0, dx, dw);
     for (int64_t r = 0; r < ROWS; ++r) {
         double square = 0.0;
         for (int64_t h = 0; h < H; ++h)
@@ -395,11 +396,11 @@ static void check_window(int64_t NH, int64_t NKV, int64_t D, int64_t segments,
     for (int64_t t = 0; t < T; ++t)
         for (int64_t h = 0; h < NH; ++h)
             lse2[h * T + t] = attention_row(&twin, qkv2, t, h, out2 + (t * NH + h) * D);
-    expect_ok(ald_attention(T, NH, NKV, D, segments, segment, window, qkv, out, lse));
+    const ald_attention_t attention = {T, NH, NKV, D, window, segments, segment, qkv};
+    expect_ok(ald_attention(&attention, out, lse));
     expect_close("out", m, out, out2, 2e-6);
     expect_close("lse", NH * T, lse, lse2, 1e-6);
-    expect_ok(ald_attention_backward(T, NH, NKV, D, segments, segment, window, qkv, out, lse, dout,
-                                     dqkv));
+    expect_ok(ald_attention_backward(&attention, out, lse, dout, dqkv));
     for (int64_t i = 0; i < n && i < samples; ++i) {
         int64_t at = n <= samples ? i : (int64_t)(ald_rng_uniform(5, 6, (uint64_t)i) * (double)n);
         expect_near("dqkv", dqkv[at], slope_at(attention_loss, &twin, qkv2, at), 2e-5);
@@ -467,9 +468,9 @@ static void a_wide_window_changes_no_bit(void **state)
         out[i] = random_floats(3, T * NH * D, 1.0);
         lse[i] = random_floats(4, T * NH, 1.0);
         dqkv[i] = random_floats(5, N, 1.0);
-        expect_ok(ald_attention(T, NH, 1, D, 4, segment, window[i], qkv, out[i], lse[i]));
-        expect_ok(ald_attention_backward(T, NH, 1, D, 4, segment, window[i], qkv, out[i], lse[i],
-                                         dout, dqkv[i]));
+        const ald_attention_t attention = {T, NH, 1, D, window[i], 4, segment, qkv};
+        expect_ok(ald_attention(&attention, out[i], lse[i]));
+        expect_ok(ald_attention_backward(&attention, out[i], lse[i], dout, dqkv[i]));
         assert_memory_equal(out[i], out[0], sizeof(float) * T * NH * D);
         assert_memory_equal(lse[i], lse[0], sizeof(float) * T * NH);
         assert_memory_equal(dqkv[i], dqkv[0], sizeof(float) * N);
@@ -488,7 +489,8 @@ static double seconds_of_attention(int64_t T, int64_t window)
     for (int i = 0; i < 5; ++i) {
         struct timespec from, to;
         clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
-        expect_ok(ald_attention(T, NH, NH, D, 1, &segment, window, qkv, out, NULL));
+        const ald_attention_t attention = {T, NH, NH, D, window, 1, &segment, qkv};
+        expect_ok(ald_attention(&attention, out, NULL));
         clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
         double seconds =
             (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
@@ -517,7 +519,8 @@ static void attention_with_large_scores(void **state)
     (void)state;
     for (int64_t t = 0; t < 200; ++t)
         attention_row(&twin, qkv2, t, 0, expected + 4 * t);
-    expect_ok(ald_attention(200, 1, 1, 4, 1, &segment, 0, qkv, out, NULL));
+    const ald_attention_t attention = {200, 1, 1, 4, 0, 1, &segment, qkv};
+    expect_ok(ald_attention(&attention, out, NULL));
     expect_close("out", 200 * 4, out, expected, 1e-3); /* 6e-8 of a score is 1e-3 in the exponent */
     ald_free(qkv), ald_free(qkv2);
 }
@@ -530,8 +533,9 @@ static void attention_takes_linear_memory(void **state)
     float *lse = random_floats(3, T, 1.0), *dqkv = random_floats(4, T * 3 * D, 1.0);
     size_t before = ald_memory_held();
     (void)state;
-    expect_ok(ald_attention(T, 1, 1, D, 1, &segment, 0, qkv, out, lse));
-    expect_ok(ald_attention_backward(T, 1, 1, D, 1, &segment, 0, qkv, out, lse, out, dqkv));
+    const ald_attention_t attention = {T, 1, 1, D, 0, 1, &segment, qkv};
+    expect_ok(ald_attention(&attention, out, lse));
+    expect_ok(ald_attention_backward(&attention, out, lse, out, dqkv));
     size_t limit = sizeof(float) * (size_t)T * T / 16; /* 4 MiB */
     if (ald_memory_peak() > before + limit)
         fail_msg("%zu bytes of scratch for %d tokens", ald_memory_peak() - before, T);
@@ -574,11 +578,12 @@ static void threads_change_no_bit(void **state)
         lse[i] = random_floats(3, T * NH, 1.0);
         dqkv[i] = random_floats(4, N, 1.0);
         dw[i] = random_floats(5, N / T, 1.0);
-        expect_ok(ald_attention(T, NH, NKV, D, 4, segments, 50, qkv, out[i], lse[i]));
-        expect_ok(ald_attention_backward(T, NH, NKV, D, 4, segments, 50, qkv, out[i], lse[i],
-                                         out[i], dqkv[i]));
+        const ald_attention_t attention = {T, NH, NKV, D, 50, 4, segments, qkv};
+        expect_ok(ald_attention(&attention, out[i], lse[i]));
+        expect_ok(ald_attention_backward(&attention, out[i], lse[i], out[i], dqkv[i]));
         ald_bias_backward(T, N / T, dqkv[i], dw[i]);
-        ald_rmsnorm_backward(T, N / T, N / T, 1e-6, qkv, qkv, dqkv[i], 0, dqkv[i], dw[i]);
+        ald_rmsnorm_backward((ald_norm_t){T, N / T, N / T, 1e-6, qkv}, qkv, dqkv[i], 0, dqkv[i],
+                             dw[i]);
     }
     assert_memory_equal(out[0], out[1], sizeof(float) * T * NH * D);
     assert_memory_equal(lse[0], lse[1], sizeof(float) * T * NH);
@@ -615,7 +620,8 @@ static void check_product(const char *name, bool ta, bool tb, int64_t m, int64_t
     product_twin(ta, tb, m, n, k, (double)alpha, a, lda, b, ldb, (double)beta, c, ldc, expected);
     for (int64_t i = 0; i < m * ldc && beta == 0.0f; ++i)
         c[i] = i % ldc < n ? NAN : c[i]; /* beta 0 doesn't read C */
-    ald_gemm_find(name)->run(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    ald_gemm_find(name)->run(
+        &(ald_product_t){m, n, k, alpha, {a, lda, ta}, {b, ldb, tb}, beta, c, ldc});
     expect_close(name, m * ldc, c, expected, 3e-6);
     ald_free(a), ald_free(b), ald_free(c), ald_free(expected);
 }
@@ -648,11 +654,11 @@ static void invariant_rows_keep_their_bits(void **state)
     const ald_gemm_t *gemm = ald_gemm_find("invariant");
     (void)state;
     ald_threads_set(1);
-    ald_linear(gemm, M, N, K, a, b, 0.0f, all);
+    ald_linear(gemm, (ald_linear_t){M, N, K}, a, b, 0.0f, all);
     ald_threads_set(2);
     for (int64_t first = 0; first < M; ++first)
         for (int64_t count = 1; first + count <= M; ++count) {
-            ald_linear(gemm, count, N, K, a + first * K, b, 0.0f, some);
+            ald_linear(gemm, (ald_linear_t){count, N, K}, a + first * K, b, 0.0f, some);
             assert_memory_equal(some, all + first * N, sizeof(float) * (size_t)(count * N));
         }
     ald_free(a), ald_free(b), ald_free(all), ald_free(some);
@@ -673,9 +679,9 @@ static void linear_layer_and_backward(void **state)
         dx2[m * K + k] += (double)dy[m * N + n] * w[n * K + k];
         dw2[n * K + k] += (double)dy[m * N + n] * x[m * K + k];
     }
-    ald_linear(gemm, M, N, K, x, w, 0.0f, y);
-    ald_linear_backward_input(gemm, M, N, K, dy, w, 0.0f, dx);
-    ald_linear_backward_weight(gemm, M, N, K, dy, x, dw);
+    ald_linear(gemm, (ald_linear_t){M, N, K}, x, w, 0.0f, y);
+    ald_linear_backward_input(gemm, (ald_linear_t){M, N, K}, dy, w, 0.0f, dx);
+    ald_linear_backward_weight(gemm, (ald_linear_t){M, N, K}, dy, x, dw);
     expect_close("y", M * N, y, y2, 1e-6);
     expect_close("dx", M * K, dx, dx2, 1e-6);
     expect_close("dw added", N * K, dw, dw2, 1e-6);
@@ -703,8 +709,8 @@ static void check_matrix(ald_dtype_t dtype, const char *name, int64_t M, int64_t
     for (int beta = 0; beta < 2; ++beta)
         for (int64_t n = N; n > 0; n = n * 2 / 3 - 1) { /* the first n rows alone */
             memcpy(expected, y, sizeof(float) * (size_t)(M * N));
-            ald_linear(gemm, M, n, K, x, w, (float)beta, expected);
-            ald_matrix_linear(gemm, M, n, K, x, &matrix, (float)beta, y);
+            ald_linear(gemm, (ald_linear_t){M, n, K}, x, w, (float)beta, expected);
+            ald_matrix_linear(gemm, (ald_linear_t){M, n, K}, x, &matrix, (float)beta, y);
             if (strcmp(name, "invariant") == 0)
                 assert_memory_equal(y, expected, sizeof(float) * (size_t)(M * n));
             for (int64_t i = 0; i < M * n; ++i)

@@ -14,20 +14,23 @@
 typedef struct {
     int64_t begin, end, parent;
 } ald_segment_t;
+
 /* Causal grouped-query attention, softmax(q k^T / sqrt(D)) v, by blocks with a running maximum and
  * sum (Milakov and Gimelshein 2018; Dao et al. 2022): memory linear in T. qkv[T, (NH + 2 NKV) D]
  * holds q, k, v heads of each row; out[T, NH D]; lse[NH, T] (log-sum-exp, for the backward; may be
  * NULL). With `window` (0: none) a query at position p of its sequence sees positions above
  * p - window only, at a cost that grows with T * window; a window as long as the sequence changes
  * no bit. RESOURCE when scratch memory is lacking. */
-ald_status_t ald_attention(int64_t T, int64_t NH, int64_t NKV, int64_t D, int64_t segments,
-                           const ald_segment_t *segment, int64_t window, const float *qkv,
-                           float *out, float *lse);
+typedef struct {
+    int64_t T, NH, NKV, D, window;
+    int64_t segments;
+    const ald_segment_t *segment;
+    const float *qkv;
+} ald_attention_t;
+ald_status_t ald_attention(const ald_attention_t *attention, float *out, float *lse);
 /* dqkv from dout, overwritten. */
-ald_status_t ald_attention_backward(int64_t T, int64_t NH, int64_t NKV, int64_t D, int64_t segments,
-                                    const ald_segment_t *segment, int64_t window, const float *qkv,
-                                    const float *out, const float *lse, const float *dout,
-                                    float *dqkv);
+ald_status_t ald_attention_backward(const ald_attention_t *attention, const float *out,
+                                    const float *lse, const float *dout, float *dqkv);
 /* One query row of `NH` heads against `length` cached rows of keys and values, [length, NKV D]
  * each. */
 void ald_attention_decode(int64_t length, int64_t NH, int64_t NKV, int64_t D, const float *q,

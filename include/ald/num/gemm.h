@@ -7,11 +7,21 @@
 
 #include "ald/config/choices.h"
 
-/* C[m,n] = alpha op(A)[m,k] op(B)[k,n] + beta C, row-major; op transposes when asked, `ld*` is the
+/* C[m,n] = alpha op(A)[m,k] op(B)[k,n] + beta C, row-major; op transposes when asked, `ld` is the
  * distance between rows as stored. beta 0 doesn't read C. */
-typedef void (*ald_gemm_fn)(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
-                            float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
-                            float beta, float *c, int64_t ldc);
+typedef struct {
+    const float *at;
+    int64_t ld;
+    bool transposed;
+} ald_factor_t;
+typedef struct {
+    int64_t m, n, k;
+    float alpha;
+    ald_factor_t a, b;
+    float beta, *c;
+    int64_t ldc;
+} ald_product_t;
+typedef void (*ald_gemm_fn)(const ald_product_t *product);
 
 typedef struct {
     const char *name;
@@ -34,26 +44,32 @@ const ald_gemm_t *ald_gemm_chosen(void);
  * kernel". A static buffer. */
 const char *ald_gemm_describe(void);
 
-/* y[M,N] = x[M,K] w[N,K]^T (+ y): a linear layer (for a frozen model's, ald/num/matrix.h). */
-static inline void ald_linear(const ald_gemm_t *gemm, int64_t M, int64_t N, int64_t K,
-                              const float *x, const float *w, float beta, float *y)
+/* The sizes of a linear layer: M rows of K numbers become M rows of N. */
+typedef struct {
+    int64_t M, N, K;
+} ald_linear_t;
+
+/* y[M,N] = x[M,K] w[N,K]^T (+ y) (for a frozen model's w, ald/num/matrix.h). */
+static inline void ald_linear(const ald_gemm_t *gemm, ald_linear_t s, const float *x,
+                              const float *w, float beta, float *y)
 {
-    gemm->run(false, true, M, N, K, 1.0f, x, K, w, K, beta, y, N);
+    gemm->run(&(ald_product_t){s.M, s.N, s.K, 1.0f, {x, s.K, false}, {w, s.K, true}, beta, y, s.N});
 }
 
 /* dx[M,K] = dy[M,N] w[N,K] (+ dx) */
-static inline void ald_linear_backward_input(const ald_gemm_t *gemm, int64_t M, int64_t N,
-                                             int64_t K, const float *dy, const float *w, float beta,
-                                             float *dx)
+static inline void ald_linear_backward_input(const ald_gemm_t *gemm, ald_linear_t s,
+                                             const float *dy, const float *w, float beta, float *dx)
 {
-    gemm->run(false, false, M, K, N, 1.0f, dy, N, w, K, beta, dx, K);
+    gemm->run(
+        &(ald_product_t){s.M, s.K, s.N, 1.0f, {dy, s.N, false}, {w, s.K, false}, beta, dx, s.K});
 }
 
 /* dw[N,K] += dy[M,N]^T x[M,K] */
-static inline void ald_linear_backward_weight(const ald_gemm_t *gemm, int64_t M, int64_t N,
-                                              int64_t K, const float *dy, const float *x, float *dw)
+static inline void ald_linear_backward_weight(const ald_gemm_t *gemm, ald_linear_t s,
+                                              const float *dy, const float *x, float *dw)
 {
-    gemm->run(true, false, N, K, M, 1.0f, dy, N, x, K, 1.0f, dw, K);
+    gemm->run(
+        &(ald_product_t){s.N, s.K, s.M, 1.0f, {dy, s.N, true}, {x, s.K, false}, 1.0f, dw, s.K});
 }
 
 /* Threads for everything in this process: OpenMP's pool, which OpenBLAS shares. 0: the cores that

@@ -42,7 +42,7 @@ int64_t ald_panel_floats(int64_t K);
  * panel by panel on the way. An element of y depends on M, N, K, x and the values of w as in
  * ald_linear with "invariant" products; with the others the order of its sum may differ. Local;
  * OpenMP threads share the work. */
-void ald_matrix_linear(const ald_gemm_t *gemm, int64_t M, int64_t N, int64_t K, const float *x,
+void ald_matrix_linear(const ald_gemm_t *gemm, ald_linear_t s, const float *x,
                        const ald_matrix_t *w, float beta, float *y);
 /* x[t] = row ids[t] of w, [T,H]. Ids must lie within the matrix. */
 void ald_matrix_gather(int64_t T, int64_t H, const int32_t *ids, const ald_matrix_t *w, float *x);

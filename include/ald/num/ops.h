@@ -13,12 +13,16 @@ void ald_embedding_backward(int64_t T, int64_t H, const int32_t *ids, const floa
 
 /* y = x / sqrt(mean(x^2) + eps) * w, rows of H (Zhang and Sennrich 2019). Rows lie `ld` apart; x
  * and y may be the same. */
-void ald_rmsnorm(int64_t rows, int64_t H, int64_t ld, double eps, const float *x, const float *w,
-                 float *y);
+typedef struct {
+    int64_t rows, H, ld;
+    double eps;
+    const float *w;
+} ald_norm_t;
+void ald_rmsnorm(ald_norm_t norm, const float *x, float *y);
 /* dx (+)= from dy; dw += ; the scale is computed anew from x. `accumulate` adds to dx. dx may be
  * dy. */
-void ald_rmsnorm_backward(int64_t rows, int64_t H, int64_t ld, double eps, const float *x,
-                          const float *w, const float *dy, int accumulate, float *dx, float *dw);
+void ald_rmsnorm_backward(ald_norm_t norm, const float *x, const float *dy, int accumulate,
+                          float *dx, float *dw);
 
 /* x[T,N] += bias[N]; dbias[N] += column sums of dy[T,N]. */
 void ald_bias(int64_t T, int64_t N, const float *bias, float *x);

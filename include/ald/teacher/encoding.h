@@ -51,6 +51,7 @@ typedef struct {
     bool exact; /* products with output matrices get bits that don't depend on their neighbours */
     bool draws; /* its tokens are drawn: the forward divergence alone can be estimated, and for the
                    contrast of the shard alone */
+    bool bench; /* `bench --store` measures it: one with few wide columns, one with many narrow */
     int wide;   /* rows of V that the loss of a position needs beside its logits */
     /* Stores what the encoding keeps of a model's hidden states [T, H]: those of pi_dpo (`contrast`
      * NULL) or of a contrast. NULL: it keeps nothing of them. */

@@ -1,0 +1,81 @@
+/* Named arrays of floats in an HDF5 file, which any tool reads. Each has a checksum, so that damage
+ * is an error and not another run. */
+#include "ald/record/arrays.h"
+
+#include "ald/base/file.h"
+#include "ald/base/status.h"
+#include "ald/record/h5.h"
+
+enum { CHUNK = 1 << 18 }; /* floats: 1 MiB, as large as HDF5's cache of chunks */
+
+/* One dataset with a checksum. */
+static ald_status_t put(hid_t file, const char *path, const ald_array_t *array)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *name = array->name;
+    hsize_t size = (hsize_t)array->count, chunk = size < CHUNK ? size : CHUNK;
+    hid_t space = -1, plist = -1, data = -1;
+    ALD_H5(space = H5Screate_simple(1, &size, NULL), path, name);
+    ALD_H5(plist = ald_h5_dataset_properties(), path, name);
+    ALD_H5(H5Pset_chunk(plist, 1, &chunk), path, name);
+    ALD_H5(H5Pset_fletcher32(plist), path, name);
+    ALD_H5(data = H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, plist, H5P_DEFAULT),
+           path, name);
+    ALD_H5(H5Dwrite(data, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, array->values), path,
+           name);
+done:
+    if (data >= 0 && H5Dclose(data) < 0 && status == ALD_STATUS_OK)
+        status = ald_h5_raise(path, name);
+    H5Pclose(plist);
+    H5Sclose(space);
+    return status;
+}
+
+static ald_status_t get(hid_t file, const char *path, const ald_array_t *array)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *name = array->name;
+    hid_t data = -1, space = -1;
+    ALD_H5(data = H5Dopen2(file, name, H5P_DEFAULT), path, name);
+    ALD_H5(space = H5Dget_space(data), path, name);
+    ALD_CHECK(H5Sget_simple_extent_npoints(space) == array->count, ALD_STATUS_INPUT,
+              "%s: %s: expected %lld numbers, found %lld", path, name, (long long)array->count,
+              (long long)H5Sget_simple_extent_npoints(space));
+    ALD_H5(H5Dread(data, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, array->values), path,
+           name);
+done:
+    H5Sclose(space);
+    H5Dclose(data);
+    return status;
+}
+
+ald_status_t ald_arrays_write(const char *path, const ald_array_t *arrays, int count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    hid_t file = -1;
+    ald_h5_begin();
+    ALD_TRY(ald_h5_create(path, ALD_H5_PAGE, &file));
+    for (int i = 0; i < count; ++i)
+        ALD_TRY(put(file, path, &arrays[i]));
+    ALD_H5(H5Fflush(file, H5F_SCOPE_GLOBAL), path, "cannot write");
+done:
+    if (file >= 0 && H5Fclose(file) < 0 && status == ALD_STATUS_OK) /* once, whatever came before */
+        status = ald_h5_raise(path, "cannot write");
+    if (status == ALD_STATUS_OK)
+        status = ald_file_publish(path, path); /* for its fsync */
+    return status;
+}
+
+ald_status_t ald_arrays_read(const char *path, const ald_array_t *arrays, int count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    hid_t file = -1;
+    ald_h5_begin();
+    ALD_TRY(ald_h5_open(path, &file));
+    for (int i = 0; i < count; ++i)
+        ALD_TRY(get(file, path, &arrays[i]));
+done:
+    if (file >= 0)
+        H5Fclose(file);
+    return status;
+}

@@ -30,7 +30,7 @@
 #include "ald/train/checkpoint.h"
 #include "ald/train/engine.h"
 #include "ald/train/loop.h"
-#include "ald/train/rows.h"
+#include "ald/train/order.h"
 
 /* Computes this rank's share of the reference's log-probabilities, without the rows that step 0
  * fills. */

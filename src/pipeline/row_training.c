@@ -9,6 +9,7 @@
 #include "ald/plan/micro.h"
 #include "ald/train/engine.h"
 #include "ald/train/loop.h"
+#include "ald/train/order.h"
 #include "ald/train/rows.h"
 
 static ald_status_t say_memory(const ald_engine_t *engine, const ald_objective_t *objective,

@@ -118,7 +118,7 @@ done:
 }
 
 /* Whether the shard is there, whole, and holds these sequences; a damaged or missing one is to be
- * made, one of other teachers or for another program is an error. */
+ * made, one that other models made or that is for another program is an error. */
 static ald_status_t look_at(scoring_t *s, const char *path, int64_t number, int64_t first,
                             int64_t count, bool *good, ald_manifest_entry_t *entry)
 {

@@ -201,18 +201,19 @@ static void put_metric(ald_eval_t *e, const char *name, const char *meaning, ald
     e->metrics[e->metric_count++].value = value;
 }
 
-/* Share of pairs, and mean margin, by beta0 (log pi_dpo - log pi_other) of the whole responses. */
-static void put_rewards(ald_eval_t *e, ald_view_t other, const char *accuracy, const char *margin,
+/* Share of pairs, and mean margin, by beta0 (log pi_dpo - log pi_base) of the whole responses, the
+ * base being the contrast or the reference. */
+static void put_rewards(ald_eval_t *e, ald_view_t base, const char *accuracy, const char *margin,
                         double *work)
 {
     int64_t right = 0;
-    if (e->measure.models[ALD_VIEW_DPO] == NULL || e->measure.models[other] == NULL)
+    if (e->measure.models[ALD_VIEW_DPO] == NULL || e->measure.models[base] == NULL)
         return;
     for (int64_t i = 0; i < e->pairs; ++i) {
         const ald_measured_t *pair = &e->preferred[2 * i];
         double reward[2];
         for (int j = 0; j < 2; ++j)
-            reward[j] = pair[j].logprob[ALD_VIEW_DPO] - pair[j].logprob[other];
+            reward[j] = pair[j].logprob[ALD_VIEW_DPO] - pair[j].logprob[base];
         work[i] = e->config->teacher.beta * (reward[0] - reward[1]);
         right += work[i] > 0.0;
     }

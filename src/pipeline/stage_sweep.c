@@ -31,7 +31,7 @@
 #include "ald/teacher/expected.h"
 #include "ald/train/engine.h"
 #include "ald/train/loop.h"
-#include "ald/train/rows.h"
+#include "ald/train/order.h"
 #include "pipeline/corpus_feed_impl.h"
 #include "pipeline/corpus_impl.h"
 #include "pipeline/distill_impl.h"

@@ -7,7 +7,7 @@
 #include "ald/base/status.h"
 #include "ald/config/config.h"
 #include "ald/model/batch.h"
-#include "ald/train/rows.h"
+#include "ald/train/order.h"
 
 void ald_micro_most_init(int64_t limit, ald_micro_most_t *out)
 {

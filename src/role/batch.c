@@ -24,7 +24,7 @@
 #include "ald/role/scorer_run.h"
 #include "ald/shard/format.h"
 #include "ald/shard/set.h"
-#include "ald/train/rows.h"
+#include "ald/train/order.h"
 
 /* Streams of random numbers apart from those of samples. Any two numbers would do; these are
  * "mixed" and "both" in ASCII. */

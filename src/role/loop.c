@@ -28,7 +28,7 @@
 #include "ald/teacher/expected.h"
 #include "ald/train/engine.h"
 #include "ald/train/loop.h"
-#include "ald/train/rows.h"
+#include "ald/train/order.h"
 
 /* Batches that are made and not yet trained on wait in a ring. */
 typedef struct {

@@ -13,7 +13,7 @@ import harness  # noqa: E402
 
 LAYERS = ["base", "par", "config", "num", "text", "model", "record", "data", "shard", "teacher",
           "train", "objective", "role", "plan", "bench", "pipeline", "cli"]
-MPI = {"par", "train", "objective", "role", "plan", "bench", "pipeline", "cli"}
+MPI = {"par", "train", "objective", "role", "bench", "pipeline", "cli"}
 # Header of a library: the layers and files that may see it, by whatever way it comes in.
 LIBRARIES = {
     r"mpi\.h": MPI,

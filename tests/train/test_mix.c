@@ -10,7 +10,7 @@
 #include "ald/base/status.h"
 #include "ald/config/config.h"
 #include "ald/shard/mix.h"
-#include "ald/train/rows.h"
+#include "ald/train/order.h"
 
 enum { STEPS = 400 };
 

@@ -14,7 +14,7 @@
 #include "ald/model/model_config.h"
 #include "ald/plan/memory.h"
 #include "ald/plan/micro.h"
-#include "ald/train/rows.h"
+#include "ald/train/order.h"
 
 enum { ROWS = 97 };
 

@@ -6,7 +6,7 @@
  * the weights, laid end to end on [0, 1), holds (i + u) / count, u being the step's random number:
  * each source's share of a step is within one sequence of its weight, and on average exact. A
  * source gives its sequences in a random order, all of them before any a second time. One source
- * alone is drawn as ald_step_items (ald/train/rows.h) draws. */
+ * alone is drawn as ald_step_items (ald/train/order.h) draws. */
 #ifndef ALD_SHARD_MIX_H
 #define ALD_SHARD_MIX_H
 

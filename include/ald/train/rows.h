@@ -1,5 +1,5 @@
-/* Rows of a data file as the items of steps: batch_size a step, a new permutation every epoch. All
- * but the feed's functions are local. Layer: train. */
+/* Rows of a data file as the items of steps (ald/train/order.h). All but the feed's functions are
+ * local. Layer: train. */
 #ifndef ALD_TRAIN_ROWS_H
 #define ALD_TRAIN_ROWS_H
 
@@ -9,13 +9,6 @@
 #include "ald/config/config.h"
 #include "ald/data/dataset.h"
 #include "ald/train/loop.h"
-
-int64_t ald_epoch_steps(const ald_config_t *config, int64_t count);
-int64_t ald_total_steps(const ald_config_t *config, int64_t count);
-/* The rows of step `step` among `count`. order has room for count, items for batch_size; returns
- * how many there are. */
-int64_t ald_step_items(const ald_config_t *config, int64_t count, int64_t step, int64_t *order,
-                       int64_t *items);
 
 typedef struct {
     const ald_config_t *config;

@@ -4,23 +4,19 @@
 
 #include <string.h>
 
-#include "ald/base/arena.h"
 #include "ald/base/json.h"
 #include "ald/base/log.h"
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
 #include "ald/config/choices.h"
 #include "ald/config/config.h"
-#include "ald/data/dataset.h"
 #include "ald/data/pairs.h"
 #include "ald/model/digest.h"
 #include "ald/model/model_config.h"
-#include "ald/model/params.h"
 #include "ald/model/vocabulary.h"
 #include "ald/objective/distill.h"
 #include "ald/par/comm.h"
 #include "ald/role/loop.h"
-#include "ald/role/placement.h"
 #include "ald/role/roles.h"
 #include "ald/role/scorer.h"
 #include "ald/shard/format.h"
@@ -104,12 +100,7 @@ static ald_status_t distill_init(ald_roles_t *d)
               "expected \"forward\"",
               ald_choice_name(ALD_CHOICES_DIVERGENCES, config->distill.divergence),
               ald_encoding_name(config->shards.encoding));
-    ALD_TRY(ald_placement_make(config, d->world->size, &d->place));
-    d->trains = ald_ranks_have(&d->place.trainers, d->world->rank);
-    d->scores = scoring && ald_ranks_have(&d->place.scorers, d->world->rank);
-    d->generates = on_policy(config) && ald_ranks_have(&d->place.generators, d->world->rank);
-    ald_comm_subset(d->world, d->trains, &d->trainers);
-    ald_comm_subset(d->world, d->scores, &d->scorers);
+    ALD_TRY(ald_roles_split(scoring, on_policy(config), d));
     ald_log_info("distill: %s, %d trainers, %d scorers, %d generators",
                  ald_choice_name(ALD_CHOICES_MODES, config->distill.mode), d->place.trainers.count,
                  scoring ? d->place.scorers.count : 0,
@@ -143,33 +134,16 @@ static ald_status_t distill_finish(ald_roles_t *d)
     return ald_comm_agree(d->world, status);
 }
 
-static void distill_reset(ald_roles_t *d)
-{
-    if (d->trains) {
-        ald_distiller_reset(&d->distiller);
-        ald_engine_reset(&d->engine);
-    }
-    if (d->scores)
-        ald_scorer_reset(&d->scorer);
-    ald_dataset_reset(&d->data);
-    ald_params_reset(&d->policy_params);
-    ald_free(d->policy);
-    ald_comm_free(&d->trainers);
-    ald_comm_free(&d->scorers);
-}
-
 ald_status_t ald_stage_distill(const ald_config_t *config, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_roles_t d = {.config = config,
-                     .world = world,
-                     .trainers = {.mpi = MPI_COMM_NULL},
-                     .scorers = {.mpi = MPI_COMM_NULL}};
+    ald_roles_t d;
+    ald_roles_init(config, world, &d);
     ALD_TRY(distill_init(&d));
     ALD_TRY(on_policy(config) ? ald_roles_run(&d, ald_distill_memory_on_policy)
                               : ald_distill_off_policy(&d));
     ALD_TRY(distill_finish(&d));
 done:
-    distill_reset(&d);
+    ald_roles_reset(&d);
     return status;
 }

@@ -278,7 +278,7 @@ static ald_status_t begin(state_t *s)
     MPI_Bcast(&s->kept, 1, MPI_INT64_T, 0, roles->world->mpi);
     s->made = s->maker.begin;
     if (roles->generates) {
-        ald_model_t policy = {.params = &roles->policy_params, .values = roles->policy};
+        ald_model_t policy = ald_model_of(&roles->policy_params, roles->policy);
         if (roles->trains)
             policy = ald_engine_model(&roles->engine);
         ald_generator_init(roles->config, &policy, &roles->data, &s->maker.generator);

@@ -23,7 +23,6 @@
 #include "ald/model/model_config.h"
 #include "ald/model/params.h"
 #include "ald/num/dtype.h"
-#include "ald/num/gemm.h"
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
 #include "ald/record/metrics.h"
@@ -78,8 +77,7 @@ void ald_engine_reset(ald_engine_t *engine)
 
 ald_model_t ald_engine_model(const ald_engine_t *engine)
 {
-    return (ald_model_t){
-        .params = &engine->params, .values = engine->values, .gemm = ald_gemm_chosen()};
+    return ald_model_of(&engine->params, engine->values);
 }
 
 /* Removes what an earlier run left here, if that run is finished or isn't to be resumed. */

@@ -1,5 +1,5 @@
-/* The decoder: forward and backward over packed batches, the vocabulary-wide step, and decoding
- * with a key/value cache. T tokens, H hidden size, V vocabulary. All local. Layer: model. */
+/* What forward, backward, the vocabulary-wide step and decoding take: a model, and a packed batch.
+ * T tokens. All local. Layer: model. */
 #ifndef ALD_MODEL_MODEL_H
 #define ALD_MODEL_MODEL_H
 
@@ -21,11 +21,10 @@ typedef struct {
                            their rows of the output matrix get no gradient from there */
 } ald_model_t;
 
+/* A model of these values, which stay the caller's, with the products of ald_gemm_chosen. */
+ald_model_t ald_model_of(const ald_params_t *params, const float *values);
 /* The tokens that have logits. */
-static inline int64_t ald_model_vocabulary(const ald_model_t *model)
-{
-    return model->vocabulary > 0 ? model->vocabulary : model->params->config.vocab_size;
-}
+int64_t ald_model_vocabulary(const ald_model_t *model);
 
 /* A packed batch: tokens back to back, no padding (see ald_segment_t). */
 typedef struct {

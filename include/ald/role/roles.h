@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+#include "ald/base/status.h"
 #include "ald/config/config.h"
 #include "ald/data/dataset.h"
 #include "ald/model/params.h"
@@ -26,5 +27,13 @@ typedef struct {
     float *policy;                  /* of generators that don't train, a copy of the policy */
     ald_params_t policy_params;
 } ald_roles_t;
+
+/* Without any role yet. Local. */
+void ald_roles_init(const ald_config_t *config, const ald_comm_t *world, ald_roles_t *out);
+/* Gives this rank its roles, of those that the run has: trainers always, scorers and generators if
+ * it scores and generates. USAGE as ald_placement_make. Collective over the world. */
+ald_status_t ald_roles_split(bool scoring, bool generating, ald_roles_t *roles);
+/* Frees what this rank holds for its roles. Collective over the world. */
+void ald_roles_reset(ald_roles_t *roles);
 
 #endif

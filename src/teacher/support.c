@@ -66,16 +66,6 @@ static double outside_mass(int64_t V, int64_t K, const int32_t *id, float *work)
     return mass;
 }
 
-/* key = (l + a rho) / tau */
-ALD_CLONES
-static void extrapolate(int64_t V, float a, float inverse_tau, const float *logprob,
-                        const float *ratio, float *key)
-{
-#pragma omp simd
-    for (int64_t v = 0; v < V; ++v)
-        key[v] = (logprob[v] + a * ratio[v]) * inverse_tau;
-}
-
 /* key = max(l, l - rho, key - lse) */
 ALD_CLONES
 static void largest_of_three(int64_t V, float lse, const float *logprob, const float *ratio,
@@ -139,7 +129,8 @@ void ald_support_describe(const ald_teacher_t *teacher, double tvd, int64_t V, i
 {
     *out->alpha_max = (float)ald_teacher_alpha(teacher, tvd);
     for (int j = 0; j < ALD_KNOTS; ++j) {
-        extrapolate(V, *out->alpha_max * (0.5f * (float)j), 1.0f, logprob, ratio, key);
+        ald_teacher_extrapolate_row(V, *out->alpha_max * (0.5f * (float)j), -INFINITY, 1.0f,
+                                    logprob, ratio, key);
         set_ids(K, id, INFINITY, key);
         out->least[j] = K < V ? smallest(V, key) : 0.0f;
         set_ids(K, id, -INFINITY, key);
@@ -161,7 +152,8 @@ void ald_support_make(const ald_teacher_t *teacher, double tvd, int64_t V, int64
 {
     const double alpha = ald_teacher_alpha(teacher, tvd);
     const float inverse_tau = (float)(1.0 / teacher->temperature);
-    extrapolate(V, (float)ald_teacher_factor(teacher, alpha), inverse_tau, logprob, ratio, key);
+    ald_teacher_extrapolate_row(V, (float)ald_teacher_factor(teacher, alpha), -INFINITY,
+                                inverse_tau, logprob, ratio, key);
     largest_of_three(V, ald_logsumexp(V, key), logprob, ratio, key);
     for (int64_t v = 0; v < V; ++v)
         ids[v] = (int32_t)v;

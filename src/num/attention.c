@@ -113,9 +113,10 @@ static void block_scores(const shape_t *s, const block_t *b, const keys_t *keys,
 }
 
 /* Folds a block of scores into the running maximum, sum and output of each row (m rows). */
-ALD_CLONES
-static void block_fold(int64_t m, int64_t n, int64_t D, float *scores, float *maximum, float *sum,
-                       float *out, int64_t ldo)
+ALD_KERNEL(void, block_fold,
+           (int64_t m, int64_t n, int64_t D, float *scores, float *maximum, float *sum, float *out,
+            int64_t ldo),
+           (m, n, D, scores, maximum, sum, out, ldo))
 {
     for (int64_t i = 0; i < m; ++i) {
         float *x = scores + i * KB;
@@ -216,9 +217,10 @@ done:
 }
 
 /* P = exp(S - lse), then dS = P (dP - delta) scale, in place of dP. */
-ALD_CLONES
-static void block_softmax_backward(int64_t m, int64_t n, float scale, const float *lse,
-                                   const float *delta, float *p, float *dp)
+ALD_KERNEL(void, block_softmax_backward,
+           (int64_t m, int64_t n, float scale, const float *lse, const float *delta, float *p,
+            float *dp),
+           (m, n, scale, lse, delta, p, dp))
 {
     for (int64_t i = 0; i < m; ++i)
 #pragma omp simd
@@ -322,8 +324,7 @@ done:
     return status;
 }
 
-ALD_CLONES
-static float dot(int64_t n, const float *a, const float *b)
+ALD_KERNEL(float, dot, (int64_t n, const float *a, const float *b), (n, a, b))
 {
     float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
@@ -332,8 +333,7 @@ static float dot(int64_t n, const float *a, const float *b)
     return sum;
 }
 
-ALD_CLONES
-static void axpy(int64_t n, float a, const float *x, float *y)
+ALD_KERNEL(void, axpy, (int64_t n, float a, const float *x, float *y), (n, a, x, y))
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i)

@@ -22,8 +22,7 @@ void ald_embedding_backward(int64_t T, int64_t H, const int32_t *ids, const floa
     }
 }
 
-ALD_CLONES
-static float inverse_rms(int64_t H, double eps, const float *x)
+ALD_KERNEL(float, inverse_rms, (int64_t H, double eps, const float *x), (H, eps, x))
 {
     float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
@@ -32,8 +31,8 @@ static float inverse_rms(int64_t H, double eps, const float *x)
     return (float)(1.0 / sqrt((double)sum / (double)H + eps));
 }
 
-ALD_CLONES
-static void rmsnorm_row(int64_t H, float scale, const float *x, const float *w, float *y)
+ALD_KERNEL(void, rmsnorm_row, (int64_t H, float scale, const float *x, const float *w, float *y),
+           (H, scale, x, w, y))
 {
 #pragma omp simd
     for (int64_t h = 0; h < H; ++h)
@@ -50,9 +49,10 @@ void ald_rmsnorm(ald_norm_t norm, const float *x, float *y)
 }
 
 /* y = s x w, s = (mean(x^2) + eps)^-1/2:  dx = s w dy - x s^3 / H sum(dy w x) */
-ALD_CLONES
-static void rmsnorm_row_backward(int64_t H, float s, const float *x, const float *w,
-                                 const float *dy, int accumulate, float *dx)
+ALD_KERNEL(void, rmsnorm_row_backward,
+           (int64_t H, float s, const float *x, const float *w, const float *dy, int accumulate,
+            float *dx),
+           (H, s, x, w, dy, accumulate, dx))
 {
     float dot = 0.0f;
 #pragma omp simd reduction(+ : dot)
@@ -129,8 +129,8 @@ void ald_add(int64_t count, const float *y, float *x)
         x[i] += y[i];
 }
 
-ALD_CLONES
-static void rope_head(int64_t half, const float *cosine, const float *sine, float *x)
+ALD_KERNEL(void, rope_head, (int64_t half, const float *cosine, const float *sine, float *x),
+           (half, cosine, sine, x))
 {
 #pragma omp simd
     for (int64_t i = 0; i < half; ++i) {
@@ -159,8 +159,7 @@ void ald_rope(int64_t T, int64_t heads, int64_t D, int64_t ld, const int32_t *po
     }
 }
 
-ALD_CLONES
-static void swiglu_row(int64_t I, const float *g, const float *u, float *y)
+ALD_KERNEL(void, swiglu_row, (int64_t I, const float *g, const float *u, float *y), (I, g, u, y))
 {
 #pragma omp simd
     for (int64_t i = 0; i < I; ++i)
@@ -175,9 +174,9 @@ void ald_swiglu(int64_t T, int64_t I, const float *gu, float *y)
 }
 
 /* y = g s u, s = sigmoid(g):  dg = dy u s (1 + g (1 - s)), du = dy g s */
-ALD_CLONES
-static void swiglu_row_backward(int64_t I, const float *g, const float *u, const float *dy,
-                                float *dg, float *du)
+ALD_KERNEL(void, swiglu_row_backward,
+           (int64_t I, const float *g, const float *u, const float *dy, float *dg, float *du),
+           (I, g, u, dy, dg, du))
 {
 #pragma omp simd
     for (int64_t i = 0; i < I; ++i) {
@@ -196,8 +195,7 @@ void ald_swiglu_backward(int64_t T, int64_t I, const float *gu, const float *dy,
                             dgu + (2 * t + 1) * I);
 }
 
-ALD_CLONES
-static float maximum(int64_t n, const float *x)
+ALD_KERNEL(float, maximum, (int64_t n, const float *x), (n, x))
 {
     float m = x[0];
 #pragma omp simd reduction(max : m)
@@ -208,8 +206,8 @@ static float maximum(int64_t n, const float *x)
 
 /* Blocks of 4096 are summed in float, by as many lanes as a register has, and the blocks in double:
  * for sums as long as a vocabulary that has nearly the accuracy of double at the speed of float. */
-ALD_CLONES
-double ald_exp_shifted(int64_t n, const float *x, float shift, float *y)
+ALD_KERNEL(double, exp_shifted, (int64_t n, const float *x, float shift, float *y),
+           (n, x, shift, y))
 {
     double total = 0.0;
     for (int64_t start = 0; start < n; start += 4096) {
@@ -226,8 +224,12 @@ double ald_exp_shifted(int64_t n, const float *x, float shift, float *y)
     return total;
 }
 
-ALD_CLONES
-static double sum_exp(int64_t n, const float *x, float shift)
+double ald_exp_shifted(int64_t n, const float *x, float shift, float *y)
+{
+    return exp_shifted(n, x, shift, y);
+}
+
+ALD_KERNEL(double, sum_exp, (int64_t n, const float *x, float shift), (n, x, shift))
 {
     double total = 0.0;
     for (int64_t start = 0; start < n; start += 4096) {

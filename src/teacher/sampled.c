@@ -19,9 +19,10 @@
 /* --- drawing ---------------------------------------------------------------------------------- */
 
 /* key = (l + a rho) / tau */
-ALD_CLONES
-static void extrapolate(int64_t V, float a, float inverse_tau, const float *logprob,
-                        const float *ratio, float *key)
+ALD_KERNEL(void, extrapolate,
+           (int64_t V, float a, float inverse_tau, const float *logprob, const float *ratio,
+            float *key),
+           (V, a, inverse_tau, logprob, ratio, key))
 {
 #pragma omp simd
     for (int64_t v = 0; v < V; ++v)

@@ -42,9 +42,9 @@ static void gemm_invariant(const ald_product_t *p)
 }
 
 static const ald_gemm_t back_ends[] = {
-    {"openblas", gemm_openblas},
-    {"invariant", gemm_invariant},
-    {"twin", gemm_twin},
+    {"openblas", gemm_openblas, false},
+    {"invariant", gemm_invariant, true},
+    {"twin", gemm_twin, false},
 };
 
 const ald_gemm_t *ald_gemm_find(const char *name)

@@ -11,27 +11,34 @@
 
 enum {
     LANES = 16,  /* of a dot product: the floats of an AVX-512 register */
-    COLUMNS = 4, /* of a tile: rows of b */
+    COLUMNS = 4, /* of a tile at most: rows of b */
     ROWS = 48,   /* rows of a that pass by a group of columns, so that b is read once for them */
-    DEPTH = 512, /* elements of k at a time: a tile's rows of them stay in the nearest cache */
-    WIDE = 64,   /* columns that stay in a core's cache while all rows of a pass by */
+    DEPTH = 256, /* elements of k at a time: a tile's rows of them stay in the nearest cache */
+    LINE = 64,   /* bytes that memory gives at a time */
+    WHOLE = 12,  /* columns that are whole tiles of 3 or 4 */
+    WIDE = 60,   /* columns that stay in a core's cache while all rows of a pass by: whole tiles */
     WORTH = 1 << 18, /* products of floats from which waking threads pays */
 };
 
 typedef float lanes_t[LANES];
 
-/* What a tile adds to its dot products, and how far behind lies what the next one will read. */
+/* What a tile adds to its dot products. So that b is on its way from memory in time, all parts of
+ * the work on a group of columns, tile by tile and pass by pass, ask for lines of the next group.
+ */
 typedef struct {
     const float *a;
     int64_t lda;
     const void *b;
-    int64_t ldb, count, ahead;
+    int64_t ldb, count;
     bool from_zero;
+    const char *next;           /* of the next group */
+    int all_lines, lines, part; /* for 16 elements of k: of all parts, of one; the part's index */
 } tile_t;
 
-/* Rows of c, [i0, i1), and the first of some columns. */
+/* Rows of c, [i0, i1), and the first of some columns, whose lanes are kept, COLUMNS a row. */
 typedef struct {
     int64_t i0, i1, j;
+    lanes_t *lanes;
 } part_t;
 
 typedef float four_t __attribute__((vector_size(16)));
@@ -55,21 +62,28 @@ static inline __attribute__((always_inline)) void sum_lanes(const lanes_t lanes[
 }
 
 #if ALD_LEVELS
+#include <immintrin.h>
 #pragma GCC push_options
 #pragma GCC target("arch=x86-64-v4")
-#define WIDTH     16
-#define TILE_ROWS 4
+#define WIDTH        16
+#define FEW_ROWS     4
+#define MANY_ROWS    4
+#define MANY_COLUMNS 4
 #include "num/tile_impl.h"
 #pragma GCC pop_options
 #pragma GCC push_options
 #pragma GCC target("arch=x86-64-v3")
-#define WIDTH     8
-#define TILE_ROWS 3
+#define WIDTH        8
+#define FEW_ROWS     3
+#define MANY_ROWS    4
+#define MANY_COLUMNS 3
 #include "num/tile_impl.h"
 #pragma GCC pop_options
 #endif
-#define WIDTH     4
-#define TILE_ROWS 2
+#define WIDTH        4
+#define FEW_ROWS     2
+#define MANY_ROWS    2
+#define MANY_COLUMNS 4
 #include "num/tile_impl.h"
 
 static void columns(const stored_t *p, int64_t j0, int64_t j1)
@@ -90,12 +104,12 @@ void invariant_run(const stored_t *p)
         columns(p, 0, p->n);
         return;
     }
-    const int64_t groups = (p->n + COLUMNS - 1) / COLUMNS;
+    const int64_t groups = (p->n + WHOLE - 1) / WHOLE;
 #pragma omp parallel
     {
         const int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
-        const int64_t j0 = thread * groups / threads * COLUMNS;
-        const int64_t j1 = (thread + 1) * groups / threads * COLUMNS;
+        const int64_t j0 = thread * groups / threads * WHOLE;
+        const int64_t j1 = (thread + 1) * groups / threads * WHOLE;
         columns(p, j0, j1 < p->n ? j1 : p->n);
     }
 }

@@ -18,8 +18,9 @@
 ald_status_t ald_cache_init(const ald_model_config_t *config, int64_t capacity, ald_cache_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    size_t bytes = sizeof(float) *
-                   (size_t)(config->layers * 2 * capacity * config->kv_heads * config->head_dim);
+    const int64_t row = config->kv_heads * config->head_dim;
+    size_t bytes =
+        sizeof(float) * (size_t)(config->layers * 2 * capacity * row + ALD_ATTENTION_SLACK);
     *out = (ald_cache_t){.capacity = capacity, .data = ald_alloc(bytes)};
     ALD_CHECK_MEMORY(out->data, bytes);
 done:
@@ -32,20 +33,24 @@ void ald_cache_reset(ald_cache_t *cache)
     *cache = (ald_cache_t){0};
 }
 
-/* Rows [capacity, NKV D] of a layer's keys (which = 0) or values (1). */
-static float *cache_rows(const ald_cache_t *cache, const ald_sizes_t *s, int64_t layer, int which)
+/* A layer's keys [NKV D, capacity] (which = 0), or its values [capacity, NKV D] (1). */
+static float *cache_part(const ald_cache_t *cache, const ald_sizes_t *s, int64_t layer, int which)
 {
     return cache->data + (2 * layer + which) * cache->capacity * s->NKV * s->D;
 }
 
-/* Copies the keys and values of one row of qkv into row `at` of the cache. */
+/* Copies the keys and values of `count` rows of qkv into the cache, from position `at` on. */
 static void cache_put(ald_cache_t *cache, const ald_sizes_t *s, int64_t layer, int64_t at,
-                      const float *qkv)
+                      int64_t count, const float *qkv)
 {
-    int64_t row = s->NKV * s->D;
-    for (int which = 0; which < 2; ++which)
-        memcpy(cache_rows(cache, s, layer, which) + at * row, qkv + s->NH * s->D + which * row,
-               sizeof(float) * (size_t)row);
+    const int64_t row = s->NKV * s->D, capacity = cache->capacity;
+    float *keys = cache_part(cache, s, layer, 0) + at, *values = cache_part(cache, s, layer, 1);
+    for (int64_t t = 0; t < count; ++t) {
+        const float *k = qkv + t * s->Q + s->NH * s->D;
+        for (int64_t i = 0; i < row; ++i)
+            keys[i * capacity + t] = k[i];
+        memcpy(values + (at + t) * row, k + row, sizeof(float) * (size_t)row);
+    }
 }
 
 /* Buffers for T rows of one layer. */
@@ -95,8 +100,7 @@ ald_status_t ald_prefill(const ald_model_t *model, const int32_t *ids, int64_t c
     for (int64_t l = 0; l < params->config.layers; ++l) {
         const ald_layer_t w = ald_layer(model, l);
         ald_layer_qkv(&pass, &w, r.x, r.normed, NULL, r.qkv);
-        for (int64_t t = 0; t < count; ++t)
-            cache_put(cache, &s, l, t, r.qkv + t * s.Q);
+        cache_put(cache, &s, l, 0, count, r.qkv);
         const ald_attention_t attention = ald_layer_attention(&pass, &w, 1, &whole, r.qkv);
         ALD_TRY(ald_attention(&attention, r.attention, NULL));
         ald_layer_output(&pass, &w, r.x, r.attention, NULL, r.normed);
@@ -119,14 +123,19 @@ static void decode_attention(const ald_sizes_t *s, int64_t layer, int64_t window
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < count; ++i) {
         ald_cache_t *cache = caches[i];
-        cache_put(cache, s, layer, cache->length, r->qkv + i * s->Q);
+        cache_put(cache, s, layer, cache->length, 1, r->qkv + i * s->Q);
         int64_t length = cache->length + 1;
-        int64_t skipped = window > 0 && length > window ? (length - window) * s->NKV * s->D : 0;
-        length = window > 0 && length > window ? window : length;
-        ald_attention_decode(length, s->NH, s->NKV, s->D, r->qkv + i * s->Q,
-                             cache_rows(cache, s, layer, 0) + skipped,
-                             cache_rows(cache, s, layer, 1) + skipped, r->scores + offset[i],
-                             r->attention + i * s->NH * s->D);
+        const int64_t skipped = window > 0 && length > window ? length - window : 0;
+        const ald_attention_row_t row = {.length = length - skipped,
+                                         .capacity = cache->capacity,
+                                         .NH = s->NH,
+                                         .NKV = s->NKV,
+                                         .D = s->D,
+                                         .q = r->qkv + i * s->Q,
+                                         .keys = cache_part(cache, s, layer, 0) + skipped,
+                                         .values = cache_part(cache, s, layer, 1) +
+                                                   skipped * s->NKV * s->D};
+        ald_attention_decode(&row, r->scores + offset[i], r->attention + i * s->NH * s->D);
     }
 }
 
@@ -146,7 +155,7 @@ ald_status_t ald_decode(const ald_model_t *model, int64_t count, const int32_t *
                   "a cache of %lld tokens is full", (long long)caches[i]->capacity);
         positions[i] = (int32_t)caches[i]->length;
         offset[i] = scores;
-        scores += s.NH * (caches[i]->length + 1);
+        scores += caches[i]->length + 1;
     }
     const ald_pass_t pass = ald_pass(model, count, positions);
     ALD_TRY(ald_positions_check(&pass));

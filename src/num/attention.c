@@ -331,8 +331,8 @@ enum { EIGHT = 8, POSITIONS = ALD_ATTENTION_SLACK };
 /* Scores of one head, x[t] = scale q . k[:, t] in the order of D, and their maximum: so no sum goes
  * across a register. The positions of the last block may lie behind the last one. */
 ALD_KERNEL(float, decode_scores,
-           (const ald_attention_row_t *row, float scale, const float *q, const float *k, float *x),
-           (row, scale, q, k, x))
+           (const ald_attention_row_t *row, float scale, const float *q, float *x),
+           (row, scale, q, x))
 {
     float top = -INFINITY;
     for (int64_t t = 0; t < row->length; t += POSITIONS) {
@@ -342,7 +342,7 @@ ALD_KERNEL(float, decode_scores,
         for (int64_t d = 0; d < row->D; ++d)
 #pragma GCC unroll 4
             for (int i = 0; i < POSITIONS / EIGHT; ++i)
-                sum[i] += q[d] * *(const eight_t *)(k + d * row->capacity + t + i * EIGHT);
+                sum[i] += q[d] * *(const eight_t *)(row->keys + d * row->keys_ld + t + i * EIGHT);
         memcpy(part, sum, sizeof part);
         for (int64_t i = 0; i < count; ++i) {
             x[t + i] = scale * part[i];
@@ -358,7 +358,7 @@ static inline __attribute__((always_inline)) void weigh(const int N, const ald_a
                                                         const float *p, float scale, const float *v,
                                                         float *out)
 {
-    const int64_t ld = row->NKV * row->D;
+    const int64_t ld = row->values_ld;
     eight_t even[4] = {{0}}, odd[4] = {{0}};
     int64_t t = 0;
     for (; t + 2 <= row->length; t += 2)
@@ -376,32 +376,28 @@ static inline __attribute__((always_inline)) void weigh(const int N, const ald_a
 }
 
 ALD_KERNEL(void, decode_values,
-           (const ald_attention_row_t *row, const float *p, float scale, const float *v,
-            float *out),
-           (row, p, scale, v, out))
+           (const ald_attention_row_t *row, const float *p, float scale, float *out),
+           (row, p, scale, out))
 {
     int64_t d = 0;
     for (; d + 4 * EIGHT <= row->D; d += 4 * EIGHT)
-        weigh(4, row, p, scale, v + d, out + d);
+        weigh(4, row, p, scale, row->values + d, out + d);
     for (; d + 2 * EIGHT <= row->D; d += 2 * EIGHT)
-        weigh(2, row, p, scale, v + d, out + d);
+        weigh(2, row, p, scale, row->values + d, out + d);
     for (; d < row->D; ++d) {
         float sum = 0.0f;
         for (int64_t t = 0; t < row->length; ++t)
-            sum += p[t] * v[t * row->NKV * row->D + d];
+            sum += p[t] * row->values[t * row->values_ld + d];
         out[d] = scale * sum;
     }
 }
 
 void ald_attention_decode(const ald_attention_row_t *row, float *scores, float *out)
 {
-    const int64_t D = row->D, group = row->NH / row->NKV;
-    const float scale = 1.0f / sqrtf((float)D);
-    for (int64_t head = 0; head < row->NH; ++head) {
-        const int64_t kv = head / group;
-        float top = decode_scores(row, scale, row->q + head * D, row->keys + kv * D * row->capacity,
-                                  scores);
+    const float scale = 1.0f / sqrtf((float)row->D);
+    for (int64_t head = 0; head < row->heads; ++head) {
+        float top = decode_scores(row, scale, row->q + head * row->D, scores);
         double sum = ald_exp_shifted(row->length, scores, top, scores);
-        decode_values(row, scores, (float)(1.0 / sum), row->values + kv * D, out + head * D);
+        decode_values(row, scores, (float)(1.0 / sum), out + head * row->D);
     }
 }

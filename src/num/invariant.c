@@ -10,14 +10,14 @@
 #include "ald/num/kernel.h"
 
 enum {
-    LANES = 16,  /* of a dot product: the floats of an AVX-512 register */
-    COLUMNS = 4, /* of a tile at most: rows of b */
+    PER_NUMBER = 32, /* products that take as long as an operation on a number */
+    LANES = 16,      /* of a dot product: the floats of an AVX-512 register */
+    COLUMNS = 4,     /* of a tile at most: rows of b */
     ROWS = 48,   /* rows of a that pass by a group of columns, so that b is read once for them */
     DEPTH = 256, /* elements of k at a time: a tile's rows of them stay in the nearest cache */
     LINE = 64,   /* bytes that memory gives at a time */
     WHOLE = 12,  /* columns that are whole tiles of 3 or 4 */
     WIDE = 60,   /* columns that stay in a core's cache while all rows of a pass by: whole tiles */
-    WORTH = 1 << 18, /* products of floats from which waking threads pays */
 };
 
 typedef float lanes_t[LANES];
@@ -100,7 +100,7 @@ static void columns(const stored_t *p, int64_t j0, int64_t j1)
 
 void invariant_run(const stored_t *p)
 {
-    if (omp_in_parallel() || p->m * p->n * p->k < WORTH) {
+    if (omp_in_parallel() || p->m * p->n * p->k < PER_NUMBER * ALD_WORTH_WAKING) {
         columns(p, 0, p->n);
         return;
     }

@@ -6,6 +6,7 @@
 
 #include "ald/num/dtype.h"
 #include "ald/num/gemm.h"
+#include "ald/num/kernel.h"
 #include "num/invariant_impl.h"
 
 enum {
@@ -133,7 +134,7 @@ void ald_matrix_linear(const ald_gemm_t *gemm, ald_linear_t s, const float *x,
 
 void ald_matrix_gather(int64_t T, int64_t H, const int32_t *ids, const ald_matrix_t *w, float *x)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T * H > ALD_WORTH_WAKING)
     for (int64_t t = 0; t < T; ++t)
         convert_rows(w, ids[t], 1, H, true, x + t * H);
 }

@@ -13,7 +13,7 @@
 void ald_embedding_backward(int64_t T, int64_t H, const int32_t *ids, const float *dx,
                             float *dtable)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T * H > ALD_WORTH_WAKING)
     for (int64_t h0 = 0; h0 < H; h0 += COLUMNS) {
         int64_t h1 = h0 + COLUMNS < H ? h0 + COLUMNS : H;
         for (int64_t t = 0; t < T; ++t)
@@ -41,7 +41,7 @@ ALD_KERNEL(void, rmsnorm_row, (int64_t H, float scale, const float *x, const flo
 
 void ald_rmsnorm(ald_norm_t norm, const float *x, float *y)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (norm.rows * norm.H > ALD_WORTH_WAKING)
     for (int64_t r = 0; r < norm.rows; ++r) {
         const float *row = x + r * norm.ld;
         rmsnorm_row(norm.H, inverse_rms(norm.H, norm.eps, row), row, norm.w, y + r * norm.ld);
@@ -78,10 +78,10 @@ static void rmsnorm_weight_backward(ald_norm_t norm, const float *x, const float
     float scale[BLOCK];
     for (int64_t r0 = 0; r0 < rows; r0 += BLOCK) {
         int64_t count = rows - r0 < BLOCK ? rows - r0 : BLOCK;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (count * H > ALD_WORTH_WAKING)
         for (int64_t i = 0; i < count; ++i)
             scale[i] = inverse_rms(H, norm.eps, x + (r0 + i) * ld);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (count * H > ALD_WORTH_WAKING)
         for (int64_t h0 = 0; h0 < H; h0 += COLUMNS) {
             int64_t h1 = h0 + COLUMNS < H ? h0 + COLUMNS : H;
             for (int64_t i = 0; i < count; ++i)
@@ -95,7 +95,7 @@ void ald_rmsnorm_backward(ald_norm_t norm, const float *x, const float *dy, int 
                           float *dx, float *dw)
 {
     rmsnorm_weight_backward(norm, x, dy, dw);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (norm.rows * norm.H > ALD_WORTH_WAKING)
     for (int64_t r = 0; r < norm.rows; ++r) {
         const float *row = x + r * norm.ld;
         rmsnorm_row_backward(norm.H, inverse_rms(norm.H, norm.eps, row), row, norm.w,
@@ -105,7 +105,7 @@ void ald_rmsnorm_backward(ald_norm_t norm, const float *x, const float *dy, int 
 
 void ald_bias(int64_t T, int64_t N, const float *bias, float *x)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T * N > ALD_WORTH_WAKING)
     for (int64_t t = 0; t < T; ++t)
         for (int64_t n = 0; n < N; ++n)
             x[t * N + n] += bias[n];
@@ -113,7 +113,7 @@ void ald_bias(int64_t T, int64_t N, const float *bias, float *x)
 
 void ald_bias_backward(int64_t T, int64_t N, const float *dy, float *dbias)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T * N > ALD_WORTH_WAKING)
     for (int64_t n0 = 0; n0 < N; n0 += COLUMNS) {
         int64_t n1 = n0 + COLUMNS < N ? n0 + COLUMNS : N;
         for (int64_t t = 0; t < T; ++t)
@@ -124,7 +124,7 @@ void ald_bias_backward(int64_t T, int64_t N, const float *dy, float *dbias)
 
 void ald_add(int64_t count, const float *y, float *x)
 {
-#pragma omp parallel for simd schedule(static)
+#pragma omp parallel for simd schedule(static) if (count > ALD_WORTH_WAKING)
     for (int64_t i = 0; i < count; ++i)
         x[i] += y[i];
 }
@@ -144,7 +144,7 @@ void ald_rope(int64_t T, int64_t heads, int64_t D, int64_t ld, const int32_t *po
               const double *frequency, double factor, int direction, float *x)
 {
     int64_t half = D / 2;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T * heads * D > ALD_WORTH_WAKING)
     for (int64_t t = 0; t < T; ++t) {
         float cosine[half], sine[half];
         for (int64_t i = 0; i < half; ++i) {
@@ -168,7 +168,7 @@ ALD_KERNEL(void, swiglu_row, (int64_t I, const float *g, const float *u, float *
 
 void ald_swiglu(int64_t T, int64_t I, const float *gu, float *y)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T * I > ALD_WORTH_WAKING)
     for (int64_t t = 0; t < T; ++t)
         swiglu_row(I, gu + 2 * t * I, gu + (2 * t + 1) * I, y + t * I);
 }
@@ -189,7 +189,7 @@ ALD_KERNEL(void, swiglu_row_backward,
 
 void ald_swiglu_backward(int64_t T, int64_t I, const float *gu, const float *dy, float *dgu)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T * I > ALD_WORTH_WAKING)
     for (int64_t t = 0; t < T; ++t)
         swiglu_row_backward(I, gu + 2 * t * I, gu + (2 * t + 1) * I, dy + t * I, dgu + 2 * t * I,
                             dgu + (2 * t + 1) * I);

@@ -545,7 +545,7 @@ static void attention_takes_linear_memory(void **state)
 /* Heads whose size is whole vectors of any kind, and one that isn't. */
 static void check_decoding(int64_t D)
 {
-    enum { T = 150, NH = 6, NKV = 2 };
+    enum { T = 150, NH = 6, NKV = 2, GROUP = NH / NKV };
     const int64_t LD = (NH + 2 * NKV) * D, capacity = T + 3;
     const ald_segment_t segment = {0, T, -1};
     float *qkv = random_floats(1, T * LD, 1.5), *v = random_floats(3, T * NKV * D, 1.0);
@@ -559,11 +559,19 @@ static void check_decoding(int64_t D)
             v[t * NKV * D + i] = qkv[t * LD + (NH + NKV) * D + i];
         }
     for (int64_t length = 1; length <= T; length += length < 30 ? 29 : 40) {
-        const ald_attention_row_t row = {length, capacity, NH, NKV, D, qkv + (length - 1) * LD,
-                                         k,      v};
         for (int64_t h = 0; h < NH; ++h)
             attention_row(&twin, qkv2, length - 1, h, expected + h * D);
-        ald_attention_decode(&row, scores, out);
+        for (int64_t kv = 0; kv < NKV; ++kv) {
+            const ald_attention_row_t row = {GROUP,
+                                             D,
+                                             length,
+                                             qkv + (length - 1) * LD + kv * GROUP * D,
+                                             k + kv * D * capacity,
+                                             v + kv * D,
+                                             capacity,
+                                             NKV * D};
+            ald_attention_decode(&row, scores, out + kv * GROUP * D);
+        }
         expect_close("decoded", NH * D, out, expected, 2e-6);
     }
     ald_free(qkv), ald_free(k), ald_free(v), ald_free(scores), ald_free(out);

@@ -53,6 +53,10 @@ ald_status_t ald_isa_set(const char *name);
 #define ALD_KERNEL(type, name, params, args) static type name params
 #endif
 
+/* Numbers, each taken through an operation or two, from which waking other threads pays: some
+ * microseconds of one thread's time. A loop over fewer stays on its thread. */
+enum { ALD_WORTH_WAKING = 1 << 15 };
+
 /* exp(x) to 2 ulp for x in [-87, 88]; smaller x give 0, larger 88's value. Written so that gcc
  * vectorises loops over it: no call, ternary clamps, the rounding by a magic constant.
  * exp(x) = 2^n exp(r), n = round(x / ln 2), r = x - n ln 2 in [-0.35, 0.35], Taylor to r^7. */

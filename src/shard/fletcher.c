@@ -1,6 +1,6 @@
 /* HDF5's Fletcher-32 by vector instructions. Every byte of a shard is summed when it is written
  * and when it is read, and with HDF5's own filter writing would have half the speed. */
-#include "shard/fletcher_impl.h"
+#include "ald/shard/fletcher.h"
 
 #include <endian.h>
 #include <string.h>

@@ -16,9 +16,10 @@
 
 /* Replaces z by the student's log-probabilities, and log pi_dpo by the teacher's logits (log pi_dpo
  * + a ratio) / tau. Sums reward and KL to pi_dpo in the same pass. */
-ALD_CLONES
-static void compose(int64_t V, float lse, float a, float cutoff, float inverse_tau, float *z,
-                    float *logprob_dpo, const float *log_ratio, double *reward, double *kl_dpo)
+ALD_KERNEL(void, compose,
+           (int64_t V, float lse, float a, float cutoff, float inverse_tau, float *z,
+            float *logprob_dpo, const float *log_ratio, double *reward, double *kl_dpo),
+           (V, lse, a, cutoff, inverse_tau, z, logprob_dpo, log_ratio, reward, kl_dpo))
 {
     double r = 0.0, k = 0.0;
     for (int64_t start = 0; start < V; start += 4096) {

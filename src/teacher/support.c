@@ -67,9 +67,9 @@ static double outside_mass(int64_t V, int64_t K, const int32_t *id, float *work)
 }
 
 /* key = max(l, l - rho, key - lse) */
-ALD_CLONES
-static void largest_of_three(int64_t V, float lse, const float *logprob, const float *ratio,
-                             float *key)
+ALD_KERNEL(void, largest_of_three,
+           (int64_t V, float lse, const float *logprob, const float *ratio, float *key),
+           (V, lse, logprob, ratio, key))
 {
 #pragma omp simd
     for (int64_t v = 0; v < V; ++v) {
@@ -79,8 +79,7 @@ static void largest_of_three(int64_t V, float lse, const float *logprob, const f
     }
 }
 
-ALD_CLONES
-static float smallest(int64_t n, const float *x)
+ALD_KERNEL(float, smallest, (int64_t n, const float *x), (n, x))
 {
     float low = INFINITY;
 #pragma omp simd reduction(min : low)
@@ -89,8 +88,7 @@ static float smallest(int64_t n, const float *x)
     return low;
 }
 
-ALD_CLONES
-static float largest(int64_t n, const float *x)
+ALD_KERNEL(float, largest, (int64_t n, const float *x), (n, x))
 {
     float high = -INFINITY;
 #pragma omp simd reduction(max : high)
@@ -101,8 +99,7 @@ static float largest(int64_t n, const float *x)
 
 /* The log of the sum of exp(x). It is summed in blocks so short that the order of their sums hardly
  * matters. */
-ALD_CLONES
-static float log_sum(int64_t n, const float *x)
+ALD_KERNEL(float, log_sum, (int64_t n, const float *x), (n, x))
 {
     const float top = largest(n, x);
     double total = 0.0;
@@ -336,8 +333,8 @@ static double variation_of(const ald_teacher_t *teacher, double a, int64_t V,
 }
 
 /* Sums of p and of p log p, in float over short blocks. */
-ALD_CLONES
-static void entropy_sums(int64_t V, float lse, const float *z, double *mass, double *plogp)
+ALD_KERNEL(void, entropy_sums, (int64_t V, float lse, const float *z, double *mass, double *plogp),
+           (V, lse, z, mass, plogp))
 {
     double p = 0.0, h = 0.0;
     for (int64_t start = 0; start < V; start += 256) {

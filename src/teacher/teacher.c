@@ -86,15 +86,22 @@ float ald_teacher_cutoff(const ald_teacher_t *teacher, int64_t V, const float *l
                : -INFINITY;
 }
 
-ALD_CLONES
-void ald_teacher_extrapolate_row(int64_t V, float a, float cutoff, float inverse_tau,
-                                 const float *logprob_dpo, const float *log_ratio, float *out)
+ALD_KERNEL(void, extrapolate,
+           (int64_t V, float a, float cutoff, float inverse_tau, const float *logprob_dpo,
+            const float *log_ratio, float *out),
+           (V, a, cutoff, inverse_tau, logprob_dpo, log_ratio, out))
 {
 #pragma omp simd
     for (int64_t v = 0; v < V; ++v) {
         float l = logprob_dpo[v], rho = log_ratio[v];
         out[v] = (l + ald_plausible_factor(l, rho, a, cutoff) * rho) * inverse_tau;
     }
+}
+
+void ald_teacher_extrapolate_row(int64_t V, float a, float cutoff, float inverse_tau,
+                                 const float *logprob_dpo, const float *log_ratio, float *out)
+{
+    extrapolate(V, a, cutoff, inverse_tau, logprob_dpo, log_ratio, out);
 }
 
 const char *ald_contrast_directory(const ald_config_t *config, ald_contrast_t contrast)
@@ -107,9 +114,9 @@ const char *ald_contrast_key(ald_contrast_t contrast)
     return contrast == ALD_CONTRAST_REFERENCE ? "teacher.reference" : "teacher.reverse";
 }
 
-ALD_CLONES
-static void logits_to_ratio(int64_t V, float lse_dpo, float lse_contrast, float *z_dpo,
-                            float *z_contrast)
+ALD_KERNEL(void, logits_to_ratio,
+           (int64_t V, float lse_dpo, float lse_contrast, float *z_dpo, float *z_contrast),
+           (V, lse_dpo, lse_contrast, z_dpo, z_contrast))
 {
 #pragma omp simd
     for (int64_t v = 0; v < V; ++v) {
@@ -131,8 +138,8 @@ void ald_teacher_restrict_row(int64_t V, float *logprob_dpo, float *log_ratio)
     ald_teacher_logits_row(V, logprob_dpo, log_ratio);
 }
 
-ALD_CLONES
-float ald_tvd_row(int64_t V, const float *logprob_dpo, const float *log_ratio)
+ALD_KERNEL(float, tvd_row, (int64_t V, const float *logprob_dpo, const float *log_ratio),
+           (V, logprob_dpo, log_ratio))
 {
     double total = 0.0;
     for (int64_t start = 0; start < V; start += 4096) {
@@ -146,4 +153,9 @@ float ald_tvd_row(int64_t V, const float *logprob_dpo, const float *log_ratio)
         total += sum;
     }
     return total < 2.0 ? (float)(0.5 * total) : 1.0f;
+}
+
+float ald_tvd_row(int64_t V, const float *logprob_dpo, const float *log_ratio)
+{
+    return tvd_row(V, logprob_dpo, log_ratio);
 }

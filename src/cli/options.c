@@ -38,6 +38,10 @@ const ald_option_t ald_option_table[] = {
     {"--sweep", "FILE", "trains several runs over the same shards", ALD_FOR_DISTILL, TARGET(sweep)},
     {"--show", "ROW", "prints the rewards of a row of data.eval token by token", ALD_FOR_EVAL,
      TARGET(show), .high = INT64_MAX},
+    {"--strengths", "LIST", "evaluates the composed teacher at each r, as in 5,10,20,40",
+     ALD_FOR_EVAL, TARGET(strengths), .excludes = "--show"},
+    {"--plausibilities", "LIST", "and at each plausibility, as in 0,0.05", ALD_FOR_EVAL,
+     TARGET(plausibilities), .excludes = "--show"},
     /* inspect */
     {"PATH", NULL, "file or folder", ALD_FOR_INSPECT, TARGET(paths), .required = true},
     {"--row", "N", "sequence N (from 0) of a shard, token by token", ALD_FOR_INSPECT, TARGET(row),

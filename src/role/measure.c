@@ -54,8 +54,12 @@ static void measure_position(const views_t *views, int64_t i, int32_t target, bo
 {
     const int64_t V = views->V;
     float *z[ALD_VIEWS], lse[ALD_VIEWS];
+    if (views->logits[ALD_VIEW_COMPOSED] != NULL)
+        ald_teacher_compose_row(&views->measure->teacher, V, views->logits[ALD_VIEW_POLICY] + i * V,
+                                views->logits[ALD_VIEW_COMPOSED] + i * V);
     for (int k = 0; k < ALD_VIEWS; ++k) {
-        z[k] = views->logits[k] == NULL ? NULL : views->logits[k] + i * V;
+        const bool row = views->logits[k] != NULL && k != ALD_VIEW_COMPOSED;
+        z[k] = row ? views->logits[k] + i * V : NULL;
         lse[k] = z[k] == NULL ? NAN : ald_logsumexp(V, z[k]);
         out->logprob[k] = z[k] == NULL ? NAN : z[k][target] - lse[k];
     }

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "ald/base/status.h"
 #include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/num/kernel.h"
@@ -25,6 +26,19 @@ void ald_teacher_init(const ald_config_t *config, ald_teacher_t *out)
         .plausibility = config->teacher.plausibility,
         .divergence = config->distill.divergence,
     };
+}
+
+ald_status_t ald_teacher_init_sampled(const ald_config_t *config, ald_teacher_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_teacher_init(config, out);
+    ALD_CHECK(
+        out->granularity == ALD_GRANULARITY_TOKEN, ALD_STATUS_USAGE,
+        "distill.granularity: \"%s\" needs whole responses; expected \"token\" to sample from "
+        "the teacher",
+        ald_choice_name(ALD_CHOICES_GRANULARITIES, out->granularity));
+done:
+    return status;
 }
 
 double ald_teacher_alpha(const ald_teacher_t *teacher, double tvd)
@@ -158,4 +172,14 @@ ALD_KERNEL(float, tvd_row, (int64_t V, const float *logprob_dpo, const float *lo
 float ald_tvd_row(int64_t V, const float *logprob_dpo, const float *log_ratio)
 {
     return tvd_row(V, logprob_dpo, log_ratio);
+}
+
+void ald_teacher_compose_row(const ald_teacher_t *teacher, int64_t V, float *z_dpo,
+                             float *z_contrast)
+{
+    ald_teacher_logits_row(V, z_dpo, z_contrast);
+    const double alpha = ald_teacher_alpha(teacher, (double)ald_tvd_row(V, z_dpo, z_contrast));
+    ald_teacher_extrapolate_row(V, (float)ald_teacher_factor(teacher, alpha),
+                                ald_teacher_cutoff(teacher, V, z_dpo),
+                                (float)(1.0 / teacher->temperature), z_dpo, z_contrast, z_dpo);
 }

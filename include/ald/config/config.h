@@ -79,10 +79,12 @@ typedef struct {
     struct {
         char *model, *output;
         int64_t samples;
+        bool teacher;
     } generate;
     struct {
         char *model, *name, *dpo, *contrast, *reference, *output;
         int64_t max_rows, generate;
+        bool teacher;
     } eval;
     struct {
         double temperature, top_p;
@@ -187,6 +189,8 @@ typedef struct {
     K(INPUT, generate.model, "", 0, 0, NONE, "model directory to sample from")                     \
     K(OUTPUT, generate.output, "generations.jsonl", 0, 0, NONE, "responses (JSONL)")               \
     K(INTEGER, generate.samples, "1", 1, 1e6, NONE, "responses per prompt")                        \
+    K(BOOL, generate.teacher, "false", 0, 0, NONE,                                                 \
+      "sample from the composed teacher (teacher.*) in place of generate.model")                   \
     K(INPUT, eval.model, "", 0, 0, NONE, "model directory to evaluate")                            \
     K(STRING, eval.name, "", 0, 0, NONE,                                                           \
       "of the model in benchmark answers (empty: its folder's)")                                   \
@@ -196,6 +200,8 @@ typedef struct {
     K(OUTPUT, eval.output, "eval", 0, 0, NONE, "folder of the reports")                            \
     K(INTEGER, eval.max_rows, "0", 0, 1e12, NONE, "rows of data.eval to use (0: all)")             \
     K(INTEGER, eval.generate, "1", 0, 1e6, NONE, "sampled responses per prompt (0: none)")         \
+    K(BOOL, eval.teacher, "false", 0, 0, NONE,                                                     \
+      "evaluate the composed teacher (teacher.*) in place of eval.model")                          \
     K(REAL, sampling.temperature, "1.0", 0, 1e3, NONE, "0: greedy")                                \
     K(REAL, sampling.top_p, "1.0", 0, 1, NONE, "nucleus")                                          \
     K(INTEGER, sampling.top_k, "0", 0, 1e9, NONE, "most likely tokens kept (0: all)")              \

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ald/base/status.h"
 #include "ald/config/choices.h"
 #include "ald/config/config.h"
 
@@ -27,6 +28,9 @@ typedef struct {
     ald_divergence_t divergence;
 } ald_teacher_t;
 void ald_teacher_init(const ald_config_t *config, ald_teacher_t *out);
+/* The same for sampling from the teacher. USAGE unless alpha is of each token, since the distances
+ * of a response are known when it is. */
+ald_status_t ald_teacher_init_sampled(const ald_config_t *config, ald_teacher_t *out);
 /* alpha (eq. 16) of a distance between 0 and 1. */
 double ald_teacher_alpha(const ald_teacher_t *teacher, double tvd);
 /* (sum tvd)^2 / (count sum tvd^2), the share of a response's positions that its distances are
@@ -72,6 +76,10 @@ void ald_teacher_restrict_row(int64_t V, float *logprob_dpo, float *log_ratio);
 /* Logits of both teachers to log pi_dpo (in place of z_dpo) and log pi_dpo - log pi_contrast (in
  * place of z_contrast), as the shards hold them. */
 void ald_teacher_logits_row(int64_t V, float *z_dpo, float *z_contrast);
+/* Logits of both models to those of the teacher, z* / tau by this position's own distance (in place
+ * of z_dpo); z_contrast is overwritten. */
+void ald_teacher_compose_row(const ald_teacher_t *teacher, int64_t V, float *z_dpo,
+                             float *z_contrast);
 /* 1/2 sum_v |pi_dpo(v) - pi_contrast(v)| from what ald_teacher_logits_row leaves. */
 float ald_tvd_row(int64_t V, const float *logprob_dpo, const float *log_ratio);
 

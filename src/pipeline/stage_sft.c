@@ -35,7 +35,7 @@ ald_status_t ald_stage_sft(const ald_config_t *config, const ald_comm_t *world)
     ALD_TRY(ald_data_open(world, config, config->sft.model, engine.params.config.vocab_size,
                           config->data.train, "data.train", ALD_PAIRS_CHOSEN | ALD_PAIRS_TEXT,
                           &data));
-    ALD_TRY(ald_train_on_rows(&engine, ald_objective(ALD_OBJECTIVE_SFT), &sft, &data));
+    ALD_TRY(ald_train_on_rows(&engine, ald_objective(ALD_OBJECTIVE_SFT), &sft, &data, NULL));
     ALD_TRY(ald_engine_finish(&engine, inputs_of(config, &data)));
 done:
     ald_dataset_reset(&data);

@@ -129,6 +129,14 @@ void ald_memory_add_training(ald_memory_plan_t *plan, const ald_training_plan_t 
         ald_memory_add(plan, checkpoint, "checkpoints");
 }
 
+void ald_memory_add_beside(ald_memory_plan_t *plan, const ald_beside_plan_t *beside,
+                           const ald_micro_most_t *most)
+{
+    const double hidden = (double)sizeof(float) * (double)(most->T * beside->shape->hidden_size);
+    ald_memory_add_mapped(plan, beside->mapped, beside->key);
+    ald_memory_add(plan, hidden + logits_bytes(beside->shape, most->R, 1), "its rows");
+}
+
 double ald_memory_open_shards(const ald_shard_header_t *header, int64_t shards)
 {
     const int64_t awake = shards < ALD_SHARDS_AWAKE ? shards : (int64_t)ALD_SHARDS_AWAKE;

@@ -17,6 +17,8 @@ from reference import losses  # noqa: E402
 
 BOUND = 5e-6  # of the norm of a tensor's gradient; seen: 2e-6
 ENTRIES = 2   # of each tensor, and one direction through all of it
+PAIR_KEYS = {"ipo": [], "hinge": [], "simpo": ["gamma"], "cdpo": ["label_smoothing"], "tdpo1": [],
+             "tdpo2": ["tdpo_alpha"]}
 DIVERGENCES = ("reverse", "forward", "jsd")
 TEACHER = {"teacher__strength": 2.0, "teacher__beta": 0.5, "teacher__temperature": 1.25}
 
@@ -39,6 +41,25 @@ def dpo_case(sequences, reference, smoothing, reverse):
         z, sequences, reference, smoothing=smoothing, reverse=reverse))
 
 
+def pair_case(settings, sequences, policy, reference, reverse=False):
+    """`policy`: its logits where the gradient is taken."""
+    order = (1, 0) if reverse else (0, 1)
+
+    def pairs(rows):
+        return [[rows[i + side] for side in order] for i in range(0, len(rows), 2)]
+
+    responses = pairs([response for _, response in sequences])
+    still = [losses.sequence_kl(q[0], z[0]) for q, z in zip(pairs(reference), pairs(policy))]
+
+    def loss(z):
+        return np.mean([losses.pair(settings, *parts)[0]
+                        for parts in zip(pairs(z), pairs(reference), responses, still)])
+    keys = {f"dpo__{key}": value for key, value in vars(settings).items()
+            if key in PAIR_KEYS[settings.loss] + ["loss", "beta"]}
+    own = {"dpo__reference": ""} if settings.loss == "simpo" else {}
+    return Case("dpo", {"dpo__reverse": reverse, **keys, **own}, loss)
+
+
 def full_case(teachers, divergence):
     def loss(z):
         return np.mean([losses.distill(teacher_of(divergence), *rows)[0]
@@ -56,7 +77,8 @@ def topk_case(stored, divergence):
 def make_cases(folder, data, directories, twins, every):
     """Losses by name; `every`: all of their options, else a choice."""
     sequences = data.sequences("both")
-    reference = training.logprob_sums(training.logits_of(twins["reference"], sequences), sequences)
+    policy, frozen = (training.logits_of(twins[name], sequences) for name in ("policy", "reference"))
+    reference = training.logprob_sums(frozen, sequences)
     teachers = [training.logits_of(twins[name], sequences) for name in ("dpo", "reverse")]
     for encoding in ("full", "topk"):
         training.stage("score", folder, data__train=data.path, data__responses="both",
@@ -69,6 +91,10 @@ def make_cases(folder, data, directories, twins, every):
     for smoothing, reverse in ((0.0, False), (0.2, False), (0.0, True), (0.2, True)):
         if every or (smoothing > 0 and not reverse):
             cases[f"dpo {smoothing} {reverse}"] = dpo_case(sequences, reference, smoothing, reverse)
+    for loss in PAIR_KEYS if every else ("tdpo2",):
+        for reverse in (False, True) if every else (False,):
+            chosen = losses.Preference(loss, 0.02, 0.2, 0.6, 0.4)
+            cases[f"{loss} {reverse}"] = pair_case(chosen, sequences, policy, frozen, reverse)
     for divergence in DIVERGENCES if every else ("reverse",):
         cases[f"full {divergence}"] = full_case(teachers, divergence)
         cases[f"topk {divergence}"] = topk_case(stored, divergence)

@@ -49,6 +49,12 @@ def dpo(folder):
     check(folder, "dpo")
 
 
+def dpo_beside_its_reference(folder):
+    """The reference's own rows come with each micro-batch."""
+    check(folder, "dpo", "--set", "dpo.loss=tdpo2", "--set", "dpo.output=tdpo2")
+    check(folder, "dpo", "--set", "dpo.loss=simpo", "--set", "dpo.output=simpo")
+
+
 def score(folder):
     for encoding in ("full", "hidden", "topk"):
         check(folder, "score", "--set", f"shards.encoding={encoding}", "--set",
@@ -90,4 +96,4 @@ def evaluate(folder):
 
 
 if __name__ == "__main__":
-    harness.main([sft, dpo, score, distill, on_policy, read_ahead, generate, evaluate], prepare)
+    harness.main([sft, dpo, dpo_beside_its_reference, score, distill, on_policy, read_ahead, generate, evaluate], prepare)

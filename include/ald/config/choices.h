@@ -35,7 +35,14 @@
     C(ALD_SCHEDULE_COSINE, 0, "cosine")                                                            \
     C(ALD_SCHEDULE_LINEAR, 1, "linear")                                                            \
     C(ALD_SCHEDULE_CONSTANT, 2, "constant")
-#define ALD_PREFERENCE_LOSSES(C) C(ALD_PREFERENCE_SIGMOID, 0, "sigmoid")
+#define ALD_PREFERENCE_LOSSES(C)                                                                   \
+    C(ALD_PREFERENCE_SIGMOID, 0, "sigmoid")                                                        \
+    C(ALD_PREFERENCE_IPO, 1, "ipo")                                                                \
+    C(ALD_PREFERENCE_HINGE, 2, "hinge")                                                            \
+    C(ALD_PREFERENCE_SIMPO, 3, "simpo") /* without a reference */                                  \
+    C(ALD_PREFERENCE_CDPO, 4, "cdpo")                                                              \
+    C(ALD_PREFERENCE_TDPO1, 5, "tdpo1")                                                            \
+    C(ALD_PREFERENCE_TDPO2, 6, "tdpo2")
 #define ALD_CONTRASTS(C)                                                                           \
     C(ALD_CONTRAST_REVERSE, 0, "reverse")                                                          \
     C(ALD_CONTRAST_REFERENCE, 1, "reference")

@@ -43,7 +43,7 @@ typedef struct {
     struct {
         char *policy, *reference, *output;
         ald_preference_loss_t loss;
-        double beta, label_smoothing;
+        double beta, label_smoothing, gamma, tdpo_alpha;
         bool reverse;
     } dpo;
     struct {
@@ -145,6 +145,8 @@ typedef struct {
     K(CHOICE, dpo.loss, "sigmoid", 0, 0, PREFERENCE_LOSSES, "preference loss")                     \
     K(REAL, dpo.beta, "0.1", 0, 1e6, NONE, "strength of the implicit KL constraint")               \
     K(REAL, dpo.label_smoothing, "0.0", 0, 0.5, NONE, "assumed share of flipped labels")           \
+    K(REAL, dpo.gamma, "0.5", 0, 1e6, NONE, "target margin of simpo")                              \
+    K(REAL, dpo.tdpo_alpha, "0.5", 0, 1e6, NONE, "weight of the divergences in tdpo2")             \
     K(BOOL, dpo.reverse, "false", 0, 0, NONE, "swap chosen and rejected")                          \
     K(INPUT, teacher.dpo, "", 0, 0, NONE, "DPO model directory")                                   \
     K(INPUT, teacher.reverse, "", 0, 0, NONE, "reverse DPO model directory")                       \

@@ -29,6 +29,51 @@ def dpo(beta, chosen, rejected, ref_chosen, ref_rejected, smoothing=0.0, reverse
 
 
 @dataclass
+class Preference:
+    """dpo.loss and its settings, named as the keys are."""
+    loss: str = "sigmoid"
+    beta: float = 0.1
+    label_smoothing: float = 0.0
+    gamma: float = 0.5
+    tdpo_alpha: float = 0.5
+
+
+def sequence_kl(z_ref, z):
+    """Sum over the positions [R, V] of KL(reference || policy)."""
+    return kl(log_softmax(z_ref), log_softmax(z)).sum()
+
+
+def pair(settings, policy, reference, responses, still=None):
+    """The loss of a pair and both rewards. Of two each, the preferred first: logits of the policy and
+    of the reference, ids. `still`: the preferred response's KL where tdpo2 takes it for constant.
+
+    DPO eq. 7, cDPO (Mitchell 2023), IPO eq. 17, hinge of RSO, SimPO eq. 6, TDPO section 4.
+    """
+    beta, kind = settings.beta, settings.loss
+    w, l = (log_softmax(z)[np.arange(len(y)), y].sum() for z, y in zip(policy, responses))
+    if kind == "simpo":
+        rewards = [beta * w / len(responses[0]), beta * l / len(responses[1])]
+        return -log_sigmoid(rewards[0] - rewards[1] - settings.gamma), rewards
+    w_ref, l_ref = (log_softmax(z)[np.arange(len(y)), y].sum()
+                    for z, y in zip(reference, responses))
+    rewards = [beta * (w - w_ref), beta * (l - l_ref)]
+    u = rewards[0] - rewards[1]
+    if kind == "ipo":
+        return ((w - l) - (w_ref - l_ref) - 1 / (2 * beta)) ** 2, rewards
+    if kind == "hinge":
+        return max(0.0, 1 - u), rewards
+    if kind in ("tdpo1", "tdpo2"):
+        kl_w, kl_l = (beta * sequence_kl(q, z) for q, z in zip(reference, policy))
+        rewards = [rewards[0] + kl_w, rewards[1] + kl_l]
+        if kind == "tdpo1":
+            return -log_sigmoid(u - (kl_l - kl_w)), rewards
+        kept = kl_w if still is None else beta * still
+        return -log_sigmoid(u - settings.tdpo_alpha * (kl_l - kept)), rewards
+    s = settings.label_smoothing
+    return -(1 - s) * log_sigmoid(u) - s * log_sigmoid(-u), rewards
+
+
+@dataclass
 class Teacher:
     contrast: str = "reverse"         # what z_c is: "reverse" | "reference"
     extrapolation: str = "adaptive"   # "adaptive" | "constant" | "none"

@@ -117,6 +117,29 @@ def dpo(beta, chosen, rejected, ref_chosen, ref_rejected, smoothing=0.0, reverse
     return -(1 - smoothing) * F.logsigmoid(x) - smoothing * F.logsigmoid(-x)
 
 
+def pair(settings, policy, reference, responses):
+    """losses.pair with gradients: its loss. The reference's logits are arrays or tensors."""
+    beta, kind, sums, kls = settings.beta, settings.loss, [], []
+    for z, q, y in zip(policy, reference, responses):
+        q = torch.as_tensor(q).detach()
+        logp, logq = (-F.cross_entropy(x, torch.tensor(list(y)), reduction="none") for x in (z, q))
+        sums.append(logp.mean() if kind == "simpo" else (logp - logq).sum())
+        kls.append(F.kl_div(z.log_softmax(-1), q.log_softmax(-1), reduction="sum", log_target=True))
+    x = beta * (sums[0] - sums[1])
+    if kind == "ipo":
+        return (sums[0] - sums[1] - 1 / (2 * beta)).square()
+    if kind == "hinge":
+        return F.relu(1 - x)
+    if kind == "simpo":
+        return -F.logsigmoid(x - settings.gamma)
+    if kind == "tdpo1":
+        return -F.logsigmoid(x - beta * (kls[1] - kls[0]))
+    if kind == "tdpo2":
+        return -F.logsigmoid(x - settings.tdpo_alpha * beta * (kls[1] - kls[0].detach()))
+    s = settings.label_smoothing
+    return -(1 - s) * F.logsigmoid(x) - s * F.logsigmoid(-x)
+
+
 def teacher_alpha(teacher, dpo_probs, c_probs):
     distance = (dpo_probs - c_probs).abs().sum(-1) / 2
     if teacher.granularity == "sequence":

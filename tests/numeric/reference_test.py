@@ -6,6 +6,7 @@ Gradients come from the PyTorch twin; without PyTorch these tests are skipped (g
 the program to central differences of the NumPy twin).
 """
 import os
+import shutil
 import sys
 
 import h5py
@@ -199,6 +200,63 @@ def dpo_reverse_smoothed_against_its_own_start(folder):
     check_dpo(folder, smoothing=0.15, reverse=True, own=True)
 
 
+def pair_metrics(found, rows):
+    """`rows`: of a pair, both rewards, log-probabilities and divergences."""
+    mean = np.mean(rows, axis=0)
+    names = ("rewards/chosen", "rewards/rejected", "logps/chosen", "logps/rejected")
+    out = dict(zip(names, mean), **{"rewards/margins": mean[0] - mean[1]})
+    out["rewards/accuracies"] = np.mean([row[0] > row[1] + 1e-9 for row in rows])
+    return {**out, **(dict(zip(("kl/chosen", "kl/rejected"), mean[4:])) if found else {})}
+
+
+def check_pairs(folder, loss, reverse=False, own=False, **options):
+    """The losses beside DPO's."""
+    needs_torch()
+    data, start = Setting.data, Setting.twins["policy"]
+    settings = losses.Preference(loss, **options)
+    sides = [data.sequences(which) for which in ("chosen", "rejected")]
+    if reverse:
+        sides.reverse()
+    fixed = [training.logits_of(Setting.twins["policy" if own else "reference"], side)
+             for side in sides]
+
+    def step_loss(parameters, items):
+        total, values = 0, []
+        for i in items:
+            responses, reference = [side[i][1] for side in sides], [side[i] for side in fixed]
+            rows = rows_of_logits(start.config, parameters, [side[i] for side in sides])
+            total = total + torch_twin.pair(settings, rows, reference, responses)
+            plain = [z.detach().numpy() for z in rows]
+            values.append([*losses.pair(settings, plain, reference, responses)[1],
+                           *(-losses.sft(z, y)[0] for z, y in zip(plain, responses)),
+                           *(losses.sequence_kl(q, z) for q, z in zip(reference, plain))])
+        tokens = sum(len(data.prompts[i]) + sum(len(side[i][1]) - 1 for side in sides)
+                     for i in items)
+        return total / len(items), {"tokens": tokens,
+                                    **pair_metrics(loss.startswith("tdpo"), values)}
+
+    shutil.rmtree(os.path.join(folder, "run"), ignore_errors=True)
+    check_run(folder, "dpo", start, step_loss, 5, 2, data__train=data.path, dpo__loss=loss,
+              dpo__policy=Setting.directories["policy"], dpo__reverse=reverse,
+              dpo__reference="" if own or loss == "simpo" else Setting.directories["reference"],
+              **{f"dpo__{key}": value for key, value in options.items()})
+    kept = os.path.exists(os.path.join(folder, "run", "reference.h5"))
+    assert kept == (loss not in ("simpo", "tdpo1", "tdpo2")), loss
+
+
+def pairs(loss, **options):
+    def test(folder):
+        check_pairs(folder, loss, **options)
+    test.label = " ".join(["dpo", loss, *map(str, options.values())])
+    return test
+
+
+PAIRS = [pairs("ipo", beta=0.3), pairs("ipo", beta=0.3, own=True), pairs("hinge", beta=0.03),
+         pairs("cdpo", beta=0.3, label_smoothing=0.15, reverse=True),
+         pairs("simpo", beta=2.0, gamma=0.8), pairs("simpo", beta=2.0, gamma=0.8, reverse=True),
+         pairs("tdpo1", beta=0.1), pairs("tdpo2", beta=0.1, tdpo_alpha=0.7, reverse=True)]
+
+
 # --- distill -----------------------------------------------------------------------------------
 
 
@@ -326,5 +384,5 @@ DISTILL = [
 
 if __name__ == "__main__":
     harness.main([sft, sft_with_the_usual_epsilon, dpo, dpo_reverse, dpo_smoothed,
-                  dpo_against_its_own_start, dpo_reverse_smoothed_against_its_own_start, *DISTILL,
+                  dpo_against_its_own_start, dpo_reverse_smoothed_against_its_own_start, *PAIRS, *DISTILL,
                   on_policy, on_policy_one_step_behind], prepare)

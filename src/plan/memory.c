@@ -158,7 +158,8 @@ void ald_memory_add_distilling(ald_memory_plan_t *plan, const ald_training_plan_
     const ald_shard_header_t *header = lessons->header;
     const ald_model_config_t *teacher = lessons->teacher;
     const int64_t read = training->most.R * ald_shard_position_bytes(header);
-    ald_memory_add_training(plan, training, ald_encoding_row(header->encoding)->wide);
+    const bool rows = training->config->distill.signal == ALD_SIGNAL_DISTRIBUTION;
+    ald_memory_add_training(plan, training, rows ? ald_encoding_row(header->encoding)->wide : 0);
     ald_memory_add(plan, (double)read, "teacher data");
     ald_memory_add(plan, lessons->ahead, "read ahead");
     ald_memory_add(plan, lessons->open, "of the reader");

@@ -169,6 +169,28 @@ def settings_that_a_loss_of_pairs_lacks(folder):
 
 
 @test
+def settings_that_a_signal_lacks(folder):
+    for signal in ("token", "sequence"):
+        on = [*ON_POLICY, f"distill.signal={signal}"]
+        for setting in ("distill.divergence=forward", "distill.token_weight=uniform",
+                        "distill.granularity=sequence", "distill.max_teacher_error=0.1"):
+            stage(folder, "distill", [*on, setting], USAGE,
+                  [setting.split("=")[0], f'distill.signal = "{signal}"', "doesn't use it"])
+        for setting in ("sampling.temperature=0.7", "sampling.top_p=0.9", "sampling.top_k=5"):
+            stage(folder, "distill", [*on, setting], USAGE,
+                  ["distill.signal", signal, "the policy's own distribution", "sampling.top_p = 1.0"],
+                  ranks=RANKS if "top_p" in setting else (1,))
+        for mode in ("off-policy", "mixed"):
+            stage(folder, "distill", [f"distill.signal={signal}", f"distill.mode={mode}"], USAGE,
+                  ["distill.signal", signal, f'distill.mode = "{mode}"', '"on-policy"'], ranks=RANKS)
+    stage(folder, "distill", [*ON_POLICY, "distill.penalty=beta"], USAGE,
+          ["distill.penalty", "distribution", "doesn't use it"])
+    write(f"{folder}/signals.cfg", 'grid: { distill: { signal = ["token"]; }; };\n')
+    refused(folder, ["distill", "-c", f"{folder}/run.cfg", "--sweep", f"{folder}/signals.cfg"], USAGE,
+            ["run signal-token", "distill.signal", "on-policy"])
+
+
+@test
 def more_roles_than_ranks(folder):
     for n in RANKS:
         stage(folder, "distill", ON_POLICY + ["roles.trainers=2", "roles.scorers=1",

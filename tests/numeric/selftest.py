@@ -122,6 +122,7 @@ def check_losses(rng):
         check("dpo", gap(ours, torch_twin.dpo(0.1, *torch.tensor(values), smoothing, reverse)),
               1e-12)
     check_pairs(rng)
+    check_policy_gradients(rng)
     for choice in itertools.product(("reverse", "reference"), ("adaptive", "constant", "none"),
                                     ("reverse", "forward", "jsd"), ("beta", "uniform"),
                                     ("token", "sequence"), (True, False), (1.0, 0.7)):
@@ -146,6 +147,16 @@ def check_pairs(rng):
                 lambda: losses.pair(settings, policy, reference, responses, still)[0],
                 policy[side], (2, 11))
             check(f"pair {kind} gradient", abs(slope - tensor.grad[2, 11].item()), 1e-7)
+
+
+def check_policy_gradients(rng):
+    for signal, count, normalize in itertools.product(("token", "sequence"), (1, 4), (True, False)):
+        rows = [[rng.normal(size=5 + i) for _ in range(4)] for i in range(count)]
+        returns = [losses.policy_returns(signal, 0.3, *r[1:], 0.2) for r in rows]
+        ours = losses.policy_gradient(losses.advantages(returns), [r[0] for r in rows], normalize)
+        rows = [[torch.tensor(x) for x in r] for r in rows]
+        check(f"policy gradient {signal}", gap(ours, torch_twin.policy_gradient(
+            signal, 0.3, 0.2, rows, normalize)), 1e-12)
 
 
 def check_distill(choice, z, z_dpo, z_c):

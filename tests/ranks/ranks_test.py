@@ -204,6 +204,17 @@ def stale_on_splits(folder):
 
 
 @test
+def policy_gradients_on_splits(folder):
+    """The baseline is of the whole step."""
+    for signal, encoding, more in (("token", "hidden", []), ("sequence", "topk", [
+            "distill.penalty=beta", "teacher.epsilon=0.1", "distill.max_staleness=1"])):
+        on_splits(folder, [*ON_POLICY, f"distill.signal={signal}", f"shards.encoding={encoding}",
+                           *more], {1: [AUTOMATIC], **SOME})
+        row = metrics(f"{folder}/one/aligned/metrics.jsonl")[0]
+        assert row["advantage/std"] > 0 and "kl/teacher" not in row, row
+
+
+@test
 def old_shards_go(folder):
     """A shorter on-policy run into the same folder leaves only its own shards."""
     stage(folder, "distill", "one", *ON_POLICY, ranks=3)
@@ -326,7 +337,8 @@ RESUMED = (("sft", []), ("dpo", []), ("dpo", ["dpo.reference="]),
            ("dpo", ["dpo.loss=tdpo2", "dpo.reference="]), ("distill", []),
            ("distill", ON_POLICY), ("distill", MIXED),
            ("distill", ON_POLICY + ["roles.trainers=1", "roles.scorers=1"]),
-           ("distill", ON_POLICY + ["distill.max_staleness=2"]))
+           ("distill", ON_POLICY + ["distill.max_staleness=2"]),
+           ("distill", ON_POLICY + ["distill.signal=token"]))
 
 
 @test

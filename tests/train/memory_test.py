@@ -73,6 +73,13 @@ def on_policy(folder):
           "checkpoint.resume=false")
 
 
+def on_policy_scalars(folder):
+    """Policy gradients need no rows of the teacher."""
+    check(folder, "distill", "--set", "distill.mode=on-policy", "--set", "shards.directory=scalars",
+          "--set", "optimizer.max_steps=3", "--set", "optimizer.batch_size=24", "--set",
+          "checkpoint.resume=false", "--set", "distill.signal=token", "--set", "shards.encoding=full")
+
+
 def read_ahead(folder):
     """The whole set, 1.4 MiB a sequence, is there before its first sequences have been used."""
     wide = ["--vocab-size", 4096]
@@ -96,4 +103,4 @@ def evaluate(folder):
 
 
 if __name__ == "__main__":
-    harness.main([sft, dpo, dpo_beside_its_reference, score, distill, on_policy, read_ahead, generate, evaluate], prepare)
+    harness.main([sft, dpo, dpo_beside_its_reference, score, distill, on_policy, on_policy_scalars, read_ahead, generate, evaluate], prepare)

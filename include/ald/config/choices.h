@@ -73,6 +73,13 @@
     C(ALD_DIVERGENCE_REVERSE, 0, "reverse") /* KL(student || teacher) */                           \
     C(ALD_DIVERGENCE_FORWARD, 1, "forward") /* KL(teacher || student) */                           \
     C(ALD_DIVERGENCE_JSD, 2, "jsd")         /* mean of both to their mixture */
+#define ALD_SIGNALS(C)                                                                             \
+    C(ALD_SIGNAL_DISTRIBUTION, 0, "distribution") /* the teacher's, at every position */           \
+    C(ALD_SIGNAL_TOKEN, 1, "token")               /* rewards of sampled tokens */                  \
+    C(ALD_SIGNAL_SEQUENCE, 2, "sequence")         /* their sum */
+#define ALD_PENALTIES(C)                                                                           \
+    C(ALD_PENALTY_BETA0, 0, "beta0")                                                               \
+    C(ALD_PENALTY_BETA, 1, "beta") /* beta0 over alpha */
 #define ALD_TOKEN_WEIGHTS(C)                                                                       \
     C(ALD_TOKEN_WEIGHT_BETA, 0, "beta")                                                            \
     C(ALD_TOKEN_WEIGHT_UNIFORM, 1, "uniform")
@@ -103,6 +110,8 @@
     L(KEEPS)                                                                                       \
     L(MODES)                                                                                       \
     L(DIVERGENCES)                                                                                 \
+    L(SIGNALS)                                                                                     \
+    L(PENALTIES)                                                                                   \
     L(TOKEN_WEIGHTS)                                                                               \
     L(GRANULARITIES)                                                                               \
     L(PRECISIONS)                                                                                  \
@@ -125,6 +134,8 @@ typedef enum { ALD_COMPRESSIONS(ALD_CHOICE_CONSTANT) } ald_compression_t;
 typedef enum { ALD_KEEPS(ALD_CHOICE_CONSTANT) } ald_keep_t;
 typedef enum { ALD_MODES(ALD_CHOICE_CONSTANT) } ald_mode_t;
 typedef enum { ALD_DIVERGENCES(ALD_CHOICE_CONSTANT) } ald_divergence_t;
+typedef enum { ALD_SIGNALS(ALD_CHOICE_CONSTANT) } ald_signal_t;
+typedef enum { ALD_PENALTIES(ALD_CHOICE_CONSTANT) } ald_penalty_t;
 typedef enum { ALD_TOKEN_WEIGHTS(ALD_CHOICE_CONSTANT) } ald_token_weight_t;
 typedef enum { ALD_GRANULARITIES(ALD_CHOICE_CONSTANT) } ald_granularity_t;
 typedef enum { ALD_PRECISIONS(ALD_CHOICE_CONSTANT) } ald_precision_t;

@@ -67,6 +67,8 @@ typedef struct {
         ald_mode_t mode;
         double on_policy_fraction;
         int64_t max_staleness;
+        ald_signal_t signal;
+        ald_penalty_t penalty;
         ald_divergence_t divergence;
         ald_token_weight_t token_weight;
         bool length_normalize;
@@ -174,6 +176,9 @@ typedef struct {
     K(REAL, distill.on_policy_fraction, "1.0", 0, 1, NONE, "share sampled in mode mixed")          \
     K(INTEGER, distill.max_staleness, "0", 0, 1000, NONE,                                          \
       "steps a sampling policy may lag behind")                                                    \
+    K(CHOICE, distill.signal, "distribution", 0, 0, SIGNALS,                                       \
+      "the teacher's distribution, or its rewards as scalars by policy gradients")                 \
+    K(CHOICE, distill.penalty, "beta0", 0, 0, PENALTIES, "weight of their KL to the DPO model")    \
     K(CHOICE, distill.divergence, "reverse", 0, 0, DIVERGENCES, "student to teacher")              \
     K(CHOICE, distill.token_weight, "beta", 0, 0, TOKEN_WEIGHTS, "weight of a position's loss")    \
     K(BOOL, distill.length_normalize, "true", 0, 0, NONE, "divide by the response's length")       \

@@ -174,3 +174,24 @@ def distill_topk(teacher, z_student, token_id, log_dpo, log_ratio, tail_dpo, tai
     alpha = teacher.alpha(distance)
     log_teacher = teacher.log_distribution(full_dpo, full_c, alpha)
     return sequence_loss(teacher, divergence(teacher.divergence, log_student, log_teacher), alpha)
+
+
+def policy_returns(signal, beta, log_dpo, log_c, log_sampled, penalty):
+    """G_t of a sampled response from log-probabilities of its tokens [R]: under the models, and under
+    the policy when it sampled. `penalty`: the weight of the KL to pi_dpo, [R] or a number."""
+    rho = token_reward(beta, log_dpo, log_c) - penalty * (log_sampled - log_dpo)
+    return np.cumsum(rho[::-1])[::-1] if signal == "token" else np.full_like(rho, rho.sum())
+
+
+def advantages(returns):
+    """Each response's returns less the mean over the others of their mean; alone: less 0."""
+    means = [g.mean() for g in returns]
+    return [g - (np.mean(means[:i] + means[i + 1:]) if len(means) > 1 else 0.0)
+            for i, g in enumerate(returns)]
+
+
+def policy_gradient(advantage, logprob, length_normalize=True):
+    """The step's loss from lists of [R]: advantages, which are constants, and log pi(y_t)."""
+    parts = [-(a * p).sum() / (len(a) if length_normalize else 1)
+             for a, p in zip(advantage, logprob)]
+    return sum(parts) / len(parts)

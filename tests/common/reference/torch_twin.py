@@ -181,6 +181,25 @@ def distill(teacher: Teacher, z_student, z_dpo, z_c):
     return rows.mean() if teacher.length_normalize else rows.sum()
 
 
+def policy_gradient(signal, beta, penalty, responses, length_normalize=True):
+    """Loss of a step whose responses are (log pi with gradient, log pi_dpo, log pi_c, log pi when
+    sampled, R each); the penalty is a number or one [R] per response."""
+    returns = []
+    for i, (_, *fixed) in enumerate(responses):
+        dpo, c, sampled = (torch.as_tensor(x).detach().double() for x in fixed)
+        weight = penalty[i] if isinstance(penalty, list) else penalty
+        rho = beta * (dpo - c) - torch.as_tensor(weight) * (sampled - dpo)
+        later = torch.ones(len(rho), len(rho), dtype=torch.double)
+        returns.append((later.triu() if signal == "token" else later) @ rho)
+    n, total = len(responses), 0
+    for i, (logprob, *_) in enumerate(responses):
+        others = [g.mean() for j, g in enumerate(returns) if j != i]
+        baseline = sum(others) / (n - 1) if n > 1 else 0.0
+        loss = -((returns[i] - baseline) * logprob)
+        total = total + (loss.mean() if length_normalize else loss.sum())
+    return total / n
+
+
 def backward(loss, p):
     """{name: gradient}, zeros for tensors that the loss doesn't reach."""
     gradients = torch.autograd.grad(loss, list(p.values()), allow_unused=True)

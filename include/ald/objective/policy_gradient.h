@@ -9,20 +9,22 @@
  *               w_t = beta0 / alpha_t (eq. 17) "beta"
  *   return      G_t = sum_{s >= t} rho_s       "token": the return to go
  *               G_t = sum_s rho_s              "sequence": one scalar at the end, for all positions
- *   baseline    b = the mean over the step's other responses of their mean of G_t
- *   loss        -sum_t (G_t - b) log pi(y_t), over R with distill.length_normalize; the step's is
- * the mean over its responses
+ *   baseline    b = the mean over the step's other responses of their mean of G_t; 0 for one alone
+ *   loss        -sum_t (G_t - b) log pi(y_t), over R with distill.length_normalize
+ *
+ * and the step's loss is the mean over its responses.
  *
  * This is REINFORCE (Williams 1992) with a baseline that leaves the response out (Kool et al. 2019;
  * "RLOO" in Ahmadian et al., arXiv 2402.14740): independent of the response, it leaves the gradient
  * unbiased, which the mean over all responses does not. It needs no state, and it is a sum over the
- * step's responses in their order, the same on any number of ranks. The first step has no worse a
- * baseline than the last one. A response that is alone in its step has b = 0.
+ * step's responses in their order, the same on any number of ranks.
  *
- * With w_t = beta0 the distribution that this is best at is pi_dpo (pi_dpo / pi_c), of alpha = 1.
- * With "beta" it is the composed teacher where alpha is constant, as the distribution's loss has
- * it. A response is used for one step, so there is no importance ratio: with distill.max_staleness
- * = 0 pi is the sampler; behind it the gradient is that of a policy some steps old. */
+ * It leads to pi_dpo(y) (pi_dpo(y) / pi_c(y))^alpha over whole responses, up to a constant, with
+ * alpha = 1 for "beta0" and, where it is constant, the configuration's for "beta". The composed
+ * teacher against the reverse is this product normalised token by token.
+ *
+ * A response is used for one step, so there is no importance ratio: pi is the sampler with
+ * distill.max_staleness = 0, and otherwise the gradient is that of a policy some steps old. */
 #ifndef ALD_OBJECTIVE_POLICY_GRADIENT_H
 #define ALD_OBJECTIVE_POLICY_GRADIENT_H
 

@@ -53,7 +53,7 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-FORMATS, SCHEMA = ("aligndistil-shard", "aligndistil-index"), 1
+FORMATS, SCHEMA = ("aligndistil-shard", "aligndistil-index"), 2
 ENCODINGS = ("full", "hidden", "hidden32", "topk", "sampled")
 RESPONSE = ("logprob_dpo", "logprob_reverse", "logprob_policy", "tvd", "logprob_reference",
             "tvd_reference")

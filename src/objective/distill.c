@@ -138,11 +138,12 @@ done:
 
 ald_status_t ald_distiller_vocabulary(ald_distiller_t *distiller, const ald_shardset_t *set)
 {
+    const ald_shard_header_t *header = ald_shard_header(set->shards[0]);
     if (distiller->vocabulary > 0)
         return ALD_STATUS_OK;
-    return ald_vocabulary_common(
+    return (header->schema < 2 ? ald_vocabulary_padded : ald_vocabulary_common)(
         distiller->config->distill.policy, distiller->engine->params.config.vocab_size,
-        set->paths[0], ald_shard_header(set->shards[0])->vocab_size, &distiller->vocabulary);
+        set->paths[0], header->vocab_size, &distiller->vocabulary);
 }
 
 /* Draws show where the teacher's mass is. The forward divergence asks for nothing else; the others

@@ -224,7 +224,7 @@ done:
 /* ALD_REFERENCE_NONE */
 static ald_status_t init_nothing(ald_engine_t *engine, ald_dpo_reference_t *out)
 {
-    out->V = engine->params.config.vocab_size;
+    (void)engine, (void)out;
     return ALD_STATUS_OK;
 }
 
@@ -268,6 +268,7 @@ ald_status_t ald_dpo_reference_init(ald_engine_t *engine, const ald_dataset_t *d
     const ald_config_t *config = engine->config;
     const ald_reference_use_t use = ald_preference_reference(config->dpo.loss);
     *out = (ald_dpo_reference_t){.preferences = {&data->pairs, config->dpo.reverse},
+                                 .V = ald_tokenizer_size(data->tokenizer),
                                  .own = config->dpo.reference[0] == '\0' ||
                                         ald_path_same(config->dpo.policy, config->dpo.reference)};
     if (engine->comm->rank == 0 && use != ALD_REFERENCE_NONE)

@@ -52,10 +52,8 @@ static ald_status_t load_models(ald_eval_t *e)
         ALD_TRY(ald_frozen_digest(e->world, given[k], &e->frozen[k]));
         e->measure.models[k] = &e->frozen[k].model;
         first = first < 0 ? k : first;
-        if (k == first)
-            common = e->frozen[k].params.config.vocab_size;
-        ALD_TRY(ald_vocabulary_common(given[first], common, given[k],
-                                      e->frozen[k].params.config.vocab_size, &common));
+        ALD_TRY(ald_vocabulary_common(given[first], e->frozen[first].params.config.vocab_size,
+                                      given[k], e->frozen[k].params.config.vocab_size, &common));
     }
     for (int k = 0; k < ALD_VIEWS; ++k)
         e->frozen[k].model.vocabulary = common;

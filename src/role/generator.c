@@ -33,10 +33,10 @@ void ald_generator_init(const ald_config_t *config, const ald_model_t *model,
         .model = *model,
         .sampling = {config->sampling.temperature, config->sampling.top_p, config->sampling.top_k},
         .max_new_tokens = config->sampling.max_new_tokens,
-        .limit = ald_tokenizer_size(data->tokenizer),
         .seed = (uint64_t)config->seed,
         .data = data};
     out->model.gemm = ald_gemm_find("invariant");
+    out->model.vocabulary = ald_tokenizer_size(data->tokenizer);
 }
 
 /* A sequence while it is sampled. */
@@ -69,8 +69,8 @@ static void pick(session_t *s, slot_t *const *active, int64_t count)
     for (int64_t i = 0; i < count; ++i) {
         slot_t *slot = active[i];
         double u = ald_rng_uniform(s->g->seed, slot->stream, (uint64_t)slot->count);
-        int32_t id = ald_sample(&s->g->sampling, V, s->g->limit, s->logits + i * V, u,
-                                s->work + 3 * i * V, &slot->logprobs[slot->count]);
+        int32_t id = ald_sample(&s->g->sampling, V, V, s->logits + i * V, u, s->work + 3 * i * V,
+                                &slot->logprobs[slot->count]);
         slot->ids[slot->count++] = id;
         slot->ended = ald_dataset_stops(s->g->data, id) || slot->count == s->g->max_new_tokens;
     }

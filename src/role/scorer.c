@@ -21,10 +21,8 @@
 #include "ald/teacher/encoding.h"
 #include "ald/teacher/teacher.h"
 
-/* INPUT unless the contrast has the tokenizer of pi_dpo. *vocab_size, the number of tokens that all
- * models so far have, is lowered to those that this one has too. */
-static ald_status_t compare_contrast(ald_scorer_t *scorer, ald_contrast_t contrast,
-                                     int64_t *vocab_size)
+/* INPUT unless the contrast has the tokenizer of pi_dpo. *common becomes the tokens of both. */
+static ald_status_t compare_contrast(ald_scorer_t *scorer, ald_contrast_t contrast, int64_t *common)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_encoding_t encoding = scorer->config->shards.encoding;
@@ -43,7 +41,7 @@ static ald_status_t compare_contrast(ald_scorer_t *scorer, ald_contrast_t contra
     ALD_CHECK(strcmp(tokenizer, scorer->header.sha256_tokenizer) == 0, ALD_STATUS_INPUT,
               "%s/tokenizer.json: differs from that of the teacher %s; expected the same tokenizer",
               b, a);
-    ALD_TRY(ald_vocabulary_common(a, *vocab_size, b, shape->vocab_size, vocab_size));
+    ALD_TRY(ald_vocabulary_common(a, dpo->vocab_size, b, shape->vocab_size, common));
 done:
     return status;
 }
@@ -132,7 +130,7 @@ done:
 static ald_status_t compare_models(ald_scorer_t *scorer)
 {
     ald_status_t status = ALD_STATUS_OK;
-    int64_t common = scorer->dpo.params.config.vocab_size;
+    int64_t common = 0;
     ALD_TRY(ald_hf_sha256_tokenizer(scorer->config->teacher.dpo, scorer->header.sha256_tokenizer));
     for (ald_contrast_t c = 0; c < ALD_CONTRAST_COUNT; ++c)
         if (is_scored(scorer->config, c))

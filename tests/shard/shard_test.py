@@ -241,7 +241,7 @@ def attributes_name_the_contents(folder):
     for encoding in ("full", "hidden", "topk"):
         with h5py.File(shard_paths(os.path.join(folder, encoding))[0], "r") as file:
             a = file.attrs
-            assert a["encoding"] == encoding and a["vocab_size"] == 389 and a["hidden_size"] == 16
+            assert a["encoding"] == encoding and a["vocab_size"] == 384 and a["hidden_size"] == 16
             assert a["top_k"] == (K if encoding == "topk" else 0) and a["policy_step"] == -1
             assert a["chat_format"] == "none" and a["contrast"] == "reverse" and a["seed"] == 1
             for name in ("dpo", "reverse"):
@@ -289,7 +289,7 @@ def viewer_and_inspect(folder):
             assert file.read(4) == b"\x89PNG"
         os.remove(image)
         shown = harness.run("inspect", path).out
-        for word in (encoding, "10", str(count), "389"):
+        for word in (encoding, "10", str(count), "384"):
             assert word in shown, f"inspect doesn't say {word}"
 
 

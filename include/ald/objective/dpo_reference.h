@@ -28,7 +28,7 @@ typedef struct {
     bool *skip;          /* [pairs], owned: rows that step 0 fills */
     char *path;          /* of the kept numbers, owned */
     char made_from[512]; /* names the content that the numbers are of */
-    int64_t V;           /* tokens that policy and reference share */
+    int64_t V;           /* tokens that policy and reference share, the tokenizer's */
     ald_params_t params;
     ald_mapped_t *mapped; /* NULL: not mapped */
     ald_model_t model;    /* points to the two above: this struct must stay where it is */

@@ -18,9 +18,10 @@
 #include "ald/model/sampler.h"
 
 typedef struct {
-    ald_model_t model; /* with the invariant products: a sample doesn't depend on its batch */
+    ald_model_t model; /* over the tokenizer's ids, with the invariant products: a sample doesn't
+                          depend on its batch */
     ald_sampling_t sampling;
-    int64_t max_new_tokens, limit; /* limit: ids of the tokenizer */
+    int64_t max_new_tokens;
     uint64_t seed;
     const ald_dataset_t *data; /* for the stop tokens */
 } ald_generator_t;

@@ -97,7 +97,8 @@ def forward(config, p, ids):
 
 
 def response_logits(config, p, prompt, response):
-    return forward(config, p, list(prompt) + list(response))[0][len(prompt) - 1:-1]
+    logits = forward(config, p, list(prompt) + list(response))[0]
+    return logits[len(prompt) - 1:-1, :config["tokens"]]
 
 
 def logprobs(config, p, prompt, response):

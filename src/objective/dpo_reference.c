@@ -221,13 +221,6 @@ done:
     return status;
 }
 
-/* ALD_REFERENCE_NONE */
-static ald_status_t init_nothing(ald_engine_t *engine, ald_dpo_reference_t *out)
-{
-    (void)engine, (void)out;
-    return ALD_STATUS_OK;
-}
-
 /* ALD_REFERENCE_SUMS: those of an earlier run, or new ones. */
 static ald_status_t init_sums(ald_engine_t *engine, ald_dpo_reference_t *out)
 {
@@ -261,9 +254,7 @@ ald_status_t ald_dpo_reference_init(ald_engine_t *engine, const ald_dataset_t *d
                                     ald_dpo_reference_t *out)
 {
     static ald_status_t (*const inits[])(ald_engine_t *, ald_dpo_reference_t *) = {
-        [ALD_REFERENCE_NONE] = init_nothing,
-        [ALD_REFERENCE_SUMS] = init_sums,
-        [ALD_REFERENCE_ROWS] = init_rows};
+        [ALD_REFERENCE_SUMS] = init_sums, [ALD_REFERENCE_ROWS] = init_rows};
     ald_status_t status = ALD_STATUS_OK;
     const ald_config_t *config = engine->config;
     const ald_reference_use_t use = ald_preference_reference(config->dpo.loss);
@@ -275,7 +266,8 @@ ald_status_t ald_dpo_reference_init(ald_engine_t *engine, const ald_dataset_t *d
         status = check(out, config, data, engine->params.config.vocab_size);
     ALD_TRY(ald_comm_agree(engine->comm, status));
     MPI_Bcast(&out->V, 1, MPI_INT64_T, 0, engine->comm->mpi);
-    ALD_TRY(inits[use](engine, out));
+    if (use != ALD_REFERENCE_NONE)
+        ALD_TRY(inits[use](engine, out));
 done:
     return status;
 }

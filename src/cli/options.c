@@ -26,7 +26,7 @@ enum {
 
 #define VIEWS  "--row|--verify|--index|--diff"
 #define MODES  "--jsonl|--decode|--render|--mask"
-#define MODELS "--model|--config|--store"
+#define MODELS "--model|--config|--store|--kernels"
 
 const ald_option_t ald_option_table[] = {
     /* stages */
@@ -90,6 +90,11 @@ const ald_option_t ald_option_table[] = {
      "no model: shards of hidden and topk written into DIR and read again, checksums and fsync "
      "included, in turn with plain files of the same bytes",
      ALD_FOR_BENCH, TARGET(store), .required = true,
+     .excludes = MODELS "|--only|--sequences|--tokens|--threads"},
+    {"--kernels", NULL,
+     "no model: each kernel on each instruction level of this CPU, on one thread; the shortest "
+     "time of the repeats",
+     ALD_FOR_BENCH, TARGET(kernels), .required = true,
      .excludes = MODELS "|--only|--sequences|--tokens|--threads"},
     {"--megabytes", "N", "about so many of each encoding", ALD_FOR_BENCH, TARGET(megabytes),
      .low = 1, .high = 1 << 20, .needs = "--store"},

@@ -54,6 +54,7 @@ typedef struct {
     bool rejected, generation_prompt, count;
     /* bench */
     const char *model, *model_config, *text, *store, *only;
+    bool kernels;
     int64_t layers, threads; /* 0: those of the file, this rank's share */
     int64_t sequences, tokens, repeat, megabytes;
 } ald_options_t;

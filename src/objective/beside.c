@@ -43,8 +43,7 @@ void ald_beside_logits(const ald_beside_t *beside, int64_t first, int64_t count)
     ald_head_logits(beside->model, count, beside->rows, beside->logits);
 }
 
-ALD_CLONES
-static void subtract(int64_t V, float shift, float *z)
+ALD_KERNEL(void, subtract, (int64_t V, float shift, float *z), (V, shift, z))
 {
 #pragma omp simd
     for (int64_t v = 0; v < V; ++v)
@@ -59,9 +58,9 @@ double ald_beside_kl_row(int64_t V, const float *frozen, float *z)
     return sums.forward;
 }
 
-ALD_CLONES
-static void difference(int64_t V, const float scale[2], const float lse[2], const float *frozen,
-                       float *z)
+ALD_KERNEL(void, difference,
+           (int64_t V, const float scale[2], const float lse[2], const float *frozen, float *z),
+           (V, scale, lse, frozen, z))
 {
 #pragma omp simd
     for (int64_t v = 0; v < V; ++v)

@@ -29,6 +29,7 @@ enum {
     ALD_SUM_ERROR_KL,
     ALD_SUM_ADVANTAGE,
     ALD_SUM_SQUARE, /* of advantages */
+    ALD_SUM_BY_TOKEN,
 };
 
 /* The method: `micro` and `metrics` of "distribution". */

@@ -108,6 +108,13 @@ static ald_status_t distill_init(ald_roles_t *d)
                  ald_choice_name(ALD_CHOICES_MODES, config->distill.mode), d->place.trainers.count,
                  scoring ? d->place.scorers.count : 0,
                  on_policy(config) ? d->place.generators.count : 0);
+    if (config->distill.signal != ALD_SIGNAL_DISTRIBUTION)
+        ald_log_info("distill: policy gradients by distill.signal = \"%s\" have no use for "
+                     "teacher.temperature and plausibility%s",
+                     ald_choice_name(ALD_CHOICES_SIGNALS, config->distill.signal),
+                     config->distill.penalty == ALD_PENALTY_BETA
+                         ? ""
+                         : ", nor for extrapolation, strength and epsilon");
     if (scoring)
         ALD_TRY(open_data(d));
     if (d->scores)

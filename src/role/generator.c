@@ -19,6 +19,7 @@
 #include "ald/model/model_config.h"
 #include "ald/model/sampler.h"
 #include "ald/num/gemm.h"
+#include "ald/num/kernel.h"
 #include "ald/par/fault.h"
 #include "ald/text/tokenizer.h"
 
@@ -65,7 +66,7 @@ typedef struct {
 static void pick(session_t *s, slot_t *const *active, int64_t count)
 {
     const int64_t V = ald_model_vocabulary(&s->g->model);
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (count * V > ALD_WORTH_WAKING)
     for (int64_t i = 0; i < count; ++i) {
         slot_t *slot = active[i];
         double u = ald_rng_uniform(s->g->seed, slot->stream, (uint64_t)slot->count);

@@ -31,9 +31,10 @@ typedef struct {
 
 /* sum_v p(v) (log a(v) - log b(v)), p = softmax(z). Blocks of 4,096 are summed in float, so that a
  * compiler can vectorise them; the blocks in double, so that no error grows with V. */
-ALD_CLONES
-static double expected_difference(int64_t V, const float *z, float lse, const float *a, float lse_a,
-                                  const float *b, float lse_b)
+ALD_KERNEL(double, expected_difference,
+           (int64_t V, const float *z, float lse, const float *a, float lse_a, const float *b,
+            float lse_b),
+           (V, z, lse, a, lse_a, b, lse_b))
 {
     double total = 0.0;
     for (int64_t start = 0; start < V; start += 4096) {

@@ -21,7 +21,7 @@
 #include "ald/shard/set.h"
 #include "ald/shard/write.h"
 #include "scratch.h"
-#include "shard/fletcher_impl.h"
+#include "ald/shard/fletcher.h"
 #include "shard/format_impl.h"
 #include "shard_sample.h"
 

@@ -50,7 +50,7 @@ typedef struct {
         char *dpo, *reverse, *reference;
         ald_contrast_t contrast;
         ald_extrapolation_t extrapolation;
-        double strength, epsilon, beta, temperature;
+        double strength, epsilon, beta, temperature, plausibility;
     } teacher;
     struct {
         char *directory;
@@ -159,6 +159,8 @@ typedef struct {
     K(REAL, teacher.epsilon, "1e-3", 0, 1e3, NONE, "added to r TVD")                               \
     K(REAL, teacher.beta, "0.1", 0, 1e6, NONE, "beta0 of the token weight and reward")             \
     K(REAL, teacher.temperature, "1.0", 1e-3, 1e3, NONE, "tau, divides the teacher's logits")      \
+    K(REAL, teacher.plausibility, "0.0", 0, 1, NONE,                                               \
+      "raise no token below this share of pi_dpo's likeliest (0: off)")                            \
     K(OUTPUT, shards.directory, "shards", 0, 0, NONE, "folder of teacher shards")                  \
     K(CHOICE, shards.encoding, "hidden", 0, 0, ENCODINGS, "what a shard holds")                    \
     K(INTEGER, shards.top_k, "64", 1, 1e9, NONE, "tokens of topk, draws of sampled")               \
@@ -183,7 +185,7 @@ typedef struct {
     K(CHOICE, distill.token_weight, "beta", 0, 0, TOKEN_WEIGHTS, "weight of a position's loss")    \
     K(BOOL, distill.length_normalize, "true", 0, 0, NONE, "divide by the response's length")       \
     K(CHOICE, distill.granularity, "token", 0, 0, GRANULARITIES,                                   \
-      "alpha from each position's TVD or from the response's mean")                                \
+      "alpha from each position's TVD, from the response's mean, or as fits")                      \
     K(REAL, distill.max_teacher_error, "0.0", 0, 1, NONE,                                          \
       "refuse a topk position whose teacher may be further off, in total variation (0: warn)")     \
     K(INTEGER, roles.trainers, "0", 0, 1e6, NONE, "ranks that train (0: automatic)")               \

@@ -553,5 +553,5 @@ int main(void)
         SCRATCH_TEST(strength_factor_and_weight),
         SCRATCH_TEST(strengths_of_a_response),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ON_LEVELS(tests);
 }

@@ -16,6 +16,7 @@
 #include "ald/model/model_config.h"
 #include "ald/model/params.h"
 #include "ald/model/vocabulary.h"
+#include "ald/objective/guard.h"
 #include "ald/par/comm.h"
 #include "ald/record/metrics.h"
 #include "ald/shard/format.h"
@@ -28,7 +29,7 @@
 #include "objective/distill_impl.h"
 #include "objective/objective_impl.h"
 
-void ald_distiller_init(const ald_engine_t *engine, ald_distiller_t *out)
+void ald_distiller_init(ald_engine_t *engine, ald_distiller_t *out)
 {
     *out = (ald_distiller_t){.config = engine->config, .engine = engine, .policy_step = -1};
     ald_teacher_init(engine->config, &out->teacher);
@@ -218,6 +219,7 @@ static ald_status_t ready(void *state, const ald_items_t *items)
     ald_status_t status = ALD_STATUS_OK;
     ald_distiller_t *d = state;
     (void)items;
+    d->teacher.strength = ald_guard_strength(d->engine);
     d->alphas.count = 0;
     d->worst = 0.0;
     status = ald_distiller_vocabulary(d, d->set);
@@ -237,8 +239,12 @@ static ald_status_t micro(void *state, const ald_micro_t *at)
 static ald_status_t metrics(void *state, const ald_items_t *items, const double *columns,
                             ald_metrics_t *out)
 {
-    const ald_config_t *config = ((const ald_distiller_t *)state)->config;
-    return signals[config->distill.signal].metrics(state, items, columns, out);
+    ald_status_t status = ALD_STATUS_OK;
+    ald_distiller_t *d = state;
+    ALD_TRY(signals[d->config->distill.signal].metrics(state, items, columns, out));
+    ald_guard_step(d->engine, out);
+done:
+    return status;
 }
 
 const ald_objective_t ald_objective_distill = {

@@ -15,6 +15,7 @@
 #include "ald/model/model_config.h"
 #include "ald/model/vocabulary.h"
 #include "ald/objective/distill.h"
+#include "ald/objective/guard.h"
 #include "ald/objective/policy_gradient.h"
 #include "ald/par/comm.h"
 #include "ald/role/loop.h"
@@ -95,6 +96,7 @@ static ald_status_t distill_init(ald_roles_t *d)
         "shards.sources: expected none with distill.mode = \"%s\", which makes its own shards",
         ald_choice_name(ALD_CHOICES_MODES, config->distill.mode));
     ALD_TRY(ald_policy_gradient_check(config));
+    ALD_TRY(ald_guard_check(config));
     ALD_CHECK(!scoring || config->distill.signal != ALD_SIGNAL_DISTRIBUTION ||
                   !ald_encoding_row(config->shards.encoding)->draws ||
                   config->distill.divergence == ALD_DIVERGENCE_FORWARD,

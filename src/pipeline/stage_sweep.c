@@ -21,6 +21,7 @@
 #include "ald/model/params.h"
 #include "ald/objective/distill.h"
 #include "ald/objective/objective.h"
+#include "ald/objective/guard.h"
 #include "ald/objective/policy_gradient.h"
 #include "ald/par/comm.h"
 #include "ald/plan/memory.h"
@@ -403,6 +404,8 @@ static ald_status_t check_signals(const ald_sweep_t *sweep)
     ald_status_t status = ALD_STATUS_OK;
     for (int64_t i = 0; i < sweep->count && status == ALD_STATUS_OK; ++i) {
         status = ald_policy_gradient_check(&sweep->runs[i].config);
+        if (status == ALD_STATUS_OK)
+            status = ald_guard_check(&sweep->runs[i].config);
         if (status != ALD_STATUS_OK)
             status = ald_status_prefix(status, "run %s", sweep->runs[i].name);
     }

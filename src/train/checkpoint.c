@@ -70,6 +70,27 @@ int64_t ald_checkpoint_newest(const ald_engine_t *engine)
     return newest;
 }
 
+/* As texts of 17 digits, which give every double back. */
+static ald_json_t *json_of_kept(const ald_engine_t *engine)
+{
+    ald_json_t *list = ald_json_new_array();
+    char text[32];
+    for (int i = 0; i < ALD_KEPT; ++i) {
+        snprintf(text, sizeof text, "%.17g", engine->kept[i]);
+        ald_json_push(list, ald_json_new_string(text));
+    }
+    return list;
+}
+
+/* 0 where the checkpoint of an older version has none. */
+static void read_kept(const ald_json_t *list, ald_engine_t *engine)
+{
+    for (size_t i = 0; i < ALD_KEPT; ++i) {
+        const char *text = ald_json_text(ald_json_at(list, i), NULL);
+        engine->kept[i] = text == NULL ? 0.0 : strtod(text, NULL);
+    }
+}
+
 /* Writes state.json: the steps, and the configuration that a resumed run must have as well. */
 static ald_status_t write_state(const ald_engine_t *engine, const char *folder)
 {
@@ -85,6 +106,7 @@ static ald_status_t write_state(const ald_engine_t *engine, const char *folder)
     ald_json_set(state, "seed", ald_json_new_integer(engine->config->seed));
     ald_json_set(state, "tool_version", ald_json_new_string(ALD_VERSION));
     ald_json_set(state, "config", ald_json_new_string(text));
+    ald_json_set(state, "kept", json_of_kept(engine));
     ALD_TRY(ald_json_write(state, path));
 done:
     ald_json_free(state);
@@ -204,6 +226,7 @@ static ald_status_t read_state(ald_engine_t *engine, const char *folder, int64_t
               "%s: this checkpoint was made with another configuration; remove %s/checkpoints or "
               "set checkpoint.resume = false to start anew",
               path, engine->output);
+    read_kept(ald_json_get(state, "kept"), engine);
 done:
     ald_json_free(state);
     ald_free(text);
@@ -230,6 +253,7 @@ ald_status_t ald_checkpoint_read(ald_engine_t *engine, int64_t step)
     }
     ALD_TRY(ald_comm_agree(engine->comm, status));
     MPI_Bcast(&optimizer_steps, 1, MPI_INT64_T, 0, engine->comm->mpi);
+    MPI_Bcast(engine->kept, ALD_KEPT, MPI_DOUBLE, 0, engine->comm->mpi);
     ald_comm_broadcast(engine->comm, engine->values, sizeof(float) * (size_t)engine->params.total,
                        0);
     ald_optimizer_scatter(&engine->optimizer, m, v, optimizer_steps);

@@ -187,6 +187,19 @@ done:
     return status;
 }
 
+/* Ranks without runs learn how many steps there are, which an objective may have lowered.
+ * Collective over loop->comm. */
+static void share_steps(ald_loop_t *loop)
+{
+    int64_t steps = -1;
+    for (int64_t k = 0; k < loop->count; ++k)
+        if (loop->runs[k].engine != NULL && loop->runs[k].engine->steps > steps)
+            steps = loop->runs[k].engine->steps;
+    MPI_Allreduce(MPI_IN_PLACE, &steps, 1, MPI_INT64_T, MPI_MAX, loop->comm->mpi);
+    if (loop->count == 0)
+        loop->steps = steps;
+}
+
 /* Takes the step in all runs that are at it, and records it. */
 static ald_status_t run_round(ald_loop_t *loop, int64_t step)
 {
@@ -202,6 +215,7 @@ static ald_status_t run_round(ald_loop_t *loop, int64_t step)
             ALD_TRY(group_step(loop, group, find_group(loop, k, step, group), step));
     }
     ALD_TRY(ald_comm_agree(loop->comm, record(loop, step)));
+    share_steps(loop);
     loop->step = step + 1;
 done:
     if (loop->feed.taken != NULL)

@@ -88,6 +88,10 @@
     C(ALD_GRANULARITY_RESPONSE, 1, "response")                                                     \
     C(ALD_GRANULARITY_SEQUENCE, 1, "sequence") /* the older name of "response" */                  \
     C(ALD_GRANULARITY_AUTO, 2, "auto")         /* by ald_teacher_concentration */
+#define ALD_GUARD_ACTIONS(C)                                                                       \
+    C(ALD_GUARD_WARN, 0, "warn")                                                                   \
+    C(ALD_GUARD_REDUCE, 1, "reduce") /* teacher.strength */                                        \
+    C(ALD_GUARD_STOP, 2, "stop")
 #define ALD_PRECISIONS(C)                                                                          \
     C(ALD_PRECISION_AUTO, 0, "auto")                                                               \
     C(ALD_PRECISION_FP32, 1, "fp32")
@@ -116,6 +120,7 @@
     L(PENALTIES)                                                                                   \
     L(TOKEN_WEIGHTS)                                                                               \
     L(GRANULARITIES)                                                                               \
+    L(GUARD_ACTIONS)                                                                               \
     L(PRECISIONS)                                                                                  \
     L(STORED_DTYPES)
 
@@ -140,6 +145,7 @@ typedef enum { ALD_SIGNALS(ALD_CHOICE_CONSTANT) } ald_signal_t;
 typedef enum { ALD_PENALTIES(ALD_CHOICE_CONSTANT) } ald_penalty_t;
 typedef enum { ALD_TOKEN_WEIGHTS(ALD_CHOICE_CONSTANT) } ald_token_weight_t;
 typedef enum { ALD_GRANULARITIES(ALD_CHOICE_CONSTANT) } ald_granularity_t;
+typedef enum { ALD_GUARD_ACTIONS(ALD_CHOICE_CONSTANT) } ald_guard_action_t;
 typedef enum { ALD_PRECISIONS(ALD_CHOICE_CONSTANT) } ald_precision_t;
 typedef enum { ALD_STORED_DTYPES(ALD_CHOICE_CONSTANT) } ald_stored_dtype_t;
 #undef ALD_CHOICE_CONSTANT

@@ -73,6 +73,10 @@ typedef struct {
         ald_token_weight_t token_weight;
         bool length_normalize;
         ald_granularity_t granularity;
+        struct {
+            double max_length_ratio, max_kl;
+            ald_guard_action_t action;
+        } guard;
         double max_teacher_error;
     } distill;
     struct {
@@ -190,6 +194,12 @@ typedef struct {
       "alpha from each position's TVD, from the response's mean, or as fits")                      \
     K(REAL, distill.max_teacher_error, "0.0", 0, 1, NONE,                                          \
       "refuse a topk position whose teacher may be further off, in total variation (0: warn)")     \
+    K(REAL, distill.guard.max_length_ratio, "0.0", 0, 1e6, NONE,                                   \
+      "limit of the sampled responses' mean length over the first step's (0: none)")               \
+    K(REAL, distill.guard.max_kl, "0.0", 0, 1e6, NONE,                                             \
+      "limit of kl/dpo, nats per token (0: none)")                                                 \
+    K(CHOICE, distill.guard.action, "warn", 0, 0, GUARD_ACTIONS,                                   \
+      "when a moving average is above its limit")                                                  \
     K(INTEGER, roles.trainers, "0", 0, 1e6, NONE, "ranks that train (0: automatic)")               \
     K(INTEGER, roles.scorers, "0", 0, 1e6, NONE, "ranks that score (0: automatic)")                \
     K(INTEGER, roles.generators, "0", 0, 1e6, NONE, "ranks that sample (0: automatic)")            \

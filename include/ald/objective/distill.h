@@ -35,7 +35,7 @@ typedef struct {
 /* The state of ALD_OBJECTIVE_DISTILL. */
 typedef struct {
     const ald_config_t *config;
-    const ald_engine_t *engine; /* the run's */
+    ald_engine_t *engine; /* the run's */
     ald_teacher_t teacher;
     ald_shardset_t *set;         /* the caller's, of which the items are entries */
     int64_t policy_step;         /* of the policy that sampled the responses; -1: not on-policy */
@@ -51,7 +51,7 @@ typedef struct {
 } ald_distiller_t;
 
 /* Settings from the engine's configuration. Local. */
-void ald_distiller_init(const ald_engine_t *engine, ald_distiller_t *out);
+void ald_distiller_init(ald_engine_t *engine, ald_distiller_t *out);
 void ald_distiller_reset(ald_distiller_t *distiller); /* takes a zeroed one */
 /* Whether a run of this configuration can learn from shards of the set's encoding: USAGE naming the
  * setting that it can't have; a step checks it again. Local. */

@@ -19,6 +19,8 @@
 
 /* Numbers that a micro-batch may give to the step's metrics: distill gives most, 17. */
 enum { ALD_COLUMNS = 24 };
+/* Numbers that an objective keeps from step to step. */
+enum { ALD_KEPT = 8 };
 
 typedef struct {
     const ald_config_t *config;
@@ -29,8 +31,10 @@ typedef struct {
     ald_params_t params;
     float *values; /* [params.total], the same on every trainer */
     ald_optimizer_t optimizer;
-    int64_t steps, step; /* number of all steps; the step at hand, 0-based */
+    int64_t steps, step; /* number of all steps, which an objective's metrics may lower to end the
+                            run; the step at hand, 0-based */
     double started, tokens;
+    double kept[ALD_KEPT];       /* 0 at the beginning; in checkpoints; the same on every trainer */
     ald_metrics_file_t *metrics; /* root only */
     ald_progress_t progress;
 } ald_engine_t;

@@ -39,11 +39,6 @@ ald_status_t ald_guard_check(const ald_config_t *config)
               ALD_STATUS_USAGE,
               "distill.guard.max_length_ratio: the responses of distill.mode = \"off-policy\" are "
               "the data's; expected 0");
-    ALD_CHECK(config->distill.guard.max_kl <= 0.0 ||
-                  config->distill.signal == ALD_SIGNAL_DISTRIBUTION,
-              ALD_STATUS_USAGE,
-              "distill.guard.max_kl: distill.signal = \"%s\" doesn't know kl/dpo; expected 0",
-              ald_choice_name(ALD_CHOICES_SIGNALS, config->distill.signal));
     ALD_CHECK(!is_on(config) || config->distill.guard.action != ALD_GUARD_REDUCE ||
                   (config->teacher.extrapolation != ALD_EXTRAPOLATION_NONE &&
                    config->distill.signal == ALD_SIGNAL_DISTRIBUTION),

@@ -253,10 +253,13 @@ def unread_keys(tree):
         keys = re.findall(r"\bK\([A-Z0-9]+, ([\w.]+),", file.read())
     code = "\n".join(text for path, text in tree.code.items() if tree.layer[path] != "config")
     read = set(re.findall(r"(?:\.|->)(\w+)\b", code)) | \
-        set(re.findall(r"(?=(?:\.|->)(\w+\.\w+)\b)", code))
-    groups = re.findall(r"\n *struct \{([^{}]*)\} (\w+);", tree.code[table])
+        set(re.findall(r"(?=(?:\.|->)(\w+\.\w+)\b)", code)) | \
+        set(re.findall(r"(?=(?:\.|->)(\w+\.\w+\.\w+)\b)", code))
+    text = re.sub(r"\n {8}struct \{([^{}]*)\} (\w+);",  # within another: its names get one with a dot
+                  lambda m: re.sub(r"(\w+)(\s*[,;])", rf"{m[2]}.\1\2", m[1]), tree.code[table])
+    groups = re.findall(r"\n *struct \{([^{}]*)\} (\w+);", text)
     members = [f"{group}.{name}" for body, group in groups for declaration in body.split(";")
-               for name in re.findall(r"(\w+)(?:\[\d+\])?\s*(?:,|$)", declaration)]
+               for name in re.findall(r"([\w.]+)(?:\[\d+\])?\s*(?:,|$)", declaration)]
     return [f"{table}: {key} is read by nothing" for key in keys if key not in read] + \
         [f"{table}: the member {name} has no key" for name in members if name not in keys]
 

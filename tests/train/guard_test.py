@@ -150,7 +150,8 @@ def limits_that_mean_nothing_are_refused(folder):
     for ranks in (1, 3):
         for word, options in (
                 ("max_length_ratio", {"distill__mode": "off-policy", "distill__guard__max_length_ratio": 2.0}),
-                ("max_kl", {"distill__signal": "token", "distill__guard__max_kl": 0.1}),
+                ("action", {"distill__signal": "token", "distill__guard__max_kl": 0.1,
+                            "distill__guard__action": "reduce"}),
                 ("action", {"teacher__extrapolation": "none", "distill__guard__max_kl": 0.1,
                             "distill__guard__action": "reduce"})):
             path = os.path.join(folder, "empty.cfg")

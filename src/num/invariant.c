@@ -13,11 +13,11 @@ enum {
     PER_NUMBER = 32, /* products that take as long as an operation on a number */
     LANES = 16,      /* of a dot product: the floats of an AVX-512 register */
     COLUMNS = 4,     /* of a tile at most: rows of b */
-    ROWS = 48,   /* rows of a that pass by a group of columns, so that b is read once for them */
-    DEPTH = 256, /* elements of k at a time: a tile's rows of them stay in the nearest cache */
-    LINE = 64,   /* bytes that memory gives at a time */
-    WHOLE = 12,  /* columns that are whole tiles of 3 or 4 */
-    WIDE = 60,   /* columns that stay in a core's cache while all rows of a pass by: whole tiles */
+    ROWS = 8,        /* of a that pass by some columns of b: they stay in a core's nearest cache */
+    DEPTH = 256,     /* elements of k at a time */
+    LINE = 64,       /* bytes that memory gives at a time */
+    WHOLE = 12,      /* columns that are whole tiles of 3 or 4 */
+    NEAR = 3 << 14,  /* floats of b, 192 KiB: they stay in its next cache while all rows pass by */
 };
 
 typedef float lanes_t[LANES];

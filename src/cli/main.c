@@ -29,6 +29,8 @@ static void print_help(void)
         printf("  %-9s %s\n", commands[i]->name, commands[i]->summary);
     puts("\nAny command runs alone, under mpirun or under srun.\n"
          "aligndistil COMMAND --help tells more; aligndistil --version the version.\n"
+         "ALIGNDISTIL_ISA=x86-64-v3 (or x86-64, x86-64-v4) sets the instruction level, by default\n"
+         "this CPU's highest, so that unlike nodes give the same bits.\n"
          "exit codes: 0 done, 2 command line or configuration, 3 input, 4 memory or disk,\n"
          "            5 internal, 75 stopped by a signal after a checkpoint: run again");
 }

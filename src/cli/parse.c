@@ -131,8 +131,9 @@ static ald_status_t raise_missing(const parse_t *parse, const ald_option_t *opti
         const ald_option_t *other = &ald_option_table[i];
         if (other->commands & parse->command->bit && other->required &&
             ald_option_exclude(option, other))
-            length += (size_t)snprintf(more + length, sizeof more - length, " or %s %s",
-                                       other->name, other->argument);
+            length += (size_t)snprintf(more + length, sizeof more - length, " or %s%s%s",
+                                       other->name, other->argument != NULL ? " " : "",
+                                       other->argument != NULL ? other->argument : "");
     }
     if (length == 0)
         snprintf(more, sizeof more, " (%s)", option->help);

@@ -13,11 +13,12 @@ enum {
     PER_NUMBER = 32, /* products that take as long as an operation on a number */
     LANES = 16,      /* of a dot product: the floats of an AVX-512 register */
     COLUMNS = 4,     /* of a tile at most: rows of b */
-    ROWS = 48,   /* rows of a that pass by a group of columns, so that b is read once for them */
-    DEPTH = 256, /* elements of k at a time: a tile's rows of them stay in the nearest cache */
-    LINE = 64,   /* bytes that memory gives at a time */
-    WHOLE = 12,  /* columns that are whole tiles of 3 or 4 */
-    WIDE = 60,   /* columns that stay in a core's cache while all rows of a pass by: whole tiles */
+    ROWS = 8,        /* of a that pass by some columns of b: they stay in a core's nearest cache */
+    DEPTH = 256,     /* elements of k at a time */
+    FEW = 4,         /* rows of a that are taken faster than b comes from memory */
+    LINE = 64,       /* bytes that memory gives at a time */
+    WHOLE = 12,      /* columns that are whole tiles of 3 or 4 */
+    NEAR = 3 << 14,  /* floats of b, 192 KiB: they stay in its next cache while all rows pass by */
 };
 
 typedef float lanes_t[LANES];
@@ -86,12 +87,14 @@ static inline __attribute__((always_inline)) void sum_lanes(const lanes_t lanes[
 #define MANY_COLUMNS 4
 #include "num/tile_impl.h"
 
+/* With few rows memory is the limit, which two passes of short registers use better than one pass
+ * of long ones: they ask for b more evenly. */
 static void columns(const stored_t *p, int64_t j0, int64_t j1)
 {
 #if ALD_LEVELS
-    if (ald_isa == ALD_ISA_V4)
+    if (ald_isa == ALD_ISA_V4 && p->m > FEW)
         columns_16(p, j0, j1);
-    else if (ald_isa == ALD_ISA_V3)
+    else if (ald_isa >= ALD_ISA_V3)
         columns_8(p, j0, j1);
     else
 #endif

@@ -168,9 +168,10 @@ static inline __attribute__((always_inline)) void NAME(share)(const int T, const
 {
     lanes_t lanes[ROWS * COLUMNS];
     memset(lanes, 0, sizeof lanes[0] * (size_t)(p->m < ROWS ? p->m : ROWS) * COLUMNS);
-    for (int64_t first = j0; first < j1; first += WIDE)
+    const int64_t few = NEAR / (p->k + 1) / WHOLE * WHOLE, wide = few > WHOLE ? few : WHOLE;
+    for (int64_t first = j0; first < j1; first += wide)
         for (int64_t i = 0; i < p->m; i += ROWS) {
-            const int64_t last = first + WIDE < j1 ? first + WIDE : j1;
+            const int64_t last = first + wide < j1 ? first + wide : j1;
             part_t part = {i, i + ROWS < p->m ? i + ROWS : p->m, first, lanes};
             for (; part.j + C <= last; part.j += C) {
                 NAME(lanes)(T, C, dtype, p, &part);

@@ -396,10 +396,12 @@ def refused_words(*words, expected):
 
 @test
 def every_option_in_help_is_taken(folder):
-    """With what it needs, on a path that isn't there: only that is complained of."""
+    """With what it needs, on a path that isn't there: only that is complained of. --kernels needs none."""
     for command in COMMANDS:
         options = options_of(command)
         for name, (_, needs) in options.items():
+            if name == "--kernels":
+                continue
             words = {**required_of(folder, command)}
             if {name, *needs} & {"--model", "--store"}:
                 words = {}  # in place of --config
@@ -426,6 +428,7 @@ def every_exclusive_pair(folder):
     assert ("inspect", "--row", "--diff") in pairs, pairs
     pairs += [("tokenize", "--count", other) for other in ("--decode", "--render")]
     pairs += [("bench", "--store", other) for other in ("--text", "--only", "--sequences", "--tokens", "--threads")]
+    pairs += [("bench", "--kernels", other) for other in ("--only", "--sequences", "--tokens", "--threads")]
     pairs += [("bench", "--text", other) for other in ("--only", "--sequences", "--tokens")]
     for command, one, other in pairs:
         options = options_of(command)
@@ -478,7 +481,7 @@ def words_that_a_command_has_not(folder):
     """Among them the options of other commands; and what each can't do without."""
     known = {command: options_of(command) for command in COMMANDS}
     needed = {"inspect": "PATH (file or folder)", "tokenize": "MODEL_DIR",
-              "bench": "--model DIR or --config FILE or --store DIR"}
+              "bench": "--model DIR or --config FILE or --store DIR or --kernels"}
     for command, options in known.items():
         others = [name for other in COMMANDS for name in known[other] if name not in options]
         for word in ("--fast", "--", others[0], others[-1]):

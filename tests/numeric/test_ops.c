@@ -780,7 +780,7 @@ static float *decoded_bits(ald_dtype_t dtype, int64_t M, int64_t N, int64_t K)
     return y;
 }
 
-/* Nodes with AVX2 and with AVX-512 sample alike. */
+/* Products and weighted sums of values have the same bits; exp's sum has the level's lanes. */
 static void levels_with_fma_give_equal_bits(void **state)
 {
     const ald_isa_t before = ald_isa;

@@ -88,10 +88,10 @@ done:
     return status;
 }
 
-/* How many characters "group." has in a path; 0 for a key of the root. */
+/* How many characters "group." has in a path, or "group.inner."; 0 for a key of the root. */
 static size_t group_length(const char *path)
 {
-    const char *dot = strchr(path, '.');
+    const char *dot = strrchr(path, '.');
     return dot == NULL ? 0 : (size_t)(dot - path) + 1;
 }
 
@@ -103,32 +103,45 @@ static bool is_place(const ald_config_key_t *key)
            key->kind == ALD_KIND_SOURCES || strncmp(key->path, "debug.", strlen("debug.")) == 0;
 }
 
+/* Closes the groups of a key's path and opens those of the next one's, of which the first `*depth`
+ * are open; either path may be "". */
+static ald_status_t change_group(ald_vec_t *text, const char *from, const char *to, int *depth)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const size_t old = group_length(from), wanted = group_length(to);
+    size_t shared = 0;
+    for (size_t i = 0; i < old && i < wanted && from[i] == to[i]; ++i)
+        shared = from[i] == '.' ? i + 1 : shared;
+    for (size_t i = shared; i < old; ++i)
+        if (from[i] == '.')
+            ALD_TRY(ald_vec_printf(text, "%*s};\n", 2 * --*depth, ""));
+    for (size_t i = shared, end; i < wanted; i = end + 1) {
+        end = i + strcspn(to + i, ".");
+        ALD_TRY(ald_vec_printf(text, "%*s%.*s: {\n", 2 * (*depth)++, "", (int)(end - i), to + i));
+    }
+done:
+    return status;
+}
+
 static ald_status_t print_keys(const ald_config_t *config, bool places, char **out)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_vec_t text;
-    const char *open = "";
-    size_t length = 0;
+    const char *last = "";
+    int depth = 0;
     ald_vec_init(&text, 1);
     *out = NULL;
     for (size_t i = 0; i < ald_config_key_count; ++i) {
         const ald_config_key_t *key = &ald_config_keys[i];
         if (!places && is_place(key))
             continue;
-        if (length > 0 && strncmp(open, key->path, length) != 0)
-            ALD_TRY(ald_vec_printf(&text, "};\n"));
-        if (length == 0 || strncmp(open, key->path, length) != 0) {
-            open = key->path;
-            length = group_length(open);
-            if (length > 0)
-                ALD_TRY(ald_vec_printf(&text, "%.*s: {\n", (int)length - 1, open));
-        }
-        ALD_TRY(ald_vec_printf(&text, "%s%s = ", length > 0 ? "  " : "", key->path + length));
+        ALD_TRY(change_group(&text, last, key->path, &depth));
+        last = key->path;
+        ALD_TRY(ald_vec_printf(&text, "%*s%s = ", 2 * depth, "", last + group_length(last)));
         ALD_TRY(print_value(&text, config, key));
         ALD_TRY(ald_vec_printf(&text, ";\n"));
     }
-    if (length > 0)
-        ALD_TRY(ald_vec_printf(&text, "};\n"));
+    ALD_TRY(change_group(&text, last, "", &depth));
     *out = text.data;
     text.data = NULL;
 done:

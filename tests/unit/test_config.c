@@ -258,12 +258,15 @@ static void printed_configuration_reads_back(void **state)
     ald_config_t config, again;
     char *text = NULL, *second = NULL;
     assert_int_equal(load("seed = 9000000000000L; output = \"/o \\\"\\\\\";\n"
-                          "optimizer: { lr = 0.30000000000000004; };",
+                          "optimizer: { lr = 0.30000000000000004; };"
+                          "distill: { guard = { max_kl = 0.25; action = \"stop\"; }; };",
                           NULL, &config),
                      ALD_STATUS_OK);
     assert_int_equal(ald_config_print(&config, &text), ALD_STATUS_OK);
     assert_int_equal(load(text, NULL, &again), ALD_STATUS_OK);
     assert_true(again.optimizer.lr == 0.30000000000000004);
+    assert_true(again.distill.guard.max_kl == 0.25);
+    assert_int_equal(again.distill.guard.action, ALD_GUARD_STOP);
     assert_int_equal(again.seed, 9000000000000);
     assert_int_equal(ald_config_print(&again, &second), ALD_STATUS_OK);
     assert_string_equal(text, second);

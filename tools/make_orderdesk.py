@@ -51,6 +51,8 @@ LEVELS = [  # by hardness: items, odds of a wording other than the plain one, of
     {"items": (3, 3, 4), "wording": 0.9, "similar": 0.9, "subtle": 0.95, "filler": 1.0},
 ]
 
+PLAIN = {"items": (1, 1, 2), "wording": 0.0, "similar": 0.0, "subtle": 0.0, "filler": 0.0}
+
 # --- the order ---------------------------------------------------------------------------------
 
 
@@ -360,10 +362,10 @@ def spoiled_answer(rng, order, level):
 
 class Figures:
     """Single errors, which a model makes that can't do better."""
-    hardness, share = 1, 0.5
+    levels, hardness, share = LEVELS, 1, 0.5
 
     def __init__(self, options):
-        self.level, self.spoiled = LEVELS[options.hardness], options.share
+        self.level, self.spoiled = self.levels[options.hardness], options.share
 
     def reject(self, rng, order):
         """A bad answer, and what is wrong with it."""
@@ -377,10 +379,11 @@ class Figures:
 
 class Habits:
     """Habits, each of which a demonstration has with probability `share`."""
-    hardness, share = 0, 0.7
+    levels, hardness, share = [PLAIN] + LEVELS[:-1], 0, 0.7
 
     def __init__(self, options):
-        self.level, self.share, self.kinds = LEVELS[options.hardness], options.share, options.kinds
+        self.level, self.share = self.levels[options.hardness], options.share
+        self.kinds = options.kinds
 
     def draw(self, rng):
         return [kind for kind in self.kinds if rng.random() < self.share]
@@ -494,7 +497,8 @@ def parse(argv):
                         + f" ({','.join(USUAL)})")
     parser.add_argument("--hardness", type=int, choices=range(4),
                         help="0: one or two plain items .. 3: four items with similar figures "
-                        "(habits 0, figures 1)")
+                        "(figures 1), or with habits one level less, 0 being orders that all say "
+                        "their figures as the answer does (habits 0)")
     options = parser.parse_args(argv)
     if options.pairs < 1 or options.eval < 0:
         parser.error("--pairs must be at least 1 and --eval at least 0")

@@ -53,7 +53,7 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-FORMATS, SCHEMA = ("aligndistil-shard", "aligndistil-index"), 1
+FORMATS, SCHEMA = ("aligndistil-shard", "aligndistil-index"), 2
 ENCODINGS = ("full", "hidden", "hidden32", "topk", "sampled")
 RESPONSE = ("logprob_dpo", "logprob_reverse", "logprob_policy", "tvd", "logprob_reference",
             "tvd_reference")
@@ -66,6 +66,15 @@ class DamagedShard(ValueError):
 def log_softmax(z):
     z = z - z.max(axis=-1, keepdims=True)
     return z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
+
+
+def plausible(change, dpo, plausibility, top=None):
+    """The change of log pi_dpo [R, V], where tokens below `plausibility` times the likeliest one's
+    probability are lowered at most."""
+    if plausibility <= 0:
+        return change
+    top = dpo.max(axis=1) if top is None else top
+    return np.where(dpo < top[:, None] + np.log(plausibility), np.minimum(change, 0), change)
 
 
 def from_bfloat16(bits):
@@ -161,9 +170,19 @@ class Sequence:
         """[R]: r TVD + epsilon ("adaptive"), r ("constant"), 1 ("none"). The TVD is that to the
         contrast's model; None: the shard's own contrast."""
         tvd = self.tvd if self.shard.is_own(contrast) else self.tvd_reference
+        if granularity not in ("token", "response", "sequence", "auto"):
+            raise ValueError(f"granularity {granularity}: expected token, response or auto")
+        by_token = granularity == "token" or granularity == "auto" and self.spread(contrast) < 0.5
         if extrapolation != "adaptive":
             return np.full_like(tvd, strength if extrapolation == "constant" else 1.0)
-        return strength * (np.full_like(tvd, tvd.mean()) if granularity == "sequence" else tvd) + epsilon
+        return strength * (tvd if by_token else np.full_like(tvd, tvd.mean())) + epsilon
+
+    def spread(self, contrast=None):
+        """The share of the positions that the TVD is spread over, (sum)^2 / (R sum of squares): with
+        granularity "auto" alpha is that of each token below 1/2, of the mean TVD from there on."""
+        tvd = self.tvd if self.shard.is_own(contrast) else self.tvd_reference
+        squares = len(tvd) * (tvd ** 2).sum()
+        return tvd.sum() ** 2 / squares if squares > 0 else 1.0
 
     def factor(self, alpha, extrapolation, contrast):
         """[R] of log pi_dpo - log pi_contrast in the teacher's logits, beside log pi_dpo."""
@@ -198,23 +217,29 @@ class Sequence:
                      for hidden, matrix in pair)
 
     def teacher(self, strength=20.0, epsilon=1e-3, extrapolation="adaptive", granularity="token",
-                temperature=1.0, heads=None, contrast=None):
+                temperature=1.0, heads=None, contrast=None, plausibility=0.0):
         """The distribution that distillation trains towards: equations 11, 14 and 16. contrast:
-        "reverse" or "reference", one of the shard's `contrasts`; None: the first of them."""
+        "reverse" or "reference", one of the shard's `contrasts`; None: the first of them.
+        plausibility: tokens below this share of pi_dpo's likeliest are never raised."""
         alpha = self.alpha(strength, epsilon, extrapolation, granularity, contrast)
         factor = self.factor(alpha, extrapolation, contrast)
         if self.shard.encoding == "sampled":
+            if plausibility > 0:
+                raise ValueError(f"{self.shard.path}: draws don't show the likeliest token, by which "
+                                 "others are implausible")
             return self.sampled_teacher(alpha, factor, temperature)
         if self.shard.encoding != "topk":
             dpo, contrasted = self.log_pair(heads, contrast)
-            z = dpo + factor[:, None] * (dpo - contrasted)
+            z = dpo + plausible(factor[:, None] * (dpo - contrasted), dpo, plausibility)
             return Teacher(alpha, log_softmax(z / temperature), None, None)
         dpo, ratio = self.encoded("logprob_dpo").astype(np.float64), self.log_ratio(contrast)
         tails = "tail_dpo", "tail_reverse" if self.shard.is_own(contrast) else "tail_reference"
         tail, contrasted = (self.encoded(name).astype(np.float64) for name in tails)
         with np.errstate(invalid="ignore"):  # -inf - -inf: no mass outside
-            rest = np.where(np.isneginf(tail), -np.inf, tail + factor * (tail - contrasted))
-        z = np.column_stack([dpo + factor[:, None] * ratio, rest])
+            rest = np.where(np.isneginf(tail), 0.0, factor * (tail - contrasted))
+        change = np.column_stack([factor[:, None] * ratio, rest])  # the bucket counts as one token
+        dpo = np.column_stack([dpo, tail])
+        z = dpo + plausible(change, dpo, plausibility, dpo[:, :-1].max(axis=1))
         logprob = log_softmax(z / temperature)
         return Teacher(alpha, logprob[:, :-1], self.encoded("token_id"), logprob[:, -1])
 

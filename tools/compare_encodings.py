@@ -48,7 +48,7 @@ def make_data(o, folder):
         rows = file.readlines()[:o.pairs]
     if not o.tokenizer:
         tool("train_tokenizer.py", "--text", os.path.join(desk, "train.jsonl"), "--vocab-size", 384,
-             "--output", tokenizer)
+             "--fill", o.vocab_size, "--output", tokenizer)
     path = os.path.join(folder, "pairs.jsonl")
     with open(path, "w", encoding="utf-8") as file:
         file.writelines(rows)

@@ -3,7 +3,7 @@
 
 Needs h5py and NumPy, and matplotlib for --plot. alpha = r TVD + epsilon (or r, or 1, where the
 shard's configuration says extrapolation "constant" or "none"), of the response's mean TVD where it
-says granularity "sequence"; the reward of a token is beta (log pi_dpo - log pi_c). r, epsilon and
+says granularity "response"; the reward of a token is beta (log pi_dpo - log pi_c). r, epsilon and
 beta are the configuration's unless given. Token texts
 need --tokenizer.
 """
@@ -77,26 +77,30 @@ class Shard:
         for name in ("strength", "epsilon", "beta"):
             given = getattr(options, name)
             setattr(self, name, float(said["teacher." + name]) if given is None else given)
-        kind, mean = said["teacher.extrapolation"], said["distill.granularity"] == "sequence"
+        kind, granularity = said["teacher.extrapolation"], said["distill.granularity"]
+        mean = granularity != "token"
         if kind not in ("adaptive", "constant", "none"):
             raise Unusable(f"{self.path}: attribute config: teacher.extrapolation: expected "
                            f"adaptive, constant or none, found {kind}")
-        self.rule = {"adaptive": f"r {'mean ' if mean else ''}TVD + epsilon, r {self.strength:g}, "
+        self.rule = {"adaptive": f"r {'mean ' if mean and granularity != 'auto' else ''}TVD + epsilon, r {self.strength:g}, "
                                  f"epsilon {self.epsilon:g}",
                      "constant": f"r {self.strength:g}", "none": kind}[kind]
-        self.alpha = {"adaptive": self.strength * (self.mean_tvd() if mean else self.tvd)
+        self.alpha = {"adaptive": self.strength * (self.mean_tvd(granularity) if mean else self.tvd)
                       + self.epsilon,
                       "constant": np.full_like(self.tvd, self.strength),
                       "none": np.ones_like(self.tvd)}[kind]
         self.reward = self.beta * self.ratio
 
-    def mean_tvd(self):
-        """[R], the same at all positions of a response."""
+    def mean_tvd(self, granularity):
+        """[R], the same at all positions of a response; with "auto" unless the TVD is concentrated in
+        few of them, (sum)^2 / (R sum of squares) < 1/2."""
         out = np.zeros_like(self.tvd)
         for row in range(self.count):
             mine = self.row_range(row)
+            tvd = self.tvd[mine]
+            own = granularity == "auto" and tvd.sum() ** 2 < 0.5 * len(tvd) * (tvd ** 2).sum()
             if mine.stop > mine.start:
-                out[mine] = self.tvd[mine].mean()
+                out[mine] = tvd if own else tvd.mean()
         return out
 
     def check_starts(self, starts, end, path):

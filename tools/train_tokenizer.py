@@ -174,8 +174,10 @@ def count_words(rows):
     return counts
 
 
-def tokenizer_json(merges):
+def tokenizer_json(merges, entries=0):
+    """With entries that no text gives up to so many, for benchmarks of wide vocabularies."""
     names = SPECIAL + sorted(SYMBOLS) + [a + b for a, b in merges]
+    names += [f"<unused{i}>" for i in range(len(names), entries)]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False,
                   "use_regex": False}
     isolated = {"type": "Split", "pattern": {"Regex": SPLIT}, "behavior": "Isolated",
@@ -224,6 +226,8 @@ def main(argv):
                         help="rows with prompt, chosen and rejected")
     parser.add_argument("--vocab-size", type=int, default=1024,
                         help="entries at most, special tokens included (1024)")
+    parser.add_argument("--fill", type=int, default=0, metavar="N",
+                        help="add entries that no text gives until there are N")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the files")
     options = parser.parse_args(argv)
     smallest = len(SPECIAL) + 256
@@ -231,7 +235,7 @@ def main(argv):
         parser.error(f"--vocab-size must be at least {smallest}: the bytes and special tokens")
     counts = count_words(row for path in options.text for row in read_texts(path))
     merges = learn_merges(counts, options.vocab_size - smallest)
-    tokenizer = tokenizer_json(merges)
+    tokenizer = tokenizer_json(merges, options.fill)
     os.makedirs(options.output, exist_ok=True)
     write_json(os.path.join(options.output, "tokenizer.json"), tokenizer)
     write_json(os.path.join(options.output, "tokenizer_config.json"), tokenizer_config())

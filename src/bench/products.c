@@ -172,8 +172,7 @@ seconds_t bench_products_time(const products_t *products, const product_buffers_
     return sum;
 }
 
-ALD_CLONES
-static float block_sum(int64_t count, const float *x)
+ALD_KERNEL(float, block_sum, (int64_t count, const float *x), (count, x))
 {
     float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)

@@ -7,11 +7,13 @@
 #include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/bench/bench.h"
+#include "ald/bench/kernels.h"
 #include "ald/bench/store.h"
 #include "ald/bench/text.h"
 #include "ald/config/choices.h"
 #include "ald/model/model_config.h"
 #include "ald/num/gemm.h"
+#include "ald/num/kernel.h"
 #include "ald/par/comm.h"
 #include "ald/shard/format.h"
 #include "ald/teacher/encoding.h"
@@ -221,6 +223,48 @@ done:
     return status;
 }
 
+static void print_kernel(const ald_bench_kernel_t *r, bool json)
+{
+    const ald_isa_t highest = ald_isa_highest();
+    if (json)
+        printf("{\"name\": \"%s\", \"size\": %lld", r->name, (long long)r->size);
+    else
+        printf("%-31s %7lld", r->name, (long long)r->size);
+    for (ald_isa_t isa = highest; isa <= highest; --isa) {
+        const double share = r->seconds[highest] / r->seconds[isa];
+        const char *slow = isa == ALD_ISA_V3 && share < ALD_KERNEL_FLOOR ? "!" : "";
+        if (json)
+            printf(", \"%s\": %.4g", ald_isa_name(isa), r->seconds[isa]);
+        else
+            printf(" %10.3f %5.0f%%%-1s", 1e6 * r->seconds[isa], 100.0 * share, slow);
+    }
+    printf("%s", json ? "}" : "\n");
+}
+
+/* bench --kernels: on rank 0 alone, since ranks would share the cores. */
+static ald_status_t bench_kernels(const ald_options_t *options)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t count = ald_bench_kernel_count();
+    ald_bench_kernel_t *reports = ald_calloc((size_t)count, sizeof *reports);
+    ALD_CHECK_MEMORY(reports, (size_t)count * sizeof *reports);
+    ALD_TRY(ald_bench_kernels(options->repeat, reports));
+    if (!options->json)
+        printf("%-31s %7s", "microseconds of a call", "size");
+    for (ald_isa_t isa = ald_isa_highest(); !options->json && isa <= ald_isa_highest(); --isa)
+        printf(" %17s", ald_isa_name(isa));
+    printf("%s", options->json ? "[" : "\n");
+    for (int64_t i = 0; i < count; ++i) {
+        printf("%s", options->json && i > 0 ? ",\n" : "");
+        print_kernel(&reports[i], options->json);
+    }
+    printf("%s",
+           options->json ? "]\n" : "%: the highest level's time / this level's; !: below 40%\n");
+done:
+    ald_free(reports);
+    return status;
+}
+
 static ald_status_t bench_model(const ald_options_t *options, const ald_bench_options_t *wanted,
                                 const ald_comm_t *world, int threads)
 {
@@ -240,12 +284,15 @@ static ald_status_t run(const ald_options_t *options, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_bench_options_t wanted;
-    if (options->text == NULL && options->store == NULL)
+    const bool alone = options->store != NULL || options->kernels; /* what rank 0 does */
+    if (options->text == NULL && !alone)
         status = read_bench(options, &wanted);
     ALD_TRY(ald_comm_agree(world, status));
     int threads = ald_setup_threads(options->threads, world);
-    if (options->store != NULL)
-        status = world->rank == 0 ? bench_store(options) : ALD_STATUS_OK;
+    if (alone && world->rank == 0)
+        status = options->kernels ? bench_kernels(options) : bench_store(options);
+    else if (alone)
+        status = ALD_STATUS_OK;
     else
         status = options->text != NULL ? bench_text(options, world, threads)
                                        : bench_model(options, &wanted, world, threads);

@@ -1,6 +1,7 @@
 /* The stages of the pipeline as commands: a configuration, then the stage.
  * They differ in what the stage takes besides, and in whether a signal may stop it. */
 #include "ald/base/status.h"
+#include "ald/base/vec.h"
 #include "ald/config/config.h"
 #include "ald/par/comm.h"
 #include "ald/par/signals.h"
@@ -81,9 +82,15 @@ static ald_status_t run_eval(const ald_options_t *options, const ald_comm_t *wor
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_setup_t setup;
+    ald_vec_t points;
+    ald_vec_init(&points, sizeof(ald_eval_point_t));
     ALD_TRY(ald_setup_load(options, world, &setup));
-    ALD_TRY(ald_stage_eval(&setup.config, world, options->show));
+    ALD_TRY(ald_comm_agree(world, ald_setup_points(options, &setup.config, &points)));
+    setup.config.eval.teacher = setup.config.eval.teacher || points.count > 0;
+    ALD_TRY(
+        ald_stage_eval(&setup.config, world, options->show, points.data, (int64_t)points.count));
 done:
+    ald_vec_reset(&points);
     ald_setup_reset(&setup);
     return status;
 }
@@ -123,7 +130,8 @@ const ald_command_t ald_command_generate = {
     .bit = ALD_FOR_GENERATE,
     .name = "generate",
     .summary = "samples responses to the prompts of data.train",
-    .help = "Reads generate.model and data.train, writes generate.output (JSONL).\n",
+    .help = "Reads generate.model and data.train, writes generate.output (JSONL). With\n"
+            "generate.teacher = true responses are the composed teacher's (teacher.*).\n",
     .run = run_generate,
 };
 const ald_command_t ald_command_score = {
@@ -143,6 +151,7 @@ const ald_command_t ald_command_eval = {
     .help =
         "Reads eval.model, the pair eval.dpo and eval.contrast, and data.eval; writes eval.json "
         "and\n"
-        "eval.html into eval.output.\n",
+        "eval.html into eval.output. With eval.teacher = true the composed teacher (teacher.*) is\n"
+        "evaluated; --strengths does so at each r, prints one table, and writes strengths.json.\n",
     .run = run_eval,
 };

@@ -32,12 +32,15 @@ typedef struct {
 
 static void describe(const ald_config_t *config, settings_t *out)
 {
-    const bool mean = out->teacher.extrapolation == ALD_EXTRAPOLATION_ADAPTIVE &&
-                      out->teacher.granularity == ALD_GRANULARITY_SEQUENCE;
+    static const char *const by[] = {[ALD_GRANULARITY_TOKEN] = "",
+                                     [ALD_GRANULARITY_RESPONSE] = " by the response's mean TVD",
+                                     [ALD_GRANULARITY_AUTO] =
+                                         " by each TVD or the response's mean"};
+    const bool adaptive = out->teacher.extrapolation == ALD_EXTRAPOLATION_ADAPTIVE;
     snprintf(out->rule, sizeof out->rule, "%s%s, r %g, epsilon %g, beta %g",
              ald_choice_name(ALD_CHOICES_EXTRAPOLATIONS, config->teacher.extrapolation),
-             mean ? " by the response's mean TVD" : "", out->teacher.strength, out->teacher.epsilon,
-             out->teacher.beta);
+             adaptive ? by[out->teacher.granularity] : "", out->teacher.strength,
+             out->teacher.epsilon, out->teacher.beta);
 }
 
 /* The data that the shard has of the contrast that it was scored for. */
@@ -78,7 +81,7 @@ done:
 
 /* Values of all shards together. */
 typedef struct {
-    ald_vec_t tvd, alpha, reward, lengths; /* double */
+    ald_vec_t tvd, alpha, reward, lengths, spread; /* double */
     int64_t shards, sequences, tokens, positions, bytes, sampled;
     int64_t sources[ALD_SOURCE_POLICY + 1];
 } totals_t;
@@ -88,10 +91,13 @@ static ald_status_t add_sequence(totals_t *totals, const settings_t *settings, a
 {
     ald_status_t status = ALD_STATUS_OK;
     const double length = (double)sequence->response_count;
+    const double spread =
+        ald_teacher_spread(sequence->response_count, contrast_of(settings, sequence)->tvd);
     double *alpha;
     ALD_TRY(alphas_of(settings, sequence, arena, &alpha));
     ++totals->sources[sequence->source];
     ALD_TRY(ald_vec_push(&totals->lengths, &length));
+    ALD_TRY(ald_vec_push(&totals->spread, &spread));
     for (int64_t t = 0; t < sequence->response_count; ++t) {
         const ald_contrasted_t *contrast = contrast_of(settings, sequence);
         const double tvd = contrast->tvd[t];
@@ -223,6 +229,7 @@ static void put_totals(ald_json_t *report, totals_t *totals, const settings_t *s
     ald_json_set(report, "sources", sources);
     ald_json_set(report, "response_length", ald_inspect_spread(&totals->lengths));
     ald_json_set(report, "tvd", ald_inspect_spread(&totals->tvd));
+    ald_json_set(report, "tvd_spread", ald_inspect_spread(&totals->spread));
     ald_json_set(report, "alpha", ald_inspect_spread(&totals->alpha));
     ald_json_set(report, "reward", ald_inspect_spread(&totals->reward));
     put_text(report, "settings", settings->rule);
@@ -235,6 +242,7 @@ static void totals_init(totals_t *totals)
     ald_vec_init(&totals->alpha, sizeof(double));
     ald_vec_init(&totals->reward, sizeof(double));
     ald_vec_init(&totals->lengths, sizeof(double));
+    ald_vec_init(&totals->spread, sizeof(double));
 }
 
 static void totals_reset(totals_t *totals)
@@ -243,6 +251,7 @@ static void totals_reset(totals_t *totals)
     ald_vec_reset(&totals->alpha);
     ald_vec_reset(&totals->reward);
     ald_vec_reset(&totals->lengths);
+    ald_vec_reset(&totals->spread);
 }
 
 static ald_status_t make_report(const char *path, const ald_shardset_t *set, ald_json_t *report)
@@ -420,6 +429,9 @@ static ald_status_t make_row_report(const char *path, ald_shard_t *shard, int64_
     put_text(report, "response", sequence.response);
     put_integer(report, "prompt_tokens", sequence.prompt_count);
     put_integer(report, "response_tokens", sequence.response_count);
+    ald_json_set(report, "tvd_spread",
+                 ald_json_new_number(ald_teacher_spread(sequence.response_count,
+                                                        contrast_of(&settings, &sequence)->tvd)));
     ALD_TRY(put_tokens(report, &sequence, &settings, alpha, tokenizer));
 done:
     ald_arena_reset(&arena);

@@ -1,11 +1,13 @@
 /* The table of commands, and the only place where a status becomes an exit code.
  * Words are parsed here, once for all commands, so that none starts to work on a wrong line. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ald/base/arena.h"
 #include "ald/base/log.h"
 #include "ald/base/status.h"
+#include "ald/num/kernel.h"
 #include "ald/par/comm.h"
 #include "cli/commands_impl.h"
 #include "cli/help_impl.h"
@@ -86,7 +88,8 @@ static ald_status_t run(int argc, char **argv, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_command_t *command = find_command(argv[1]);
-    ald_options_t options;
+    ald_options_t options = ald_options_standard;
+    ALD_TRY(ald_comm_agree(world, ald_isa_set(getenv("ALIGNDISTIL_ISA"))));
     ALD_TRY(ald_comm_agree(world, parse(command, argc, argv, &options)));
     ald_log_setup(options.level, world->rank == 0);
     ALD_TRY(command->run(&options, world));

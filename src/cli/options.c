@@ -26,7 +26,7 @@ enum {
 
 #define VIEWS  "--row|--verify|--index|--diff"
 #define MODES  "--jsonl|--decode|--render|--mask"
-#define MODELS "--model|--config|--store"
+#define MODELS "--model|--config|--store|--kernels"
 
 const ald_option_t ald_option_table[] = {
     /* stages */
@@ -38,6 +38,10 @@ const ald_option_t ald_option_table[] = {
     {"--sweep", "FILE", "trains several runs over the same shards", ALD_FOR_DISTILL, TARGET(sweep)},
     {"--show", "ROW", "prints the rewards of a row of data.eval token by token", ALD_FOR_EVAL,
      TARGET(show), .high = INT64_MAX},
+    {"--strengths", "LIST", "evaluates the composed teacher at each r, as in 5,10,20,40",
+     ALD_FOR_EVAL, TARGET(strengths), .excludes = "--show"},
+    {"--plausibilities", "LIST", "and at each plausibility, as in 0,0.05", ALD_FOR_EVAL,
+     TARGET(plausibilities), .excludes = "--show"},
     /* inspect */
     {"PATH", NULL, "file or folder", ALD_FOR_INSPECT, TARGET(paths), .required = true},
     {"--row", "N", "sequence N (from 0) of a shard, token by token", ALD_FOR_INSPECT, TARGET(row),
@@ -90,6 +94,11 @@ const ald_option_t ald_option_table[] = {
      "no model: shards of hidden and topk written into DIR and read again, checksums and fsync "
      "included, in turn with plain files of the same bytes",
      ALD_FOR_BENCH, TARGET(store), .required = true,
+     .excludes = MODELS "|--only|--sequences|--tokens|--threads"},
+    {"--kernels", NULL,
+     "no model: each kernel on each instruction level of this CPU, on one thread; the shortest "
+     "time of the repeats",
+     ALD_FOR_BENCH, TARGET(kernels), .required = true,
      .excludes = MODELS "|--only|--sequences|--tokens|--threads"},
     {"--megabytes", "N", "about so many of each encoding", ALD_FOR_BENCH, TARGET(megabytes),
      .low = 1, .high = 1 << 20, .needs = "--store"},

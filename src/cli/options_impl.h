@@ -41,6 +41,7 @@ typedef struct {
     const char *config, *part, *sweep;
     ald_vec_t settings; /* const char *, the "path=value" of --set in order */
     int64_t show;       /* -1: none */
+    const char *strengths, *plausibilities;
     /* inspect */
     ald_vec_t paths; /* const char * */
     int64_t row;     /* -1: none */
@@ -54,6 +55,7 @@ typedef struct {
     bool rejected, generation_prompt, count;
     /* bench */
     const char *model, *model_config, *text, *store, *only;
+    bool kernels;
     int64_t layers, threads; /* 0: those of the file, this rank's share */
     int64_t sequences, tokens, repeat, megabytes;
 } ald_options_t;

@@ -17,6 +17,7 @@
 #include "ald/num/gemm.h"
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
+#include "ald/pipeline/stage_eval.h"
 #include "cli/options_impl.h"
 #include "cli/parse_impl.h"
 
@@ -62,6 +63,50 @@ ald_status_t ald_setup_part(const char *text, int64_t *part, int64_t *parts)
     *part = i;
     *parts = n;
 done:
+    return status;
+}
+
+/* Reads "5,10,20" into `out` (double); the standard value alone when there is no list. */
+static ald_status_t parse_numbers(const char *name, const char *list, double standard, double most,
+                                  ald_vec_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *end = NULL;
+    if (list == NULL)
+        return ald_vec_push(out, &standard);
+    for (const char *at = list; at != NULL; at = *end == ',' ? end + 1 : NULL) {
+        const double value = strtod(at, &end);
+        ALD_CHECK(end != at && (*end == ',' || *end == '\0') && value >= 0.0 && value <= most,
+                  ALD_STATUS_USAGE, "%s \"%s\": expected numbers from 0 to %g with commas between",
+                  name, list, most);
+        ALD_TRY(ald_vec_push(out, &value));
+    }
+done:
+    return status;
+}
+
+ald_status_t ald_setup_points(const ald_options_t *options, const ald_config_t *config,
+                              ald_vec_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t strengths, plausibilities;
+    ald_vec_init(&strengths, sizeof(double));
+    ald_vec_init(&plausibilities, sizeof(double));
+    if (options->strengths == NULL && options->plausibilities == NULL)
+        return status;
+    ALD_TRY(parse_numbers("--strengths", options->strengths, config->teacher.strength, 1e6,
+                          &strengths));
+    ALD_TRY(parse_numbers("--plausibilities", options->plausibilities, config->teacher.plausibility,
+                          1.0, &plausibilities));
+    for (size_t i = 0; i < strengths.count; ++i)
+        for (size_t j = 0; j < plausibilities.count; ++j) {
+            const ald_eval_point_t point = {ALD_VEC_AT(&strengths, double, i),
+                                            ALD_VEC_AT(&plausibilities, double, j)};
+            ALD_TRY(ald_vec_push(out, &point));
+        }
+done:
+    ald_vec_reset(&strengths);
+    ald_vec_reset(&plausibilities);
     return status;
 }
 

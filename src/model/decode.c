@@ -11,6 +11,7 @@
 #include "ald/model/model_config.h"
 #include "ald/model/params.h"
 #include "ald/num/attention.h"
+#include "ald/num/kernel.h"
 #include "ald/num/matrix.h"
 #include "ald/num/ops.h"
 #include "model/layer_impl.h"
@@ -18,8 +19,9 @@
 ald_status_t ald_cache_init(const ald_model_config_t *config, int64_t capacity, ald_cache_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    size_t bytes = sizeof(float) *
-                   (size_t)(config->layers * 2 * capacity * config->kv_heads * config->head_dim);
+    const int64_t row = config->kv_heads * config->head_dim;
+    size_t bytes =
+        sizeof(float) * (size_t)(config->layers * 2 * capacity * row + ALD_ATTENTION_SLACK);
     *out = (ald_cache_t){.capacity = capacity, .data = ald_alloc(bytes)};
     ALD_CHECK_MEMORY(out->data, bytes);
 done:
@@ -32,28 +34,35 @@ void ald_cache_reset(ald_cache_t *cache)
     *cache = (ald_cache_t){0};
 }
 
-/* Rows [capacity, NKV D] of a layer's keys (which = 0) or values (1). */
-static float *cache_rows(const ald_cache_t *cache, const ald_sizes_t *s, int64_t layer, int which)
+/* A layer's keys [NKV D, capacity] (which = 0), or its values [capacity, NKV D] (1). */
+static float *cache_part(const ald_cache_t *cache, const ald_sizes_t *s, int64_t layer, int which)
 {
     return cache->data + (2 * layer + which) * cache->capacity * s->NKV * s->D;
 }
 
-/* Copies the keys and values of one row of qkv into row `at` of the cache. */
+/* Copies the keys and values of `count` rows of qkv into the cache, from position `at` on. */
 static void cache_put(ald_cache_t *cache, const ald_sizes_t *s, int64_t layer, int64_t at,
-                      const float *qkv)
+                      int64_t count, const float *qkv)
 {
-    int64_t row = s->NKV * s->D;
-    for (int which = 0; which < 2; ++which)
-        memcpy(cache_rows(cache, s, layer, which) + at * row, qkv + s->NH * s->D + which * row,
-               sizeof(float) * (size_t)row);
+    const int64_t row = s->NKV * s->D, capacity = cache->capacity;
+    float *keys = cache_part(cache, s, layer, 0) + at, *values = cache_part(cache, s, layer, 1);
+    for (int64_t t = 0; t < count; ++t) {
+        const float *k = qkv + t * s->Q + s->NH * s->D;
+        for (int64_t i = 0; i < row; ++i)
+            keys[i * capacity + t] = k[i];
+        memcpy(values + (at + t) * row, k + row, sizeof(float) * (size_t)row);
+    }
 }
 
 /* Buffers for T rows of one layer. */
 typedef struct {
     float *x, *normed, *qkv, *attention, *gate_up, *act, *scores;
+    int64_t longest; /* scores of a thread */
 } rows_t;
 
-static ald_status_t rows_init(const ald_sizes_t *s, int64_t T, int64_t scores, ald_arena_t *arena,
+enum { PRODUCTS = 32 }; /* that take as long as an operation on a number does elsewhere */
+
+static ald_status_t rows_init(const ald_sizes_t *s, int64_t T, int64_t longest, ald_arena_t *arena,
                               rows_t *r)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -63,7 +72,8 @@ static ald_status_t rows_init(const ald_sizes_t *s, int64_t T, int64_t scores, a
                   ALD_ARENA_ARRAY(arena, float, T * s->NH * s->D),
                   ALD_ARENA_ARRAY(arena, float, T * 2 * s->I),
                   ALD_ARENA_ARRAY(arena, float, T * s->I),
-                  ALD_ARENA_ARRAY(arena, float, scores + 1)};
+                  ALD_ARENA_ARRAY(arena, float, omp_get_max_threads() * longest + 1),
+                  longest};
     ALD_CHECK(r->x && r->normed && r->qkv && r->attention && r->gate_up && r->act && r->scores,
               ALD_STATUS_RESOURCE, "out of memory: decoding %lld rows", (long long)T);
 done:
@@ -95,8 +105,7 @@ ald_status_t ald_prefill(const ald_model_t *model, const int32_t *ids, int64_t c
     for (int64_t l = 0; l < params->config.layers; ++l) {
         const ald_layer_t w = ald_layer(model, l);
         ald_layer_qkv(&pass, &w, r.x, r.normed, NULL, r.qkv);
-        for (int64_t t = 0; t < count; ++t)
-            cache_put(cache, &s, l, t, r.qkv + t * s.Q);
+        cache_put(cache, &s, l, 0, count, r.qkv);
         const ald_attention_t attention = ald_layer_attention(&pass, &w, 1, &whole, r.qkv);
         ALD_TRY(ald_attention(&attention, r.attention, NULL));
         ald_layer_output(&pass, &w, r.x, r.attention, NULL, r.normed);
@@ -111,23 +120,32 @@ done:
     return status;
 }
 
-/* Attention of each sequence's new row over its own cache, or over the last `window` rows of it.
- * The scores of sequence i begin at offset[i]. */
-static void decode_attention(const ald_sizes_t *s, int64_t layer, int64_t window, int64_t count,
-                             ald_cache_t *const *caches, const int64_t *offset, rows_t *r)
+/* Attention of each sequence's new row over its own cache, or over the last `window` rows of it; a
+ * thread takes some of the sequences' key heads. Its scores have room for the `longest` cache. */
+static void decode_attention(const ald_sizes_t *s, const ald_layer_t *w, int64_t layer,
+                             int64_t count, ald_cache_t *const *caches, const rows_t *r)
 {
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t i = 0; i < count; ++i) {
-        ald_cache_t *cache = caches[i];
-        cache_put(cache, s, layer, cache->length, r->qkv + i * s->Q);
-        int64_t length = cache->length + 1;
-        int64_t skipped = window > 0 && length > window ? (length - window) * s->NKV * s->D : 0;
-        length = window > 0 && length > window ? window : length;
-        ald_attention_decode(length, s->NH, s->NKV, s->D, r->qkv + i * s->Q,
-                             cache_rows(cache, s, layer, 0) + skipped,
-                             cache_rows(cache, s, layer, 1) + skipped, r->scores + offset[i],
-                             r->attention + i * s->NH * s->D);
-    }
+    const int64_t group = s->NH / s->NKV, work = count * r->longest * s->NH * s->D;
+    for (int64_t i = 0; i < count; ++i)
+        cache_put(caches[i], s, layer, caches[i]->length, 1, r->qkv + i * s->Q);
+#pragma omp parallel for schedule(dynamic) collapse(2) if (work > PRODUCTS * ALD_WORTH_WAKING)
+    for (int64_t i = 0; i < count; ++i)
+        for (int64_t kv = 0; kv < s->NKV; ++kv) {
+            const int64_t length = caches[i]->length + 1, at = kv * group * s->D;
+            const int64_t skipped = w->window > 0 && length > w->window ? length - w->window : 0;
+            const float *keys = cache_part(caches[i], s, layer, 0) + skipped;
+            const float *values = cache_part(caches[i], s, layer, 1) + skipped * s->NKV * s->D;
+            const ald_attention_row_t row = {group,
+                                             s->D,
+                                             length - skipped,
+                                             r->qkv + i * s->Q + at,
+                                             keys + kv * s->D * caches[i]->capacity,
+                                             values + kv * s->D,
+                                             caches[i]->capacity,
+                                             s->NKV * s->D};
+            ald_attention_decode(&row, r->scores + omp_get_thread_num() * r->longest,
+                                 r->attention + i * s->NH * s->D + at);
+        }
 }
 
 ald_status_t ald_decode(const ald_model_t *model, int64_t count, const int32_t *ids,
@@ -138,26 +156,25 @@ ald_status_t ald_decode(const ald_model_t *model, int64_t count, const int32_t *
     const ald_sizes_t s = ald_sizes(&params->config);
     ald_arena_mark_t mark = ald_arena_mark(arena);
     int32_t *positions = ALD_ARENA_ARRAY(arena, int32_t, count);
-    int64_t *offset = ALD_ARENA_ARRAY(arena, int64_t, count), scores = 0;
+    int64_t longest = 0;
     rows_t r;
-    ALD_CHECK(positions != NULL && offset != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_CHECK(positions != NULL, ALD_STATUS_RESOURCE, "out of memory");
     for (int64_t i = 0; i < count; ++i) {
         ALD_CHECK(caches[i]->length < caches[i]->capacity, ALD_STATUS_INTERNAL,
                   "a cache of %lld tokens is full", (long long)caches[i]->capacity);
         positions[i] = (int32_t)caches[i]->length;
-        offset[i] = scores;
-        scores += s.NH * (caches[i]->length + 1);
+        longest = caches[i]->length + 1 > longest ? caches[i]->length + 1 : longest;
     }
     const ald_pass_t pass = ald_pass(model, count, positions);
     ALD_TRY(ald_positions_check(&pass));
-    ALD_TRY(rows_init(&s, count, scores, arena, &r));
+    ALD_TRY(rows_init(&s, count, longest, arena, &r));
     const ald_mlp_buffers_t mlp = {r.normed, r.gate_up, r.act, NULL};
     const ald_matrix_t embedding = ald_model_embedding(model);
     ald_matrix_gather(count, s.H, ids, &embedding, r.x);
     for (int64_t l = 0; l < params->config.layers; ++l) {
         const ald_layer_t w = ald_layer(model, l);
         ald_layer_qkv(&pass, &w, r.x, r.normed, NULL, r.qkv);
-        decode_attention(&s, l, w.window, count, caches, offset, &r);
+        decode_attention(&s, &w, l, count, caches, &r);
         ald_layer_output(&pass, &w, r.x, r.attention, NULL, r.normed);
         memcpy(r.x, r.normed, sizeof(float) * (size_t)(count * s.H));
         ald_layer_mlp(&pass, &w, r.x, &mlp, r.x);

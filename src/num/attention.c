@@ -113,9 +113,10 @@ static void block_scores(const shape_t *s, const block_t *b, const keys_t *keys,
 }
 
 /* Folds a block of scores into the running maximum, sum and output of each row (m rows). */
-ALD_CLONES
-static void block_fold(int64_t m, int64_t n, int64_t D, float *scores, float *maximum, float *sum,
-                       float *out, int64_t ldo)
+ALD_KERNEL(void, block_fold,
+           (int64_t m, int64_t n, int64_t D, float *scores, float *maximum, float *sum, float *out,
+            int64_t ldo),
+           (m, n, D, scores, maximum, sum, out, ldo))
 {
     for (int64_t i = 0; i < m; ++i) {
         float *x = scores + i * KB;
@@ -216,9 +217,10 @@ done:
 }
 
 /* P = exp(S - lse), then dS = P (dP - delta) scale, in place of dP. */
-ALD_CLONES
-static void block_softmax_backward(int64_t m, int64_t n, float scale, const float *lse,
-                                   const float *delta, float *p, float *dp)
+ALD_KERNEL(void, block_softmax_backward,
+           (int64_t m, int64_t n, float scale, const float *lse, const float *delta, float *p,
+            float *dp),
+           (m, n, scale, lse, delta, p, dp))
 {
     for (int64_t i = 0; i < m; ++i)
 #pragma omp simd
@@ -322,38 +324,80 @@ done:
     return status;
 }
 
-ALD_CLONES
-static float dot(int64_t n, const float *a, const float *b)
-{
-    float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; ++i)
-        sum += a[i] * b[i];
-    return sum;
-}
+/* Eight numbers at a time: two registers of SSE2, one of AVX2. */
+typedef float eight_t __attribute__((vector_size(32), aligned(4), may_alias));
+enum { EIGHT = 8, POSITIONS = ALD_ATTENTION_SLACK };
 
-ALD_CLONES
-static void axpy(int64_t n, float a, const float *x, float *y)
+/* Scores of one head, x[t] = scale q . k[:, t] in the order of D, and their maximum: so no sum goes
+ * across a register. The positions of the last block may lie behind the last one. */
+ALD_KERNEL(float, decode_scores,
+           (const ald_attention_row_t *row, float scale, const float *q, float *x),
+           (row, scale, q, x))
 {
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i)
-        y[i] += a * x[i];
-}
-
-void ald_attention_decode(int64_t length, int64_t NH, int64_t NKV, int64_t D, const float *q,
-                          const float *k, const float *v, float *scores, float *out)
-{
-    float scale = 1.0f / sqrtf((float)D);
-    for (int64_t head = 0; head < NH; ++head) {
-        int64_t kv = head / (NH / NKV);
-        float *x = scores + head * length, *o = out + head * D, top = -INFINITY;
-        for (int64_t t = 0; t < length; ++t) {
-            x[t] = scale * dot(D, q + head * D, k + (t * NKV + kv) * D);
-            top = x[t] > top ? x[t] : top;
+    float top = -INFINITY;
+    for (int64_t t = 0; t < row->length; t += POSITIONS) {
+        const int64_t count = row->length - t < POSITIONS ? row->length - t : POSITIONS;
+        eight_t sum[POSITIONS / EIGHT] = {{0}};
+        float part[POSITIONS];
+        for (int64_t d = 0; d < row->D; ++d)
+#pragma GCC unroll 4
+            for (int i = 0; i < POSITIONS / EIGHT; ++i)
+                sum[i] += q[d] * *(const eight_t *)(row->keys + d * row->keys_ld + t + i * EIGHT);
+        memcpy(part, sum, sizeof part);
+        for (int64_t i = 0; i < count; ++i) {
+            x[t + i] = scale * part[i];
+            top = x[t + i] > top ? x[t + i] : top;
         }
-        double sum = ald_exp_shifted(length, x, top, x);
-        memset(o, 0, sizeof(float) * (size_t)D);
-        for (int64_t t = 0; t < length; ++t)
-            axpy(D, (float)(x[t] / sum), v + (t * NKV + kv) * D, o);
+    }
+    return top;
+}
+
+/* out[0:8 N] = scale sum_t p[t] v[t], even and odd t summed apart: so few sums wait for the one
+ * before them. */
+static inline __attribute__((always_inline)) void weigh(const int N, const ald_attention_row_t *row,
+                                                        const float *p, float scale, const float *v,
+                                                        float *out)
+{
+    const int64_t ld = row->values_ld;
+    eight_t even[4] = {{0}}, odd[4] = {{0}};
+    int64_t t = 0;
+    for (; t + 2 <= row->length; t += 2)
+#pragma GCC unroll 4
+        for (int i = 0; i < N; ++i) {
+            even[i] += p[t] * *(const eight_t *)(v + t * ld + i * EIGHT);
+            odd[i] += p[t + 1] * *(const eight_t *)(v + (t + 1) * ld + i * EIGHT);
+        }
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) {
+        if (t < row->length)
+            even[i] += p[t] * *(const eight_t *)(v + t * ld + i * EIGHT);
+        *(eight_t *)(out + i * EIGHT) = scale * (even[i] + odd[i]);
+    }
+}
+
+ALD_KERNEL(void, decode_values,
+           (const ald_attention_row_t *row, const float *p, float scale, float *out),
+           (row, p, scale, out))
+{
+    int64_t d = 0;
+    for (; d + 4 * EIGHT <= row->D; d += 4 * EIGHT)
+        weigh(4, row, p, scale, row->values + d, out + d);
+    for (; d + 2 * EIGHT <= row->D; d += 2 * EIGHT)
+        weigh(2, row, p, scale, row->values + d, out + d);
+    for (; d < row->D; ++d) {
+        float sum = 0.0f;
+        for (int64_t t = 0; t < row->length; ++t)
+            sum += p[t] * row->values[t * row->values_ld + d];
+        out[d] = scale * sum;
+    }
+}
+
+void ald_attention_decode(const ald_attention_row_t *row, float *scores, float *out)
+{
+    const float scale = 1.0f / sqrtf((float)row->D);
+    for (int64_t head = 0; head < row->heads; ++head) {
+        float top = decode_scores(row, scale, row->q + head * row->D, scores);
+        double sum = ald_exp_shifted(row->length, scores, top, scores);
+        decode_values(row, scores, (float)(1.0 / sum), out + head * row->D);
     }
 }

@@ -73,8 +73,7 @@ static inline uint16_t f32_to_bf16(float value)
     return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
-ALD_CLONES
-static void bf16_to_f32(const uint8_t *from, int64_t count, float *out)
+ALD_KERNEL(void, bf16_to_f32, (const uint8_t *from, int64_t count, float *out), (from, count, out))
 {
     for (int64_t i = 0; i < count; ++i) {
         uint16_t half;
@@ -84,8 +83,8 @@ static void bf16_to_f32(const uint8_t *from, int64_t count, float *out)
     }
 }
 
-ALD_CLONES
-static void halves_to_f32(const uint8_t *from, int64_t count, float *out)
+ALD_KERNEL(void, halves_to_f32, (const uint8_t *from, int64_t count, float *out),
+           (from, count, out))
 {
     for (int64_t i = 0; i < count; ++i) {
         uint16_t half;
@@ -119,15 +118,15 @@ void ald_dtype_to_f32(ald_dtype_t dtype, const void *from, int64_t count, float 
                              out + i);
 }
 
-ALD_CLONES
-static void f32_to_bf16s(const float *values, int64_t count, uint16_t *out)
+ALD_KERNEL(void, f32_to_bf16s, (const float *values, int64_t count, uint16_t *out),
+           (values, count, out))
 {
     for (int64_t i = 0; i < count; ++i)
         out[i] = f32_to_bf16(values[i]);
 }
 
-ALD_CLONES
-static void f32_to_halves(const float *values, int64_t count, uint16_t *out)
+ALD_KERNEL(void, f32_to_halves, (const float *values, int64_t count, uint16_t *out),
+           (values, count, out))
 {
     for (int64_t i = 0; i < count; ++i)
         out[i] = f32_to_f16(values[i]);

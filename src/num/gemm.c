@@ -9,7 +9,8 @@
 #include <string.h>
 
 #include "ald/config/choices.h"
-#include "ald/num/kernel.h"
+#include "ald/num/dtype.h"
+#include "num/invariant_impl.h"
 
 static void gemm_openblas(const ald_product_t *p)
 {
@@ -34,76 +35,16 @@ static void gemm_twin(const ald_product_t *p)
         }
 }
 
-typedef float v16 __attribute__((vector_size(64), aligned(4)));
-
-static inline __attribute__((always_inline)) float lanes_sum(v16 v)
-{
-    float s[16];
-    memcpy(s, &v, sizeof s);
-    for (int step = 8; step > 0; step /= 2)
-        for (int i = 0; i < step; ++i)
-            s[i] += s[i + step];
-    return s[0];
-}
-
-/* MR x NR dot products from row i0 and column j0 on, each with 16 lanes of its own along k (the
- * floats of an AVX-512 register): the order of an element's sum doesn't depend on MR and NR. */
-static inline __attribute__((always_inline)) void dot_tile(const ald_product_t *p, int MR, int NR,
-                                                           int64_t i0, int64_t j0)
-{
-    const int64_t k = p->k, lda = p->a.ld, ldb = p->b.ld, ldc = p->ldc, whole = k / 16 * 16;
-    const float *a = p->a.at + i0 * lda, *b = p->b.at + j0 * ldb;
-    const float beta = p->beta;
-    float *c = p->c + i0 * ldc + j0;
-    v16 sum[8] = {{0}};
-    for (int64_t l = 0; l < whole; l += 16)
-        for (int i = 0; i < MR; ++i) {
-            v16 x = *(const v16 *)(a + i * lda + l);
-            for (int j = 0; j < NR; ++j)
-                sum[i * NR + j] += x * *(const v16 *)(b + j * ldb + l);
-        }
-    for (int i = 0; i < MR; ++i)
-        for (int j = 0; j < NR; ++j) {
-            float s = lanes_sum(sum[i * NR + j]);
-            for (int64_t l = whole; l < k; ++l)
-                s = __builtin_fmaf(a[i * lda + l], b[j * ldb + l], s);
-            c[i * ldc + j] = beta == 0.0f ? s : s + beta * c[i * ldc + j];
-        }
-}
-
-/* Computes the columns [j0, j1) of all rows of C, the share of one thread. */
-ALD_CLONES
-static void dot_columns(const ald_product_t *p, int64_t j0, int64_t j1)
-{
-    int64_t j = j0;
-    for (; j + 4 <= j1; j += 4) {
-        int64_t i = 0;
-        for (; i + 2 <= p->m; i += 2)
-            dot_tile(p, 2, 4, i, j);
-        if (i < p->m)
-            dot_tile(p, 1, 4, i, j);
-    }
-    for (; j < j1; ++j)
-        for (int64_t i = 0; i < p->m; ++i)
-            dot_tile(p, 1, 1, i, j);
-}
-
 static void gemm_invariant(const ald_product_t *p)
 {
-    const int64_t columns = 64;
-    if (omp_in_parallel()) { /* every thread of the caller has a product of its own */
-        dot_columns(p, 0, p->n);
-        return;
-    }
-#pragma omp parallel for schedule(static)
-    for (int64_t j = 0; j < p->n; j += columns)
-        dot_columns(p, j, j + columns < p->n ? j + columns : p->n);
+    invariant_run(&(stored_t){p->m, p->n, p->k, p->a.at, p->a.ld, ALD_DTYPE_F32, p->b.at, p->b.ld,
+                              p->beta, p->c, p->ldc});
 }
 
 static const ald_gemm_t back_ends[] = {
-    {"openblas", gemm_openblas},
-    {"invariant", gemm_invariant},
-    {"twin", gemm_twin},
+    {"openblas", gemm_openblas, false},
+    {"invariant", gemm_invariant, true},
+    {"twin", gemm_twin, false},
 };
 
 const ald_gemm_t *ald_gemm_find(const char *name)

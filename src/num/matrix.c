@@ -6,6 +6,8 @@
 
 #include "ald/num/dtype.h"
 #include "ald/num/gemm.h"
+#include "ald/num/kernel.h"
+#include "num/invariant_impl.h"
 
 enum {
     SHARED_FLOATS = 1 << 21, /* of a panel for all threads, 8 MiB: products of it have full speed */
@@ -95,6 +97,19 @@ static void linear_many(const ald_gemm_t *gemm, const operands_t *o, const ald_m
     }
 }
 
+/* By products that take rows as they are stored. */
+static void linear_stored(const operands_t *o, const ald_matrix_t *w)
+{
+    const ald_linear_t s = o->sizes;
+    int64_t first = 0;
+    for (int b = 0; b < w->blocks && first < s.N; first += w->block[b++].rows) {
+        const ald_block_t *block = &w->block[b];
+        int64_t n = s.N - first < block->rows ? s.N - first : block->rows;
+        invariant_run(&(stored_t){s.M, n, s.K, o->x, s.K, block->dtype, block->data, s.K, o->beta,
+                                  o->y + first, s.N});
+    }
+}
+
 void ald_matrix_linear(const ald_gemm_t *gemm, ald_linear_t s, const float *x,
                        const ald_matrix_t *w, float beta, float *y)
 {
@@ -102,7 +117,9 @@ void ald_matrix_linear(const ald_gemm_t *gemm, ald_linear_t s, const float *x,
     bool direct = true;
     for (int b = 0; b < w->blocks; ++b)
         direct = direct && is_direct(&w->block[b]);
-    if (!direct && s.M <= FEW) {
+    if (gemm->stored) {
+        linear_stored(&o, w);
+    } else if (!direct && s.M <= FEW) {
         linear_few(gemm, &o, w);
     } else if (!direct) {
         linear_many(gemm, &o, w);
@@ -117,7 +134,7 @@ void ald_matrix_linear(const ald_gemm_t *gemm, ald_linear_t s, const float *x,
 
 void ald_matrix_gather(int64_t T, int64_t H, const int32_t *ids, const ald_matrix_t *w, float *x)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T * H > ALD_WORTH_WAKING)
     for (int64_t t = 0; t < T; ++t)
         convert_rows(w, ids[t], 1, H, true, x + t * H);
 }

@@ -13,7 +13,7 @@
 void ald_embedding_backward(int64_t T, int64_t H, const int32_t *ids, const float *dx,
                             float *dtable)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T * H > ALD_WORTH_WAKING)
     for (int64_t h0 = 0; h0 < H; h0 += COLUMNS) {
         int64_t h1 = h0 + COLUMNS < H ? h0 + COLUMNS : H;
         for (int64_t t = 0; t < T; ++t)
@@ -22,8 +22,7 @@ void ald_embedding_backward(int64_t T, int64_t H, const int32_t *ids, const floa
     }
 }
 
-ALD_CLONES
-static float inverse_rms(int64_t H, double eps, const float *x)
+ALD_KERNEL(float, inverse_rms, (int64_t H, double eps, const float *x), (H, eps, x))
 {
     float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
@@ -32,8 +31,8 @@ static float inverse_rms(int64_t H, double eps, const float *x)
     return (float)(1.0 / sqrt((double)sum / (double)H + eps));
 }
 
-ALD_CLONES
-static void rmsnorm_row(int64_t H, float scale, const float *x, const float *w, float *y)
+ALD_KERNEL(void, rmsnorm_row, (int64_t H, float scale, const float *x, const float *w, float *y),
+           (H, scale, x, w, y))
 {
 #pragma omp simd
     for (int64_t h = 0; h < H; ++h)
@@ -42,7 +41,7 @@ static void rmsnorm_row(int64_t H, float scale, const float *x, const float *w, 
 
 void ald_rmsnorm(ald_norm_t norm, const float *x, float *y)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (norm.rows * norm.H > ALD_WORTH_WAKING)
     for (int64_t r = 0; r < norm.rows; ++r) {
         const float *row = x + r * norm.ld;
         rmsnorm_row(norm.H, inverse_rms(norm.H, norm.eps, row), row, norm.w, y + r * norm.ld);
@@ -50,9 +49,10 @@ void ald_rmsnorm(ald_norm_t norm, const float *x, float *y)
 }
 
 /* y = s x w, s = (mean(x^2) + eps)^-1/2:  dx = s w dy - x s^3 / H sum(dy w x) */
-ALD_CLONES
-static void rmsnorm_row_backward(int64_t H, float s, const float *x, const float *w,
-                                 const float *dy, int accumulate, float *dx)
+ALD_KERNEL(void, rmsnorm_row_backward,
+           (int64_t H, float s, const float *x, const float *w, const float *dy, int accumulate,
+            float *dx),
+           (H, s, x, w, dy, accumulate, dx))
 {
     float dot = 0.0f;
 #pragma omp simd reduction(+ : dot)
@@ -78,10 +78,10 @@ static void rmsnorm_weight_backward(ald_norm_t norm, const float *x, const float
     float scale[BLOCK];
     for (int64_t r0 = 0; r0 < rows; r0 += BLOCK) {
         int64_t count = rows - r0 < BLOCK ? rows - r0 : BLOCK;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (count * H > ALD_WORTH_WAKING)
         for (int64_t i = 0; i < count; ++i)
             scale[i] = inverse_rms(H, norm.eps, x + (r0 + i) * ld);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (count * H > ALD_WORTH_WAKING)
         for (int64_t h0 = 0; h0 < H; h0 += COLUMNS) {
             int64_t h1 = h0 + COLUMNS < H ? h0 + COLUMNS : H;
             for (int64_t i = 0; i < count; ++i)
@@ -95,7 +95,7 @@ void ald_rmsnorm_backward(ald_norm_t norm, const float *x, const float *dy, int 
                           float *dx, float *dw)
 {
     rmsnorm_weight_backward(norm, x, dy, dw);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (norm.rows * norm.H > ALD_WORTH_WAKING)
     for (int64_t r = 0; r < norm.rows; ++r) {
         const float *row = x + r * norm.ld;
         rmsnorm_row_backward(norm.H, inverse_rms(norm.H, norm.eps, row), row, norm.w,
@@ -105,7 +105,7 @@ void ald_rmsnorm_backward(ald_norm_t norm, const float *x, const float *dy, int 
 
 void ald_bias(int64_t T, int64_t N, const float *bias, float *x)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T * N > ALD_WORTH_WAKING)
     for (int64_t t = 0; t < T; ++t)
         for (int64_t n = 0; n < N; ++n)
             x[t * N + n] += bias[n];
@@ -113,7 +113,7 @@ void ald_bias(int64_t T, int64_t N, const float *bias, float *x)
 
 void ald_bias_backward(int64_t T, int64_t N, const float *dy, float *dbias)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T * N > ALD_WORTH_WAKING)
     for (int64_t n0 = 0; n0 < N; n0 += COLUMNS) {
         int64_t n1 = n0 + COLUMNS < N ? n0 + COLUMNS : N;
         for (int64_t t = 0; t < T; ++t)
@@ -124,13 +124,13 @@ void ald_bias_backward(int64_t T, int64_t N, const float *dy, float *dbias)
 
 void ald_add(int64_t count, const float *y, float *x)
 {
-#pragma omp parallel for simd schedule(static)
+#pragma omp parallel for simd schedule(static) if (count > ALD_WORTH_WAKING)
     for (int64_t i = 0; i < count; ++i)
         x[i] += y[i];
 }
 
-ALD_CLONES
-static void rope_head(int64_t half, const float *cosine, const float *sine, float *x)
+ALD_KERNEL(void, rope_head, (int64_t half, const float *cosine, const float *sine, float *x),
+           (half, cosine, sine, x))
 {
 #pragma omp simd
     for (int64_t i = 0; i < half; ++i) {
@@ -144,7 +144,7 @@ void ald_rope(int64_t T, int64_t heads, int64_t D, int64_t ld, const int32_t *po
               const double *frequency, double factor, int direction, float *x)
 {
     int64_t half = D / 2;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T * heads * D > ALD_WORTH_WAKING)
     for (int64_t t = 0; t < T; ++t) {
         float cosine[half], sine[half];
         for (int64_t i = 0; i < half; ++i) {
@@ -159,8 +159,7 @@ void ald_rope(int64_t T, int64_t heads, int64_t D, int64_t ld, const int32_t *po
     }
 }
 
-ALD_CLONES
-static void swiglu_row(int64_t I, const float *g, const float *u, float *y)
+ALD_KERNEL(void, swiglu_row, (int64_t I, const float *g, const float *u, float *y), (I, g, u, y))
 {
 #pragma omp simd
     for (int64_t i = 0; i < I; ++i)
@@ -169,15 +168,15 @@ static void swiglu_row(int64_t I, const float *g, const float *u, float *y)
 
 void ald_swiglu(int64_t T, int64_t I, const float *gu, float *y)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T * I > ALD_WORTH_WAKING)
     for (int64_t t = 0; t < T; ++t)
         swiglu_row(I, gu + 2 * t * I, gu + (2 * t + 1) * I, y + t * I);
 }
 
 /* y = g s u, s = sigmoid(g):  dg = dy u s (1 + g (1 - s)), du = dy g s */
-ALD_CLONES
-static void swiglu_row_backward(int64_t I, const float *g, const float *u, const float *dy,
-                                float *dg, float *du)
+ALD_KERNEL(void, swiglu_row_backward,
+           (int64_t I, const float *g, const float *u, const float *dy, float *dg, float *du),
+           (I, g, u, dy, dg, du))
 {
 #pragma omp simd
     for (int64_t i = 0; i < I; ++i) {
@@ -190,14 +189,13 @@ static void swiglu_row_backward(int64_t I, const float *g, const float *u, const
 
 void ald_swiglu_backward(int64_t T, int64_t I, const float *gu, const float *dy, float *dgu)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (T * I > ALD_WORTH_WAKING)
     for (int64_t t = 0; t < T; ++t)
         swiglu_row_backward(I, gu + 2 * t * I, gu + (2 * t + 1) * I, dy + t * I, dgu + 2 * t * I,
                             dgu + (2 * t + 1) * I);
 }
 
-ALD_CLONES
-static float maximum(int64_t n, const float *x)
+ALD_KERNEL(float, maximum, (int64_t n, const float *x), (n, x))
 {
     float m = x[0];
 #pragma omp simd reduction(max : m)
@@ -208,8 +206,8 @@ static float maximum(int64_t n, const float *x)
 
 /* Blocks of 4096 are summed in float, by as many lanes as a register has, and the blocks in double:
  * for sums as long as a vocabulary that has nearly the accuracy of double at the speed of float. */
-ALD_CLONES
-double ald_exp_shifted(int64_t n, const float *x, float shift, float *y)
+ALD_KERNEL(double, exp_shifted, (int64_t n, const float *x, float shift, float *y),
+           (n, x, shift, y))
 {
     double total = 0.0;
     for (int64_t start = 0; start < n; start += 4096) {
@@ -226,8 +224,12 @@ double ald_exp_shifted(int64_t n, const float *x, float shift, float *y)
     return total;
 }
 
-ALD_CLONES
-static double sum_exp(int64_t n, const float *x, float shift)
+double ald_exp_shifted(int64_t n, const float *x, float shift, float *y)
+{
+    return exp_shifted(n, x, shift, y);
+}
+
+ALD_KERNEL(double, sum_exp, (int64_t n, const float *x, float shift), (n, x, shift))
 {
     double total = 0.0;
     for (int64_t start = 0; start < n; start += 4096) {

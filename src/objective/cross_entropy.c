@@ -5,8 +5,8 @@
 #include "ald/num/kernel.h"
 #include "ald/num/ops.h"
 
-ALD_CLONES
-static void softmax_gradient(int64_t V, float lse, float weight, float *z)
+ALD_KERNEL(void, softmax_gradient, (int64_t V, float lse, float weight, float *z),
+           (V, lse, weight, z))
 {
 #pragma omp simd
     for (int64_t v = 0; v < V; ++v)

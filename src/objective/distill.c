@@ -135,15 +135,17 @@ done:
 
 ald_status_t ald_distiller_vocabulary(ald_distiller_t *distiller, const ald_shardset_t *set)
 {
+    const ald_shard_header_t *header = ald_shard_header(set->shards[0]);
     if (distiller->vocabulary > 0)
         return ALD_STATUS_OK;
-    return ald_vocabulary_common(
+    return (header->schema < 2 ? ald_vocabulary_padded : ald_vocabulary_common)(
         distiller->config->distill.policy, distiller->engine->params.config.vocab_size,
-        set->paths[0], ald_shard_header(set->shards[0])->vocab_size, &distiller->vocabulary);
+        set->paths[0], header->vocab_size, &distiller->vocabulary);
 }
 
 /* Draws show where the teacher's mass is. The forward divergence asks for nothing else; the others
- * ask for the teacher's mass where the student's is, too. */
+ * ask for the teacher's mass where the student's is, too. Nor do they show the likeliest token, by
+ * which others are implausible, and the bounds of a support say nothing of these. */
 ald_status_t ald_distiller_fits(const ald_config_t *config, const ald_shardset_t *set)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -155,6 +157,16 @@ ald_status_t ald_distiller_fits(const ald_config_t *config, const ald_shardset_t
               "\"%s\"; expected \"forward\"",
               ald_choice_name(ALD_CHOICES_DIVERGENCES, config->distill.divergence), set->paths[0],
               ald_encoding_name(encoding));
+    ALD_CHECK(config->teacher.plausibility <= 0.0 || !ald_encoding_row(encoding)->draws,
+              ALD_STATUS_USAGE,
+              "teacher.plausibility: can't be had from %s, whose encoding is \"%s\"; expected 0",
+              set->paths[0], ald_encoding_name(encoding));
+    ALD_CHECK(config->teacher.plausibility <= 0.0 || config->distill.max_teacher_error <= 0.0 ||
+                  !ald_encoding_has_k(encoding),
+              ALD_STATUS_USAGE,
+              "distill.max_teacher_error: the bound doesn't cover teacher.plausibility = %g; "
+              "expected 0 for one of them",
+              config->teacher.plausibility);
 done:
     return status;
 }

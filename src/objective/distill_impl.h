@@ -23,6 +23,7 @@ enum {
     ALD_SUM_CERTIFIED,
     ALD_SUM_ERROR,
     ALD_SUM_ERROR_KL,
+    ALD_SUM_BY_TOKEN,
 };
 
 /* The row's `micro` and `metrics`. */

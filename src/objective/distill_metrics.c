@@ -66,6 +66,8 @@ static void distill_metrics(const ald_distiller_t *t, const double *columns, dou
     ald_metrics_set(metrics, "response_length", positions / sequences);
     ald_metrics_set(metrics, "staleness", staleness);
     ald_metrics_set(metrics, "on_policy", columns[ALD_SUM_ON_POLICY] / sequences);
+    if (t->teacher.granularity == ALD_GRANULARITY_AUTO)
+        ald_metrics_set(metrics, "granularity/token", columns[ALD_SUM_BY_TOKEN] / sequences);
     ald_metrics_set(metrics, "wait/read", columns[ALD_SUM_WAIT] / t->engine->comm->size);
 }
 

@@ -69,16 +69,18 @@ static ald_status_t weigh_sequence(micro_t *m, ald_distiller_t *t, int64_t s, do
         ALD_TRY(ald_vec_push(&t->alphas, &kept));
     }
     columns[ALD_SUM_SEQUENCES] += 1.0;
+    columns[ALD_SUM_BY_TOKEN] += ald_teacher_by_token(&t->teacher, length, tvd);
     columns[ALD_SUM_POSITIONS] += (double)length;
     columns[ALD_SUM_ON_POLICY] += sequence->source == ALD_SOURCE_POLICY;
 done:
     return status;
 }
 
-/* Whether each sequence has the data that bounds its error. */
+/* Whether each sequence has the data that bounds its error. It says nothing of implausible tokens.
+ */
 static bool is_certified(const ald_lesson_t *lesson)
 {
-    bool certified = true;
+    bool certified = lesson->teacher->plausibility <= 0.0;
     for (int64_t i = 0; i < lesson->packed->sequences; ++i)
         certified =
             certified && ald_lesson_contrast(lesson, &lesson->sequence[i])->tail_mass != NULL;

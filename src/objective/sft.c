@@ -11,7 +11,6 @@
 #include "ald/model/forward.h"
 #include "ald/model/head.h"
 #include "ald/model/model.h"
-#include "ald/model/model_config.h"
 #include "ald/objective/cross_entropy.h"
 #include "ald/record/metrics.h"
 #include "ald/train/engine.h"
@@ -60,19 +59,19 @@ static ald_status_t cross_entropy(void *context, int64_t first, int64_t count, f
 }
 
 /* Forward, cross-entropy and backward of one packed micro-batch. */
-static ald_status_t add_gradient(const ald_micro_t *m, const ald_packed_t *packed, float weight,
-                                 double *loss)
+static ald_status_t add_gradient(const ald_micro_t *m, const ald_packed_t *packed,
+                                 const ald_sft_t *sft, double *loss)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_model_t model = ald_engine_model(m->engine);
-    const ald_model_config_t *shape = &m->engine->params.config;
-    const int64_t H = shape->hidden_size, T = packed->batch.tokens;
+    ald_model_t model = ald_engine_model(m->engine);
+    const int64_t H = m->engine->params.config.hidden_size, T = packed->batch.tokens;
     float *gradient = m->engine->optimizer.gradient;
     ald_activations_t *kept = NULL;
-    head_t head = {packed->target, weight, shape->vocab_size, 0.0};
+    head_t head = {packed->target, sft->weight, sft->vocabulary, 0.0};
     float *hidden = ALD_ARENA_ARRAY(m->arena, float, T *H);
     float *d_hidden = ald_arena_calloc(m->arena, (size_t)(T * H), sizeof(float));
     ALD_CHECK(hidden != NULL && d_hidden != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    model.vocabulary = sft->vocabulary;
     ALD_TRY(ald_forward(&model, &packed->batch, m->arena, &kept, hidden));
     ALD_TRY(ald_head(&model, hidden, packed->positions, packed->row, m->arena, cross_entropy, &head,
                      d_hidden, gradient));
@@ -92,7 +91,7 @@ static ald_status_t micro(void *state, const ald_micro_t *m)
     for (int64_t i = 0; i < m->count; ++i)
         items[i] = item(sft, m->items->item[m->first + i]);
     ALD_TRY(ald_pack(items, m->count, m->arena, &packed));
-    ALD_TRY(add_gradient(m, &packed, sft->weight, &m->columns[COLUMN_LOSS]));
+    ALD_TRY(add_gradient(m, &packed, sft, &m->columns[COLUMN_LOSS]));
     m->columns[COLUMN_TOKENS] = (double)packed.positions;
 done:
     return status;

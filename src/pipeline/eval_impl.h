@@ -11,6 +11,7 @@
 #include "ald/config/config.h"
 #include "ald/data/dataset.h"
 #include "ald/par/comm.h"
+#include "ald/pipeline/stage_eval.h"
 #include "ald/role/frozen.h"
 #include "ald/role/measure.h"
 #include "pipeline/sampling_impl.h"
@@ -26,9 +27,19 @@ typedef struct {
     bool ended;
 } ald_answer_t;
 
+/* What an evaluation has measured. */
+typedef struct {
+    struct {
+        const char *name, *meaning;
+        ald_interval_t value;
+    } list[ALD_EVAL_METRICS];
+    int count;
+} ald_eval_metrics_t;
+
 typedef struct {
     const ald_config_t *config;
     const ald_comm_t *world;
+    const char *folder;               /* of the files */
     ald_frozen_t frozen[ALD_VIEWS];   /* zeroed where a model isn't set */
     const char *directory[ALD_VIEWS]; /* "": not set */
     ald_measure_t measure;
@@ -41,15 +52,16 @@ typedef struct {
     ald_turns_t turns;         /* the later turns that follow them */
     ald_measured_t *sampled;   /* [samples] */
     ald_answer_t *answers;     /* [samples], root only */
-    struct {
-        const char *name, *meaning;
-        ald_interval_t value;
-    } metrics[ALD_EVAL_METRICS];
-    int metric_count;
+    ald_eval_metrics_t metrics;
 } ald_eval_t;
 
 /* Writes eval.json, eval.html and, with samples, answers.jsonl and what the data's benchmark reads
- * into eval.output, and the table of metrics to stdout. Root only. */
+ * into the folder. Root only. */
 ald_status_t ald_eval_report(const ald_eval_t *eval);
+/* The table of metrics to stdout. */
+void ald_eval_print(const ald_eval_metrics_t *metrics);
+/* Of the teacher at several settings: strengths.json into `folder`, and a table to stdout. */
+ald_status_t ald_eval_report_points(const char *folder, const ald_eval_point_t *points,
+                                    const ald_eval_metrics_t *metrics, int64_t count);
 
 #endif

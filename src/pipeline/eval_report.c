@@ -13,9 +13,11 @@
 #include "ald/base/path.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/data/pairs.h"
 #include "ald/role/measure.h"
+#include "ald/teacher/teacher.h"
 #include "pipeline/eval_impl.h"
 #include "pipeline/sampling_impl.h"
 #include "pipeline/turns_impl.h"
@@ -36,7 +38,8 @@ static ald_json_t *json_of_interval(const ald_interval_t *value)
 
 static ald_json_t *json_of_models(const ald_eval_t *e)
 {
-    static const char *const names[ALD_VIEWS] = {"model", "dpo", "contrast", "reference"};
+    static const char *const names[ALD_VIEWS] = {"model", "dpo", "contrast", "reference",
+                                                 "model_contrast"};
     ald_json_t *json = ald_json_new_object();
     for (int k = 0; k < ALD_VIEWS; ++k) {
         if (e->directory[k][0] == '\0')
@@ -46,6 +49,21 @@ static ald_json_t *json_of_models(const ald_eval_t *e)
         ald_json_set(model, "sha256", ald_json_new_string(e->frozen[k].sha256));
         ald_json_set(json, names[k], model);
     }
+    return json;
+}
+
+static ald_json_t *json_of_teacher(const ald_teacher_t *teacher)
+{
+    ald_json_t *json = ald_json_new_object();
+    ald_json_set(json, "contrast",
+                 ald_json_new_string(ald_choice_name(ALD_CHOICES_CONTRASTS, teacher->contrast)));
+    ald_json_set(
+        json, "extrapolation",
+        ald_json_new_string(ald_choice_name(ALD_CHOICES_EXTRAPOLATIONS, teacher->extrapolation)));
+    ald_json_set(json, "strength", ald_json_new_number(teacher->strength));
+    ald_json_set(json, "epsilon", ald_json_new_number(teacher->epsilon));
+    ald_json_set(json, "temperature", ald_json_new_number(teacher->temperature));
+    ald_json_set(json, "plausibility", ald_json_new_number(teacher->plausibility));
     return json;
 }
 
@@ -61,12 +79,22 @@ static ald_json_t *json_of_sampling(const ald_config_t *config)
     return json;
 }
 
+static ald_json_t *json_of_metrics(const ald_eval_metrics_t *metrics)
+{
+    ald_json_t *json = ald_json_new_object();
+    for (int i = 0; i < metrics->count; ++i)
+        ald_json_set(json, metrics->list[i].name, json_of_interval(&metrics->list[i].value));
+    return json;
+}
+
 static ald_status_t write_json(const ald_eval_t *e, const char *path)
 {
-    ald_json_t *json = ald_json_new_object(), *metrics = ald_json_new_object();
+    ald_json_t *json = ald_json_new_object();
     ald_json_set(json, "format", ald_json_new_string("aligndistil-eval"));
     ald_json_set(json, "tool_version", ald_json_new_string(ALD_VERSION));
     ald_json_set(json, "models", json_of_models(e));
+    if (e->measure.models[ALD_VIEW_COMPOSED] != NULL)
+        ald_json_set(json, "teacher", json_of_teacher(&e->measure.teacher));
     ald_json_set(json, "data", ald_json_new_string(e->config->data.eval));
     ald_json_set(json, "sha256_data", ald_json_new_string(e->data.pairs.sha256));
     ald_json_set(json, "rows", ald_json_new_integer(e->rows));
@@ -77,9 +105,7 @@ static ald_status_t write_json(const ald_eval_t *e, const char *path)
     ald_json_set(json, "responses_cut", ald_json_new_integer(e->data.pairs.counts.responses_cut));
     ald_json_set(json, "beta", ald_json_new_number(e->config->teacher.beta));
     ald_json_set(json, "sampling", json_of_sampling(e->config));
-    for (int i = 0; i < e->metric_count; ++i)
-        ald_json_set(metrics, e->metrics[i].name, json_of_interval(&e->metrics[i].value));
-    ald_json_set(json, "metrics", metrics);
+    ald_json_set(json, "metrics", json_of_metrics(&e->metrics));
     ald_status_t status = ald_json_write(json, path);
     ald_json_free(json);
     return status;
@@ -180,11 +206,11 @@ static ald_status_t write_page(const ald_eval_t *e, const char *path)
     ALD_TRY(put_escaped(&page, e->config->data.eval));
     ALD_TRY(ald_vec_printf(&page, "; intervals of 95%%.\n<table><tr><th>metric<th>value<th>low"
                                   "<th>high<th>of<th>meaning\n"));
-    for (int i = 0; i < e->metric_count; ++i) {
-        const ald_interval_t *v = &e->metrics[i].value;
+    for (int i = 0; i < e->metrics.count; ++i) {
+        const ald_interval_t *v = &e->metrics.list[i].value;
         ALD_TRY(ald_vec_printf(&page, "<tr><td>%s<td>%.4g<td>%.4g<td>%.4g<td>%lld<td>%s\n",
-                               e->metrics[i].name, v->value, v->low, v->high, (long long)v->count,
-                               e->metrics[i].meaning));
+                               e->metrics.list[i].name, v->value, v->low, v->high,
+                               (long long)v->count, e->metrics.list[i].meaning));
     }
     ALD_TRY(ald_vec_printf(&page, "</table>\n"));
     if (e->samples > 0)
@@ -198,16 +224,76 @@ done:
     return status;
 }
 
-static void print_metrics(const ald_eval_t *e)
+void ald_eval_print(const ald_eval_metrics_t *metrics)
 {
     printf("%-20s %10s   %-21s %7s  %s\n", "metric", "value", "95% interval", "of", "meaning");
-    for (int i = 0; i < e->metric_count; ++i) {
-        const ald_interval_t *v = &e->metrics[i].value;
+    for (int i = 0; i < metrics->count; ++i) {
+        const ald_interval_t *v = &metrics->list[i].value;
         char range[48];
         snprintf(range, sizeof range, "[%.4g, %.4g]", v->low, v->high);
-        printf("%-20s %10.4g   %-21s %7lld  %s\n", e->metrics[i].name, v->value, range,
-               (long long)v->count, e->metrics[i].meaning);
+        printf("%-20s %10.4g   %-21s %7lld  %s\n", metrics->list[i].name, v->value, range,
+               (long long)v->count, metrics->list[i].meaning);
     }
+}
+
+/* The metrics of the table of settings, in its order. */
+static const struct {
+    const char *name, *title;
+} shown[] = {{"exact", "exact"},       {"forbidden", "forbidden"},
+             {"finished", "finished"}, {"response_length", "tokens"},
+             {"kl/token", "kl/token"}, {"reward/token", "reward/token"}};
+enum { SHOWN_METRICS = sizeof shown / sizeof *shown };
+
+static const ald_interval_t *find_metric(const ald_eval_metrics_t *metrics, const char *name)
+{
+    for (int i = 0; i < metrics->count; ++i)
+        if (strcmp(metrics->list[i].name, name) == 0)
+            return &metrics->list[i].value;
+    return NULL;
+}
+
+static void print_points(const ald_eval_point_t *points, const ald_eval_metrics_t *metrics,
+                         int64_t count)
+{
+    printf("%8s %12s", "r", "plausibility");
+    for (int m = 0; m < SHOWN_METRICS; ++m)
+        if (find_metric(&metrics[0], shown[m].name) != NULL)
+            printf("  %-25s", shown[m].title);
+    putchar('\n');
+    for (int64_t i = 0; i < count; ++i) {
+        printf("%8g %12g", points[i].strength, points[i].plausibility);
+        for (int m = 0; m < SHOWN_METRICS; ++m) {
+            const ald_interval_t *v = find_metric(&metrics[i], shown[m].name);
+            char text[64] = "";
+            if (v != NULL)
+                snprintf(text, sizeof text, "%.4g [%.4g, %.4g]", v->value, v->low, v->high);
+            if (v != NULL)
+                printf("  %-25s", text);
+        }
+        putchar('\n');
+    }
+}
+
+ald_status_t ald_eval_report_points(const char *folder, const ald_eval_point_t *points,
+                                    const ald_eval_metrics_t *metrics, int64_t count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *path = ald_path_join(folder, "strengths.json");
+    ald_json_t *list = ald_json_new_array();
+    ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    for (int64_t i = 0; i < count; ++i) {
+        ald_json_t *json = ald_json_new_object();
+        ald_json_set(json, "strength", ald_json_new_number(points[i].strength));
+        ald_json_set(json, "plausibility", ald_json_new_number(points[i].plausibility));
+        ald_json_set(json, "metrics", json_of_metrics(&metrics[i]));
+        ald_json_push(list, json);
+    }
+    ALD_TRY(ald_json_write(list, path));
+    print_points(points, metrics, count);
+done:
+    ald_json_free(list);
+    ald_free(path);
+    return status;
 }
 
 /* Writes the file `name` of the folder by `write`. */
@@ -215,7 +301,7 @@ static ald_status_t write_file(const ald_eval_t *e, const char *name,
                                ald_status_t (*write)(const ald_eval_t *, const char *))
 {
     ald_status_t status = ALD_STATUS_OK;
-    char *path = ald_path_join(e->config->eval.output, name);
+    char *path = ald_path_join(e->folder, name);
     ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(write(e, path));
 done:
@@ -256,7 +342,7 @@ static ald_status_t write_benchmark(const ald_eval_t *e)
                                    .samples = e->config->eval.generate,
                                    .model = name,
                                    .sha256 = e->frozen[ALD_VIEW_POLICY].sha256};
-    ALD_TRY(ald_answers_write(&answers, e->config->eval.output));
+    ALD_TRY(ald_answers_write(&answers, e->folder));
 done:
     ald_free(name);
     return status;
@@ -265,15 +351,14 @@ done:
 ald_status_t ald_eval_report(const ald_eval_t *eval)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(ald_dir_make(eval->config->eval.output));
+    ALD_TRY(ald_dir_make(eval->folder));
     if (eval->samples > 0) {
         ALD_TRY(write_file(eval, "answers.jsonl", write_answers));
         ALD_TRY(write_benchmark(eval));
     }
     ALD_TRY(write_file(eval, "eval.html", write_page));
     ALD_TRY(write_file(eval, "eval.json", write_json));
-    print_metrics(eval);
-    ald_log_info("eval: written to %s", eval->config->eval.output);
+    ald_log_info("eval: written to %s", eval->folder);
 done:
     return status;
 }

@@ -44,7 +44,7 @@ static ald_status_t compare_with_policy(const ald_roles_t *d)
               "%s/tokenizer.json: differs from the policy's, %s; expected the same tokenizer",
               config->teacher.dpo, config->distill.policy);
     ALD_TRY(ald_vocabulary_common(config->distill.policy, shape.vocab_size, config->teacher.dpo,
-                                  d->scorer.header.vocab_size, &common));
+                                  d->scorer.dpo.params.config.vocab_size, &common));
 done:
     return status;
 }

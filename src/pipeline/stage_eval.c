@@ -17,7 +17,6 @@
 #include "ald/model/batch.h"
 #include "ald/model/mapped.h"
 #include "ald/model/model_config.h"
-#include "ald/model/vocabulary.h"
 #include "ald/par/comm.h"
 #include "ald/plan/memory.h"
 #include "ald/plan/micro.h"
@@ -32,30 +31,57 @@
 #include "pipeline/sampling_impl.h"
 #include "pipeline/turns_impl.h"
 
-static const char *const view_keys[ALD_VIEWS] = {"eval.model", "eval.dpo", "eval.contrast",
-                                                 "eval.reference"};
+/* The directory of a view, or with `key` the setting that names it. */
+static const char *view_of(const ald_config_t *config, ald_view_t view, bool key)
+{
+    const ald_contrast_t contrast = config->teacher.contrast;
+    const bool teacher = config->eval.teacher;
+    switch (view) {
+    case ALD_VIEW_POLICY:
+        if (teacher)
+            return key ? "teacher.dpo" : config->teacher.dpo;
+        return key ? "eval.model" : config->eval.model;
+    case ALD_VIEW_COMPOSED:
+        return key       ? ald_contrast_key(contrast)
+               : teacher ? ald_contrast_directory(config, contrast)
+                         : "";
+    case ALD_VIEW_DPO:
+        return key ? "eval.dpo" : config->eval.dpo;
+    case ALD_VIEW_CONTRAST:
+        return key ? "eval.contrast" : config->eval.contrast;
+    default:
+        return key ? "eval.reference" : config->eval.reference;
+    }
+}
+
+/* Whether the view is there; the teacher must be. */
+static bool has_view(const ald_config_t *config, ald_view_t view)
+{
+    const bool teacher = view == ALD_VIEW_POLICY || view == ALD_VIEW_COMPOSED;
+    return (teacher && config->eval.teacher) || view_of(config, view, false)[0] != '\0';
+}
 
 /* Loads what is set; all are compared on the tokens that they share. */
 static ald_status_t load_models(ald_eval_t *e)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const char *given[ALD_VIEWS] = {e->config->eval.model, e->config->eval.dpo,
-                                    e->config->eval.contrast, e->config->eval.reference};
+    const char *given[ALD_VIEWS];
     int first = -1;
     int64_t common = 0;
     e->measure.micro_batch_tokens = e->config->optimizer.micro_batch_tokens;
+    if (e->config->eval.teacher)
+        ALD_TRY(ald_teacher_init_sampled(e->config, &e->measure.teacher));
     for (int k = 0; k < ALD_VIEWS; ++k) {
-        e->directory[k] = given[k];
-        if (given[k][0] == '\0')
+        given[k] = e->directory[k] = view_of(e->config, (ald_view_t)k, false);
+        if (!has_view(e->config, (ald_view_t)k))
             continue;
-        ALD_TRY(ald_frozen_load(e->world, given[k], view_keys[k], &e->frozen[k]));
+        ALD_TRY(ald_frozen_load(e->world, given[k], view_of(e->config, (ald_view_t)k, true),
+                                &e->frozen[k]));
         ALD_TRY(ald_frozen_digest(e->world, given[k], &e->frozen[k]));
         e->measure.models[k] = &e->frozen[k].model;
         first = first < 0 ? k : first;
-        if (k == first)
-            common = e->frozen[k].params.config.vocab_size;
-        ALD_TRY(ald_vocabulary_common(given[first], common, given[k],
-                                      e->frozen[k].params.config.vocab_size, &common));
+        ALD_TRY(ald_comm_agree(e->world, ald_frozen_compare(given[first], &e->frozen[first],
+                                                            given[k], &e->frozen[k], &common)));
     }
     for (int k = 0; k < ALD_VIEWS; ++k)
         e->frozen[k].model.vocabulary = common;
@@ -127,13 +153,16 @@ static void eval_memory(const ald_eval_t *e)
             continue;
         shape = &e->frozen[k].params.config;
         models += 1;
-        ald_memory_add_mapped(&plan, ald_mapped_file_bytes(e->frozen[k].mapped), view_keys[k]);
+        ald_memory_add_mapped(&plan, ald_mapped_file_bytes(e->frozen[k].mapped),
+                              view_of(config, (ald_view_t)k, true));
     }
     const ald_micro_most_t most = largest_micro(e);
     const double before = plan.to_come;
     ald_memory_add_forward(&plan, shape, models, &most);
-    const double sampling = (double)ald_generator_bytes(
-        shape, ald_longest_prompt(&e->data, e->rows), config->sampling.max_new_tokens, e->samples);
+    const double sampling =
+        (config->eval.teacher ? 2.0 : 1.0) *
+        (double)ald_generator_bytes(shape, ald_longest_prompt(&e->data, e->rows),
+                                    config->sampling.max_new_tokens, e->samples);
     const double forward = plan.to_come - before; /* sampling comes before, and is gone then */
     if (e->samples > 0 && sampling > forward)
         ald_memory_add(&plan, sampling - forward, "more for keys and values of %lld answers",
@@ -159,6 +188,8 @@ static ald_status_t measure_samples(ald_eval_t *e, ald_item_t *items)
     if (e->samples == 0)
         return status;
     ald_generator_init(e->config, &e->frozen[ALD_VIEW_POLICY].model, &e->data, &generator);
+    if (e->config->eval.teacher)
+        ald_generator_compose(&e->frozen[ALD_VIEW_COMPOSED].model, &e->measure.teacher, &generator);
     ALD_TRY(
         ald_sample_all(&generator, &e->data, e->rows, per_row, 0, e->world, true, &e->responses));
     ALD_TRY(ald_turns_sample(e->config, &generator, &e->data, e->responses, e->rows, per_row,
@@ -196,9 +227,10 @@ static void put_metric(ald_eval_t *e, const char *name, const char *meaning, ald
 {
     if (value.count == 0 || isnan(value.value))
         return;
-    e->metrics[e->metric_count].name = name;
-    e->metrics[e->metric_count].meaning = meaning;
-    e->metrics[e->metric_count++].value = value;
+    ald_eval_metrics_t *metrics = &e->metrics;
+    metrics->list[metrics->count].name = name;
+    metrics->list[metrics->count].meaning = meaning;
+    metrics->list[metrics->count++].value = value;
 }
 
 /* Share of pairs, and mean margin, by beta0 (log pi_dpo - log pi_base) of the whole responses, the
@@ -384,14 +416,24 @@ done:
     return status;
 }
 
-static void eval_reset(ald_eval_t *e)
+/* Frees what one evaluation has made of the models and the data. */
+static void results_reset(ald_eval_t *e)
 {
     for (int64_t i = 0; i < e->samples && e->answers != NULL; ++i)
         ald_json_free(e->answers[i].json);
-    ald_free(e->answers);
-    ald_free(e->sampled);
     ald_turns_reset(&e->turns);
     ald_free(e->responses);
+    if (e->answers != NULL)
+        memset(e->answers, 0, sizeof *e->answers * (size_t)e->samples);
+    e->responses = NULL;
+    e->metrics.count = 0;
+}
+
+static void eval_reset(ald_eval_t *e)
+{
+    results_reset(e);
+    ald_free(e->answers);
+    ald_free(e->sampled);
     ald_free(e->preferred);
     ald_free(e->pair_row);
     ald_dataset_reset(&e->data);
@@ -399,7 +441,60 @@ static void eval_reset(ald_eval_t *e)
         ald_frozen_reset(&e->frozen[k]);
 }
 
-ald_status_t ald_stage_eval(const ald_config_t *config, const ald_comm_t *world, int64_t show)
+/* Measures and reports into the folder. Collective. */
+static ald_status_t evaluate(ald_eval_t *e, const char *folder, ald_item_t *items)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    e->folder = folder;
+    ALD_TRY(measure_pairs(e, items));
+    ALD_TRY(measure_samples(e, items));
+    ALD_TRY(ald_comm_agree(e->world, e->world->rank == 0 ? report(e) : ALD_STATUS_OK));
+done:
+    return status;
+}
+
+/* Evaluates the teacher at one point, into its folder in eval.output. Collective. */
+static ald_status_t evaluate_point(ald_eval_t *e, const ald_eval_point_t *point, ald_item_t *items,
+                                   ald_eval_metrics_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t folder;
+    ald_vec_init(&folder, 1);
+    e->measure.teacher.strength = point->strength;
+    e->measure.teacher.plausibility = point->plausibility;
+    ALD_TRY(ald_comm_agree(e->world, ald_vec_printf(&folder, "%s/strength-%g-plausibility-%g",
+                                                    e->config->eval.output, point->strength,
+                                                    point->plausibility)));
+    ALD_TRY(evaluate(e, folder.data, items));
+    *out = e->metrics;
+    results_reset(e);
+done:
+    ald_vec_reset(&folder);
+    return status;
+}
+
+/* Collective. */
+static ald_status_t evaluate_points(ald_eval_t *e, const ald_eval_point_t *points, int64_t count,
+                                    ald_item_t *items)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_eval_metrics_t *metrics = ald_calloc((size_t)count, sizeof *metrics);
+    if (metrics == NULL)
+        status =
+            ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: %lld points", (long long)count);
+    ALD_TRY(ald_comm_agree(e->world, status));
+    for (int64_t i = 0; i < count; ++i)
+        ALD_TRY(evaluate_point(e, &points[i], items, &metrics[i]));
+    if (e->world->rank == 0)
+        status = ald_eval_report_points(e->config->eval.output, points, metrics, count);
+    ALD_TRY(ald_comm_agree(e->world, status));
+done:
+    ald_free(metrics);
+    return status;
+}
+
+ald_status_t ald_stage_eval(const ald_config_t *config, const ald_comm_t *world, int64_t show,
+                            const ald_eval_point_t *points, int64_t count)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_eval_t e = {.config = config, .world = world};
@@ -413,9 +508,13 @@ ald_status_t ald_stage_eval(const ald_config_t *config, const ald_comm_t *world,
     }
     ALD_TRY(ald_comm_agree(world, make_room(&e, &items)));
     eval_memory(&e);
-    ALD_TRY(measure_pairs(&e, items));
-    ALD_TRY(measure_samples(&e, items));
-    ALD_TRY(ald_comm_agree(world, world->rank == 0 ? report(&e) : ALD_STATUS_OK));
+    if (count > 0) {
+        ALD_TRY(evaluate_points(&e, points, count, items));
+    } else {
+        ALD_TRY(evaluate(&e, config->eval.output, items));
+        if (world->rank == 0)
+            ald_eval_print(&e.metrics);
+    }
 done:
     ald_free(items);
     eval_reset(&e);

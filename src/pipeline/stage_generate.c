@@ -21,6 +21,7 @@
 #include "ald/plan/memory.h"
 #include "ald/role/frozen.h"
 #include "ald/role/generator.h"
+#include "ald/teacher/teacher.h"
 #include "pipeline/data_impl.h"
 #include "pipeline/sampling_impl.h"
 #include "pipeline/turns_impl.h"
@@ -101,36 +102,69 @@ static void report(const ald_response_t *responses, int64_t count, double second
                  (long long)count, (long long)tokens, (double)tokens / seconds, path);
 }
 
-static void generate_memory(const ald_config_t *config, const ald_comm_t *world,
-                            const ald_frozen_t *frozen, const ald_dataset_t *data)
+/* What is sampled from: a model, or the teacher composed of two. */
+typedef struct {
+    const char *directory;
+    ald_frozen_t model, contrast; /* contrast zeroed: the model alone */
+    ald_teacher_t teacher;
+} source_t;
+
+/* Loads generate.model, or both models of the teacher. Collective. */
+static ald_status_t source_load(const ald_config_t *config, const ald_comm_t *world, source_t *out)
 {
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_contrast_t contrast = config->teacher.contrast;
+    const char *other = ald_contrast_directory(config, contrast);
+    int64_t common;
+    out->directory = config->generate.teacher ? config->teacher.dpo : config->generate.model;
+    if (!config->generate.teacher)
+        return ald_frozen_load(world, out->directory, "generate.model", &out->model);
+    ALD_TRY(ald_teacher_init_sampled(config, &out->teacher));
+    ALD_TRY(ald_frozen_load(world, out->directory, "teacher.dpo", &out->model));
+    ALD_TRY(ald_frozen_load(world, other, ald_contrast_key(contrast), &out->contrast));
+    ALD_TRY(ald_comm_agree(
+        world, ald_frozen_compare(out->directory, &out->model, other, &out->contrast, &common)));
+done:
+    return status;
+}
+
+static void generate_memory(const ald_config_t *config, const ald_comm_t *world,
+                            const source_t *source, const ald_dataset_t *data)
+{
+    const ald_frozen_t *const models[] = {&source->model, &source->contrast};
+    const char *const keys[] = {config->generate.teacher ? "teacher.dpo" : "generate.model",
+                                ald_contrast_key(config->teacher.contrast)};
     const int64_t prompt = ald_longest_prompt(data, data->pairs.count);
     const int64_t count =
         (data->pairs.count * config->generate.samples + world->size - 1) / world->size;
     ald_memory_plan_t plan;
     ald_memory_begin("generate", &plan);
-    ald_memory_add_mapped(&plan, ald_mapped_file_bytes(frozen->mapped), "generate.model");
-    ald_memory_add(&plan,
-                   (double)ald_generator_bytes(&frozen->params.config, prompt,
-                                               config->sampling.max_new_tokens, count),
-                   "keys and values, logits, %lld responses", (long long)count);
+    for (int k = 0; k < 2 && models[k]->mapped != NULL; ++k) {
+        ald_memory_add_mapped(&plan, ald_mapped_file_bytes(models[k]->mapped), keys[k]);
+        ald_memory_add(&plan,
+                       (double)ald_generator_bytes(&models[k]->params.config, prompt,
+                                                   config->sampling.max_new_tokens, count),
+                       "keys and values, logits, %lld responses", (long long)count);
+    }
     ald_memory_say(&plan);
 }
 
 ald_status_t ald_stage_generate(const ald_config_t *config, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_frozen_t frozen = {0};
+    source_t source = {0};
     ald_dataset_t data = {0};
     ald_generator_t generator;
     ald_response_t *responses = NULL;
     ald_turns_t turns = {0};
     double begun = ald_time();
-    ALD_TRY(ald_frozen_load(world, config->generate.model, "generate.model", &frozen));
-    ALD_TRY(ald_data_open(world, config, config->generate.model, frozen.params.config.vocab_size,
+    ALD_TRY(source_load(config, world, &source));
+    ALD_TRY(ald_data_open(world, config, source.directory, source.model.params.config.vocab_size,
                           config->data.train, "data.train", ALD_PAIRS_PROMPT, &data));
-    ald_generator_init(config, &frozen.model, &data, &generator);
-    generate_memory(config, world, &frozen, &data);
+    ald_generator_init(config, &source.model.model, &data, &generator);
+    if (config->generate.teacher)
+        ald_generator_compose(&source.contrast.model, &source.teacher, &generator);
+    generate_memory(config, world, &source, &data);
     ALD_TRY(ald_sample_all(&generator, &data, data.pairs.count, config->generate.samples, 0, world,
                            ald_turns_any(&data), &responses));
     ALD_TRY(ald_turns_sample(config, &generator, &data, responses, data.pairs.count,
@@ -146,6 +180,7 @@ done:
     ald_turns_reset(&turns);
     ald_free(responses);
     ald_dataset_reset(&data);
-    ald_frozen_reset(&frozen);
+    ald_frozen_reset(&source.model);
+    ald_frozen_reset(&source.contrast);
     return status;
 }

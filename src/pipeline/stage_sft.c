@@ -10,6 +10,7 @@
 #include "ald/objective/objective.h"
 #include "ald/objective/sft.h"
 #include "ald/par/comm.h"
+#include "ald/text/tokenizer.h"
 #include "ald/train/engine.h"
 #include "pipeline/data_impl.h"
 #include "pipeline/row_training_impl.h"
@@ -35,6 +36,7 @@ ald_status_t ald_stage_sft(const ald_config_t *config, const ald_comm_t *world)
     ALD_TRY(ald_data_open(world, config, config->sft.model, engine.params.config.vocab_size,
                           config->data.train, "data.train", ALD_PAIRS_CHOSEN | ALD_PAIRS_TEXT,
                           &data));
+    sft.vocabulary = ald_tokenizer_size(data.tokenizer);
     ALD_TRY(ald_train_on_rows(&engine, ald_objective(ALD_OBJECTIVE_SFT), &sft, &data));
     ALD_TRY(ald_engine_finish(&engine, inputs_of(config, &data)));
 done:

@@ -10,6 +10,7 @@
 #include "ald/model/mapped.h"
 #include "ald/model/model_config.h"
 #include "ald/model/params.h"
+#include "ald/model/vocabulary.h"
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
 
@@ -37,6 +38,21 @@ ald_status_t ald_frozen_load(const ald_comm_t *comm, const char *directory, cons
     ald_log_verbose("%s: %s, %lld parameters, %lld bytes mapped, %lld held", key, directory,
                     (long long)out->params.total, (long long)ald_mapped_file_bytes(out->mapped),
                     (long long)ald_mapped_held_bytes(out->mapped));
+done:
+    return status;
+}
+
+ald_status_t ald_frozen_compare(const char *a, const ald_frozen_t *one, const char *b,
+                                const ald_frozen_t *two, int64_t *common)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char ours[ALD_SHA256_HEX], theirs[ALD_SHA256_HEX];
+    ALD_TRY(ald_hf_sha256_tokenizer(a, ours));
+    ALD_TRY(ald_hf_sha256_tokenizer(b, theirs));
+    ALD_CHECK(strcmp(ours, theirs) == 0, ALD_STATUS_INPUT,
+              "%s/tokenizer.json: differs from that of %s; expected the same tokenizer", b, a);
+    ALD_TRY(ald_vocabulary_common(a, one->params.config.vocab_size, b,
+                                  two->params.config.vocab_size, common));
 done:
     return status;
 }

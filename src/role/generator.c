@@ -19,6 +19,7 @@
 #include "ald/model/model_config.h"
 #include "ald/model/sampler.h"
 #include "ald/num/gemm.h"
+#include "ald/num/kernel.h"
 #include "ald/par/fault.h"
 #include "ald/text/tokenizer.h"
 
@@ -33,16 +34,37 @@ void ald_generator_init(const ald_config_t *config, const ald_model_t *model,
         .model = *model,
         .sampling = {config->sampling.temperature, config->sampling.top_p, config->sampling.top_k},
         .max_new_tokens = config->sampling.max_new_tokens,
-        .limit = ald_tokenizer_size(data->tokenizer),
         .seed = (uint64_t)config->seed,
         .data = data};
     out->model.gemm = ald_gemm_find("invariant");
+    out->model.vocabulary = ald_tokenizer_size(data->tokenizer);
+}
+
+void ald_generator_compose(const ald_model_t *contrast, const ald_teacher_t *teacher,
+                           ald_generator_t *generator)
+{
+    generator->contrast = *contrast;
+    generator->contrast.gemm = generator->model.gemm;
+    generator->contrast.vocabulary = generator->model.vocabulary;
+    generator->teacher = *teacher;
+}
+
+enum { MODELS = 2 }; /* that are run at most: the model, and its contrast */
+
+static int models_of(const ald_generator_t *g)
+{
+    return g->contrast.params == NULL ? 1 : MODELS;
+}
+
+static const ald_model_t *model_of(const ald_generator_t *g, int which)
+{
+    return which == 0 ? &g->model : &g->contrast;
 }
 
 /* A sequence while it is sampled. */
 typedef struct {
     int64_t request; /* -1: the slot is free */
-    ald_cache_t cache;
+    ald_cache_t cache[MODELS];
     int32_t *ids; /* [max_new_tokens] */
     float *logprobs;
     int64_t count;
@@ -56,8 +78,8 @@ typedef struct {
     const ald_request_t *requests;
     ald_arena_t *arena;
     slot_t slot[SLOTS];
-    float *hidden, *logits, *work; /* [SLOTS, H], [SLOTS, V], [SLOTS, 3V] */
-    int32_t **ids;                 /* [requests] finished responses, from ald_alloc */
+    float *hidden, *logits[MODELS], *work; /* [SLOTS, H], [SLOTS, V], [SLOTS, 3V] */
+    int32_t **ids;                         /* [requests] finished responses, from ald_alloc */
     int64_t *counts;
 } session_t;
 
@@ -65,12 +87,16 @@ typedef struct {
 static void pick(session_t *s, slot_t *const *active, int64_t count)
 {
     const int64_t V = ald_model_vocabulary(&s->g->model);
-#pragma omp parallel for schedule(dynamic)
+    const bool composed = models_of(s->g) > 1;
+#pragma omp parallel for schedule(dynamic) if (count * V > ALD_WORTH_WAKING)
     for (int64_t i = 0; i < count; ++i) {
         slot_t *slot = active[i];
+        float *logits = s->logits[0] + i * V;
+        if (composed)
+            ald_teacher_compose_row(&s->g->teacher, V, logits, s->logits[1] + i * V);
         double u = ald_rng_uniform(s->g->seed, slot->stream, (uint64_t)slot->count);
-        int32_t id = ald_sample(&s->g->sampling, V, s->g->limit, s->logits + i * V, u,
-                                s->work + 3 * i * V, &slot->logprobs[slot->count]);
+        int32_t id = ald_sample(&s->g->sampling, V, V, logits, u, s->work + 3 * i * V,
+                                &slot->logprobs[slot->count]);
         slot->ids[slot->count++] = id;
         slot->ended = ald_dataset_stops(s->g->data, id) || slot->count == s->g->max_new_tokens;
     }
@@ -88,11 +114,14 @@ static ald_status_t slot_start(session_t *s, slot_t *slot, int64_t request)
     slot->ids = ald_alloc((sizeof *slot->ids + sizeof *slot->logprobs) * (size_t)longest);
     ALD_CHECK_MEMORY(slot->ids, (size_t)longest * 8);
     slot->logprobs = (float *)(slot->ids + longest);
-    ALD_TRY(
-        ald_cache_init(&s->g->model.params->config, pair->prompt.count + longest, &slot->cache));
-    ALD_TRY(ald_prefill(&s->g->model, pair->prompt.ids, pair->prompt.count, s->arena, &slot->cache,
-                        s->hidden));
-    ald_head_logits(&s->g->model, 1, s->hidden, s->logits);
+    for (int k = 0; k < models_of(s->g); ++k) {
+        const ald_model_t *model = model_of(s->g, k);
+        ALD_TRY(
+            ald_cache_init(&model->params->config, pair->prompt.count + longest, &slot->cache[k]));
+        ALD_TRY(ald_prefill(model, pair->prompt.ids, pair->prompt.count, s->arena, &slot->cache[k],
+                            s->hidden));
+        ald_head_logits(model, 1, s->hidden, s->logits[k]);
+    }
     pick(s, &slot, 1);
 done:
     return status;
@@ -104,7 +133,8 @@ static void slot_finish(session_t *s, slot_t *slot)
         s->ids[slot->request] = slot->ids;
         s->counts[slot->request] = slot->count;
     }
-    ald_cache_reset(&slot->cache);
+    for (int k = 0; k < MODELS; ++k)
+        ald_cache_reset(&slot->cache[k]);
     slot->request = -1;
 }
 
@@ -114,12 +144,14 @@ static ald_status_t step(session_t *s, slot_t *const *active, int64_t count)
     ald_status_t status = ALD_STATUS_OK;
     int32_t ids[SLOTS];
     ald_cache_t *caches[SLOTS];
-    for (int64_t i = 0; i < count; ++i) {
+    for (int64_t i = 0; i < count; ++i)
         ids[i] = active[i]->ids[active[i]->count - 1];
-        caches[i] = &active[i]->cache;
+    for (int k = 0; k < models_of(s->g); ++k) {
+        for (int64_t i = 0; i < count; ++i)
+            caches[i] = &active[i]->cache[k];
+        ALD_TRY(ald_decode(model_of(s->g, k), count, ids, caches, s->arena, s->hidden));
+        ald_head_logits(model_of(s->g, k), count, s->hidden, s->logits[k]);
     }
-    ALD_TRY(ald_decode(&s->g->model, count, ids, caches, s->arena, s->hidden));
-    ald_head_logits(&s->g->model, count, s->hidden, s->logits);
     pick(s, active, count);
 done:
     return status;
@@ -168,26 +200,41 @@ done:
     return status;
 }
 
+static ald_status_t session_init(session_t *s, int64_t count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t V = ald_model_vocabulary(&s->g->model);
+    int64_t H = 0;
+    bool made = true;
+    for (int i = 0; i < SLOTS; ++i)
+        s->slot[i].request = -1;
+    for (int k = 0; k < models_of(s->g); ++k) {
+        const ald_model_config_t *shape = &model_of(s->g, k)->params->config;
+        H = shape->hidden_size > H ? shape->hidden_size : H;
+        s->logits[k] = ALD_ARENA_ARRAY(s->arena, float, SLOTS *V);
+        made = made && s->logits[k] != NULL;
+    }
+    s->hidden = ALD_ARENA_ARRAY(s->arena, float, SLOTS *H);
+    s->work = ALD_ARENA_ARRAY(s->arena, float, SLOTS * 3 * V);
+    s->ids = ald_arena_calloc(s->arena, (size_t)count + 1, sizeof *s->ids);
+    s->counts = ald_arena_calloc(s->arena, (size_t)count + 1, sizeof *s->counts);
+    ALD_CHECK(made && s->hidden && s->work && s->ids && s->counts, ALD_STATUS_RESOURCE,
+              "out of memory: sampling %d sequences at once", SLOTS);
+done:
+    return status;
+}
+
 ald_status_t ald_generator_run(const ald_generator_t *generator, const ald_pairs_t *pairs,
                                const ald_request_t *requests, int64_t count, ald_arena_t *arena,
                                ald_vec_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_model_config_t *shape = &generator->model.params->config;
     ald_arena_mark_t mark = ald_arena_mark(arena);
     session_t *s = ald_arena_calloc(arena, 1, sizeof *s);
     ALD_CHECK(s != NULL, ALD_STATUS_RESOURCE, "out of memory: sampling");
     ALD_TRY(ald_fail_point("generate"));
     *s = (session_t){.g = generator, .pairs = pairs, .requests = requests, .arena = arena};
-    for (int i = 0; i < SLOTS; ++i)
-        s->slot[i].request = -1;
-    s->hidden = ALD_ARENA_ARRAY(arena, float, SLOTS * shape->hidden_size);
-    s->logits = ALD_ARENA_ARRAY(arena, float, SLOTS * shape->vocab_size);
-    s->work = ALD_ARENA_ARRAY(arena, float, SLOTS * 3 * shape->vocab_size);
-    s->ids = ald_arena_calloc(arena, (size_t)count + 1, sizeof *s->ids);
-    s->counts = ald_arena_calloc(arena, (size_t)count + 1, sizeof *s->counts);
-    ALD_CHECK(s->hidden && s->logits && s->work && s->ids && s->counts, ALD_STATUS_RESOURCE,
-              "out of memory: sampling %d sequences at once", SLOTS);
+    ALD_TRY(session_init(s, count));
     status = session_run(s, count);
     for (int i = 0; i < SLOTS; ++i)
         slot_finish(s, &s->slot[i]);

@@ -31,9 +31,10 @@ typedef struct {
 
 /* sum_v p(v) (log a(v) - log b(v)), p = softmax(z). Blocks of 4,096 are summed in float, so that a
  * compiler can vectorise them; the blocks in double, so that no error grows with V. */
-ALD_CLONES
-static double expected_difference(int64_t V, const float *z, float lse, const float *a, float lse_a,
-                                  const float *b, float lse_b)
+ALD_KERNEL(double, expected_difference,
+           (int64_t V, const float *z, float lse, const float *a, float lse_a, const float *b,
+            float lse_b),
+           (V, z, lse, a, lse_a, b, lse_b))
 {
     double total = 0.0;
     for (int64_t start = 0; start < V; start += 4096) {
@@ -53,8 +54,12 @@ static void measure_position(const views_t *views, int64_t i, int32_t target, bo
 {
     const int64_t V = views->V;
     float *z[ALD_VIEWS], lse[ALD_VIEWS];
+    if (views->logits[ALD_VIEW_COMPOSED] != NULL)
+        ald_teacher_compose_row(&views->measure->teacher, V, views->logits[ALD_VIEW_POLICY] + i * V,
+                                views->logits[ALD_VIEW_COMPOSED] + i * V);
     for (int k = 0; k < ALD_VIEWS; ++k) {
-        z[k] = views->logits[k] == NULL ? NULL : views->logits[k] + i * V;
+        const bool row = views->logits[k] != NULL && k != ALD_VIEW_COMPOSED;
+        z[k] = row ? views->logits[k] + i * V : NULL;
         lse[k] = z[k] == NULL ? NAN : ald_logsumexp(V, z[k]);
         out->logprob[k] = z[k] == NULL ? NAN : z[k][target] - lse[k];
     }

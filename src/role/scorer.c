@@ -7,24 +7,20 @@
 
 #include "ald/base/arena.h"
 #include "ald/base/folder.h"
-#include "ald/base/sha256.h"
 #include "ald/base/status.h"
 #include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/config/print.h"
 #include "ald/model/digest.h"
 #include "ald/model/model_config.h"
-#include "ald/model/vocabulary.h"
 #include "ald/par/comm.h"
 #include "ald/role/frozen.h"
 #include "ald/shard/format.h"
 #include "ald/teacher/encoding.h"
 #include "ald/teacher/teacher.h"
 
-/* INPUT unless the contrast has the tokenizer of pi_dpo. *vocab_size, the number of tokens that all
- * models so far have, is lowered to those that this one has too. */
-static ald_status_t compare_contrast(ald_scorer_t *scorer, ald_contrast_t contrast,
-                                     int64_t *vocab_size)
+/* INPUT unless the contrast has the tokenizer of pi_dpo. *common becomes the tokens of both. */
+static ald_status_t compare_contrast(ald_scorer_t *scorer, ald_contrast_t contrast, int64_t *common)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_encoding_t encoding = scorer->config->shards.encoding;
@@ -32,18 +28,13 @@ static ald_status_t compare_contrast(ald_scorer_t *scorer, ald_contrast_t contra
     const char *b = ald_contrast_directory(scorer->config, contrast);
     const ald_model_config_t *dpo = &scorer->dpo.params.config;
     const ald_model_config_t *shape = &scorer->contrasts[contrast].params.config;
-    char tokenizer[ALD_SHA256_HEX];
     ALD_CHECK(!ald_encoding_is_hidden(encoding) || dpo->hidden_size == shape->hidden_size,
               ALD_STATUS_INPUT,
               "%s/config.json: hidden_size %lld, but the teacher %s has %lld; "
               "expected the same for shards.encoding = \"%s\"",
               b, (long long)shape->hidden_size, a, (long long)dpo->hidden_size,
               ald_encoding_name(encoding));
-    ALD_TRY(ald_hf_sha256_tokenizer(b, tokenizer));
-    ALD_CHECK(strcmp(tokenizer, scorer->header.sha256_tokenizer) == 0, ALD_STATUS_INPUT,
-              "%s/tokenizer.json: differs from that of the teacher %s; expected the same tokenizer",
-              b, a);
-    ALD_TRY(ald_vocabulary_common(a, *vocab_size, b, shape->vocab_size, vocab_size));
+    ALD_TRY(ald_frozen_compare(a, &scorer->dpo, b, &scorer->contrasts[contrast], common));
 done:
     return status;
 }
@@ -132,7 +123,7 @@ done:
 static ald_status_t compare_models(ald_scorer_t *scorer)
 {
     ald_status_t status = ALD_STATUS_OK;
-    int64_t common = scorer->dpo.params.config.vocab_size;
+    int64_t common = 0;
     ALD_TRY(ald_hf_sha256_tokenizer(scorer->config->teacher.dpo, scorer->header.sha256_tokenizer));
     for (ald_contrast_t c = 0; c < ALD_CONTRAST_COUNT; ++c)
         if (is_scored(scorer->config, c))

@@ -9,7 +9,7 @@
 #include "ald/base/status.h"
 #include "ald/num/dtype.h"
 #include "ald/record/h5.h"
-#include "shard/fletcher_impl.h"
+#include "ald/shard/fletcher.h"
 #include "shard/format_impl.h"
 
 #define RAISE(...) ald_status_raise(ALD_STATUS_INPUT, __VA_ARGS__)

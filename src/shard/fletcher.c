@@ -1,6 +1,6 @@
 /* HDF5's Fletcher-32 by vector instructions. Every byte of a shard is summed when it is written
  * and when it is read, and with HDF5's own filter writing would have half the speed. */
-#include "shard/fletcher_impl.h"
+#include "ald/shard/fletcher.h"
 
 #include <endian.h>
 #include <string.h>
@@ -21,8 +21,8 @@ enum {
 };
 
 /* Both sums over steps * LANES words. */
-ALD_CLONES
-static void sum_block(const uint8_t *data, int64_t steps, uint64_t out[2])
+ALD_KERNEL(void, sum_block, (const uint8_t *data, int64_t steps, uint64_t out[2]),
+           (data, steps, out))
 {
     uint32_t a[2][LANES / 2] = {0}, b[2][LANES / 2] = {0};
     for (int64_t k = 0; k < steps; ++k) {

@@ -11,7 +11,7 @@
 #include "ald/config/choices.h"
 #include "ald/num/dtype.h"
 #include "ald/record/h5.h"
-#include "shard/fletcher_impl.h"
+#include "ald/shard/fletcher.h"
 #include "shard/format_impl.h"
 
 enum {

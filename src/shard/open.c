@@ -61,7 +61,8 @@ done:
 }
 
 /* Checks `format` and `schema_version` first: under others nothing else has a known meaning. */
-static ald_status_t check_format(const char *path, ald_object_t *root, ald_arena_t *arena)
+static ald_status_t check_format(const char *path, ald_object_t *root, ald_arena_t *arena,
+                                 int64_t *schema)
 {
     ald_status_t status = ALD_STATUS_OK;
     const char *format = NULL;
@@ -76,6 +77,7 @@ static ald_status_t check_format(const char *path, ald_object_t *root, ald_arena
               (long long)version, ALD_SHARD_SCHEMA);
     ALD_CHECK(version >= 1, ALD_STATUS_INPUT, "%s: schema version %lld: expected 1 to %d", path,
               (long long)version, ALD_SHARD_SCHEMA);
+    *schema = version;
 done:
     return status;
 }
@@ -166,7 +168,7 @@ ald_status_t ald_shard_read_header(ald_shard_t *shard)
     ald_object_t root = {0};
     const char *encoding = NULL, *config = NULL;
     ALD_TRY(open_object(shard->file, &shard->texts, "/", &root));
-    ALD_TRY(check_format(shard->path, &root, &arena));
+    ALD_TRY(check_format(shard->path, &root, &arena, &shard->header.schema));
     ALD_TRY(ald_object_text(&root, "encoding", &arena, &encoding));
     status = ald_encoding_parse(encoding, &shard->header.encoding);
     if (status != ALD_STATUS_OK)
@@ -358,11 +360,12 @@ bool ald_shard_is_foreign(const char *path)
     ald_texts_t texts = {.file = -1};
     ald_object_t root = {0};
     ald_arena_t arena = {0};
+    int64_t schema;
     ald_h5_begin();
     bool whole = ald_h5_open(path, &file) == ALD_STATUS_OK;
     bool ours = whole && ald_texts_open(path, ald_file_size(path), &texts) == ALD_STATUS_OK &&
                 open_object(file, &texts, "/", &root) == ALD_STATUS_OK &&
-                check_format(path, &root, &arena) == ALD_STATUS_OK;
+                check_format(path, &root, &arena, &schema) == ALD_STATUS_OK;
     ald_object_close(&root);
     ald_arena_reset(&arena);
     ald_texts_close(&texts);

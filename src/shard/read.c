@@ -10,7 +10,7 @@
 #include "ald/record/h5.h"
 #include "ald/shard/format.h"
 #include "shard/chunk_impl.h"
-#include "shard/fletcher_impl.h"
+#include "ald/shard/fletcher.h"
 #include "shard/format_impl.h"
 #include "shard/open_impl.h"
 #include "shard/text_impl.h"

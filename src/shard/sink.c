@@ -12,7 +12,7 @@
 #include "ald/base/status.h"
 #include "ald/record/h5.h"
 #include "ald/shard/format.h"
-#include "shard/fletcher_impl.h"
+#include "ald/shard/fletcher.h"
 #include "shard/format_impl.h"
 
 enum {

@@ -12,8 +12,7 @@
 
 #define SHARE_MOST 1.001f /* a share summed in float may pass 1 by rounding */
 
-ALD_CLONES
-static bool are_finite(const float *values, int64_t count)
+ALD_KERNEL(bool, are_finite, (const float *values, int64_t count), (values, count))
 {
     uint32_t bad = 0;
     for (int64_t i = 0; i < count; ++i) {
@@ -24,8 +23,8 @@ static bool are_finite(const float *values, int64_t count)
     return bad == 0;
 }
 
-ALD_CLONES
-static bool are_finite_halves(uint16_t exponent, const uint16_t *bits, int64_t count)
+ALD_KERNEL(bool, are_finite_halves, (uint16_t exponent, const uint16_t *bits, int64_t count),
+           (exponent, bits, count))
 {
     uint16_t bad = 0;
     for (int64_t i = 0; i < count; ++i)
@@ -33,8 +32,7 @@ static bool are_finite_halves(uint16_t exponent, const uint16_t *bits, int64_t c
     return bad == 0;
 }
 
-ALD_CLONES
-static bool are_shares(const float *values, int64_t count)
+ALD_KERNEL(bool, are_shares, (const float *values, int64_t count), (values, count))
 {
     uint32_t good = 1;
     for (int64_t i = 0; i < count; ++i)
@@ -110,8 +108,7 @@ ald_status_t ald_values_check(const char *file, ald_shard_dataset_t dataset, int
     }
 }
 
-ALD_CLONES
-static bool are_below(const int32_t *ids, int64_t count, uint32_t end)
+ALD_KERNEL(bool, are_below, (const int32_t *ids, int64_t count, uint32_t end), (ids, count, end))
 {
     uint32_t bad = 0;
     for (int64_t i = 0; i < count; ++i)

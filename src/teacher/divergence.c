@@ -57,22 +57,24 @@ INLINE void jsd_block(int64_t n, const float *lp, const float *t, float lse_t, a
     s->from_teacher += qm;
 }
 
-ALD_CLONES
-static void reverse_sum(int64_t V, const float *lp, const float *t, float lse_t, ald_sums_t *s)
+ALD_KERNEL(void, reverse_sum,
+           (int64_t V, const float *lp, const float *t, float lse_t, ald_sums_t *s),
+           (V, lp, t, lse_t, s))
 {
     EACH_BLOCK(V, at, n)
     reverse_block(n, lp + at, t + at, lse_t, s);
 }
 
-ALD_CLONES
-static void forward_sum(int64_t V, const float *lp, const float *t, float lse_t, ald_sums_t *s)
+ALD_KERNEL(void, forward_sum,
+           (int64_t V, const float *lp, const float *t, float lse_t, ald_sums_t *s),
+           (V, lp, t, lse_t, s))
 {
     EACH_BLOCK(V, at, n)
     forward_block(n, lp + at, t + at, lse_t, s);
 }
 
-ALD_CLONES
-static void jsd_sum(int64_t V, const float *lp, const float *t, float lse_t, ald_sums_t *s)
+ALD_KERNEL(void, jsd_sum, (int64_t V, const float *lp, const float *t, float lse_t, ald_sums_t *s),
+           (V, lp, t, lse_t, s))
 {
     EACH_BLOCK(V, at, n)
     jsd_block(n, lp + at, t + at, lse_t, s);
@@ -94,9 +96,9 @@ static double jsd_value(const ald_sums_t *s)
 }
 
 /* dL/dz:  reverse  p ((lp - lq) - KL)      forward  p - q      jsd  p/2 (log(p/m) - KL(p || m)) */
-ALD_CLONES
-static void reverse_gradient(int64_t V, float scale, const ald_sums_t *s, float lse_t,
-                             const float *t, float *lp)
+ALD_KERNEL(void, reverse_gradient,
+           (int64_t V, float scale, const ald_sums_t *s, float lse_t, const float *t, float *lp),
+           (V, scale, s, lse_t, t, lp))
 {
     const float kl = (float)s->reverse;
 #pragma omp simd
@@ -104,9 +106,9 @@ static void reverse_gradient(int64_t V, float scale, const ald_sums_t *s, float 
         lp[v] = scale * ald_expf(lp[v]) * (lp[v] - (t[v] - lse_t) - kl);
 }
 
-ALD_CLONES
-static void forward_gradient(int64_t V, float scale, const ald_sums_t *s, float lse_t,
-                             const float *t, float *lp)
+ALD_KERNEL(void, forward_gradient,
+           (int64_t V, float scale, const ald_sums_t *s, float lse_t, const float *t, float *lp),
+           (V, scale, s, lse_t, t, lp))
 {
     (void)s;
 #pragma omp simd
@@ -114,9 +116,9 @@ static void forward_gradient(int64_t V, float scale, const ald_sums_t *s, float 
         lp[v] = scale * (ald_expf(lp[v]) - ald_expf(t[v] - lse_t));
 }
 
-ALD_CLONES
-static void jsd_gradient(int64_t V, float scale, const ald_sums_t *s, float lse_t, const float *t,
-                         float *lp)
+ALD_KERNEL(void, jsd_gradient,
+           (int64_t V, float scale, const ald_sums_t *s, float lse_t, const float *t, float *lp),
+           (V, scale, s, lse_t, t, lp))
 {
     const float kl = (float)s->to_mixture;
 #pragma omp simd

@@ -16,9 +16,10 @@
 
 /* Replaces z by the student's log-probabilities, and log pi_dpo by the teacher's logits (log pi_dpo
  * + a ratio) / tau. Sums reward and KL to pi_dpo in the same pass. */
-ALD_CLONES
-static void compose(int64_t V, float lse, float a, float inverse_tau, float *z, float *logprob_dpo,
-                    const float *log_ratio, double *reward, double *kl_dpo)
+ALD_KERNEL(void, compose,
+           (int64_t V, float lse, float a, float cutoff, float inverse_tau, float *z,
+            float *logprob_dpo, const float *log_ratio, double *reward, double *kl_dpo),
+           (V, lse, a, cutoff, inverse_tau, z, logprob_dpo, log_ratio, reward, kl_dpo))
 {
     double r = 0.0, k = 0.0;
     for (int64_t start = 0; start < V; start += 4096) {
@@ -30,7 +31,8 @@ static void compose(int64_t V, float lse, float a, float inverse_tau, float *z, 
             rs += p * ratio;
             ks += p * (lp - ld);
             z[v] = lp;
-            logprob_dpo[v] = (ld + a * ratio) * inverse_tau;
+            logprob_dpo[v] =
+                (ld + ald_plausible_factor(ld, ratio, a, cutoff) * ratio) * inverse_tau;
         }
         r += rs;
         k += ks;
@@ -45,8 +47,9 @@ ald_position_t ald_distill_row(const ald_teacher_t *teacher, double factor, doub
     const ald_divergence_row_t *row = ald_divergence_row(teacher->divergence);
     ald_position_t out = {0};
     ald_sums_t sums = {0};
-    compose(V, ald_logsumexp(V, z), (float)factor, (float)(1.0 / teacher->temperature), z,
-            logprob_dpo, log_ratio, &out.reward, &out.kl_dpo);
+    compose(V, ald_logsumexp(V, z), (float)factor, ald_teacher_cutoff(teacher, V, logprob_dpo),
+            (float)(1.0 / teacher->temperature), z, logprob_dpo, log_ratio, &out.reward,
+            &out.kl_dpo);
     const float lse_t = ald_logsumexp(V, logprob_dpo);
     row->sum(V, z, logprob_dpo, lse_t, &sums);
     row->gradient(V, (float)scale, &sums, lse_t, logprob_dpo, z);

@@ -18,16 +18,6 @@
 
 /* --- drawing ---------------------------------------------------------------------------------- */
 
-/* key = (l + a rho) / tau */
-ALD_CLONES
-static void extrapolate(int64_t V, float a, float inverse_tau, const float *logprob,
-                        const float *ratio, float *key)
-{
-#pragma omp simd
-    for (int64_t v = 0; v < V; ++v)
-        key[v] = (logprob[v] + a * ratio[v]) * inverse_tau;
-}
-
 static int compare_doubles(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -59,7 +49,8 @@ void ald_draws_make(const ald_teacher_t *teacher, double tvd, uint64_t seed, uin
     for (int64_t k = 0; k < K; ++k)
         uniforms[k] = ald_rng_uniform(seed, stream, (uint64_t)k);
     qsort(uniforms, (size_t)K, sizeof *uniforms, compare_doubles);
-    extrapolate(V, (float)a, (float)(1.0 / teacher->temperature), logprob, ratio, key);
+    ald_teacher_extrapolate_row(V, (float)a, -INFINITY, (float)(1.0 / teacher->temperature),
+                                logprob, ratio, key);
     *out->logz = ald_logsumexp(V, key);
     *out->factor = (float)a;
     *out->temperature = (float)teacher->temperature;

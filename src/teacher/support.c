@@ -66,20 +66,10 @@ static double outside_mass(int64_t V, int64_t K, const int32_t *id, float *work)
     return mass;
 }
 
-/* key = (l + a rho) / tau */
-ALD_CLONES
-static void extrapolate(int64_t V, float a, float inverse_tau, const float *logprob,
-                        const float *ratio, float *key)
-{
-#pragma omp simd
-    for (int64_t v = 0; v < V; ++v)
-        key[v] = (logprob[v] + a * ratio[v]) * inverse_tau;
-}
-
 /* key = max(l, l - rho, key - lse) */
-ALD_CLONES
-static void largest_of_three(int64_t V, float lse, const float *logprob, const float *ratio,
-                             float *key)
+ALD_KERNEL(void, largest_of_three,
+           (int64_t V, float lse, const float *logprob, const float *ratio, float *key),
+           (V, lse, logprob, ratio, key))
 {
 #pragma omp simd
     for (int64_t v = 0; v < V; ++v) {
@@ -89,8 +79,7 @@ static void largest_of_three(int64_t V, float lse, const float *logprob, const f
     }
 }
 
-ALD_CLONES
-static float smallest(int64_t n, const float *x)
+ALD_KERNEL(float, smallest, (int64_t n, const float *x), (n, x))
 {
     float low = INFINITY;
 #pragma omp simd reduction(min : low)
@@ -99,8 +88,7 @@ static float smallest(int64_t n, const float *x)
     return low;
 }
 
-ALD_CLONES
-static float largest(int64_t n, const float *x)
+ALD_KERNEL(float, largest, (int64_t n, const float *x), (n, x))
 {
     float high = -INFINITY;
 #pragma omp simd reduction(max : high)
@@ -111,8 +99,7 @@ static float largest(int64_t n, const float *x)
 
 /* The log of the sum of exp(x). It is summed in blocks so short that the order of their sums hardly
  * matters. */
-ALD_CLONES
-static float log_sum(int64_t n, const float *x)
+ALD_KERNEL(float, log_sum, (int64_t n, const float *x), (n, x))
 {
     const float top = largest(n, x);
     double total = 0.0;
@@ -139,7 +126,8 @@ void ald_support_describe(const ald_teacher_t *teacher, double tvd, int64_t V, i
 {
     *out->alpha_max = (float)ald_teacher_alpha(teacher, tvd);
     for (int j = 0; j < ALD_KNOTS; ++j) {
-        extrapolate(V, *out->alpha_max * (0.5f * (float)j), 1.0f, logprob, ratio, key);
+        ald_teacher_extrapolate_row(V, *out->alpha_max * (0.5f * (float)j), -INFINITY, 1.0f,
+                                    logprob, ratio, key);
         set_ids(K, id, INFINITY, key);
         out->least[j] = K < V ? smallest(V, key) : 0.0f;
         set_ids(K, id, -INFINITY, key);
@@ -161,7 +149,8 @@ void ald_support_make(const ald_teacher_t *teacher, double tvd, int64_t V, int64
 {
     const double alpha = ald_teacher_alpha(teacher, tvd);
     const float inverse_tau = (float)(1.0 / teacher->temperature);
-    extrapolate(V, (float)ald_teacher_factor(teacher, alpha), inverse_tau, logprob, ratio, key);
+    ald_teacher_extrapolate_row(V, (float)ald_teacher_factor(teacher, alpha), -INFINITY,
+                                inverse_tau, logprob, ratio, key);
     largest_of_three(V, ald_logsumexp(V, key), logprob, ratio, key);
     for (int64_t v = 0; v < V; ++v)
         ids[v] = (int32_t)v;
@@ -344,8 +333,8 @@ static double variation_of(const ald_teacher_t *teacher, double a, int64_t V,
 }
 
 /* Sums of p and of p log p, in float over short blocks. */
-ALD_CLONES
-static void entropy_sums(int64_t V, float lse, const float *z, double *mass, double *plogp)
+ALD_KERNEL(void, entropy_sums, (int64_t V, float lse, const float *z, double *mass, double *plogp),
+           (V, lse, z, mass, plogp))
 {
     double p = 0.0, h = 0.0;
     for (int64_t start = 0; start < V; start += 256) {

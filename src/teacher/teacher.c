@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "ald/base/status.h"
 #include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/num/kernel.h"
@@ -22,8 +23,22 @@ void ald_teacher_init(const ald_config_t *config, ald_teacher_t *out)
         .epsilon = config->teacher.epsilon,
         .beta = config->teacher.beta,
         .temperature = config->teacher.temperature,
+        .plausibility = config->teacher.plausibility,
         .divergence = config->distill.divergence,
     };
+}
+
+ald_status_t ald_teacher_init_sampled(const ald_config_t *config, ald_teacher_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_teacher_init(config, out);
+    ALD_CHECK(
+        out->granularity == ALD_GRANULARITY_TOKEN, ALD_STATUS_USAGE,
+        "distill.granularity: \"%s\" needs whole responses; expected \"token\" to sample from "
+        "the teacher",
+        ald_choice_name(ALD_CHOICES_GRANULARITIES, out->granularity));
+done:
+    return status;
 }
 
 double ald_teacher_alpha(const ald_teacher_t *teacher, double tvd)
@@ -38,15 +53,32 @@ double ald_teacher_alpha(const ald_teacher_t *teacher, double tvd)
     }
 }
 
+double ald_teacher_spread(int64_t count, const float *tvd)
+{
+    double sum = 0.0, squares = 0.0;
+    for (int64_t i = 0; i < count; ++i) {
+        sum += (double)tvd[i];
+        squares += (double)tvd[i] * (double)tvd[i];
+    }
+    return squares > 0.0 ? sum * sum / ((double)count * squares) : 1.0;
+}
+
+bool ald_teacher_by_token(const ald_teacher_t *teacher, int64_t count, const float *tvd)
+{
+    return teacher->granularity == ALD_GRANULARITY_TOKEN ||
+           (teacher->granularity == ALD_GRANULARITY_AUTO &&
+            ald_teacher_spread(count, tvd) < ALD_SPREAD_LIMIT);
+}
+
 void ald_teacher_alphas(const ald_teacher_t *teacher, int64_t count, const float *tvd,
                         double *alpha)
 {
+    const bool own = ald_teacher_by_token(teacher, count, tvd);
     double mean = 0.0;
     for (int64_t i = 0; i < count; ++i)
         mean += tvd[i] / (double)count;
     for (int64_t i = 0; i < count; ++i)
-        alpha[i] = ald_teacher_alpha(
-            teacher, teacher->granularity == ALD_GRANULARITY_SEQUENCE ? mean : tvd[i]);
+        alpha[i] = ald_teacher_alpha(teacher, own ? tvd[i] : mean);
 }
 
 double ald_teacher_factor(const ald_teacher_t *teacher, double alpha)
@@ -61,6 +93,31 @@ double ald_teacher_weight(const ald_teacher_t *teacher, double alpha)
     return teacher->token_weight == ALD_TOKEN_WEIGHT_BETA ? teacher->beta / alpha : 1.0;
 }
 
+float ald_teacher_cutoff(const ald_teacher_t *teacher, int64_t V, const float *logprob_dpo)
+{
+    return teacher->plausibility > 0.0
+               ? logprob_dpo[ald_argmax(V, logprob_dpo)] + (float)log(teacher->plausibility)
+               : -INFINITY;
+}
+
+ALD_KERNEL(void, extrapolate,
+           (int64_t V, float a, float cutoff, float inverse_tau, const float *logprob_dpo,
+            const float *log_ratio, float *out),
+           (V, a, cutoff, inverse_tau, logprob_dpo, log_ratio, out))
+{
+#pragma omp simd
+    for (int64_t v = 0; v < V; ++v) {
+        float l = logprob_dpo[v], rho = log_ratio[v];
+        out[v] = (l + ald_plausible_factor(l, rho, a, cutoff) * rho) * inverse_tau;
+    }
+}
+
+void ald_teacher_extrapolate_row(int64_t V, float a, float cutoff, float inverse_tau,
+                                 const float *logprob_dpo, const float *log_ratio, float *out)
+{
+    extrapolate(V, a, cutoff, inverse_tau, logprob_dpo, log_ratio, out);
+}
+
 const char *ald_contrast_directory(const ald_config_t *config, ald_contrast_t contrast)
 {
     return contrast == ALD_CONTRAST_REFERENCE ? config->teacher.reference : config->teacher.reverse;
@@ -71,9 +128,9 @@ const char *ald_contrast_key(ald_contrast_t contrast)
     return contrast == ALD_CONTRAST_REFERENCE ? "teacher.reference" : "teacher.reverse";
 }
 
-ALD_CLONES
-static void logits_to_ratio(int64_t V, float lse_dpo, float lse_contrast, float *z_dpo,
-                            float *z_contrast)
+ALD_KERNEL(void, logits_to_ratio,
+           (int64_t V, float lse_dpo, float lse_contrast, float *z_dpo, float *z_contrast),
+           (V, lse_dpo, lse_contrast, z_dpo, z_contrast))
 {
 #pragma omp simd
     for (int64_t v = 0; v < V; ++v) {
@@ -95,8 +152,8 @@ void ald_teacher_restrict_row(int64_t V, float *logprob_dpo, float *log_ratio)
     ald_teacher_logits_row(V, logprob_dpo, log_ratio);
 }
 
-ALD_CLONES
-float ald_tvd_row(int64_t V, const float *logprob_dpo, const float *log_ratio)
+ALD_KERNEL(float, tvd_row, (int64_t V, const float *logprob_dpo, const float *log_ratio),
+           (V, logprob_dpo, log_ratio))
 {
     double total = 0.0;
     for (int64_t start = 0; start < V; start += 4096) {
@@ -110,4 +167,19 @@ float ald_tvd_row(int64_t V, const float *logprob_dpo, const float *log_ratio)
         total += sum;
     }
     return total < 2.0 ? (float)(0.5 * total) : 1.0f;
+}
+
+float ald_tvd_row(int64_t V, const float *logprob_dpo, const float *log_ratio)
+{
+    return tvd_row(V, logprob_dpo, log_ratio);
+}
+
+void ald_teacher_compose_row(const ald_teacher_t *teacher, int64_t V, float *z_dpo,
+                             float *z_contrast)
+{
+    ald_teacher_logits_row(V, z_dpo, z_contrast);
+    const double alpha = ald_teacher_alpha(teacher, (double)ald_tvd_row(V, z_dpo, z_contrast));
+    ald_teacher_extrapolate_row(V, (float)ald_teacher_factor(teacher, alpha),
+                                ald_teacher_cutoff(teacher, V, z_dpo),
+                                (float)(1.0 / teacher->temperature), z_dpo, z_contrast, z_dpo);
 }

@@ -32,6 +32,13 @@ static double support_split(int64_t V, int64_t K, const int32_t *id, float lse, 
     return outside;
 }
 
+/* z* of an outcome. The bucket is taken for one token, so it is implausible only if all of its
+ * tokens are. */
+static double extrapolated(double logprob, double ratio, double a, float cutoff)
+{
+    return logprob < (double)cutoff && a * ratio > 0.0 ? logprob : logprob + a * ratio;
+}
+
 ald_position_t ald_distill_topk_row(const ald_teacher_t *teacher, double factor, double scale,
                                     int64_t V, const ald_support_t *support, float *z)
 {
@@ -47,9 +54,11 @@ ald_position_t ald_distill_topk_row(const ald_teacher_t *teacher, double factor,
     double tail_ratio = tail ? tail_dpo - tail_contrast : 0.0;
     double tail_lp = outside > 1e-30 ? log(outside) : log(1e-30);
     ald_position_t out = {0};
+    const float cutoff = K > 0 ? ald_teacher_cutoff(teacher, K, logprob_dpo) : -INFINITY;
     for (int64_t k = 0; k < K; ++k)
-        lq[k] = (logprob_dpo[k] + factor * log_ratio[k]) / teacher->temperature;
-    lq[K] = tail ? (tail_dpo + factor * tail_ratio) / teacher->temperature : -INFINITY;
+        lq[k] = extrapolated(logprob_dpo[k], log_ratio[k], factor, cutoff) / teacher->temperature;
+    lq[K] = tail ? extrapolated(tail_dpo, tail_ratio, factor, cutoff) / teacher->temperature
+                 : -INFINITY;
     for (int64_t k = 0; k <= K; ++k)
         top = lq[k] > top ? lq[k] : top;
     for (int64_t k = 0; k <= K; ++k)

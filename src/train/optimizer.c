@@ -69,8 +69,8 @@ void ald_optimizer_reset(ald_optimizer_t *optimizer)
 
 /* Adds a block's gradient into its sums and zeroes it. Returns the largest magnitude of an addend,
  * infinity for NaN; *largest_sum becomes that of a sum. */
-ALD_CLONES
-static float add_block(int64_t count, float *gradient, int64_t *sum, int64_t *largest_sum)
+ALD_KERNEL(float, add_block, (int64_t count, float *gradient, int64_t *sum, int64_t *largest_sum),
+           (count, gradient, sum, largest_sum))
 {
     float largest = 0.0f;
     int64_t top = 0;
@@ -139,8 +139,7 @@ done:
     return status;
 }
 
-ALD_CLONES
-static double block_square(int64_t count, const int64_t *sum)
+ALD_KERNEL(double, block_square, (int64_t count, const int64_t *sum), (count, sum))
 {
     double total = 0.0;
     for (int64_t i = 0; i < count; ++i) {
@@ -182,9 +181,9 @@ typedef struct {
 } update_t;
 
 /* Updates the moments of a block and its parameters x; zeroes the sums for the next step. */
-ALD_CLONES
-static void update_block(int64_t count, const update_t *u, int64_t *sum, float *m, float *v,
-                         float *x)
+ALD_KERNEL(void, update_block,
+           (int64_t count, const update_t *u, int64_t *sum, float *m, float *v, float *x),
+           (count, u, sum, m, v, x))
 {
     float beta1 = (float)u->beta1, beta2 = (float)u->beta2;
     float rest1 = (float)(1.0 - u->beta1), rest2 = (float)(1.0 - u->beta2);

@@ -498,7 +498,7 @@ SHARD_FAULTS = (
     (lambda p: short(p, -100), ["shard-000001.h5"]),
     (lambda p: write(p, ""), ["shard-000001.h5", "HDF5"]),
     (lambda p: write(p, "hello"), ["shard-000001.h5", "HDF5"]),
-    (attribute("schema_version", 99), ["shard-000001.h5", "schema version 99", "up to version 1"]),
+    (attribute("schema_version", 99), ["shard-000001.h5", "schema version 99", "up to version 2"]),
     (attribute("format", "other"), ["shard-000001.h5", "format", "aligndistil-shard"]),
     (lambda p: flip_byte(p, "teacher/hidden_dpo"), ["shard-000001.h5", "hidden_dpo", "Fletcher"]),
     (attribute("vocab_size", 7), ["shard-000001.h5"]),

@@ -329,8 +329,10 @@ def functions(tree):
     braces of the body begin in column 0, which those of nothing else do."""
     for path, text in tree.text.items():
         for found in re.finditer(r"^(?![\s#/}])([^;{}#]*?)\n\{\n.*?^\}$", text, re.M | re.S):
-            # The parameters are what the last parentheses of the head are around.
+            # The parameters are what the last parentheses of the head are around, but for kernels:
+            # ALD_KERNEL(type, name, (parameters), (their names)).
             head = " ".join(re.sub(r"/\*.*?\*/", " ", found.group(1), flags=re.S).split())
+            head = re.sub(r"^ALD_KERNEL\([^,]+, (\w+), (\(.*\)), \(.*$", r"\1\2", head)
             depth, at = 1, len(head) - 2
             while depth:
                 depth += {")": 1, "(": -1}.get(head[at], 0)
@@ -339,7 +341,8 @@ def functions(tree):
             while "(" in inner:
                 inner = re.sub(r"\([^()]*\)", "", inner)
             count = 0 if inner == "void" else inner.count(",") + 1
-            yield path, re.search(r"\w+$", head[:at + 1]).group(), found.group().count("\n") + 1, count
+            name = re.search(r"\w+(\(\w+\))?$", head[:at + 1]).group()
+            yield path, name, found.group().count("\n") + 1, count
 
 
 LONGEST = 60  # lines, head and braces included

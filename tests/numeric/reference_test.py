@@ -234,7 +234,7 @@ def check_distill(folder, teacher):
               teacher__strength=teacher.strength, teacher__epsilon=teacher.epsilon,
               teacher__beta=teacher.beta, teacher__temperature=teacher.temperature,
               distill__divergence=teacher.divergence, distill__token_weight=teacher.token_weight,
-              distill__granularity=teacher.granularity,
+              distill__granularity=teacher.granularity, teacher__plausibility=teacher.plausibility,
               distill__length_normalize=teacher.length_normalize)
 
 
@@ -322,6 +322,9 @@ DISTILL = [
     distill("reference", "adaptive", token_weight="uniform", temperature=1.2),
     distill("reference", "constant", divergence="jsd", token_weight="uniform"),
     distill("reference", "none", length_normalize=False),
+    distill("reverse", "adaptive", granularity="auto"),
+    distill("reverse", "adaptive", plausibility=0.2, granularity="response"),
+    distill("reference", "constant", plausibility=0.05, divergence="forward"),
 ]
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ static void dpo_loss(void **state)
 typedef struct {
     const ald_teacher_t *teacher;
     double factor;
-    int64_t outcomes;
+    int64_t outcomes, tokens; /* those that are one token come first */
     const int *group;
     double logprob_dpo[V + 1], log_ratio[V + 1];
 } twin_t;
@@ -108,12 +108,16 @@ typedef struct {
 /* Log-probabilities of the outcomes under the student and the teacher. */
 static void outcomes_of(const twin_t *t, const double *z, double *lp, double *lq)
 {
-    double lse = log_sum_exp(V, z), p[V + 1] = {0};
+    double lse = log_sum_exp(V, z), p[V + 1] = {0}, cutoff = -INFINITY;
+    for (int64_t o = 0; o < t->tokens && t->teacher->plausibility > 0.0; ++o)
+        cutoff = fmax(cutoff, t->logprob_dpo[o] + log(t->teacher->plausibility));
     for (int v = 0; v < V; ++v)
         p[t->group[v]] += exp(z[v] - lse);
     for (int64_t o = 0; o < t->outcomes; ++o) {
+        const double change = t->factor * t->log_ratio[o];
+        const bool raised = t->logprob_dpo[o] < cutoff && change > 0.0;
         lp[o] = log(p[o]);
-        lq[o] = (t->logprob_dpo[o] + t->factor * t->log_ratio[o]) / t->teacher->temperature;
+        lq[o] = (t->logprob_dpo[o] + (raised ? 0.0 : change)) / t->teacher->temperature;
     }
     lse = log_sum_exp(t->outcomes, lq);
     for (int64_t o = 0; o < t->outcomes; ++o)
@@ -192,7 +196,8 @@ static void rows_reset(rows_t *r)
 
 static twin_t twin_of(const ald_teacher_t *teacher, double factor, const rows_t *r)
 {
-    twin_t t = {.teacher = teacher, .factor = factor, .outcomes = V, .group = r->group};
+    twin_t t = {
+        .teacher = teacher, .factor = factor, .outcomes = V, .tokens = V, .group = r->group};
     for (int v = 0; v < V; ++v) {
         t.logprob_dpo[v] = r->lp[v];
         t.log_ratio[v] = r->ratio[v];
@@ -207,6 +212,7 @@ static void distill_rows(void **state)
         for (int factor = 0; factor < 4; ++factor) {
             const ald_teacher_t teacher = {.beta = 0.3,
                                            .temperature = factor == 2 ? 0.7 : 1.0,
+                                           .plausibility = factor == 3 ? 0.3 : 0.0,
                                            .divergence = (ald_divergence_t)divergence};
             rows_t r;
             rows_init(&r, 10);
@@ -231,15 +237,17 @@ static void distill_rows(void **state)
         }
 }
 
-static void check_support(int64_t K, ald_divergence_t divergence)
+static void check_support(int64_t K, ald_divergence_t divergence, double plausibility)
 {
-    const ald_teacher_t teacher = {.beta = 0.3, .temperature = 1.2, .divergence = divergence};
+    const ald_teacher_t teacher = {
+        .beta = 0.3, .temperature = 1.2, .divergence = divergence, .plausibility = plausibility};
     rows_t r;
     rows_init(&r, 20);
     float z[V], lp[V], ratio[V];
     int32_t id[V];
     double tail[2] = {0.0, 0.0};
-    twin_t t = {.teacher = &teacher, .factor = 3.0, .outcomes = K + 1, .group = r.group};
+    twin_t t = {
+        .teacher = &teacher, .factor = 3.0, .outcomes = K + 1, .tokens = K, .group = r.group};
     for (int v = 0; v < V; ++v) {
         int place = (v * 13 + 5) % V; /* the support lies scattered */
         r.group[v] = place < K ? place : (int)K;
@@ -264,11 +272,10 @@ static void check_support(int64_t K, ald_divergence_t divergence)
 static void distill_supports(void **state)
 {
     (void)state;
-    for (int divergence = 0; divergence < 3; ++divergence) {
-        check_support(1, (ald_divergence_t)divergence);
-        check_support(12, (ald_divergence_t)divergence);
-        check_support(V - 1, (ald_divergence_t)divergence);
-    }
+    const int64_t sizes[] = {1, 12, V - 1};
+    for (int divergence = 0; divergence < 3; ++divergence)
+        for (int i = 0; i < 6; ++i)
+            check_support(sizes[i / 2], (ald_divergence_t)divergence, i % 2 == 0 ? 0.0 : 0.4);
 }
 
 static void far_teachers_stay_finite(void **state)
@@ -404,10 +411,18 @@ static void strengths_of_a_response(void **state)
     ald_teacher_alphas(&teacher, 3, tvd, alpha);
     for (int i = 0; i < 3; ++i)
         expect_near("own", alpha[i], 4.0 * (double)tvd[i] + 0.5, 1e-15);
-    teacher.granularity = ALD_GRANULARITY_SEQUENCE;
+    teacher.granularity = ALD_GRANULARITY_RESPONSE;
     ald_teacher_alphas(&teacher, 3, tvd, alpha);
     for (int i = 0; i < 3; ++i)
         expect_near("mean", alpha[i], 4.0 * 0.25 + 0.5, 1e-15);
+    teacher.granularity = ALD_GRANULARITY_AUTO; /* (0.75)^2 / (3 (0.25^2 + 0.5^2)) = 0.6: spread */
+    expect_near("spread", ald_teacher_spread(3, tvd), 0.6, 1e-15);
+    ald_teacher_alphas(&teacher, 3, tvd, alpha);
+    expect_near("auto, spread", alpha[1], 4.0 * 0.25 + 0.5, 1e-15);
+    const float few[] = {0.0f, 0.5f, 0.0f}, none[] = {0.0f, 0.0f, 0.0f};
+    ald_teacher_alphas(&teacher, 3, few, alpha);
+    expect_near("auto, concentrated", alpha[1], 4.0 * 0.5 + 0.5, 1e-15);
+    expect_near("spread of nothing", ald_teacher_spread(3, none), 1.0, 0.0);
     teacher.extrapolation = ALD_EXTRAPOLATION_NONE;
     ald_teacher_alphas(&teacher, 3, tvd, alpha);
     for (int i = 0; i < 3; ++i)

@@ -542,28 +542,49 @@ static void attention_takes_linear_memory(void **state)
     ald_free(qkv), ald_free(out), ald_free(lse), ald_free(dqkv);
 }
 
-static void decoding_attention(void **state)
+/* Heads whose size is whole vectors of any kind, and one that isn't. */
+static void check_decoding(int64_t D)
 {
-    enum { T = 150, NH = 6, NKV = 2, D = 10, LD = (NH + 2 * NKV) * D };
+    enum { T = 150, NH = 6, NKV = 2, GROUP = NH / NKV };
+    const int64_t LD = (NH + 2 * NKV) * D, capacity = T + 3;
     const ald_segment_t segment = {0, T, -1};
-    float *qkv = random_floats(1, T * LD, 1.5), *k = random_floats(2, T * NKV * D, 1.0);
-    float *v = random_floats(3, T * NKV * D, 1.0), *scores = random_floats(4, NH * T, 1.0);
-    float out[NH * D];
-    double *qkv2 = to_doubles(qkv, T * LD), expected[NH * D];
+    float *qkv = random_floats(1, T * LD, 1.5), *v = random_floats(3, T * NKV * D, 1.0);
+    float *k = random_floats(2, capacity * NKV * D + ALD_ATTENTION_SLACK, 1.0);
+    float *scores = random_floats(4, T, 1.0), *out = random_floats(5, NH * D, 1.0);
+    double *qkv2 = to_doubles(qkv, T * LD), *expected = to_doubles(out, NH * D);
     const attention_t twin = {T, NH, NKV, D, 1, &segment, NULL, 0};
-    (void)state;
     for (int64_t t = 0; t < T; ++t)
         for (int64_t i = 0; i < NKV * D; ++i) {
-            k[t * NKV * D + i] = qkv[t * LD + NH * D + i];
+            k[i * capacity + t] = qkv[t * LD + NH * D + i];
             v[t * NKV * D + i] = qkv[t * LD + (NH + NKV) * D + i];
         }
-    for (int64_t length = 1; length <= T; length += 149) {
+    for (int64_t length = 1; length <= T; length += length < 30 ? 29 : 40) {
         for (int64_t h = 0; h < NH; ++h)
             attention_row(&twin, qkv2, length - 1, h, expected + h * D);
-        ald_attention_decode(length, NH, NKV, D, qkv + (length - 1) * LD, k, v, scores, out);
+        for (int64_t kv = 0; kv < NKV; ++kv) {
+            const ald_attention_row_t row = {GROUP,
+                                             D,
+                                             length,
+                                             qkv + (length - 1) * LD + kv * GROUP * D,
+                                             k + kv * D * capacity,
+                                             v + kv * D,
+                                             capacity,
+                                             NKV * D};
+            ald_attention_decode(&row, scores, out + kv * GROUP * D);
+        }
         expect_close("decoded", NH * D, out, expected, 2e-6);
     }
-    ald_free(qkv), ald_free(k), ald_free(v), ald_free(scores), ald_free(qkv2);
+    ald_free(qkv), ald_free(k), ald_free(v), ald_free(scores), ald_free(out);
+    ald_free(qkv2), ald_free(expected);
+}
+
+static void decoding_attention(void **state)
+{
+    (void)state;
+    check_decoding(10);
+    check_decoding(16);
+    check_decoding(40);
+    check_decoding(64);
 }
 
 static void threads_change_no_bit(void **state)

@@ -65,10 +65,10 @@ def sequences(folder, directory):
 
 
 def students(found):
-    """Log-probabilities [R, V] of the policy."""
-    logits = Setting.twins["policy"].response_logits(found.prompt_ids.tolist(),
-                                                     found.response_ids.tolist())
-    return model.log_softmax(logits)
+    """Log-probabilities [R, V] of the policy, over the tokens that the shard has."""
+    ids = found.prompt_ids.tolist() + found.response_ids.tolist()
+    logits, _ = Setting.twins["policy"].forward(ids)
+    return model.log_softmax(logits[len(found.prompt_ids) - 1:-1, :found.shard.vocab_size])
 
 
 def settings_to_try():

@@ -61,7 +61,7 @@ def check_attributes(file):
         found.remove("full_dtype")
     check(found == set(TEXTS + INTEGERS), "attributes", sorted(file.attrs))
     check(file.attrs["format"] == "aligndistil-shard", "format", file.attrs["format"])
-    check(file.attrs["schema_version"] == 1, "schema_version", file.attrs["schema_version"])
+    check(file.attrs["schema_version"] in (1, 2), "schema_version", file.attrs["schema_version"])
 
 
 def check_dataset(dataset, kind, shape, sizes):

@@ -241,7 +241,7 @@ def attributes_name_the_contents(folder):
     for encoding in ("full", "hidden", "topk"):
         with h5py.File(shard_paths(os.path.join(folder, encoding))[0], "r") as file:
             a = file.attrs
-            assert a["encoding"] == encoding and a["vocab_size"] == 389 and a["hidden_size"] == 16
+            assert a["encoding"] == encoding and a["vocab_size"] == 384 and a["hidden_size"] == 16
             assert a["top_k"] == (K if encoding == "topk" else 0) and a["policy_step"] == -1
             assert a["chat_format"] == "none" and a["contrast"] == "reverse" and a["seed"] == 1
             for name in ("dpo", "reverse"):
@@ -289,14 +289,14 @@ def viewer_and_inspect(folder):
             assert file.read(4) == b"\x89PNG"
         os.remove(image)
         shown = harness.run("inspect", path).out
-        for word in (encoding, "10", str(count), "389"):
+        for word in (encoding, "10", str(count), "384"):
             assert word in shown, f"inspect doesn't say {word}"
 
 
 def topk_expected(twin, rows, ids, alpha):
     """Probabilities of the support and of the bucket for the rest, [R, K + 1]."""
     dpo, other = (losses.gather_outcomes(row, ids) for row in rows)
-    return np.exp(twin.log_distribution(dpo, other, alpha))
+    return np.exp(twin.log_distribution(dpo, other, alpha, ids.shape[1]))
 
 
 def the_importable_reader(folder):
@@ -308,7 +308,8 @@ def the_importable_reader(folder):
     assert done.attempted > 5 and done.failed == 0, done
     heads = aligndistil_shards.Heads(places["dpo"], places["reverse"])
     settings = ({"strength": 3.0}, {"strength": 1.5, "extrapolation": "constant", "temperature": 0.7},
-                {"extrapolation": "none"}, {"strength": 4.0, "granularity": "sequence"})
+                {"extrapolation": "none"}, {"strength": 4.0, "granularity": "response"},
+                {"strength": 6.0, "plausibility": 0.3}, {"strength": 2.0, "granularity": "auto"})
     bounds = {"full": 2e-3, "hidden": 0.1, "topk": 0.03}
     keys = dict(keyed("both"))
     for encoding, bound in bounds.items():
@@ -354,7 +355,8 @@ def the_reader_composes_the_reference(folder):
     policy = {key: model.log_softmax(Setting.twins["policy"].response_logits(*sequence))
               for key, sequence in keyed("both")}
     settings = ({}, {"strength": 3.0}, {"strength": 1.5, "extrapolation": "constant", "temperature": 0.7},
-                {"extrapolation": "none"}, {"strength": 4.0, "granularity": "sequence"})
+                {"extrapolation": "none"}, {"strength": 4.0, "granularity": "response"},
+                {"strength": 6.0, "plausibility": 0.3}, {"strength": 2.0, "granularity": "auto"})
     for encoding, bound in (("full", 1e-5), ("hidden", 0.1), ("hidden32", 1e-3), ("topk", 0.03)):
         losses_of = []
         place = score(folder, "beside-" + encoding, shards__encoding=encoding, **beside())
@@ -370,7 +372,8 @@ def the_reader_composes_the_reference(folder):
                 near("alpha", made.alpha, alpha, 1e-4 * max(1.0, alpha.max()))
                 rows = (dpo, dpo - ratio) if made.ids is None else \
                     [losses.gather_outcomes(row, made.ids) for row in (dpo, dpo - ratio)]
-                expected = np.exp(twin.log_distribution(*rows, alpha))
+                tokens = None if made.ids is None else made.ids.shape[1]
+                expected = np.exp(twin.log_distribution(*rows, alpha, tokens))
                 gap = np.abs(probabilities_of(made) - expected).sum(axis=1).max()
                 assert gap < bound, (encoding, options, gap)
             made = found.teacher(contrast="reference", heads=heads)

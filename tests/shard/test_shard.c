@@ -21,7 +21,7 @@
 #include "ald/shard/set.h"
 #include "ald/shard/write.h"
 #include "scratch.h"
-#include "shard/fletcher_impl.h"
+#include "ald/shard/fletcher.h"
 #include "shard/format_impl.h"
 #include "shard_sample.h"
 
@@ -367,7 +367,7 @@ static void damage(hid_t file, int kind)
     hid_t source = ald_column_h5_type(ALD_COLUMN_SOURCE);
     switch (kind) {
     case 0:
-        put_integer(file, "schema_version", 2);
+        put_integer(file, "schema_version", 3);
         break;
     case 1:
         H5Ldelete(file, "/response/tvd", H5P_DEFAULT);
@@ -449,7 +449,7 @@ static void damage(hid_t file, int kind)
 static void every_damage_is_named(void **state)
 {
     static const char *const words[] = {
-        "schema version 2, but this program reads up to version 1",
+        "schema version 3, but this program reads up to version 2",
         "/response/tvd is missing",
         "/sequence/token_start[3]: expected",
         "/sequence/response_start: expected 0 first, found 12",

@@ -69,11 +69,13 @@ def on_policy(folder):
 
 def read_ahead(folder):
     """The whole set, 1.4 MiB a sequence, is there before its first sequences have been used."""
-    wide = ["--vocab-size", 4096]
+    wide = {"tokenizer": "wide"}
+    harness.tool("train_tokenizer.py", "--text", os.path.join(folder, "desk", "train.jsonl"), "--vocab-size",
+                 384, "--fill", 4096, "--output", os.path.join(folder, "wide"))
     words = ["--set", "shards.encoding=full", "--set", "shards.directory=wide", "--set", "data.max_rows=26"]
     for key, seed, shape in (("teacher.dpo", 11, []), ("teacher.reverse", 12, []),
                              ("distill.policy", 13, ["--hidden", 96, "--layers", 8, "--intermediate", 512])):
-        words += ["--set", f"{key}={harness.make_model(folder, key, seed, *wide, *shape)}"]
+        words += ["--set", f"{key}={harness.make_model(folder, key, seed, *shape, **wide)}"]
     harness.run("score", "-c", os.path.join(folder, "run.cfg"), *words)
     done = check(folder, "distill", *words, "--set", "optimizer.batch_size=26", "--set",
                  "optimizer.micro_batch_tokens=100", "--set", "checkpoint.resume=false")

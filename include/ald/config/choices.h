@@ -71,7 +71,9 @@
     C(ALD_TOKEN_WEIGHT_UNIFORM, 1, "uniform")
 #define ALD_GRANULARITIES(C)                                                                       \
     C(ALD_GRANULARITY_TOKEN, 0, "token")                                                           \
-    C(ALD_GRANULARITY_SEQUENCE, 1, "sequence")
+    C(ALD_GRANULARITY_RESPONSE, 1, "response")                                                     \
+    C(ALD_GRANULARITY_SEQUENCE, 1, "sequence") /* the older name of "response" */                  \
+    C(ALD_GRANULARITY_AUTO, 2, "auto")         /* by ald_teacher_concentration */
 #define ALD_PRECISIONS(C)                                                                          \
     C(ALD_PRECISION_AUTO, 0, "auto")                                                               \
     C(ALD_PRECISION_FP32, 1, "fp32")

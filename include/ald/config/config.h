@@ -50,7 +50,7 @@ typedef struct {
         char *dpo, *reverse, *reference;
         ald_contrast_t contrast;
         ald_extrapolation_t extrapolation;
-        double strength, epsilon, beta, temperature;
+        double strength, epsilon, beta, temperature, plausibility;
     } teacher;
     struct {
         char *directory;
@@ -79,10 +79,12 @@ typedef struct {
     struct {
         char *model, *output;
         int64_t samples;
+        bool teacher;
     } generate;
     struct {
         char *model, *name, *dpo, *contrast, *reference, *output;
         int64_t max_rows, generate;
+        bool teacher;
     } eval;
     struct {
         double temperature, top_p;
@@ -155,6 +157,8 @@ typedef struct {
     K(REAL, teacher.epsilon, "1e-3", 0, 1e3, NONE, "added to r TVD")                               \
     K(REAL, teacher.beta, "0.1", 0, 1e6, NONE, "beta0 of the token weight and reward")             \
     K(REAL, teacher.temperature, "1.0", 1e-3, 1e3, NONE, "tau, divides the teacher's logits")      \
+    K(REAL, teacher.plausibility, "0.0", 0, 1, NONE,                                               \
+      "raise no token below this share of pi_dpo's likeliest (0: off)")                            \
     K(OUTPUT, shards.directory, "shards", 0, 0, NONE, "folder of teacher shards")                  \
     K(CHOICE, shards.encoding, "hidden", 0, 0, ENCODINGS, "what a shard holds")                    \
     K(INTEGER, shards.top_k, "64", 1, 1e9, NONE, "tokens of topk, draws of sampled")               \
@@ -176,7 +180,7 @@ typedef struct {
     K(CHOICE, distill.token_weight, "beta", 0, 0, TOKEN_WEIGHTS, "weight of a position's loss")    \
     K(BOOL, distill.length_normalize, "true", 0, 0, NONE, "divide by the response's length")       \
     K(CHOICE, distill.granularity, "token", 0, 0, GRANULARITIES,                                   \
-      "alpha from each position's TVD or from the response's mean")                                \
+      "alpha from each position's TVD, from the response's mean, or as fits")                      \
     K(REAL, distill.max_teacher_error, "0.0", 0, 1, NONE,                                          \
       "refuse a topk position whose teacher may be further off, in total variation (0: warn)")     \
     K(INTEGER, roles.trainers, "0", 0, 1e6, NONE, "ranks that train (0: automatic)")               \
@@ -185,6 +189,8 @@ typedef struct {
     K(INPUT, generate.model, "", 0, 0, NONE, "model directory to sample from")                     \
     K(OUTPUT, generate.output, "generations.jsonl", 0, 0, NONE, "responses (JSONL)")               \
     K(INTEGER, generate.samples, "1", 1, 1e6, NONE, "responses per prompt")                        \
+    K(BOOL, generate.teacher, "false", 0, 0, NONE,                                                 \
+      "sample from the composed teacher (teacher.*) in place of generate.model")                   \
     K(INPUT, eval.model, "", 0, 0, NONE, "model directory to evaluate")                            \
     K(STRING, eval.name, "", 0, 0, NONE,                                                           \
       "of the model in benchmark answers (empty: its folder's)")                                   \
@@ -194,6 +200,8 @@ typedef struct {
     K(OUTPUT, eval.output, "eval", 0, 0, NONE, "folder of the reports")                            \
     K(INTEGER, eval.max_rows, "0", 0, 1e12, NONE, "rows of data.eval to use (0: all)")             \
     K(INTEGER, eval.generate, "1", 0, 1e6, NONE, "sampled responses per prompt (0: none)")         \
+    K(BOOL, eval.teacher, "false", 0, 0, NONE,                                                     \
+      "evaluate the composed teacher (teacher.*) in place of eval.model")                          \
     K(REAL, sampling.temperature, "1.0", 0, 1e3, NONE, "0: greedy")                                \
     K(REAL, sampling.top_p, "1.0", 0, 1, NONE, "nucleus")                                          \
     K(INTEGER, sampling.top_k, "0", 0, 1e9, NONE, "most likely tokens kept (0: all)")              \

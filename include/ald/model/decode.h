@@ -12,7 +12,7 @@
 /* Keys and values of one sequence, all layers; grows with the sequence up to `capacity` tokens. */
 typedef struct {
     int64_t length, capacity;
-    float *data; /* [L][2][capacity][NKV D], owned */
+    float *data; /* [L], keys [NKV D][capacity], values [capacity][NKV D]; owned */
 } ald_cache_t;
 ald_status_t ald_cache_init(const ald_model_config_t *config, int64_t capacity, ald_cache_t *out);
 void ald_cache_reset(ald_cache_t *cache); /* takes a zeroed one */

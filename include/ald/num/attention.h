@@ -31,10 +31,18 @@ ald_status_t ald_attention(const ald_attention_t *attention, float *out, float *
 /* dqkv from dout, overwritten. */
 ald_status_t ald_attention_backward(const ald_attention_t *attention, const float *out,
                                     const float *lse, const float *dout, float *dqkv);
-/* One query row of `NH` heads against `length` cached rows of keys and values, [length, NKV D]
- * each. */
-void ald_attention_decode(int64_t length, int64_t NH, int64_t NKV, int64_t D, const float *q,
-                          const float *k, const float *v, float *scores /* [NH, length] */,
-                          float *out);
+/* One query row of the heads that share a key head, against `length` cached positions: softmax(q
+ * k^T / sqrt(D)) v. Keys lie in columns, a row for each of the D numbers of a key, and
+ * ALD_ATTENTION_SLACK floats behind the last position of a row are read and not used. Local, on the
+ * calling thread. */
+typedef struct {
+    int64_t heads, D, length;
+    const float *q;             /* [heads, D] */
+    const float *keys, *values; /* [D, length], [length, D]: rows as far apart as follows */
+    int64_t keys_ld, values_ld;
+} ald_attention_row_t;
+enum { ALD_ATTENTION_SLACK = 32 };
+void ald_attention_decode(const ald_attention_row_t *row, float *scores /* [length] */,
+                          float *out /* [heads, D] */);
 
 #endif

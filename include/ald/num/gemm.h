@@ -26,6 +26,7 @@ typedef void (*ald_gemm_fn)(const ald_product_t *product);
 typedef struct {
     const char *name;
     ald_gemm_fn run;
+    bool stored; /* ald/num/matrix.h has it for rows of any stored type, without a panel */
 } ald_gemm_t;
 
 /* "openblas": the fast one for training and scoring.

@@ -1,4 +1,4 @@
-/* What kernels share: clones for several instruction sets, and an exp and a log that vectorise.
+/* What kernels share: a version for each instruction level, and an exp and a log that vectorise.
  * Layer: num. */
 #ifndef ALD_NUM_KERNEL_H
 #define ALD_NUM_KERNEL_H
@@ -6,13 +6,56 @@
 #include <stdint.h>
 #include <string.h>
 
-/* A function with clones is compiled for several instruction sets, and the loader picks one: one
- * binary serves the unlike nodes of a cluster. */
+#include "ald/base/status.h"
+
+/* The levels of the x86-64 psABI that kernels are compiled for: SSE2; AVX2, FMA and F16C; AVX-512.
+ * One binary serves the unlike nodes of a cluster. V3 and V4 don't give the same bits everywhere,
+ * as sums in lanes have as many lanes as a register: ALIGNDISTIL_ISA sets one level for all nodes.
+ * Elsewhere ALD_ISA_BASE is what there is. */
+typedef enum {
+    ALD_ISA_BASE,
+    ALD_ISA_V3,
+    ALD_ISA_V4,
+    ALD_ISA_COUNT,
+} ald_isa_t;
+
+/* The level that kernels run at: before main it is the CPU's highest. */
+extern ald_isa_t ald_isa;
+ald_isa_t ald_isa_highest(void);         /* that this CPU has */
+const char *ald_isa_name(ald_isa_t isa); /* "x86-64", "x86-64-v3", "x86-64-v4" */
+/* Sets the level, before threads run kernels; NULL: the CPU's highest. USAGE for an unknown name or
+ * a level that this CPU lacks. Local. */
+ald_status_t ald_isa_set(const char *name);
+
+/* ALD_KERNEL(type, name, (parameters), (their names)) { body } defines a static function that runs
+ * its body as compiled for the level `ald_isa`. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define ALD_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#define ALD_LEVELS 1
+#define ALD_VERSION_OF(target_, type, name, version, params, args)                                 \
+    target_ static type name##_##version params                                                    \
+    {                                                                                              \
+        return name##_body args;                                                                   \
+    }
+#define ALD_KERNEL(type, name, params, args)                                                       \
+    static inline __attribute__((always_inline)) type name##_body params;                          \
+    ALD_VERSION_OF(__attribute__((target("arch=x86-64-v4"))), type, name, v4, params, args)        \
+    ALD_VERSION_OF(__attribute__((target("arch=x86-64-v3"))), type, name, v3, params, args)        \
+    ALD_VERSION_OF(, type, name, base, params, args)                                               \
+    static type name params                                                                        \
+    {                                                                                              \
+        return ald_isa == ALD_ISA_V4   ? name##_v4 args                                            \
+               : ald_isa == ALD_ISA_V3 ? name##_v3 args                                            \
+                                       : name##_base args;                                         \
+    }                                                                                              \
+    static inline __attribute__((always_inline)) type name##_body params
 #else
-#define ALD_CLONES
+#define ALD_LEVELS                           0
+#define ALD_KERNEL(type, name, params, args) static type name params
 #endif
+
+/* Numbers, each taken through an operation or two, from which waking other threads pays: some
+ * microseconds of one thread's time. A loop over fewer stays on its thread. */
+enum { ALD_WORTH_WAKING = 1 << 15 };
 
 /* exp(x) to 2 ulp for x in [-87, 88]; smaller x give 0, larger 88's value. Written so that gcc
  * vectorises loops over it: no call, ternary clamps, the rounding by a magic constant.

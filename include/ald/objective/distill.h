@@ -55,9 +55,9 @@ void ald_distiller_reset(ald_distiller_t *distiller); /* takes a zeroed one */
  * setting that it can't have; a step checks it again. Local. */
 ald_status_t ald_distiller_fits(const ald_config_t *config, const ald_shardset_t *set);
 /* Sets `vocabulary` for the shards of a set (ald/model/vocabulary.h) unless it has been; a step
- * does so too. A shard's teacher with more rows than the policy is restricted to the policy's and
- * normalised again, its alpha still that of the shard's tvd. INPUT when policy and shards differ in
- * tokens that the tokenizer has. Local. */
+ * does so too. Shards of schema 1 are read as they were, with padding rows: a teacher with more
+ * rows than the policy is restricted to the policy's and normalised again, its alpha still that of
+ * the shard's tvd. INPUT when policy and shards differ in tokens that the tokenizer has. Local. */
 ald_status_t ald_distiller_vocabulary(ald_distiller_t *distiller, const ald_shardset_t *set);
 
 #endif

@@ -8,6 +8,7 @@
 /* The state of ALD_OBJECTIVE_SFT. */
 typedef struct {
     const ald_pairs_t *pairs; /* the caller's */
+    int64_t vocabulary;       /* ids of the tokenizer, which the loss is over */
     float weight;             /* 1 / response tokens of the step at hand */
 } ald_sft_t;
 

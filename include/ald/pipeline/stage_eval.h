@@ -8,7 +8,15 @@
 #include "ald/config/config.h"
 #include "ald/par/comm.h"
 
-/* `show`: the row whose per-token reward is printed, -1 for none. */
-ald_status_t ald_stage_eval(const ald_config_t *config, const ald_comm_t *world, int64_t show);
+/* Settings of the composed teacher that is evaluated, in place of those of the configuration. */
+typedef struct {
+    double strength, plausibility;
+} ald_eval_point_t;
+
+/* `show`: the row whose per-token reward is printed, -1 for none. With `count` points the teacher
+ * is evaluated at each of them, into a folder of its own in eval.output, and a table of all is
+ * printed and written. Collective. */
+ald_status_t ald_stage_eval(const ald_config_t *config, const ald_comm_t *world, int64_t show,
+                            const ald_eval_point_t *points, int64_t count);
 
 #endif

@@ -21,6 +21,10 @@ typedef struct {
 /* Collective over `comm`; the same status on all. `key` names the setting in messages. */
 ald_status_t ald_frozen_load(const ald_comm_t *comm, const char *directory, const char *key,
                              ald_frozen_t *out);
+/* *common becomes the tokens that both have (ald/model/vocabulary.h). INPUT naming both unless they
+ * have the same tokenizer. Local. */
+ald_status_t ald_frozen_compare(const char *a, const ald_frozen_t *one, const char *b,
+                                const ald_frozen_t *two, int64_t *common);
 /* Fills sha256; root reads all of the weights unless their digest is remembered. Collective. */
 ald_status_t ald_frozen_digest(const ald_comm_t *comm, const char *directory, ald_frozen_t *frozen);
 /* Fills head; root reads the output matrix. Collective. */

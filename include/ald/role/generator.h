@@ -16,11 +16,16 @@
 #include "ald/model/model.h"
 #include "ald/model/model_config.h"
 #include "ald/model/sampler.h"
+#include "ald/teacher/teacher.h"
 
 typedef struct {
-    ald_model_t model; /* with the invariant products: a sample doesn't depend on its batch */
+    ald_model_t model;    /* over the tokenizer's ids, with the invariant products: a sample doesn't
+                             depend on its batch */
+    ald_model_t contrast; /* params NULL: `model` alone is sampled from. Else the teacher is that
+                             is composed of both by `teacher`, from each token's own distance */
+    ald_teacher_t teacher;
     ald_sampling_t sampling;
-    int64_t max_new_tokens, limit; /* limit: ids of the tokenizer */
+    int64_t max_new_tokens;
     uint64_t seed;
     const ald_dataset_t *data; /* for the stop tokens */
 } ald_generator_t;
@@ -29,6 +34,10 @@ typedef struct {
 void ald_generator_init(const ald_config_t *config, const ald_model_t *model,
                         const ald_dataset_t *data, ald_generator_t *out);
 
+/* Makes it sample from the teacher composed of its model, pi_dpo, and a contrast. Local. */
+void ald_generator_compose(const ald_model_t *contrast, const ald_teacher_t *teacher,
+                           ald_generator_t *generator);
+
 /* A response to sample to the prompt of a row. Other numbers `sample` and `round` give other
  * streams of random numbers. */
 typedef struct {
@@ -36,8 +45,8 @@ typedef struct {
 } ald_request_t;
 
 /* One response in a vec of bytes: this header, then count ids (int32_t), then count
- * log-probabilities (float) under the policy, untempered. `request` is its place in the list of
- * requests. */
+ * log-probabilities (float) under what is sampled from, untempered. `request` is its place in the
+ * list of requests. */
 typedef struct {
     int64_t request, count;
 } ald_sampled_t;
@@ -58,7 +67,7 @@ ald_status_t ald_sampled_next(const ald_vec_t *records, size_t *at, ald_sampled_
                               const int32_t **ids, const float **logprobs);
 
 /* Bytes that ald_generator_run takes at most for `count` requests with prompts of up to `prompt`
- * tokens. */
+ * tokens, of a model alone. A contrast takes as much again for its own shape. */
 int64_t ald_generator_bytes(const ald_model_config_t *shape, int64_t prompt, int64_t max_new_tokens,
                             int64_t count);
 

@@ -10,12 +10,14 @@
 #include "ald/model/batch.h"
 #include "ald/model/model.h"
 #include "ald/par/comm.h"
+#include "ald/teacher/teacher.h"
 
 typedef enum {
     ALD_VIEW_POLICY,
     ALD_VIEW_DPO,
     ALD_VIEW_CONTRAST,
     ALD_VIEW_REFERENCE,
+    ALD_VIEW_COMPOSED, /* contrast of the policy: it is then the teacher composed of both */
     ALD_VIEWS,
 } ald_view_t;
 
@@ -31,6 +33,7 @@ typedef struct {
 /* models[ALD_VIEWS], NULL where there is none; all of one ald_model_vocabulary. */
 typedef struct {
     const ald_model_t *models[ALD_VIEWS];
+    ald_teacher_t teacher; /* by which the policy is composed where ALD_VIEW_COMPOSED is there */
     int64_t micro_batch_tokens;
 } ald_measure_t;
 

@@ -13,7 +13,9 @@
 #include "ald/base/status.h"
 #include "ald/config/choices.h"
 
-#define ALD_SHARD_SCHEMA 1 /* the version of the format; readers refuse newer ones */
+/* The version of the format that is written; readers refuse newer ones. In 1 the vocabulary had the
+ * models' padding rows, since 2 it has the tokenizer's tokens alone. */
+#define ALD_SHARD_SCHEMA 2
 
 typedef enum {
     ALD_SOURCE_CHOSEN = 0,
@@ -40,6 +42,7 @@ enum {
 
 /* The attributes of `/`. */
 typedef struct {
+    int64_t schema; /* of a shard that was read */
     ald_encoding_t encoding;
     int64_t vocab_size;  /* V */
     int64_t hidden_size; /* H of both teachers; only encodings with hidden states use it */

@@ -38,25 +38,37 @@ class Teacher:
     temperature: float = 1.0          # tau
     divergence: str = "reverse"       # "reverse" | "forward" | "jsd"
     token_weight: str = "beta"        # "beta" | "uniform"
-    granularity: str = "token"        # "token" | "sequence": alpha from the mean TVD
+    granularity: str = "token"        # "token" | "response": alpha from the mean TVD | "auto"
     length_normalize: bool = True
+    plausibility: float = 0.0         # lambda
+
+    def by_token(self, distance):
+        """With "auto": whether the TVD is concentrated, its effective share of positions below half."""
+        spread = distance.sum() ** 2 / (len(distance) * (distance ** 2).sum())
+        return self.granularity == "token" or (self.granularity == "auto" and spread < 0.5)
 
     def alpha(self, distance):
         """alpha_t (eq. 16); for "none", what it counts as in the weight."""
-        if self.granularity == "sequence":
+        if not self.by_token(distance):
             distance = np.full_like(distance, distance.mean())
         if self.extrapolation == "adaptive":
             return self.strength * distance + self.epsilon
         return np.full_like(distance, 1.0 if self.extrapolation == "none" else self.strength)
 
-    def log_distribution(self, z_dpo, z_c, alpha):
-        """log softmax(z* / tau); the rows may be logits or log-probabilities."""
+    def log_distribution(self, z_dpo, z_c, alpha, tokens=None):
+        """log softmax(z* / tau); the rows may be logits or log-probabilities, but with a plausibility
+        both are log-probabilities, since a constant would move the change's sign. The likeliest token
+        is sought among the first `tokens` outcomes (all): a bucket behind them is none."""
         if self.extrapolation == "none":
             z = z_dpo
         elif self.contrast == "reverse":
             z = z_dpo + alpha[:, None] * (z_dpo - z_c)
         else:
             z = z_c + alpha[:, None] * (z_dpo - z_c)
+        if self.plausibility > 0:
+            top = np.exp(z_dpo[:, :tokens]).max(axis=-1, keepdims=True)
+            likely = np.exp(z_dpo) >= self.plausibility * top
+            z = np.where(likely, z, np.minimum(z, z_dpo))
         return log_softmax(z / self.temperature)
 
     def weight(self, alpha):
@@ -98,7 +110,7 @@ def distill(teacher, z_student, z_dpo, z_c):
     log_student, log_dpo, log_c = (log_softmax(z) for z in (z_student, z_dpo, z_c))
     distance = tvd(log_dpo, log_c)
     alpha = teacher.alpha(distance)
-    log_teacher = teacher.log_distribution(z_dpo, z_c, alpha)
+    log_teacher = teacher.log_distribution(log_dpo, log_c, alpha)
     per_token = divergence(teacher.divergence, log_student, log_teacher)
     parts = {"tvd": distance, "alpha": alpha, "weight": teacher.weight(alpha),
              "divergence": per_token, "kl/teacher": kl(log_student, log_teacher),
@@ -127,5 +139,5 @@ def distill_topk(teacher, z_student, token_id, log_dpo, log_ratio, tail_dpo, tai
     if not has_tail.any():  # K = V: there is no rest
         log_student, full_dpo, full_c = (x[:, :-1] for x in (log_student, full_dpo, full_c))
     alpha = teacher.alpha(distance)
-    log_teacher = teacher.log_distribution(full_dpo, full_c, alpha)
+    log_teacher = teacher.log_distribution(full_dpo, full_c, alpha, log_dpo.shape[1])
     return sequence_loss(teacher, divergence(teacher.divergence, log_student, log_teacher), alpha)

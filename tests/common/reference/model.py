@@ -119,6 +119,14 @@ def attend(q, k, v, window=None, block=512):
     return out.transpose(1, 0, 2)
 
 
+def tokenizer_size(directory):
+    """The ids that the tokenizer has; rows of an embedding behind them are padding."""
+    with open(os.path.join(directory, "tokenizer.json"), encoding="utf-8") as file:
+        tokenizer = json.load(file)
+    added = [token["id"] for token in tokenizer.get("added_tokens", [])]
+    return 1 + max([*tokenizer["model"]["vocab"].values(), *added])
+
+
 class Model:
     def __init__(self, config, weights):
         self.config, self.weights = config, weights
@@ -130,7 +138,9 @@ class Model:
     @classmethod
     def load(cls, directory):
         with open(os.path.join(directory, "config.json"), encoding="utf-8") as file:
-            return cls(json.load(file), safetensors_reader.read_directory(directory))
+            config = json.load(file)
+        return cls({**config, "tokens": tokenizer_size(directory)},
+                   safetensors_reader.read_directory(directory))
 
     def linear(self, x, name):
         return x @ self.weights[name + ".weight"].T + self.weights.get(name + ".bias", 0.0)
@@ -185,9 +195,9 @@ class Model:
         return hidden @ self.output_matrix().T, hidden
 
     def response_logits(self, prompt, response):
-        """Row t predicts response[t]: [R, V]."""
+        """Row t predicts response[t]: [R, V] over the tokens of the tokenizer."""
         logits, _ = self.forward(list(prompt) + list(response))
-        return logits[len(prompt) - 1:-1]
+        return logits[len(prompt) - 1:-1, :self.config["tokens"]]
 
     def logprobs(self, prompt, response):
         """log p of each response token [R]."""

@@ -97,7 +97,8 @@ def forward(config, p, ids):
 
 
 def response_logits(config, p, prompt, response):
-    return forward(config, p, list(prompt) + list(response))[0][len(prompt) - 1:-1]
+    logits = forward(config, p, list(prompt) + list(response))[0]
+    return logits[len(prompt) - 1:-1, :config["tokens"]]
 
 
 def logprobs(config, p, prompt, response):
@@ -119,7 +120,7 @@ def dpo(beta, chosen, rejected, ref_chosen, ref_rejected, smoothing=0.0, reverse
 
 def teacher_alpha(teacher, dpo_probs, c_probs):
     distance = (dpo_probs - c_probs).abs().sum(-1) / 2
-    if teacher.granularity == "sequence":
+    if not teacher.by_token(distance.numpy()):
         distance = distance.mean().expand_as(distance)
     if teacher.extrapolation == "none":
         return torch.ones_like(distance)
@@ -130,9 +131,13 @@ def teacher_alpha(teacher, dpo_probs, c_probs):
 
 def teacher_rows(teacher, z_dpo, z_c, alpha):
     """Log-probabilities [R, V]."""
-    a = alpha[:, None]
+    a, z_dpo, z_c = alpha[:, None], z_dpo.log_softmax(-1), z_c.log_softmax(-1)
     z = {"reverse": (1 + a) * z_dpo - a * z_c, "reference": (1 - a) * z_c + a * z_dpo}
     star = z_dpo if teacher.extrapolation == "none" else z[teacher.contrast]
+    if teacher.plausibility > 0:
+        p = z_dpo.exp()
+        raised = (p < teacher.plausibility * p.max(-1, keepdim=True).values) & (star > z_dpo)
+        star = torch.where(raised, z_dpo, star)
     return (star / teacher.temperature).log_softmax(-1)
 
 

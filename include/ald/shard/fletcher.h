@@ -1,6 +1,6 @@
-/* The checksum of HDF5's Fletcher-32 filter. Private to src/shard. */
-#ifndef ALD_SHARD_FLETCHER_IMPL_H
-#define ALD_SHARD_FLETCHER_IMPL_H
+/* The checksum of HDF5's Fletcher-32 filter. All local. Layer: shard. */
+#ifndef ALD_SHARD_FLETCHER_H
+#define ALD_SHARD_FLETCHER_H
 
 #include <stddef.h>
 #include <stdint.h>

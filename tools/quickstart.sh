@@ -98,10 +98,10 @@ ald=$(realpath --relative-to=. "$ald")
 
 say "data, tokenizer and a fresh model"
 if [ -z "$pairs" ]; then
-    run $python "$ROOT/tools/make_orderdesk.py" --output data --pairs 4000 --eval 300 --seed "$seed"
+    run $python "$ROOT/tools/make_orderdesk.py" --output data --pairs 12000 --eval 300 --seed "$seed"
     run $python "$ROOT/tools/train_tokenizer.py" --text data/train.jsonl --output data/tokenizer
     tokenizer=data/tokenizer sft_data=data/sft.jsonl sft_steps=$((steps * 15)) eval_rows=300 batch=32
-    size="--hidden 128 --layers 4 --heads 8 --kv-heads 4 --init-std 0.09" sft_lr=3e-3
+    size="--hidden 128 --layers 4 --heads 8 --kv-heads 4 --init-std 0.09" sft_lr=2e-3
 else
     run $python "$ROOT/tools/split_pairs.py" --pairs "$pairs" --output data --eval 100 \
         --limit $((steps * 32)) --seed "$seed"
@@ -120,7 +120,7 @@ data: {
   train = "data/train.jsonl";  eval = "data/eval.jsonl";  max_rows = $((steps * batch));
   max_prompt_tokens = 256;  max_response_tokens = 128;
 };
-optimizer: { lr = 2e-5;  batch_size = $batch;  epochs = 100;  max_steps = $steps; };
+optimizer: { lr = 4e-5;  batch_size = $batch;  epochs = 100;  max_steps = $steps; };
 sft: { model = "fresh"; };
 dpo: { policy = "sft";  reference = "sft"; };
 teacher: { dpo = "dpo";  reverse = "reverse";  strength = 20.0; };
@@ -140,6 +140,7 @@ say "sft: supervised fine-tuning on the demonstrations, on two ranks"
 run mpirun -n 2 "$ald" sft $c $none --set data.train=$sft_data --set data.max_rows=0 \
     --set optimizer.batch_size=16 --set optimizer.micro_batch_tokens=768 \
     --set optimizer.lr=$sft_lr --set optimizer.weight_decay=0.1 \
+    --set optimizer.warmup_ratio=0.03 --set optimizer.min_lr_ratio=0.02 \
     --set optimizer.max_steps="$sft_steps"
 
 say "dpo: direct preference optimisation, and with the pairs swapped, which is the reverse model"
@@ -162,16 +163,17 @@ say "eval: every stage on held-out prompts, sampled and greedy, and the teacher 
 # The command line of an evaluation: of what, the folder's name, settings.
 evaluation()
 {
-    printf '%s' "$ald eval $c --set eval.model=$1 --set eval.output=eval/$2 $3 >>eval.log"
+    printf '%s' "$ald eval $c --set $1 --set eval.output=eval/$2 ${3:-} >>eval.log"
 }
-alone="--set eval.dpo= --set eval.contrast= --set eval.reference= --set sampling.temperature=0"
-set --
+greedy="--set sampling.temperature=0" alone="--set eval.dpo= --set eval.contrast= --set eval.reference="
+set -- "$(evaluation eval.teacher=true teacher)" "$(evaluation eval.teacher=true teacher-greedy "$greedy")"
 for stage in sft dpo off-policy on-policy baseline; do
     [ -f $stage/done.json ] || continue
-    set -- "$@" "$(evaluation $stage $stage "")" "$(evaluation $stage $stage-greedy "$alone")"
+    set -- "$@" "$(evaluation eval.model=$stage $stage)" \
+        "$(evaluation eval.model=$stage $stage-greedy "$greedy $alone")"
     for checkpoint in "$stage"/checkpoints/step-*; do
         [ ! -d "$checkpoint" ] ||
-            set -- "$@" "$(evaluation "$checkpoint" "$stage-$(basename "$checkpoint")" "")"
+            set -- "$@" "$(evaluation "eval.model=$checkpoint" "$stage-$(basename "$checkpoint")")"
     done
 done
 together "$@"

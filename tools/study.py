@@ -76,7 +76,7 @@ METHODS = {
 
 # Per task: how the order desk is made, and how much supervised training its model needs.
 TASKS = {
-    "habits": {"desk": ["--errors", "habits"], "sft_steps": 800, "sft_lr": "2e-3"},
+    "habits": {"desk": ["--errors", "habits"], "sft_steps": 900, "sft_lr": "2e-3"},
     "figures": {"desk": ["--errors", "figures"], "sft_steps": 1680, "sft_lr": "1.5e-3"},
 }
 
@@ -154,7 +154,7 @@ data: {{
   train = "data/train.jsonl";  eval = "data/eval.jsonl";  max_rows = {rows};
   max_prompt_tokens = 256;  max_response_tokens = 128;
 }};
-optimizer: {{ lr = 2e-5;  batch_size = {batch};  epochs = 1000;  max_steps = {steps}; }};
+optimizer: {{ lr = 4e-5;  batch_size = {batch};  epochs = 1000;  max_steps = {steps}; }};
 sft: {{ model = "fresh"; }};
 dpo: {{ policy = "sft";  reference = "sft"; }};
 teacher: {{ dpo = "dpo";  reverse = "reverse";  reference = "sft";  strength = 20.0; }};
@@ -229,7 +229,8 @@ def prepare(program, options, folder, seed):
     seconds = {"sft": stage("sft", data__train="data/sft.jsonl", data__max_rows=0,
                             optimizer__max_steps=options.sft_steps or task["sft_steps"],
                             optimizer__batch_size=16, optimizer__lr=task["sft_lr"],
-                            optimizer__weight_decay=0.1),
+                            optimizer__weight_decay=0.1, optimizer__warmup_ratio=0.03,
+                            optimizer__min_lr_ratio=0.02),
                "dpo": stage("dpo"),
                "reverse": stage("dpo", dpo__reverse="true", dpo__output="reverse"),
                "score": stage("score", shards__with_reference="true")}
@@ -237,7 +238,7 @@ def prepare(program, options, folder, seed):
               for name in ("sft", "dpo")}
     if "eval.teacher" in program.keys:
         stages["teacher"] = evaluate_both(program, folder, "seed", "teacher",
-                                          {"eval.model": "dpo", "eval.teacher": "true"})
+                                          {"eval.teacher": "true"})
     write_json(os.path.join(folder, DONE),
                {"seed": seed, "cpu_seconds": seconds, "stages": stages,
                 "matched_strength": matched_strength(folder), "wall_seconds": time.time() - begun})
@@ -400,7 +401,7 @@ def parse(argv):
     parser.add_argument("--points", type=int, default=3, help="evaluations along a run (3)")
     parser.add_argument("--batch", type=int, default=32, help="pairs or sequences a step (32)")
     parser.add_argument("--rows", type=int, default=200, help="held-out orders (200)")
-    parser.add_argument("--pairs", type=int, default=4000, help="training pairs (4000)")
+    parser.add_argument("--pairs", type=int, default=12000, help="training pairs (12000)")
     parser.add_argument("--sft-steps", type=int, default=0, help="(as the task needs)")
     parser.add_argument("--size", default="--hidden 128 --layers 4 --heads 8 --kv-heads 4 "
                         "--init-std 0.09", help="options of make_model.py")
@@ -415,6 +416,20 @@ def parse(argv):
     return options
 
 
+def keep_settings(options):
+    """Writes what all runs of the folder have in common, or compares with what is there."""
+    names = ("steps", "points", "batch", "rows", "pairs", "sft_steps", "size")
+    path = os.path.join(options.output, f"{options.task}.json")
+    settings = {name: getattr(options, name) for name in names}
+    os.makedirs(options.output, exist_ok=True)
+    if not os.path.exists(path):
+        write_json(path, settings)
+    for name, value in read_json(path).items():
+        if value != settings[name]:
+            sys.exit(f"study: {path}: the runs there have {name} = {value}; expected "
+                     f"{settings[name]}, or another --output")
+
+
 def main(argv):
     options = parse(argv)
     study = Study(options, Program(options.program))
@@ -423,7 +438,7 @@ def main(argv):
     print("\n".join(study.plan()), file=sys.stdout if options.dry_run else sys.stderr)
     if options.dry_run:
         return 0
-    os.makedirs(options.output, exist_ok=True)
+    keep_settings(options)
     try:
         study.work()
     except Failed as failure:

@@ -16,6 +16,7 @@
 #include "ald/num/kernel.h"
 #include "ald/num/matrix.h"
 #include "ald/num/ops.h"
+#include "ald/objective/beside.h"
 #include "ald/objective/cross_entropy.h"
 #include "ald/par/comm.h"
 #include "ald/shard/fletcher.h"
@@ -175,6 +176,14 @@ static void cross_entropy_run(data_t *d, int64_t n)
     d->sum += ald_cross_entropy_row(n, 3, 1.0f, d->y[0]);
 }
 
+static void beside_run(data_t *d, int64_t n)
+{
+    const float weights[2] = {1.0f, 0.5f};
+    memcpy(d->y[0], d->x[0], sizeof(float) * (size_t)n);
+    d->sum += ald_beside_kl_row(n, d->x[1], d->y[0]);
+    ald_beside_gradient_row(n, 3, weights, d->x[1], d->y[0]);
+}
+
 static void teacher_run(data_t *d, int64_t n)
 {
     memcpy(d->y[0], d->x[0], sizeof(float) * (size_t)n);
@@ -283,6 +292,7 @@ static const struct {
     {"f32 to f16", to_f16_run, 151936},
     {"cross-entropy", cross_entropy_run, 151936},
     {"cross-entropy", cross_entropy_run, 400},
+    {"KL from a frozen model", beside_run, 151936},
     {"teacher's logits", teacher_run, 151936},
     {"total variation", tvd_run, 151936},
     {"total variation", tvd_run, 400},

@@ -16,6 +16,10 @@
 #include "ald/num/gemm.h"
 #include "ald/num/kernel.h"
 
+/* 512 MiB: more than a processor's caches hold. */
+#define READ_FLOATS ((int64_t)1 << 27)
+#define ENOUGH      0.1 /* seconds: long beside a clock's step and a thread's start */
+
 static void add(products_t *p, bool ta, bool tb, int64_t m, int64_t n, int64_t k, float beta,
                 double count)
 {
@@ -107,32 +111,35 @@ void bench_fill(int64_t count, float scale, float *x)
         memcpy(x + at, x, sizeof(float) * (size_t)(count - at < PERIOD ? count - at : PERIOD));
 }
 
-ald_status_t bench_buffers_init(const products_t *products, product_buffers_t *out)
+ald_status_t bench_limit_init(const products_t *products, double bytes, limit_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
+    const double most = (double)READ_FLOATS * sizeof(float);
     int64_t floats[3] = {0};
-    *out = (product_buffers_t){{NULL}};
-    for (int i = 0; i < products->count; ++i) {
+    *out = (limit_t){.products = products, .bytes = bytes};
+    out->floats = (int64_t)(bytes < most ? bytes : most) / (int64_t)sizeof(float);
+    floats[0] = out->floats;
+    for (int i = 0; i < products->count && bytes == 0.0; ++i) {
         const product_t *p = &products->item[i];
         const int64_t need[3] = {p->m * p->k, p->k * p->n, p->m * p->n};
         for (int b = 0; b < 3; ++b)
             floats[b] = need[b] > floats[b] ? need[b] : floats[b];
     }
     for (int b = 0; b < 3; ++b) {
-        size_t bytes = sizeof(float) * (size_t)floats[b];
-        out->matrix[b] = ald_alloc(bytes);
-        ALD_CHECK_MEMORY(out->matrix[b], bytes);
+        size_t size = sizeof(float) * (size_t)floats[b];
+        out->matrix[b] = ald_alloc(size);
+        ALD_CHECK_MEMORY(out->matrix[b], size);
         bench_fill(floats[b], 0.02f, out->matrix[b]);
     }
 done:
     return status;
 }
 
-void bench_buffers_reset(product_buffers_t *buffers)
+void bench_limit_reset(limit_t *limit)
 {
     for (int b = 0; b < 3; ++b)
-        ald_free(buffers->matrix[b]);
-    *buffers = (product_buffers_t){{NULL}};
+        ald_free(limit->matrix[b]);
+    *limit = (limit_t){.products = NULL};
 }
 
 seconds_t bench_now(void)
@@ -142,34 +149,22 @@ seconds_t bench_now(void)
     return (seconds_t){ald_time(), (double)cpu.tv_sec + 1e-9 * (double)cpu.tv_nsec};
 }
 
-static seconds_t product_time(const product_t *p, const product_buffers_t *buffers)
+static seconds_t product_time(const product_t *p, const limit_t *buffers)
 {
     const ald_gemm_t *gemm = ald_gemm_find("openblas");
     const ald_factor_t a = {buffers->matrix[0], p->transpose_a ? p->m : p->k, p->transpose_a};
     const ald_factor_t b = {buffers->matrix[1], p->transpose_b ? p->k : p->n, p->transpose_b};
     const ald_product_t product = {p->m, p->n, p->k, 1.0f, a, b, p->beta, buffers->matrix[2], p->n};
-    const double enough = 0.1; /* seconds: long beside a clock's step and a thread's start */
     const seconds_t begun = bench_now();
     seconds_t now = begun;
     double runs = 0.0;
-    while (runs == 0.0 || (runs < p->count && now.wall - begun.wall < enough)) {
+    while (runs == 0.0 || (runs < p->count && now.wall - begun.wall < ENOUGH)) {
         gemm->run(&product);
         runs += 1.0;
         now = bench_now();
     }
     double scale = p->count / runs;
     return (seconds_t){(now.wall - begun.wall) * scale, (now.cpu - begun.cpu) * scale};
-}
-
-seconds_t bench_products_time(const products_t *products, const product_buffers_t *buffers)
-{
-    seconds_t sum = {0.0, 0.0};
-    for (int i = 0; i < products->count; ++i) {
-        seconds_t one = product_time(&products->item[i], buffers);
-        sum.wall += one.wall;
-        sum.cpu += one.cpu;
-    }
-    return sum;
 }
 
 ALD_KERNEL(float, block_sum, (int64_t count, const float *x), (count, x))
@@ -193,24 +188,55 @@ static double read_seconds(int64_t count, const float *x, double *sum)
     return ald_time() - begun;
 }
 
+static seconds_t products_time(const limit_t *limit)
+{
+    seconds_t sum = {0.0, 0.0};
+    for (int i = 0; i < limit->products->count; ++i) {
+        seconds_t one = product_time(&limit->products->item[i], limit);
+        sum.wall += one.wall;
+        sum.cpu += one.cpu;
+    }
+    return sum;
+}
+
+static seconds_t reading_time(const limit_t *limit)
+{
+    const seconds_t begun = bench_now();
+    seconds_t now = begun;
+    double bytes = 0.0, sum, total = 0.0;
+    while (bytes == 0.0 || now.wall - begun.wall < ENOUGH) {
+        read_seconds(limit->floats, limit->matrix[0], &sum);
+        total += sum;
+        bytes += (double)limit->floats * sizeof(float);
+        now = bench_now();
+    }
+    const double scale = isfinite(total) ? limit->bytes / bytes : NAN; /* uses the sums */
+    return (seconds_t){(now.wall - begun.wall) * scale, (now.cpu - begun.cpu) * scale};
+}
+
+seconds_t bench_limit_time(const limit_t *limit)
+{
+    return limit->bytes > 0.0 ? reading_time(limit) : products_time(limit);
+}
+
 ald_status_t bench_machine(double *gflops, double *gigabytes)
 {
     ald_status_t status = ALD_STATUS_OK;
     /* The best of five, as other programs only slow a try down. The three matrices of 9 MiB keep
      * all threads at work, and a try to some tens of milliseconds on two cores. */
     enum { TRIES = 5, SIDE = 1536 };
-    const int64_t count = (int64_t)1 << 27; /* 512 MiB: more than a processor's caches hold */
+    const int64_t count = READ_FLOATS;
     const products_t square = {{{false, true, SIDE, SIDE, SIDE, 0.0f, 1.0}}, 1};
     const double flop = bench_products_flop(&square);
-    product_buffers_t buffers = {{NULL}};
+    limit_t limit = {.products = NULL};
     double sum;
     float *x = ald_alloc(sizeof(float) * (size_t)count);
     ALD_CHECK_MEMORY(x, sizeof(float) * (size_t)count);
     bench_fill(count, 1.0f, x);
-    ALD_TRY(bench_buffers_init(&square, &buffers));
+    ALD_TRY(bench_limit_init(&square, 0.0, &limit));
     *gflops = *gigabytes = 0.0;
     for (int i = 0; i < TRIES; ++i) {
-        double rate = flop / bench_products_time(&square, &buffers).wall * 1e-9;
+        double rate = flop / bench_limit_time(&limit).wall * 1e-9;
         double speed = (double)count * sizeof(float) / read_seconds(count, x, &sum) * 1e-9;
         *gflops = rate > *gflops ? rate : *gflops;
         *gigabytes = speed > *gigabytes ? speed : *gigabytes;
@@ -219,6 +245,6 @@ ald_status_t bench_machine(double *gflops, double *gigabytes)
               sum);
 done:
     ald_free(x);
-    bench_buffers_reset(&buffers);
+    bench_limit_reset(&limit);
     return status;
 }

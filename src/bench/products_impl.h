@@ -32,19 +32,25 @@ typedef struct {
 void bench_products(const ald_bench_options_t *options, ald_bench_phase_t phase, products_t *out);
 double bench_products_flop(const products_t *products);
 
-/* Buffers for A, B and C, large enough for each product of a list. */
-typedef struct {
-    float *matrix[3];
-} product_buffers_t;
-ald_status_t bench_buffers_init(const products_t *products, product_buffers_t *out);
-void bench_buffers_reset(product_buffers_t *buffers);
 /* Seconds on the clock, and of the processors by all threads of this process. */
 typedef struct {
     double wall, cpu;
 } seconds_t;
 seconds_t bench_now(void);
-/* Seconds of sgemm for the list. What is needed often is run for at least 0.1 s and scaled. */
-seconds_t bench_products_time(const products_t *products, const product_buffers_t *buffers);
+
+/* What a phase is held to: sgemm's time for its products, or where `bytes` isn't 0 the time in
+ * which memory gives so many. The matrices A, B and C are large enough for each product; bytes are
+ * read from A, again and again where they are more than 512 MiB. */
+typedef struct {
+    const products_t *products;
+    double bytes;
+    int64_t floats; /* of A, for reading */
+    float *matrix[3];
+} limit_t;
+ald_status_t bench_limit_init(const products_t *products, double bytes, limit_t *out);
+void bench_limit_reset(limit_t *limit);
+/* What is needed often or takes no time is run for at least 0.1 s and scaled. */
+seconds_t bench_limit_time(const limit_t *limit);
 
 /* Sets `count` floats in [-scale, scale] that aren't all equal nor subnormal: products of zeros or
  * subnormals take other times. */

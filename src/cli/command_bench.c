@@ -94,36 +94,35 @@ static void print_text(const ald_bench_options_t *o, const ald_bench_report_t *r
     printf("machine        sgemm %.1f GFLOP/s, memory read %.1f GB/s\n", r->sgemm_gflops,
            r->read_gigabytes);
     printf("\n%-8s %10s %9s %9s %9s %7s %9s %12s %10s\n", "", "tokens/s", "GFLOP/s", "seconds",
-           "sgemm s", "share", "cpu share", "planned MiB", "held MiB");
+           "limit s", "share", "cpu share", "planned MiB", "held MiB");
     for (int i = 0; i < ALD_BENCH_PHASES; ++i) {
         const ald_bench_figures_t *p = &r->phase[i];
         if (p->measured)
             printf("%-8s %10.1f %9.1f %9.3f %9.3f %6.1f%% %8.1f%% %12.1f %10.1f\n",
                    ald_bench_names[i], p->tokens / p->seconds, gflops(p->flop, p->seconds),
-                   p->seconds, p->sgemm_seconds, 100.0 * p->share, 100.0 * p->cpu_share,
+                   p->seconds, p->limit_seconds, 100.0 * p->share, 100.0 * p->cpu_share,
                    p->planned_bytes / mib, p->held_bytes / mib);
     }
-    const double unread = /* an embedding that isn't the output matrix */
-        o->shape.tied ? 0.0 : (double)(o->shape.vocab_size * o->shape.hidden_size);
     if (r->phase[ALD_BENCH_DECODE].measured)
-        printf("\ndecode could reach %.1f tokens/s by the memory's speed: each step reads all "
-               "weights\n",
-               (double)o->sequences * r->read_gigabytes * 1e9 /
-                   (r->weight_bytes * (1.0 - unread / (double)r->parameters)));
+        printf("\ndecode's limit is the reading of %.1f MiB of weights a step, that of the others "
+               "sgemm\n",
+               r->step_bytes / mib);
     printf("peak memory    %.1f MiB, the bench's own buffers included\n", r->peak_rss_bytes / mib);
 }
 
-static ald_json_t *phase_json(const ald_bench_figures_t *p)
+static ald_json_t *phase_json(const ald_bench_figures_t *p, bool reads)
 {
     ald_json_t *json = ald_json_new_object();
     ald_json_set(json, "tokens_per_second", ald_json_new_number(p->tokens / p->seconds));
     ald_json_set(json, "gflops", ald_json_new_number(gflops(p->flop, p->seconds)));
     ald_json_set(json, "flop", ald_json_new_number(p->flop));
     ald_json_set(json, "seconds", ald_json_new_number(p->seconds));
-    ald_json_set(json, "sgemm_seconds", ald_json_new_number(p->sgemm_seconds));
-    ald_json_set(json, "sgemm_share", ald_json_new_number(p->share));
+    ald_json_set(json, reads ? "read_seconds" : "sgemm_seconds",
+                 ald_json_new_number(p->limit_seconds));
+    ald_json_set(json, reads ? "read_share" : "sgemm_share", ald_json_new_number(p->share));
     ald_json_set(json, "cpu_seconds", ald_json_new_number(p->cpu_seconds));
-    ald_json_set(json, "cpu_sgemm_share", ald_json_new_number(p->cpu_share));
+    ald_json_set(json, reads ? "cpu_read_share" : "cpu_sgemm_share",
+                 ald_json_new_number(p->cpu_share));
     ald_json_set(json, "planned_bytes", ald_json_new_integer((int64_t)p->planned_bytes));
     ald_json_set(json, "held_bytes", ald_json_new_integer((int64_t)p->held_bytes));
     return json;
@@ -149,7 +148,7 @@ static ald_status_t print_json(const char *name, const ald_bench_options_t *o,
     ald_json_set(json, "peak_rss_bytes", ald_json_new_integer((int64_t)r->peak_rss_bytes));
     for (int i = 0; i < ALD_BENCH_PHASES; ++i)
         if (r->phase[i].measured)
-            ald_json_set(json, ald_bench_names[i], phase_json(&r->phase[i]));
+            ald_json_set(json, ald_bench_names[i], phase_json(&r->phase[i], i == ALD_BENCH_DECODE));
     ALD_TRY(ald_json_dump(json, true, &text));
     puts(text);
 done:
@@ -315,7 +314,9 @@ const ald_command_t ald_command_bench = {
         "forward: hidden states of a batch. decode: one token behind each sequence. score: both\n"
         "teachers (of equal weights) over the vocabulary, into a shard. train: a step of one\n"
         "micro-batch, AdamW included. share: the time that plain sgemm takes for the phase's\n"
-        "matrix products, over the phase's time, side by side in one run; cpu share: the same\n"
-        "by processor time, which other programs on the machine disturb less.\n",
+        "matrix products, or memory for the weights that decoding reads, over the phase's time, "
+        "side\n"
+        "by side in one run; cpu share: the same by processor time, which other programs on the\n"
+        "machine disturb less.\n",
     .run = run,
 };

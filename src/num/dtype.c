@@ -43,34 +43,30 @@ static inline float f16_to_f32(uint16_t half)
     return of_bits(sign | bits);
 }
 
-/* A NaN whose payload lies in the bits that are cut off stays a NaN. */
-static inline uint16_t nan_payload(uint32_t kept, uint16_t quiet)
-{
-    return kept != 0 ? (uint16_t)kept : quiet;
-}
-
 /* All cases are computed and one is selected, so that loops over it become vector code. */
-static inline uint16_t f32_to_f16(float value)
+static inline uint32_t f32_to_f16(float value)
 {
-    const uint32_t bits = bits_of(value), magnitude = bits & 0x7FFFFFFF;
+    const uint32_t bits = bits_of(value);
+    const int32_t magnitude = bits & 0x7FFFFFFF; /* signed: AVX2 compares no other integers */
     const uint32_t kept = bits >> 13 & 0x3FF;
     const uint32_t nan = 0x7C00 | (kept != 0 ? kept : 0x200);
     /* for magnitudes below 2^-14 the last place of the sum with 0.5 is 2^-24, one f16 subnormal */
-    const uint32_t subnormal = bits_of(of_bits(magnitude) + 0.5f) - bits_of(0.5f);
+    const uint32_t subnormal = bits_of(of_bits((uint32_t)magnitude) + 0.5f) - bits_of(0.5f);
     /* the exponent's bias is changed, and the fraction rounded to nearest, ties to even */
-    const uint32_t normal = (magnitude + 0xC8000FFF + (magnitude >> 13 & 1)) >> 13;
+    const uint32_t normal = ((uint32_t)magnitude + 0xC8000FFF + (bits >> 13 & 1)) >> 13;
     uint32_t half = magnitude < 0x38800000 ? subnormal : normal;
     half = magnitude >= 0x477FF000 ? 0x7C00 : half; /* 65520 and above round to infinity */
     half = magnitude > 0x7F800000 ? nan : half;
-    return (uint16_t)((bits >> 16 & 0x8000) | half);
+    return (bits >> 16 & 0x8000) | half;
 }
 
-static inline uint16_t f32_to_bf16(float value)
+/* A NaN whose payload lies in the bits that are cut off stays a NaN. */
+static inline uint32_t f32_to_bf16(float value)
 {
-    uint32_t bits = bits_of(value);
-    if ((bits & 0x7FFFFFFF) > 0x7F800000)
-        return (uint16_t)((bits >> 16 & 0xFF80) | nan_payload(bits >> 16 & 0x7F, 0x40));
-    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+    const uint32_t bits = bits_of(value), upper = bits >> 16;
+    const uint32_t nan = upper | ((upper & 0x7F) == 0 ? 0x40 : 0);
+    const uint32_t rounded = (bits + 0x7FFF + (upper & 1)) >> 16;
+    return (int32_t)(bits & 0x7FFFFFFF) > 0x7F800000 ? nan : rounded;
 }
 
 ALD_KERNEL(void, bf16_to_f32, (const uint8_t *from, int64_t count, float *out), (from, count, out))
@@ -118,18 +114,38 @@ void ald_dtype_to_f32(ald_dtype_t dtype, const void *from, int64_t count, float 
                              out + i);
 }
 
+/* Words of 32 bits are made narrow in a loop of their own: in one loop, gcc narrows what each
+ * selects from as well. */
+enum { NARROWED = 256 };
+
+static inline void narrow(const uint32_t *words, int64_t count, uint16_t *out)
+{
+    for (int64_t i = 0; i < count; ++i)
+        out[i] = (uint16_t)words[i];
+}
+
 ALD_KERNEL(void, f32_to_bf16s, (const float *values, int64_t count, uint16_t *out),
            (values, count, out))
 {
-    for (int64_t i = 0; i < count; ++i)
-        out[i] = f32_to_bf16(values[i]);
+    uint32_t words[NARROWED];
+    for (int64_t at = 0; at < count; at += NARROWED) {
+        const int64_t some = count - at < NARROWED ? count - at : NARROWED;
+        for (int64_t i = 0; i < some; ++i)
+            words[i] = f32_to_bf16(values[at + i]);
+        narrow(words, some, out + at);
+    }
 }
 
 ALD_KERNEL(void, f32_to_halves, (const float *values, int64_t count, uint16_t *out),
            (values, count, out))
 {
-    for (int64_t i = 0; i < count; ++i)
-        out[i] = f32_to_f16(values[i]);
+    uint32_t words[NARROWED];
+    for (int64_t at = 0; at < count; at += NARROWED) {
+        const int64_t some = count - at < NARROWED ? count - at : NARROWED;
+        for (int64_t i = 0; i < some; ++i)
+            words[i] = f32_to_f16(values[at + i]);
+        narrow(words, some, out + at);
+    }
 }
 
 void ald_dtype_row_from_f32(const float *values, int64_t count, ald_dtype_t dtype, void *out)

@@ -10,6 +10,7 @@
 #define NAME(name)   PASTE(name, WIDTH)
 
 typedef float NAME(floats) __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+typedef float NAME(anywhere) __attribute__((vector_size(4 * WIDTH), aligned(1), may_alias));
 typedef uint32_t NAME(words) __attribute__((vector_size(4 * WIDTH)));
 typedef uint16_t NAME(halves) __attribute__((vector_size(2 * WIDTH), aligned(1), may_alias));
 
@@ -18,7 +19,7 @@ static inline __attribute__((always_inline)) void NAME(stored)(ald_dtype_t dtype
                                                                int64_t at, NAME(floats) * out)
 {
     if (dtype == ALD_DTYPE_F32) {
-        *out = *(const NAME(floats) *)((const char *)row + 4 * at);
+        *out = *(const NAME(anywhere) *)((const char *)row + 4 * at);
         return;
     }
     const NAME(halves) half = *(const NAME(halves) *)((const char *)row + 2 * at);

@@ -17,6 +17,7 @@
 #include "ald/model/params.h"
 #include "ald/model/vocabulary.h"
 #include "ald/par/comm.h"
+#include "ald/record/metrics.h"
 #include "ald/shard/format.h"
 #include "ald/shard/read.h"
 #include "ald/shard/set.h"
@@ -32,6 +33,7 @@ void ald_distiller_init(const ald_engine_t *engine, ald_distiller_t *out)
     *out = (ald_distiller_t){.config = engine->config, .engine = engine, .policy_step = -1};
     ald_teacher_init(engine->config, &out->teacher);
     ald_vec_init(&out->alphas, sizeof(float));
+    ald_vec_init(&out->returns, sizeof(double));
 }
 
 void ald_distiller_reset(ald_distiller_t *distiller)
@@ -41,6 +43,7 @@ void ald_distiller_reset(ald_distiller_t *distiller)
         ald_params_reset(&distiller->heads[which].params);
     }
     ald_vec_reset(&distiller->alphas);
+    ald_vec_reset(&distiller->returns);
     *distiller = (ald_distiller_t){0};
 }
 
@@ -150,7 +153,8 @@ ald_status_t ald_distiller_fits(const ald_config_t *config, const ald_shardset_t
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_encoding_t encoding = ald_shard_header(set->shards[0])->encoding;
-    ALD_CHECK(!ald_encoding_row(encoding)->draws ||
+    ALD_CHECK(config->distill.signal != ALD_SIGNAL_DISTRIBUTION ||
+                  !ald_encoding_row(encoding)->draws ||
                   config->distill.divergence == ALD_DIVERGENCE_FORWARD,
               ALD_STATUS_USAGE,
               "distill.divergence: \"%s\" can't be estimated from %s, whose encoding is "
@@ -179,6 +183,35 @@ static ald_item_t item(const void *state, int64_t index)
                         .response_count = {entry->response_count, 0}};
 }
 
+/* What the method needs for the step: output matrices, where the shards have hidden states. */
+static ald_status_t ready_teacher(ald_distiller_t *d)
+{
+    return ald_encoding_is_hidden(ald_shard_header(d->set->shards[0])->encoding)
+               ? ready_heads(d, d->set)
+               : ALD_STATUS_OK;
+}
+
+/* The signals, by distill.signal. */
+static const struct {
+    ald_status_t (*look)(ald_distiller_t *distiller);  /* NULL: it needs none */
+    ald_status_t (*ready)(ald_distiller_t *distiller); /* collective */
+    ald_status_t (*micro)(void *state, const ald_micro_t *micro);
+    ald_status_t (*metrics)(void *state, const ald_items_t *items, const double *columns,
+                            ald_metrics_t *metrics);
+} signals[] = {
+    [ALD_SIGNAL_DISTRIBUTION] = {NULL, ready_teacher, ald_distill_micro, ald_distill_metrics},
+    [ALD_SIGNAL_TOKEN] = {ald_policy_gradient_look, ald_policy_gradient_ready,
+                          ald_policy_gradient_micro, ald_policy_gradient_metrics},
+    [ALD_SIGNAL_SEQUENCE] = {ald_policy_gradient_look, ald_policy_gradient_ready,
+                             ald_policy_gradient_micro, ald_policy_gradient_metrics},
+};
+
+ald_status_t ald_distiller_look(ald_distiller_t *distiller)
+{
+    ald_status_t (*look)(ald_distiller_t *) = signals[distiller->config->distill.signal].look;
+    return look != NULL ? look(distiller) : ALD_STATUS_OK;
+}
+
 /* Collective. */
 static ald_status_t ready(void *state, const ald_items_t *items)
 {
@@ -191,14 +224,22 @@ static ald_status_t ready(void *state, const ald_items_t *items)
     if (status == ALD_STATUS_OK)
         status = ald_distiller_fits(d->config, d->set);
     ALD_TRY(ald_comm_agree(d->engine->comm, status));
-    if (ald_encoding_is_hidden(ald_shard_header(d->set->shards[0])->encoding))
-        ALD_TRY(ready_heads(d, d->set));
+    ALD_TRY(signals[d->config->distill.signal].ready(d));
 done:
     return status;
 }
 
-const ald_objective_t ald_objective_distill = {.stage = "distill",
-                                               .item = item,
-                                               .ready = ready,
-                                               .micro = ald_distill_micro,
-                                               .metrics = ald_distill_metrics};
+static ald_status_t micro(void *state, const ald_micro_t *at)
+{
+    return signals[((const ald_distiller_t *)state)->config->distill.signal].micro(state, at);
+}
+
+static ald_status_t metrics(void *state, const ald_items_t *items, const double *columns,
+                            ald_metrics_t *out)
+{
+    const ald_config_t *config = ((const ald_distiller_t *)state)->config;
+    return signals[config->distill.signal].metrics(state, items, columns, out);
+}
+
+const ald_objective_t ald_objective_distill = {
+    .stage = "distill", .item = item, .ready = ready, .micro = micro, .metrics = metrics};

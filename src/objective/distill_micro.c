@@ -115,8 +115,7 @@ done:
     return status;
 }
 
-/* INPUT for a token that the policy lacks, since shards may know more tokens. */
-static ald_status_t check_ids(const ald_distiller_t *t, int64_t entry, const ald_scored_t *s)
+ald_status_t ald_distill_check_ids(const ald_distiller_t *t, int64_t entry, const ald_scored_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_entry_t *e = &t->set->entries[entry];
@@ -196,7 +195,7 @@ static ald_status_t prepare(micro_t *m, ald_distiller_t *d)
     const ald_micro_t *at = m->at;
     at->columns[ALD_SUM_WAIT] += ((const ald_reading_t *)at->reading)->waited;
     for (int64_t s = 0; s < at->count; ++s)
-        ALD_TRY(check_ids(d, at->items->item[at->first + s], &m->lesson.sequence[s]));
+        ALD_TRY(ald_distill_check_ids(d, at->items->item[at->first + s], &m->lesson.sequence[s]));
     ALD_TRY(micro_alloc(m, at->arena));
     for (int64_t s = 0; s < at->count; ++s)
         ALD_TRY(weigh_sequence(m, d, s, at->columns));

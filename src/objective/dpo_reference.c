@@ -1,5 +1,6 @@
-/* The reference of dpo. Its numbers cost a pass over all pairs, so they are kept beside the run;
- * and when the policy starts from the reference, step 0 gives its own pairs' numbers for free. */
+/* The reference of dpo. Its sums cost a pass over all pairs, so they are kept beside the run; and
+ * when the policy starts from the reference, step 0 gives its own pairs' sums for free. Its whole
+ * distribution is too much to keep: a loss of that has the model itself. */
 #include "ald/objective/dpo_reference.h"
 
 #include <math.h>
@@ -22,6 +23,7 @@
 #include "ald/model/params.h"
 #include "ald/model/vocabulary.h"
 #include "ald/objective/pair_pass.h"
+#include "ald/objective/preference.h"
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
 #include "ald/par/signals.h"
@@ -66,7 +68,8 @@ static ald_status_t compute_share(ald_dpo_reference_t *reference, const ald_mode
         ALD_TRY(ald_pair_pass(model, &reference->preferences, rows + start[m], count, false, &arena,
                               &pass));
         for (int64_t i = 0; i < 2 * count; ++i)
-            reference->values[2 * rows[start[m] + i / 2] + i % 2] = ald_pair_pass_sum(&pass, i);
+            reference->values[2 * rows[start[m] + i / 2] + i % 2] =
+                ald_pair_pass_sum(&pass, pass.logprob, i);
         ald_arena_release(&arena, mark);
         ald_progress_update(&progress, m + 1, NULL);
     }
@@ -84,13 +87,19 @@ static void sum_shares(const ald_dpo_reference_t *reference, const ald_comm_t *c
                   MPI_DOUBLE, MPI_SUM, comm->mpi);
 }
 
+/* The directory of the reference. */
+static const char *directory_of(const ald_dpo_reference_t *reference, const ald_config_t *config)
+{
+    return reference->own ? config->dpo.policy : config->dpo.reference;
+}
+
 /* INPUT unless the reference has the policy's tokens. Fills `made_from`, by which its numbers are
  * known again in a later run. */
 static ald_status_t check(ald_dpo_reference_t *out, const ald_config_t *config,
                           const ald_dataset_t *data, int64_t vocab_size)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const char *reference = out->own ? config->dpo.policy : config->dpo.reference;
+    const char *reference = directory_of(out, config);
     char weights[ALD_SHA256_HEX], tokenizer[ALD_SHA256_HEX];
     ald_model_config_t shape;
     ALD_TRY(ald_model_config_read(reference, &shape));
@@ -114,27 +123,39 @@ done:
     return status;
 }
 
+/* Maps the reference. Local. */
+static ald_status_t map_model(ald_dpo_reference_t *reference, const char *directory)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_model_config_t shape;
+    ALD_TRY(ald_model_config_read(directory, &shape));
+    ALD_TRY(ald_params_init(&shape, &reference->params));
+    ALD_TRY(ald_mapped_open(directory, &reference->params, &reference->mapped));
+    reference->model = ald_mapped_model(reference->mapped, &reference->params);
+    reference->model.vocabulary = reference->V;
+done:
+    return status;
+}
+
+static void unmap_model(ald_dpo_reference_t *reference)
+{
+    ald_mapped_close(reference->mapped);
+    ald_params_reset(&reference->params);
+    reference->mapped = NULL;
+}
+
 /* Loads the reference, or takes the policy before its first step, and computes the rows that step 0
  * doesn't give for free. */
 static ald_status_t compute(ald_dpo_reference_t *reference, const ald_engine_t *engine)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_config_t *config = engine->config;
-    ald_params_t params = {0};
-    ald_model_config_t shape;
-    ald_mapped_t *mapped = NULL;
-    ald_model_t model = ald_engine_model(engine);
-    if (!reference->own) {
-        ALD_TRY(ald_model_config_read(config->dpo.reference, &shape));
-        ALD_TRY(ald_params_init(&shape, &params));
-        ALD_TRY(ald_mapped_open(config->dpo.reference, &params, &mapped));
-        model = ald_mapped_model(mapped, &params);
-    }
-    model.vocabulary = reference->V;
-    ALD_TRY(compute_share(reference, &model, engine));
+    ald_model_t policy = ald_engine_model(engine);
+    policy.vocabulary = reference->V;
+    if (!reference->own)
+        ALD_TRY(map_model(reference, engine->config->dpo.reference));
+    ALD_TRY(compute_share(reference, reference->own ? &policy : &reference->model, engine));
 done:
-    ald_mapped_close(mapped);
-    ald_params_reset(&params);
+    unmap_model(reference);
     return status;
 }
 
@@ -200,22 +221,14 @@ done:
     return status;
 }
 
-ald_status_t ald_dpo_reference_init(ald_engine_t *engine, const ald_dataset_t *data,
-                                    ald_dpo_reference_t *out)
+/* ALD_REFERENCE_SUMS: those of an earlier run, or new ones. */
+static ald_status_t init_sums(ald_engine_t *engine, ald_dpo_reference_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_config_t *config = engine->config;
     const ald_comm_t *comm = engine->comm;
-    const int64_t n = data->pairs.count;
+    const int64_t n = out->preferences.pairs->count;
     int kept = 0;
-    *out = (ald_dpo_reference_t){.preferences = {&data->pairs, config->dpo.reverse},
-                                 .own = config->dpo.reference[0] == '\0' ||
-                                        ald_path_same(config->dpo.policy, config->dpo.reference)};
     ALD_TRY(ald_comm_agree(comm, alloc(engine, out)));
-    if (comm->rank == 0)
-        status = check(out, config, data, engine->params.config.vocab_size);
-    ALD_TRY(ald_comm_agree(comm, status));
-    MPI_Bcast(&out->V, 1, MPI_INT64_T, 0, comm->mpi);
     if (comm->rank == 0)
         kept = ald_reference_read(out->path, out->made_from, out->values, n);
     MPI_Bcast(&kept, 1, MPI_INT, 0, comm->mpi);
@@ -231,8 +244,37 @@ done:
     return status;
 }
 
+/* ALD_REFERENCE_ROWS */
+static ald_status_t init_rows(ald_engine_t *engine, ald_dpo_reference_t *out)
+{
+    return ald_comm_agree(engine->comm, map_model(out, directory_of(out, engine->config)));
+}
+
+ald_status_t ald_dpo_reference_init(ald_engine_t *engine, const ald_dataset_t *data,
+                                    ald_dpo_reference_t *out)
+{
+    static ald_status_t (*const inits[])(ald_engine_t *, ald_dpo_reference_t *) = {
+        [ALD_REFERENCE_SUMS] = init_sums, [ALD_REFERENCE_ROWS] = init_rows};
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_config_t *config = engine->config;
+    const ald_reference_use_t use = ald_preference_reference(config->dpo.loss);
+    *out = (ald_dpo_reference_t){.preferences = {&data->pairs, config->dpo.reverse},
+                                 .V = ald_tokenizer_size(data->tokenizer),
+                                 .own = config->dpo.reference[0] == '\0' ||
+                                        ald_path_same(config->dpo.policy, config->dpo.reference)};
+    if (engine->comm->rank == 0 && use != ALD_REFERENCE_NONE)
+        status = check(out, config, data, engine->params.config.vocab_size);
+    ALD_TRY(ald_comm_agree(engine->comm, status));
+    MPI_Bcast(&out->V, 1, MPI_INT64_T, 0, engine->comm->mpi);
+    if (use != ALD_REFERENCE_NONE)
+        ALD_TRY(inits[use](engine, out));
+done:
+    return status;
+}
+
 void ald_dpo_reference_reset(ald_dpo_reference_t *reference)
 {
+    unmap_model(reference);
     ald_free(reference->values);
     ald_free(reference->skip);
     ald_free(reference->path);
@@ -241,7 +283,7 @@ void ald_dpo_reference_reset(ald_dpo_reference_t *reference)
 
 bool ald_dpo_reference_fills(const ald_dpo_reference_t *reference, const ald_items_t *items)
 {
-    return items->step == 0 && reference->skip[items->item[0]];
+    return items->step == 0 && reference->skip != NULL && reference->skip[items->item[0]];
 }
 
 ald_status_t ald_dpo_reference_share(ald_dpo_reference_t *reference, const ald_items_t *items,

@@ -31,9 +31,9 @@ static ald_status_t logprobs(void *context, int64_t first, int64_t count, float 
     return ALD_STATUS_OK;
 }
 
-ald_status_t ald_pair_pass(const ald_model_t *model, const ald_preferences_t *preferences,
-                           const int64_t *rows, int64_t count, bool keep, ald_arena_t *arena,
-                           ald_pair_pass_t *out)
+ald_status_t ald_pair_pass_states(const ald_model_t *model, const ald_preferences_t *preferences,
+                                  const int64_t *rows, int64_t count, bool keep, ald_arena_t *arena,
+                                  ald_pair_pass_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_packed_t *packed = &out->packed;
@@ -48,17 +48,27 @@ ald_status_t ald_pair_pass(const ald_model_t *model, const ald_preferences_t *pr
     out->logprob = ALD_ARENA_ARRAY(arena, float, packed->positions);
     ALD_CHECK(out->hidden && out->logprob, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(ald_forward(model, &packed->batch, arena, keep ? &out->kept : NULL, out->hidden));
-    head_t head = {ald_model_vocabulary(model), packed->target, out->logprob};
-    ALD_TRY(ald_head(model, out->hidden, packed->positions, packed->row, arena, logprobs, &head,
-                     NULL, NULL));
 done:
     return status;
 }
 
-double ald_pair_pass_sum(const ald_pair_pass_t *pass, int64_t sequence)
+ald_status_t ald_pair_pass(const ald_model_t *model, const ald_preferences_t *preferences,
+                           const int64_t *rows, int64_t count, bool keep, ald_arena_t *arena,
+                           ald_pair_pass_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(ald_pair_pass_states(model, preferences, rows, count, keep, arena, out));
+    head_t head = {ald_model_vocabulary(model), out->packed.target, out->logprob};
+    ALD_TRY(ald_head(model, out->hidden, out->packed.positions, out->packed.row, arena, logprobs,
+                     &head, NULL, NULL));
+done:
+    return status;
+}
+
+double ald_pair_pass_sum(const ald_pair_pass_t *pass, const float *values, int64_t sequence)
 {
     double sum = 0.0;
     for (int64_t r = pass->packed.start[sequence]; r < pass->packed.start[sequence + 1]; ++r)
-        sum += pass->logprob[r];
+        sum += values[r];
     return sum;
 }

@@ -5,6 +5,7 @@
 #include "ald/base/arena.h"
 #include "ald/base/file.h"
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/data/pairs.h"
 #include "ald/model/batch.h"
@@ -40,7 +41,8 @@ static const ald_model_config_t *mapped_teacher(const ald_config_t *config,
                                                 const ald_shard_header_t *header,
                                                 ald_model_config_t *shape)
 {
-    const bool mapped = ald_encoding_is_hidden(header->encoding) &&
+    const bool mapped = config->distill.signal == ALD_SIGNAL_DISTRIBUTION &&
+                        ald_encoding_is_hidden(header->encoding) &&
                         config->teacher.dpo[0] != '\0' &&
                         ald_model_config_read(config->teacher.dpo, shape) == ALD_STATUS_OK;
     return mapped ? shape : NULL;

@@ -12,26 +12,28 @@
 #include "ald/train/order.h"
 #include "ald/train/rows.h"
 
-static ald_status_t say_memory(const ald_engine_t *engine, const ald_objective_t *objective,
-                               const void *state, int64_t count)
+static ald_status_t say_memory(const ald_run_t *run, const ald_beside_plan_t *beside, int64_t count)
 {
     ald_status_t status = ALD_STATUS_OK;
+    const ald_engine_t *engine = run->engine;
     ald_memory_plan_t plan;
     ald_training_plan_t training = {.config = engine->config,
                                     .shape = &engine->params.config,
                                     .parameters = engine->params.total,
                                     .steps = engine->steps};
-    ALD_TRY(ald_micro_most_rows(engine->config, engine->steps, count, objective->item, state,
-                                &training.most));
+    ALD_TRY(ald_micro_most_rows(engine->config, engine->steps, count, run->objective->item,
+                                run->state, &training.most));
     ald_memory_begin(engine->stage, &plan);
     ald_memory_add_training(&plan, &training, 0);
+    if (beside != NULL)
+        ald_memory_add_beside(&plan, beside, &training.most);
     ald_memory_say(&plan);
 done:
     return status;
 }
 
 ald_status_t ald_train_on_rows(ald_engine_t *engine, const ald_objective_t *objective, void *state,
-                               const ald_dataset_t *data)
+                               const ald_dataset_t *data, const ald_beside_plan_t *beside)
 {
     ald_status_t status = ALD_STATUS_OK;
     const int64_t n = data->pairs.count;
@@ -45,7 +47,7 @@ ald_status_t ald_train_on_rows(ald_engine_t *engine, const ald_objective_t *obje
     ALD_TRY(ald_comm_agree(engine->comm, ald_rows_init(engine->config, data, &rows)));
     loop.feed = ald_rows_feed(&rows);
     ALD_TRY(ald_engine_begin(engine, ald_total_steps(engine->config, n)));
-    ALD_TRY(ald_comm_agree(engine->comm, say_memory(engine, objective, state, n)));
+    ALD_TRY(ald_comm_agree(engine->comm, say_memory(&run, beside, n)));
     ALD_TRY(ald_loop_run(&loop));
 done:
     ald_loop_reset(&loop);

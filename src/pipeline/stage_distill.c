@@ -15,6 +15,7 @@
 #include "ald/model/model_config.h"
 #include "ald/model/vocabulary.h"
 #include "ald/objective/distill.h"
+#include "ald/objective/policy_gradient.h"
 #include "ald/par/comm.h"
 #include "ald/role/loop.h"
 #include "ald/role/roles.h"
@@ -93,7 +94,9 @@ static ald_status_t distill_init(ald_roles_t *d)
         !on_policy(config) || sources == 0, ALD_STATUS_USAGE,
         "shards.sources: expected none with distill.mode = \"%s\", which makes its own shards",
         ald_choice_name(ALD_CHOICES_MODES, config->distill.mode));
-    ALD_CHECK(!scoring || !ald_encoding_row(config->shards.encoding)->draws ||
+    ALD_TRY(ald_policy_gradient_check(config));
+    ALD_CHECK(!scoring || config->distill.signal != ALD_SIGNAL_DISTRIBUTION ||
+                  !ald_encoding_row(config->shards.encoding)->draws ||
                   config->distill.divergence == ALD_DIVERGENCE_FORWARD,
               ALD_STATUS_USAGE,
               "distill.divergence: \"%s\" can't be estimated from shards.encoding = \"%s\"; "
@@ -105,6 +108,13 @@ static ald_status_t distill_init(ald_roles_t *d)
                  ald_choice_name(ALD_CHOICES_MODES, config->distill.mode), d->place.trainers.count,
                  scoring ? d->place.scorers.count : 0,
                  on_policy(config) ? d->place.generators.count : 0);
+    if (config->distill.signal != ALD_SIGNAL_DISTRIBUTION)
+        ald_log_info("distill: policy gradients by distill.signal = \"%s\" have no use for "
+                     "teacher.temperature and plausibility%s",
+                     ald_choice_name(ALD_CHOICES_SIGNALS, config->distill.signal),
+                     config->distill.penalty == ALD_PENALTY_BETA
+                         ? ""
+                         : ", nor for extrapolation, strength and epsilon");
     if (scoring)
         ALD_TRY(open_data(d));
     if (d->scores)

@@ -37,7 +37,7 @@ ald_status_t ald_stage_sft(const ald_config_t *config, const ald_comm_t *world)
                           config->data.train, "data.train", ALD_PAIRS_CHOSEN | ALD_PAIRS_TEXT,
                           &data));
     sft.vocabulary = ald_tokenizer_size(data.tokenizer);
-    ALD_TRY(ald_train_on_rows(&engine, ald_objective(ALD_OBJECTIVE_SFT), &sft, &data));
+    ALD_TRY(ald_train_on_rows(&engine, ald_objective(ALD_OBJECTIVE_SFT), &sft, &data, NULL));
     ALD_TRY(ald_engine_finish(&engine, inputs_of(config, &data)));
 done:
     ald_dataset_reset(&data);

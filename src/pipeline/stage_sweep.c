@@ -21,6 +21,7 @@
 #include "ald/model/params.h"
 #include "ald/objective/distill.h"
 #include "ald/objective/objective.h"
+#include "ald/objective/policy_gradient.h"
 #include "ald/par/comm.h"
 #include "ald/plan/memory.h"
 #include "ald/role/placement.h"
@@ -397,6 +398,17 @@ done:
     return status;
 }
 
+static ald_status_t check_signals(const ald_sweep_t *sweep)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (int64_t i = 0; i < sweep->count && status == ALD_STATUS_OK; ++i) {
+        status = ald_policy_gradient_check(&sweep->runs[i].config);
+        if (status != ALD_STATUS_OK)
+            status = ald_status_prefix(status, "run %s", sweep->runs[i].name);
+    }
+    return status;
+}
+
 ald_status_t ald_stage_sweep(const ald_config_t *config, const ald_sweep_t *sweep,
                              const ald_comm_t *world)
 {
@@ -409,6 +421,7 @@ ald_status_t ald_stage_sweep(const ald_config_t *config, const ald_sweep_t *swee
               "--sweep: distill.mode is \"%s\"; expected \"off-policy\": all runs share one set of "
               "shards",
               ald_choice_name(ALD_CHOICES_MODES, config->distill.mode));
+    ALD_TRY(check_signals(sweep));
     ALD_TRY(ald_placement_make(config, world->size, &place));
     ald_comm_subset(world, ald_ranks_have(&place.trainers, world->rank), &s.trainers);
     if (s.trainers.size > 0)

@@ -129,6 +129,14 @@ void ald_memory_add_training(ald_memory_plan_t *plan, const ald_training_plan_t 
         ald_memory_add(plan, checkpoint, "checkpoints");
 }
 
+void ald_memory_add_beside(ald_memory_plan_t *plan, const ald_beside_plan_t *beside,
+                           const ald_micro_most_t *most)
+{
+    const double hidden = (double)sizeof(float) * (double)(most->T * beside->shape->hidden_size);
+    ald_memory_add_mapped(plan, beside->mapped, beside->key);
+    ald_memory_add(plan, hidden + logits_bytes(beside->shape, most->R, 1), "its rows");
+}
+
 double ald_memory_open_shards(const ald_shard_header_t *header, int64_t shards)
 {
     const int64_t awake = shards < ALD_SHARDS_AWAKE ? shards : (int64_t)ALD_SHARDS_AWAKE;
@@ -150,7 +158,8 @@ void ald_memory_add_distilling(ald_memory_plan_t *plan, const ald_training_plan_
     const ald_shard_header_t *header = lessons->header;
     const ald_model_config_t *teacher = lessons->teacher;
     const int64_t read = training->most.R * ald_shard_position_bytes(header);
-    ald_memory_add_training(plan, training, ald_encoding_row(header->encoding)->wide);
+    const bool rows = training->config->distill.signal == ALD_SIGNAL_DISTRIBUTION;
+    ald_memory_add_training(plan, training, rows ? ald_encoding_row(header->encoding)->wide : 0);
     ald_memory_add(plan, (double)read, "teacher data");
     ald_memory_add(plan, lessons->ahead, "read ahead");
     ald_memory_add(plan, lessons->open, "of the reader");

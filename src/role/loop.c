@@ -14,6 +14,7 @@
 #include "ald/model/model.h"
 #include "ald/model/model_config.h"
 #include "ald/model/params.h"
+#include "ald/objective/distill.h"
 #include "ald/objective/objective.h"
 #include "ald/par/comm.h"
 #include "ald/record/metrics.h"
@@ -105,10 +106,11 @@ static ald_status_t open_step(state_t *s, const slot_t *slot)
     ALD_CHECK(s->entries != NULL, ALD_STATUS_RESOURCE, "out of memory");
     for (int64_t i = 0; i < s->set.count; ++i)
         s->entries[i] = i;
-    ALD_TRY(ald_reader_open(&roles->trainers, &s->set, &s->reader));
-    ALD_TRY(ald_reader_plan(&s->reader, roles->config, s->entries, s->set.count));
     roles->distiller.set = &s->set;
     roles->distiller.policy_step = ald_shard_header(s->set.shards[0])->policy_step;
+    ALD_TRY(ald_distiller_look(&roles->distiller));
+    ALD_TRY(ald_reader_open(&roles->trainers, &s->set, &s->reader));
+    ALD_TRY(ald_reader_plan(&s->reader, roles->config, s->entries, s->set.count));
 done:
     return status;
 }

@@ -15,29 +15,34 @@
  * Σ (n - i) w_i = Σ_l (L B_l - l A_l); 32 bits hold B_l for up to 361 steps. Lanes come in pairs,
  * the halves of one little-endian integer. */
 enum {
-    LANES = 32,  /* words at a time: two registers of AVX-512 hold their sums, each in 32 bits */
+    LANES = 32,  /* words at a time: four registers of AVX2 hold their sums, each in 32 bits */
     STEPS = 360, /* after which the sums are reduced; up to 361 don't overflow */
     MODULUS = 65535,
 };
+
+typedef uint32_t eight_t __attribute__((vector_size(32), aligned(1), may_alias));
 
 /* Both sums over steps * LANES words. */
 ALD_KERNEL(void, sum_block, (const uint8_t *data, int64_t steps, uint64_t out[2]),
            (data, steps, out))
 {
-    uint32_t a[2][LANES / 2] = {0}, b[2][LANES / 2] = {0};
+    eight_t a[4] = {{0}}, b[4] = {{0}}; /* of the low words of all pairs, then of the high ones */
     for (int64_t k = 0; k < steps; ++k) {
-        uint32_t pair[LANES / 2];
-        memcpy(pair, data + k * (int64_t)sizeof pair, sizeof pair);
-        for (int l = 0; l < LANES / 2; ++l) {
-            a[0][l] += pair[l] & 0xFFFF;
-            a[1][l] += pair[l] >> 16;
-            b[0][l] += a[0][l];
-            b[1][l] += a[1][l];
-        }
+        const eight_t first = *(const eight_t *)(data + k * (int64_t)sizeof(eight_t) * 2);
+        const eight_t second = *(const eight_t *)(data + k * (int64_t)sizeof(eight_t) * 2 + 32);
+        a[0] += first & 0xFFFF;
+        a[1] += second & 0xFFFF;
+        a[2] += first >> 16;
+        a[3] += second >> 16;
+        b[0] += a[0];
+        b[1] += a[1];
+        b[2] += a[2];
+        b[3] += a[3];
     }
     out[0] = out[1] = 0;
     for (int l = 0; l < LANES; ++l) {
-        const uint64_t one = a[l % 2][l / 2], two = b[l % 2][l / 2];
+        const int half = l % 2 * 2 + l / 16, at = l / 2 % 8;
+        const uint64_t one = a[half][at], two = b[half][at];
         out[0] += one;
         out[1] += LANES * two - (uint64_t)l * one;
     }

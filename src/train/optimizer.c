@@ -180,6 +180,18 @@ typedef struct {
     double beta1, beta2, epsilon, clip, rate, root_correction2, keep;
 } update_t;
 
+/* (double)x, in steps that AVX2 has for vectors: the lower half becomes 2^52 + l, the upper 2^84 +
+ * 2^63 + 2^32 h, and only the last sum rounds. */
+static inline double of_fixed(int64_t x)
+{
+    union {
+        uint64_t i;
+        double d;
+    } lower = {.i = ((uint64_t)x & 0xFFFFFFFF) | 0x4330000000000000},
+      upper = {.i = ((uint64_t)x >> 32) ^ 0x4530000080000000};
+    return (upper.d - (0x1p84 + 0x1p63 + 0x1p52)) + lower.d;
+}
+
 /* Updates the moments of a block and its parameters x; zeroes the sums for the next step. */
 ALD_KERNEL(void, update_block,
            (int64_t count, const update_t *u, int64_t *sum, float *m, float *v, float *x),
@@ -188,7 +200,7 @@ ALD_KERNEL(void, update_block,
     float beta1 = (float)u->beta1, beta2 = (float)u->beta2;
     float rest1 = (float)(1.0 - u->beta1), rest2 = (float)(1.0 - u->beta2);
     for (int64_t i = 0; i < count; ++i) {
-        float g = (float)((double)sum[i] * UNIT * u->clip);
+        float g = (float)(of_fixed(sum[i]) * UNIT * u->clip);
         sum[i] = 0;
         m[i] = beta1 * m[i] + rest1 * g;
         v[i] = beta2 * v[i] + rest2 * g * g;

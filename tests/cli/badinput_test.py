@@ -6,6 +6,7 @@ Each case is a row of CASES; ROUTE and CONFIG are a configuration under which ev
 import contextlib
 import glob
 import gzip
+import itertools
 import os
 import resource
 import sys
@@ -143,6 +144,50 @@ def keys_that_are_needed(folder):
         code, words = (INPUT, ["none"]) if off else (USAGE, ["data.train: not set", "JSONL"])
         stage(folder, command, ["data.train="] + off, code, words)
     stage(folder, "distill", ON_POLICY + ["data.train="], USAGE, ["data.train: not set"])
+
+
+@test
+def settings_that_a_loss_of_pairs_lacks(folder):
+    """By name: each key with a loss that isn't a function of it, and values that a loss can't have."""
+    losses = ("sigmoid", "ipo", "hinge", "simpo", "cdpo", "tdpo1", "tdpo2")
+    keys = {"dpo.label_smoothing=0.1": ("sigmoid", "cdpo"), "dpo.gamma=1": ("simpo",),
+            "dpo.tdpo_alpha=0.2": ("tdpo2",)}
+    for (setting, users), loss in itertools.product(keys.items(), losses):
+        if loss not in users:
+            words = [setting.split("=")[0], f'dpo.loss = "{loss}"', "doesn't use it"]
+            stage(folder, "dpo", [f"dpo.loss={loss}", "dpo.reference=", setting], USAGE, words,
+                  ranks=RANKS if loss == "ipo" else (1,))
+    stage(folder, "dpo", ["dpo.loss=simpo", "dpo.reference=policy"], USAGE,
+          ["dpo.reference", 'dpo.loss = "simpo"', "doesn't use it"])
+    for value in ("0", "0.5"):
+        stage(folder, "dpo", ["dpo.loss=cdpo", f"dpo.label_smoothing={value}"], USAGE,
+              [f"dpo.label_smoothing: {value}", "cdpo", "above 0 and below 0.5"])
+    stage(folder, "dpo", ["dpo.loss=ipo", "dpo.beta=0"], USAGE, ["dpo.beta: 0", "ipo", "above 0"])
+    stage(folder, "dpo", ["dpo.loss=orpo"], USAGE, ["sigmoid|ipo|hinge|simpo|cdpo|tdpo1|tdpo2"])
+    # A loss of the reference's distribution maps it itself.
+    stage(folder, "dpo", ["dpo.loss=tdpo1", "dpo.reference=none"], INPUT, ["none"])
+
+
+@test
+def settings_that_a_signal_lacks(folder):
+    for signal in ("token", "sequence"):
+        on = [*ON_POLICY, f"distill.signal={signal}"]
+        for setting in ("distill.divergence=forward", "distill.token_weight=uniform",
+                        "distill.granularity=sequence", "distill.max_teacher_error=0.1"):
+            stage(folder, "distill", [*on, setting], USAGE,
+                  [setting.split("=")[0], f'distill.signal = "{signal}"', "doesn't use it"])
+        for setting in ("sampling.temperature=0.7", "sampling.top_p=0.9", "sampling.top_k=5"):
+            stage(folder, "distill", [*on, setting], USAGE,
+                  ["distill.signal", signal, "the policy's own distribution", "sampling.top_p = 1.0"],
+                  ranks=RANKS if "top_p" in setting else (1,))
+        for mode in ("off-policy", "mixed"):
+            stage(folder, "distill", [f"distill.signal={signal}", f"distill.mode={mode}"], USAGE,
+                  ["distill.signal", signal, f'distill.mode = "{mode}"', '"on-policy"'], ranks=RANKS)
+    stage(folder, "distill", [*ON_POLICY, "distill.penalty=beta"], USAGE,
+          ["distill.penalty", "distribution", "doesn't use it"])
+    write(f"{folder}/signals.cfg", 'grid: { distill: { signal = ["token"]; }; };\n')
+    refused(folder, ["distill", "-c", f"{folder}/run.cfg", "--sweep", f"{folder}/signals.cfg"], USAGE,
+            ["run signal-token", "distill.signal", "on-policy"])
 
 
 @test

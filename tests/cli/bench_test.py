@@ -17,6 +17,9 @@ TOP = {"model", "layers", "parameters", "sequences", "tokens", "repeat", "thread
        "machine_sgemm_gflops", "machine_read_gb_per_second", "peak_rss_bytes"}
 EACH = {"tokens_per_second", "gflops", "flop", "seconds", "sgemm_seconds", "sgemm_share",
         "cpu_seconds", "cpu_sgemm_share", "planned_bytes", "held_bytes"}
+# Decoding is held to the reading of memory.
+DECODE = {name.replace("sgemm", "read") for name in EACH}
+LEVELS = ["x86-64", "x86-64-v3", "x86-64-v4"]
 CORES = len(os.sched_getaffinity(0))
 
 
@@ -90,6 +93,38 @@ def test_store(folder):
     assert "file" in error, error
 
 
+def levels():
+    """The levels that this CPU has, as the line about an unknown one lists them."""
+    (error,) = run("bench", "--kernels", env={"ALIGNDISTIL_ISA": "fast"}, code=2).errors
+    assert "ALIGNDISTIL_ISA=fast" in error, error
+    return error.rsplit(": ", 1)[1].split(", ")
+
+
+def test_kernels(folder):
+    """Each kernel on each level of this CPU, whatever level is set."""
+    there = levels()
+    assert there == LEVELS[:len(there)] and there
+    for level in there:
+        report = bench("--kernels", env={"ALIGNDISTIL_ISA": level})
+        assert len(report) > 30
+        for figures in report:
+            assert set(figures) == {"name", "size"} | set(there), figures
+            assert all(0 < figures[name] < 1 for name in there), figures
+    shown = run("bench", "--kernels", "--repeat", 1, ranks=2).out
+    assert all(name in shown for name in there) and shown.count("logsumexp") == 2, shown
+    assert "100%" in shown and "below 40%" in shown, shown
+
+
+def test_levels_that_the_cpu_lacks(folder):
+    """One line on any number of ranks, also where one rank alone is told so."""
+    there = levels()
+    for level in ["", "x86-64-v2"] + LEVELS[len(there):]:
+        for ranks in (1, 2):
+            (error,) = run("bench", "--kernels", env={"ALIGNDISTIL_ISA": level}, ranks=ranks,
+                           code=2).errors
+            assert all(name in error for name in there), error
+
+
 def test_json_of_a_config(folder):
     report = bench("--config", config(folder), "--sequences", 3, "--tokens", 20)
     assert set(report) == TOP | set(PHASES), report
@@ -99,7 +134,7 @@ def test_json_of_a_config(folder):
     assert report["machine_sgemm_gflops"] > 0.1 and report["machine_read_gb_per_second"] > 0.1
     for phase in PHASES:
         figures = report[phase]
-        assert set(figures) == EACH, figures
+        assert set(figures) == (DECODE if phase == "decode" else EACH), figures
         assert all(value > 0 for value in figures.values()), (phase, figures)
         assert figures["gflops"] * figures["seconds"] * 1e9 == approximately(figures["flop"])
         tokens = 24 if phase == "decode" else 60
@@ -176,6 +211,8 @@ def test_bad_input_is_one_line(folder):
              (2, ["--config", path, "--threads", "-1"], "--threads -1"),
              (2, ["--config", path, "--only", "train,rest"], "rest"),
              (2, ["--model", folder, "--layers", "3"], "--layers"),
+             (2, ["--kernels", "--config", path], "--kernels"),
+             (2, ["--kernels", "--threads", "2"], "--threads"),
              (3, ["--config", os.path.join(folder, "none.json")], "none.json"),
              (3, ["--config", broken], "broken.json"), (3, ["--config", odd], "hidden_act"),
              (3, ["--model", os.path.join(folder, "nowhere")], "nowhere"),

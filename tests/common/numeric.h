@@ -6,6 +6,7 @@
 
 #include "ald/base/arena.h"
 #include "ald/base/rng.h"
+#include "ald/num/kernel.h"
 #include "scratch.h"
 
 /* Standard normal times `scale`; freed by ald_free. The same numbers for the same stream. */
@@ -77,5 +78,25 @@ static inline double dot_product(int64_t count, const double *a, const double *b
         sum += a[i] * b[i];
     return sum;
 }
+
+/* The lowest level that is tested: with the sanitizers, which take long, the CPU's highest alone.
+ */
+#ifdef __SANITIZE_ADDRESS__
+#define LOWEST_LEVEL ald_isa_highest()
+#else
+#define LOWEST_LEVEL ALD_ISA_BASE
+#endif
+
+/* Runs a group of tests on each instruction level of this CPU; how many failed. */
+static inline int run_on_levels(const struct CMUnitTest *tests, size_t count)
+{
+    int failed = 0;
+    for (ald_isa_t isa = LOWEST_LEVEL; isa <= ald_isa_highest(); ++isa) {
+        expect_ok(ald_isa_set(ald_isa_name(isa)));
+        failed += _cmocka_run_group_tests(ald_isa_name(isa), tests, count, NULL, NULL);
+    }
+    return failed;
+}
+#define RUN_ON_LEVELS(tests) run_on_levels(tests, sizeof(tests) / sizeof *(tests))
 
 #endif

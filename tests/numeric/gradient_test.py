@@ -8,6 +8,7 @@ from the checkpoint: the whole way through packing, micro-batches and sums is in
 import os
 import sys
 
+import h5py
 import numpy as np
 
 sys.path.insert(0, os.path.abspath(__file__ + "/../../common"))
@@ -17,6 +18,8 @@ from reference import losses  # noqa: E402
 
 BOUND = 5e-6  # of the norm of a tensor's gradient; seen: 2e-6
 ENTRIES = 2   # of each tensor, and one direction through all of it
+PAIR_KEYS = {"ipo": [], "hinge": [], "simpo": ["gamma"], "cdpo": ["label_smoothing"], "tdpo1": [],
+             "tdpo2": ["tdpo_alpha"]}
 DIVERGENCES = ("reverse", "forward", "jsd")
 TEACHER = {"teacher__strength": 2.0, "teacher__beta": 0.5, "teacher__temperature": 1.25}
 
@@ -39,6 +42,25 @@ def dpo_case(sequences, reference, smoothing, reverse):
         z, sequences, reference, smoothing=smoothing, reverse=reverse))
 
 
+def pair_case(settings, sequences, policy, reference, reverse=False):
+    """`policy`: its logits where the gradient is taken."""
+    order = (1, 0) if reverse else (0, 1)
+
+    def pairs(rows):
+        return [[rows[i + side] for side in order] for i in range(0, len(rows), 2)]
+
+    responses = pairs([response for _, response in sequences])
+    still = [losses.sequence_kl(q[0], z[0]) for q, z in zip(pairs(reference), pairs(policy))]
+
+    def loss(z):
+        return np.mean([losses.pair(settings, *parts)[0]
+                        for parts in zip(pairs(z), pairs(reference), responses, still)])
+    keys = {f"dpo__{key}": value for key, value in vars(settings).items()
+            if key in PAIR_KEYS[settings.loss] + ["loss", "beta"]}
+    own = {"dpo__reference": ""} if settings.loss == "simpo" else {}
+    return Case("dpo", {"dpo__reverse": reverse, **keys, **own}, loss)
+
+
 def full_case(teachers, divergence):
     def loss(z):
         return np.mean([losses.distill(teacher_of(divergence), *rows)[0]
@@ -56,7 +78,8 @@ def topk_case(stored, divergence):
 def make_cases(folder, data, directories, twins, every):
     """Losses by name; `every`: all of their options, else a choice."""
     sequences = data.sequences("both")
-    reference = training.logprob_sums(training.logits_of(twins["reference"], sequences), sequences)
+    policy, frozen = (training.logits_of(twins[name], sequences) for name in ("policy", "reference"))
+    reference = training.logprob_sums(frozen, sequences)
     teachers = [training.logits_of(twins[name], sequences) for name in ("dpo", "reverse")]
     for encoding in ("full", "topk"):
         training.stage("score", folder, data__train=data.path, data__responses="both",
@@ -69,6 +92,10 @@ def make_cases(folder, data, directories, twins, every):
     for smoothing, reverse in ((0.0, False), (0.2, False), (0.0, True), (0.2, True)):
         if every or (smoothing > 0 and not reverse):
             cases[f"dpo {smoothing} {reverse}"] = dpo_case(sequences, reference, smoothing, reverse)
+    for loss in PAIR_KEYS if every else ("tdpo2",):
+        for reverse in (False, True) if every else (False,):
+            chosen = losses.Preference(loss, 0.02, 0.2, 0.6, 0.4)
+            cases[f"{loss} {reverse}"] = pair_case(chosen, sequences, policy, frozen, reverse)
     for divergence in DIVERGENCES if every else ("reverse",):
         cases[f"full {divergence}"] = full_case(teachers, divergence)
         cases[f"topk {divergence}"] = topk_case(stored, divergence)
@@ -147,6 +174,53 @@ def check_kind(folder, kind, every=False):
                 f"{kind}, {tensor}, {list(cases)[worst]}: off by {gap[worst]:.2g} of its size"
 
 
+# --- policy gradients: the responses are those that the program samples --------------------------
+
+
+def sampled(path):
+    """[(prompt, response)] of a shard, and per response log pi_dpo, log pi_c, log pi of its tokens."""
+    with h5py.File(path, "r") as file:
+        tokens, starts = file["sequence/token_start"][...], file["sequence/response_start"][...]
+        ids = file["token/id"][...].tolist()
+        columns = [file[f"response/logprob_{name}"][...].astype(float)
+                   for name in ("dpo", "reverse", "policy")]
+    sequences, numbers = [], []
+    for i, first in enumerate(starts[:-1]):
+        split = tokens[i + 1] - (starts[i + 1] - first)
+        sequences.append((ids[tokens[i]:split], ids[split:tokens[i + 1]]))
+        numbers.append([column[first:starts[i + 1]] for column in columns])
+    return sequences, numbers
+
+
+def policy_gradients_on_qwen2(folder):
+    """Advantages are constants, from the shard; log pi is the twin's."""
+    data = training.Data(folder)
+    directories = training.make_models(folder, training.KINDS["qwen2"])
+    twin = training.load({"policy": directories["policy"]})["policy"]
+    rng = np.random.default_rng(3)
+    for signal, normalize in (("token", True), ("sequence", False)):
+        settings = {"data__train": data.path, "distill__mode": "on-policy", "distill__signal": signal,
+                    "distill__length_normalize": normalize, "sampling__max_new_tokens": 12,
+                    "shards__directory": signal, "teacher__dpo": directories["dpo"],
+                    "teacher__reverse": directories["reverse"]}
+        loss, gradient = program_gradient(folder, data, directories, twin,
+                                          Case("distill", settings, None), 50)
+        sequences, numbers = sampled(os.path.join(folder, signal, "shard-000000.h5"))
+        advantage = losses.advantages([losses.policy_returns(signal, 0.5, *rows, 0.5)
+                                       for rows in numbers])
+
+        def loss_of(model):
+            return losses.policy_gradient(
+                advantage, [model.logprobs(*sequence) for sequence in sequences], normalize)
+        assert abs(loss - loss_of(twin)) < 1e-5 * max(1.0, abs(loss)), signal
+        for tensor, weight in twin.weights.items():
+            size = np.linalg.norm(gradient[tensor])
+            for direction in directions(tensor, weight.shape, sequences[0][1], rng):
+                slope = derivative(twin, weight, direction, lambda model: np.array([loss_of(model)]))
+                gap = abs((gradient[tensor] * direction).sum() - slope[0])
+                assert gap < BOUND * size, f"{signal}, {tensor}: off by {gap / size:.2g} of its size"
+
+
 def every_loss_on_qwen2(folder):
     check_kind(folder, "qwen2", every=True)
 
@@ -188,6 +262,6 @@ def olmo2_norms_behind(folder):
 
 
 if __name__ == "__main__":
-    harness.main([every_loss_on_qwen2, qwen2_untied, qwen3_head_norms, llama_untied_with_biases,
+    harness.main([every_loss_on_qwen2, policy_gradients_on_qwen2, qwen2_untied, qwen3_head_norms, llama_untied_with_biases,
                   mistral_one_kv_head, mistral_windows, qwen2_windows_in_some_layers,
                   qwen3_yarn_and_windows, llama3_rotation_and_mlp_biases, olmo2_norms_behind])

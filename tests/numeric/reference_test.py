@@ -6,6 +6,7 @@ Gradients come from the PyTorch twin; without PyTorch these tests are skipped (g
 the program to central differences of the NumPy twin).
 """
 import os
+import shutil
 import sys
 
 import h5py
@@ -53,10 +54,10 @@ def rows_of_logits(config, parameters, sequences):
     return [torch_twin.response_logits(config, parameters, *s) for s in sequences]
 
 
-def check_metrics(number, found, expected):
+def check_metrics(number, found, expected, room):
     for name, value in expected.items():
         # Rewards are differences of sums of some hundreds.
-        bound = 1e-5 * max(abs(value), 1.0 if name.startswith("rewards/") else 0.01)
+        bound = room * max(abs(value), 1.0 if name.startswith("rewards/") else 0.01)
         assert abs(found[name] - value) <= bound, \
             f"step {number + 1}, {name}: {found[name]}, expected {value}"
 
@@ -71,7 +72,7 @@ def check_weights(output, start, twin, bound):
 
 
 def check_run(folder, command, start, step_loss, count, batch, epsilon=EPSILON, bound=2e-5,
-              **settings):
+              room=1e-5, **settings):
     """Trains with program and twin; `count` items, `batch` a step."""
     output = os.path.join(folder, "run")
     training.stage(command, folder, **{
@@ -85,7 +86,7 @@ def check_run(folder, command, start, step_loss, count, batch, epsilon=EPSILON, 
         items = philox.step_items(SEED, count, batch, number)
         expected = twin.step(number, items)
         expected.update(step=number + 1, epoch=(number + 1) / STEPS)
-        check_metrics(number, found, expected)
+        check_metrics(number, found, expected, room)
         assert found["seconds"] > 0 and found["tokens_per_second"] > 0
     check_weights(output, start, twin, bound)
 
@@ -199,6 +200,63 @@ def dpo_reverse_smoothed_against_its_own_start(folder):
     check_dpo(folder, smoothing=0.15, reverse=True, own=True)
 
 
+def pair_metrics(found, rows):
+    """`rows`: of a pair, both rewards, log-probabilities and divergences."""
+    mean = np.mean(rows, axis=0)
+    names = ("rewards/chosen", "rewards/rejected", "logps/chosen", "logps/rejected")
+    out = dict(zip(names, mean), **{"rewards/margins": mean[0] - mean[1]})
+    out["rewards/accuracies"] = np.mean([row[0] > row[1] + 1e-9 for row in rows])
+    return {**out, **(dict(zip(("kl/chosen", "kl/rejected"), mean[4:])) if found else {})}
+
+
+def check_pairs(folder, loss, reverse=False, own=False, **options):
+    """The losses beside DPO's."""
+    needs_torch()
+    data, start = Setting.data, Setting.twins["policy"]
+    settings = losses.Preference(loss, **options)
+    sides = [data.sequences(which) for which in ("chosen", "rejected")]
+    if reverse:
+        sides.reverse()
+    fixed = [training.logits_of(Setting.twins["policy" if own else "reference"], side)
+             for side in sides]
+
+    def step_loss(parameters, items):
+        total, values = 0, []
+        for i in items:
+            responses, reference = [side[i][1] for side in sides], [side[i] for side in fixed]
+            rows = rows_of_logits(start.config, parameters, [side[i] for side in sides])
+            total = total + torch_twin.pair(settings, rows, reference, responses)
+            plain = [z.detach().numpy() for z in rows]
+            values.append([*losses.pair(settings, plain, reference, responses)[1],
+                           *(-losses.sft(z, y)[0] for z, y in zip(plain, responses)),
+                           *(losses.sequence_kl(q, z) for q, z in zip(reference, plain))])
+        tokens = sum(len(data.prompts[i]) + sum(len(side[i][1]) - 1 for side in sides)
+                     for i in items)
+        return total / len(items), {"tokens": tokens,
+                                    **pair_metrics(loss.startswith("tdpo"), values)}
+
+    shutil.rmtree(os.path.join(folder, "run"), ignore_errors=True)
+    check_run(folder, "dpo", start, step_loss, 5, 2, data__train=data.path, dpo__loss=loss,
+              dpo__policy=Setting.directories["policy"], dpo__reverse=reverse,
+              dpo__reference="" if own or loss == "simpo" else Setting.directories["reference"],
+              **{f"dpo__{key}": value for key, value in options.items()})
+    kept = os.path.exists(os.path.join(folder, "run", "reference.h5"))
+    assert kept == (loss not in ("simpo", "tdpo1", "tdpo2")), loss
+
+
+def pairs(loss, **options):
+    def test(folder):
+        check_pairs(folder, loss, **options)
+    test.label = " ".join(["dpo", loss, *map(str, options.values())])
+    return test
+
+
+PAIRS = [pairs("ipo", beta=0.3), pairs("ipo", beta=0.3, own=True), pairs("hinge", beta=0.03),
+         pairs("cdpo", beta=0.3, label_smoothing=0.15, reverse=True),
+         pairs("simpo", beta=2.0, gamma=0.8), pairs("simpo", beta=2.0, gamma=0.8, reverse=True),
+         pairs("tdpo1", beta=0.1), pairs("tdpo2", beta=0.1, tdpo_alpha=0.7, reverse=True)]
+
+
 # --- distill -----------------------------------------------------------------------------------
 
 
@@ -253,6 +311,70 @@ def shard_sequences(path):
             sequence = ids[tokens[i]:split], ids[split:tokens[i + 1]]
             out.append((row, sequence, logprobs[starts[i]:starts[i + 1]]))
         return out, file.attrs["policy_step"]
+
+
+def check_policy_gradient(folder, signal, staleness=0, penalty="beta0", normalize=True, batch=2):
+    """The rewards as scalars; the responses are the program's, everything else the twins'."""
+    needs_torch()
+    start, data = Setting.twins["policy"], Setting.data
+    teacher = losses.Teacher("reverse", "adaptive", 2.5, 0.05, 0.6)
+    directory = os.path.join(folder, f"{signal}{staleness}{penalty}{batch}")
+    steps = []
+
+    def step_loss(parameters, items):
+        name = f"shard-{len(steps) * batch:06d}.h5"
+        sampled, policy_step = shard_sequences(os.path.join(directory, name))
+        assert policy_step == max(0, len(steps) - staleness)
+        steps.append(items)
+        fixed, weights, current, distance = [], [], [], []
+        for _, (prompt, response), logprobs in sampled:
+            models = [model.log_softmax(Setting.twins[name].response_logits(prompt, response))
+                      for name in ("dpo", "reverse")]
+            at = np.arange(len(response)), response
+            fixed.append([*(rows[at] for rows in models), logprobs.astype(float)])
+            distance.append(losses.tvd(*models))
+            weights.append(teacher.weight(teacher.alpha(distance[-1])) if penalty == "beta"
+                           else np.full(len(response), teacher.beta))
+            current.append(torch_twin.logprobs(start.config, parameters, prompt, response))
+        loss = torch_twin.policy_gradient(signal, teacher.beta, weights,
+                                          list(zip(current, *zip(*fixed))), normalize)
+        returns = [losses.policy_returns(signal, teacher.beta, *rows, weight)
+                   for rows, weight in zip(fixed, weights)]
+        advantage = np.concatenate(losses.advantages(returns))
+        rewards = [losses.token_reward(teacher.beta, rows[0], rows[1]) for rows in fixed]
+        now = np.concatenate([p.detach().numpy() for p in current])
+        length = sum(len(response) for _, (_, response), _ in sampled)
+        return loss, {
+            "kl/dpo": (now - np.concatenate([rows[0] for rows in fixed])).mean(),
+            "tvd/mean": np.concatenate(distance).mean(), "advantage/mean": advantage.mean(),
+            "advantage/std": advantage.std(), "reward/token": np.concatenate(rewards).mean(),
+            "reward/sequence": np.mean([r.sum() for r in rewards]), "on_policy": 1,
+            "response_length": length / len(items), "staleness": len(steps) - 1 - policy_step,
+            "tokens": sum(len(p) + len(r) - 1 for _, (p, r), _ in sampled)}
+
+    # Returns are sums of the float32 log-probabilities of sampler and scorer, some of them near -20.
+    check_run(folder, "distill", start, step_loss, 5 if batch > 1 else 3, batch,
+              bound=1e-4, room=5e-5, data__train=data.path, data__max_rows=5 if batch > 1 else 3,
+              distill__mode="on-policy", distill__policy=Setting.directories["policy"],
+              distill__signal=signal, distill__penalty=penalty, distill__length_normalize=normalize,
+              distill__max_staleness=staleness, sampling__max_new_tokens=14,
+              shards__directory=directory, shards__encoding="topk" if normalize else "hidden",
+              teacher__dpo=Setting.directories["dpo"],
+              teacher__reverse=Setting.directories["reverse"], teacher__strength=2.5,
+              teacher__epsilon=0.05, teacher__beta=0.6)
+
+
+def policy_gradient(signal, **options):
+    def test(folder):
+        check_policy_gradient(folder, signal, **options)
+    test.label = " ".join(["policy gradient", signal, *map(str, options.values())])
+    return test
+
+
+POLICY_GRADIENTS = [policy_gradient("token"), policy_gradient("sequence"),
+                    policy_gradient("token", staleness=1, penalty="beta"),
+                    policy_gradient("sequence", penalty="beta", normalize=False),
+                    policy_gradient("token", batch=1)]
 
 
 def check_on_policy(folder, staleness):
@@ -329,5 +451,5 @@ DISTILL = [
 
 if __name__ == "__main__":
     harness.main([sft, sft_with_the_usual_epsilon, dpo, dpo_reverse, dpo_smoothed,
-                  dpo_against_its_own_start, dpo_reverse_smoothed_against_its_own_start, *DISTILL,
-                  on_policy, on_policy_one_step_behind], prepare)
+                  dpo_against_its_own_start, dpo_reverse_smoothed_against_its_own_start, *PAIRS, *DISTILL,
+                  on_policy, on_policy_one_step_behind, *POLICY_GRADIENTS], prepare)

@@ -36,6 +36,7 @@ MODELS = {
     "llama mlp": ["--type", "llama", "--mlp-bias", "--untied"],
     "olmo2": ["--type", "olmo2", "--untied"],
 }
+PAIR_LOSSES = ("sigmoid", "cdpo", "ipo", "hinge", "simpo", "tdpo1", "tdpo2")
 results = {True: 0, False: 0}
 
 
@@ -121,10 +122,42 @@ def check_losses(rng):
         ours = losses.dpo(0.1, *values, smoothing, reverse)[0]
         check("dpo", gap(ours, torch_twin.dpo(0.1, *torch.tensor(values), smoothing, reverse)),
               1e-12)
+    check_pairs(rng)
+    check_policy_gradients(rng)
     for choice in itertools.product(("reverse", "reference"), ("adaptive", "constant", "none"),
                                     ("reverse", "forward", "jsd"), ("beta", "uniform"),
                                     ("token", "sequence"), (True, False), (1.0, 0.7)):
         check_distill(choice, z, z_dpo, z_c)
+
+
+def check_pairs(rng):
+    """Every loss of pairs; near equal models and far ones, on both sides of the hinge."""
+    for kind, scale in itertools.product(PAIR_LOSSES, (0.1, 1.0, 3.0)):
+        settings = losses.Preference(kind, 0.3, 0.2 if kind == "cdpo" else 0.0, 0.7, 0.4)
+        responses = [rng.integers(0, 30, count).tolist() for count in (6, 9)]
+        reference = [rng.normal(size=(len(y), 30)) for y in responses]
+        policy = [q + scale * rng.normal(size=q.shape) for q in reference]
+        ours = losses.pair(settings, policy, reference, responses)[0]
+        tensors = [torch.tensor(z, requires_grad=True) for z in policy]
+        loss = torch_twin.pair(settings, tensors, reference, responses)
+        check(f"pair {kind}", gap(ours, loss), 1e-11)
+        loss.backward()
+        still = losses.sequence_kl(reference[0], policy[0])
+        for side, tensor in enumerate(tensors):
+            slope = numeric_gradient(
+                lambda: losses.pair(settings, policy, reference, responses, still)[0],
+                policy[side], (2, 11))
+            check(f"pair {kind} gradient", abs(slope - tensor.grad[2, 11].item()), 1e-7)
+
+
+def check_policy_gradients(rng):
+    for signal, count, normalize in itertools.product(("token", "sequence"), (1, 4), (True, False)):
+        rows = [[rng.normal(size=5 + i) for _ in range(4)] for i in range(count)]
+        returns = [losses.policy_returns(signal, 0.3, *r[1:], 0.2) for r in rows]
+        ours = losses.policy_gradient(losses.advantages(returns), [r[0] for r in rows], normalize)
+        rows = [[torch.tensor(x) for x in r] for r in rows]
+        check(f"policy gradient {signal}", gap(ours, torch_twin.policy_gradient(
+            signal, 0.3, 0.2, rows, normalize)), 1e-12)
 
 
 def check_distill(choice, z, z_dpo, z_c):

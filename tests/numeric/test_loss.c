@@ -1,6 +1,7 @@
 /* Losses row by row against twins in double precision, gradients against central differences. */
 #include "ald/base/arena.h"
 #include "ald/config/choices.h"
+#include "ald/objective/beside.h"
 #include "ald/objective/cross_entropy.h"
 #include "ald/objective/preference.h"
 #include "ald/teacher/divergence.h"
@@ -54,44 +55,152 @@ static void cross_entropy_row(void **state)
     }
 }
 
-/* --- DPO --- */
+/* --- pairs --- */
 
 static double soft(double x) /* -log sigmoid(x) */
 {
     return x > 0.0 ? log1p(exp(-x)) : -x + log1p(exp(x));
 }
 
-static void dpo_loss(void **state)
+/* The losses as their papers write them. `still` is the preferred response's KL where it counts as
+ * a constant. */
+static double twin_loss(const ald_preference_t *s, const ald_response_t *w, const ald_response_t *l,
+                        double still)
+{
+    const double u = s->beta * (w->logprob - w->reference) - s->beta * (l->logprob - l->reference);
+    switch (s->loss) {
+    case ALD_PREFERENCE_IPO:
+        return pow(w->logprob - l->logprob - w->reference + l->reference - 1.0 / (2.0 * s->beta),
+                   2);
+    case ALD_PREFERENCE_HINGE:
+        return u < 1.0 ? 1.0 - u : 0.0;
+    case ALD_PREFERENCE_SIMPO:
+        return soft(s->beta / (double)w->length * w->logprob -
+                    s->beta / (double)l->length * l->logprob - s->gamma);
+    case ALD_PREFERENCE_TDPO1:
+        return soft(u - (s->beta * l->kl - s->beta * w->kl));
+    case ALD_PREFERENCE_TDPO2:
+        return soft(u - s->alpha * (s->beta * l->kl - s->beta * still));
+    default:
+        return (1.0 - s->smoothing) * soft(u) + s->smoothing * soft(-u);
+    }
+}
+
+static void check_preference(const ald_preference_t *settings, const ald_response_t pair[2])
+{
+    const double step = 1e-5;
+    const ald_pair_loss_t found = ald_preference_loss(settings, pair);
+    const double expected = twin_loss(settings, &pair[0], &pair[1], pair[0].kl);
+    expect_near("loss", found.loss, expected, 1e-12 * (1.0 + fabs(expected)));
+    for (int side = 0; side < 2; ++side)
+        for (int of_kl = 0; of_kl < 2; ++of_kl) {
+            double ends[2];
+            for (int end = 0; end < 2; ++end) {
+                ald_response_t beside[2] = {pair[0], pair[1]};
+                *(of_kl ? &beside[side].kl : &beside[side].logprob) += end ? step : -step;
+                ends[end] = twin_loss(settings, &beside[0], &beside[1], pair[0].kl);
+            }
+            expect_near(of_kl ? "d kl" : "d logprob",
+                        of_kl ? found.d_kl[side] : found.d_logprob[side],
+                        (ends[1] - ends[0]) / (2.0 * step), 1e-7 * (1.0 + expected));
+        }
+}
+
+static void preference_losses(void **state)
 {
     const double sums[][4] = {{-20, -25, -22, -24},
                               {-25, -20, -24, -22},
                               {-10, -10, -10, -10},
                               {-1e4, 0, 0, -1e4},
                               {0, -1e4, -1e4, 0}};
+    const ald_preference_t settings[] = {
+        {.loss = ALD_PREFERENCE_SIGMOID, .beta = 0.3},
+        {.loss = ALD_PREFERENCE_SIGMOID, .beta = 0.3, .smoothing = 0.2},
+        {.loss = ALD_PREFERENCE_CDPO, .beta = 0.3, .smoothing = 0.1},
+        {.loss = ALD_PREFERENCE_IPO, .beta = 0.3},
+        {.loss = ALD_PREFERENCE_HINGE, .beta = 0.3},
+        {.loss = ALD_PREFERENCE_SIMPO, .beta = 2.0, .gamma = 1.0},
+        {.loss = ALD_PREFERENCE_TDPO1, .beta = 0.3, .alpha = 1.0},
+        {.loss = ALD_PREFERENCE_TDPO2, .beta = 0.3, .alpha = 0.4},
+    };
     (void)state;
-    for (int i = 0; i < 5; ++i)
-        for (int smoothing = 0; smoothing <= 1; ++smoothing) {
-            double s = 0.2 * smoothing, beta = 0.3, slope, ends[2], unused;
-            const ald_preference_t sigmoid = {ALD_PREFERENCE_SIGMOID, beta, s};
-            const double *l = sums[i];
-            const ald_pair_sums_t at = {l[0], l[1], l[2], l[3]};
-            double x = beta * ((l[0] - l[2]) - (l[1] - l[3]));
-            double loss = ald_preference_loss(&sigmoid, &at, &slope);
-            double expected = (1.0 - s) * soft(x) + s * soft(-x);
-            expect_near("loss", loss, expected, 1e-12 * (1.0 + expected));
-            for (int side = 0; side < 2; ++side) {
-                ald_pair_sums_t beside = at;
-                beside.chosen += side ? 1e-5 : -1e-5;
-                ends[side] = ald_preference_loss(&sigmoid, &beside, &unused);
-            }
-            expect_near("d chosen", slope, (ends[1] - ends[0]) / 2e-5, 1e-7);
-            for (int side = 0; side < 2; ++side) {
-                ald_pair_sums_t beside = at;
-                beside.rejected += side ? 1e-5 : -1e-5;
-                ends[side] = ald_preference_loss(&sigmoid, &beside, &unused);
-            }
-            expect_near("d rejected", -slope, (ends[1] - ends[0]) / 2e-5, 1e-7);
+    for (size_t n = 0; n < sizeof settings / sizeof settings[0]; ++n)
+        for (int i = 0; i < 5; ++i) {
+            const ald_reference_use_t use = ald_preference_reference(settings[n].loss);
+            const double *l = sums[i], kl = use == ALD_REFERENCE_ROWS ? 1.0 : 0.0;
+            const bool reference = use != ALD_REFERENCE_NONE;
+            const ald_response_t pair[2] = {{l[0], reference ? l[2] : 0.0, 1.5 * kl, 7},
+                                            {l[1], reference ? l[3] : 0.0, 2.5 * kl, 11}};
+            check_preference(&settings[n], pair);
         }
+}
+
+/* What is logged: beta times the log ratio, the mean log-probability, or the ratio with KL. */
+static void preference_rewards(void **state)
+{
+    const ald_response_t plain[2] = {{-20, -22, 0, 4}, {-25, -24, 0, 5}};
+    const ald_response_t with_kl[2] = {{-20, -22, 1, 4}, {-25, -24, 3, 5}};
+    const ald_response_t alone[2] = {{-20, 0, 0, 4}, {-25, 0, 0, 5}};
+    const ald_preference_t ipo = {.loss = ALD_PREFERENCE_IPO, .beta = 0.5};
+    const ald_preference_t tdpo2 = {.loss = ALD_PREFERENCE_TDPO2, .beta = 0.5, .alpha = 0.1};
+    const ald_preference_t simpo = {.loss = ALD_PREFERENCE_SIMPO, .beta = 0.5, .gamma = 3};
+    (void)state;
+    ald_pair_loss_t found = ald_preference_loss(&ipo, plain);
+    expect_near("chosen", found.reward[0], 1.0, 1e-15);
+    expect_near("rejected", found.reward[1], -0.5, 1e-15);
+    found = ald_preference_loss(&tdpo2, with_kl);
+    expect_near("chosen", found.reward[0], 1.5, 1e-15);
+    expect_near("rejected", found.reward[1], 1.0, 1e-15);
+    found = ald_preference_loss(&simpo, alone);
+    expect_near("chosen", found.reward[0], -2.5, 1e-15);
+    expect_near("rejected", found.reward[1], -2.5, 1e-15);
+}
+
+/* --- a frozen model beside the policy --- */
+
+typedef struct {
+    const float *frozen;
+    int target;
+    double weight, kl_weight;
+} beside_t;
+
+static double twin_kl(const float *frozen, const double *z)
+{
+    double q[V], sum = 0.0, lse_z = log_sum_exp(V, z);
+    for (int v = 0; v < V; ++v)
+        q[v] = frozen[v];
+    double lse_q = log_sum_exp(V, q);
+    for (int v = 0; v < V; ++v)
+        sum += exp(q[v] - lse_q) * ((q[v] - lse_q) - (z[v] - lse_z));
+    return sum;
+}
+
+static double twin_beside(const void *context, const double *z)
+{
+    const beside_t *b = context;
+    return b->weight * (log_sum_exp(V, z) - z[b->target]) + b->kl_weight * twin_kl(b->frozen, z);
+}
+
+static void rows_beside(void **state)
+{
+    (void)state;
+    for (int shift = 0; shift <= 1; ++shift) {
+        float *frozen = random_floats(1, V, 3.0), *z = random_floats(2, V, 3.0), kept[V];
+        for (int v = 0; v < V; ++v) {
+            z[v] += 90.0f * (float)shift; /* of no consequence to a distribution */
+            frozen[v] -= 90.0f * (float)shift;
+        }
+        const beside_t b = {frozen, 5, -0.25, 0.7};
+        const float weights[2] = {-0.25f, 0.7f};
+        double *dz = slopes(twin_beside, &b, z, V), *z2 = to_doubles(z, V);
+        memcpy(kept, z, sizeof kept);
+        expect_near("kl", ald_beside_kl_row(V, frozen, kept), twin_kl(frozen, z2), 3e-5);
+        ald_beside_gradient_row(V, b.target, weights, frozen, z);
+        expect_close("dz", V, z, dz, shift ? 2e-5 : 2e-6);
+        expect_near("kl of itself", ald_beside_kl_row(V, frozen, memcpy(kept, frozen, sizeof kept)),
+                    0.0, 2e-5);
+        ald_free(frozen), ald_free(z), ald_free(dz), ald_free(z2);
+    }
 }
 
 /* --- distillation: a twin over outcomes --- */
@@ -433,7 +542,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SCRATCH_TEST(cross_entropy_row),
-        SCRATCH_TEST(dpo_loss),
+        SCRATCH_TEST(preference_losses),
+        SCRATCH_TEST(preference_rewards),
+        SCRATCH_TEST(rows_beside),
         SCRATCH_TEST(distill_rows),
         SCRATCH_TEST(distill_supports),
         SCRATCH_TEST(far_teachers_stay_finite),
@@ -442,5 +553,5 @@ int main(void)
         SCRATCH_TEST(strength_factor_and_weight),
         SCRATCH_TEST(strengths_of_a_response),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ON_LEVELS(tests);
 }

@@ -319,5 +319,5 @@ int main(void)
         SCRATCH_TEST(packed_sequences_are_separate), SCRATCH_TEST(vocabulary_step_in_chunks),
         SCRATCH_TEST(memory_is_what_was_announced),  SCRATCH_TEST(dynamic_rotation_has_a_limit),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ON_LEVELS(tests);
 }

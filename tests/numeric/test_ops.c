@@ -763,10 +763,61 @@ static void matrices_in_their_stored_types(void **state)
         }
 }
 
+/* y of "invariant" products and of attention to a cache, at the level as it is. */
+static float *decoded_bits(ald_dtype_t dtype, int64_t M, int64_t N, int64_t K)
+{
+    float *x = random_floats(1, M * K, 1.0), *w = random_floats(2, N * K, 1.0);
+    float *k = random_floats(4, 64 * K + ALD_ATTENTION_SLACK, 1.0), scores[64];
+    float *y = random_floats(3, M * N + K, 1.0);
+    ald_matrix_t matrix = ald_matrix_of(w, N);
+    matrix.block[0].dtype = dtype;
+    if (dtype != ALD_DTYPE_F32)
+        ald_f32_to_dtype(w, N * K, dtype, w); /* a half lies before what it is made from */
+    ald_matrix_linear(ald_gemm_find("invariant"), (ald_linear_t){M, N, K}, x, &matrix, 0.0f, y);
+    const ald_attention_row_t row = {1, K, 50, x, k, k, 64, K};
+    ald_attention_decode(&row, scores, y + M * N);
+    ald_free(x), ald_free(w), ald_free(k);
+    return y;
+}
+
+/* Nodes with AVX2 and with AVX-512 sample alike. */
+static void levels_with_fma_give_equal_bits(void **state)
+{
+    const ald_isa_t before = ald_isa;
+    (void)state;
+    for (int64_t M = 1; M < 70 && ald_isa_highest() > ALD_ISA_V3; M = M < 9 ? M + 1 : M * 2)
+        for (int d = ALD_DTYPE_F32; d <= ALD_DTYPE_F16; ++d) {
+            const int64_t N = 31, K = M % 2 ? 83 : 600;
+            ald_isa = ALD_ISA_V3;
+            float *one = decoded_bits((ald_dtype_t)d, M, N, K);
+            ald_isa = ALD_ISA_V4;
+            float *two = decoded_bits((ald_dtype_t)d, M, N, K);
+            assert_memory_equal(one, two, sizeof(float) * (size_t)(M * N));
+            for (int64_t i = M * N; i < M * N + K; ++i) /* exp and its sum: lanes of the level */
+                assert_true(fabsf(one[i] - two[i]) <= 1e-6f);
+            ald_free(one), ald_free(two);
+        }
+    ald_isa = before;
+}
+
+static void levels_by_name(void **state)
+{
+    const ald_isa_t before = ald_isa;
+    (void)state;
+    expect_failure(ald_isa_set("x86-64-v9"), ALD_STATUS_USAGE, "ALIGNDISTIL_ISA=x86-64-v9");
+    expect_failure(ald_isa_set(""), ALD_STATUS_USAGE, "x86-64");
+    assert_int_equal(ald_isa, before);
+    expect_ok(ald_isa_set(NULL));
+    assert_int_equal(ald_isa, ald_isa_highest());
+    ald_isa = before;
+}
+
 int main(void)
 {
+    const struct CMUnitTest first[] = {
+        SCRATCH_TEST(attention_takes_linear_memory), /* it reads the peak */
+    };
     const struct CMUnitTest tests[] = {
-        SCRATCH_TEST(attention_takes_linear_memory), /* first: it reads the peak */
         SCRATCH_TEST(norm_and_backward),
         SCRATCH_TEST(norm_weights_over_many_rows),
         SCRATCH_TEST(rotation),
@@ -787,6 +838,8 @@ int main(void)
         SCRATCH_TEST(invariant_rows_keep_their_bits),
         SCRATCH_TEST(linear_layer_and_backward),
         SCRATCH_TEST(matrices_in_their_stored_types),
+        SCRATCH_TEST(levels_with_fma_give_equal_bits),
+        SCRATCH_TEST(levels_by_name),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(first, NULL, NULL) + RUN_ON_LEVELS(tests);
 }

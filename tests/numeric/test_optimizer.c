@@ -175,5 +175,5 @@ int main(void)
         SCRATCH_TEST(sums_cannot_wrap),
         SCRATCH_TEST(schedules),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ON_LEVELS(tests);
 }

@@ -194,5 +194,5 @@ int main(void)
         cmocka_unit_test(draws_depend_on_their_counter_alone),
         cmocka_unit_test(no_draw_gives_no_gradient),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ON_LEVELS(tests);
 }

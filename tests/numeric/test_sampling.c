@@ -246,5 +246,5 @@ int main(void)
         SCRATCH_TEST(packing),
         SCRATCH_TEST(micro_batches),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ON_LEVELS(tests);
 }

@@ -270,5 +270,5 @@ int main(void)
         cmocka_unit_test(the_support_follows_the_extrapolation),
         cmocka_unit_test(nonsense_gives_no_certificate),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_ON_LEVELS(tests);
 }

@@ -239,6 +239,24 @@ def dpo_with_another_reference(folder):
         assert abs(found / expected - 1) < 1e-4, (policy, found, expected)
 
 
+def losses_of_pairs_are_over_the_ids(folder):
+    """A loss of the reference's whole distribution, and one without a reference."""
+    sequences = Setting.data.sequences("both")
+    responses = [response for _, response in sequences]
+    for loss, reference in (("tdpo2", "reverse"), ("simpo", "")):
+        settings = losses.Preference(loss)
+        logits = training.logits_of(Setting.twins["wide"], sequences)
+        other = training.logits_of(Setting.twins[reference], sequences) if reference else logits
+        pairs = zip(*(zip(x[::2], x[1::2]) for x in (logits, other, responses)))
+        expected = np.mean([losses.pair(settings, *pair)[0] for pair in pairs])
+        output = os.path.join(folder, loss)
+        training.stage("dpo", folder, data__train=Setting.data.path, data__chat_format="none",
+                       dpo__policy=Setting.directories["wide"], dpo__loss=loss, dpo__output=output,
+                       dpo__reference=Setting.directories[reference] if reference else "")
+        found = harness.read_rows(os.path.join(output, "metrics.jsonl"))[0]["loss"]
+        assert abs(found / expected - 1) < 1e-4, (loss, found, expected)
+
+
 def eval_of_all(folder):
     done = training.stage("eval", folder, data__eval=Setting.data.path, data__chat_format="none",
                           eval__model=Setting.directories["wide"],
@@ -291,4 +309,4 @@ if __name__ == "__main__":
                   extrapolation_gives_padding_no_mass,
                   a_support_loses_the_tokens_that_the_policy_lacks,
                   rows_that_no_teacher_has_are_left_alone, on_policy, dpo_with_another_reference,
-                  eval_of_all, padding_rows_are_never_sampled], prepare)
+                  losses_of_pairs_are_over_the_ids, eval_of_all, padding_rows_are_never_sampled], prepare)

@@ -73,8 +73,10 @@ def has_moved(folder, output, origin="policy"):
 
 @test
 def training_on_ranks(folder):
-    for command, settings in (("sft", ()), ("dpo", ()), ("dpo", ("dpo.reverse=true",)),
-                              ("dpo", ("dpo.reference=",))):
+    cases = [("sft", ()), ("dpo", ()), ("dpo", ("dpo.reverse=true",)), ("dpo", ("dpo.reference=",)),
+             ("dpo", ("dpo.loss=simpo", "dpo.beta=2", "dpo.reference=")),
+             ("dpo", ("dpo.loss=tdpo1",)), ("dpo", ("dpo.loss=tdpo2", "dpo.reference="))]
+    for command, settings in cases:
         one = f"{folder}/one/{command}"
         stage(folder, command, "one", *settings)
         has_moved(folder, one)
@@ -202,6 +204,17 @@ def stale_on_splits(folder):
 
 
 @test
+def policy_gradients_on_splits(folder):
+    """The baseline is of the whole step."""
+    for signal, encoding, more in (("token", "hidden", []), ("sequence", "topk", [
+            "distill.penalty=beta", "teacher.epsilon=0.1", "distill.max_staleness=1"])):
+        on_splits(folder, [*ON_POLICY, f"distill.signal={signal}", f"shards.encoding={encoding}",
+                           *more], {1: [AUTOMATIC], **SOME})
+        row = metrics(f"{folder}/one/aligned/metrics.jsonl")[0]
+        assert row["advantage/std"] > 0 and "kl/teacher" not in row, row
+
+
+@test
 def old_shards_go(folder):
     """A shorter on-policy run into the same folder leaves only its own shards."""
     stage(folder, "distill", "one", *ON_POLICY, ranks=3)
@@ -320,10 +333,12 @@ def stopped(folder, command, output, settings, ranks, number, lines, whole=False
     return finish(process)
 
 
-RESUMED = (("sft", []), ("dpo", []), ("dpo", ["dpo.reference="]), ("distill", []),
+RESUMED = (("sft", []), ("dpo", []), ("dpo", ["dpo.reference="]),
+           ("dpo", ["dpo.loss=tdpo2", "dpo.reference="]), ("distill", []),
            ("distill", ON_POLICY), ("distill", MIXED),
            ("distill", ON_POLICY + ["roles.trainers=1", "roles.scorers=1"]),
-           ("distill", ON_POLICY + ["distill.max_staleness=2"]))
+           ("distill", ON_POLICY + ["distill.max_staleness=2"]),
+           ("distill", ON_POLICY + ["distill.signal=token"]))
 
 
 @test
@@ -485,6 +500,18 @@ def own_reference_is_free(folder):
     for k in first:
         moved = np.abs(first[k] - start_[k]).max()
         assert np.abs(first[k] - second[k]).max() <= 1e-3 * moved + 1e-7, k
+
+
+@test
+def losses_keep_what_they_need(folder):
+    """No loss but those of sums has them computed or kept; a policy beside itself is at log 2."""
+    broken = "debug.fail=reference:0:1"
+    for loss, reference in (("simpo", ""), ("tdpo1", "policy"), ("tdpo2", "")):
+        stage(folder, "dpo", "one", broken, f"dpo.loss={loss}", f"dpo.reference={reference}")
+        assert not os.path.exists(f"{folder}/one/dpo/reference.h5"), loss
+        assert read_json(f"{folder}/one/dpo/done.json")["inputs"]["loss"] == loss
+    first = metrics(f"{folder}/one/dpo/metrics.jsonl")[0]
+    assert abs(first["loss"] - np.log(2)) < 1e-5 and abs(first["kl/chosen"]) < 1e-4, first
 
 
 # --- the same data in other shapes -------------------------------------------------------------

@@ -49,6 +49,12 @@ def dpo(folder):
     check(folder, "dpo")
 
 
+def dpo_beside_its_reference(folder):
+    """The reference's own rows come with each micro-batch."""
+    check(folder, "dpo", "--set", "dpo.loss=tdpo2", "--set", "dpo.output=tdpo2")
+    check(folder, "dpo", "--set", "dpo.loss=simpo", "--set", "dpo.output=simpo")
+
+
 def score(folder):
     for encoding in ("full", "hidden", "topk"):
         check(folder, "score", "--set", f"shards.encoding={encoding}", "--set",
@@ -65,6 +71,13 @@ def on_policy(folder):
     check(folder, "distill", "--set", "distill.mode=on-policy", "--set", "shards.directory=sampled",
           "--set", "optimizer.max_steps=3", "--set", "optimizer.batch_size=24", "--set",
           "checkpoint.resume=false")
+
+
+def on_policy_scalars(folder):
+    """Policy gradients need no rows of the teacher."""
+    check(folder, "distill", "--set", "distill.mode=on-policy", "--set", "shards.directory=scalars",
+          "--set", "optimizer.max_steps=3", "--set", "optimizer.batch_size=24", "--set",
+          "checkpoint.resume=false", "--set", "distill.signal=token", "--set", "shards.encoding=full")
 
 
 def read_ahead(folder):
@@ -92,4 +105,4 @@ def evaluate(folder):
 
 
 if __name__ == "__main__":
-    harness.main([sft, dpo, score, distill, on_policy, read_ahead, generate, evaluate], prepare)
+    harness.main([sft, dpo, dpo_beside_its_reference, score, distill, on_policy, on_policy_scalars, read_ahead, generate, evaluate], prepare)

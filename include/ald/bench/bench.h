@@ -2,9 +2,11 @@
  *
  * A phase is run once to warm up and then `repeat` times, each run between two runs of plain sgemm
  * through the table of back ends: the matrix products of the phase, the same shapes and counts, on
- * idle buffers. `share` is the median of (sgemm's time / the phase's time), so what else loads the
- * machine falls on both. FLOPs are those of the matrix products, 2 m n k each; attention's count
- * causally, query t with t + 1 keys, and what the backward computes anew isn't counted. */
+ * idle buffers. Decoding, which reads all weights for few rows, is held to memory instead: its runs
+ * lie between readings of as many bytes as the weights that it reads. `share` is the median of (the
+ * limit's time / the phase's time), so what else loads the machine falls on both. FLOPs are those
+ * of the matrix products, 2 m n k each; attention's count causally, query t with t + 1 keys, and
+ * what the backward computes anew isn't counted. */
 #ifndef ALD_BENCH_BENCH_H
 #define ALD_BENCH_BENCH_H
 
@@ -38,7 +40,7 @@ typedef struct {
     double tokens;        /* of one run */
     double flop;          /* of one run's matrix products */
     double seconds;       /* of one run */
-    double sgemm_seconds; /* of plain sgemm for its products */
+    double limit_seconds; /* of plain sgemm for its products, or of reading its bytes */
     double share;
     double cpu_seconds;   /* of one run, all threads together */
     double cpu_share;     /* the share by the processors' time: steadier on a busy machine */
@@ -48,7 +50,7 @@ typedef struct {
 
 typedef struct {
     int64_t parameters;
-    double weight_bytes;   /* of all weights as the frozen phases read them */
+    double step_bytes;     /* of the weights that a step of decoding reads */
     double sgemm_gflops;   /* the best product of 1536 x 1536 x 1536 */
     double read_gigabytes; /* per second, the best reading of 512 MiB */
     double peak_rss_bytes; /* of the process, sgemm's buffers included */

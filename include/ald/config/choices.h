@@ -35,7 +35,14 @@
     C(ALD_SCHEDULE_COSINE, 0, "cosine")                                                            \
     C(ALD_SCHEDULE_LINEAR, 1, "linear")                                                            \
     C(ALD_SCHEDULE_CONSTANT, 2, "constant")
-#define ALD_PREFERENCE_LOSSES(C) C(ALD_PREFERENCE_SIGMOID, 0, "sigmoid")
+#define ALD_PREFERENCE_LOSSES(C)                                                                   \
+    C(ALD_PREFERENCE_SIGMOID, 0, "sigmoid")                                                        \
+    C(ALD_PREFERENCE_IPO, 1, "ipo")                                                                \
+    C(ALD_PREFERENCE_HINGE, 2, "hinge")                                                            \
+    C(ALD_PREFERENCE_SIMPO, 3, "simpo") /* without a reference */                                  \
+    C(ALD_PREFERENCE_CDPO, 4, "cdpo")                                                              \
+    C(ALD_PREFERENCE_TDPO1, 5, "tdpo1")                                                            \
+    C(ALD_PREFERENCE_TDPO2, 6, "tdpo2")
 #define ALD_CONTRASTS(C)                                                                           \
     C(ALD_CONTRAST_REVERSE, 0, "reverse")                                                          \
     C(ALD_CONTRAST_REFERENCE, 1, "reference")
@@ -66,6 +73,13 @@
     C(ALD_DIVERGENCE_REVERSE, 0, "reverse") /* KL(student || teacher) */                           \
     C(ALD_DIVERGENCE_FORWARD, 1, "forward") /* KL(teacher || student) */                           \
     C(ALD_DIVERGENCE_JSD, 2, "jsd")         /* mean of both to their mixture */
+#define ALD_SIGNALS(C)                                                                             \
+    C(ALD_SIGNAL_DISTRIBUTION, 0, "distribution") /* the teacher's, at every position */           \
+    C(ALD_SIGNAL_TOKEN, 1, "token")               /* rewards of sampled tokens */                  \
+    C(ALD_SIGNAL_SEQUENCE, 2, "sequence")         /* their sum */
+#define ALD_PENALTIES(C)                                                                           \
+    C(ALD_PENALTY_BETA0, 0, "beta0")                                                               \
+    C(ALD_PENALTY_BETA, 1, "beta") /* beta0 over alpha */
 #define ALD_TOKEN_WEIGHTS(C)                                                                       \
     C(ALD_TOKEN_WEIGHT_BETA, 0, "beta")                                                            \
     C(ALD_TOKEN_WEIGHT_UNIFORM, 1, "uniform")
@@ -98,6 +112,8 @@
     L(KEEPS)                                                                                       \
     L(MODES)                                                                                       \
     L(DIVERGENCES)                                                                                 \
+    L(SIGNALS)                                                                                     \
+    L(PENALTIES)                                                                                   \
     L(TOKEN_WEIGHTS)                                                                               \
     L(GRANULARITIES)                                                                               \
     L(PRECISIONS)                                                                                  \
@@ -120,6 +136,8 @@ typedef enum { ALD_COMPRESSIONS(ALD_CHOICE_CONSTANT) } ald_compression_t;
 typedef enum { ALD_KEEPS(ALD_CHOICE_CONSTANT) } ald_keep_t;
 typedef enum { ALD_MODES(ALD_CHOICE_CONSTANT) } ald_mode_t;
 typedef enum { ALD_DIVERGENCES(ALD_CHOICE_CONSTANT) } ald_divergence_t;
+typedef enum { ALD_SIGNALS(ALD_CHOICE_CONSTANT) } ald_signal_t;
+typedef enum { ALD_PENALTIES(ALD_CHOICE_CONSTANT) } ald_penalty_t;
 typedef enum { ALD_TOKEN_WEIGHTS(ALD_CHOICE_CONSTANT) } ald_token_weight_t;
 typedef enum { ALD_GRANULARITIES(ALD_CHOICE_CONSTANT) } ald_granularity_t;
 typedef enum { ALD_PRECISIONS(ALD_CHOICE_CONSTANT) } ald_precision_t;

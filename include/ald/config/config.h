@@ -43,7 +43,7 @@ typedef struct {
     struct {
         char *policy, *reference, *output;
         ald_preference_loss_t loss;
-        double beta, label_smoothing;
+        double beta, label_smoothing, gamma, tdpo_alpha;
         bool reverse;
     } dpo;
     struct {
@@ -67,6 +67,8 @@ typedef struct {
         ald_mode_t mode;
         double on_policy_fraction;
         int64_t max_staleness;
+        ald_signal_t signal;
+        ald_penalty_t penalty;
         ald_divergence_t divergence;
         ald_token_weight_t token_weight;
         bool length_normalize;
@@ -147,6 +149,8 @@ typedef struct {
     K(CHOICE, dpo.loss, "sigmoid", 0, 0, PREFERENCE_LOSSES, "preference loss")                     \
     K(REAL, dpo.beta, "0.1", 0, 1e6, NONE, "strength of the implicit KL constraint")               \
     K(REAL, dpo.label_smoothing, "0.0", 0, 0.5, NONE, "assumed share of flipped labels")           \
+    K(REAL, dpo.gamma, "0.5", 0, 1e6, NONE, "target margin of simpo")                              \
+    K(REAL, dpo.tdpo_alpha, "0.5", 0, 1e6, NONE, "weight of the divergences in tdpo2")             \
     K(BOOL, dpo.reverse, "false", 0, 0, NONE, "swap chosen and rejected")                          \
     K(INPUT, teacher.dpo, "", 0, 0, NONE, "DPO model directory")                                   \
     K(INPUT, teacher.reverse, "", 0, 0, NONE, "reverse DPO model directory")                       \
@@ -176,6 +180,9 @@ typedef struct {
     K(REAL, distill.on_policy_fraction, "1.0", 0, 1, NONE, "share sampled in mode mixed")          \
     K(INTEGER, distill.max_staleness, "0", 0, 1000, NONE,                                          \
       "steps a sampling policy may lag behind")                                                    \
+    K(CHOICE, distill.signal, "distribution", 0, 0, SIGNALS,                                       \
+      "the teacher's distribution, or its rewards as scalars by policy gradients")                 \
+    K(CHOICE, distill.penalty, "beta0", 0, 0, PENALTIES, "weight of their KL to the DPO model")    \
     K(CHOICE, distill.divergence, "reverse", 0, 0, DIVERGENCES, "student to teacher")              \
     K(CHOICE, distill.token_weight, "beta", 0, 0, TOKEN_WEIGHTS, "weight of a position's loss")    \
     K(BOOL, distill.length_normalize, "true", 0, 0, NONE, "divide by the response's length")       \

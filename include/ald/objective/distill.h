@@ -43,9 +43,11 @@ typedef struct {
     int64_t vocabulary; /* tokens that policy and shards share, which the losses are over; 0: not
                            known yet */
     /* What follows is of the step at hand. */
-    ald_vec_t alphas; /* floats, of this rank's positions */
-    double worst;     /* the largest bound on a teacher's error among them */
-    bool warned;      /* of the error; one warning a run */
+    ald_vec_t alphas;  /* floats, of this rank's positions */
+    ald_vec_t returns; /* doubles, of the set's entries: a response's mean return; policy gradients
+                          only (ald/objective/policy_gradient.h) */
+    double worst;      /* the largest bound on a teacher's error among them */
+    bool warned;       /* of the error; one warning a run */
 } ald_distiller_t;
 
 /* Settings from the engine's configuration. Local. */
@@ -54,6 +56,10 @@ void ald_distiller_reset(ald_distiller_t *distiller); /* takes a zeroed one */
 /* Whether a run of this configuration can learn from shards of the set's encoding: USAGE naming the
  * setting that it can't have; a step checks it again. Local. */
 ald_status_t ald_distiller_fits(const ald_config_t *config, const ald_shardset_t *set);
+/* Looks at all responses of `set` before a step, for what policy gradients need of them at once;
+ * nothing with the signal "distribution". INPUT for a response that wasn't sampled. Nothing else
+ * may read the set meanwhile. Local: a trainer looks at its share. */
+ald_status_t ald_distiller_look(ald_distiller_t *distiller);
 /* Sets `vocabulary` for the shards of a set (ald/model/vocabulary.h) unless it has been; a step
  * does so too. Shards of schema 1 are read as they were, with padding rows: a teacher with more
  * rows than the policy is restricted to the policy's and normalised again, its alpha still that of

@@ -1,5 +1,6 @@
-/* The reference's summed log-probabilities of all pairs, which dpo needs before its first step:
- * kept beside the run (ald/record/reference.h), computed, or left to step 0. Layer: objective. */
+/* What dpo has of its reference. Most losses need its summed log-probabilities of all pairs before
+ * the first step: kept beside the run (ald/record/reference.h), computed, or left to step 0. Those
+ * that need its whole distribution have the model itself, mapped. Layer: objective. */
 #ifndef ALD_OBJECTIVE_DPO_REFERENCE_H
 #define ALD_OBJECTIVE_DPO_REFERENCE_H
 
@@ -8,11 +9,16 @@
 
 #include "ald/base/status.h"
 #include "ald/data/dataset.h"
+#include "ald/model/mapped.h"
+#include "ald/model/model.h"
+#include "ald/model/params.h"
 #include "ald/objective/pair_pass.h"
+#include "ald/objective/preference.h"
 #include "ald/par/comm.h"
 #include "ald/train/engine.h"
 #include "ald/train/loop.h"
 
+/* `values` to `made_from` are of ALD_REFERENCE_SUMS, the last three of ALD_REFERENCE_ROWS. */
 typedef struct {
     ald_preferences_t preferences;
     /* [2 pairs], owned: of a row's preferred and of its dispreferred response. NaN: step 0 fills it
@@ -22,11 +28,15 @@ typedef struct {
     bool *skip;          /* [pairs], owned: rows that step 0 fills */
     char *path;          /* of the kept numbers, owned */
     char made_from[512]; /* names the content that the numbers are of */
-    int64_t V;           /* tokens that policy and reference share */
+    int64_t V;           /* tokens that policy and reference share, the tokenizer's */
+    ald_params_t params;
+    ald_mapped_t *mapped; /* NULL: not mapped */
+    ald_model_t model;    /* points to the two above: this struct must stay where it is */
 } ald_dpo_reference_t;
 
-/* Fills `out` for the pairs of `data`. INPUT for a reference of another tokenizer, STOPPED after a
- * signal. Collective over the trainers; reset it also after a failure. */
+/* Fills `out` for the pairs of `data` with what the configured loss needs. INPUT for a reference of
+ * another tokenizer, STOPPED after a signal. Collective over the trainers; reset it also after a
+ * failure. */
 ald_status_t ald_dpo_reference_init(ald_engine_t *engine, const ald_dataset_t *data,
                                     ald_dpo_reference_t *out);
 void ald_dpo_reference_reset(ald_dpo_reference_t *reference); /* takes a zeroed one */

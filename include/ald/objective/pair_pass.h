@@ -32,7 +32,11 @@ typedef struct {
 ald_status_t ald_pair_pass(const ald_model_t *model, const ald_preferences_t *preferences,
                            const int64_t *rows, int64_t count, bool keep, ald_arena_t *arena,
                            ald_pair_pass_t *out);
-/* The summed log-probability of a sequence. */
-double ald_pair_pass_sum(const ald_pair_pass_t *pass, int64_t sequence);
+/* The same, but for `logprob`, which the caller fills in. Local. */
+ald_status_t ald_pair_pass_states(const ald_model_t *model, const ald_preferences_t *preferences,
+                                  const int64_t *rows, int64_t count, bool keep, ald_arena_t *arena,
+                                  ald_pair_pass_t *out);
+/* The sum of values [R], such as `logprob`, over the positions of a sequence. */
+double ald_pair_pass_sum(const ald_pair_pass_t *pass, const float *values, int64_t sequence);
 
 #endif

@@ -57,6 +57,15 @@ double ald_memory_checkpoint(const ald_training_plan_t *training);
 void ald_memory_add_training(ald_memory_plan_t *plan, const ald_training_plan_t *training,
                              int64_t wide);
 
+/* A frozen model that a loss runs in each micro-batch (ald/objective/beside.h). */
+typedef struct {
+    const ald_model_config_t *shape;
+    int64_t mapped;  /* bytes of its files */
+    const char *key; /* of its directory */
+} ald_beside_plan_t;
+void ald_memory_add_beside(ald_memory_plan_t *plan, const ald_beside_plan_t *beside,
+                           const ald_micro_most_t *most);
+
 /* What distillation reads: sequences of shards with this header, of which `ahead` bytes are there
  * before they are used, and `open` bytes are held by open files (ald_memory_open_shards). */
 typedef struct {

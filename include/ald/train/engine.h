@@ -17,7 +17,7 @@
 #include "ald/record/metrics_file.h"
 #include "ald/train/optimizer.h"
 
-/* Numbers that a micro-batch may give to the step's metrics: distill gives most, 14. */
+/* Numbers that a micro-batch may give to the step's metrics: distill gives most, 17. */
 enum { ALD_COLUMNS = 24 };
 
 typedef struct {

@@ -29,6 +29,51 @@ def dpo(beta, chosen, rejected, ref_chosen, ref_rejected, smoothing=0.0, reverse
 
 
 @dataclass
+class Preference:
+    """dpo.loss and its settings, named as the keys are."""
+    loss: str = "sigmoid"
+    beta: float = 0.1
+    label_smoothing: float = 0.0
+    gamma: float = 0.5
+    tdpo_alpha: float = 0.5
+
+
+def sequence_kl(z_ref, z):
+    """Sum over the positions [R, V] of KL(reference || policy)."""
+    return kl(log_softmax(z_ref), log_softmax(z)).sum()
+
+
+def pair(settings, policy, reference, responses, still=None):
+    """The loss of a pair and both rewards. Of two each, the preferred first: logits of the policy and
+    of the reference, ids. `still`: the preferred response's KL where tdpo2 takes it for constant.
+
+    DPO eq. 7, cDPO (Mitchell 2023), IPO eq. 17, hinge of RSO, SimPO eq. 6, TDPO section 4.
+    """
+    beta, kind = settings.beta, settings.loss
+    w, l = (log_softmax(z)[np.arange(len(y)), y].sum() for z, y in zip(policy, responses))
+    if kind == "simpo":
+        rewards = [beta * w / len(responses[0]), beta * l / len(responses[1])]
+        return -log_sigmoid(rewards[0] - rewards[1] - settings.gamma), rewards
+    w_ref, l_ref = (log_softmax(z)[np.arange(len(y)), y].sum()
+                    for z, y in zip(reference, responses))
+    rewards = [beta * (w - w_ref), beta * (l - l_ref)]
+    u = rewards[0] - rewards[1]
+    if kind == "ipo":
+        return ((w - l) - (w_ref - l_ref) - 1 / (2 * beta)) ** 2, rewards
+    if kind == "hinge":
+        return max(0.0, 1 - u), rewards
+    if kind in ("tdpo1", "tdpo2"):
+        kl_w, kl_l = (beta * sequence_kl(q, z) for q, z in zip(reference, policy))
+        rewards = [rewards[0] + kl_w, rewards[1] + kl_l]
+        if kind == "tdpo1":
+            return -log_sigmoid(u - (kl_l - kl_w)), rewards
+        kept = kl_w if still is None else beta * still
+        return -log_sigmoid(u - settings.tdpo_alpha * (kl_l - kept)), rewards
+    s = settings.label_smoothing
+    return -(1 - s) * log_sigmoid(u) - s * log_sigmoid(-u), rewards
+
+
+@dataclass
 class Teacher:
     contrast: str = "reverse"         # what z_c is: "reverse" | "reference"
     extrapolation: str = "adaptive"   # "adaptive" | "constant" | "none"
@@ -141,3 +186,24 @@ def distill_topk(teacher, z_student, token_id, log_dpo, log_ratio, tail_dpo, tai
     alpha = teacher.alpha(distance)
     log_teacher = teacher.log_distribution(full_dpo, full_c, alpha, log_dpo.shape[1])
     return sequence_loss(teacher, divergence(teacher.divergence, log_student, log_teacher), alpha)
+
+
+def policy_returns(signal, beta, log_dpo, log_c, log_sampled, penalty):
+    """G_t of a sampled response from log-probabilities of its tokens [R]: under the models, and under
+    the policy when it sampled. `penalty`: the weight of the KL to pi_dpo, [R] or a number."""
+    rho = token_reward(beta, log_dpo, log_c) - penalty * (log_sampled - log_dpo)
+    return np.cumsum(rho[::-1])[::-1] if signal == "token" else np.full_like(rho, rho.sum())
+
+
+def advantages(returns):
+    """Each response's returns less the mean over the others of their mean; alone: less 0."""
+    means = [g.mean() for g in returns]
+    return [g - (np.mean(means[:i] + means[i + 1:]) if len(means) > 1 else 0.0)
+            for i, g in enumerate(returns)]
+
+
+def policy_gradient(advantage, logprob, length_normalize=True):
+    """The step's loss from lists of [R]: advantages, which are constants, and log pi(y_t)."""
+    parts = [-(a * p).sum() / (len(a) if length_normalize else 1)
+             for a, p in zip(advantage, logprob)]
+    return sum(parts) / len(parts)

@@ -118,6 +118,29 @@ def dpo(beta, chosen, rejected, ref_chosen, ref_rejected, smoothing=0.0, reverse
     return -(1 - smoothing) * F.logsigmoid(x) - smoothing * F.logsigmoid(-x)
 
 
+def pair(settings, policy, reference, responses):
+    """losses.pair with gradients: its loss. The reference's logits are arrays or tensors."""
+    beta, kind, sums, kls = settings.beta, settings.loss, [], []
+    for z, q, y in zip(policy, reference, responses):
+        q = torch.as_tensor(q).detach()
+        logp, logq = (-F.cross_entropy(x, torch.tensor(list(y)), reduction="none") for x in (z, q))
+        sums.append(logp.mean() if kind == "simpo" else (logp - logq).sum())
+        kls.append(F.kl_div(z.log_softmax(-1), q.log_softmax(-1), reduction="sum", log_target=True))
+    x = beta * (sums[0] - sums[1])
+    if kind == "ipo":
+        return (sums[0] - sums[1] - 1 / (2 * beta)).square()
+    if kind == "hinge":
+        return F.relu(1 - x)
+    if kind == "simpo":
+        return -F.logsigmoid(x - settings.gamma)
+    if kind == "tdpo1":
+        return -F.logsigmoid(x - beta * (kls[1] - kls[0]))
+    if kind == "tdpo2":
+        return -F.logsigmoid(x - settings.tdpo_alpha * beta * (kls[1] - kls[0].detach()))
+    s = settings.label_smoothing
+    return -(1 - s) * F.logsigmoid(x) - s * F.logsigmoid(-x)
+
+
 def teacher_alpha(teacher, dpo_probs, c_probs):
     distance = (dpo_probs - c_probs).abs().sum(-1) / 2
     if not teacher.by_token(distance.numpy()):
@@ -161,6 +184,25 @@ def distill(teacher: Teacher, z_student, z_dpo, z_c):
     if teacher.token_weight == "beta":
         rows = rows * (teacher.beta / alpha)
     return rows.mean() if teacher.length_normalize else rows.sum()
+
+
+def policy_gradient(signal, beta, penalty, responses, length_normalize=True):
+    """Loss of a step whose responses are (log pi with gradient, log pi_dpo, log pi_c, log pi when
+    sampled, R each); the penalty is a number or one [R] per response."""
+    returns = []
+    for i, (_, *fixed) in enumerate(responses):
+        dpo, c, sampled = (torch.as_tensor(x).detach().double() for x in fixed)
+        weight = penalty[i] if isinstance(penalty, list) else penalty
+        rho = beta * (dpo - c) - torch.as_tensor(weight) * (sampled - dpo)
+        later = torch.ones(len(rho), len(rho), dtype=torch.double)
+        returns.append((later.triu() if signal == "token" else later) @ rho)
+    n, total = len(responses), 0
+    for i, (logprob, *_) in enumerate(responses):
+        others = [g.mean() for j, g in enumerate(returns) if j != i]
+        baseline = sum(others) / (n - 1) if n > 1 else 0.0
+        loss = -((returns[i] - baseline) * logprob)
+        total = total + (loss.mean() if length_normalize else loss.sum())
+    return total / n
 
 
 def backward(loss, p):

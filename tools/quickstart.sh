@@ -100,7 +100,7 @@ say "data, tokenizer and a fresh model"
 if [ -z "$pairs" ]; then
     run $python "$ROOT/tools/make_orderdesk.py" --output data --pairs 12000 --eval 300 --seed "$seed"
     run $python "$ROOT/tools/train_tokenizer.py" --text data/train.jsonl --output data/tokenizer
-    tokenizer=data/tokenizer sft_data=data/sft.jsonl sft_steps=$((steps * 15)) eval_rows=300 batch=32
+    tokenizer=data/tokenizer sft_data=data/sft.jsonl sft_steps=$((steps * 20)) eval_rows=300 batch=32
     size="--hidden 128 --layers 4 --heads 8 --kv-heads 4 --init-std 0.09" sft_lr=2e-3
 else
     run $python "$ROOT/tools/split_pairs.py" --pairs "$pairs" --output data --eval 100 \

@@ -126,13 +126,13 @@ def difference(one, other):
     return {"value": value, "low": value - down, "high": value + up}
 
 
-def compared(one, other, digits):
-    """How one estimate stands to another, in words."""
+def compared(one, other, name, digits):
+    """How one estimate stands to another's, in words."""
     gap = difference(one, other)
-    bounds = f"[{gap['low']:+.{digits}f}, {gap['high']:+.{digits}f}]"
     if gap["low"] <= 0 <= gap["high"]:
-        return f"not told apart from (difference {bounds})"
-    return f"{'above' if gap['value'] > 0 else 'below'} (by {abs(gap['value']):.{digits}f} {bounds})"
+        return f"not told apart from {name} ({other['value']:.{digits}f})"
+    return (f"{'more' if gap['value'] > 0 else 'less'} than {name} ({other['value']:.{digits}f}, "
+            f"difference {gap['low']:+.{digits}f} to {gap['high']:+.{digits}f})")
 
 
 def steps_to_level(curve, name, level):
@@ -148,12 +148,12 @@ def ranking_sentence(finals, goal, title, digits):
     parts = []
     others = [s for s in ("dpo", "baseline", "teacher") if goal in finals.get(s, {})]
     for stage in (s for s in DISTILLED if goal in finals.get(s, {})):
-        words = ", ".join(f"{compared(finals[stage][goal], finals[other][goal], digits)} "
-                          f"{SAID[other]}" for other in others)
-        parts.append(f"{SAID[stage]} ends at {finals[stage][goal]['value']:.{digits}f}, {words}")
-    if not parts:
-        return ""
-    return f"By {title}, {'; '.join(parts)}."
+        words = [compared(finals[stage][goal], finals[other][goal], SAID[other], digits)
+                 for other in others]
+        parts.append(f"{SAID[stage]} ends at {finals[stage][goal]['value']:.{digits}f}: "
+                     + ", ".join(words))
+    said = "; ".join(parts)
+    return f"{title[0].upper()}{title[1:]}: {said}." if parts else ""
 
 
 def cost_sentence(finals, curves, goal):
@@ -170,8 +170,9 @@ def cost_sentence(finals, curves, goal):
         if "kl/token" in finals[stage]:
             words.append(f"is {finals[stage]['kl/token']['value']:.3f} nats per token from sft")
         words.append(f"answers in {finals[stage]['response_length']['value']:.1f} tokens")
-        parts.append(f"{SAID[stage]} {' and '.join(words)}")
-    return f"For that, {'; '.join(parts)}." if parts else ""
+        parts.append(f"{SAID[stage]} {', '.join(words)}")
+    said = "; ".join(parts)
+    return f"{said[0].upper()}{said[1:]}." if parts else ""
 
 
 def conclusion(finals, curves):

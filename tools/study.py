@@ -50,7 +50,8 @@ METHODS = {
     "continued-dpo": preference("sigmoid", "DPO for as many steps more"),
     "ipo": preference("ipo", "IPO"),
     "hinge": preference("hinge", "hinge (SLiC, RSO)"),
-    "simpo": preference("simpo", "SimPO: no reference", beta="2.0", gamma="1.0"),
+    "simpo": preference("simpo", "SimPO: no reference", reference="", beta="2.0",
+                        gamma="1.0"),
     "cdpo": preference("cdpo", "DPO with label smoothing", label_smoothing="0.1"),
     "tdpo1": preference("tdpo1", "TDPO1"),
     "tdpo2": preference("tdpo2", "TDPO2"),
@@ -76,7 +77,7 @@ METHODS = {
 
 # Per task: how the order desk is made, and how much supervised training its model needs.
 TASKS = {
-    "habits": {"desk": ["--errors", "habits"], "sft_steps": 900, "sft_lr": "2e-3"},
+    "habits": {"desk": ["--errors", "habits"], "sft_steps": 1200, "sft_lr": "2e-3"},
     "figures": {"desk": ["--errors", "figures"], "sft_steps": 1680, "sft_lr": "1.5e-3"},
 }
 
@@ -286,13 +287,20 @@ def train_and_evaluate(program, options, folder, name, method, rate):
                 "wall_seconds": time.time() - begun})
 
 
-def finished(pool, tasks):
-    """(number, task) of tasks as they end; the first failure cancels those that haven't begun."""
+def finished(tasks, what):
+    """Waits for tasks, counting them aloud; one that failed doesn't stop the others, but is raised at
+    the end."""
+    failures = []
     for i, task in enumerate(concurrent.futures.as_completed(tasks), 1):
-        if task.exception() is not None:
-            pool.shutdown(wait=False, cancel_futures=True)
-        task.result()
-        yield i, task
+        if isinstance(task.exception(), Failed):
+            failures.append(task.exception())
+            print(f"study: failed: {failures[-1]}", file=sys.stderr)
+        else:
+            task.result()
+        print(f"study: {i} of {len(tasks)} {what}", file=sys.stderr)
+    if failures:
+        raise Failed(f"{len(failures)} of {len(tasks)} {what} failed; the same command tries them "
+                     "again")
 
 
 def run_name(method, rate):
@@ -355,14 +363,10 @@ class Study:
         """Does what is left, --jobs at a time: first the seeds, then their runs, a seed's all."""
         seeds, runs = self.todo()
         with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
-            for i, _ in finished(pool, [
-                    pool.submit(prepare, self.program, self.options, self.folder(s), s)
-                    for s in seeds]):
-                print(f"study: {i} of {len(seeds)} seeds", file=sys.stderr)
-            for i, _ in finished(pool, [
-                    pool.submit(train_and_evaluate, self.program, self.options, self.folder(s),
-                                run_name(n, r), self.methods[n], r) for s, n, r in runs]):
-                print(f"study: {i} of {len(runs)} runs", file=sys.stderr)
+            finished([pool.submit(prepare, self.program, self.options, self.folder(s), s)
+                      for s in seeds], "seeds")
+            finished([pool.submit(train_and_evaluate, self.program, self.options, self.folder(s),
+                                  run_name(n, r), self.methods[n], r) for s, n, r in runs], "runs")
 
     def results(self):
         """What study.json holds."""
@@ -435,10 +439,10 @@ def main(argv):
     study = Study(options, Program(options.program))
     if not study.methods:
         sys.exit("study: no method is left")
+    keep_settings(options)
     print("\n".join(study.plan()), file=sys.stdout if options.dry_run else sys.stderr)
     if options.dry_run:
         return 0
-    keep_settings(options)
     try:
         study.work()
     except Failed as failure:

@@ -8,7 +8,7 @@ usage()
 {
     cat <<'EOF'
 Usage: tools/quickstart.sh [options]
-Without options: the order desk, whose answers can be checked figure by figure; five minutes.
+Without options: the order desk, whose answers can be checked figure by figure; a few minutes.
   --pairs FILE      your own preference pairs (JSONL or JSON), with --tokenizer
   --tokenizer DIR   folder with tokenizer.json and tokenizer_config.json
   --steps N         dpo and distill steps (60); sft takes many more
@@ -94,7 +94,7 @@ for stage in sft dpo reverse off-policy on-policy baseline; do
     rm -rf "${output:?}/$stage"
 done
 cd "$output"
-ald=$(realpath --relative-to=. "$ald")
+PATH=$build:$PATH
 
 say "data, tokenizer and a fresh model"
 if [ -z "$pairs" ]; then
@@ -137,14 +137,15 @@ export OMP_WAIT_POLICY=passive
 
 say "sft: supervised fine-tuning on the demonstrations, on two ranks"
 # shellcheck disable=SC2086
-run mpirun -n 2 "$ald" sft $c $none --set data.train=$sft_data --set data.max_rows=0 \
+run mpirun -n 2 aligndistil sft $c $none --set data.train=$sft_data --set data.max_rows=0 \
     --set optimizer.batch_size=16 --set optimizer.micro_batch_tokens=768 \
     --set optimizer.lr=$sft_lr --set optimizer.weight_decay=0.1 \
     --set optimizer.warmup_ratio=0.03 --set optimizer.min_lr_ratio=0.02 \
     --set optimizer.max_steps="$sft_steps"
 
 say "dpo: direct preference optimisation, and with the pairs swapped, which is the reverse model"
-together "$ald dpo $c $none" "$ald dpo $c $none --set dpo.reverse=true --set dpo.output=reverse"
+together "aligndistil dpo $c $none" \
+    "aligndistil dpo $c $none --set dpo.reverse=true --set dpo.output=reverse"
 
 say "distill: on-policy, its roles on ranks of their own; off-policy, from shards of the chosen
         responses; and DPO continued for as many steps, to compare with"
@@ -152,21 +153,24 @@ roles=
 [ "$ranks" -lt 3 ] || roles="--set roles.scorers=$((ranks / 3)) \
 --set roles.generators=$((ranks / 3)) --set roles.trainers=$((ranks - 2 * (ranks / 3)))"
 distill="distill $c --set optimizer.lr=2e-4"
-continued="$ald dpo $c --set dpo.policy=dpo --set dpo.output=baseline --set optimizer.lr=1e-4"
+continued="aligndistil dpo $c --set dpo.policy=dpo --set dpo.output=baseline --set optimizer.lr=5e-5"
 [ $baseline = yes ] || continued=true
-together "mpirun -n $ranks $ald $distill --set distill.mode=on-policy \
+together "mpirun -n $ranks aligndistil $distill --set distill.mode=on-policy \
 --set distill.output=on-policy --set shards.directory=shards-on-policy $roles" \
-    "$ald score $c && $ald $distill --set distill.mode=off-policy \
+    "aligndistil score $c && aligndistil $distill --set distill.mode=off-policy \
 --set distill.output=off-policy && $continued"
 
 say "eval: every stage on held-out prompts, sampled and greedy, and the teacher itself"
 # The command line of an evaluation: of what, the folder's name, settings.
 evaluation()
 {
-    printf '%s' "$ald eval $c --set $1 --set eval.output=eval/$2 ${3:-} >>eval.log"
+    printf '%s' "aligndistil eval $c --set data.max_rows=0 --set $1 \
+--set eval.output=eval/$2 ${3:-} >/dev/null"
 }
-greedy="--set sampling.temperature=0" alone="--set eval.dpo= --set eval.contrast= --set eval.reference="
-set -- "$(evaluation eval.teacher=true teacher)" "$(evaluation eval.teacher=true teacher-greedy "$greedy")"
+greedy="--set sampling.temperature=0"
+alone="--set eval.dpo= --set eval.contrast= --set eval.reference="
+set -- "$(evaluation eval.teacher=true teacher)" \
+    "$(evaluation eval.teacher=true teacher-greedy "$greedy")"
 for stage in sft dpo off-policy on-policy baseline; do
     [ -f $stage/done.json ] || continue
     set -- "$@" "$(evaluation eval.model=$stage $stage)" \

@@ -162,7 +162,7 @@ def cost_sentence(finals, curves, goal):
     level = finals.get("teacher", {}).get(goal)
     for stage in (s for s in (*DISTILLED, "baseline") if s in finals):
         words = []
-        if level is not None and stage in curves:
+        if level is not None and level["value"] > 0 and stage in curves:
             step = steps_to_level(curves[stage], goal, NEAR * level["value"])
             words.append(f"stays within {1 - NEAR:.0%} of the teacher from step {step} on"
                          if step is not None else

@@ -145,7 +145,7 @@ def summarise(header, bases, runs):
     results["cpu_seconds"] = {name: interval([base["cpu_seconds"][name] for base in bases])
                               for name in bases[0]["cpu_seconds"]}
     teacher = results["stages"].get("teacher")
-    level = NEAR_TEACHER * teacher[GOAL]["value"] if teacher else None
+    level = NEAR_TEACHER * teacher[GOAL]["value"] if teacher and teacher[GOAL]["value"] > 0 else None
     seconds = {base["seed"]: base["cpu_seconds"] for base in bases}
     methods = {}
     for name, method in header["methods"].items():

@@ -90,7 +90,7 @@ mkdir -p "$build"
 python=/usr/bin/python3 ald=$build/aligndistil
 mkdir -p "$output"
 rm -rf "$output/data" "$output/fresh" "$output/eval" "$output/shards" "$output/shards-on-policy"
-for stage in sft dpo reverse off-policy on-policy baseline; do
+for stage in able sft dpo reverse off-policy on-policy baseline; do
     rm -rf "${output:?}/$stage"
 done
 cd "$output"
@@ -100,8 +100,8 @@ say "data, tokenizer and a fresh model"
 if [ -z "$pairs" ]; then
     run $python "$ROOT/tools/make_orderdesk.py" --output data --pairs 12000 --eval 300 --seed "$seed"
     run $python "$ROOT/tools/train_tokenizer.py" --text data/train.jsonl --output data/tokenizer
-    tokenizer=data/tokenizer sft_data=data/sft.jsonl sft_steps=$((steps * 20)) eval_rows=300 batch=32
-    size="--hidden 128 --layers 4 --heads 8 --kv-heads 4 --init-std 0.09" sft_lr=2e-3
+    tokenizer=data/tokenizer sft_data=data/sft.jsonl sft_steps=$((steps * 4)) eval_rows=300 batch=32
+    size="--hidden 128 --layers 4 --heads 8 --kv-heads 4 --init-std 0.09" sft_lr=1e-3
 else
     run $python "$ROOT/tools/split_pairs.py" --pairs "$pairs" --output data --eval 100 \
         --limit $((steps * 32)) --seed "$seed"
@@ -121,7 +121,6 @@ data: {
   max_prompt_tokens = 256;  max_response_tokens = 128;
 };
 optimizer: { lr = 4e-5;  batch_size = $batch;  epochs = 100;  max_steps = $steps; };
-sft: { model = "fresh"; };
 dpo: { policy = "sft";  reference = "sft"; };
 teacher: { dpo = "dpo";  reverse = "reverse";  strength = 20.0; };
 distill: { policy = "dpo"; };
@@ -135,13 +134,24 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none
 export OMP_WAIT_POLICY=passive
 
-say "sft: supervised fine-tuning on the demonstrations, on two ranks"
-# shellcheck disable=SC2086
-run mpirun -n 2 aligndistil sft $c $none --set data.train=$sft_data --set data.max_rows=0 \
-    --set optimizer.batch_size=16 --set optimizer.micro_batch_tokens=768 \
-    --set optimizer.lr=$sft_lr --set optimizer.weight_decay=0.1 \
-    --set optimizer.warmup_ratio=0.03 --set optimizer.min_lr_ratio=0.02 \
-    --set optimizer.max_steps="$sft_steps"
+# Supervised fine-tuning on two ranks: the data, the model, the output, steps, the rate.
+sft()
+{
+    # shellcheck disable=SC2086
+    run mpirun -n 2 aligndistil sft $c $none --set data.train="$1" --set data.max_rows=0 \
+        --set sft.model="$2" --set sft.output="$3" --set optimizer.max_steps="$4" \
+        --set optimizer.lr="$5" --set optimizer.batch_size=16 --set optimizer.weight_decay=0.1 \
+        --set optimizer.micro_batch_tokens=768 --set optimizer.warmup_ratio=0.03 \
+        --set optimizer.min_lr_ratio=0.02
+}
+model=fresh
+if [ -z "$pairs" ]; then
+    say "a model that can do the task: sft on right answers, in place of pretraining"
+    sft data/train.jsonl fresh able $((steps * 8)) 2e-3
+    model=able
+fi
+say "sft: supervised fine-tuning on the demonstrations"
+sft $sft_data $model sft $sft_steps $sft_lr
 
 say "dpo: direct preference optimisation, and with the pairs swapped, which is the reverse model"
 together "aligndistil dpo $c $none" \

@@ -75,10 +75,13 @@ METHODS = {
                                      teacher__plausibility="0.05"),
 }
 
-# Per task: how the order desk is made, and how much supervised training its model needs.
+# Per task: how the order desk is made; steps on right answers, which stand for pretraining; steps on
+# the demonstrations, and their rate.
 TASKS = {
-    "habits": {"desk": ["--errors", "habits"], "sft_steps": 1200, "sft_lr": "2e-3"},
-    "figures": {"desk": ["--errors", "figures"], "sft_steps": 1680, "sft_lr": "1.5e-3"},
+    "habits": {"desk": ["--errors", "habits"], "able_steps": 480,
+               "sft_steps": 240, "sft_lr": "1e-3"},
+    "figures": {"desk": ["--errors", "figures"], "able_steps": 0,
+                "sft_steps": 1680, "sft_lr": "1.5e-3"},
 }
 
 
@@ -156,7 +159,6 @@ data: {{
   max_prompt_tokens = 256;  max_response_tokens = 128;
 }};
 optimizer: {{ lr = 4e-5;  batch_size = {batch};  epochs = 1000;  max_steps = {steps}; }};
-sft: {{ model = "fresh"; }};
 dpo: {{ policy = "sft";  reference = "sft"; }};
 teacher: {{ dpo = "dpo";  reverse = "reverse";  reference = "sft";  strength = 20.0; }};
 distill: {{ policy = "dpo"; }};
@@ -209,32 +211,54 @@ def matched_strength(folder, count=40):
     return (low + high) / 2
 
 
-def prepare(program, options, folder, seed):
-    """Data, a fresh model, sft, dpo, reverse and shards of a seed, with their evaluations."""
-    log, task, begun = os.path.join(folder, "seed.log"), TASKS[options.task], time.time()
-    shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder)
-    tool = lambda name, *rest: run([PYTHON, os.path.join(TOOLS, name), *map(str, rest)], log)
-    data = os.path.join(folder, "data")
-    tool("make_orderdesk.py", "--output", data, "--pairs", options.pairs, "--eval", options.rows,
-         "--seed", seed, *task["desk"])
-    tool("train_tokenizer.py", "--text", os.path.join(data, "train.jsonl"), "--output",
-         os.path.join(data, "tokenizer"))
-    tool("make_model.py", "--tokenizer", os.path.join(data, "tokenizer"), "--output",
-         os.path.join(folder, "fresh"), "--seed", seed, *options.size.split())
+def make_inputs(options, folder, seed):
+    """Data, tokenizer, a fresh model and the configuration of a seed."""
+    log, data = os.path.join(folder, "seed.log"), os.path.join(folder, "data")
+    for name, *rest in (
+            ("make_orderdesk.py", "--output", data, "--pairs", options.pairs, "--eval", options.rows,
+             "--seed", seed, *TASKS[options.task]["desk"]),
+            ("train_tokenizer.py", "--text", os.path.join(data, "train.jsonl"), "--output",
+             os.path.join(data, "tokenizer")),
+            ("make_model.py", "--tokenizer", os.path.join(data, "tokenizer"), "--output",
+             os.path.join(folder, "fresh"), "--seed", seed, *options.size.split())):
+        run([PYTHON, os.path.join(TOOLS, name), *map(str, rest)], log)
     with open(os.path.join(folder, "study.cfg"), "w", encoding="utf-8") as file:
         file.write(CONFIG.format(seed=seed, rows=options.steps * options.batch, steps=options.steps,
                                  batch=options.batch, eval_rows=options.rows))
-    stage = lambda command, **settings: program.stage(
-        folder, "seed", command, {k.replace("__", "."): str(v) for k, v in settings.items()})
-    seconds = {"sft": stage("sft", data__train="data/sft.jsonl", data__max_rows=0,
-                            optimizer__max_steps=options.sft_steps or task["sft_steps"],
-                            optimizer__batch_size=16, optimizer__lr=task["sft_lr"],
-                            optimizer__weight_decay=0.1, optimizer__warmup_ratio=0.03,
-                            optimizer__min_lr_ratio=0.02),
-               "dpo": stage("dpo"),
-               "reverse": stage("dpo", dpo__reverse="true", dpo__output="reverse"),
-               "score": stage("score", shards__with_reference="true")}
+
+
+def train_bases(program, options, folder):
+    """What a seed's runs share; returns the processor seconds of each stage."""
+    task = TASKS[options.task]
+
+    def stage(command, **settings):
+        return program.stage(folder, "seed", command, {k.replace("__", "."): str(v)
+                                                       for k, v in settings.items()})
+
+    def supervised(data, model, output, steps, rate):
+        return stage("sft", data__train=f"data/{data}.jsonl", data__max_rows=0, sft__model=model,
+                     sft__output=output, optimizer__lr=rate, optimizer__batch_size=16,
+                     optimizer__max_steps=options.sft_steps or steps, optimizer__weight_decay=0.1,
+                     optimizer__warmup_ratio=0.03, optimizer__min_lr_ratio=0.02)
+
+    seconds, model = {}, "fresh"
+    if task["able_steps"] > 0:
+        seconds["able"] = supervised("train", model, "able", task["able_steps"], "2e-3")
+        model = "able"
+    seconds["sft"] = supervised("sft", model, "sft", task["sft_steps"], task["sft_lr"])
+    seconds["dpo"] = stage("dpo")
+    seconds["reverse"] = stage("dpo", dpo__reverse="true", dpo__output="reverse")
+    seconds["score"] = stage("score", shards__with_reference="true")
+    return seconds
+
+
+def prepare(program, options, folder, seed):
+    """Data, a model, sft, dpo, reverse and shards of a seed, with their evaluations."""
+    begun = time.time()
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    make_inputs(options, folder, seed)
+    seconds = train_bases(program, options, folder)
     stages = {name: evaluate_both(program, folder, "seed", name, {"eval.model": name})
               for name in ("sft", "dpo")}
     if "eval.teacher" in program.keys:

@@ -120,7 +120,7 @@ data: {
   train = "data/train.jsonl";  eval = "data/eval.jsonl";  max_rows = $((steps * batch));
   max_prompt_tokens = 256;  max_response_tokens = 128;
 };
-optimizer: { lr = 4e-5;  batch_size = $batch;  epochs = 100;  max_steps = $steps; };
+optimizer: { lr = 1e-5;  batch_size = $batch;  epochs = 100;  max_steps = $steps; };
 dpo: { policy = "sft";  reference = "sft"; };
 teacher: { dpo = "dpo";  reverse = "reverse";  strength = 20.0; };
 distill: { policy = "dpo"; };
@@ -163,7 +163,7 @@ roles=
 [ "$ranks" -lt 3 ] || roles="--set roles.scorers=$((ranks / 3)) \
 --set roles.generators=$((ranks / 3)) --set roles.trainers=$((ranks - 2 * (ranks / 3)))"
 distill="distill $c --set optimizer.lr=2e-4"
-continued="aligndistil dpo $c --set dpo.policy=dpo --set dpo.output=baseline --set optimizer.lr=5e-5"
+continued="aligndistil dpo $c --set dpo.policy=dpo --set dpo.output=baseline --set optimizer.lr=4e-5"
 [ $baseline = yes ] || continued=true
 together "mpirun -n $ranks aligndistil $distill --set distill.mode=on-policy \
 --set distill.output=on-policy --set shards.directory=shards-on-policy $roles" \

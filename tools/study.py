@@ -158,7 +158,7 @@ data: {{
   train = "data/train.jsonl";  eval = "data/eval.jsonl";  max_rows = {rows};
   max_prompt_tokens = 256;  max_response_tokens = 128;
 }};
-optimizer: {{ lr = 4e-5;  batch_size = {batch};  epochs = 1000;  max_steps = {steps}; }};
+optimizer: {{ lr = 1e-5;  batch_size = {batch};  epochs = 1000;  max_steps = {steps}; }};
 dpo: {{ policy = "sft";  reference = "sft"; }};
 teacher: {{ dpo = "dpo";  reverse = "reverse";  reference = "sft";  strength = 20.0; }};
 distill: {{ policy = "dpo"; }};

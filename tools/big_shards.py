@@ -57,7 +57,8 @@ def say(what, seconds, err=""):
 def make_models(folder, vocab_size, *options):
     desk, tokenizer = os.path.join(folder, "desk"), os.path.join(folder, f"tok-{vocab_size}")
     if not os.path.exists(tokenizer):
-        tool("make_orderdesk.py", "--output", desk, "--pairs", 60, "--eval", 6)
+        tool("make_orderdesk.py", "--output", desk, "--errors", "figures", "--pairs",
+             60, "--eval", 6)
         tool("train_tokenizer.py", "--text", os.path.join(desk, "train.jsonl"), "--vocab-size", 384,
              "--fill", vocab_size, "--output", tokenizer)
     names = {}

@@ -42,7 +42,8 @@ def tool(name, *arguments):
 
 def make_data(o, folder):
     desk, tokenizer = os.path.join(folder, "desk"), o.tokenizer or os.path.join(folder, "tok")
-    tool("make_orderdesk.py", "--output", desk, "--pairs", max(o.pairs, 60), "--eval", 6)
+    tool("make_orderdesk.py", "--output", desk, "--errors", "figures", "--pairs",
+         max(o.pairs, 60), "--eval", 6)
     with open(os.path.join(desk, "train.jsonl"), encoding="utf-8") as file:
         rows = file.readlines()[:o.pairs]
     if not o.tokenizer:

@@ -2,9 +2,12 @@
 """Makes the order desk: preference pairs whose good answer can be checked figure by figure.
 
 A customer orders 1 to 4 items and writes each figure in one of several ways. The preferred answer
-confirms every figure, normalised, in one set form; the rejected one has a figure wrong or missing,
-or a forbidden term, or both. Writes train.jsonl, eval.jsonl and sft.jsonl (the training prompts
-with demonstrations of mixed quality). Row i depends on the seed and on i only.
+confirms every figure, normalised, in one set form. Two tasks differ in what is wrong with the rejected
+one: with `--errors habits` it has bad habits of wording, such as a rounded price, which a model can do
+without as soon as it wants to; with `--errors figures` it has one figure wrong or missing, or a
+forbidden term, or both, which also a model that wants none makes when it is weak. Writes train.jsonl,
+eval.jsonl and sft.jsonl (the training prompts with demonstrations of mixed quality). Row i depends
+on the options, the seed and on i only.
 """
 import argparse
 import json
@@ -33,6 +36,13 @@ LAPSES = [  # (what the set form says, what a lapse says instead)
     ("delivery on", "delivery asap on"), ("We confirm", "We guarantee"),
 ]
 
+# The habits of an answer; the first four are those of the task unless --kinds says otherwise.
+HABITS = {"opening": "begins with a forbidden term", "number": "says \"your order\", no number",
+          "price": "rounds the prices", "date": "says the month without the day",
+          "amount": "says \"some\" for the quantities", "closing": "ends with a forbidden term"}
+USUAL = list(HABITS)[:4]
+TERM_KINDS = {"term", "opening", "closing"}  # they break no figure
+
 LEVELS = [  # by hardness: items, odds of a wording other than the plain one, of figures that
             # resemble each other, of a subtle error, of a sentence that is beside the point
     {"items": (1, 1, 2), "wording": 0.4, "similar": 0.0, "subtle": 0.3, "filler": 0.0},
@@ -40,6 +50,8 @@ LEVELS = [  # by hardness: items, odds of a wording other than the plain one, of
     {"items": (2, 2, 3, 3, 4), "wording": 0.8, "similar": 0.6, "subtle": 0.8, "filler": 0.5},
     {"items": (3, 3, 4), "wording": 0.9, "similar": 0.9, "subtle": 0.95, "filler": 1.0},
 ]
+
+PLAIN = {"items": (1, 1, 2), "wording": 0.0, "similar": 0.0, "subtle": 0.0, "filler": 0.0}
 
 # --- the order ---------------------------------------------------------------------------------
 
@@ -172,6 +184,22 @@ def answer(order):
                       for i in order["items"])
     date = f", delivery {date_figure(order)}" if order["day"] else ""
     return f"Thank you. We confirm{number}: {items}{date}. Kind regards."
+
+
+def habitual_answer(order, habits):
+    """The set form but for `habits`."""
+    text = answer(order)
+    changes = {"opening": [("Thank you.", "No problem.")], "closing": [("Kind regards.", "Trust me.")],
+               "number": [(f"order {order['number']}", "your order")],
+               "date": [(date_figure(order), f"in {MONTHS[order['month'] - 1]}")],
+               "price": [(f"at {euros(i['price'])}", f"at about {(i['price'] + 50) // 100}")
+                         for i in order["items"]],
+               "amount": [(amount(i), f"some {UNITS[i['unit']]} of {i['product']}")
+                          for i in order["items"]]}
+    for habit in habits:
+        for right, said in changes[habit]:
+            text = text.replace(right, said, 1)
+    return text
 
 
 def required_figures(order):
@@ -329,34 +357,78 @@ def spoiled_answer(rng, order, level):
     return text, "+".join(kinds)
 
 
+# --- the tasks -----------------------------------------------------------------------------------
+
+
+class Figures:
+    """Single errors, which a model makes that can't do better."""
+    levels, hardness, share = LEVELS, 1, 0.5
+
+    def __init__(self, options):
+        self.level, self.spoiled = self.levels[options.hardness], options.share
+
+    def reject(self, rng, order):
+        """A bad answer, and what is wrong with it."""
+        return spoiled_answer(rng, order, self.level)
+
+    def demonstrate(self, rng, order):
+        """A bad answer, what is wrong with it, and whether it is the demonstration."""
+        text, kind = self.reject(rng, order)
+        return text, kind, rng.random() < self.spoiled
+
+
+class Habits:
+    """Habits, each of which a demonstration has with probability `share`."""
+    levels, hardness, share = [PLAIN] + LEVELS[:-1], 0, 0.7
+
+    def __init__(self, options):
+        self.level, self.share = self.levels[options.hardness], options.share
+        self.kinds = options.kinds
+
+    def draw(self, rng):
+        return [kind for kind in self.kinds if rng.random() < self.share]
+
+    def reject(self, rng, order):
+        habits = self.draw(rng) or [rng.choice(self.kinds)]
+        return habitual_answer(order, habits), "+".join(habits)
+
+    def demonstrate(self, rng, order):
+        habits = self.draw(rng)
+        if not habits:
+            return *self.reject(rng, order), False
+        return habitual_answer(order, habits), "+".join(habits), True
+
+
+TASKS = {"habits": Habits, "figures": Figures}
+
 # --- rows --------------------------------------------------------------------------------------
 
 
 def check_row(order, chosen, rejected, kind):
-    figures = required_figures(order)
+    figures, kinds = required_figures(order), set(kind.split("+"))
     assert figures_exact(chosen, figures) and not terms_found(chosen, FORBIDDEN), chosen
-    assert bool(terms_found(rejected, FORBIDDEN)) == ("term" in kind), rejected
-    assert figures_exact(rejected, figures) == (kind == "term"), rejected
+    assert bool(terms_found(rejected, FORBIDDEN)) == bool(kinds & TERM_KINDS), rejected
+    assert figures_exact(rejected, figures) == (kinds <= TERM_KINDS), rejected
 
 
-def make_row(rng, level):
-    order = draw_order(rng, level)
-    prompt, chosen = say_order(rng, order, level), answer(order)
-    rejected, kind = spoiled_answer(rng, order, level)
+def make_row(rng, task):
+    order = draw_order(rng, task.level)
+    prompt, chosen = say_order(rng, order, task.level), answer(order)
+    rejected, kind = task.reject(rng, order)
     check_row(order, chosen, rejected, kind)
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected,
             "required": required_figures(order), "forbidden": FORBIDDEN,
             "meta": {"order": order, "error": kind, "flipped": False}}
 
 
-def make_rows(name, count, seed, level, taken):
+def make_rows(name, count, seed, task, taken):
     """`count` rows with prompts that are not in `taken`, which they are then added to."""
     rows = []
     for i in range(count):
         rng = random.Random(f"{seed}/{name}/{i}")
-        row = make_row(rng, level)
+        row = make_row(rng, task)
         while row["prompt"] in taken:
-            row = make_row(rng, level)
+            row = make_row(rng, task)
         taken.add(row["prompt"])
         rows.append(row)
     return rows
@@ -370,14 +442,14 @@ def flip_labels(rows, share, seed):
             row["meta"]["flipped"] = True
 
 
-def demonstrations(rows, share, seed, level):
-    """The prompts of `rows`, each with a good answer or, in `share` of them, a spoiled one."""
+def demonstrations(rows, seed, task):
+    """The prompts of `rows`, each with a good answer or a spoiled one, as the task draws it."""
     result = []
     for i, row in enumerate(rows):
         rng = random.Random(f"{seed}/sft/{i}")
         order = row["meta"]["order"]
-        bad, kind = spoiled_answer(rng, order, level)
-        pair, spoiled = [answer(order), bad], rng.random() < share
+        bad, kind, spoiled = task.demonstrate(rng, order)
+        pair = [answer(order), bad]
         result.append({"prompt": row["prompt"], "chosen": pair[spoiled],
                        "rejected": pair[not spoiled], "required": row["required"],
                        "forbidden": FORBIDDEN, "meta": {"error": kind, "spoiled": spoiled}})
@@ -398,6 +470,15 @@ def share(text):
     return value
 
 
+def kinds(text):
+    names = text.split(",")
+    for name in names:
+        if name not in HABITS or names.count(name) > 1:
+            raise argparse.ArgumentTypeError(f"{name!r}: expected some of {', '.join(HABITS)}, "
+                                             "each once")
+    return names
+
+
 def parse(argv):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the files")
@@ -406,23 +487,34 @@ def parse(argv):
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--flip", type=share, default=0.0,
                         help="share of training pairs with chosen and rejected exchanged (0)")
-    parser.add_argument("--sft-spoiled", type=share, default=0.5,
-                        help="share of demonstrations with an error (0.5)")
-    parser.add_argument("--hardness", type=int, choices=range(4), default=1,
-                        help="0: one or two plain items .. 3: four items with similar figures (1)")
+    parser.add_argument("--errors", choices=list(TASKS), default="habits",
+                        help="what is wrong with a rejected answer (habits)")
+    parser.add_argument("--share", "--sft-spoiled", type=share,
+                        help="habits: how often a demonstration has each of them (0.7); figures: "
+                        "share of demonstrations with an error (0.5)")
+    parser.add_argument("--kinds", type=kinds, default=USUAL, metavar="A,B,...",
+                        help="the habits, of " + "; ".join(f"{k}: {v}" for k, v in HABITS.items())
+                        + f" ({','.join(USUAL)})")
+    parser.add_argument("--hardness", type=int, choices=range(4),
+                        help="0: one or two plain items .. 3: four items with similar figures "
+                        "(figures 1), or with habits one level less, 0 being orders that all say "
+                        "their figures as the answer does (habits 0)")
     options = parser.parse_args(argv)
     if options.pairs < 1 or options.eval < 0:
         parser.error("--pairs must be at least 1 and --eval at least 0")
+    task = TASKS[options.errors]
+    options.hardness = task.hardness if options.hardness is None else options.hardness
+    options.share = task.share if options.share is None else options.share
     return options
 
 
 def main(argv):
     options = parse(argv)
-    level, seed, taken = LEVELS[options.hardness], options.seed, set()
-    held_out = make_rows("eval", options.eval, seed, level, taken)
-    train = make_rows("train", options.pairs, seed, level, taken)
+    task, seed, taken = TASKS[options.errors](options), options.seed, set()
+    held_out = make_rows("eval", options.eval, seed, task, taken)
+    train = make_rows("train", options.pairs, seed, task, taken)
     assert not {r["prompt"] for r in held_out} & {r["prompt"] for r in train}
-    sft = demonstrations(train, options.sft_spoiled, seed, level)
+    sft = demonstrations(train, seed, task)
     flip_labels(train, options.flip, seed)
     os.makedirs(options.output, exist_ok=True)
     for name, rows in (("train", train), ("eval", held_out), ("sft", sft)):

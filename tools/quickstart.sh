@@ -8,7 +8,7 @@ usage()
 {
     cat <<'EOF'
 Usage: tools/quickstart.sh [options]
-Without options: the order desk, whose answers can be checked figure by figure.
+Without options: the order desk, whose answers can be checked figure by figure; a few minutes.
   --pairs FILE      your own preference pairs (JSONL or JSON), with --tokenizer
   --tokenizer DIR   folder with tokenizer.json and tokenizer_config.json
   --steps N         dpo and distill steps (60); sft takes many more
@@ -69,6 +69,15 @@ run()
     "$@"
 }
 
+# Runs command lines, two at a time; ends with the exit code of one that fails.
+together()
+{
+    rm -f failed
+    printf '%s\0' "$@" | xargs -0 -n 1 -P 2 sh -c \
+        'echo "\$ $0" >&2; eval "$0" || { echo $? >failed; exit 255; }' ||
+        exit "$(cat failed 2>/dev/null || echo 5)"
+}
+
 say "install what is missing, build"
 "$ROOT/tools/setup.sh"
 build=$ROOT/build/release
@@ -81,93 +90,107 @@ mkdir -p "$build"
 python=/usr/bin/python3 ald=$build/aligndistil
 mkdir -p "$output"
 rm -rf "$output/data" "$output/fresh" "$output/eval" "$output/shards" "$output/shards-on-policy"
-for stage in sft dpo reverse off-policy on-policy baseline; do
+for stage in able sft dpo reverse off-policy on-policy baseline; do
     rm -rf "${output:?}/$stage"
 done
 cd "$output"
+PATH=$build:$PATH
 
 say "data, tokenizer and a fresh model"
 if [ -z "$pairs" ]; then
-    run $python "$ROOT/tools/make_orderdesk.py" --output data --pairs 4000 --eval 200 --seed "$seed"
+    run $python "$ROOT/tools/make_orderdesk.py" --output data --pairs 12000 --eval 300 --seed "$seed"
     run $python "$ROOT/tools/train_tokenizer.py" --text data/train.jsonl --output data/tokenizer
-    tokenizer=data/tokenizer sft_data=data/sft.jsonl sft_steps=$((steps * 28)) eval_rows=200 batch=64
-    size="--hidden 128 --layers 4 --heads 8 --kv-heads 4 --init-std 0.09" sft_batch=16 sft_lr=1.5e-3
+    tokenizer=data/tokenizer sft_data=data/sft.jsonl sft_steps=$((steps * 4)) eval_rows=300 batch=32
+    size="--hidden 128 --layers 4 --heads 8 --kv-heads 4 --init-std 0.09" sft_lr=1e-3
 else
     run $python "$ROOT/tools/split_pairs.py" --pairs "$pairs" --output data --eval 100 \
         --limit $((steps * 32)) --seed "$seed"
     sft_data=data/train.jsonl sft_steps=$((steps * 3)) eval_rows=60 batch=16
-    size="--hidden 96 --layers 4 --init-std 0.1" sft_batch=16 sft_lr=2e-3
+    size="--hidden 96 --layers 4 --init-std 0.1" sft_lr=2e-3
 fi
 # shellcheck disable=SC2086
 run $python "$ROOT/tools/make_model.py" --tokenizer "$tokenizer" --output fresh --seed "$seed" $size
 
+# One thread a process: two run at a time, and the model is small.
 cat >quickstart.cfg <<EOF
 # Written by tools/quickstart.sh; what differs between stages is set on the command line.
 seed = $seed;
 output = ".";
 data: {
-  train = "data/train.jsonl";  eval = "data/eval.jsonl";
+  train = "data/train.jsonl";  eval = "data/eval.jsonl";  max_rows = $((steps * batch));
   max_prompt_tokens = 256;  max_response_tokens = 128;
 };
-optimizer: { lr = 5e-5;  batch_size = $batch;  epochs = 100;  max_steps = $steps; };
-sft: { model = "fresh"; };
+optimizer: { lr = 1e-5;  batch_size = $batch;  epochs = 100;  max_steps = $steps; };
 dpo: { policy = "sft";  reference = "sft"; };
 teacher: { dpo = "dpo";  reverse = "reverse";  strength = 20.0; };
 distill: { policy = "dpo"; };
 eval: { dpo = "dpo";  contrast = "reverse";  reference = "sft";  max_rows = $eval_rows; };
 sampling: { max_new_tokens = 128; };
 checkpoint: { every_steps = $(((steps + 2) / 3));  keep_last = 0; };
+runtime: { threads = 1; };
 EOF
-
-say "sft: supervised fine-tuning on the demonstrations"
-run "$ald" sft -c quickstart.cfg --set data.train="$sft_data" --set optimizer.batch_size=$sft_batch \
-    --set optimizer.lr=$sft_lr --set optimizer.weight_decay=0.1 \
-    --set optimizer.max_steps="$sft_steps" --set checkpoint.every_steps=0
-say "dpo: direct preference optimisation"
-gently="--set optimizer.lr=2e-5 --set checkpoint.every_steps=0"
-# shellcheck disable=SC2086
-run "$ald" dpo -c quickstart.cfg $gently
-say "dpo with the pairs swapped: the reverse model"
-# shellcheck disable=SC2086
-run "$ald" dpo -c quickstart.cfg --set dpo.reverse=true --set dpo.output=reverse $gently
-say "score: teacher shards of the chosen responses"
-run "$ald" score -c quickstart.cfg
-say "distill, off-policy, from those shards"
-run "$ald" distill -c quickstart.cfg --set distill.mode=off-policy --set distill.output=off-policy
-
-say "distill, on-policy, with generators, scorers and trainers as ranks of their own"
+c="-c quickstart.cfg --quiet" none="--set checkpoint.every_steps=0"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none
 export OMP_WAIT_POLICY=passive
-if [ "$ranks" -ge 3 ]; then
-    roles="--set roles.scorers=$((ranks / 3)) --set roles.generators=$((ranks / 3))"
-    roles="$roles --set roles.trainers=$((ranks - 2 * (ranks / 3)))"
-else
-    roles=
-fi
-# shellcheck disable=SC2086
-run mpirun -n "$ranks" "$ald" distill -c quickstart.cfg --set distill.mode=on-policy \
-    --set distill.output=on-policy --set shards.directory=shards-on-policy \
-    --set teacher.strength=30 $roles
-if [ $baseline = yes ]; then
-    say "the baseline: DPO continued for as many steps"
-    run "$ald" dpo -c quickstart.cfg --set dpo.policy=dpo --set dpo.output=baseline
-fi
 
-say "eval: every stage on held-out prompts"
-evaluate()
+# Supervised fine-tuning on two ranks: the data, the model, the output, steps, the rate.
+sft()
 {
-    "$ald" eval -c quickstart.cfg --quiet --set eval.model="$1" --set eval.output="eval/$2" >/dev/null
-    echo "  $1" >&2
+    # shellcheck disable=SC2086
+    run mpirun -n 2 aligndistil sft $c $none --set data.train="$1" --set data.max_rows=0 \
+        --set sft.model="$2" --set sft.output="$3" --set optimizer.max_steps="$4" \
+        --set optimizer.lr="$5" --set optimizer.batch_size=16 --set optimizer.weight_decay=0.1 \
+        --set optimizer.micro_batch_tokens=768 --set optimizer.warmup_ratio=0.03 \
+        --set optimizer.min_lr_ratio=0.02
 }
-for stage in sft dpo reverse off-policy on-policy baseline; do
+model=fresh
+if [ -z "$pairs" ]; then
+    say "a model that can do the task: sft on right answers, in place of pretraining"
+    sft data/train.jsonl fresh able $((steps * 8)) 2e-3
+    model=able
+fi
+say "sft: supervised fine-tuning on the demonstrations"
+sft $sft_data $model sft $sft_steps $sft_lr
+
+say "dpo: direct preference optimisation, and with the pairs swapped, which is the reverse model"
+together "aligndistil dpo $c $none" \
+    "aligndistil dpo $c $none --set dpo.reverse=true --set dpo.output=reverse"
+
+say "distill: on-policy, its roles on ranks of their own; off-policy, from shards of the chosen
+        responses; and DPO continued for as many steps, to compare with"
+roles=
+[ "$ranks" -lt 3 ] || roles="--set roles.scorers=$((ranks / 3)) \
+--set roles.generators=$((ranks / 3)) --set roles.trainers=$((ranks - 2 * (ranks / 3)))"
+distill="distill $c --set optimizer.lr=2e-4"
+continued="aligndistil dpo $c --set dpo.policy=dpo --set dpo.output=baseline --set optimizer.lr=4e-5"
+[ $baseline = yes ] || continued=true
+together "mpirun -n $ranks aligndistil $distill --set distill.mode=on-policy \
+--set distill.output=on-policy --set shards.directory=shards-on-policy $roles" \
+    "aligndistil score $c && aligndistil $distill --set distill.mode=off-policy \
+--set distill.output=off-policy && $continued"
+
+say "eval: every stage on held-out prompts, sampled and greedy, and the teacher itself"
+# The command line of an evaluation: of what, the folder's name, settings.
+evaluation()
+{
+    printf '%s' "aligndistil eval $c --set data.max_rows=0 --set $1 \
+--set eval.output=eval/$2 ${3:-} >/dev/null"
+}
+greedy="--set sampling.temperature=0"
+alone="--set eval.dpo= --set eval.contrast= --set eval.reference="
+set -- "$(evaluation eval.teacher=true teacher)" \
+    "$(evaluation eval.teacher=true teacher-greedy "$greedy")"
+for stage in sft dpo off-policy on-policy baseline; do
     [ -f $stage/done.json ] || continue
-    evaluate $stage $stage
-    [ -d $stage/checkpoints ] || continue
+    set -- "$@" "$(evaluation eval.model=$stage $stage)" \
+        "$(evaluation eval.model=$stage $stage-greedy "$greedy $alone")"
     for checkpoint in "$stage"/checkpoints/step-*; do
-        evaluate "$checkpoint" "$stage-$(basename "$checkpoint")"
+        [ ! -d "$checkpoint" ] ||
+            set -- "$@" "$(evaluation "eval.model=$checkpoint" "$stage-$(basename "$checkpoint")")"
     done
 done
+together "$@"
 
 say "report"
 run $python "$ROOT/tools/report.py" --run . --output report.html

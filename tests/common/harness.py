@@ -132,8 +132,8 @@ def tool(name, *arguments):
 def make_desk(folder, pairs=20, held_out=6):
     """FOLDER/desk with train.jsonl, eval.jsonl, sft.jsonl, and its tokenizer in FOLDER/tok."""
     desk = os.path.join(folder, "desk")
-    tool("make_orderdesk.py", "--output", desk, "--pairs", pairs, "--eval", held_out,
-         "--hardness", 0)
+    tool("make_orderdesk.py", "--output", desk, "--errors", "figures", "--hardness", 0,
+         "--pairs", pairs, "--eval", held_out)
     tool("train_tokenizer.py", "--text", os.path.join(desk, "train.jsonl"), "--vocab-size", 384,
          "--output", os.path.join(folder, "tok"))
     return desk

@@ -62,7 +62,8 @@ def tool(name, *arguments):
 def make_models(folder):
     """Tiny models, with weights large enough that every part matters."""
     tokenizer = os.path.join(folder, "tokenizer")
-    tool("make_orderdesk.py", "--output", folder, "--pairs", "20", "--eval", "2")
+    tool("make_orderdesk.py", "--output", folder, "--errors", "figures", "--pairs", "20", "--eval",
+         "2")
     tool("train_tokenizer.py", "--text", os.path.join(folder, "train.jsonl"), "--vocab-size",
          "259", "--output", tokenizer)
     for name, options in MODELS.items():

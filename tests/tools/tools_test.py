@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Checks of the Python tools: the order desk, the tokenizer, fresh models, the shard viewer."""
 import collections
+import hashlib
 import json
 import os
 import random
@@ -58,9 +59,11 @@ def naive_exact(text, figures):
 
 
 def test_answers_are_checkable(folder):
-    for hardness in range(4):
-        for part in make_desk(folder, f"desk{hardness}", "--hardness", hardness)[:2]:
-            for row in part:
+    for errors in (["figures"], ["habits", "--kinds", ",".join(desk.HABITS)]):
+        for hardness in range(4):
+            train, held_out, _ = make_desk(folder, "desk", "--errors", *errors, "--hardness",
+                                           hardness)
+            for row in train + held_out:
                 figures = row["required"]
                 assert naive_exact(row["chosen"], figures), row
                 assert not desk.terms_found(row["chosen"], row["forbidden"]), row
@@ -91,6 +94,44 @@ def test_held_out_is_new_and_stable(folder):
     assert longer[1] == held_out and longer[0][:300] == train
 
 
+def naive_habits(row, text):
+    """The habits of an answer, by plain search for what only an answer with the habit says."""
+    found = {"opening": text.startswith("No problem."), "number": "your order" in text,
+             "price": " at about " in text, "date": ", delivery in " in text,
+             "amount": " some " in text, "closing": text.endswith("Trust me.")}
+    missing = [figure for figure in row["required"] if figure not in text]
+    assert bool(missing) == bool({h for h in found if found[h]} - {"opening", "closing"}), row
+    return [habit for habit in found if found[habit]]
+
+
+def test_habits(folder):
+    kinds = list(desk.HABITS)
+    for options, share, known in (([], 0.7, kinds[:4]),
+                                  (["--share", 0.3, "--kinds", ",".join(kinds)], 0.3, kinds)):
+        train, held_out, sft = make_desk(folder, "h", *options)
+        for row in train + held_out:
+            habits = naive_habits(row, row["rejected"])
+            assert habits and set(habits) <= set(known), row
+            assert not naive_habits(row, row["chosen"]), row
+            assert set(habits) == set(row["meta"]["error"].split("+")), row
+        has = np.array([[kind in naive_habits(row, row["chosen"]) for kind in known]
+                        for row in sft], float)
+        assert [r["meta"]["spoiled"] for r in sft] == list(has.any(1))
+        # of 300 draws: four standard errors of a share, and of a correlation of independent habits
+        assert (abs(has.mean(0) - share) < 4 * (share * (1 - share) / 300)**0.5).all(), has.mean(0)
+        assert (abs(np.corrcoef(has.T) - np.eye(len(known))) < 4 / 300**0.5).all()
+
+
+def test_figures_stay(folder):
+    """The task of single errors has the bytes that it had before there were habits."""
+    make_desk(folder, "f", "--errors", "figures")
+    digest = hashlib.sha256()
+    for part in ("train", "eval", "sft"):
+        with open(os.path.join(folder, "f", part + ".jsonl"), "rb") as file:
+            digest.update(file.read())
+    assert digest.hexdigest() == "595d47c3f81cc9651d5e7f2b5de641912d5735939d105c6658cbaa3569a9815c"
+
+
 def test_flip_and_spoil(folder):
     train = make_desk(folder, "a")[0]
     flipped, held_out, _ = make_desk(folder, "f", "--flip", 0.3)
@@ -103,7 +144,7 @@ def test_flip_and_spoil(folder):
     assert 60 <= count <= 120, count
     assert not any(row["meta"]["flipped"] for row in held_out)
     for share, low, high in ((0, 0, 0), (0.5, 110, 190), (1, 300, 300)):
-        sft = make_desk(folder, "s", "--sft-spoiled", share)[2]
+        sft = make_desk(folder, "s", "--errors", "figures", "--sft-spoiled", share)[2]
         spoiled = [not naive_exact(r["chosen"], r["required"])
                    or bool(desk.terms_found(r["chosen"], r["forbidden"])) for r in sft]
         assert spoiled == [r["meta"]["spoiled"] for r in sft]
@@ -119,7 +160,8 @@ def test_hardness_grows(folder):
 
 
 def test_desk_usage(folder):
-    for options in (["--flip", "2"], ["--hardness", "4"], ["--pairs", "0"]):
+    for options in (["--flip", "2"], ["--hardness", "4"], ["--pairs", "0"],
+                    ["--kinds", "tone"], ["--kinds", "date,date"], ["--errors", "no"]):
         _, error = tool("make_orderdesk.py", "--output", folder, *options, status=2)
         assert error
 

@@ -4,17 +4,19 @@
  * summed log-probability of a response y under the policy pi, l_ref that under the reference,
  * KL the sum over its positions of KL(pi_ref || pi), and sigma the logistic function:
  *
- *   loss     score of a response    loss of the pair                        source
- *   sigmoid  l - l_ref              -(1 - s) log sigma(beta h)              DPO, Rafailov et al.
- * 2023,
- *                                     - s log sigma(-beta h)                  eq. 7 (s = 0)
- *   cdpo     the same               the same, s > 0                         Mitchell 2023, "A note
- * on DPO with noisy preferences" ipo      the same               (h - 1 / (2 beta))^2 Azar et al.,
- * arXiv 2310.12036, eq. 17 (beta is its tau) hinge    the same               max(0, 1 - beta h)
- * RSO, Liu et al., arXiv 2309.06657 (hinge-norm) simpo    l / |y|                -log sigma(beta h
- * - gamma)              SimPO, Meng et al., arXiv 2405.14734, eq. 6 tdpo1    l - l_ref + KL -log
- * sigma(beta h)                      TDPO, Zeng et al., arXiv tdpo2    l - l_ref + alpha KL   the
- * same; the preferred response's        2404.11999, section 4 KL has no gradient
+ *            score          loss of the pair
+ *   sigmoid  l - l_ref      -(1 - s) log sigma(beta h) - s log sigma(-beta h)
+ *   cdpo     the same       the same, s > 0
+ *   ipo      the same       (h - 1 / (2 beta))^2
+ *   hinge    the same       max(0, 1 - beta h)
+ *   simpo    l / |y|        -log sigma(beta h - gamma)
+ *   tdpo1    l - l_ref + KL -log sigma(beta h)
+ *   tdpo2    with alpha KL  the same; the preferred response's KL has no gradient
+ *
+ * Sources: DPO, Rafailov et al. 2023, eq. 7 (s = 0); cDPO, Mitchell 2023, "A note on DPO with noisy
+ * preferences"; IPO, Azar et al., arXiv 2310.12036, eq. 17 (beta is its tau); RSO's hinge, Liu et
+ * al., arXiv 2309.06657; SimPO, Meng et al., arXiv 2405.14734, eq. 6; TDPO, Zeng et al., arXiv
+ * 2404.11999, section 4.
  *
  * s is dpo.label_smoothing, gamma dpo.gamma, alpha dpo.tdpo_alpha. In the paper's form of TDPO the
  * margin is u - delta, delta = beta (KL of the other - KL of the preferred one). */

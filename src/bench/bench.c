@@ -254,7 +254,7 @@ static ald_status_t decode_run(bench_t *b)
             float logprob;
             double u = ald_rng_uniform(3, (uint64_t)i, (uint64_t)step);
             ids[i] =
-                ald_sample(&sampling, V, V, b->logits + i * V, u, b->work + 3 * i * V, &logprob);
+                ald_sample(&sampling, V, b->logits + i * V, u, b->work + 3 * i * V, &logprob);
         }
     }
 done:

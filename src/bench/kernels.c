@@ -101,7 +101,7 @@ static void sample_run(data_t *d, int64_t n)
 {
     const ald_sampling_t sampling = {.temperature = 0.7, .top_p = 1.0};
     float logprob;
-    d->sum += ald_sample(&sampling, n, n, d->x[0], 0.5, d->y[0], &logprob);
+    d->sum += ald_sample(&sampling, n, d->x[0], 0.5, d->y[0], &logprob);
 }
 
 static void attention_run(data_t *d, int64_t n)

@@ -93,20 +93,19 @@ static int32_t walk_filtered(const ald_sampling_t *s, int64_t n, const float *p,
     return c[keep > 0 ? keep - 1 : 0].id;
 }
 
-int32_t ald_sample(const ald_sampling_t *sampling, int64_t V, int64_t limit, const float *logits,
-                   double u, float *work, float *logprob)
+int32_t ald_sample(const ald_sampling_t *sampling, int64_t V, const float *logits, double u,
+                   float *work, float *logprob)
 {
-    int64_t n = limit < V ? limit : V;
-    int32_t picked = (int32_t)ald_argmax(n, logits);
+    int32_t picked = (int32_t)ald_argmax(V, logits);
     if (sampling->temperature > 0.0) {
         float inverse = (float)(1.0 / sampling->temperature), top = logits[picked] * inverse;
         candidate_t *candidates = (candidate_t *)(work + V);
-        for (int64_t v = 0; v < n; ++v)
+        for (int64_t v = 0; v < V; ++v)
             work[v] = logits[v] * inverse;
-        double total = ald_exp_shifted(n, work, top, work);
-        bool filtered = sampling->top_p < 1.0 || (sampling->top_k > 0 && sampling->top_k < n);
-        picked = filtered ? walk_filtered(sampling, n, work, total, u, candidates)
-                          : walk_all(n, work, total, u);
+        double total = ald_exp_shifted(V, work, top, work);
+        bool filtered = sampling->top_p < 1.0 || (sampling->top_k > 0 && sampling->top_k < V);
+        picked = filtered ? walk_filtered(sampling, V, work, total, u, candidates)
+                          : walk_all(V, work, total, u);
     }
     *logprob = logits[picked] - ald_logsumexp(V, logits);
     return picked;

@@ -95,7 +95,7 @@ static void pick(session_t *s, slot_t *const *active, int64_t count)
         if (composed)
             ald_teacher_compose_row(&s->g->teacher, V, logits, s->logits[1] + i * V);
         double u = ald_rng_uniform(s->g->seed, slot->stream, (uint64_t)slot->count);
-        int32_t id = ald_sample(&s->g->sampling, V, V, logits, u, s->work + 3 * i * V,
+        int32_t id = ald_sample(&s->g->sampling, V, logits, u, s->work + 3 * i * V,
                                 &slot->logprobs[slot->count]);
         slot->ids[slot->count++] = id;
         slot->ended = ald_dataset_stops(s->g->data, id) || slot->count == s->g->max_new_tokens;

@@ -49,7 +49,6 @@ static ald_status_t micro(ald_loop_t *loop, ald_run_t *run, const ald_items_t *i
                             .columns = parts->rows + m * ALD_COLUMNS};
     ALD_TRY(ald_fail_point("train_step"));
     ALD_TRY(run->objective->micro(run->state, &at));
-    ald_arena_release(&loop->scratch, mark);
     ALD_TRY(ald_optimizer_add(&run->engine->optimizer));
 done:
     ald_arena_release(&loop->scratch, mark);

@@ -12,10 +12,9 @@ typedef struct {
 } ald_sampling_t;
 
 /* Picks the token for a uniform number u in [0, 1). Temperature first, then top-k, then top-p, as
- * transformers does. Tokens from `limit` on are never picked. `work` is [3 V] floats. *logprob
- * becomes the token's log-probability under softmax(logits), untempered and unfiltered. Depends on
- * its arguments only. */
-int32_t ald_sample(const ald_sampling_t *sampling, int64_t V, int64_t limit, const float *logits,
-                   double u, float *work, float *logprob);
+ * transformers does. `work` is [3 V] floats. *logprob becomes the token's log-probability under
+ * softmax(logits), untempered and unfiltered. Depends on its arguments only. */
+int32_t ald_sample(const ald_sampling_t *sampling, int64_t V, const float *logits, double u,
+                   float *work, float *logprob);
 
 #endif

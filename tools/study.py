@@ -425,8 +425,8 @@ def parse(argv):
     parser.add_argument("--task", choices=list(TASKS), default="habits")
     parser.add_argument("--methods", type=listed(str), default=list(METHODS), metavar="A,B,...",
                         help="of " + ", ".join(METHODS) + " (all)")
-    parser.add_argument("--rates", type=listed(float), default=[5e-5, 1e-4, 2e-4, 4e-4],
-                        metavar="A,B,...", help="learning rates (5e-5,1e-4,2e-4,4e-4)")
+    parser.add_argument("--rates", type=listed(float), default=[2e-5, 5e-5, 1e-4, 2e-4],
+                        metavar="A,B,...", help="learning rates (2e-5,5e-5,1e-4,2e-4)")
     parser.add_argument("--seeds", type=listed(int), default=[1, 2, 3], metavar="A,B,...",
                         help="(1,2,3)")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time (2)")

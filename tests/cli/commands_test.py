@@ -265,7 +265,10 @@ def alpha_is_the_trainers(folder):
             for figure in ("mean", "min", "max"):
                 found = report[key][figure]
                 assert np.isclose(found, getattr(values, figure)(), rtol=1e-5), (place, key, figure)
-        row = json.loads(run("inspect", path, "--row", 2, "--json").out)["tokens"]
+        found = json.loads(run("inspect", path, "--row", 2, "--json").out)
+        row = found["tokens"]
+        tvd = np.array([token["tvd"] for token in row])
+        assert np.isclose(found["tvd_spread"], tvd.sum() ** 2 / (len(tvd) * (tvd ** 2).sum()), rtol=1e-5)
         assert np.allclose([t["alpha"] for t in row], alpha[at[2]:at[3]]), (place, row)
         table = [line.split() for line in viewed(path, "--row", 2).splitlines()[-len(row):]]
         assert np.allclose([float(line[2]) for line in table], alpha[at[2]:at[3]], atol=6e-5), place

@@ -284,7 +284,10 @@ def check_distill(folder, teacher):
                     for z, i in zip(rows, items))
         parts = [losses.distill(teacher, z.detach().numpy(), fixed[0][i], fixed[1][i])[1]
                  for z, i in zip(rows, items)]
-        return total / len(items), distill_metrics(parts, chosen)
+        metrics = distill_metrics(parts, chosen)
+        if teacher.granularity == "auto":
+            metrics["granularity/token"] = np.mean([teacher.by_token(p["tvd"]) for p in parts])
+        return total / len(items), metrics
 
     check_run(folder, "distill", start, step_loss, 10, 4, distill__mode="off-policy",
               distill__policy=Setting.directories["policy"], shards__directory=teacher.contrast,

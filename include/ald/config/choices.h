@@ -87,7 +87,7 @@
     C(ALD_GRANULARITY_TOKEN, 0, "token")                                                           \
     C(ALD_GRANULARITY_RESPONSE, 1, "response")                                                     \
     C(ALD_GRANULARITY_SEQUENCE, 1, "sequence") /* the older name of "response" */                  \
-    C(ALD_GRANULARITY_AUTO, 2, "auto")         /* by ald_teacher_concentration */
+    C(ALD_GRANULARITY_AUTO, 2, "auto")         /* by ald_teacher_by_token */
 #define ALD_GUARD_ACTIONS(C)                                                                       \
     C(ALD_GUARD_WARN, 0, "warn")                                                                   \
     C(ALD_GUARD_REDUCE, 1, "reduce") /* teacher.strength */                                        \

@@ -21,8 +21,8 @@
 typedef struct {
     ald_model_t model;    /* over the tokenizer's ids, with the invariant products: a sample doesn't
                              depend on its batch */
-    ald_model_t contrast; /* params NULL: `model` alone is sampled from. Else the teacher is that
-                             is composed of both by `teacher`, from each token's own distance */
+    ald_model_t contrast; /* params NULL: `model` alone is sampled from. Else the teacher that
+                             `teacher` composes of both, from each token's own distance */
     ald_teacher_t teacher;
     ald_sampling_t sampling;
     int64_t max_new_tokens;

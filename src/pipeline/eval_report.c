@@ -199,6 +199,8 @@ static ald_status_t write_page(const ald_eval_t *e, const char *path)
                "<style>body{font:15px sans-serif;max-width:70em;margin:2em auto}"
                "td,th{padding:.2em .7em;text-align:left;vertical-align:top}"
                "pre{white-space:pre-wrap;margin:0}b{color:#a00}</style>\n<h1>"));
+    if (e->config->eval.teacher)
+        ALD_TRY(ald_vec_printf(&page, "the composed teacher of "));
     ALD_TRY(put_escaped(&page, e->directory[ALD_VIEW_POLICY][0] != '\0'
                                    ? e->directory[ALD_VIEW_POLICY]
                                    : e->directory[ALD_VIEW_DPO]));
@@ -309,12 +311,14 @@ done:
     return status;
 }
 
-/* The name by which a judge knows the model: eval.name, or its folder's name. */
+/* The name by which a judge knows the model: eval.name, or its folder's name, or "teacher". */
 static ald_status_t model_name(const ald_config_t *config, char **out)
 {
     ald_status_t status = ALD_STATUS_OK;
     const char *name = config->eval.name, *end = config->eval.model + strlen(config->eval.model);
     *out = NULL;
+    if (name[0] == '\0' && config->eval.teacher)
+        name = "teacher";
     if (name[0] == '\0') {
         while (end > config->eval.model + 1 && end[-1] == '/')
             --end;

@@ -134,6 +134,19 @@ def the_teacher_is_evaluated(folder):
     assert files[0] == files[1] == files[2]
 
 
+def a_judge_is_told_that_it_is_the_teacher(folder):
+    """Whatever eval.model is set to, which isn't what answers."""
+    data = harness.write_rows(os.path.join(folder, "alpaca.jsonl"),
+                              [{"instruction": row["prompt"], "dataset": "x"} for row in Setting.data.rows])
+    for name, wanted in (("", "teacher"), ("mine", "mine")):
+        evaluate(folder, {}, data__eval=data, data__layout="alpaca-eval", eval__name=name,
+                 eval__model=Setting.models["policy"], eval__output="judged")
+        answers = harness.read_json(os.path.join(folder, "judged", "alpaca_eval.json"))
+        assert {answer["generator"] for answer in answers} == {wanted}, answers
+    with open(os.path.join(folder, "judged", "eval.html"), encoding="utf-8") as file:
+        assert "the composed teacher of " in file.read()
+
+
 def a_table_by_strength(folder):
     """Each point as it is alone, whatever else is in the list."""
     place, done = evaluate(folder, {}, words=("--strengths", "0,2,8", "--plausibilities", "0,0.2"))
@@ -181,4 +194,5 @@ def bad_input(folder):
 
 if __name__ == "__main__":
     harness.main([samples_are_the_teachers, frequencies_are_the_teachers, any_number_of_ranks,
-                  the_teacher_is_evaluated, a_table_by_strength, bad_input], prepare)
+                  the_teacher_is_evaluated, a_judge_is_told_that_it_is_the_teacher,
+                  a_table_by_strength, bad_input], prepare)

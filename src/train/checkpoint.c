@@ -208,9 +208,10 @@ done:
     return status;
 }
 
-/* Reads the number of updates. USAGE unless the configuration is the one that the checkpoint was
- * made with. */
-static ald_status_t read_state(ald_engine_t *engine, const char *folder, int64_t *optimizer_steps)
+/* Reads the number of updates, and lowers that of steps to `step` where the run had ended there.
+ * USAGE unless the configuration is the one that the checkpoint was made with. */
+static ald_status_t read_state(ald_engine_t *engine, const char *folder, int64_t step,
+                               int64_t *optimizer_steps)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *state = NULL;
@@ -227,6 +228,8 @@ static ald_status_t read_state(ald_engine_t *engine, const char *folder, int64_t
               "set checkpoint.resume = false to start anew",
               path, engine->output);
     read_kept(ald_json_get(state, "kept"), engine);
+    if (ald_json_integer(ald_json_get(state, "steps"), -1) == step)
+        engine->steps = step;
 done:
     ald_json_free(state);
     ald_free(text);
@@ -245,7 +248,7 @@ ald_status_t ald_checkpoint_read(ald_engine_t *engine, int64_t step)
     if (folder == NULL)
         status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory");
     if (status == ALD_STATUS_OK && engine->comm->rank == 0) {
-        status = read_state(engine, folder, &optimizer_steps);
+        status = read_state(engine, folder, step, &optimizer_steps);
         if (status == ALD_STATUS_OK)
             status = ald_hf_load(folder, &engine->params, engine->values);
         if (status == ALD_STATUS_OK)
@@ -253,6 +256,7 @@ ald_status_t ald_checkpoint_read(ald_engine_t *engine, int64_t step)
     }
     ALD_TRY(ald_comm_agree(engine->comm, status));
     MPI_Bcast(&optimizer_steps, 1, MPI_INT64_T, 0, engine->comm->mpi);
+    MPI_Bcast(&engine->steps, 1, MPI_INT64_T, 0, engine->comm->mpi);
     MPI_Bcast(engine->kept, ALD_KEPT, MPI_DOUBLE, 0, engine->comm->mpi);
     ald_comm_broadcast(engine->comm, engine->values, sizeof(float) * (size_t)engine->params.total,
                        0);

@@ -186,7 +186,8 @@ done:
     return status;
 }
 
-/* Ranks without runs learn how many steps there are, which an objective may have lowered.
+/* Ranks without runs learn how many steps there are, which an objective may have lowered, in this
+ * run or before its checkpoint.
  * Collective over loop->comm. */
 static void share_steps(ald_loop_t *loop)
 {
@@ -239,6 +240,7 @@ ald_status_t ald_loop_run(ald_loop_t *loop)
 {
     ald_status_t status = ALD_STATUS_OK;
     int64_t step;
+    share_steps(loop);
     ALD_TRY(finish_runs(loop)); /* a resumed run may have none left to take */
     while ((step = next_step(loop)) >= 0) {
         ALD_TRY(run_round(loop, step));

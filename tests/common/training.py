@@ -51,10 +51,10 @@ def settings(values):
     return out
 
 
-def stage(command, folder, ranks=1, threads=1, **values):
-    """A command with `output` = folder, on an empty configuration and these settings."""
+def stage(command, folder, ranks=1, threads=1, code=0, **values):
+    """A command with `output` = folder, on an empty configuration and these settings; it ends with `code`."""
     path = harness.write(os.path.join(folder, "empty.cfg"), "# all is set on the command line\n")
-    return harness.run(command, "-c", path, *settings({"output": folder, **values}), ranks=ranks,
+    return harness.run(command, "-c", path, *settings({"output": folder, **values}), ranks=ranks, code=code,
                        env={"OMP_NUM_THREADS": str(threads)})
 
 

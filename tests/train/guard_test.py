@@ -120,6 +120,17 @@ def the_run_is_ended(folder):
         assert one == two, ranks
 
 
+def a_signal_in_the_last_step_leaves_it_the_last(folder):
+    options = {"distill__guard__max_kl": 0.02, "distill__guard__action": "stop"}
+    last = harness.read_json(os.path.join(folder, "stop", "done.json"))
+    for ranks, roles in ((1, {}), (2, {"roles__trainers": 1, "roles__scorers": 1})):
+        keys = keys_of(f"last{ranks}", **options, **roles, debug__fail=f"train_step:0:{last['steps']}:signal")
+        for code in (75, 0):
+            training.stage("distill", folder, ranks=ranks, code=code, **keys)
+        done = harness.read_json(os.path.join(folder, f"last{ranks}", "done.json"))
+        assert (done["steps"], done["sha256"]) == (last["steps"], last["sha256"]), (ranks, done)
+
+
 def a_stopped_run_goes_on_with_its_averages(folder):
     options = {"distill__guard__max_kl": 0.02, "distill__guard__action": "reduce",
                "checkpoint__keep_last": 0}
@@ -162,4 +173,5 @@ def limits_that_mean_nothing_are_refused(folder):
 
 if __name__ == "__main__":
     harness.main([it_is_warned_of_once, r_is_reduced, the_run_is_ended,
+                  a_signal_in_the_last_step_leaves_it_the_last,
                   a_stopped_run_goes_on_with_its_averages, limits_that_mean_nothing_are_refused], prepare)

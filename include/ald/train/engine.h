@@ -44,7 +44,8 @@ ald_status_t ald_engine_init(const ald_config_t *config, const ald_comm_t *train
                              const char *stage, const char *origin, const char *output,
                              ald_engine_t *out);
 /* Sets the number of steps, and goes on from the newest checkpoint when there is one and
- * checkpoint.resume says so: engine->step is then its step. Collective. */
+ * checkpoint.resume says so: engine->step is then its step, and the last where an objective had
+ * ended the run there. Collective. */
 ald_status_t ald_engine_begin(ald_engine_t *engine, int64_t steps);
 void ald_engine_reset(ald_engine_t *engine);
 ald_model_t ald_engine_model(const ald_engine_t *engine);

@@ -39,9 +39,10 @@ typedef struct {
 typedef struct {
     const ald_config_t *config;
     const ald_comm_t *world;
-    const char *folder;               /* of the files */
-    ald_frozen_t frozen[ALD_VIEWS];   /* zeroed where a model isn't set */
-    const char *directory[ALD_VIEWS]; /* "": not set */
+    const char *folder;                  /* of the files */
+    ald_frozen_t frozen[ALD_VIEWS];      /* zeroed where a directory isn't set or has come before */
+    const ald_frozen_t *view[ALD_VIEWS]; /* of these, NULL: not set; a directory's views have one */
+    const char *directory[ALD_VIEWS];    /* "": not set */
     ald_measure_t measure;
     ald_dataset_t data;
     int64_t rows;              /* number of rows of the data that are used */

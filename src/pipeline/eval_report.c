@@ -46,7 +46,7 @@ static ald_json_t *json_of_models(const ald_eval_t *e)
             continue;
         ald_json_t *model = ald_json_new_object();
         ald_json_set(model, "directory", ald_json_new_string(e->directory[k]));
-        ald_json_set(model, "sha256", ald_json_new_string(e->frozen[k].sha256));
+        ald_json_set(model, "sha256", ald_json_new_string(e->view[k]->sha256));
         ald_json_set(json, names[k], model);
     }
     return json;
@@ -345,7 +345,7 @@ static ald_status_t write_benchmark(const ald_eval_t *e)
                                    .rows = e->rows,
                                    .samples = e->config->eval.generate,
                                    .model = name,
-                                   .sha256 = e->frozen[ALD_VIEW_POLICY].sha256};
+                                   .sha256 = e->view[ALD_VIEW_POLICY]->sha256};
     ALD_TRY(ald_answers_write(&answers, e->folder));
 done:
     ald_free(name);

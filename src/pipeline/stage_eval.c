@@ -61,33 +61,49 @@ static bool has_view(const ald_config_t *config, ald_view_t view)
     return (teacher && config->eval.teacher) || view_of(config, view, false)[0] != '\0';
 }
 
+/* Loads the model of a view, once however many views a directory has. Collective. */
+static ald_status_t load_view(ald_eval_t *e, ald_view_t k)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (int j = 0; j < (int)k && e->view[k] == NULL; ++j)
+        if (e->view[j] != NULL && strcmp(e->directory[j], e->directory[k]) == 0)
+            e->view[k] = e->view[j];
+    if (e->view[k] == NULL) {
+        ALD_TRY(
+            ald_frozen_load(e->world, e->directory[k], view_of(e->config, k, true), &e->frozen[k]));
+        ALD_TRY(ald_frozen_digest(e->world, e->directory[k], &e->frozen[k]));
+        e->view[k] = &e->frozen[k];
+    }
+    e->measure.models[k] = &e->view[k]->model;
+done:
+    return status;
+}
+
 /* Loads what is set; all are compared on the tokens that they share. */
 static ald_status_t load_models(ald_eval_t *e)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const char *given[ALD_VIEWS];
     int first = -1;
     int64_t common = 0;
     e->measure.micro_batch_tokens = e->config->optimizer.micro_batch_tokens;
     if (e->config->eval.teacher)
         ALD_TRY(ald_teacher_init_sampled(e->config, &e->measure.teacher));
     for (int k = 0; k < ALD_VIEWS; ++k) {
-        given[k] = e->directory[k] = view_of(e->config, (ald_view_t)k, false);
+        e->directory[k] = view_of(e->config, (ald_view_t)k, false);
         if (!has_view(e->config, (ald_view_t)k))
             continue;
-        ALD_TRY(ald_frozen_load(e->world, given[k], view_of(e->config, (ald_view_t)k, true),
-                                &e->frozen[k]));
-        ALD_TRY(ald_frozen_digest(e->world, given[k], &e->frozen[k]));
-        e->measure.models[k] = &e->frozen[k].model;
+        ALD_TRY(load_view(e, (ald_view_t)k));
         first = first < 0 ? k : first;
-        ALD_TRY(ald_comm_agree(e->world, ald_frozen_compare(given[first], &e->frozen[first],
-                                                            given[k], &e->frozen[k], &common)));
+        if (e->view[k] == &e->frozen[k])
+            ALD_TRY(
+                ald_comm_agree(e->world, ald_frozen_compare(e->directory[first], e->view[first],
+                                                            e->directory[k], e->view[k], &common)));
     }
     for (int k = 0; k < ALD_VIEWS; ++k)
         e->frozen[k].model.vocabulary = common;
     ALD_CHECK(first >= 0, ALD_STATUS_USAGE,
               "eval.model: not set; expected a model directory (or eval.dpo and eval.contrast)");
-    ALD_TRY(ald_data_open(e->world, e->config, given[first], common, e->config->data.eval,
+    ALD_TRY(ald_data_open(e->world, e->config, e->directory[first], common, e->config->data.eval,
                           "data.eval", ALD_PAIRS_PRESENT, &e->data));
     int64_t most = e->config->eval.max_rows;
     e->rows = most > 0 && most < e->data.pairs.count ? most : e->data.pairs.count;
@@ -149,7 +165,7 @@ static void eval_memory(const ald_eval_t *e)
     int models = 0;
     ald_memory_begin("eval", &plan);
     for (int k = 0; k < ALD_VIEWS; ++k) {
-        if (e->measure.models[k] == NULL)
+        if (e->frozen[k].mapped == NULL)
             continue;
         shape = &e->frozen[k].params.config;
         models += 1;
@@ -187,9 +203,10 @@ static ald_status_t measure_samples(ald_eval_t *e, ald_item_t *items)
     int64_t per_row = e->config->eval.generate;
     if (e->samples == 0)
         return status;
-    ald_generator_init(e->config, &e->frozen[ALD_VIEW_POLICY].model, &e->data, &generator);
+    ald_generator_init(e->config, e->measure.models[ALD_VIEW_POLICY], &e->data, &generator);
     if (e->config->eval.teacher)
-        ald_generator_compose(&e->frozen[ALD_VIEW_COMPOSED].model, &e->measure.teacher, &generator);
+        ald_generator_compose(e->measure.models[ALD_VIEW_COMPOSED], &e->measure.teacher,
+                              &generator);
     ALD_TRY(
         ald_sample_all(&generator, &e->data, e->rows, per_row, 0, e->world, true, &e->responses));
     ALD_TRY(ald_turns_sample(e->config, &generator, &e->data, e->responses, e->rows, per_row,

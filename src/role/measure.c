@@ -24,8 +24,10 @@ typedef struct {
     const ald_measure_t *measure;
     ald_packed_t packed;
     int64_t V, chunk;
-    float *hidden[ALD_VIEWS]; /* [T, H of the model] */
-    float *rows[ALD_VIEWS];   /* [chunk, H of the model] */
+    int first[ALD_VIEWS];     /* the first view of the same model, whose numbers serve this one too;
+                                 -1: no model */
+    float *hidden[ALD_VIEWS]; /* [T, H of the model]; first views only */
+    float *rows[ALD_VIEWS];   /* [chunk, H of the model]; likewise */
     float *logits[ALD_VIEWS]; /* [chunk, V] */
 } views_t;
 
@@ -77,23 +79,37 @@ static void measure_position(const views_t *views, int64_t i, int32_t target, bo
     }
 }
 
+static int first_of(const ald_measure_t *measure, const ald_model_t *model)
+{
+    int k = 0;
+    while (measure->models[k] != model)
+        ++k;
+    return k;
+}
+
 static ald_status_t views_init(views_t *views, ald_arena_t *arena)
 {
     ald_status_t status = ALD_STATUS_OK;
     const int64_t T = views->packed.batch.tokens, R = views->packed.positions;
     for (int k = 0; k < ALD_VIEWS; ++k) {
         const ald_model_t *model = views->measure->models[k];
+        views->first[k] = model == NULL ? -1 : first_of(views->measure, model);
         if (model == NULL)
             continue;
         const int64_t H = model->params->config.hidden_size;
         views->V = ald_model_vocabulary(model);
         views->chunk = ald_head_chunk(views->V) < R ? ald_head_chunk(views->V) : R;
-        views->hidden[k] = ALD_ARENA_ARRAY(arena, float, T *H);
-        views->rows[k] = ALD_ARENA_ARRAY(arena, float, views->chunk *H);
+        const bool own = views->first[k] == k;
         views->logits[k] = ALD_ARENA_ARRAY(arena, float, views->chunk * views->V);
-        ALD_CHECK(views->hidden[k] && views->rows[k] && views->logits[k], ALD_STATUS_RESOURCE,
+        if (own) {
+            views->hidden[k] = ALD_ARENA_ARRAY(arena, float, T *H);
+            views->rows[k] = ALD_ARENA_ARRAY(arena, float, views->chunk *H);
+        }
+        ALD_CHECK(views->logits[k] && (!own || (views->hidden[k] && views->rows[k])),
+                  ALD_STATUS_RESOURCE,
                   "out of memory: %lld tokens; lower optimizer.micro_batch_tokens", (long long)T);
-        ALD_TRY(ald_forward(model, &views->packed.batch, arena, NULL, views->hidden[k]));
+        if (own)
+            ALD_TRY(ald_forward(model, &views->packed.batch, arena, NULL, views->hidden[k]));
     }
 done:
     return status;
@@ -106,6 +122,11 @@ static void views_logits(const views_t *views, int64_t first, int64_t count)
         const ald_model_t *model = views->measure->models[k];
         if (model == NULL)
             continue;
+        if (views->first[k] < k) {
+            memcpy(views->logits[k], views->logits[views->first[k]],
+                   sizeof(float) * (size_t)(count * views->V));
+            continue;
+        }
         const int64_t H = model->params->config.hidden_size;
         for (int64_t i = 0; i < count; ++i)
             memcpy(views->rows[k] + i * H, views->hidden[k] + views->packed.row[first + i] * H,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ald/base/arena.h"
+#include "ald/base/lock.h"
 #include "ald/base/log.h"
 #include "ald/base/status.h"
 #include "ald/num/kernel.h"
@@ -111,6 +112,7 @@ int main(int argc, char **argv)
     ald_comm_start(&argc, &argv, &world);
     ald_log_setup(ALD_LOG_NORMAL, world.rank == 0);
     ald_status_t status = run(argc, argv, &world);
+    ald_lock_release();
     if (world.rank == 0 && status != ALD_STATUS_OK)
         ald_log_error("%s", ald_status_message());
     fflush(stdout);

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "ald/base/arena.h"
+#include "ald/base/lock.h"
 #include "ald/base/log.h"
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
@@ -175,6 +176,7 @@ _Noreturn void ald_comm_abort(ald_status_t code)
 {
     ald_log_error("%s", ald_status_message());
     fflush(NULL);
+    ald_lock_release();
     MPI_Abort(MPI_COMM_WORLD, code);
     abort();
 }

@@ -8,9 +8,12 @@
 #include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/config/config.h"
+#include "ald/par/comm.h"
 #include "ald/role/roles.h"
 #include "pipeline/corpus_impl.h"
 
+/* Claims distill.output, and with `shards` the folder of the shards. Collective. */
+ald_status_t ald_distill_claim(const ald_comm_t *world, const ald_config_t *config, bool shards);
 /* What a run is made from, for its done.json. */
 ald_json_t *ald_distill_inputs(const ald_config_t *config);
 

@@ -1,12 +1,30 @@
-/* What a distillation is made from, for its done.json. It is here once, so that a run of a sweep
- * has the same as that run alone. */
+/* What a distillation is made from, and claims. It is here once, so that a run of a sweep has the
+ * same as that run alone. */
 #include <string.h>
 
 #include "ald/base/json.h"
+#include "ald/base/status.h"
 #include "ald/config/config.h"
+#include "ald/par/comm.h"
 #include "ald/teacher/teacher.h"
+#include "pipeline/claim_impl.h"
 #include "pipeline/corpus_impl.h"
 #include "pipeline/distill_impl.h"
+
+ald_status_t ald_distill_claim(const ald_comm_t *world, const ald_config_t *config, bool shards)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_named_t inputs[] = {{"distill.policy", config->distill.policy},
+                                  {"teacher.dpo", config->teacher.dpo},
+                                  {"teacher.reverse", config->teacher.reverse},
+                                  {"teacher.reference", config->teacher.reference}};
+    const ald_named_t outputs[] = {{"distill.output", config->distill.output},
+                                   {"shards.directory", config->shards.directory}};
+    for (int i = 0; i < 1 + shards; ++i)
+        ALD_TRY(ald_claim(world, "distill", outputs[i], false, inputs, 4));
+done:
+    return status;
+}
 
 ald_json_t *ald_distill_inputs(const ald_config_t *config)
 {

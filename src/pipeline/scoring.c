@@ -7,6 +7,7 @@
 
 #include "ald/base/arena.h"
 #include "ald/base/folder.h"
+#include "ald/base/lock.h"
 #include "ald/base/log.h"
 #include "ald/base/path.h"
 #include "ald/base/sha256.h"
@@ -284,10 +285,11 @@ static ald_status_t prepare(scoring_t *s, const ald_dataset_t *data, bool root)
 {
     ald_status_t status = ALD_STATUS_OK;
     int64_t per_row = 1;
-    if (root)
+    if (root) {
+        ALD_TRY(ald_lock_look(s->set.folder)); /* tasks of an array share it */
         ALD_TRY(ald_dir_make(s->set.folder));
-    if (root)
         ALD_TRY(ald_dir_sweep(s->set.folder));
+    }
     ALD_TRY(ald_scoring_list(s->scorer->config, data, &s->list, &s->count, &per_row));
     s->per_shard = s->scorer->config->shards.sequences_per_shard / per_row * per_row;
     s->per_shard = s->per_shard > 0 ? s->per_shard : per_row;

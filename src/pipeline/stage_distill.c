@@ -105,6 +105,7 @@ static ald_status_t distill_init(ald_roles_t *d)
               "expected \"forward\"",
               ald_choice_name(ALD_CHOICES_DIVERGENCES, config->distill.divergence),
               ald_encoding_name(config->shards.encoding));
+    ALD_TRY(ald_distill_claim(d->world, config, on_policy(config)));
     ALD_TRY(ald_roles_split(scoring, on_policy(config), d));
     ald_log_info("distill: %s, %d trainers, %d scorers, %d generators",
                  ald_choice_name(ALD_CHOICES_MODES, config->distill.mode), d->place.trainers.count,

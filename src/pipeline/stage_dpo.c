@@ -18,6 +18,7 @@
 #include "ald/par/comm.h"
 #include "ald/plan/memory.h"
 #include "ald/train/engine.h"
+#include "pipeline/claim_impl.h"
 #include "pipeline/data_impl.h"
 #include "pipeline/row_training_impl.h"
 
@@ -50,9 +51,13 @@ ald_status_t ald_stage_dpo(const ald_config_t *config, const ald_comm_t *world)
     ald_engine_t engine = {0};
     ald_dataset_t data = {0};
     ald_dpo_t dpo = {.comm = world};
+    const ald_named_t inputs[] = {{"dpo.policy", config->dpo.policy},
+                                  {"dpo.reference", config->dpo.reference}};
     ALD_CHECK(config->dpo.policy[0] != '\0', ALD_STATUS_USAGE,
               "dpo.policy: not set; expected a model directory");
     ALD_TRY(ald_preference_init(config, &dpo.settings));
+    ALD_TRY(
+        ald_claim(world, "dpo", (ald_named_t){"dpo.output", config->dpo.output}, false, inputs, 2));
     ALD_TRY(ald_engine_init(config, world, "dpo", config->dpo.policy, config->dpo.output, &engine));
     ALD_TRY(ald_data_open(world, config, config->dpo.policy, engine.params.config.vocab_size,
                           config->data.train, "data.train", ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED,

@@ -26,6 +26,7 @@
 #include "ald/teacher/teacher.h"
 #include "ald/text/figures.h"
 #include "ald/text/tokenizer.h"
+#include "pipeline/claim_impl.h"
 #include "pipeline/data_impl.h"
 #include "pipeline/eval_impl.h"
 #include "pipeline/sampling_impl.h"
@@ -518,6 +519,9 @@ ald_status_t ald_stage_eval(const ald_config_t *config, const ald_comm_t *world,
     ald_item_t *items = NULL;
     ALD_CHECK(show < 0 || (config->eval.dpo[0] != '\0' && config->eval.contrast[0] != '\0'),
               ALD_STATUS_USAGE, "--show: needs eval.dpo and eval.contrast");
+    if (show < 0)
+        ALD_TRY(ald_claim(world, "eval", (ald_named_t){"eval.output", config->eval.output}, false,
+                          NULL, 0));
     ALD_TRY(load_models(&e));
     if (show >= 0) {
         ALD_TRY(ald_comm_agree(world, world->rank == 0 ? show_row(&e, show) : ALD_STATUS_OK));

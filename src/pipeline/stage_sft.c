@@ -12,6 +12,7 @@
 #include "ald/par/comm.h"
 #include "ald/text/tokenizer.h"
 #include "ald/train/engine.h"
+#include "pipeline/claim_impl.h"
 #include "pipeline/data_impl.h"
 #include "pipeline/row_training_impl.h"
 
@@ -30,8 +31,11 @@ ald_status_t ald_stage_sft(const ald_config_t *config, const ald_comm_t *world)
     ald_engine_t engine = {0};
     ald_dataset_t data = {0};
     ald_sft_t sft = {.pairs = &data.pairs};
+    const ald_named_t inputs[] = {{"sft.model", config->sft.model}};
     ALD_CHECK(config->sft.model[0] != '\0', ALD_STATUS_USAGE,
               "sft.model: not set; expected a model directory");
+    ALD_TRY(
+        ald_claim(world, "sft", (ald_named_t){"sft.output", config->sft.output}, false, inputs, 1));
     ALD_TRY(ald_engine_init(config, world, "sft", config->sft.model, config->sft.output, &engine));
     ALD_TRY(ald_data_open(world, config, config->sft.model, engine.params.config.vocab_size,
                           config->data.train, "data.train", ALD_PAIRS_CHOSEN | ALD_PAIRS_TEXT,

@@ -425,6 +425,8 @@ ald_status_t ald_stage_sweep(const ald_config_t *config, const ald_sweep_t *swee
               "shards",
               ald_choice_name(ALD_CHOICES_MODES, config->distill.mode));
     ALD_TRY(check_signals(sweep));
+    for (int64_t i = 0; i < sweep->count; ++i)
+        ALD_TRY(ald_distill_claim(world, &sweep->runs[i].config, false));
     ALD_TRY(ald_placement_make(config, world->size, &place));
     ald_comm_subset(world, ald_ranks_have(&place.trainers, world->rank), &s.trainers);
     if (s.trainers.size > 0)

@@ -10,6 +10,7 @@
 #include "ald/base/arena.h"
 #include "ald/base/folder.h"
 #include "ald/base/json.h"
+#include "ald/base/lock.h"
 #include "ald/base/log.h"
 #include "ald/base/path.h"
 #include "ald/base/status.h"
@@ -163,6 +164,7 @@ static ald_status_t write_folder(ald_engine_t *engine, float *m, float *v)
     ALD_TRY(ald_dir_remove(temporary));
     ALD_TRY(ald_dir_make(temporary));
     ALD_TRY(ald_fail_point("checkpoint_write"));
+    ALD_TRY(ald_lock_check());
     ALD_TRY(ald_hf_save(temporary, engine->origin, &engine->params, engine->values, ALD_DTYPE_F32,
                         ald_config_bytes(engine->config->runtime.max_shard_size)));
     ALD_TRY(move_moments(engine, temporary, m, v, ald_arrays_write));

@@ -9,6 +9,7 @@
 #include "ald/base/arena.h"
 #include "ald/base/folder.h"
 #include "ald/base/json.h"
+#include "ald/base/lock.h"
 #include "ald/base/log.h"
 #include "ald/base/path.h"
 #include "ald/base/sha256.h"
@@ -213,6 +214,7 @@ static ald_status_t write_results(ald_engine_t *engine, const ald_json_t *inputs
     ald_json_t *made = ald_json_new_object();
     ALD_CHECK(path != NULL && made != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(ald_fail_point("model_save"));
+    ALD_TRY(ald_lock_check());
     ALD_TRY(ald_hf_save(engine->output, engine->origin, &engine->params, engine->values, dtype,
                         ald_config_bytes(engine->config->runtime.max_shard_size)));
     ALD_TRY(ald_metrics_flush(engine->metrics));

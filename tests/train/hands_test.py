@@ -1,0 +1,171 @@
+#!/usr/bin/python3
+"""Two hands on one thing: two runs on one output, an output that is an input, a lock whose owner is
+dead, silent, or its own job started again; real processes, stopped and killed."""
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+
+sys.path.insert(0, os.path.abspath(__file__ + "/../../common"))
+import harness  # noqa: E402
+
+CONFIG = """optimizer: { batch_size = 4; max_steps = 6; };
+distill: { policy = "policy"; mode = "on-policy"; };
+generate: { model = "policy"; };
+eval: { model = "policy"; };
+sampling: { max_new_tokens = 12; };
+"""
+STAGES = {  # command: (what it writes, the lock of that)
+    "sft": ("sft", "sft/aligndistil.lock"), "dpo": ("dpo", "dpo/aligndistil.lock"),
+    "distill": ("aligned", "aligned/aligndistil.lock"), "eval": ("eval", "eval/aligndistil.lock"),
+    "generate": ("generations.jsonl", "generations.jsonl.lock")}
+
+
+def command(folder, name, *settings):
+    settings = (f'data.eval="{folder}/desk/eval.jsonl"', *settings)
+    return [name, "-c", f"{folder}/run.cfg", *(part for s in settings for part in ("--set", s))]
+
+
+def prepare(folder):
+    harness.prepare_route(folder, CONFIG)
+
+
+def path_of(folder, *names):
+    return os.path.join(folder, "out", *names)
+
+
+def stopped(folder, name, ranks=1, env=None):
+    """A run that has its lock and then sleeps, with the pid of the process that has it."""
+    process, path = harness.start(command(folder, name), ranks, env), path_of(folder, STAGES[name][1])
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            pid = harness.read_json(path)["pid"]
+            break
+        except (FileNotFoundError, json.JSONDecodeError):
+            assert time.monotonic() < deadline and process.poll() is None, process.communicate()
+    os.kill(pid, signal.SIGSTOP)
+    return process, pid
+
+
+def files(folder):
+    return sorted(os.path.join(place, name) for place, _, names in os.walk(folder) for name in names)
+
+
+def the_second_is_refused_and_the_first_unharmed(folder):
+    for i, (name, (output, lock)) in enumerate(STAGES.items()):
+        shutil.rmtree(path_of(folder), ignore_errors=True)
+        first, pid = stopped(folder, name, 1 + i % 2)
+        second = harness.run(*command(folder, name), ranks=2 - i % 2, code=4)
+        assert len(second.errors) == 1 and lock in second.errors[0], second
+        for word in (f"process {pid},", f"host {os.uname().nodename},", name, "job none", "since 20"):
+            assert word in second.errors[0], (word, second)
+        os.kill(pid, signal.SIGCONT)
+        done = harness.finish(first)
+        assert done.code == 0, done
+        assert os.path.exists(path_of(folder, output)) and not os.path.exists(path_of(folder, lock))
+        harness.check_files(path_of(folder))
+
+
+def a_dead_owner_is_followed_at_once(folder):
+    for ranks in (1, 2):
+        first, _ = stopped(folder, "sft", ranks)
+        harness.kill(first)
+        assert os.path.exists(path_of(folder, "sft", "aligndistil.lock"))
+        done = harness.run(*command(folder, "sft"))
+        assert any("taken over, as its owner is gone" in line for line in done.err.splitlines()), done
+        assert not os.path.exists(path_of(folder, "sft", "aligndistil.lock"))
+
+
+def write_lock(folder, age, **owner):
+    path = harness.write(path_of(folder, "sft", "aligndistil.lock"), json.dumps(
+        {"command": "sft", "host": "node7", "pid": 12, "begin": 5, "machine": "another",
+         "since": "2026-01-01T00:00:00Z", **owner}))
+    os.utime(path, (time.time() - age, time.time() - age))
+    return path
+
+
+def a_silent_owner_elsewhere_is_followed_after_five_minutes(folder):
+    path = write_lock(folder, 280, job="77")
+    done = harness.run(*command(folder, "sft"), code=4)
+    assert "host node7, process 12, job 77, last seen 28" in done.errors[0], done
+    assert harness.read_json(path)["pid"] == 12
+    write_lock(folder, 310)
+    done = harness.run(*command(folder, "sft"))
+    assert "its owner is silent" in done.err, done
+    harness.write(path, "not a lock of ours")
+    done = harness.run(*command(folder, "sft"), code=4)
+    assert "another run writes here" in done.errors[0], done
+    os.remove(path)
+
+
+def a_job_started_again_follows_itself(folder):
+    for owner, env, code in (
+            ({"job": "77"}, {"SLURM_JOB_ID": "77", "SLURM_RESTART_COUNT": "1"}, 0),
+            ({"job": "77", "restart": "1"}, {"SLURM_JOB_ID": "77", "SLURM_RESTART_COUNT": "2"}, 0),
+            ({"job": "77", "restart": "1"}, {"SLURM_JOB_ID": "77", "SLURM_RESTART_COUNT": "1"}, 4),
+            ({"job": "78"}, {"SLURM_JOB_ID": "77", "SLURM_RESTART_COUNT": "1"}, 4)):
+        path = write_lock(folder, 5, **owner)
+        harness.run(*command(folder, "sft"), env=env, code=code)
+        assert os.path.exists(path) == (code == 4)
+    os.remove(path)
+
+
+def who_lost_the_lock_publishes_nothing(folder):
+    shutil.rmtree(path_of(folder), ignore_errors=True)
+    first, pid = stopped(folder, "dpo", 2)
+    write = path_of(folder, "dpo", "aligndistil.lock")
+    os.remove(write)
+    harness.write(write, "another's")
+    os.kill(pid, signal.SIGCONT)
+    done = harness.finish(first)
+    assert done.code == 4 and "isn't this process's any more" in done.errors[0], done
+    assert not os.path.exists(path_of(folder, "dpo", "done.json"))
+    assert not os.path.exists(path_of(folder, "dpo", "model.safetensors"))
+    assert open(write).read() == "another's"
+    os.remove(write)
+
+
+def scoring_is_shared_but_not_with_a_run_that_makes_shards(folder):
+    first, pid = stopped(folder, "distill")
+    done = harness.run(*command(folder, "score"), code=4)
+    assert "shards/aligndistil.lock" in done.errors[0] or "distill writes here" in done.errors[0], done
+    os.kill(pid, signal.SIGCONT)
+    assert harness.finish(first).code == 0
+    shutil.rmtree(path_of(folder))
+    parts = [harness.start([*command(folder, "score", "shards.sequences_per_shard=4"), "--part", f"{i}/2"])
+             for i in range(2)]
+    assert [harness.finish(part).code for part in parts] == [0, 0]
+
+
+def an_input_is_no_output(folder):
+    before = {path: open(path, "rb").read() for name in ("policy", "dpo", "rev", "desk")
+              for path in files(f"{folder}/{name}")}
+    for ranks in (1, 2):
+        for name, key, words in (("sft", "sft.output", ("policy", "sft.model")),
+                                 ("dpo", "dpo.output", ("policy", "dpo.policy")),
+                                 ("dpo", "dpo.output", ("dpo", "dpo.reference")),
+                                 ("distill", "distill.output", ("policy", "distill.policy")),
+                                 ("distill", "distill.output", ("rev", "teacher.reverse")),
+                                 ("generate", "generate.output", ("desk/train.jsonl", "data.train"))):
+            done = harness.run(*command(folder, name, f'{key}="{folder}/./{words[0]}"'), ranks=ranks, code=2)
+            assert len(done.errors) == 1 and key in done.errors[0] and words[1] in done.errors[0], done
+    assert before == {path: open(path, "rb").read() for path in before}
+
+
+def nothing_is_left_of_a_run_that_fails(folder):
+    shutil.rmtree(path_of(folder), ignore_errors=True)
+    os.makedirs(path_of(folder))
+    for name in STAGES:
+        harness.run(*command(folder, name, 'data.train="none.jsonl"', 'data.eval="none.jsonl"'), code=3)
+    assert os.listdir(path_of(folder)) == []
+
+
+if __name__ == "__main__":
+    harness.main([the_second_is_refused_and_the_first_unharmed, a_dead_owner_is_followed_at_once,
+                  a_silent_owner_elsewhere_is_followed_after_five_minutes,
+                  a_job_started_again_follows_itself, who_lost_the_lock_publishes_nothing,
+                  scoring_is_shared_but_not_with_a_run_that_makes_shards, an_input_is_no_output,
+                  nothing_is_left_of_a_run_that_fails], prepare)

@@ -437,7 +437,7 @@ void ald_lock_release(void)
         pthread_cond_destroy(&locks.woken);
     }
     locks.renewing = false;
-    for (size_t i = 0; i < locks.held.count; ++i)
-        give_back(held_at(i));
+    while (locks.held.count > 0) /* the last first, whose folder may lie in one made before */
+        give_back(held_at(--locks.held.count));
     ald_vec_reset(&locks.held);
 }

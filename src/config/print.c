@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
 #include "ald/config/choices.h"
@@ -157,6 +158,40 @@ ald_status_t ald_config_print(const ald_config_t *config, char **out)
 ald_status_t ald_config_print_content(const ald_config_t *config, char **out)
 {
     return print_keys(config, false, out);
+}
+
+/* Whether results depend on the key's value: not on a path but on what is there, and not on what is
+ * kept or checked on the way. */
+static bool is_setting(const ald_config_key_t *key)
+{
+    static const char *const beside[] = {"shards.keep", "shards.compression",
+                                         "distill.max_teacher_error"};
+    for (size_t i = 0; i < sizeof beside / sizeof *beside; ++i)
+        if (strcmp(key->path, beside[i]) == 0)
+            return false;
+    return !is_place(key) && key->kind != ALD_KIND_INPUT;
+}
+
+ald_status_t ald_config_settings(const ald_config_t *config, const char *const *groups,
+                                 size_t count, ald_json_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t text;
+    ald_vec_init(&text, 1);
+    for (size_t i = 0; i < ald_config_key_count; ++i) {
+        const ald_config_key_t *key = &ald_config_keys[i];
+        bool wanted = false;
+        for (size_t g = 0; g < count; ++g)
+            wanted = wanted || strncmp(key->path, groups[g], strlen(groups[g])) == 0;
+        if (!wanted || !is_setting(key))
+            continue;
+        text.count = 0;
+        ALD_TRY(print_value(&text, config, key));
+        ald_json_set(out, key->path, ald_json_new_string(text.data));
+    }
+done:
+    ald_vec_reset(&text);
+    return status;
 }
 
 static ald_status_t describe_key(ald_vec_t *text, const ald_config_key_t *key)

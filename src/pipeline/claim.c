@@ -8,21 +8,21 @@
 #include "ald/par/comm.h"
 
 static ald_status_t claim(const char *stage, ald_named_t output, bool file,
-                          const ald_named_t *inputs, int count)
+                          const ald_named_t *inputs)
 {
     ald_status_t status = ALD_STATUS_OK;
-    for (int i = 0; i < count; ++i)
-        ALD_CHECK(inputs[i].path[0] == '\0' || !ald_path_same(inputs[i].path, output.path),
+    for (; inputs->key != NULL; ++inputs)
+        ALD_CHECK(inputs->path[0] == '\0' || !ald_path_same(inputs->path, output.path),
                   ALD_STATUS_USAGE, "%s: %s is %s too, and would be overwritten; expected another",
-                  output.key, output.path, inputs[i].key);
+                  output.key, output.path, inputs->key);
     ALD_TRY(ald_lock_take(output.path, file, stage));
 done:
     return status;
 }
 
 ald_status_t ald_claim(const ald_comm_t *world, const char *stage, ald_named_t output, bool file,
-                       const ald_named_t *inputs, int count)
+                       const ald_named_t *inputs)
 {
-    return ald_comm_agree(world, world->rank == 0 ? claim(stage, output, file, inputs, count)
-                                                  : ALD_STATUS_OK);
+    return ald_comm_agree(world,
+                          world->rank == 0 ? claim(stage, output, file, inputs) : ALD_STATUS_OK);
 }

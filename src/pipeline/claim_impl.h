@@ -13,8 +13,9 @@ typedef struct {
 } ald_named_t;
 
 /* Claims the folder, or with `file` the file, that a stage writes, until the process ends: USAGE
- * when it is one of `count` inputs of the stage, RESOURCE while another run has it. Collective. */
+ * when it is an input of the stage, whose list a NULL key closes, RESOURCE while another run has
+ * it. Collective. */
 ald_status_t ald_claim(const ald_comm_t *world, const char *stage, ald_named_t output, bool file,
-                       const ald_named_t *inputs, int count);
+                       const ald_named_t *inputs);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "ald/base/json.h"
 #include "ald/base/log.h"
+#include "ald/base/sha256.h"
 #include "ald/base/status.h"
 #include "ald/config/config.h"
 #include "ald/record/metrics.h"
@@ -41,6 +42,26 @@ ald_status_t ald_corpus_open(const ald_config_t *config, const ald_shard_header_
                   "%s: its shards hold no sequences", out->folders[f]);
 done:
     return status;
+}
+
+void ald_corpus_sha256(const ald_corpus_t *corpus, char hex[ALD_SHA256_HEX])
+{
+    const ald_shardset_t *set = &corpus->set;
+    ald_sha256_t sha;
+    ald_sha256_init(&sha);
+    for (int64_t i = 0; i < set->shard_count; ++i) {
+        const ald_shard_header_t *h = ald_shard_header(set->shards[i]);
+        const int64_t counts[] = {ald_shard_count(set->shards[i]), ald_shard_tokens(set->shards[i]),
+                                  (int64_t)h->encoding, h->top_k};
+        ald_sha256_update(&sha, h->dpo.sha256, sizeof h->dpo.sha256);
+        ald_sha256_update(&sha, h->contrasts[h->contrast].sha256, sizeof h->dpo.sha256);
+        ald_sha256_update(&sha, h->sha256_data, sizeof h->sha256_data);
+        ald_sha256_update(&sha, counts, sizeof counts);
+    }
+    ald_sha256_update(&sha, set->folder_start, sizeof(int64_t) * (size_t)(set->folders + 1));
+    if (corpus->weights != NULL)
+        ald_sha256_update(&sha, corpus->weights, sizeof(double) * (size_t)set->folders);
+    ald_sha256_final(&sha, hex);
 }
 
 void ald_corpus_reset(ald_corpus_t *corpus)

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "ald/base/json.h"
+#include "ald/base/sha256.h"
 #include "ald/base/status.h"
 #include "ald/config/config.h"
 #include "ald/record/metrics.h"
@@ -24,6 +25,9 @@ typedef struct {
  * its manifest says, is empty, or doesn't fit. The configuration must outlive it. */
 ald_status_t ald_corpus_open(const ald_config_t *config, const ald_shard_header_t *expected,
                              ald_corpus_t *out);
+/* Digests what the shards are of, by their headers: models, data, encoding and counts, and the
+ * weights of sources. */
+void ald_corpus_sha256(const ald_corpus_t *corpus, char hex[ALD_SHA256_HEX]);
 void ald_corpus_reset(ald_corpus_t *corpus); /* takes a zeroed one */
 /* Logs what was opened, and warns of folders that nothing says are complete. */
 void ald_corpus_report(const ald_corpus_t *corpus);

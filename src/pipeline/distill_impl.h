@@ -14,6 +14,10 @@
 
 /* Claims distill.output, and with `shards` the folder of the shards. Collective. */
 ald_status_t ald_distill_claim(const ald_comm_t *world, const ald_config_t *config, bool shards);
+/* Makes a run's recipe (ald_recipe) on root: off-policy of what is in the corpus, on-policy (corpus
+ * NULL) of the teachers; the caller adds its data. Collective over the trainers. */
+ald_status_t ald_distill_recipe(const ald_comm_t *trainers, const ald_config_t *config,
+                                const ald_corpus_t *corpus, ald_json_t **out);
 /* What a run is made from, for its done.json. */
 ald_json_t *ald_distill_inputs(const ald_config_t *config);
 

@@ -2,6 +2,7 @@
  * like all others, so that making them doesn't change what is trained. */
 #include <string.h>
 
+#include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/objective/distill.h"
 #include "ald/objective/objective.h"
@@ -22,6 +23,7 @@ static ald_status_t train_on(ald_roles_t *d, ald_corpus_t *corpus)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_mix_t mix = {0};
+    ald_json_t *recipe = NULL;
     ald_corpus_feed_t feed = {0};
     ald_run_t run = {.objective = ald_objective(ALD_OBJECTIVE_DISTILL),
                      .state = &d->distiller,
@@ -39,7 +41,8 @@ static ald_status_t train_on(ald_roles_t *d, ald_corpus_t *corpus)
                                       d->config->optimizer.batch_size, &feed);
     ALD_TRY(ald_comm_agree(&d->trainers, status));
     loop.feed = ald_corpus_feed(&feed);
-    ALD_TRY(ald_engine_begin(&d->engine, ald_total_steps(d->config, corpus->set.count)));
+    ALD_TRY(ald_distill_recipe(&d->trainers, d->config, corpus, &recipe));
+    ALD_TRY(ald_engine_begin(&d->engine, ald_total_steps(d->config, corpus->set.count), recipe));
     ALD_TRY(ald_comm_agree(&d->trainers, ald_distill_memory(d, corpus)));
     ALD_TRY(ald_loop_run(&loop));
 done:

@@ -2,6 +2,7 @@
  * objective. */
 #include "pipeline/row_training_impl.h"
 
+#include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/data/dataset.h"
 #include "ald/par/comm.h"
@@ -11,6 +12,7 @@
 #include "ald/train/loop.h"
 #include "ald/train/order.h"
 #include "ald/train/rows.h"
+#include "pipeline/recipe_impl.h"
 
 static ald_status_t say_memory(const ald_run_t *run, const ald_beside_plan_t *beside, int64_t count)
 {
@@ -33,9 +35,11 @@ done:
 }
 
 ald_status_t ald_train_on_rows(ald_engine_t *engine, const ald_objective_t *objective, void *state,
-                               const ald_dataset_t *data, const ald_beside_plan_t *beside)
+                               const ald_dataset_t *data, const ald_beside_plan_t *beside,
+                               const ald_named_t *models)
 {
     ald_status_t status = ALD_STATUS_OK;
+    ald_json_t *recipe = NULL;
     const int64_t n = data->pairs.count;
     ald_rows_t rows = {0};
     ald_run_t run = {.objective = objective, .state = state, .engine = engine};
@@ -46,7 +50,9 @@ ald_status_t ald_train_on_rows(ald_engine_t *engine, const ald_objective_t *obje
                        .count = 1};
     ALD_TRY(ald_comm_agree(engine->comm, ald_rows_init(engine->config, data, &rows)));
     loop.feed = ald_rows_feed(&rows);
-    ALD_TRY(ald_engine_begin(engine, ald_total_steps(engine->config, n)));
+    ALD_TRY(ald_recipe(engine->comm, engine->config, objective->stage, models, &recipe));
+    ald_json_set(recipe, "data.train", ald_json_new_string(data->pairs.sha256));
+    ALD_TRY(ald_engine_begin(engine, ald_total_steps(engine->config, n), recipe));
     ALD_TRY(ald_comm_agree(engine->comm, say_memory(&run, beside, n)));
     ALD_TRY(ald_loop_run(&loop));
 done:

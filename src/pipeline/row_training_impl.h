@@ -7,10 +7,13 @@
 #include "ald/plan/memory.h"
 #include "ald/train/engine.h"
 #include "ald/train/loop.h"
+#include "pipeline/claim_impl.h"
 
 /* Takes all steps of one run over the rows; says before what memory they will take, with `beside`
- * for a frozen model that the objective runs, else NULL. Collective over the engine's trainers. */
+ * for a frozen model that the objective runs, else NULL. `models`: those that the result follows
+ * from (ald_recipe). Collective over the engine's trainers. */
 ald_status_t ald_train_on_rows(ald_engine_t *engine, const ald_objective_t *objective, void *state,
-                               const ald_dataset_t *data, const ald_beside_plan_t *beside);
+                               const ald_dataset_t *data, const ald_beside_plan_t *beside,
+                               const ald_named_t *models);
 
 #endif

@@ -135,6 +135,16 @@ done:
     return status;
 }
 
+static ald_status_t on_policy_recipe(ald_roles_t *d)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    if (d->trains)
+        status = ald_distill_recipe(&d->trainers, d->config, NULL, &d->recipe);
+    if (d->recipe != NULL)
+        ald_json_set(d->recipe, "data.train", ald_json_new_string(d->data.pairs.sha256));
+    return ald_comm_agree(d->world, status);
+}
+
 static ald_status_t distill_finish(ald_roles_t *d)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -153,6 +163,8 @@ ald_status_t ald_stage_distill(const ald_config_t *config, const ald_comm_t *wor
     ald_roles_t d;
     ald_roles_init(config, world, &d);
     ALD_TRY(distill_init(&d));
+    if (on_policy(config))
+        ALD_TRY(on_policy_recipe(&d));
     ALD_TRY(on_policy(config) ? ald_roles_run(&d, ald_distill_memory_on_policy)
                               : ald_distill_off_policy(&d));
     ALD_TRY(distill_finish(&d));

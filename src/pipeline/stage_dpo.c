@@ -51,13 +51,13 @@ ald_status_t ald_stage_dpo(const ald_config_t *config, const ald_comm_t *world)
     ald_engine_t engine = {0};
     ald_dataset_t data = {0};
     ald_dpo_t dpo = {.comm = world};
-    const ald_named_t inputs[] = {{"dpo.policy", config->dpo.policy},
-                                  {"dpo.reference", config->dpo.reference}};
+    const ald_named_t inputs[] = {
+        {"dpo.policy", config->dpo.policy}, {"dpo.reference", config->dpo.reference}, {NULL, NULL}};
     ALD_CHECK(config->dpo.policy[0] != '\0', ALD_STATUS_USAGE,
               "dpo.policy: not set; expected a model directory");
     ALD_TRY(ald_preference_init(config, &dpo.settings));
     ALD_TRY(
-        ald_claim(world, "dpo", (ald_named_t){"dpo.output", config->dpo.output}, false, inputs, 2));
+        ald_claim(world, "dpo", (ald_named_t){"dpo.output", config->dpo.output}, false, inputs));
     ALD_TRY(ald_engine_init(config, world, "dpo", config->dpo.policy, config->dpo.output, &engine));
     ALD_TRY(ald_data_open(world, config, config->dpo.policy, engine.params.config.vocab_size,
                           config->data.train, "data.train", ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED,
@@ -65,7 +65,7 @@ ald_status_t ald_stage_dpo(const ald_config_t *config, const ald_comm_t *world)
     ALD_TRY(ald_dpo_reference_init(&engine, &data, &dpo.reference));
     const ald_beside_plan_t beside = beside_of(&dpo.reference);
     ALD_TRY(ald_train_on_rows(&engine, ald_objective(ALD_OBJECTIVE_DPO), &dpo, &data,
-                              beside.mapped > 0 ? &beside : NULL));
+                              beside.mapped > 0 ? &beside : NULL, inputs));
     ALD_TRY(ald_engine_finish(&engine, inputs_of(config, &data)));
 done:
     ald_dpo_reference_reset(&dpo.reference);

@@ -521,7 +521,7 @@ ald_status_t ald_stage_eval(const ald_config_t *config, const ald_comm_t *world,
               ALD_STATUS_USAGE, "--show: needs eval.dpo and eval.contrast");
     if (show < 0)
         ALD_TRY(ald_claim(world, "eval", (ald_named_t){"eval.output", config->eval.output}, false,
-                          NULL, 0));
+                          &(ald_named_t){NULL, NULL}));
     ALD_TRY(load_models(&e));
     if (show >= 0) {
         ALD_TRY(ald_comm_agree(world, world->rank == 0 ? show_row(&e, show) : ALD_STATUS_OK));

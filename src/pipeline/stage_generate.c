@@ -159,9 +159,9 @@ ald_status_t ald_stage_generate(const ald_config_t *config, const ald_comm_t *wo
     ald_response_t *responses = NULL;
     ald_turns_t turns = {0};
     double begun = ald_time();
-    const ald_named_t inputs[] = {{"data.train", config->data.train}};
+    const ald_named_t inputs[] = {{"data.train", config->data.train}, {NULL, NULL}};
     ALD_TRY(ald_claim(world, "generate", (ald_named_t){"generate.output", config->generate.output},
-                      true, inputs, 1));
+                      true, inputs));
     ALD_TRY(source_load(config, world, &source));
     ALD_TRY(ald_data_open(world, config, source.directory, source.model.params.config.vocab_size,
                           config->data.train, "data.train", ALD_PAIRS_PROMPT, &data));

@@ -31,17 +31,18 @@ ald_status_t ald_stage_sft(const ald_config_t *config, const ald_comm_t *world)
     ald_engine_t engine = {0};
     ald_dataset_t data = {0};
     ald_sft_t sft = {.pairs = &data.pairs};
-    const ald_named_t inputs[] = {{"sft.model", config->sft.model}};
+    const ald_named_t inputs[] = {{"sft.model", config->sft.model}, {NULL, NULL}};
     ALD_CHECK(config->sft.model[0] != '\0', ALD_STATUS_USAGE,
               "sft.model: not set; expected a model directory");
     ALD_TRY(
-        ald_claim(world, "sft", (ald_named_t){"sft.output", config->sft.output}, false, inputs, 1));
+        ald_claim(world, "sft", (ald_named_t){"sft.output", config->sft.output}, false, inputs));
     ALD_TRY(ald_engine_init(config, world, "sft", config->sft.model, config->sft.output, &engine));
     ALD_TRY(ald_data_open(world, config, config->sft.model, engine.params.config.vocab_size,
                           config->data.train, "data.train", ALD_PAIRS_CHOSEN | ALD_PAIRS_TEXT,
                           &data));
     sft.vocabulary = ald_tokenizer_size(data.tokenizer);
-    ALD_TRY(ald_train_on_rows(&engine, ald_objective(ALD_OBJECTIVE_SFT), &sft, &data, NULL));
+    ALD_TRY(
+        ald_train_on_rows(&engine, ald_objective(ALD_OBJECTIVE_SFT), &sft, &data, NULL, inputs));
     ALD_TRY(ald_engine_finish(&engine, inputs_of(config, &data)));
 done:
     ald_dataset_reset(&data);

@@ -53,51 +53,15 @@ typedef struct {
     const ald_sweep_t *sweep;
     ald_comm_t trainers;
     ald_corpus_t corpus;
-    ald_json_t **inputs; /* [count] what each run is made from; root only */
-    bool *kept;          /* [count] whether an earlier call has finished the run */
-    lane_t *lanes;       /* [count] those of the runs that are taken together come first */
-    ald_run_t *runs;     /* [count] the same runs as the loop takes them */
-    char sha256_shards[ALD_SHA256_HEX]; /* of what the headers name as content */
+    ald_json_t **recipes; /* [count] of the runs that haven't begun; root only */
+    bool *kept;           /* [count] whether an earlier call has finished the run */
+    lane_t *lanes;        /* [count] those of the runs that are taken together come first */
+    ald_run_t *runs;      /* [count] the same runs as the loop takes them */
     ald_sweep_counts_t counts;
 } sweep_t;
 
-/* Digests what every shard is of: models, data, encoding and counts. */
-static void digest_shards(const ald_shardset_t *set, char hex[ALD_SHA256_HEX])
-{
-    ald_sha256_t sha;
-    ald_sha256_init(&sha);
-    for (int64_t i = 0; i < set->shard_count; ++i) {
-        const ald_shard_header_t *h = ald_shard_header(set->shards[i]);
-        const int64_t counts[] = {ald_shard_count(set->shards[i]), ald_shard_tokens(set->shards[i]),
-                                  (int64_t)h->encoding, h->top_k};
-        ald_sha256_update(&sha, h->dpo.sha256, sizeof h->dpo.sha256);
-        ald_sha256_update(&sha, h->contrasts[h->contrast].sha256, sizeof h->dpo.sha256);
-        ald_sha256_update(&sha, h->sha256_data, sizeof h->sha256_data);
-        ald_sha256_update(&sha, counts, sizeof counts);
-    }
-    ald_sha256_final(&sha, hex);
-}
-
-/* Makes a run's inputs for done.json. Its settings are among them, so that a run of other settings
- * isn't taken for it. */
-static ald_status_t inputs_of(const sweep_t *s, const ald_config_t *config, ald_json_t **out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    char hex[ALD_SHA256_HEX], *text = NULL;
-    *out = NULL;
-    ALD_TRY(ald_config_print(config, &text));
-    ALD_TRY(ald_hf_sha256(config->distill.policy, hex));
-    *out = ald_distill_inputs(config);
-    ald_json_set(*out, "sha256_policy", ald_json_new_string(hex));
-    ald_json_set(*out, "sha256_shards", ald_json_new_string(s->sha256_shards));
-    ald_json_set(*out, "config", ald_json_new_string(text));
-done:
-    ald_free(text);
-    return status;
-}
-
-/* Whether the run is finished, and was made from these inputs. */
-static ald_status_t is_finished(const ald_config_t *config, const ald_json_t *inputs, bool *out)
+/* Whether the run of this recipe is finished. */
+static ald_status_t is_finished(const ald_config_t *config, const ald_json_t *recipe, bool *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *made = NULL;
@@ -107,11 +71,11 @@ static ald_status_t is_finished(const ald_config_t *config, const ald_json_t *in
     if (!config->checkpoint.resume || !ald_path_exists(path))
         goto done;
     ALD_TRY(ald_json_read(path, &made));
-    const ald_json_t *found = ald_json_get(made, "inputs");
+    const ald_json_t *found = ald_json_get(made, "recipe");
     if (found == NULL)
         goto done;
     ALD_TRY(ald_json_dump(found, false, &one));
-    ALD_TRY(ald_json_dump(inputs, false, &two));
+    ALD_TRY(ald_json_dump(recipe, false, &two));
     *out = strcmp(one, two) == 0;
 done:
     ald_json_free(made);
@@ -121,16 +85,16 @@ done:
     return status;
 }
 
-/* Finds the runs that are finished. Root only. */
+/* Finds the runs that are finished. Collective over the trainers. */
 static ald_status_t look_at_runs(sweep_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(ald_dir_make(s->config->distill.output));
-    ALD_TRY(ald_sweep_table_remove(s->config->distill.output));
+    const bool root = s->trainers.rank == 0;
     for (int64_t i = 0; i < s->sweep->count; ++i) {
         const ald_config_t *config = &s->sweep->runs[i].config;
-        ALD_TRY(inputs_of(s, config, &s->inputs[i]));
-        ALD_TRY(is_finished(config, s->inputs[i], &s->kept[i]));
+        ALD_TRY(ald_distill_recipe(&s->trainers, config, &s->corpus, &s->recipes[i]));
+        ALD_TRY(ald_comm_agree(&s->trainers, root ? is_finished(config, s->recipes[i], &s->kept[i])
+                                                  : ALD_STATUS_OK));
     }
 done:
     return status;
@@ -166,8 +130,6 @@ static ald_status_t open_corpus(sweep_t *s)
         if (status != ALD_STATUS_OK)
             status = ald_status_prefix(status, "run %s", run->name);
     }
-    ALD_TRY(status);
-    digest_shards(&s->corpus.set, s->sha256_shards);
 done:
     return status;
 }
@@ -176,11 +138,11 @@ static ald_status_t sweep_alloc(sweep_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;
     const size_t count = (size_t)s->sweep->count;
-    s->inputs = ald_calloc(count, sizeof *s->inputs);
+    s->recipes = ald_calloc(count, sizeof *s->recipes);
     s->kept = ald_calloc(count, sizeof *s->kept);
     s->lanes = ald_calloc(count, sizeof *s->lanes);
     s->runs = ald_calloc(count, sizeof *s->runs);
-    ALD_CHECK(s->inputs != NULL && s->kept != NULL && s->lanes != NULL && s->runs != NULL,
+    ALD_CHECK(s->recipes != NULL && s->kept != NULL && s->lanes != NULL && s->runs != NULL,
               ALD_STATUS_RESOURCE, "out of memory: %zu runs", count);
 done:
     return status;
@@ -194,8 +156,11 @@ static ald_status_t sweep_init(sweep_t *s)
     if (status == ALD_STATUS_OK)
         status = open_corpus(s);
     if (status == ALD_STATUS_OK && s->trainers.rank == 0)
-        status = look_at_runs(s);
+        status = ald_dir_make(s->config->distill.output);
+    if (status == ALD_STATUS_OK && s->trainers.rank == 0)
+        status = ald_sweep_table_remove(s->config->distill.output);
     ALD_TRY(ald_comm_agree(&s->trainers, status));
+    ALD_TRY(look_at_runs(s));
     ald_comm_broadcast(&s->trainers, s->kept, sizeof *s->kept * (size_t)s->sweep->count, 0);
     ald_corpus_report(&s->corpus);
 done:
@@ -204,9 +169,9 @@ done:
 
 static void sweep_reset(sweep_t *s)
 {
-    for (int64_t i = 0; i < s->sweep->count && s->inputs != NULL; ++i)
-        ald_json_free(s->inputs[i]);
-    ald_free(s->inputs);
+    for (int64_t i = 0; i < s->sweep->count && s->recipes != NULL; ++i)
+        ald_json_free(s->recipes[i]);
+    ald_free(s->recipes);
     ald_free(s->kept);
     ald_free(s->lanes);
     ald_free(s->runs);
@@ -229,7 +194,9 @@ static ald_status_t lane_open(sweep_t *s, lane_t *lane)
     if (status == ALD_STATUS_OK)
         status = ald_distiller_vocabulary(&lane->distiller, &s->corpus.set);
     ALD_TRY(ald_comm_agree(&s->trainers, status));
-    ALD_TRY(ald_engine_begin(&lane->engine, ald_total_steps(config, s->corpus.set.count)));
+    ald_json_t **recipe = &s->recipes[lane->run - s->sweep->runs], *taken = *recipe;
+    *recipe = NULL;
+    ALD_TRY(ald_engine_begin(&lane->engine, ald_total_steps(config, s->corpus.set.count), taken));
     lane->engine.progress.name = lane->run->name;
 done:
     return status;
@@ -253,10 +220,8 @@ static ald_status_t finish_run(void *context, ald_run_t *run)
     lane_t *lane = s->lanes;
     while (&lane->engine != run->engine)
         ++lane;
-    ald_json_t **inputs = &s->inputs[lane->run - s->sweep->runs], *taken = *inputs;
-    *inputs = NULL;
     run->engine = NULL;
-    ALD_TRY(ald_engine_finish(&lane->engine, taken));
+    ALD_TRY(ald_engine_finish(&lane->engine, ald_distill_inputs(&lane->run->config)));
     lane_close(lane);
 done:
     return status;

@@ -2,6 +2,7 @@
  * killed while it writes still has the checkpoint before to go on from. */
 #include "ald/train/checkpoint.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,9 @@
 #include "ald/base/lock.h"
 #include "ald/base/log.h"
 #include "ald/base/path.h"
+#include "ald/base/sha256.h"
 #include "ald/base/status.h"
+#include "ald/base/vec.h"
 #include "ald/config/config.h"
 #include "ald/config/print.h"
 #include "ald/model/hf.h"
@@ -92,13 +95,38 @@ static void read_kept(const ald_json_t *list, ald_engine_t *engine)
     }
 }
 
-/* Writes state.json: the steps, and the configuration that a resumed run must have as well. */
+/* Makes {name: sha256} of the files in a folder; what is no file is left out. */
+static ald_status_t digest_files(const char *folder, ald_json_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char **names = NULL, *path = NULL, hex[ALD_SHA256_HEX];
+    size_t count = 0;
+    *out = ald_json_new_object();
+    ALD_TRY(ald_dir_list(folder, &names, &count));
+    for (size_t i = 0; i < count; ++i) {
+        ald_free(path);
+        path = ald_path_join(folder, names[i]);
+        ALD_CHECK_MEMORY(path, strlen(folder));
+        if (ald_path_is_directory(path))
+            continue;
+        ALD_TRY(ald_sha256_file(path, hex));
+        ald_json_set(*out, names[i], ald_json_new_string(hex));
+    }
+done:
+    ald_free(path);
+    ald_names_free(names, count);
+    return status;
+}
+
+/* Writes state.json, the last file: the steps, what a resumed run must have as well, and the
+ * digests of the others. */
 static ald_status_t write_state(const ald_engine_t *engine, const char *folder)
 {
     ald_status_t status = ALD_STATUS_OK;
     char *text = NULL, *path = ald_path_join(folder, "state.json");
-    ald_json_t *state = ald_json_new_object();
+    ald_json_t *state = ald_json_new_object(), *files = NULL;
     ALD_CHECK(path != NULL && state != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(digest_files(folder, &files));
     ALD_TRY(ald_config_print(engine->config, &text));
     ald_json_set(state, "stage", ald_json_new_string(engine->stage));
     ald_json_set(state, "step", ald_json_new_integer(engine->step));
@@ -108,6 +136,9 @@ static ald_status_t write_state(const ald_engine_t *engine, const char *folder)
     ald_json_set(state, "tool_version", ald_json_new_string(ALD_VERSION));
     ald_json_set(state, "config", ald_json_new_string(text));
     ald_json_set(state, "kept", json_of_kept(engine));
+    if (engine->recipe != NULL)
+        ald_json_set(state, "recipe", ald_json_copy(engine->recipe));
+    ald_json_set(state, "files", files);
     ALD_TRY(ald_json_write(state, path));
 done:
     ald_json_free(state);
@@ -180,6 +211,86 @@ done:
     return status;
 }
 
+/* INPUT unless the files are those that were written. A checkpoint of an older version doesn't say
+ * what was, and is believed. */
+static ald_status_t check_files(const char *folder)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *path = ald_path_join(folder, "state.json"), *file = NULL, hex[ALD_SHA256_HEX];
+    ald_json_t *state = NULL;
+    void *at = NULL;
+    const char *name;
+    const ald_json_t *wanted;
+    ALD_CHECK_MEMORY(path, strlen(folder));
+    ALD_TRY(ald_json_read(path, &state));
+    const ald_json_t *files = ald_json_get(state, "files");
+    while (files != NULL && ald_json_next(files, &at, &name, &wanted)) {
+        const char *text = ald_json_text(wanted, NULL);
+        ald_free(file);
+        file = ald_path_join(folder, name);
+        ALD_CHECK_MEMORY(file, strlen(folder));
+        ALD_TRY(ald_sha256_file(file, hex));
+        ALD_CHECK(text != NULL && strcmp(text, hex) == 0, ALD_STATUS_INPUT,
+                  "%s: its sha256 isn't the one in state.json: it was changed or cut since it was "
+                  "written",
+                  file);
+    }
+done:
+    ald_json_free(state);
+    ald_free(path);
+    ald_free(file);
+    return status;
+}
+
+/* Moves a damaged checkpoint out of the way. */
+static ald_status_t set_aside(const ald_engine_t *engine, int64_t step)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *from = checkpoint_path(engine, step, ""), *to = checkpoint_path(engine, step, ".damaged");
+    ALD_CHECK(from != NULL && to != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(ald_dir_remove(to));
+    ALD_CHECK(rename(from, to) == 0, ald_status_of_errno(errno), "%s: cannot rename: %s", from,
+              strerror(errno));
+done:
+    ald_free(from);
+    ald_free(to);
+    return status;
+}
+
+/* The newest step below `before`, 0: none. */
+static int64_t step_below(const int64_t *steps, size_t count, int64_t before)
+{
+    int64_t step = 0;
+    for (size_t i = 0; i < count; ++i)
+        step = steps[i] < before && steps[i] > step ? steps[i] : step;
+    return step;
+}
+
+ald_status_t ald_checkpoint_whole(const ald_engine_t *engine, int64_t *step)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    size_t count;
+    char *path = NULL;
+    int64_t *steps = list_steps(engine, &count);
+    *step = step_below(steps, count, INT64_MAX);
+    while (*step > 0) {
+        ald_free(path);
+        path = checkpoint_path(engine, *step, "");
+        ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
+        status = check_files(path);
+        const int64_t next = step_below(steps, count, *step);
+        if (status == ALD_STATUS_OK || next == 0)
+            break;
+        ald_log_warn("%s; going on from an older checkpoint", ald_status_message());
+        ALD_TRY(set_aside(engine, *step));
+        *step = next;
+    }
+done:
+    ald_free(path);
+    ald_free(steps);
+    return status;
+}
+
 /* Allocates both whole moments on root, [2 total]; *m is NULL on the other ranks. */
 static ald_status_t moments_alloc(const ald_engine_t *engine, float **m)
 {
@@ -210,31 +321,70 @@ done:
     return status;
 }
 
+/* Appends what a recipe has otherwise than another, up to three of it. */
+static ald_status_t differences(const ald_json_t *was, const ald_json_t *is, ald_vec_t *out,
+                                int *count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    void *at = NULL;
+    const char *key;
+    const ald_json_t *value;
+    while (ald_json_next(was, &at, &key, &value)) {
+        const char *old = ald_json_text(value, NULL);
+        const char *new = ald_json_text(ald_json_get(is, key), NULL);
+        if (old == NULL || (new != NULL &&strcmp(old, new) == 0) || ++*count > 3)
+            continue;
+        ALD_TRY(ald_vec_printf(out, "%s%s was %.80s, is %.80s", *count > 1 ? "; " : "", key, old,
+                               new == NULL ? "not there" : new));
+    }
+done:
+    return status;
+}
+
+/* USAGE with what differs unless the run has the recipe that the checkpoint was made by. */
+static ald_status_t compare_recipe(const ald_engine_t *engine, const ald_json_t *state,
+                                   const char *path)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_json_t *saved = ald_json_get(state, "recipe");
+    ald_vec_t text;
+    int count = 0;
+    ald_vec_init(&text, 1);
+    ALD_CHECK(ald_json_is_object(saved), ALD_STATUS_INPUT, "%s: expected an object \"recipe\"",
+              path);
+    ALD_TRY(ald_vec_printf(&text, "%s", ""));
+    ALD_TRY(differences(saved, engine->recipe, &text, &count));
+    ALD_CHECK(count == 0 && ald_json_count(saved) == ald_json_count(engine->recipe),
+              ALD_STATUS_USAGE,
+              "%s: this checkpoint was made with another configuration or other inputs: %s%s; "
+              "remove %s/checkpoints or set checkpoint.resume = false to start anew",
+              path, count > 0 ? (const char *)text.data : "other keys", count > 3 ? "; ..." : "",
+              engine->output);
+done:
+    ald_vec_reset(&text);
+    return status;
+}
+
 /* Reads the number of updates, and lowers that of steps to `step` where the run had ended there.
- * USAGE unless the configuration is the one that the checkpoint was made with. */
+ * USAGE unless the run is the one that the checkpoint is of. */
 static ald_status_t read_state(ald_engine_t *engine, const char *folder, int64_t step,
                                int64_t *optimizer_steps)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *state = NULL;
-    char *text = NULL, *path = ald_path_join(folder, "state.json");
+    char *path = ald_path_join(folder, "state.json");
     ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(ald_json_read(path, &state));
-    ALD_TRY(ald_config_print(engine->config, &text));
-    const char *saved = ald_json_text(ald_json_get(state, "config"), NULL);
     *optimizer_steps = ald_json_integer(ald_json_get(state, "optimizer_steps"), -1);
-    ALD_CHECK(saved != NULL && *optimizer_steps >= 0, ALD_STATUS_INPUT,
-              "%s: expected the keys config and optimizer_steps", path);
-    ALD_CHECK(strcmp(saved, text) == 0, ALD_STATUS_USAGE,
-              "%s: this checkpoint was made with another configuration; remove %s/checkpoints or "
-              "set checkpoint.resume = false to start anew",
-              path, engine->output);
+    ALD_CHECK(*optimizer_steps >= 0, ALD_STATUS_INPUT, "%s: expected the key optimizer_steps",
+              path);
+    if (engine->recipe != NULL)
+        ALD_TRY(compare_recipe(engine, state, path));
     read_kept(ald_json_get(state, "kept"), engine);
     if (ald_json_integer(ald_json_get(state, "steps"), -1) == step)
         engine->steps = step;
 done:
     ald_json_free(state);
-    ald_free(text);
     ald_free(path);
     return status;
 }

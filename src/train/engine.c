@@ -70,6 +70,7 @@ done:
 void ald_engine_reset(ald_engine_t *engine)
 {
     ald_metrics_close(engine->metrics);
+    ald_json_free(engine->recipe);
     ald_optimizer_reset(&engine->optimizer);
     ald_free(engine->values);
     ald_params_reset(&engine->params);
@@ -98,14 +99,16 @@ done:
     return status;
 }
 
-ald_status_t ald_engine_begin(ald_engine_t *engine, int64_t steps)
+ald_status_t ald_engine_begin(ald_engine_t *engine, int64_t steps, ald_json_t *recipe)
 {
     ald_status_t status = ALD_STATUS_OK;
     int64_t newest = 0;
     engine->steps = steps;
+    engine->recipe = recipe;
     if (engine->comm->rank == 0) {
         status = clear_earlier(engine);
-        newest = ald_checkpoint_newest(engine);
+        if (status == ALD_STATUS_OK)
+            status = ald_checkpoint_whole(engine, &newest);
     }
     ALD_TRY(ald_comm_agree(engine->comm, status));
     MPI_Bcast(&newest, 1, MPI_INT64_T, 0, engine->comm->mpi);
@@ -224,6 +227,8 @@ static ald_status_t write_results(ald_engine_t *engine, const ald_json_t *inputs
     ald_json_set(made, "steps", ald_json_new_integer(engine->step));
     ald_json_set(made, "sha256", ald_json_new_string(hex));
     ald_json_set(made, "inputs", ald_json_copy(inputs));
+    if (engine->recipe != NULL)
+        ald_json_set(made, "recipe", ald_json_copy(engine->recipe));
     ALD_TRY(ald_json_write(made, path));
 done:
     ald_json_free(made);

@@ -391,13 +391,16 @@ def resuming_is_careful(folder):
     for n in (1, 3):
         done = stage(folder, "sft", "many", *settings, "optimizer.lr=2e-4", keep=True, ranks=n,
                      code=2)
-        assert "state.json" in done.errors[0] and "another configuration" in done.errors[0], done
+        assert "state.json" in done.errors[0] and "optimizer.lr was" in done.errors[0], done
+        assert ", is 0.0002;" in done.errors[0], done
     steps = sorted(os.listdir(f"{folder}/many/sft/checkpoints"))
     copy(f"{folder}/many", f"{folder}/good")
     for name, fault in (("optimizer.h5", lambda p: os.truncate(p, 2000)),
                         ("state.json", lambda p: write(p, "{")),
                         ("model.safetensors", lambda p: os.truncate(p, 2000))):
         copy(f"{folder}/good", f"{folder}/many")
+        for step in steps[:-1]:
+            shutil.rmtree(f"{folder}/many/sft/checkpoints/{step}")
         fault(f"{folder}/many/sft/checkpoints/{steps[-1]}/{name}")
         for n in (1, 3):
             done = stage(folder, "sft", "many", *settings, keep=True, code=3, ranks=n)

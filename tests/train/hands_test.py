@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Two hands on one thing: two runs on one output, an output that is an input, a lock whose owner is
-dead, silent, or its own job started again; real processes, stopped and killed."""
+dead, silent, or its own job started again, a stopped run whose inputs or checkpoints were changed;
+real processes, stopped and killed."""
 import json
 import os
 import shutil
@@ -155,6 +156,88 @@ def an_input_is_no_output(folder):
     assert before == {path: open(path, "rb").read() for path in before}
 
 
+def stopped_at(folder, name, *settings, step=3, ranks=1):
+    """A run of 6 steps with checkpoints of steps 2 and `step`, stopped by a signal; its settings."""
+    shutil.rmtree(path_of(folder), ignore_errors=True)
+    settings = ("checkpoint.every_steps=2", "checkpoint.keep_last=0", "optimizer.micro_batch_tokens=4096",
+                *settings)
+    fault = f"debug.fail=train_step:0:{step}:signal"
+    harness.run(*command(folder, name, fault, *settings), code=75, ranks=ranks)
+    return settings
+
+
+def checkpoints(folder, output):
+    return sorted(os.listdir(path_of(folder, output, "checkpoints")))
+
+
+def a_run_goes_on_whatever_doesnt_change_its_result(folder):
+    for name, output, mode in (("sft", "sft", ()), ("dpo", "dpo", ()), ("distill", "aligned", ()),
+                               ("distill", "aligned", ('distill.mode="off-policy"',))):
+        settings = stopped_at(folder, name, *mode)
+        other = (f'data.train="{folder}/./desk/../desk/train.jsonl"', "eval.max_rows=3",
+                 "checkpoint.every_steps=1", f'sft.model="{folder}/./policy"',
+                 f'teacher.reverse="{folder}//rev"', "roles.trainers=1", "runtime.threads=1")
+        done = harness.run(*command(folder, name, *settings, *other), ranks=2)
+        assert "going on from" in done.err and "step-000003" in done.err, done
+        ends = harness.weights(path_of(folder, output))
+        shutil.rmtree(path_of(folder))
+        harness.run(*command(folder, name, *settings))
+        for tensor, values in harness.weights(path_of(folder, output)).items():
+            assert (values == ends[tensor]).all(), (name, mode, tensor)
+
+
+def a_run_doesnt_go_on_with_other_inputs(folder):
+    """The same paths, other content: named with what was and what is."""
+    train = f"{folder}/desk/train.jsonl"
+    for name, mode, path, change, words in (
+            ("sft", (), train, lambda text: text + text.splitlines(True)[0], ("data.train was",)),
+            ("dpo", (), train, lambda text: text + text.splitlines(True)[0], ("data.train was",)),
+            ("sft", ("data.max_rows=9",), None, None, ("data.max_rows was 9, is 0",)),
+            ("distill", ("optimizer.lr=1e-3",), None, None, ("optimizer.lr was 0.001, is 1e-06",)),
+            ("distill", ("distill.divergence=forward",), None, None,
+             ('distill.divergence was "forward", is "reverse"',))):
+        settings = stopped_at(folder, name, *mode)
+        kept = settings[:len(settings) - len(mode)]
+        if path is not None:
+            before = open(path).read()
+            harness.write(path, change(before))
+        for ranks in (1, 2):
+            done = harness.run(*command(folder, name, *kept), ranks=ranks, code=2)
+            assert len(done.errors) == 1 and all(word in done.errors[0] for word in words), done
+            assert "state.json" in done.errors[0], done
+        if path is not None:
+            harness.write(path, before)
+        harness.run(*command(folder, name, *settings))
+    for name, model, key in (("sft", "policy", "sft.model"), ("dpo", "dpo", "dpo.reference"),
+                             ("distill", "rev", "teacher.reverse")):
+        settings = stopped_at(folder, name)
+        harness.copy(f"{folder}/{model}", f"{folder}/kept")
+        harness.make_model(folder, model, 77)
+        done = harness.run(*command(folder, name, *settings), code=2)
+        assert f"{key} was " in done.errors[0], done
+        harness.copy(f"{folder}/kept", f"{folder}/{model}")
+        harness.run(*command(folder, name, *settings))
+
+
+def a_damaged_checkpoint_is_set_aside(folder):
+    settings = stopped_at(folder, "sft")
+    harness.run(*command(folder, "sft", *settings))
+    whole = harness.weights(path_of(folder, "sft"))
+    for name in ("optimizer.h5", "model.safetensors", "config.json", "state.json"):
+        for ranks in (1, 2):
+            stopped_at(folder, "sft")
+            path = path_of(folder, "sft", "checkpoints", "step-000003", name)
+            data = bytearray(open(path, "rb").read())
+            data[len(data) // 2] ^= 1 if name != "state.json" else 0x80
+            harness.write(path, bytes(data))
+            done = harness.run(*command(folder, "sft", *settings), ranks=ranks)
+            warned = [line for line in done.err.splitlines() if "step-000003" in line]
+            assert len(warned) == 1 and name in warned[0] and "older checkpoint" in warned[0], done
+            assert "step-000003.damaged" in checkpoints(folder, "sft")
+            for tensor, values in harness.weights(path_of(folder, "sft")).items():
+                assert (values == whole[tensor]).all(), (name, tensor)
+
+
 def nothing_is_left_of_a_run_that_fails(folder):
     shutil.rmtree(path_of(folder), ignore_errors=True)
     os.makedirs(path_of(folder))
@@ -168,4 +251,6 @@ if __name__ == "__main__":
                   a_silent_owner_elsewhere_is_followed_after_five_minutes,
                   a_job_started_again_follows_itself, who_lost_the_lock_publishes_nothing,
                   scoring_is_shared_but_not_with_a_run_that_makes_shards, an_input_is_no_output,
+                  a_run_goes_on_whatever_doesnt_change_its_result, a_run_doesnt_go_on_with_other_inputs,
+                  a_damaged_checkpoint_is_set_aside,
                   nothing_is_left_of_a_run_that_fails], prepare)

@@ -3,6 +3,9 @@
 #ifndef ALD_CONFIG_PRINT_H
 #define ALD_CONFIG_PRINT_H
 
+#include <stddef.h>
+
+#include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/config/config.h"
 
@@ -12,6 +15,11 @@ ald_status_t ald_config_print(const ald_config_t *config, char **out);
 /* The same without the places that a stage writes to and without debug.*: what content can depend
  * on. */
 ald_status_t ald_config_print_content(const ald_config_t *config, char **out);
+/* Sets into an object the values of the keys in `count` groups ("optimizer."; or one key, "seed"),
+ * as printed, by their paths: what a result of these settings depends on. Paths aren't among them,
+ * since content decides, nor what only says where, how often or how a result is kept. */
+ald_status_t ald_config_settings(const ald_config_t *config, const char *const *groups,
+                                 size_t count, ald_json_t *out);
 /* The keys with type, default and meaning, for --help; `group` ("data") or NULL for all. Freed by
  * ald_free. */
 ald_status_t ald_config_describe(const char *group, char **out);

@@ -35,6 +35,7 @@ typedef struct {
                             run; the step at hand, 0-based */
     double started, tokens;
     double kept[ALD_KEPT];       /* 0 at the beginning; in checkpoints; the same on every trainer */
+    ald_json_t *recipe;          /* root only: what the result follows from; NULL: isn't told */
     ald_metrics_file_t *metrics; /* root only */
     ald_progress_t progress;
 } ald_engine_t;
@@ -43,10 +44,12 @@ typedef struct {
 ald_status_t ald_engine_init(const ald_config_t *config, const ald_comm_t *trainers,
                              const char *stage, const char *origin, const char *output,
                              ald_engine_t *out);
-/* Sets the number of steps, and goes on from the newest checkpoint when there is one and
+/* Sets the number of steps, and goes on from the newest whole checkpoint when there is one and
  * checkpoint.resume says so: engine->step is then its step, and the last where an objective had
- * ended the run there. Collective. */
-ald_status_t ald_engine_begin(ald_engine_t *engine, int64_t steps);
+ * ended the run there. `recipe` (root, taken over; NULL elsewhere) is an object of texts: settings
+ * by their keys, and sha256 of inputs; USAGE with what differs unless the checkpoint has the same.
+ * Collective. */
+ald_status_t ald_engine_begin(ald_engine_t *engine, int64_t steps, ald_json_t *recipe);
 void ald_engine_reset(ald_engine_t *engine);
 ald_model_t ald_engine_model(const ald_engine_t *engine);
 

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Runs methods x learning rates x seeds on the order desk and compares them: study.json, study.html.
+"""Runs methods x learning rates x seeds on the order desk and compares them: study.json, study.html,
+study.csv with what the pictures show.
 
 A seed has a folder with its data, sft, dpo and reverse dpo, which all its runs share; a run has one
 below, trains from the DPO model, and evaluates its checkpoints. What has its run.json is done: the same
@@ -478,6 +479,8 @@ def main(argv):
         sys.exit(f"study: {failure}")
     results = study.results()
     write_json(os.path.join(options.output, "study.json"), results)
+    with open(os.path.join(options.output, "study.csv"), "w", encoding="utf-8") as file:
+        file.writelines(",".join(row) + "\n" for row in summary.curves(results))
     with open(os.path.join(options.output, "study.html"), "w", encoding="utf-8") as file:
         file.write(summary.page(results))
     print(summary.table(results))

@@ -2,6 +2,7 @@
 """The study of methods and the report's conclusions: their arithmetic against published and plain
 figures, and a small study of real runs, stopped and gone on."""
 import contextlib
+import csv
 import glob
 import io
 import json
@@ -130,6 +131,11 @@ def a_small_study(folder):
     end = results["methods"]["off-policy"]["rates"]["0.0002"][-1]
     assert end["step"] == 3 and end["cpu_seconds"]["value"] > 0
     close(end["metrics"]["response_length"]["value"], sum(lengths) / 2, "mean over seeds")
+    with open(os.path.join(folder, "study.csv"), encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 2, rows  # methods, points of one rate
+    last, = [row for row in rows if (row["method"], row["rate"], row["step"]) == ("off-policy", "0.0002", "3")]
+    assert abs(float(last["response_length"]) - sum(lengths) / 2) <= 0.05
     before = times(folder)
     gone = os.path.join(folder, "habits-2", "continued-dpo-0.0002", "run.json")
     os.remove(gone)

@@ -18,7 +18,7 @@
 enum {
     SETTLED = 2, /* seconds after a change; before, a second change may get the same time: that is
                     the coarsest clock of a file system */
-    TEXT_MAX = 192, /* bytes of a note: a digest, three numbers and their words */
+    TEXT_MAX = 192, /* bytes of a note: a digest, four numbers and their words */
 };
 
 static const char *base_name(const char *path)
@@ -38,11 +38,13 @@ static char *note_path(const char *path)
     return out;
 }
 
-/* Writes the part of a note that follows the digest: size, time and inode of the file. */
+/* Writes the part of a note that follows the digest: size, times and inode of the file. The time of
+ * the last change of the inode is among them, since that of the content can be set back. */
 static void describe(const struct stat *info, char *out, size_t room)
 {
-    snprintf(out, room, " size %lld modified %lld.%09ld inode %llu\n", (long long)info->st_size,
-             (long long)info->st_mtim.tv_sec, info->st_mtim.tv_nsec,
+    snprintf(out, room, " size %lld modified %lld.%09ld changed %lld.%09ld inode %llu\n",
+             (long long)info->st_size, (long long)info->st_mtim.tv_sec, info->st_mtim.tv_nsec,
+             (long long)info->st_ctim.tv_sec, info->st_ctim.tv_nsec,
              (unsigned long long)info->st_ino);
 }
 

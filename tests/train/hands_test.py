@@ -219,6 +219,25 @@ def a_run_doesnt_go_on_with_other_inputs(folder):
         harness.run(*command(folder, name, *settings))
 
 
+def weights_are_known_by_their_content(folder):
+    """A byte of the policy is changed in its place, and the file's time set back."""
+    path = f"{folder}/policy/model.safetensors"
+    os.utime(path, (time.time() - 60, time.time() - 60))
+    time.sleep(2.1)  # a digest is remembered of files that have rested
+    settings = stopped_at(folder, "sft")
+    assert os.path.exists(f"{folder}/policy/.model.safetensors.sha256")
+    before = os.stat(path)
+    for changes in (1, 2):  # and back
+        with open(path, "r+b") as file:
+            file.seek(-4, os.SEEK_END)
+            byte = file.read(1)[0]
+            file.seek(-4, os.SEEK_END)
+            file.write(bytes([byte ^ 1]))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        done = harness.run(*command(folder, "sft", *settings), code=2 if changes == 1 else 0)
+        assert changes == 2 or "sft.model was " in done.errors[0], done
+
+
 def a_damaged_checkpoint_is_set_aside(folder):
     settings = stopped_at(folder, "sft")
     harness.run(*command(folder, "sft", *settings))
@@ -252,5 +271,5 @@ if __name__ == "__main__":
                   a_job_started_again_follows_itself, who_lost_the_lock_publishes_nothing,
                   scoring_is_shared_but_not_with_a_run_that_makes_shards, an_input_is_no_output,
                   a_run_goes_on_whatever_doesnt_change_its_result, a_run_doesnt_go_on_with_other_inputs,
-                  a_damaged_checkpoint_is_set_aside,
+                  weights_are_known_by_their_content, a_damaged_checkpoint_is_set_aside,
                   nothing_is_left_of_a_run_that_fails], prepare)

@@ -77,6 +77,7 @@ static bool read_value(const ald_config_key_t *key, const config_setting_t *sett
         out->integer = is_integer(setting) ? config_setting_get_int64(setting) : 0;
         return is_integer(setting);
     case ALD_KIND_REAL:
+    case ALD_KIND_REAL0:
         return read_real(setting, &out->reals[0]);
     case ALD_KIND_REALS2:
         return (config_setting_is_array(setting) || config_setting_is_list(setting)) &&

@@ -34,6 +34,7 @@ const char *ald_config_expectation(const ald_config_key_t *key)
         [ALD_KIND_CHOICE] = "a string",
         [ALD_KIND_INTEGER] = "an integer",
         [ALD_KIND_REAL] = "a number",
+        [ALD_KIND_REAL0] = "a number",
         [ALD_KIND_REALS2] = "two numbers, [a, b]",
         [ALD_KIND_BOOL] = "true or false",
         [ALD_KIND_SOURCES] =
@@ -128,7 +129,8 @@ const char *ald_config_nearest_group(const char *name, int *length)
 
 static bool in_range(const ald_config_key_t *key, double value)
 {
-    return isfinite(value) && value >= key->low && value <= key->high;
+    return isfinite(value) && ((value >= key->low && value <= key->high) ||
+                               (value == 0.0 && key->kind == ALD_KIND_REAL0));
 }
 
 int64_t ald_config_bytes(const char *text)
@@ -204,7 +206,8 @@ ald_status_t ald_config_store(ald_config_t *config, const ald_config_key_t *key,
 {
     ald_status_t status = ALD_STATUS_OK;
     void *member = ald_config_member(config, key);
-    int reals = key->kind == ALD_KIND_REAL ? 1 : key->kind == ALD_KIND_REALS2 ? 2 : 0;
+    const bool or_0 = key->kind == ALD_KIND_REAL0;
+    int reals = key->kind == ALD_KIND_REAL || or_0 ? 1 : key->kind == ALD_KIND_REALS2 ? 2 : 0;
     if (ald_config_is_text(key))
         return store_text(config, key, value->text, place);
     if (key->kind == ALD_KIND_CHOICE)
@@ -221,8 +224,8 @@ ald_status_t ald_config_store(ald_config_t *config, const ald_config_key_t *key,
     }
     for (int i = 0; i < reals; ++i) {
         ALD_CHECK(in_range(key, value->reals[i]), ALD_STATUS_USAGE,
-                  "%s: %s: %.15g is out of range; expected %.15g to %.15g", place, key->path,
-                  value->reals[i], key->low, key->high);
+                  "%s: %s: %.15g is out of range; expected %s%.15g to %.15g", place, key->path,
+                  value->reals[i], or_0 ? "0, or " : "", key->low, key->high);
         ((double *)member)[i] = value->reals[i];
     }
 done:
@@ -293,6 +296,7 @@ static bool parse(const ald_config_key_t *key, char *text, ald_config_value_t *o
         end += end != text && *end == 'L';
         return end != text && *end == '\0';
     case ALD_KIND_REAL:
+    case ALD_KIND_REAL0:
         return parse_reals(text, 1, out->reals);
     case ALD_KIND_REALS2:
         return parse_reals(text, 2, out->reals);

@@ -75,6 +75,7 @@ static ald_status_t print_value(ald_vec_t *text, const ald_config_t *config,
     case ALD_KIND_SOURCES:
         return print_sources(text, member);
     case ALD_KIND_REAL:
+    case ALD_KIND_REAL0:
         return ald_config_print_real(text, reals[0]);
     case ALD_KIND_REALS2:
         ALD_TRY(ald_vec_printf(text, "["));
@@ -197,12 +198,10 @@ done:
 static ald_status_t describe_key(ald_vec_t *text, const ald_config_key_t *key)
 {
     static const char *const kinds[] = {
-        [ALD_KIND_STRING] = "string",    [ALD_KIND_INPUT] = "path",
-        [ALD_KIND_OUTPUT] = "path",      [ALD_KIND_ROOT] = "path",
-        [ALD_KIND_SIZE] = "size",        [ALD_KIND_CHOICE] = "choice",
-        [ALD_KIND_INTEGER] = "integer",  [ALD_KIND_REAL] = "number",
-        [ALD_KIND_REALS2] = "2 numbers", [ALD_KIND_BOOL] = "bool",
-        [ALD_KIND_SOURCES] = "list",
+        [ALD_KIND_STRING] = "string",    [ALD_KIND_INPUT] = "path",  [ALD_KIND_OUTPUT] = "path",
+        [ALD_KIND_ROOT] = "path",        [ALD_KIND_SIZE] = "size",   [ALD_KIND_CHOICE] = "choice",
+        [ALD_KIND_INTEGER] = "integer",  [ALD_KIND_REAL] = "number", [ALD_KIND_REAL0] = "number",
+        [ALD_KIND_REALS2] = "2 numbers", [ALD_KIND_BOOL] = "bool",   [ALD_KIND_SOURCES] = "list",
     };
     ald_status_t status = ALD_STATUS_OK;
     const char *quote = ald_config_is_text(key) || key->kind == ALD_KIND_CHOICE ? "\"" : "";

@@ -107,9 +107,6 @@ ald_status_t ald_preference_init(const ald_config_t *config, ald_preference_t *o
               ALD_STATUS_USAGE,
               "dpo.label_smoothing: %g; dpo.loss = \"cdpo\" expects a value above 0 and below 0.5",
               config->dpo.label_smoothing);
-    ALD_CHECK(loss != ALD_PREFERENCE_IPO || config->dpo.beta > 0.0, ALD_STATUS_USAGE,
-              "dpo.beta: 0; dpo.loss = \"ipo\", whose target is 1 / (2 beta), expects a value "
-              "above 0");
     *out = (ald_preference_t){.loss = loss,
                               .beta = config->dpo.beta,
                               .smoothing = keys & SMOOTHING ? config->dpo.label_smoothing : 0.0,

@@ -11,6 +11,9 @@
 #include "ald/num/kernel.h"
 #include "ald/num/ops.h"
 
+/* Of what the token weight is divided by, as teacher.epsilon's. */
+#define STRENGTH_LEAST 1e-9
+
 void ald_teacher_init(const ald_config_t *config, ald_teacher_t *out)
 {
     *out = (ald_teacher_t){
@@ -26,6 +29,24 @@ void ald_teacher_init(const ald_config_t *config, ald_teacher_t *out)
         .plausibility = config->teacher.plausibility,
         .divergence = config->distill.divergence,
     };
+}
+
+/* An adaptive alpha is at least teacher.epsilon, which isn't 0. */
+ald_status_t ald_teacher_check(const ald_config_t *config)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const bool distribution = config->distill.signal == ALD_SIGNAL_DISTRIBUTION;
+    const bool divided = distribution ? config->distill.token_weight == ALD_TOKEN_WEIGHT_BETA
+                                      : config->distill.penalty == ALD_PENALTY_BETA;
+    ALD_CHECK(!divided || config->teacher.extrapolation != ALD_EXTRAPOLATION_CONSTANT ||
+                  config->teacher.strength >= STRENGTH_LEAST,
+              ALD_STATUS_USAGE,
+              "teacher.strength: %g; teacher.extrapolation = \"constant\" divides the token weight "
+              "by it; expected at least %g%s",
+              config->teacher.strength, STRENGTH_LEAST,
+              distribution ? ", or distill.token_weight = \"uniform\"" : "");
+done:
+    return status;
 }
 
 ald_status_t ald_teacher_init_sampled(const ald_config_t *config, ald_teacher_t *out)

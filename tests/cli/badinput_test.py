@@ -162,7 +162,6 @@ def settings_that_a_loss_of_pairs_lacks(folder):
     for value in ("0", "0.5"):
         stage(folder, "dpo", ["dpo.loss=cdpo", f"dpo.label_smoothing={value}"], USAGE,
               [f"dpo.label_smoothing: {value}", "cdpo", "above 0 and below 0.5"])
-    stage(folder, "dpo", ["dpo.loss=ipo", "dpo.beta=0"], USAGE, ["dpo.beta: 0", "ipo", "above 0"])
     stage(folder, "dpo", ["dpo.loss=orpo"], USAGE, ["sigmoid|ipo|hinge|simpo|cdpo|tdpo1|tdpo2"])
     # A loss of the reference's distribution maps it itself.
     stage(folder, "dpo", ["dpo.loss=tdpo1", "dpo.reference=none"], INPUT, ["none"])

@@ -189,6 +189,48 @@ static void settings_errors_name_the_key(void **state)
     fails("", "output=\"a", "--set: output: expected a path in quotes, found \"\"a\"");
 }
 
+/* Numbers that something is divided by, or that a float loses. */
+static void ranges_leave_out_what_divides_by_zero(void **state)
+{
+    static const char *const refused[] = {
+        "sampling.temperature=1e-39",
+        "sampling.temperature=-1",
+        "teacher.temperature=1e-39",
+        "teacher.temperature=0",
+        "optimizer.betas=[1, 0.9]",
+        "optimizer.betas=[0.9, 1]",
+        "optimizer.betas=[0.9, 0.99999999]",
+        "optimizer.epsilon=0",
+        "optimizer.epsilon=1e-45",
+        "optimizer.max_grad_norm=1e-300",
+        "teacher.epsilon=0",
+        "teacher.beta=0",
+        "dpo.beta=0",
+        "sampling.top_p=-0.1",
+        "teacher.beta=inf",
+    };
+    static const char *const taken[] = {
+        "sampling.temperature=0",    "sampling.temperature=1e-6", "optimizer.betas=[0, 0.999999]",
+        "optimizer.max_grad_norm=0", "teacher.beta=1e-11",        "optimizer.epsilon=1e-20",
+        "sampling.top_p=0",          "teacher.strength=0",        "optimizer.lr=0",
+    };
+    (void)state;
+    ald_config_t config;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; ++i) {
+        char key[64];
+        snprintf(key, sizeof key, "%.*s: ", (int)strcspn(refused[i], "="), refused[i]);
+        assert_int_equal(load("", refused[i], &config), ALD_STATUS_USAGE);
+        assert_non_null(strstr(ald_status_message(), key));
+        assert_non_null(strstr(ald_status_message(), "is out of range; expected "));
+    }
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; ++i) {
+        assert_int_equal(load("", taken[i], &config), ALD_STATUS_OK);
+        ald_config_reset(&config);
+    }
+    fails("", "sampling.temperature=1e-39",
+          "--set: sampling.temperature: 1e-39 is out of range; expected 0, or 1e-06 to 1000");
+}
+
 static void sizes_have_units(void **state)
 {
     static const struct {
@@ -349,6 +391,7 @@ int main(void)
         cmocka_unit_test(settings_override_by_type),
         cmocka_unit_test(errors_name_place_and_expectation),
         cmocka_unit_test(settings_errors_name_the_key),
+        cmocka_unit_test(ranges_leave_out_what_divides_by_zero),
         cmocka_unit_test(sizes_have_units),
         cmocka_unit_test(missing_files_are_usage_errors),
         cmocka_unit_test(included_files_are_checked_too),

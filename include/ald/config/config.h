@@ -114,10 +114,11 @@ typedef struct {
 /* K(kind, path, default, low, high, choices, help)
  *   kind     STRING | INPUT (a path only read) | OUTPUT (a path written, relative to `output`) |
  *            ROOT (the key `output` itself) | SIZE (see ald_config_bytes) | CHOICE |
- *            INTEGER | REAL | REALS2 | BOOL | SOURCES (paths relative to `output`)
+ *            INTEGER | REAL | REAL0 | REALS2 | BOOL | SOURCES (paths relative to `output`)
  *   path     the member of ald_config_t, which is also the key's name
  *   default  text, parsed as a value would be
- *   low/high inclusive bounds of numbers
+ *   low/high inclusive bounds of numbers, without what divides or what a float loses. REAL0 takes
+ *            0, too, where that has a meaning of its own
  *   choices  for CHOICE the list of ald/config/choices.h, else NONE */
 #define ALD_CONFIG_KEYS(K)                                                                         \
     K(INTEGER, seed, "1", 0, 9e15, NONE, "key of every random number")                             \
@@ -134,10 +135,12 @@ typedef struct {
       "longer prompts lose their beginning")                                                       \
     K(INTEGER, data.max_response_tokens, "1024", 1, 1e9, NONE, "longer responses lose their end")  \
     K(REAL, optimizer.lr, "1e-6", 0, 1e3, NONE, "peak learning rate")                              \
-    K(REALS2, optimizer.betas, "0.9 0.95", 0, 1, NONE, "AdamW's decay rates")                      \
-    K(REAL, optimizer.epsilon, "1e-8", 0, 1, NONE, "AdamW's epsilon")                              \
-    K(REAL, optimizer.weight_decay, "0.0", 0, 1e3, NONE, "decoupled weight decay")                 \
-    K(REAL, optimizer.max_grad_norm, "1.0", 0, 1e9, NONE, "clip the global norm here (0: never)")  \
+    K(REALS2, optimizer.betas, "0.9 0.95", 0, 0.999999, NONE, "AdamW's decay rates")               \
+    K(REAL, optimizer.epsilon, "1e-8", 1e-20, 1, NONE, "AdamW's epsilon")                          \
+    K(REAL, optimizer.weight_decay, "0.0", 0, 1e3, NONE,                                           \
+      "decoupled weight decay of matrices (norms and biases have none)")                           \
+    K(REAL0, optimizer.max_grad_norm, "1.0", 1e-9, 1e9, NONE,                                      \
+      "clip the global norm here (0: never)")                                                      \
     K(CHOICE, optimizer.schedule, "cosine", 0, 0, SCHEDULES, "after the warmup")                   \
     K(REAL, optimizer.warmup_ratio, "0.1", 0, 1, NONE, "share of the steps with a rising rate")    \
     K(REAL, optimizer.min_lr_ratio, "0.1", 0, 1, NONE, "final rate over peak rate")                \
@@ -151,7 +154,7 @@ typedef struct {
     K(INPUT, dpo.reference, "", 0, 0, NONE, "frozen reference (empty: the policy's start)")        \
     K(OUTPUT, dpo.output, "dpo", 0, 0, NONE, "model directory to write")                           \
     K(CHOICE, dpo.loss, "sigmoid", 0, 0, PREFERENCE_LOSSES, "preference loss")                     \
-    K(REAL, dpo.beta, "0.1", 0, 1e6, NONE, "strength of the implicit KL constraint")               \
+    K(REAL, dpo.beta, "0.1", 1e-9, 1e6, NONE, "strength of the implicit KL constraint")            \
     K(REAL, dpo.label_smoothing, "0.0", 0, 0.5, NONE, "assumed share of flipped labels")           \
     K(REAL, dpo.gamma, "0.5", 0, 1e6, NONE, "target margin of simpo")                              \
     K(REAL, dpo.tdpo_alpha, "0.5", 0, 1e6, NONE, "weight of the divergences in tdpo2")             \
@@ -162,8 +165,8 @@ typedef struct {
     K(CHOICE, teacher.contrast, "reverse", 0, 0, CONTRASTS, "what is extrapolated from")           \
     K(CHOICE, teacher.extrapolation, "adaptive", 0, 0, EXTRAPOLATIONS, "strength rule")            \
     K(REAL, teacher.strength, "20.0", 0, 1e6, NONE, "r of equations 11 and 16")                    \
-    K(REAL, teacher.epsilon, "1e-3", 0, 1e3, NONE, "added to r TVD")                               \
-    K(REAL, teacher.beta, "0.1", 0, 1e6, NONE, "beta0 of the token weight and reward")             \
+    K(REAL, teacher.epsilon, "1e-3", 1e-9, 1e3, NONE, "added to r TVD")                            \
+    K(REAL, teacher.beta, "0.1", 1e-12, 1e6, NONE, "beta0 of the token weight and reward")         \
     K(REAL, teacher.temperature, "1.0", 1e-3, 1e3, NONE, "tau, divides the teacher's logits")      \
     K(REAL, teacher.plausibility, "0.0", 0, 1, NONE,                                               \
       "raise no token below this share of pi_dpo's likeliest (0: off)")                            \
@@ -219,7 +222,7 @@ typedef struct {
     K(INTEGER, eval.generate, "1", 0, 1e6, NONE, "sampled responses per prompt (0: none)")         \
     K(BOOL, eval.teacher, "false", 0, 0, NONE,                                                     \
       "evaluate the composed teacher (teacher.*) in place of eval.model")                          \
-    K(REAL, sampling.temperature, "1.0", 0, 1e3, NONE, "0: greedy")                                \
+    K(REAL0, sampling.temperature, "1.0", 1e-6, 1e3, NONE, "0: greedy")                            \
     K(REAL, sampling.top_p, "1.0", 0, 1, NONE, "nucleus")                                          \
     K(INTEGER, sampling.top_k, "0", 0, 1e9, NONE, "most likely tokens kept (0: all)")              \
     K(INTEGER, sampling.max_new_tokens, "1024", 1, 1e9, NONE, "longest response")                  \

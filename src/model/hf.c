@@ -18,6 +18,7 @@ ald_status_t ald_hf_load(const char *directory, const ald_params_t *params, floa
     ald_safetensors_t *set = NULL;
     const ald_stored_t **stored = NULL;
     ALD_TRY(ald_weights_open(directory, params, &set, &stored));
+    ALD_TRY(ald_weights_check(set, params, (const ald_stored_t *const *)stored));
     for (int64_t i = 0; i < params->count; ++i)
         ald_dtype_to_f32(stored[i]->dtype, stored[i]->data, params->tensors[i].count,
                          values + params->tensors[i].offset);

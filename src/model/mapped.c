@@ -71,6 +71,11 @@ done:
     return status;
 }
 
+ald_status_t ald_mapped_check(const ald_mapped_t *mapped, const ald_params_t *params)
+{
+    return ald_weights_check(mapped->set, params, (const ald_stored_t *const *)mapped->stored);
+}
+
 void ald_mapped_close(ald_mapped_t *mapped)
 {
     if (mapped == NULL)

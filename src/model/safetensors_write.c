@@ -58,17 +58,24 @@ done:
     return status;
 }
 
-static ald_status_t write_values(ald_writer_t *writer, const float *values, int64_t count,
-                                 ald_dtype_t dtype, void *buffer, int64_t room)
+static ald_status_t write_values(ald_writer_t *writer, const ald_unstored_t *tensor, void *buffer,
+                                 int64_t room)
 {
     ald_status_t status = ALD_STATUS_OK;
+    const ald_dtype_t dtype = tensor->dtype;
+    const int64_t count = element_count(tensor);
     for (int64_t i = 0; i < count; i += room) {
         int64_t some = count - i < room ? count - i : room;
-        const void *bytes = values + i;
+        const void *bytes = tensor->values + i;
         if (dtype != ALD_DTYPE_F32) {
-            ald_f32_to_dtype(values + i, some, dtype, buffer);
+            ald_f32_to_dtype(tensor->values + i, some, dtype, buffer);
             bytes = buffer;
         }
+        const int64_t bad = ald_dtype_find_nonfinite(dtype, bytes, some);
+        ALD_CHECK(bad < 0, ALD_STATUS_INTERNAL,
+                  "tensor \"%s\": element %lld is %g, which isn't a finite number in %s",
+                  tensor->name, (long long)(i + bad), (double)tensor->values[i + bad],
+                  ald_dtype_name(dtype));
         ALD_TRY(ald_writer_write(writer, bytes, (size_t)(some * ald_dtype_size(dtype))));
     }
 done:
@@ -91,8 +98,7 @@ ald_status_t ald_safetensors_write(const char *path, const ald_unstored_t *tenso
     ALD_TRY(ald_writer_write(writer, &length, sizeof length));
     ALD_TRY(ald_writer_write(writer, header.data, header.count));
     for (int64_t i = 0; i < count; ++i)
-        ALD_TRY(write_values(writer, tensors[i].values, element_count(&tensors[i]),
-                             tensors[i].dtype, buffer, ROOM));
+        ALD_TRY(write_values(writer, &tensors[i], buffer, ROOM));
     status = ald_writer_commit(writer);
     writer = NULL;
 done:

@@ -10,6 +10,7 @@
 #include "ald/base/status.h"
 #include "ald/model/params.h"
 #include "ald/model/safetensors.h"
+#include "ald/num/dtype.h"
 
 static void shape_text(int ndim, const int64_t *shape, char *out, size_t size)
 {
@@ -88,5 +89,74 @@ done:
         *set = NULL;
         *stored = NULL;
     }
+    return status;
+}
+
+static ald_status_t check_finite(const ald_stored_t *stored)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    float value;
+    const int64_t at = ald_dtype_find_nonfinite(stored->dtype, stored->data, stored->count);
+    if (at < 0)
+        return status;
+    const int64_t size = ald_dtype_size(stored->dtype);
+    ald_dtype_row_to_f32(stored->dtype, (const char *)stored->data + at * size, 1, &value);
+    ALD_CHECK(false, ALD_STATUS_INPUT,
+              "%s: tensor \"%s\": element %lld: expected a finite number, found %g", stored->file,
+              stored->name, (long long)at, (double)value);
+done:
+    return status;
+}
+
+/* The first element that differs; -1: none does. Both have the same count. */
+static int64_t find_difference(const ald_stored_t *a, const ald_stored_t *b)
+{
+    enum { SOME = 4096 };
+    float one[SOME], two[SOME];
+    if (a->dtype == b->dtype &&
+        memcmp(a->data, b->data, (size_t)(a->count * ald_dtype_size(a->dtype))) == 0)
+        return -1;
+    for (int64_t i = 0; i < a->count; i += SOME) {
+        const int64_t some = a->count - i < SOME ? a->count - i : SOME;
+        ald_dtype_row_to_f32(a->dtype, (const char *)a->data + i * ald_dtype_size(a->dtype), some,
+                             one);
+        ald_dtype_row_to_f32(b->dtype, (const char *)b->data + i * ald_dtype_size(b->dtype), some,
+                             two);
+        for (int64_t j = 0; j < some; ++j)
+            if (one[j] != two[j])
+                return i + j;
+    }
+    return -1;
+}
+
+/* A tied model may carry its output matrix, if it is the embedding: versions of transformers take
+ * the one or the other where they differ. */
+static ald_status_t check_tied(const ald_safetensors_t *set, const ald_params_t *params)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_stored_t *embedding = ald_safetensors_find(set, "model.embed_tokens.weight");
+    const ald_stored_t *head = ald_safetensors_find(set, "lm_head.weight");
+    if (!params->config.tied || head == NULL)
+        return status;
+    const bool alike = head->ndim == 2 && head->shape[0] == embedding->shape[0] &&
+                       head->shape[1] == embedding->shape[1];
+    const int64_t at = alike ? find_difference(head, embedding) : 0;
+    ALD_CHECK(at < 0, ALD_STATUS_INPUT,
+              "%s: tensor \"lm_head.weight\" is another than \"model.embed_tokens.weight\" (%s "
+              "%lld), but config.json has \"tie_word_embeddings\": true; expected false there, or "
+              "the weights without it",
+              head->file, alike ? "element" : "shape, element", (long long)at);
+done:
+    return status;
+}
+
+ald_status_t ald_weights_check(const ald_safetensors_t *set, const ald_params_t *params,
+                               const ald_stored_t *const *stored)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (int64_t i = 0; i < params->count; ++i)
+        ALD_TRY(check_finite(stored[i]));
+    ALD_TRY(check_tied(set, params));
+done:
     return status;
 }

@@ -2,6 +2,7 @@
  * the copies by memcpy; nothing branches, so that the loops become vector code. */
 #include "ald/num/dtype.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "ald/num/kernel.h"
@@ -112,6 +113,52 @@ void ald_dtype_to_f32(ald_dtype_t dtype, const void *from, int64_t count, float 
     for (int64_t i = 0; i < count; i += PIECE)
         ald_dtype_row_to_f32(dtype, bytes + i * size, count - i < PIECE ? count - i : PIECE,
                              out + i);
+}
+
+/* Whether all exponents are below the largest, which infinities and NaNs have. */
+ALD_KERNEL(bool, words_finite, (const uint8_t *from, int64_t count), (from, count))
+{
+    uint32_t bad = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        uint32_t bits;
+        memcpy(&bits, from + 4 * i, sizeof bits);
+        bad |= (bits & 0x7F800000) == 0x7F800000;
+    }
+    return bad == 0;
+}
+
+ALD_KERNEL(bool, halves_finite, (uint16_t exponent, const uint8_t *from, int64_t count),
+           (exponent, from, count))
+{
+    uint16_t bad = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        uint16_t bits;
+        memcpy(&bits, from + 2 * i, sizeof bits);
+        bad |= (bits & exponent) == exponent;
+    }
+    return bad == 0;
+}
+
+static bool row_finite(ald_dtype_t dtype, const uint8_t *from, int64_t count)
+{
+    return dtype == ALD_DTYPE_F32
+               ? words_finite(from, count)
+               : halves_finite(dtype == ALD_DTYPE_F16 ? 0x7C00 : 0x7F80, from, count);
+}
+
+int64_t ald_dtype_find_nonfinite(ald_dtype_t dtype, const void *from, int64_t count)
+{
+    const uint8_t *bytes = from;
+    const int64_t size = ald_dtype_size(dtype);
+    int64_t first = count; /* the first piece with one */
+#pragma omp parallel for schedule(static) reduction(min : first) if (count > PIECE)
+    for (int64_t i = 0; i < count; i += PIECE)
+        if (i < first &&
+            !row_finite(dtype, bytes + i * size, count - i < PIECE ? count - i : PIECE))
+            first = i;
+    while (first < count && row_finite(dtype, bytes + first * size, 1))
+        ++first;
+    return first < count ? first : -1;
 }
 
 /* Words of 32 bits are made narrow in a loop of their own: in one loop, gcc narrows what each

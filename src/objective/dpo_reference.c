@@ -123,14 +123,17 @@ done:
     return status;
 }
 
-/* Maps the reference. Local. */
-static ald_status_t map_model(ald_dpo_reference_t *reference, const char *directory)
+/* Maps the reference; root reads it through. Local. */
+static ald_status_t map_model(ald_dpo_reference_t *reference, const char *directory,
+                              const ald_comm_t *comm)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_model_config_t shape;
     ALD_TRY(ald_model_config_read(directory, &shape));
     ALD_TRY(ald_params_init(&shape, &reference->params));
     ALD_TRY(ald_mapped_open(directory, &reference->params, &reference->mapped));
+    if (comm->rank == 0)
+        ALD_TRY(ald_mapped_check(reference->mapped, &reference->params));
     reference->model = ald_mapped_model(reference->mapped, &reference->params);
     reference->model.vocabulary = reference->V;
 done:
@@ -152,10 +155,24 @@ static ald_status_t compute(ald_dpo_reference_t *reference, const ald_engine_t *
     ald_model_t policy = ald_engine_model(engine);
     policy.vocabulary = reference->V;
     if (!reference->own)
-        ALD_TRY(map_model(reference, engine->config->dpo.reference));
+        ALD_TRY(map_model(reference, engine->config->dpo.reference, engine->comm));
     ALD_TRY(compute_share(reference, reference->own ? &policy : &reference->model, engine));
 done:
     unmap_model(reference);
+    return status;
+}
+
+/* INPUT unless all numbers are finite: all ranks have the same. */
+static ald_status_t check_values(const ald_dpo_reference_t *reference, const ald_config_t *config)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_pairs_t *pairs = reference->preferences.pairs;
+    for (int64_t i = 0; i < 2 * pairs->count; ++i)
+        ALD_CHECK(isfinite(reference->values[i]), ALD_STATUS_INPUT,
+                  "%s: gives row %lld a log-probability of %g: its numbers overflow",
+                  directory_of(reference, config), (long long)pairs->rows[i / 2].id,
+                  reference->values[i]);
+done:
     return status;
 }
 
@@ -199,6 +216,7 @@ static ald_status_t make(ald_dpo_reference_t *reference, ald_engine_t *engine)
         status = compute(reference, engine);
     ALD_TRY(ald_comm_agree(comm, status));
     sum_shares(reference, comm);
+    ALD_TRY(check_values(reference, engine->config));
     for (int64_t row = 0; row < n; ++row)
         if (reference->skip[row])
             reference->values[2 * row] = reference->values[2 * row + 1] = NAN;
@@ -247,7 +265,8 @@ done:
 /* ALD_REFERENCE_ROWS */
 static ald_status_t init_rows(ald_engine_t *engine, ald_dpo_reference_t *out)
 {
-    return ald_comm_agree(engine->comm, map_model(out, directory_of(out, engine->config)));
+    return ald_comm_agree(engine->comm,
+                          map_model(out, directory_of(out, engine->config), engine->comm));
 }
 
 ald_status_t ald_dpo_reference_init(ald_engine_t *engine, const ald_dataset_t *data,

@@ -2,6 +2,7 @@
  * copy of the weights. */
 #include "ald/role/frozen.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "ald/base/log.h"
@@ -14,7 +15,9 @@
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
 
-static ald_status_t frozen_read(const char *directory, const char *key, ald_frozen_t *out)
+/* `check`: reads the weights through, which one rank does for all. */
+static ald_status_t frozen_read(const char *directory, const char *key, bool check,
+                                ald_frozen_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_model_config_t shape;
@@ -24,6 +27,8 @@ static ald_status_t frozen_read(const char *directory, const char *key, ald_froz
     ALD_TRY(ald_model_config_read(directory, &shape));
     ALD_TRY(ald_params_init(&shape, &out->params));
     ALD_TRY(ald_mapped_open(directory, &out->params, &out->mapped));
+    if (check)
+        ALD_TRY(ald_mapped_check(out->mapped, &out->params));
     out->model = ald_mapped_model(out->mapped, &out->params);
 done:
     return status;
@@ -34,7 +39,7 @@ ald_status_t ald_frozen_load(const ald_comm_t *comm, const char *directory, cons
 {
     ald_status_t status = ALD_STATUS_OK;
     *out = (ald_frozen_t){0};
-    ALD_TRY(ald_comm_agree(comm, frozen_read(directory, key, out)));
+    ALD_TRY(ald_comm_agree(comm, frozen_read(directory, key, comm->rank == 0, out)));
     ald_log_verbose("%s: %s, %lld parameters, %lld bytes mapped, %lld held", key, directory,
                     (long long)out->params.total, (long long)ald_mapped_file_bytes(out->mapped),
                     (long long)ald_mapped_held_bytes(out->mapped));

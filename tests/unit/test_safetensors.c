@@ -85,7 +85,7 @@ static const char config_text[] =
     "{\n \"model_type\": \"qwen2\", \"vocab_size\": 50, \"hidden_size\": 16, "
     "\"intermediate_size\": 24,\n \"num_hidden_layers\": 2, \"num_attention_heads\": 4, "
     "\"num_key_value_heads\": 2, \"initializer_range\": 0.041666666666666664,\n "
-    "\"nested\": {\"torch_dtype\": \"kept\"}, \"torch_dtype\" : \"float32\", "
+    "\"label2id\": {\"torch_dtype\": \"kept\"}, \"torch_dtype\" : \"float32\", "
     "\"tie_word_embeddings\": true}\n";
 
 typedef struct {
@@ -371,8 +371,7 @@ static void wrong_tensors_are_named(void **state)
                    "lack tensor \"model.norm.weight\"");
     list[count] = (ald_unstored_t){
         "model.layers.0.self_attn.rotary_emb.inv_freq", 1, {2}, model.values, ALD_DTYPE_F32};
-    list[count + 1] = (ald_unstored_t){"lm_head.weight", 1, {2}, model.values, ALD_DTYPE_F32};
-    expect_ok(ald_safetensors_write(path, list, count + 2));
+    expect_ok(ald_safetensors_write(path, list, count + 1));
     expect_ok(ald_hf_load(*state, &model.params, model.again));
     list[count].name = "model.layers.2.mlp.up_proj.weight";
     expect_ok(ald_safetensors_write(path, list, count + 1));
@@ -384,6 +383,115 @@ static void wrong_tensors_are_named(void **state)
     expect_failure(ald_hf_load(*state, &model.params, model.again), ALD_STATUS_INPUT,
                    "\"model.embed_tokens.weight\": expected shape [50, 16] by config.json, found "
                    "[25, 32]");
+    free_model(&model);
+}
+
+static void write_f32(void **state, const model_t *model, ald_dtype_t dtype,
+                      const ald_unstored_t *extra)
+{
+    ald_unstored_t list[64] = {{0}};
+    const int64_t count = model->params.count;
+    for (int64_t i = 0; i < count; ++i) {
+        const ald_tensor_t *tensor = &model->params.tensors[i];
+        list[i] = (ald_unstored_t){tensor->name,
+                                   tensor->ndim,
+                                   {tensor->shape[0], tensor->shape[1]},
+                                   model->values + tensor->offset,
+                                   dtype};
+    }
+    if (extra != NULL)
+        list[count] = *extra;
+    expect_ok(ald_safetensors_write(scratch_path(state, "model.safetensors"), list,
+                                    count + (extra != NULL)));
+}
+
+/* Overwrites one element of the file with a pattern of bits. */
+static void poke(void **state, const char *tensor, int64_t element, uint32_t bits)
+{
+    const char *path = scratch_path(state, "model.safetensors");
+    ald_safetensors_t *set = NULL;
+    char *data = NULL;
+    size_t size = 0;
+    expect_ok(ald_safetensors_open(path, &set));
+    const ald_stored_t *stored = ald_safetensors_find(set, tensor);
+    const int bytes = ald_dtype_size(stored->dtype);
+    int64_t after = 0; /* bytes of the tensors that lie behind */
+    for (int64_t i = ald_safetensors_count(set) - 1; ald_safetensors_at(set, i) != stored; --i)
+        after += ald_safetensors_at(set, i)->count * bytes;
+    after += stored->count * bytes;
+    ald_safetensors_close(set);
+    expect_ok(ald_file_read(path, &data, &size));
+    memcpy(data + (int64_t)size - after + element * bytes, &bits, (size_t)bytes);
+    scratch_file(state, "model.safetensors", data, size);
+    ald_free(data);
+}
+
+static void weights_that_are_no_numbers_are_named(void **state)
+{
+    static const uint32_t bits[][3] = {[ALD_DTYPE_F32] = {0x7F800000, 0xFF800000, 0x7FC00001},
+                                       [ALD_DTYPE_BF16] = {0x7F80, 0xFF80, 0x7FC1},
+                                       [ALD_DTYPE_F16] = {0x7C00, 0xFC00, 0x7E01}};
+    static const char *const found[] = {"found inf", "found -inf", "nan"};
+    static const int64_t places[] = {0, 77, 799};
+    model_t model = make_model(state);
+    for (int d = 0; d < 3; ++d)
+        for (int k = 0; k < 3; ++k) {
+            char words[128];
+            write_f32(state, &model, (ald_dtype_t)d, NULL);
+            expect_ok(ald_hf_load(*state, &model.params, model.again));
+            poke(state, "model.embed_tokens.weight", places[k], bits[d][k]);
+            snprintf(words, sizeof words,
+                     "model.safetensors: tensor \"model.embed_tokens.weight\": element %lld: "
+                     "expected a finite number",
+                     (long long)places[k]);
+            expect_failure(ald_hf_load(*state, &model.params, model.again), ALD_STATUS_INPUT,
+                           words);
+            assert_non_null(strstr(ald_status_message(), found[k]));
+        }
+    write_f32(state, &model, ALD_DTYPE_F16, NULL);
+    poke(state, "model.norm.weight", 3, 0x7BFF); /* the largest half is a number */
+    expect_ok(ald_hf_load(*state, &model.params, model.again));
+    free_model(&model);
+}
+
+static void numbers_that_a_type_lacks_are_not_written(void **state)
+{
+    model_t model = make_model(state);
+    const float values[] = {NAN, INFINITY, 70000.0f};
+    for (int k = 0; k < 3; ++k) {
+        model.values[model.params.tensors[1].offset + 2] = values[k];
+        expect_failure(save(state, &model, scratch_path(state, "out"), ALD_DTYPE_F16, 0),
+                       ALD_STATUS_INTERNAL, "element 2 is ");
+        assert_non_null(strstr(ald_status_message(), model.params.tensors[1].name));
+        assert_false(ald_path_exists(scratch_path(state, "out/model.safetensors")));
+    }
+    expect_ok(save(state, &model, scratch_path(state, "out"), ALD_DTYPE_BF16, 0)); /* has 70000 */
+    free_model(&model);
+}
+
+static void a_tied_output_matrix_is_the_embedding(void **state)
+{
+    model_t model = make_model(state);
+    const ald_tensor_t *embedding = &model.params.tensors[0];
+    float *other = ald_alloc(sizeof(float) * (size_t)embedding->count);
+    memcpy(other, model.values + embedding->offset, sizeof(float) * (size_t)embedding->count);
+    ald_unstored_t head = {
+        "lm_head.weight", 2, {embedding->shape[0], embedding->shape[1]}, other, ALD_DTYPE_F32};
+    write_f32(state, &model, ALD_DTYPE_F32, &head);
+    expect_ok(ald_hf_load(*state, &model.params, model.again));
+    head.dtype = ALD_DTYPE_BF16; /* the values of make_model have no more bits */
+    write_f32(state, &model, ALD_DTYPE_F32, &head);
+    expect_ok(ald_hf_load(*state, &model.params, model.again));
+    other[embedding->count - 1] += 0.5f;
+    write_f32(state, &model, ALD_DTYPE_F32, &head);
+    expect_failure(ald_hf_load(*state, &model.params, model.again), ALD_STATUS_INPUT,
+                   "tensor \"lm_head.weight\" is another than \"model.embed_tokens.weight\" "
+                   "(element 799), but config.json has \"tie_word_embeddings\": true");
+    head.shape[0] = 25, head.shape[1] = 32;
+    write_f32(state, &model, ALD_DTYPE_F32, &head);
+    expect_failure(ald_hf_load(*state, &model.params, model.again), ALD_STATUS_INPUT,
+                   "(shape, element 0)");
+    ald_free(other);
     free_model(&model);
 }
 
@@ -439,6 +547,9 @@ int main(void)
         SCRATCH_TEST(short_files_are_refused),
         SCRATCH_TEST(a_cut_model_file_is_refused_at_any_length),
         SCRATCH_TEST(wrong_tensors_are_named),
+        SCRATCH_TEST(weights_that_are_no_numbers_are_named),
+        SCRATCH_TEST(numbers_that_a_type_lacks_are_not_written),
+        SCRATCH_TEST(a_tied_output_matrix_is_the_embedding),
         SCRATCH_TEST(an_index_must_be_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,10 +11,14 @@
 #include "ald/model/params.h"
 
 /* Maps a directory's weights for the list of its configuration, with the checks and messages of
- * ald_hf_load; norms and biases are converted at once. `params` must outlive it. A file that is cut
+ * ald_hf_load but those of values (ald_mapped_check); norms and biases are converted at once.
+ * `params` must outlive it. A file that is cut
  * short while it is mapped ends the process (SIGBUS), one that is replaced by another is not
  * noticed. Local. */
 ald_status_t ald_mapped_open(const char *directory, const ald_params_t *params, ald_mapped_t **out);
+/* INPUT as ald_hf_load for weights that aren't finite or tied wrongly. Reads all of them, so one
+ * rank does it for those that map the same files. Local. */
+ald_status_t ald_mapped_check(const ald_mapped_t *mapped, const ald_params_t *params);
 void ald_mapped_close(ald_mapped_t *mapped); /* takes NULL */
 /* The model with the "openblas" products. They share scratch memory, so only one may run at a time.
  */

@@ -1,5 +1,6 @@
-/* Reads config.json by a table of families. A key that would change the mathematics and isn't
- * known is an error, since a model that computes something else trains without complaint. */
+/* Reads config.json by a table of families. A key that isn't known to leave the mathematics alone
+ * is an error (config_known.c), since a model that computes something else trains without
+ * complaint. */
 #include "ald/model/model_config.h"
 
 #include <limits.h>
@@ -13,6 +14,7 @@
 #include "ald/base/status.h"
 #include "ald/num/dtype.h"
 #include "model/config_keys_impl.h"
+#include "model/config_known_impl.h"
 
 typedef enum { NO_WINDOW, SOME_LAYERS, ALL_LAYERS } windows_t;
 
@@ -207,50 +209,7 @@ done:
     return status;
 }
 
-/* Keys that change the mathematics, each with the number that turns it off (NAN: no number does).
- * null, false and an empty list turn each of them off. */
-static const struct {
-    const char *key;
-    double neutral;
-} foreign[] = {
-    {"quantization_config", NAN},
-    {"attn_logit_softcapping", NAN},
-    {"final_logit_softcapping", NAN},
-    {"query_pre_attn_scalar", NAN},
-    {"attention_multiplier", NAN},
-    {"embedding_multiplier", 1},
-    {"residual_multiplier", 1},
-    {"logits_scaling", 1},
-    {"logit_scale", 1},
-    {"scale_emb", 1},
-    {"scale_depth", NAN},
-    {"dim_model_base", NAN},
-    {"clip_qkv", NAN},
-    {"rope_interleaved", NAN},
-    {"no_rope_layers", NAN},
-    {"no_rope_layer_interval", 0},
-    {"num_local_experts", 0},
-    {"num_experts", 0},
-    {"n_routed_experts", 0},
-    {"use_qk_norm", NAN},
-    {"qk_layernorm", NAN},
-    {"parallel_attn", NAN},
-    {"attention_chunk_size", NAN},
-    {"attn_temperature_tuning", 0},
-    {"q_lora_rank", NAN},
-    {"kv_lora_rank", NAN},
-    {"alibi", NAN},
-    {"lm_head_bias", NAN},
-};
-
-static bool is_neutral(const ald_json_t *value, double neutral)
-{
-    return ald_json_is_null(value) || (ald_json_is_bool(value) && !ald_json_bool(value, true)) ||
-           (ald_json_is_array(value) && ald_json_count(value) == 0) ||
-           (ald_json_is_number(value) && ald_json_number(value, NAN) == neutral);
-}
-
-/* Refuses keys that would change the mathematics. */
+/* Refuses other activations, and keys that may change the mathematics. */
 static ald_status_t check_unsupported(const ald_keys_t *keys)
 {
     static const char *const activations[] = {"hidden_act", "hidden_activation"};
@@ -261,9 +220,7 @@ static ald_status_t check_unsupported(const ald_keys_t *keys)
         if (!ald_keys_silent(keys, activations[i]) && !silu)
             ALD_WRONG(keys, activations[i], "\"silu\"");
     }
-    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; ++i)
-        if (!is_neutral(ald_json_get(keys->json, foreign[i].key), foreign[i].neutral))
-            ALD_WRONG(keys, foreign[i].key, "none (this is not supported)");
+    ALD_TRY(ald_keys_check_known(keys));
 done:
     return status;
 }

@@ -165,6 +165,72 @@ static void foreign_mathematics_is_refused(void **state)
                     &config));
 }
 
+static void keys_that_nobody_knows_are_refused(void **state)
+{
+    static const char *const refused[][2] = {
+        {"is_causal", "false"},
+        {"use_bidirectional_attention", "true"},
+        {"attention_logit_cap", "30.0"},
+        {"use_rope", "false"},
+        {"auto_map", "{\"AutoModel\": \"modeling.Other\"}"},
+        {"attention_dropout", "0.1"},
+        {"some_new_switch", "false"},
+        {"compression_config", "{\"bits\": 4}"},
+        {"text_config", "{\"hidden_size\": 8}"},
+        {"quantization", "{\"bits\": 4}"},
+        {"use_mrope", "true"},
+        {"rotary_pct", "0.25"},
+        {"tie_encoder_decoder", "true"},
+        {"num_nextn_predict_layers", "1"},
+        {"unknown", "0"},
+        {"sliding_window_pattern", "6"},
+    };
+    /* What versions of transformers, Unsloth and others write into any model. */
+    static const char *const taken[][2] = {
+        {"is_causal", "true"},
+        {"some_new_switch", "null"},
+        {"some_new_list", "[]"},
+        {"pruned_heads", "{}"},
+        {"attention_dropout", "0.0"},
+        {"attention_dropout", "0"},
+        {"use_mrope", "false"},
+        {"pretraining_tp", "1"},
+        {"unsloth_fixed", "true"},
+        {"use_cache", "false"},
+        {"unsloth_version", "\"2026.1\""},
+        {"torchscript", "false"},
+        {"_attn_implementation_autoset", "true"},
+        {"id2label", "{\"0\": \"LABEL_0\"}"},
+        {"label2id", "{\"LABEL_0\": 0}"},
+        {"top_k", "50"},
+        {"temperature", "1.0"},
+        {"is_decoder", "false"},
+        {"pad_token_id", "3"},
+        {"_name_or_path", "\"Qwen/Qwen2.5-0.5B\""},
+        {"transformers_version", "\"5.0.0\""},
+        {"transformers.js_config", "{\"a\": 1}"},
+        {"problem_type", "null"},
+        {"chunk_size_feed_forward", "0"},
+        {"tf_legacy_loss", "false"},
+        {"original_max_position_embeddings", "4096"},
+    };
+    (void)state;
+    ald_model_config_t config;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; ++i) {
+        char text[512], words[128];
+        snprintf(text, sizeof text, "{\"model_type\": \"llama\", " BASE ", \"%s\": %s}",
+                 refused[i][0], refused[i][1]);
+        snprintf(words, sizeof words, "DIR/config.json: %s: expected ", refused[i][0]);
+        expect_failure(parse(text, &config), ALD_STATUS_INPUT, words);
+    }
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; ++i) {
+        char text[512];
+        snprintf(text, sizeof text, "{\"model_type\": \"llama\", " BASE ", \"%s\": %s}",
+                 taken[i][0], taken[i][1]);
+        expect_ok(parse(text, &config));
+    }
+}
+
 /* --- windows --- */
 
 #define FOUR                                                                                       \
@@ -458,6 +524,7 @@ int main(void)
         SCRATCH_TEST(families_differ_in_bias_and_norm),
         SCRATCH_TEST(wrong_keys_are_named),
         SCRATCH_TEST(foreign_mathematics_is_refused),
+        SCRATCH_TEST(keys_that_nobody_knows_are_refused),
         SCRATCH_TEST(windows_by_layer),
         SCRATCH_TEST(wrong_windows_are_named),
         SCRATCH_TEST(rotations_by_type),

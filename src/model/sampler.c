@@ -96,7 +96,10 @@ static int32_t walk_filtered(const ald_sampling_t *s, int64_t n, const float *p,
 int32_t ald_sample(const ald_sampling_t *sampling, int64_t V, const float *logits, double u,
                    float *work, float *logprob)
 {
+    const float lse = ald_logsumexp(V, logits);
     int32_t picked = (int32_t)ald_argmax(V, logits);
+    if (!isfinite(lse) || !isfinite(logits[picked])) /* a NaN makes the sum one */
+        return -1;
     if (sampling->temperature > 0.0) {
         float inverse = (float)(1.0 / sampling->temperature), top = logits[picked] * inverse;
         candidate_t *candidates = (candidate_t *)(work + V);
@@ -107,6 +110,6 @@ int32_t ald_sample(const ald_sampling_t *sampling, int64_t V, const float *logit
         picked = filtered ? walk_filtered(sampling, V, work, total, u, candidates)
                           : walk_all(V, work, total, u);
     }
-    *logprob = logits[picked] - ald_logsumexp(V, logits);
+    *logprob = logits[picked] - lse;
     return picked;
 }

@@ -69,7 +69,7 @@ typedef struct {
     float *logprobs;
     int64_t count;
     uint64_t stream;
-    bool ended;
+    bool ended, failed; /* failed: its logits are no distribution */
 } slot_t;
 
 typedef struct {
@@ -83,8 +83,23 @@ typedef struct {
     int64_t *counts;
 } session_t;
 
+/* An error when a slot's logits gave no token. */
+static ald_status_t check_picked(const session_t *s, slot_t *const *active, int64_t count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *name = s->g->name;
+    for (int64_t i = 0; i < count; ++i)
+        ALD_CHECK(!active[i]->failed, name == NULL ? ALD_STATUS_INTERNAL : ALD_STATUS_INPUT,
+                  "%s: its logits aren't finite numbers at token %lld of a response to row %lld%s",
+                  name == NULL ? "the policy in training" : name, (long long)active[i]->count,
+                  (long long)s->pairs->rows[s->requests[active[i]->request].row].id,
+                  name == NULL ? ": it has diverged; lower optimizer.lr" : "");
+done:
+    return status;
+}
+
 /* Picks the next token of each of `count` slots from their rows of logits. */
-static void pick(session_t *s, slot_t *const *active, int64_t count)
+static ald_status_t pick(session_t *s, slot_t *const *active, int64_t count)
 {
     const int64_t V = ald_model_vocabulary(&s->g->model);
     const bool composed = models_of(s->g) > 1;
@@ -97,9 +112,11 @@ static void pick(session_t *s, slot_t *const *active, int64_t count)
         double u = ald_rng_uniform(s->g->seed, slot->stream, (uint64_t)slot->count);
         int32_t id = ald_sample(&s->g->sampling, V, logits, u, s->work + 3 * i * V,
                                 &slot->logprobs[slot->count]);
+        slot->failed = id < 0;
         slot->ids[slot->count++] = id;
         slot->ended = ald_dataset_stops(s->g->data, id) || slot->count == s->g->max_new_tokens;
     }
+    return check_picked(s, active, count);
 }
 
 static ald_status_t slot_start(session_t *s, slot_t *slot, int64_t request)
@@ -122,7 +139,7 @@ static ald_status_t slot_start(session_t *s, slot_t *slot, int64_t request)
                             s->hidden));
         ald_head_logits(model, 1, s->hidden, s->logits[k]);
     }
-    pick(s, &slot, 1);
+    ALD_TRY(pick(s, &slot, 1));
 done:
     return status;
 }
@@ -152,7 +169,7 @@ static ald_status_t step(session_t *s, slot_t *const *active, int64_t count)
         ALD_TRY(ald_decode(model_of(s->g, k), count, ids, caches, s->arena, s->hidden));
         ald_head_logits(model_of(s->g, k), count, s->hidden, s->logits[k]);
     }
-    pick(s, active, count);
+    ALD_TRY(pick(s, active, count));
 done:
     return status;
 }

@@ -153,6 +153,32 @@ static void greedy_is_the_argmax(void **state)
         assert_int_equal(ald_sample(&greedy, V, LOGITS, 0.1 * i, work, &logprob), 2);
 }
 
+static void logits_that_are_no_distribution_give_no_token(void **state)
+{
+    const ald_sampling_t settings[] = {
+        {0.0, 1.0, 0}, {1.0, 1.0, 0}, {1.0, 0.9, 0}, {1.0, 1.0, 3}, {0.5, 0.9, 3}};
+    const float bad[] = {NAN, INFINITY, -NAN};
+    float logits[V], work[3 * V], logprob;
+    (void)state;
+    for (size_t s = 0; s < sizeof settings / sizeof *settings; ++s) {
+        for (int i = 0; i < 3 * V; ++i) {
+            memset(work, 0x7F, sizeof work); /* what lies there would be a token */
+            memcpy(logits, LOGITS, sizeof logits);
+            logits[i / 3] = bad[i % 3];
+            assert_int_equal(ald_sample(&settings[s], V, logits, 0.5, work, &logprob), -1);
+        }
+        for (int i = 0; i < V; ++i)
+            logits[i] = i < 3 ? NAN : -INFINITY;
+        assert_int_equal(ald_sample(&settings[s], V, logits, 0.5, work, &logprob), -1);
+        for (int i = 0; i < V; ++i)
+            logits[i] = -INFINITY;
+        assert_int_equal(ald_sample(&settings[s], V, logits, 0.5, work, &logprob), -1);
+        logits[5] = 1.0f; /* a token that alone is possible */
+        assert_int_equal(ald_sample(&settings[s], V, logits, 0.5, work, &logprob), 5);
+        assert_true(logprob == 0.0f);
+    }
+}
+
 static void unlikely_tokens_of_a_large_vocabulary(void **state)
 {
     /* Nearly flat: every probability is below the sampler's first look at 1e-4 of the largest once
@@ -240,6 +266,7 @@ int main(void)
         SCRATCH_TEST(permutations),
         SCRATCH_TEST(frequencies_are_the_probabilities),
         SCRATCH_TEST(greedy_is_the_argmax),
+        SCRATCH_TEST(logits_that_are_no_distribution_give_no_token),
         SCRATCH_TEST(unlikely_tokens_of_a_large_vocabulary),
         SCRATCH_TEST(packing),
         SCRATCH_TEST(micro_batches),

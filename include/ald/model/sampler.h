@@ -13,7 +13,8 @@ typedef struct {
 
 /* Picks the token for a uniform number u in [0, 1). Temperature first, then top-k, then top-p, as
  * transformers does. `work` is [3 V] floats. *logprob becomes the token's log-probability under
- * softmax(logits), untempered and unfiltered. Depends on its arguments only. */
+ * softmax(logits), untempered and unfiltered. -1 for logits that are no distribution: with a NaN, a
+ * positive infinity, or nothing but negative ones. Depends on its arguments only. */
 int32_t ald_sample(const ald_sampling_t *sampling, int64_t V, const float *logits, double u,
                    float *work, float *logprob);
 

@@ -28,6 +28,8 @@ typedef struct {
     int64_t max_new_tokens;
     uint64_t seed;
     const ald_dataset_t *data; /* for the stop tokens */
+    const char *name;          /* of what is sampled from, for messages: a directory. NULL: the
+                                  policy in training */
 } ald_generator_t;
 
 /* Settings from the configuration; `model` and `data` stay the caller's. Local. */
@@ -53,7 +55,8 @@ typedef struct {
 
 /* Appends a record per request, in the order of the requests, to `out`. Responses end with a stop
  * token unless cut at max_new_tokens. They are the same
- * in any batch and on any number of threads and ranks. Local. */
+ * in any batch and on any number of threads and ranks. Where the logits are no distribution: INPUT
+ * that names the model, INTERNAL for a policy in training. Local. */
 ald_status_t ald_generator_run(const ald_generator_t *generator, const ald_pairs_t *pairs,
                                const ald_request_t *requests, int64_t count, ald_arena_t *arena,
                                ald_vec_t *out);

@@ -220,8 +220,6 @@ static ald_status_t ready(void *state, const ald_items_t *items)
     ald_distiller_t *d = state;
     (void)items;
     d->teacher.strength = ald_guard_strength(d->engine);
-    d->alphas.count = 0;
-    d->worst = 0.0;
     status = ald_distiller_vocabulary(d, d->set);
     if (status == ALD_STATUS_OK)
         status = ald_distiller_fits(d->config, d->set);
@@ -229,6 +227,13 @@ static ald_status_t ready(void *state, const ald_items_t *items)
     ALD_TRY(signals[d->config->distill.signal].ready(d));
 done:
     return status;
+}
+
+static void forget(void *state)
+{
+    ald_distiller_t *d = state;
+    d->alphas.count = 0;
+    d->worst = 0.0;
 }
 
 static ald_status_t micro(void *state, const ald_micro_t *at)
@@ -247,5 +252,9 @@ done:
     return status;
 }
 
-const ald_objective_t ald_objective_distill = {
-    .stage = "distill", .item = item, .ready = ready, .micro = micro, .metrics = metrics};
+const ald_objective_t ald_objective_distill = {.stage = "distill",
+                                               .item = item,
+                                               .ready = ready,
+                                               .forget = forget,
+                                               .micro = micro,
+                                               .metrics = metrics};

@@ -132,6 +132,7 @@ static ald_status_t write_state(const ald_engine_t *engine, const char *folder)
     ald_json_set(state, "step", ald_json_new_integer(engine->step));
     ald_json_set(state, "steps", ald_json_new_integer(engine->steps));
     ald_json_set(state, "optimizer_steps", ald_json_new_integer(engine->optimizer.steps));
+    ald_json_set(state, "gradient_unit", ald_json_new_integer(engine->optimizer.unit));
     ald_json_set(state, "seed", ald_json_new_integer(engine->config->seed));
     ald_json_set(state, "tool_version", ald_json_new_string(ALD_VERSION));
     ald_json_set(state, "config", ald_json_new_string(text));
@@ -147,6 +148,24 @@ done:
     return status;
 }
 
+/* `code` unless the moments can be gone on with: finite, and no square below 0. */
+static ald_status_t check_moments(const char *path, int64_t count, const float *m, const float *v,
+                                  ald_status_t code)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const float *const moments[] = {m, v};
+    for (int i = 0; i < 2; ++i) {
+        const int64_t bad = ald_dtype_find_nonfinite(ALD_DTYPE_F32, moments[i], count);
+        ALD_CHECK(bad < 0, code, "%s: %s: element %lld: expected a finite number, found %g", path,
+                  i == 0 ? "m" : "v", (long long)bad, (double)moments[i][bad]);
+    }
+    for (int64_t i = 0; i < count; ++i)
+        ALD_CHECK(v[i] >= 0.0f, code, "%s: v: element %lld: expected 0 or more, found %g", path,
+                  (long long)i, (double)v[i]);
+done:
+    return status;
+}
+
 /* Writes the moments, or reads them, as `transfer` does. */
 static ald_status_t move_moments(const ald_engine_t *engine, const char *folder, float *m, float *v,
                                  ald_status_t (*transfer)(const char *, const ald_array_t *, int))
@@ -154,9 +173,14 @@ static ald_status_t move_moments(const ald_engine_t *engine, const char *folder,
     ald_status_t status = ALD_STATUS_OK;
     const int64_t count = engine->params.total;
     const ald_array_t moments[] = {{"m", m, count}, {"v", v, count}};
+    const bool writes = transfer == ald_arrays_write;
     char *path = ald_path_join(folder, "optimizer.h5");
     ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    if (writes)
+        ALD_TRY(check_moments(path, count, m, v, ALD_STATUS_INTERNAL));
     ALD_TRY(transfer(path, moments, 2));
+    if (!writes)
+        ALD_TRY(check_moments(path, count, m, v, ALD_STATUS_INPUT));
 done:
     ald_free(path);
     return status;
@@ -381,6 +405,13 @@ static ald_status_t read_state(ald_engine_t *engine, const char *folder, int64_t
     if (engine->recipe != NULL)
         ALD_TRY(compare_recipe(engine, state, path));
     read_kept(ald_json_get(state, "kept"), engine);
+    /* A checkpoint of an older version has none. */
+    const int64_t unit =
+        ald_json_integer(ald_json_get(state, "gradient_unit"), engine->optimizer.unit);
+    ALD_CHECK(unit >= -256 && unit <= 256, ALD_STATUS_INPUT,
+              "%s: gradient_unit: expected an exponent from -256 to 256, found %lld", path,
+              (long long)unit);
+    engine->optimizer.unit = (int)unit;
     if (ald_json_integer(ald_json_get(state, "steps"), -1) == step)
         engine->steps = step;
 done:
@@ -410,6 +441,7 @@ ald_status_t ald_checkpoint_read(ald_engine_t *engine, int64_t step)
     MPI_Bcast(&optimizer_steps, 1, MPI_INT64_T, 0, engine->comm->mpi);
     MPI_Bcast(&engine->steps, 1, MPI_INT64_T, 0, engine->comm->mpi);
     MPI_Bcast(engine->kept, ALD_KEPT, MPI_DOUBLE, 0, engine->comm->mpi);
+    MPI_Bcast(&engine->optimizer.unit, 1, MPI_INT, 0, engine->comm->mpi);
     ald_comm_broadcast(engine->comm, engine->values, sizeof(float) * (size_t)engine->params.total,
                        0);
     ald_optimizer_scatter(&engine->optimizer, m, v, optimizer_steps);

@@ -44,6 +44,7 @@ static ald_status_t engine_load(ald_engine_t *engine)
         ALD_TRY(ald_hf_load(engine->origin, &engine->params, engine->values));
     ALD_TRY(
         ald_optimizer_init(engine->config, engine->comm, engine->params.total, &engine->optimizer));
+    ALD_TRY(ald_optimizer_spare(&engine->params, &engine->optimizer));
     if (engine->comm->rank == 0)
         ALD_TRY(ald_dir_make(engine->output));
     if (engine->comm->rank == 0)
@@ -205,6 +206,25 @@ done:
     return status;
 }
 
+/* INTERNAL unless all weights are finite: they aren't published. */
+static ald_status_t check_values(const ald_engine_t *engine)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (int64_t i = 0; i < engine->params.count; ++i) {
+        const ald_tensor_t *tensor = &engine->params.tensors[i];
+        const float *values = engine->values + tensor->offset;
+        const int64_t bad = ald_dtype_find_nonfinite(ALD_DTYPE_F32, values, tensor->count);
+        ALD_CHECK(
+            bad < 0, ALD_STATUS_INTERNAL,
+            "%s: after step %lld tensor \"%s\" has %g at element %lld, so no model is written: "
+            "the training has diverged; lower optimizer.lr",
+            engine->stage, (long long)engine->step, tensor->name, (double)values[bad],
+            (long long)bad);
+    }
+done:
+    return status;
+}
+
 static ald_status_t write_results(ald_engine_t *engine, const ald_json_t *inputs)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -218,6 +238,7 @@ static ald_status_t write_results(ald_engine_t *engine, const ald_json_t *inputs
     ALD_CHECK(path != NULL && made != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(ald_fail_point("model_save"));
     ALD_TRY(ald_lock_check());
+    ALD_TRY(check_values(engine));
     ALD_TRY(ald_hf_save(engine->output, engine->origin, &engine->params, engine->values, dtype,
                         ald_config_bytes(engine->config->runtime.max_shard_size)));
     ALD_TRY(ald_metrics_flush(engine->metrics));

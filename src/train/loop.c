@@ -2,7 +2,11 @@
  * checkpoints mean the same in every stage, and a sweep gives what its runs give alone. */
 #include "ald/train/loop.h"
 
+#include <math.h>
+#include <string.h>
+
 #include "ald/base/arena.h"
+#include "ald/base/log.h"
 #include "ald/base/status.h"
 #include "ald/config/config.h"
 #include "ald/model/batch.h"
@@ -77,6 +81,62 @@ done:
     return status;
 }
 
+/* Prepares a run for its micro-batches. */
+static void begin(ald_run_t *run)
+{
+    const ald_step_t *parts = &run->parts;
+    memset(parts->rows, 0, sizeof *parts->rows * ALD_COLUMNS * (size_t)parts->micros);
+    ald_optimizer_begin(&run->engine->optimizer, parts->micros);
+    if (run->objective->forget != NULL)
+        run->objective->forget(run->state);
+}
+
+/* Computes the gradients of all runs, and once more those of which the sums need another unit. */
+static ald_status_t gradients(ald_loop_t *loop, ald_run_t *const *runs, int64_t n,
+                              const ald_items_t *items)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_run_t *left[n + 1];
+    int64_t count = n;
+    memcpy(left, runs, sizeof *left * (size_t)n);
+    while (count > 0) {
+        int64_t again = 0;
+        for (int64_t k = 0; k < count; ++k)
+            begin(left[k]);
+        ALD_TRY(ald_comm_agree(loop->trainers, micros(loop, left, count, items)));
+        for (int64_t k = 0; k < count; ++k) {
+            ald_optimizer_t *optimizer = &left[k]->engine->optimizer;
+            if (ald_optimizer_fits(optimizer))
+                continue;
+            ald_log_verbose("%s: step %lld: its gradients are counted in units of 2^%d",
+                            left[k]->engine->stage, (long long)left[k]->engine->step + 1,
+                            optimizer->unit);
+            left[again++] = left[k];
+        }
+        count = again;
+    }
+done:
+    return status;
+}
+
+/* INTERNAL when the step gave no number; the same on all trainers. */
+static ald_status_t check_numbers(const ald_run_t *run)
+{
+    static const char *const names[] = {"loss", "grad_norm"};
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_engine_t *engine = run->engine;
+    for (int i = 0; i < 2; ++i) {
+        const double value = ald_metrics_get(&run->metrics, names[i]);
+        ALD_CHECK(isfinite(value), ALD_STATUS_INTERNAL, "%s: step %lld: %s is %g: %s",
+                  engine->stage, (long long)engine->step + 1, names[i], value,
+                  engine->step == 0
+                      ? "the model's numbers overflow at its first step, before any was changed"
+                      : "the training has diverged; lower optimizer.lr");
+    }
+done:
+    return status;
+}
+
 ald_status_t ald_loop_step(ald_loop_t *loop, ald_run_t *const *runs, int64_t n,
                            const ald_items_t *items)
 {
@@ -84,15 +144,14 @@ ald_status_t ald_loop_step(ald_loop_t *loop, ald_run_t *const *runs, int64_t n,
     for (int64_t k = 0; k < n; ++k)
         if (runs[k]->objective->ready != NULL)
             ALD_TRY(runs[k]->objective->ready(runs[k]->state, items));
-    status = parts_init(runs, n, items);
-    if (status == ALD_STATUS_OK)
-        status = micros(loop, runs, n, items);
-    ALD_TRY(ald_comm_agree(loop->trainers, status));
+    ALD_TRY(ald_comm_agree(loop->trainers, parts_init(runs, n, items)));
+    ALD_TRY(gradients(loop, runs, n, items));
     for (int64_t k = 0; k < n; ++k) {
         ald_run_t *run = runs[k];
         double columns[ALD_COLUMNS];
         ALD_TRY(ald_engine_update(run->engine, &run->parts, items->epoch, columns, &run->metrics));
         ALD_TRY(run->objective->metrics(run->state, items, columns, &run->metrics));
+        ALD_TRY(check_numbers(run));
     }
 done:
     for (int64_t k = 0; k < n; ++k)

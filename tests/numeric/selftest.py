@@ -178,7 +178,9 @@ def check_optimizer(rng):
     start = {"a": rng.normal(size=(3, 4)), "b": rng.normal(size=5)}
     ours = optim.AdamW({k: v.copy() for k, v in start.items()}, weight_decay=0.1)
     theirs = {k: torch.nn.Parameter(torch.tensor(v)) for k, v in start.items()}
-    adamw = torch.optim.AdamW(theirs.values(), lr=1.0, betas=(0.9, 0.95), weight_decay=0.1)
+    groups = [{"params": [theirs["a"]], "weight_decay": 0.1},
+              {"params": [theirs["b"]], "weight_decay": 0.0}]
+    adamw = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.95))
     for step in range(8):
         gradients = {k: rng.normal(size=v.shape) * 3 ** (step - 4) for k, v in start.items()}
         for name, parameter in theirs.items():
@@ -186,7 +188,8 @@ def check_optimizer(rng):
         norm = torch.nn.utils.clip_grad_norm_(theirs.values(), 1.0)
         check("clip norm", gap(optim.clip(gradients, 1.0), norm), 1e-12)
         lr = optim.learning_rate(step, 8, 1e-2, 0.2)
-        adamw.param_groups[0]["lr"] = lr
+        for group in adamw.param_groups:
+            group["lr"] = lr
         adamw.step()
         ours.step(gradients, lr)
         for name in start:

@@ -40,6 +40,9 @@ typedef struct {
     /* Prepares the state for a step, before its micro-batches; NULL: it needs nothing. Collective
      * over the trainers. */
     ald_status_t (*ready)(void *state, const ald_items_t *items);
+    /* Drops what the micro-batches of a step have left in the state, before they come, and before
+     * they come again (ald_optimizer_fits); NULL: they leave nothing. Local. */
+    void (*forget)(void *state);
     /* Adds the gradient of the loss to engine->optimizer.gradient and fills the columns. Local. */
     ald_status_t (*micro)(void *state, const ald_micro_t *micro);
     /* Sets the metrics that are the objective's, from the sums of the columns. Collective over the

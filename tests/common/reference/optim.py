@@ -19,7 +19,8 @@ def clip(gradients, limit):
 
 
 class AdamW:
-    """Loshchilov and Hutter 2019: decoupled weight decay, on every tensor."""
+    """Loshchilov and Hutter 2019: decoupled weight decay, on matrices: norms and biases have none, as in
+    transformers' Trainer."""
 
     def __init__(self, values, betas=(0.9, 0.95), epsilon=1e-8, weight_decay=0.0):
         self.values, self.betas = values, betas
@@ -32,7 +33,7 @@ class AdamW:
         b1, b2 = self.betas
         for name, p in self.values.items():
             g, m, v = gradients[name], self.m[name], self.v[name]
-            p *= 1 - lr * self.weight_decay
+            p *= 1 - lr * (self.weight_decay if p.ndim > 1 else 0.0)
             m += (1 - b1) * (g - m)
             v += (1 - b2) * (g * g - v)
             root = np.sqrt(v) / math.sqrt(1 - b2 ** self.steps) + self.epsilon

@@ -17,6 +17,7 @@
 #include "pipeline/corpus_feed_impl.h"
 #include "pipeline/corpus_impl.h"
 #include "pipeline/distill_impl.h"
+#include "pipeline/positions_impl.h"
 #include "pipeline/scoring_impl.h"
 
 static ald_status_t train_on(ald_roles_t *d, ald_corpus_t *corpus)
@@ -66,6 +67,9 @@ static ald_status_t train_on_folder(ald_roles_t *d)
         status = ald_distiller_vocabulary(&d->distiller, &corpus.set);
     ALD_TRY(ald_comm_agree(&d->trainers, status));
     ald_corpus_report(&corpus);
+    if (d->data.pairs.count == 0) /* of data, it was said when they were read */
+        ald_positions_warn((const char *const *)&d->config->distill.policy, 1,
+                           ald_longest_entry(&corpus.set));
     ALD_TRY(train_on(d, &corpus));
 done:
     ald_corpus_reset(&corpus);

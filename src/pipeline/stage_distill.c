@@ -23,9 +23,11 @@
 #include "ald/role/scorer.h"
 #include "ald/shard/format.h"
 #include "ald/teacher/encoding.h"
+#include "ald/teacher/teacher.h"
 #include "ald/train/engine.h"
 #include "pipeline/data_impl.h"
 #include "pipeline/distill_impl.h"
+#include "pipeline/positions_impl.h"
 
 static bool on_policy(const ald_config_t *config)
 {
@@ -78,6 +80,11 @@ static ald_status_t open_data(ald_roles_t *d)
     ALD_TRY(ald_comm_agree(d->world, policy_vocab_size(config, &vocab_size)));
     ALD_TRY(ald_data_open(d->world, config, config->distill.policy, vocab_size, config->data.train,
                           "data.train", need, &d->data));
+    const char *const models[] = {config->distill.policy, config->teacher.dpo,
+                                  ald_contrast_directory(config, config->teacher.contrast)};
+    ald_positions_warn(models, 3,
+                       ald_longest_row(&d->data, d->data.pairs.count,
+                                       on_policy(config) ? config->sampling.max_new_tokens : 0));
 done:
     return status;
 }
@@ -97,6 +104,7 @@ static ald_status_t distill_init(ald_roles_t *d)
         ald_choice_name(ALD_CHOICES_MODES, config->distill.mode));
     ALD_TRY(ald_policy_gradient_check(config));
     ALD_TRY(ald_guard_check(config));
+    ALD_TRY(ald_teacher_check(config));
     ALD_CHECK(!scoring || config->distill.signal != ALD_SIGNAL_DISTRIBUTION ||
                   !ald_encoding_row(config->shards.encoding)->draws ||
                   config->distill.divergence == ALD_DIVERGENCE_FORWARD,

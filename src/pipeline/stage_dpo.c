@@ -20,6 +20,7 @@
 #include "ald/train/engine.h"
 #include "pipeline/claim_impl.h"
 #include "pipeline/data_impl.h"
+#include "pipeline/positions_impl.h"
 #include "pipeline/row_training_impl.h"
 
 static ald_json_t *inputs_of(const ald_config_t *config, const ald_dataset_t *data)
@@ -62,6 +63,8 @@ ald_status_t ald_stage_dpo(const ald_config_t *config, const ald_comm_t *world)
     ALD_TRY(ald_data_open(world, config, config->dpo.policy, engine.params.config.vocab_size,
                           config->data.train, "data.train", ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED,
                           &data));
+    const char *const models[] = {config->dpo.policy, config->dpo.reference};
+    ald_positions_warn(models, 2, ald_longest_row(&data, data.pairs.count, 0));
     ALD_TRY(ald_dpo_reference_init(&engine, &data, &dpo.reference));
     const ald_beside_plan_t beside = beside_of(&dpo.reference);
     ALD_TRY(ald_train_on_rows(&engine, ald_objective(ALD_OBJECTIVE_DPO), &dpo, &data,

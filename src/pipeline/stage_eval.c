@@ -29,6 +29,7 @@
 #include "pipeline/claim_impl.h"
 #include "pipeline/data_impl.h"
 #include "pipeline/eval_impl.h"
+#include "pipeline/positions_impl.h"
 #include "pipeline/sampling_impl.h"
 #include "pipeline/turns_impl.h"
 
@@ -108,6 +109,10 @@ static ald_status_t load_models(ald_eval_t *e)
                           "data.eval", ALD_PAIRS_PRESENT, &e->data));
     int64_t most = e->config->eval.max_rows;
     e->rows = most > 0 && most < e->data.pairs.count ? most : e->data.pairs.count;
+    const bool samples = has_view(e->config, ALD_VIEW_POLICY) && e->config->eval.generate > 0;
+    ald_positions_warn(
+        e->directory, ALD_VIEWS,
+        ald_longest_row(&e->data, e->rows, samples ? e->config->sampling.max_new_tokens : 0));
 done:
     return status;
 }
@@ -188,13 +193,39 @@ static void eval_memory(const ald_eval_t *e)
     ald_memory_say(&plan);
 }
 
+/* INPUT that names the model whose log-probability of a response is no finite number: a report of
+ * such would leave numbers out, or count NaN as less. All ranks have the same. */
+static ald_status_t check_measured(const ald_eval_t *e, const ald_measured_t *found, int64_t count,
+                                   bool distributions)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_model_t *const *models = e->measure.models;
+    const bool kl = models[ALD_VIEW_POLICY] != NULL && models[ALD_VIEW_REFERENCE] != NULL;
+    for (int64_t i = 0; i < count; ++i) {
+        for (int k = 0; k < ALD_VIEW_COMPOSED; ++k)
+            ALD_CHECK(models[k] == NULL || isfinite(found[i].logprob[k]), ALD_STATUS_INPUT,
+                      "%s: %s: gives a response a log-probability of %g: its numbers overflow",
+                      view_of(e->config, (ald_view_t)k, true), e->directory[k],
+                      found[i].logprob[k]);
+        ALD_CHECK(!distributions || !kl || isfinite(found[i].kl), ALD_STATUS_INPUT,
+                  "%s: its divergence from %s is %g: their numbers overflow",
+                  e->directory[ALD_VIEW_POLICY], e->directory[ALD_VIEW_REFERENCE], found[i].kl);
+    }
+done:
+    return status;
+}
+
 static ald_status_t measure_pairs(ald_eval_t *e, ald_item_t *items)
 {
+    ald_status_t status = ALD_STATUS_OK;
     for (int64_t i = 0; i < e->pairs; ++i) {
         const ald_pair_t *row = &e->data.pairs.rows[e->pair_row[i]];
         items[i] = ald_item_of(row, &row->chosen, &row->rejected);
     }
-    return ald_measure(&e->measure, e->world, items, e->pairs, false, e->preferred);
+    ALD_TRY(ald_measure(&e->measure, e->world, items, e->pairs, false, e->preferred));
+    ALD_TRY(check_measured(e, e->preferred, 2 * e->pairs, false));
+done:
+    return status;
 }
 
 static ald_status_t measure_samples(ald_eval_t *e, ald_item_t *items)
@@ -205,6 +236,7 @@ static ald_status_t measure_samples(ald_eval_t *e, ald_item_t *items)
     if (e->samples == 0)
         return status;
     ald_generator_init(e->config, e->measure.models[ALD_VIEW_POLICY], &e->data, &generator);
+    generator.name = e->directory[ALD_VIEW_POLICY];
     if (e->config->eval.teacher)
         ald_generator_compose(e->measure.models[ALD_VIEW_COMPOSED], &e->measure.teacher,
                               &generator);
@@ -218,6 +250,7 @@ static ald_status_t measure_samples(ald_eval_t *e, ald_item_t *items)
         items[i] = ald_item_of(row, &response, NULL);
     }
     ALD_TRY(ald_measure(&e->measure, e->world, items, e->samples, true, e->sampled));
+    ALD_TRY(check_measured(e, e->sampled, e->samples, true));
 done:
     return status;
 }

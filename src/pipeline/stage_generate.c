@@ -24,6 +24,7 @@
 #include "ald/teacher/teacher.h"
 #include "pipeline/claim_impl.h"
 #include "pipeline/data_impl.h"
+#include "pipeline/positions_impl.h"
 #include "pipeline/sampling_impl.h"
 #include "pipeline/turns_impl.h"
 
@@ -165,7 +166,13 @@ ald_status_t ald_stage_generate(const ald_config_t *config, const ald_comm_t *wo
     ALD_TRY(source_load(config, world, &source));
     ALD_TRY(ald_data_open(world, config, source.directory, source.model.params.config.vocab_size,
                           config->data.train, "data.train", ALD_PAIRS_PROMPT, &data));
+    const char *const models[] = {
+        source.directory,
+        config->generate.teacher ? ald_contrast_directory(config, config->teacher.contrast) : ""};
+    ald_positions_warn(models, 2,
+                       ald_longest_row(&data, data.pairs.count, config->sampling.max_new_tokens));
     ald_generator_init(config, &source.model.model, &data, &generator);
+    generator.name = source.directory;
     if (config->generate.teacher)
         ald_generator_compose(&source.contrast.model, &source.teacher, &generator);
     generate_memory(config, world, &source, &data);

@@ -8,7 +8,9 @@
 #include "ald/data/pairs.h"
 #include "ald/par/comm.h"
 #include "ald/role/scorer.h"
+#include "ald/teacher/teacher.h"
 #include "pipeline/data_impl.h"
+#include "pipeline/positions_impl.h"
 #include "pipeline/scoring_impl.h"
 
 ald_status_t ald_stage_score(const ald_config_t *config, const ald_comm_t *world, int64_t part,
@@ -20,6 +22,9 @@ ald_status_t ald_stage_score(const ald_config_t *config, const ald_comm_t *world
     ALD_TRY(ald_scorer_init(config, world, &scorer));
     ALD_TRY(ald_data_open(world, config, config->teacher.dpo, scorer.header.vocab_size,
                           config->data.train, "data.train", ALD_PAIRS_SCORED, &data));
+    const char *const models[] = {config->teacher.dpo,
+                                  ald_contrast_directory(config, config->teacher.contrast)};
+    ald_positions_warn(models, 2, ald_longest_row(&data, data.pairs.count, 0));
     ALD_TRY(ald_scoring_run(&scorer, world, &data, part, parts));
 done:
     ald_dataset_reset(&data);

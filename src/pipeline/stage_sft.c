@@ -14,6 +14,7 @@
 #include "ald/train/engine.h"
 #include "pipeline/claim_impl.h"
 #include "pipeline/data_impl.h"
+#include "pipeline/positions_impl.h"
 #include "pipeline/row_training_impl.h"
 
 static ald_json_t *inputs_of(const ald_config_t *config, const ald_dataset_t *data)
@@ -40,6 +41,8 @@ ald_status_t ald_stage_sft(const ald_config_t *config, const ald_comm_t *world)
     ALD_TRY(ald_data_open(world, config, config->sft.model, engine.params.config.vocab_size,
                           config->data.train, "data.train", ALD_PAIRS_CHOSEN | ALD_PAIRS_TEXT,
                           &data));
+    ald_positions_warn((const char *const *)&config->sft.model, 1,
+                       ald_longest_row(&data, data.pairs.count, 0));
     sft.vocabulary = ald_tokenizer_size(data.tokenizer);
     ALD_TRY(
         ald_train_on_rows(&engine, ald_objective(ALD_OBJECTIVE_SFT), &sft, &data, NULL, inputs));

@@ -31,12 +31,14 @@
 #include "ald/shard/read.h"
 #include "ald/shard/set.h"
 #include "ald/teacher/expected.h"
+#include "ald/teacher/teacher.h"
 #include "ald/train/engine.h"
 #include "ald/train/loop.h"
 #include "ald/train/order.h"
 #include "pipeline/corpus_feed_impl.h"
 #include "pipeline/corpus_impl.h"
 #include "pipeline/distill_impl.h"
+#include "pipeline/positions_impl.h"
 #include "pipeline/sweep_table_impl.h"
 
 /* What a run needs while it is in memory. */
@@ -163,6 +165,8 @@ static ald_status_t sweep_init(sweep_t *s)
     ALD_TRY(look_at_runs(s));
     ald_comm_broadcast(&s->trainers, s->kept, sizeof *s->kept * (size_t)s->sweep->count, 0);
     ald_corpus_report(&s->corpus);
+    ald_positions_warn((const char *const *)&s->config->distill.policy, 1,
+                       ald_longest_entry(&s->corpus.set));
 done:
     return status;
 }
@@ -371,6 +375,8 @@ static ald_status_t check_signals(const ald_sweep_t *sweep)
         status = ald_policy_gradient_check(&sweep->runs[i].config);
         if (status == ALD_STATUS_OK)
             status = ald_guard_check(&sweep->runs[i].config);
+        if (status == ALD_STATUS_OK)
+            status = ald_teacher_check(&sweep->runs[i].config);
         if (status != ALD_STATUS_OK)
             status = ald_status_prefix(status, "run %s", sweep->runs[i].name);
     }

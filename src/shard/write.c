@@ -16,6 +16,7 @@
 #include "ald/shard/format.h"
 #include "shard/format_impl.h"
 #include "shard/sink_impl.h"
+#include "shard/values_impl.h"
 
 enum { TEXT_PIECE = 1 << 16 }; /* bytes of a piece of texts; a longer text has one of its own */
 
@@ -255,6 +256,48 @@ done:
     return status;
 }
 
+/* INPUT unless a reader would bear the values of a column, as the file will have them. */
+static ald_status_t check_column(const ald_shard_writer_t *writer, ald_shard_dataset_t dataset,
+                                 const void *data, int64_t rows)
+{
+    enum { SOME = 4096 };
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_column_type_t type = ald_shard_datasets[dataset].type;
+    const int64_t count = rows * writer->plans[dataset].width;
+    uint16_t halves[SOME];
+    float wide[SOME];
+    if (data == NULL || type != ALD_COLUMN_F16_WIDE) {
+        status =
+            data == NULL ? ALD_STATUS_OK : ald_values_check(writer->path, dataset, 0, data, count);
+        goto done;
+    }
+    for (int64_t i = 0; i < count; i += SOME) { /* what overflows as a half is infinite there */
+        const int64_t some = count - i < SOME ? count - i : SOME;
+        ald_dtype_row_from_f32((const float *)data + i, some, ALD_DTYPE_F16, halves);
+        ald_dtype_row_to_f32(ALD_DTYPE_F16, halves, some, wide);
+        ALD_TRY(ald_values_check(writer->path, dataset, i, wide, some));
+    }
+done:
+    return status;
+}
+
+/* INPUT unless the models gave numbers for every position: no shard is published otherwise. */
+static ald_status_t check_values(const ald_shard_writer_t *writer, const ald_scored_t *sequence)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (int i = 0; i < ALD_DATASET_COUNT && status == ALD_STATUS_OK; ++i)
+        if (writer->plans[i].used && ald_shard_datasets[i].rows == ALD_ROWS_R)
+            status =
+                check_column(writer, (ald_shard_dataset_t)i,
+                             ald_dataset_content(&writer->header, sequence, (ald_shard_dataset_t)i),
+                             sequence->response_count);
+    if (status == ALD_STATUS_INPUT)
+        status = ald_status_prefix(
+            status, "sequence %lld: a teacher's numbers overflow, and no shard is written",
+            (long long)sequence->id);
+    return status;
+}
+
 static ald_status_t append_sequence(ald_shard_writer_t *writer, const ald_scored_t *sequence)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -304,6 +347,7 @@ ald_status_t ald_shard_writer_append(ald_shard_writer_t *writer, const ald_score
     ald_status_t status = ALD_STATUS_OK;
     ALD_CHECK(!writer->spoiled, ALD_STATUS_INTERNAL, "%s: append after a failure", writer->path);
     ALD_TRY(check_sequence(writer, sequence));
+    ALD_TRY(check_values(writer, sequence));
     ALD_TRY(append_sequence(writer, sequence));
 done:
     writer->spoiled = writer->spoiled || status != ALD_STATUS_OK;

@@ -248,7 +248,8 @@ static ald_status_t init_sums(ald_engine_t *engine, ald_dpo_reference_t *out)
     int kept = 0;
     ALD_TRY(ald_comm_agree(comm, alloc(engine, out)));
     if (comm->rank == 0)
-        kept = ald_reference_read(out->path, out->made_from, out->values, n);
+        kept = ald_reference_read(out->path, out->made_from, out->values, n) &&
+               check_values(out, engine->config) == ALD_STATUS_OK; /* else they are made anew */
     MPI_Bcast(&kept, 1, MPI_INT, 0, comm->mpi);
     if (kept) {
         ald_comm_broadcast(comm, out->values, sizeof(double) * (size_t)(2 * n), 0);

@@ -62,8 +62,8 @@ static inline int64_t ald_model_config_window(const ald_model_config_t *config, 
 }
 
 /* Reads DIR/config.json and DIR/generation_config.json. INPUT naming file and key for a missing or
- * wrong one, and for anything that would change the mathematics and isn't supported (model_type,
- * activation, type of rope_scaling, scaled logits, experts, ...). Local. */
+ * wrong one, and for anything that may change the mathematics and isn't supported: model_type,
+ * activation, type of rope_scaling, and every key that isn't known to be harmless. Local. */
 ald_status_t ald_model_config_read(const char *directory, ald_model_config_t *out);
 /* The same from one parsed config.json; `name` for messages. */
 ald_status_t ald_model_config_parse(const ald_json_t *json, const char *name,

@@ -2,6 +2,7 @@
 """Nothing that isn't a number: weights, moments, logits and losses that aren't finite end a command with
 one line that names them, and nothing of them is published. Gradients of any size are summed alike on any
 number of ranks. Models are told of positions that they haven't learnt."""
+import hashlib
 import itertools
 import os
 import sys
@@ -129,6 +130,21 @@ def a_type_that_has_no_such_number_is_refused(folder):
             ["model.norm.weight", "element 3", "1e+06", "F16"], ranks=(1,))
 
 
+def set_moment(path, moment, element, value):
+    """As if the checkpoint had been written so: a digest of the file in state.json is the new one's."""
+    state = os.path.join(os.path.dirname(path), "state.json")
+    digests = []
+    for change in (False, True):
+        if change:
+            with h5py.File(path, "r+") as file:
+                file[moment][element] = value
+        with open(path, "rb") as file:
+            digests.append(hashlib.sha256(file.read()).hexdigest())
+    with open(state, encoding="utf-8") as file:
+        text = file.read()
+    write(state, text.replace(*digests))
+
+
 def moments_of_a_checkpoint_are_checked(folder):
     settings = ["optimizer.epochs=2", "checkpoint.every_steps=2", "output=moments"]
     command(folder, "sft", *settings)
@@ -138,11 +154,10 @@ def moments_of_a_checkpoint_are_checked(folder):
         path = f"{folder}/moments/sft/checkpoints/{last}/optimizer.h5"
         with h5py.File(path, "r+") as file:
             before = file[moment][element]
-            file[moment][element] = value
+        set_moment(path, moment, element, value)
         done = command(folder, "sft", *settings, code=INPUT)
         assert f"{last}/optimizer.h5: {moment}: element {element}: expected" in done.errors[0], done
-        with h5py.File(path, "r+") as file:
-            file[moment][element] = before
+        set_moment(path, moment, element, before)
 
 
 def distilled(folder, output, ranks, *settings, **options):

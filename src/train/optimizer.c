@@ -21,9 +21,9 @@
 /* The unit of the fixed point, 2^UNIT, until gradients ask for another. In it those of 2^-17 and
  * more lose no bit, and smaller ones are rounded far below what an update shows. */
 enum { UNIT = -40 };
-/* Bits of the largest element: with fewer than FEWEST the unit is changed, to one in which it has
+/* Bits of the largest element: with FEWEST or fewer the unit is changed, to one in which it has
  * USUAL. All sums stay below 2^ROOM units. */
-enum { FEWEST = 30, USUAL = 40, ROOM = 61 };
+enum { FEWEST = 26, USUAL = 40, ROOM = 61 };
 /* The largest norm of a clipped gradient: the square of an element stays in the range of a float.
  */
 #define NORM_MOST 0x1.0p62

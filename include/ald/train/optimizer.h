@@ -3,10 +3,10 @@
  * A micro-batch's gradient is added into 64-bit fixed point, whose sums don't depend on order: any
  * number of trainers and any split of the micro-batches gives the same bits. The unit is 2^-40
  * while that suits the gradients; where the largest element of a step's gradients is so small that
- * it has less than 30 bits, or so large that the sums may overflow, the unit becomes one in which
- * it has 40, and the step is computed again. That element is the same for any split, so the unit
- * is. The flat buffer is cut into blocks of 65,536 floats; a trainer owns a run of whole blocks,
- * holds their two moments, and updates their parameters. */
+ * it has no more than 26 bits, or so large that the sums may overflow, the unit becomes one in
+ * which it has 40, and the step is computed again. That element is the same for any split, so the
+ * unit is. The flat buffer is cut into blocks of 65,536 floats; a trainer owns a run of whole
+ * blocks, holds their two moments, and updates their parameters. */
 #ifndef ALD_TRAIN_OPTIMIZER_H
 #define ALD_TRAIN_OPTIMIZER_H
 

@@ -40,10 +40,10 @@ static ald_status_t refuse_unknown(const ald_chat_t *chat)
 {
     return ald_status_raise(
         ALD_STATUS_INPUT,
-        "the chat_template of %s is not one of those known here; render the data with "
+        "the chat_template of %s is not one of those known here%s; render the data with "
         "tools/render_chat.py %s DATA OUTPUT, or set data.chat_format to \"chatml\", \"llama3\", "
         "\"mistral\", \"zephyr\" or \"none\"",
-        chat->directory, chat->directory);
+        chat->directory, chat->why, chat->directory);
 }
 
 static ald_status_t open_auto(const ald_tokenizer_t *tokenizer, ald_chat_t *out)
@@ -57,9 +57,11 @@ static ald_status_t open_auto(const ald_tokenizer_t *tokenizer, ald_chat_t *out)
         return status;
     ALD_TRY(ald_template_recognise(template, &known, &kind, out->default_system,
                                    sizeof out->default_system));
-    ALD_CHECK(known || strstr(template, "<start_of_turn>") == NULL, ALD_STATUS_INPUT,
-              "the tokenizer's chat_template is Gemma's, which is not supported");
     out->unknown = !known;
+    out->why = known                                         ? ""
+               : strstr(template, "<start_of_turn>") != NULL ? " (it is Gemma's)"
+               : template[0] == '\0' ? " (of several, none is named \"default\")"
+                                     : "";
     out->rules = (int)kind;
 done:
     return status;

@@ -171,6 +171,79 @@ def what_is_refused(folder):
     assert "alpaca: expected one of auto|chatml|" in done.errors[0], done
 
 
+PLAIN = ("{% for message in messages %}{% if loop.first and messages[0].role != 'system' %}"
+         "{{ '<|im_start|>system\\nBe brief.@<|im_end|>\\n' }}{% endif %}"
+         "{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}"
+         "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
+LINES = """{%- for message in messages %}
+{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\n' }}
+{%- endif %}
+"""
+ESCAPES = ["\\n", "\\\\n", "\\\\", "\\u0041", "\\x41", "\\101", "\\U0001F600", "\\N{BULLET}", "\\q",
+           "\n", "\\\n", "\r\n", "\\t", "\\r", "\\x02", "\\u12", "\\\\x41", "A", "nu", "\\'", "\\\\u0041"]
+
+
+def same_or_refused(folder, template, must=False):
+    """A template is rendered as by Jinja2, or refused; whether it is rendered."""
+    model = make_tokenizer(f"{folder}/variant", SPECIAL, template)
+    rows = [[USER], [USER, ANSWER, AGAIN], [SYSTEM, USER]]
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    done = run("tokenize", model, "--render", "--add-generation-prompt", stdin=lines, code=None)
+    assert done.code in ((0,) if must else (0, 3)), (template, done)
+    try:
+        theirs = [jinja(template, row, True) for row in rows]
+    except Exception as error: # Python's unicode-escape refuses it
+        theirs = [str(error)]
+    found = [json.loads(line) for line in done.out.splitlines()]
+    assert done.code == 3 or found == theirs, (template, found, theirs)
+    return done.code == 0
+
+
+@test
+def variants_render_the_same_or_are_refused(folder):
+    """What looks alike in a template and isn't: escapes, line ends, trimming."""
+    taken = [same_or_refused(folder, PLAIN.replace("@", escape)) for escape in ESCAPES]
+    assert taken[0] and taken[ESCAPES.index("A")] and sum(taken) > 8, taken
+    for old, new in (("role + '\\n'", "role + '\\\\n'"), ("assistant\\n", "assistant\\\\n"),
+                     ("<|im_end|>\\n", "<|im_end|>\n"), ("im_start|>' +", "im_st\\x61rt|>' +"),
+                     ("{% endfor", "x\\n{% endfor"), ("{% endfor", "\\n{% endfor")):
+        for template in (PLAIN, PLAIN.replace("@", "")):
+            assert old in template
+            same_or_refused(folder, template.replace(old, new))
+    for template in (LINES, LINES.replace("{%-", "{%+"), LINES.replace("{%-", "{%"), LINES + "\n",
+                     LINES.replace("    {{-", "    {%+ if true %}{% endif %}{{-")):
+        for ends in ("\n", "\r\n", "\r"):
+            same_or_refused(folder, template.replace("\n", ends), template == LINES)
+
+
+@test
+def several_templates_without_a_default(folder):
+    """As transformers does: no template is chosen, and rows must bring their text."""
+    model = make_tokenizer(f"{folder}/several", SPECIAL, [{"name": "rag", "template": LINES}])
+    rows = (json.dumps([USER]) + "\n").encode()
+    done = run("tokenize", model, "--render", stdin=rows, code=3)
+    assert "none is named \"default\"" in done.errors[0], done
+    model = make_tokenizer(f"{folder}/several", SPECIAL,
+                           [{"name": "rag", "template": "x"}, {"name": "default", "template": LINES}])
+    assert rendered(model, [[USER]], True) == [jinja(LINES, [USER], True)]
+
+
+@test
+def rendered_rows_need_no_template(folder):
+    rows = [{"prompt_text": "<|im_start|>Q", "chosen_text": "A<|im_end|>", "rejected_text": "B"},
+            {"text": "plain"},
+            {"prompt": "Q", "prompt_ids": [5, 6], "response": "A", "response_ids": [7, 8]}]
+    path = write_rows(f"{folder}/given.jsonl", rows[:2])
+    for template in ("{{ messages }}", "<start_of_turn>user", [{"name": "a", "template": "b"}], None):
+        model = make_tokenizer(f"{folder}/strange", SPECIAL, template)
+        found = masks(model, path)
+        assert parts(model, found[0]) == ["<|im_start|>Q", "A<|im_end|>"], (template, found)
+        assert parts(model, found[1]) == ["p", "lain</s>"], (template, found)
+
+
 # --- masks, and rendered files -----------------------------------------------------------------
 
 ROWS = [{"prompt": "Tea?", "chosen": "Yes.", "rejected": "No.", "id": 7},

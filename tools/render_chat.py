@@ -2,9 +2,8 @@
 """Renders the conversations of a data file with a model's own chat template, by Jinja2.
 
 For templates that aligndistil doesn't write natively. DATA (JSONL or one JSON array, plain or
-gzipped) has rows of any layout that aligndistil reads, told by the first one, or "messages". In
-OUTPUT (JSONL) each row has "prompt_text", "chosen_text", "rejected_text", "response_text" in their
-place, which aligndistil reads as they are; what else a row has stays. The settings are those of
+gzipped) has rows of any layout that aligndistil reads, told by the first one. In OUTPUT (JSONL)
+each row has "prompt_text", "chosen_text", "rejected_text", "response_text" in their place, which aligndistil reads as they are; what else a row has stays. The settings are those of
 transformers. Rows that the template refuses, or whose answers can't be found in what it writes, are
 left out and named.
 """
@@ -115,6 +114,8 @@ def last_content(value, key):
 
 def find_prompt(row):
     """The messages before the answers."""
+    if "messages" in row and not set(row) & set(ANSWERS):
+        return row["messages"][:-1]
     if "prompt" in row:
         return messages_of(row["prompt"])
     for key in ("messages", *ANSWERS):
@@ -157,7 +158,7 @@ def main():
     layout = file_layout(rows)
     for place, row in rows:
         try:
-            done, here = render_row(renderer, plain(row, layout))
+            done, here = render_row(renderer, plain(row, layout if layout != "messages" else None))
         except Unusable as why:
             print(f"render_chat: {options.data}:{place}: left out: {why}", file=sys.stderr)
             left += 1

@@ -214,6 +214,8 @@ static ald_status_t write_outputs(const ald_answers_t *a, const char *path)
         ald_json_set(item, "instruction", ald_json_share(extra_of(a, row, "instruction")));
         ald_json_set(item, "output", output);
         ald_json_set(item, "generator", ald_json_new_string(a->model));
+        if (extra_of(a, row, "input") != NULL)
+            ald_json_set(item, "input", ald_json_share(extra_of(a, row, "input")));
         if (dataset != NULL)
             ald_json_set(item, "dataset", ald_json_share(dataset));
     }

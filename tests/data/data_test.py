@@ -511,6 +511,9 @@ DAMAGED = (
     (json.dumps({"turns": ["a", 2]}), ["rows:1: \"turns\"[1]: expected a string"]),
     (json.dumps({"turns": [{"text": "a"}]}), ["rows:1: \"turns\"", "{\"content\"}"]),
 )
+LONG_ROW = b'{"text": "' + b"a" * (33 << 20) + b'"}'
+DAMAGED += ((LONG_ROW, ["rows:1: a row of 34603020 bytes; expected at most 33554432"]),
+            (b"[" + GOOD + b", " + LONG_ROW + b"]", ["rows: item 1: a row of 34603020 bytes"]))
 FORCED = (("implicit", PAIR, ["\"chosen\": expected a list of messages"]),
           ("hh", GPT_ROW, ["\"chosen\" isn't a string", "Human:"]),
           ("sharegpt", PAIR, ["\"conversations\": expected a list"]),
@@ -525,7 +528,7 @@ def damaged_files(folder):
         path = write(f"{folder}/rows", text)
         done = run("tokenize", f"{folder}/bytes", path, "--mask", "--rejected", "--chat-format",
                    "chatml", code=INPUT)
-        assert len(done.errors) == 1 and all(w in done.errors[0] for w in words), (text, done)
+        assert len(done.errors) == 1 and all(w in done.errors[0] for w in words), (text[:500], done)
     for layout, row, words in FORCED:
         path = write_rows(f"{folder}/rows", [row])
         done = run("tokenize", f"{folder}/bytes", path, "--mask", "--rejected", "--layout", layout,
@@ -851,6 +854,18 @@ def mt_bench_samples(folder):
     assert len({str(ids) for ids in seconds}) == len(seconds), seconds
 
 
+def style(answer, length):
+    """What Arena-Hard counts in an answer without code."""
+    assert "```" not in answer
+
+    def count(pattern):
+        return len(re.findall(pattern, answer, re.M))
+    return {"token_len": length,
+            "header_count": {f"h{n}": count(r"^#{%d}\s" % n) for n in range(1, 7)},
+            "list_count": {"ordered": count(r"^\s*\d+\.\s"), "unordered": count(r"^\s*[-*+]\s")},
+            "bold_count": {"**": count(r"\*\*[^*\n]+\*\*"), "__": count(r"__[^_\n]+__")}}
+
+
 @test
 def arena_hard_answers(folder):
     old = [{"question_id": f"q{i}", "cluster": "c", "turns": [{"content": f"Tea {i}?"}]}
@@ -867,12 +882,13 @@ def arena_hard_answers(folder):
                 assert line == {
                     "question_id": row["question_id"], "answer_id": line["answer_id"],
                     "model_id": "policy", "tstamp": 0, "choices": [
-                        {"index": 0, "turns": [{"content": answer, "token_len": length}]}]}, line
+                        {"index": 0, "turns": [{"content": answer, "token_len": length}]}],
+                    "conv_metadata": style(answer, length)}, line
             else:
                 assert line == {
                     "uid": row["uid"], "ans_id": line["ans_id"], "model": "policy", "tstamp": 0,
                     "messages": [user(row["prompt"]), bot({"answer": answer})],
-                    "metadata": {"token_len": length}}, line
+                    "metadata": style(answer, length)}, line
 
 
 @test

@@ -24,6 +24,8 @@ static const struct {
     [ALD_TEMPLATE_SMOLLM2] = {"chatml-smollm2", &ald_chat_chatml, "<|im_end|>"},
     [ALD_TEMPLATE_QWEN25] = {"chatml-qwen2.5", &ald_chat_chatml, "<|im_end|>"},
     [ALD_TEMPLATE_QWEN3] = {"chatml-qwen3", &ald_chat_chatml, "<|im_end|>"},
+    [ALD_TEMPLATE_QWEN3_INSTRUCT] = {"chatml-qwen3-2507", &ald_chat_chatml, "<|im_end|>"},
+    [ALD_TEMPLATE_QWEN3_TRAINING] = {"chatml-qwen3-training", &ald_chat_chatml, "<|im_end|>"},
     [ALD_TEMPLATE_LLAMA3] = {"llama3", &ald_chat_llama3, "<|eot_id|>"},
     [ALD_TEMPLATE_LLAMA3_OPEN] = {"llama3-open", &ald_chat_llama3, "<|eot_id|>"},
     [ALD_TEMPLATE_LLAMA31] = {"llama3.1", &ald_chat_llama3, "<|eot_id|>"},

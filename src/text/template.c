@@ -214,6 +214,16 @@ static ald_status_t read_text(reader_t *reader, bool trim_left)
     return put_text(reader->out, from, (size_t)(to - from));
 }
 
+/* Whether a tag only marks answers for a mask, which changes nothing of the text. */
+static bool marks_generation(const char *tag, size_t length)
+{
+    static const char *const marks[] = {"%generation", "%endgeneration"};
+    for (int i = 0; i < 2; ++i)
+        if (length == strlen(marks[i]) && memcmp(tag, marks[i], length) == 0)
+            return true;
+    return false;
+}
+
 static ald_status_t read_tag(reader_t *reader, bool *trim_left, bool *closed)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -229,8 +239,14 @@ static ald_status_t read_tag(reader_t *reader, bool *trim_left, bool *closed)
     from += from < to && (*from == '-' || *from == '+');
     if (kind == '#')
         return status;
+    const size_t begin = reader->out->count;
     ALD_TRY(ald_vec_append(reader->out, kind == '{' ? "=" : "%", 1));
     ALD_TRY(put_code(reader->out, from, to));
+    if (kind == '%' &&
+        marks_generation((char *)reader->out->data + begin, reader->out->count - begin)) {
+        reader->out->count = begin;
+        return status;
+    }
     ALD_TRY(ald_vec_append(reader->out, kind == '{' ? PRINTED : ";", 1));
 done:
     return status;
@@ -309,6 +325,12 @@ static const struct {
     {ALD_TEMPLATE_SMOLLM2, "02700763edcfd2912eac057e6d828c50ef13fdc07d93633f568314e49b23001e"},
     {ALD_TEMPLATE_QWEN25, "3c4a46e21649433819d30d1fb051dd2efe6cf23b2d35653e6189ffd8744411bc"},
     {ALD_TEMPLATE_QWEN3, "90d1762b086fed8fed3c4b86d68933eeffb1cbc631cf1d32ea46d6376acdae9c"},
+    {ALD_TEMPLATE_QWEN25, "1e4d62c83eaccec0cb4a4e9393e8f482bd5ce1ee00a401b94cb15e0beb415951"},
+    {ALD_TEMPLATE_QWEN3_INSTRUCT,
+     "9c6fb190832498baa07fb2d40533412ef08f058bad643f98c06806824ca9461d"},
+    {ALD_TEMPLATE_QWEN3_TRAINING,
+     "0cb5af72a84f22bafed755dd31d82ba6f747d7557ece700f02965eeccfd148c4"},
+    {ALD_TEMPLATE_LLAMA3, "d5141d43055ddaa822e4f506a019ca8366dca53762a1f244fa027d928cae236e"},
     {ALD_TEMPLATE_LLAMA3, "7db9ed1a4e698a5eeafcfbe46bba1fab3028fc7482bad53486ad4301b2ba9ab3"},
     {ALD_TEMPLATE_LLAMA3_OPEN, "1487622eafed4f8f8ddac9b7b409a65bf5b00fdfbe865fc0205ca65d406a8020"},
     {ALD_TEMPLATE_LLAMA31, "349bd2a34bfeb54a3cd56862f744678a9e786e9d3697f0306d94a0d120abb07c"},

@@ -154,6 +154,61 @@ def published_templates(folder):
             assert mine == theirs, f"{name}:{line + 1}\n{mine}\n{theirs}"
 
 
+THINKING = [[USER, {"role": "assistant", "content": text}, AGAIN, {"role": "assistant", "content": text}]
+            for text in ("<think>\nwell\n</think>\n\nArr", "well</think>Arr", "\n\nArr", "<think>Arr")]
+QWEN_CALLS = [[USER, called("f", {"a": 1}), {"role": "tool", "content": "x"}, ANSWER],
+              [USER, {**called("f", {"a": 1}), "content": "Look:"}, {"role": "tool", "content": "x"},
+               {"role": "tool", "content": "y"}, {"role": "assistant", "content": "Arr"}]]
+
+
+def published(name):
+    """The template of a tokenizer in ../shared."""
+    path = os.path.join(SHARED, "tokenizers", name, "tokenizer_config.json")
+    if not os.path.exists(path):
+        raise Skip(f"there is no {path}")
+    return read_json(path)["chat_template"]
+
+
+def between(text, first, last, new):
+    """The text with what lies from `first` to `last` replaced."""
+    at = text.index(first)
+    return text[:at] + new + text[text.index(last, at):]
+
+
+def qwen3_2507(template):
+    """Qwen3-Instruct-2507's template, which is Qwen3's without what is about reasoning."""
+    loop, text = "{%- for message in messages %}\n", "        {%- set content = "
+    content = "    {%- if message.content is string %}\n" + text + "message.content %}\n" \
+        "    {%- else %}\n" + text + "'' %}\n    {%- endif %}\n"
+    template = between(template, "{%- set ns =", loop, "").replace(loop, loop + content)
+    template = between(template, text + "message.content %}\n        {%- set r",
+                       "        {%- if message.tool_calls",
+                       "        {{- '<|im_start|>' + message.role + '\\n' + content }}\n")
+    template = template.replace("'\\n' + message.content +", "'\\n' + content +").replace(
+        "{{- message.content }}", "{{- content }}")
+    return template[:template.index("    {%- if enable_thinking")] + "{%- endif %}"
+
+
+@test
+def relatives_of_published_templates(folder):
+    """One that is a few edits away, and those with the marks that TRL puts around answers."""
+    chats = CHATS[:9] + THINKING + QWEN_CALLS
+    qwen3, qwen25 = published("qwen3"), published("qwen2.5-instruct")
+    end = "{{- '<|im_end|>\\n' }}\n"
+    marked = [t.replace(end, "{%- generation %}\n" + end + "{%- endgeneration %}\n", 1)
+              for t in (qwen3, qwen25)]
+    assert "generation %}" in marked[0] and "generation %}" in marked[1]
+    for template, name in ((qwen3, "chatml-qwen3"), (qwen3_2507(qwen3), "chatml-qwen3-2507"),
+                           (marked[0], "chatml-qwen3"), (marked[1], "chatml-qwen2.5")):
+        model = make_tokenizer(f"{folder}/relative", SPECIAL, template)
+        talks = [chat for chat in chats if "qwen3" in name or chat not in QWEN_CALLS[:1]]
+        compare(model, "auto", template, talks)
+    assert jinja(qwen3_2507(qwen3), THINKING[0], False) != jinja(qwen3, THINKING[0], False)
+    done = run("tokenize", make_tokenizer(f"{folder}/relative", SPECIAL, qwen3.replace(
+        end, "{%- mark %}\n" + end, 1)), "--render", stdin=b"[]\n", code=3)
+    assert "chat_template" in done.errors[0] or "empty" in done.errors[0], done
+
+
 @test
 def what_is_refused(folder):
     model = make_tokenizer(f"{folder}/odd", SPECIAL, "{% for m in messages %}{{ m }}{% endfor %}")

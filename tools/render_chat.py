@@ -79,6 +79,8 @@ class Renderer:
 
     def __init__(self, folder, variables):
         config = read_json(os.path.join(folder, "tokenizer_config.json"))
+        special = read_json(os.path.join(folder, "special_tokens_map.json"), {})
+        config = {**special, **config} if "added_tokens_decoder" in config else {**config, **special}
         tokenizer = read_json(os.path.join(folder, "tokenizer.json"), {})
         self.template = make_environment().from_string(find_template(folder, config))
         names = [k for k in config if k.endswith("_token") and config[k] is not None]

@@ -314,6 +314,11 @@ def a_response_beside_a_pair_is_not_scored(folder):
         found.append(shard_content(f"{folder}/out/shards"))
     assert len(found[0]) == 4 and found[0] == found[1], [list(one) for one in found]
     assert len(found[2]) == 1, list(found[2])
+    for rows in ([PAIR, {"prompt": "Tea?", "response": "x"}], [{"prompt": "Tea?", "response": "x"}, PAIR]):
+        write_rows(f"{folder}/beside.jsonl", rows)
+        for ranks in (1, 2):
+            done = run("score", *base, "--set", "data.train=beside.jsonl", ranks=ranks, code=INPUT)
+            assert "beside.jsonl: line 2 has" in done.errors[0] and len(done.errors) == 1, done
 
 
 @test

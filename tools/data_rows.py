@@ -11,6 +11,7 @@ import sys
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
          "system": "system"}
 PLAIN = ("pairs", "prompts", "ultrafeedback")
+ASKED = ("mt-bench", "arena-hard", "alpaca-eval")
 
 
 class Unusable(Exception):
@@ -57,6 +58,8 @@ def layout_of(row):
     if "prompt" in row and turns is None:
         if not set(row) & {"chosen", "rejected", "response", "chosen_text", "rejected_text",
                            "response_text"}:
+            if isinstance(row.get("messages"), list) or "completion" in row:
+                return "messages" if isinstance(row.get("messages"), list) else "completion"
             return "arena-hard" if "uid" in row and "category" in row else "prompts"
         whole = isinstance(row["prompt"], str) and isinstance(chosen, list) and len(chosen) > 1
         return "ultrafeedback" if whole else "pairs"
@@ -67,13 +70,16 @@ def layout_of(row):
     if turns is not None:
         return {str: "mt-bench", dict: "arena-hard"}.get(type(first))
     if "instruction" in row:
-        ranked = "chosen" in row or "rejected" in row or isinstance(output, list)
+        ranked = "chosen" in row or "rejected" in row or isinstance(output, list) or \
+            (output is None and "response" in row)
         asked = output is None or "dataset" in row or "generator" in row
         return "alpaca" if ranked or not asked else "alpaca-eval"
     if isinstance(chosen, list) and isinstance(row.get("rejected"), list):
         return "implicit"
     texts = [t for t in (chosen, row.get("rejected")) if isinstance(t, str)]
-    return "hh" if any(re.match("\n\n(Human|Assistant):", t) for t in texts) else None
+    if any(re.match("\n\n(Human|Assistant):", t) for t in texts):
+        return "hh"
+    return "messages" if isinstance(row.get("messages"), list) else None
 
 
 def split_implicit(row):
@@ -106,10 +112,6 @@ def split_hh(row):
     return prompt, chosen, rejected
 
 
-def system_of(row):
-    return [{"role": "system", "content": row["system"]}] if row.get("system") else []
-
-
 def split_sharegpt(row):
     turns = list(row["conversations"])
     answers = [row.get("chosen"), row.get("rejected")]
@@ -125,42 +127,86 @@ def split_sharegpt(row):
         raise Unusable("roles that don't alternate")
     if any(a is not None and ROLES.get(a["from"]) != "assistant" for a in answers):
         raise Unusable("no assistant turn at the end")
-    return [system_of(row) + prompt] + [a and a["value"] for a in answers]
+    return [prompt] + [a and a["value"] for a in answers]
+
+
+def instruction_of(row):
+    return "\n".join(filter(None, (row["instruction"], row.get("input"))))
 
 
 def split_alpaca(row):
-    talk = system_of(row)
+    talk = []
     for user, assistant in row.get("history") or []:
         talk += [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
-    text = "\n".join(filter(None, (row["instruction"], row.get("input"))))
-    output = row.get("output")
+    text = instruction_of(row)
+    output = row.get("output", row.get("response"))
     both = output if isinstance(output, list) else [output, None]
     return [talk + [{"role": "user", "content": text}]] + [
         row.get(key, other) for key, other in zip(("chosen", "rejected"), both)]
 
 
+def split_messages(row):
+    talk = row["messages"]
+    if talk and ("chosen" in row or "rejected" in row):
+        return talk, row.get("chosen"), row.get("rejected")
+    answered = talk[-1:] and talk[-1]["role"] == "assistant"
+    if len(talk) - bool(answered) < 1:
+        raise Unusable("empty prompt")
+    return (talk[:-1], talk[-1]["content"], None) if answered else (talk, None, None)
+
+
+def split_completion(row):
+    if row.get("label") is False:
+        raise Unusable("labelled as not wanted")
+    return row["prompt"], row["completion"], None
+
+
 def split_question(row):
-    first = row["turns"][0] if "turns" in row else row.get("prompt", row.get("instruction"))
+    first = row["turns"][0] if "turns" in row else row.get("prompt") or instruction_of(row)
     return first["content"] if isinstance(first, dict) else first, None, None
 
 
 SPLITS = {"implicit": split_implicit, "hh": split_hh, "sharegpt": split_sharegpt,
-          "alpaca": split_alpaca, "mt-bench": split_question, "arena-hard": split_question,
+          "alpaca": split_alpaca, "messages": split_messages, "completion": split_completion,
+          "mt-bench": split_question, "arena-hard": split_question,
           "alpaca-eval": split_question}
 
 
-def plain(row, layout):
-    """The row with "prompt", "chosen" and "rejected" (those that there are) of its own."""
-    if layout is None or layout in PLAIN:
+def with_whole(row):
+    """Of a prompt's text beside whole conversations of several messages the text is left."""
+    whole = [row[key] for key in ("chosen", "rejected")
+             if isinstance(row.get(key), list) and len(row[key]) > 2]
+    if not whole or not isinstance(row.get("prompt"), str) or "prompt_text" in row:
         return row
+    return {**row, "prompt": whole[0][:-1]}
+
+
+def with_system(row):
+    """A row's "system" as the first message, if the prompt has none of its own."""
+    key = "prompt" if "prompt" in row else "messages"
+    talk = row.get(key)
+    if not row.get("system") or not talk or "prompt_text" in row:
+        return row
+    talk = [{"role": "user", "content": talk}] if isinstance(talk, str) else talk
+    first = [] if talk[0]["role"] == "system" else [{"role": "system", "content": row["system"]}]
+    return {**{k: v for k, v in row.items() if k != "system"}, key: first + talk}
+
+
+def plain(row, layout):
+    """The row with "prompt", "chosen" and "rejected" (those that there are) of its own, and with its
+    system message in the prompt."""
+    if layout is None or layout in PLAIN:
+        return with_system(with_whole(row))
     try:
         parts = SPLITS[layout](row)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise Unusable(f"not a row of layout {layout}: {error!r}") from error
     gone = ("chosen", "rejected", "prompt", "conversations", "instruction", "input", "output",
-            "system", "history", "turns")
+            "system", "history", "turns", "messages", "completion", "label")
     made = {k: v for k, v in zip(("prompt", "chosen", "rejected"), parts) if v is not None}
-    return {**{k: v for k, v in row.items() if k not in gone}, **made}
+    made = {**{k: v for k, v in row.items() if k not in gone}, **made}
+    return with_system({**made, "system": row["system"]}) if row.get("system") and \
+        layout not in ASKED else made
 
 
 def file_layout(rows):

@@ -2,9 +2,8 @@
 """Renders the conversations of a data file with a model's own chat template, by Jinja2.
 
 For templates that aligndistil doesn't write natively. DATA (JSONL or one JSON array, plain or
-gzipped) has rows of any layout that aligndistil reads, told by the first one, or "messages". In
-OUTPUT (JSONL) each row has "prompt_text", "chosen_text", "rejected_text", "response_text" in their
-place, which aligndistil reads as they are; what else a row has stays. The settings are those of
+gzipped) has rows of any layout that aligndistil reads, told by the first one. In OUTPUT (JSONL)
+each row has "prompt_text", "chosen_text", "rejected_text", "response_text" in their place, which aligndistil reads as they are; what else a row has stays. The settings are those of
 transformers. Rows that the template refuses, or whose answers can't be found in what it writes, are
 left out and named.
 """
@@ -50,6 +49,16 @@ def find_template(folder, config):
     return template
 
 
+class Generation(jinja2.ext.Extension):
+    """{% generation %} marks answers for a mask, and writes what is in it."""
+    tags = {"generation"}
+
+    def parse(self, parser):
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
+        return jinja2.nodes.Scope(body, lineno=line)
+
+
 def make_environment():
     def raise_exception(message):
         raise jinja2.TemplateError(message)
@@ -58,7 +67,7 @@ def make_environment():
         return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators,
                           sort_keys=sort_keys)
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols])
+        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols, Generation])
     environment.filters["tojson"] = tojson
     environment.globals["raise_exception"] = raise_exception
     environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
@@ -70,6 +79,8 @@ class Renderer:
 
     def __init__(self, folder, variables):
         config = read_json(os.path.join(folder, "tokenizer_config.json"))
+        special = read_json(os.path.join(folder, "special_tokens_map.json"), {})
+        config = {**special, **config} if "added_tokens_decoder" in config else {**config, **special}
         tokenizer = read_json(os.path.join(folder, "tokenizer.json"), {})
         self.template = make_environment().from_string(find_template(folder, config))
         names = [k for k in config if k.endswith("_token") and config[k] is not None]
@@ -115,6 +126,8 @@ def last_content(value, key):
 
 def find_prompt(row):
     """The messages before the answers."""
+    if "messages" in row and not set(row) & set(ANSWERS):
+        return row["messages"][:-1]
     if "prompt" in row:
         return messages_of(row["prompt"])
     for key in ("messages", *ANSWERS):
@@ -157,7 +170,7 @@ def main():
     layout = file_layout(rows)
     for place, row in rows:
         try:
-            done, here = render_row(renderer, plain(row, layout))
+            done, here = render_row(renderer, plain(row, layout if layout != "messages" else None))
         except Unusable as why:
             print(f"render_chat: {options.data}:{place}: left out: {why}", file=sys.stderr)
             left += 1

@@ -62,6 +62,12 @@ void ald_dataset_log(const ald_dataset_t *dataset, const char *path)
 {
     const ald_pairs_counts_t *counts = &dataset->pairs.counts;
     ald_pairs_log(&dataset->pairs, path);
+    if (ald_tokenizer_eos(dataset->tokenizer) < 0)
+        ald_log_warn("%s: the tokenizer has no end token (eos_token in tokenizer_config.json or "
+                     "special_tokens_map.json, eos_token_id in generation_config.json or "
+                     "config.json)%s",
+                     ald_tokenizer_directory(dataset->tokenizer),
+                     dataset->chat.end_token < 0 ? ": answers have none" : "");
     ald_log_info("layout %s, chat format %s; cut: %lld prompts, %lld responses; %lld rows whose "
                  "responses are the same, %lld whose scores are, %lld whose prompts and answers "
                  "share a token",

@@ -60,6 +60,10 @@ static ald_layout_t layout_with_prompt(const ald_json_t *row)
     bool answered = chosen != NULL || has(row, "rejected") || has(row, "response") ||
                     has(row, "chosen_text") || has(row, "rejected_text") ||
                     has(row, "response_text");
+    if (!answered && ald_json_is_array(ald_json_get(row, "messages")))
+        return ALD_LAYOUT_MESSAGES;
+    if (!answered && has(row, "completion"))
+        return ALD_LAYOUT_COMPLETION;
     if (!answered)
         return has(row, "uid") && has(row, "category") ? ALD_LAYOUT_ARENA_HARD : ALD_LAYOUT_PROMPTS;
     return ald_json_is_string(ald_json_get(row, "prompt")) && ald_json_count(chosen) > 1
@@ -70,7 +74,8 @@ static ald_layout_t layout_with_prompt(const ald_json_t *row)
 static ald_layout_t layout_with_instruction(const ald_json_t *row)
 {
     const ald_json_t *output = ald_json_get(row, "output");
-    if (has(row, "chosen") || has(row, "rejected") || ald_json_is_array(output))
+    if (has(row, "chosen") || has(row, "rejected") || ald_json_is_array(output) ||
+        (output == NULL && has(row, "response")))
         return ALD_LAYOUT_ALPACA;
     return output == NULL || has(row, "dataset") || has(row, "generator") ? ALD_LAYOUT_ALPACA_EVAL
                                                                           : ALD_LAYOUT_ALPACA;
@@ -94,7 +99,9 @@ ald_layout_t ald_layout_of(const ald_json_t *row)
         return layout_with_instruction(row);
     if (ald_json_is_array(chosen) && ald_json_is_array(rejected))
         return ALD_LAYOUT_IMPLICIT;
-    return begins_with_turn(chosen) || begins_with_turn(rejected) ? ALD_LAYOUT_HH : ALD_LAYOUT_AUTO;
+    if (begins_with_turn(chosen) || begins_with_turn(rejected))
+        return ALD_LAYOUT_HH;
+    return ald_json_is_array(ald_json_get(row, "messages")) ? ALD_LAYOUT_MESSAGES : ALD_LAYOUT_AUTO;
 }
 
 bool ald_layout_is_plain(ald_layout_t layout)

@@ -9,6 +9,7 @@
 #include "ald/base/vec.h"
 #include "ald/config/choices.h"
 #include "ald/data/layout.h"
+#include "ald/data/members.h"
 #include "ald/text/chat_parts.h"
 
 static bool has(const ald_json_t *row, const char *key)
@@ -289,18 +290,6 @@ done:
     return status;
 }
 
-static ald_status_t read_system(const ald_json_t *row, ald_json_t *messages)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    const ald_json_t *system = ald_json_get(row, "system");
-    ALD_CHECK(ald_json_is_null(system) || ald_json_is_string(system), ALD_STATUS_INPUT,
-              "\"system\": expected a string, found %s", ald_json_type_name(system));
-    if (slice_of(system).length > 0)
-        push_message(messages, "system", ald_json_share(system));
-done:
-    return status;
-}
-
 static ald_status_t read_answer_turn(const ald_json_t *turn, const char *from, const char *key,
                                      ald_skip_t *skip, ald_json_t *out)
 {
@@ -327,7 +316,6 @@ static ald_status_t convert_sharegpt(const ald_json_t *row, ald_skip_t *skip, al
               ald_json_type_name(list));
     ald_json_t *prompt = ald_json_new_array();
     ald_json_set(out, "prompt", prompt);
-    ALD_TRY(read_system(row, prompt));
     ALD_TRY(read_turns(list, ranked || count == 0 ? count : count - 1, skip, prompt));
     if (!ranked) /* the conversation ends with its one answer */
         ALD_TRY(
@@ -358,8 +346,8 @@ done:
     return status;
 }
 
-/* Reads instruction and input as one message, with a newline between them. */
-static ald_status_t read_instruction(const ald_json_t *row, ald_json_t *messages)
+/* Makes one text of instruction and input, with a newline between them. */
+static ald_status_t read_instruction(const ald_json_t *row, ald_json_t **out)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_json_t *instruction = ald_json_get(row, "instruction"),
@@ -376,7 +364,7 @@ static ald_status_t read_instruction(const ald_json_t *row, ald_json_t *messages
         ALD_TRY(ald_vec_append(&text, "\n", 1));
     if (second.length > 0)
         ALD_TRY(ald_vec_append(&text, second.data, second.length));
-    push_message(messages, "user", text_of((ald_slice_t){text.data, text.count}));
+    *out = text_of((ald_slice_t){text.data, text.count});
 done:
     ald_vec_reset(&text);
     return status;
@@ -389,9 +377,10 @@ static ald_status_t convert_alpaca(const ald_json_t *row, ald_json_t *out)
     const ald_json_t *output = ald_json_get(row, "output");
     ald_json_t *prompt = ald_json_new_array();
     ald_json_set(out, "prompt", prompt);
-    ALD_TRY(read_system(row, prompt));
+    ald_json_t *text = NULL;
     ALD_TRY(read_history(row, prompt));
-    ALD_TRY(read_instruction(row, prompt));
+    ALD_TRY(read_instruction(row, &text));
+    push_message(prompt, "user", text);
     ALD_CHECK(!ald_json_is_array(output) || ald_json_count(output) == 2, ALD_STATUS_INPUT,
               "\"output\": expected a string, or two in a list: chosen and rejected; found %zu",
               ald_json_count(output));
@@ -400,7 +389,7 @@ static ald_status_t convert_alpaca(const ald_json_t *row, ald_json_t *out)
         if (answer == NULL && ald_json_is_array(output))
             answer = ald_json_at(output, i);
         if (answer == NULL && i == 0)
-            answer = output;
+            answer = output != NULL ? output : ald_json_get(row, "response");
         ALD_CHECK(answer == NULL || ald_json_is_string(answer), ALD_STATUS_INPUT,
                   "\"%s\": expected a string, found %s", keys[i], ald_json_type_name(answer));
         if (answer != NULL)
@@ -412,7 +401,7 @@ done:
 
 /* --- prompts of benchmarks ------------------------------------------------------------------ */
 
-/* The prompt is the member `key`, or the first of "turns". */
+/* The prompt is the member `key` (an instruction with its input), or the first of "turns". */
 static ald_status_t convert_question(ald_layout_t layout, const ald_json_t *row, ald_json_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -435,7 +424,89 @@ static ald_status_t convert_question(ald_layout_t layout, const ald_json_t *row,
         ALD_CHECK(ald_json_is_string(ald_json_at(turns, i)), ALD_STATUS_INPUT,
                   "\"turns\"[%zu]: expected a string, found %s", i,
                   ald_json_type_name(ald_json_at(turns, i)));
+    ald_json_t *text = NULL;
+    if (strcmp(key, "instruction") == 0)
+        ALD_TRY(read_instruction(row, &text));
+    ald_json_set(out, "prompt", text != NULL ? text : ald_json_share(prompt));
+done:
+    return status;
+}
+
+/* --- conversations of one answer ------------------------------------------------------------ */
+
+static bool has_role(const ald_json_t *message, const char *role)
+{
+    ald_slice_t found = slice_of(ald_json_get(message, "role"));
+    return found.data != NULL && ald_slice_is(found, role);
+}
+
+/* The first `count` messages of a list. */
+static ald_json_t *first_messages(const ald_json_t *list, size_t count)
+{
+    ald_json_t *made = ald_json_new_array();
+    for (size_t i = 0; i < count; ++i)
+        ald_json_push(made, ald_json_share(ald_json_at(list, i)));
+    return made;
+}
+
+/* The answer is the last message, or beside the conversation in "chosen" and "rejected". A
+ * conversation that ends with a question is a prompt. */
+static ald_status_t convert_messages(const ald_json_t *row, ald_skip_t *skip, ald_json_t *out)
+{
+    static const char *const keys[] = {"chosen", "rejected"};
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_json_t *list = ald_json_get(row, "messages");
+    size_t count = ald_json_count(list);
+    bool ranked = has(row, "chosen") || has(row, "rejected");
+    ALD_TRY(ald_messages_check(list, "messages"));
+    if (!ranked && count > 0 && has_role(ald_json_at(list, count - 1), "assistant"))
+        --count;
+    ALD_CHECK(count > 0, ald_skip(skip, ALD_SKIP_NO_PROMPT),
+              "\"messages\": nothing comes before the answer");
+    ald_json_set(out, "prompt", first_messages(list, count));
+    if (!ranked)
+        ald_json_set(out, "chosen", ald_json_share(list));
+    for (int i = 0; i < 2 && ranked; ++i)
+        if (has(row, keys[i]))
+            ald_json_set(out, keys[i], ald_json_share(ald_json_get(row, keys[i])));
+done:
+    return status;
+}
+
+static ald_status_t convert_completion(const ald_json_t *row, ald_skip_t *skip, ald_json_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_json_t *prompt = ald_json_get(row, "prompt"),
+                     *completion = ald_json_get(row, "completion");
+    ALD_CHECK(prompt != NULL && completion != NULL, ALD_STATUS_INPUT,
+              "\"%s\" is missing; expected a string or a list of messages",
+              prompt == NULL ? "prompt" : "completion");
+    ALD_CHECK(ald_json_bool(ald_json_get(row, "label"), true), ald_skip(skip, ALD_SKIP_UNWANTED),
+              "\"label\" is false");
     ald_json_set(out, "prompt", ald_json_share(prompt));
+    ald_json_set(out, "chosen", ald_json_share(completion));
+done:
+    return status;
+}
+
+/* Of a prompt's text beside whole conversations of several messages the text is left, which is
+ * mostly the first or the last question, and the messages before the answer are the prompt. */
+static ald_status_t convert_plain(const ald_json_t *row, ald_json_t **out)
+{
+    static const char *const keys[] = {"chosen", "rejected"};
+    ald_status_t status = ALD_STATUS_OK;
+    const char *key = NULL;
+    if (!ald_json_is_string(ald_json_get(row, "prompt")) || has(row, "prompt_text"))
+        return status;
+    for (int i = 2; i-- > 0;)
+        if (ald_json_is_array(ald_json_get(row, keys[i])) &&
+            ald_json_count(ald_json_get(row, keys[i])) > 2)
+            key = keys[i];
+    if (key == NULL)
+        return status;
+    const ald_json_t *list = ald_json_get(row, key);
+    ALD_TRY(ald_messages_check(list, key));
+    *out = ald_row_with(row, "prompt", first_messages(list, ald_json_count(list) - 1));
 done:
     return status;
 }
@@ -446,14 +517,16 @@ ald_status_t ald_layout_convert(ald_layout_t layout, const ald_json_t *row, ald_
     ald_status_t status = ALD_STATUS_OK;
     *out = NULL;
     if (ald_layout_is_plain(layout) || layout == ALD_LAYOUT_AUTO)
-        return status;
+        return convert_plain(row, out);
     ald_json_t *made = ald_json_new_object();
     ALD_CHECK_MEMORY(made, 1);
-    status = layout == ALD_LAYOUT_IMPLICIT   ? convert_implicit(row, skip, made)
-             : layout == ALD_LAYOUT_HH       ? convert_hh(row, skip, made)
-             : layout == ALD_LAYOUT_SHAREGPT ? convert_sharegpt(row, skip, made)
-             : layout == ALD_LAYOUT_ALPACA   ? convert_alpaca(row, made)
-                                             : convert_question(layout, row, made);
+    status = layout == ALD_LAYOUT_IMPLICIT     ? convert_implicit(row, skip, made)
+             : layout == ALD_LAYOUT_HH         ? convert_hh(row, skip, made)
+             : layout == ALD_LAYOUT_SHAREGPT   ? convert_sharegpt(row, skip, made)
+             : layout == ALD_LAYOUT_ALPACA     ? convert_alpaca(row, made)
+             : layout == ALD_LAYOUT_MESSAGES   ? convert_messages(row, skip, made)
+             : layout == ALD_LAYOUT_COMPLETION ? convert_completion(row, skip, made)
+                                               : convert_question(layout, row, made);
     if (status == ALD_STATUS_OK)
         *out = made;
     else

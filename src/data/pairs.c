@@ -15,6 +15,7 @@
 #include "ald/base/vec.h"
 #include "ald/config/choices.h"
 #include "ald/data/layout.h"
+#include "ald/data/members.h"
 #include "ald/data/row_file.h"
 #include "data/pairs_impl.h"
 #include "data/pairs_row_impl.h"
@@ -192,6 +193,8 @@ static void count_rows(const ald_row_file_t *source, const ald_pairs_note_t *not
     pairs->counts.read = pairs->count;
     for (int64_t i = 0; i < pairs->count; ++i) {
         ald_skip_t skip = notes[i].skip;
+        for (int m = 0; m < ALD_MEMBER_COUNT; ++m)
+            pairs->counts.unread[m] += notes[i].unread >> m & 1;
         if (skip == ALD_SKIP_NONE) {
             count_row(&pairs->rows[i], &notes[i], &pairs->counts);
             pairs->rows[used++] = pairs->rows[i];
@@ -247,6 +250,11 @@ void ald_pairs_log(const ald_pairs_t *pairs, const char *path)
     describe_skips(pairs, skips, sizeof skips);
     ald_log_info("%s: %lld rows, %lld used%s", path, (long long)pairs->counts.read,
                  (long long)pairs->count, skips);
+    for (int m = 0; m < ALD_MEMBER_COUNT; ++m)
+        if (pairs->counts.unread[m] > 0)
+            ald_log_warn("%s: \"%s\" isn't read in layout %s (%lld of %lld rows have it)", path,
+                         ald_member_name((ald_member_t)m), ald_layout_name(pairs->layout),
+                         (long long)pairs->counts.unread[m], (long long)pairs->counts.read);
 }
 
 static ald_status_t load(const ald_pairs_options_t *options, ald_row_file_t *source,

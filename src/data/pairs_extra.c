@@ -77,10 +77,9 @@ done:
 ald_status_t ald_pairs_keep_extra(const ald_pairs_reader_t *reader, const ald_json_t *row,
                                   ald_pair_t *out)
 {
-    static const char *const keys[] = {"required", "forbidden"}, *const more[] = {
-                                                                     "question_id", "uid",
-                                                                     "turns",       "prompt",
-                                                                     "instruction", "dataset"};
+    static const char *const keys[] = {"required", "forbidden"};
+    static const char *const more[] = {"question_id", "uid",   "turns",  "prompt",
+                                       "instruction", "input", "dataset"};
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *extra = ald_json_new_object();
     for (int i = 0; i < 2; ++i) {

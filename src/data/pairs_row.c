@@ -12,6 +12,7 @@
 #include "ald/config/choices.h"
 #include "ald/data/layout.h"
 #include "ald/data/layout_convert.h"
+#include "ald/data/members.h"
 #include "ald/data/pairs.h"
 #include "ald/text/chat.h"
 #include "ald/text/tokenizer.h"
@@ -65,7 +66,14 @@ done:
     return status;
 }
 
-/* Whether the messages that a response has before its answer are those of the prompt. */
+static bool has_role(const ald_json_t *message, const char *role)
+{
+    const char *found = ald_json_text(ald_json_get(message, "role"), NULL);
+    return found != NULL && strcmp(found, role) == 0;
+}
+
+/* Whether the messages that a response has before its answer are those of the prompt, whose system
+ * message may be missing there. */
 static bool repeats_prompt(const ald_json_t *list, const ald_json_t *prompt)
 {
     size_t before = ald_json_count(list) - 1, length = 0, prompt_length = 0;
@@ -77,9 +85,11 @@ static bool repeats_prompt(const ald_json_t *list, const ald_json_t *prompt)
         return before == 1 && first != NULL && length == prompt_length &&
                memcmp(first, text, length) == 0;
     }
-    bool same = before == ald_json_count(prompt);
+    size_t first =
+        ald_json_count(prompt) == before + 1 && has_role(ald_json_at(prompt, 0), "system");
+    bool same = before + first == ald_json_count(prompt);
     for (size_t i = 0; i < before && same; ++i)
-        same = ald_messages_same(ald_json_at(list, i), ald_json_at(prompt, i));
+        same = ald_messages_same(ald_json_at(list, i), ald_json_at(prompt, i + first));
     return same;
 }
 
@@ -108,8 +118,7 @@ static ald_status_t last_content(const ald_json_t *row, const char *key, ald_ski
     const ald_json_t *list = ald_json_get(row, key);
     ALD_TRY(ald_messages_check(list, key));
     const ald_json_t *last = ald_json_at(list, ald_json_count(list) - 1);
-    const char *role = ald_json_text(ald_json_get(last, "role"), NULL);
-    ALD_CHECK(role != NULL && strcmp(role, "assistant") == 0, ald_skip(skip, ALD_SKIP_NO_ASSISTANT),
+    ALD_CHECK(has_role(last, "assistant"), ald_skip(skip, ALD_SKIP_NO_ASSISTANT),
               "\"%s\": expected a list that ends in a message of role \"assistant\"", key);
     ALD_CHECK(ald_json_count(ald_json_get(last, "tool_calls")) == 0,
               ald_skip(skip, ALD_SKIP_REFUSED), "\"%s\": \"tool_calls\" are not supported", key);
@@ -130,6 +139,8 @@ static ald_status_t response_text(const ald_json_t *row, const char *key, ald_sk
     ald_status_t status = ALD_STATUS_OK;
     const ald_json_t *given = given_text(row, key);
     const ald_json_t *json = given != NULL ? given : ald_json_get(row, key);
+    if (json == NULL && strcmp(key, "chosen") == 0 && ald_json_get(row, "response_ids") == NULL)
+        json = ald_json_get(row, "response"); /* the one answer of a row without others */
     ALD_CHECK(json != NULL, ALD_STATUS_INPUT, "\"%s\" is missing; expected %s", key, wanted);
     if (given == NULL && ald_json_is_array(json))
         ALD_TRY(last_content(row, key, skip, &json));
@@ -267,7 +278,8 @@ done:
     return status;
 }
 
-static ald_status_t check_prompt(const ald_json_t *prompt, ald_skip_t *skip)
+/* An answer that goes on with a turn of the prompt's would need a format without the turn's end. */
+static ald_status_t check_prompt(const ald_chat_t *chat, const ald_json_t *prompt, ald_skip_t *skip)
 {
     ald_status_t status = ALD_STATUS_OK;
     ALD_CHECK(prompt != NULL, ALD_STATUS_INPUT, "\"prompt\" is missing; expected %s", wanted);
@@ -278,6 +290,12 @@ static ald_status_t check_prompt(const ald_json_t *prompt, ald_skip_t *skip)
     ALD_CHECK(ald_json_count(prompt) > 0, ald_skip(skip, ALD_SKIP_NO_PROMPT),
               "\"prompt\": the list of messages is empty");
     ALD_TRY(ald_messages_check(prompt, "prompt"));
+    ALD_CHECK(
+        chat->none || !has_role(ald_json_at(prompt, ald_json_count(prompt) - 1), "assistant"),
+        ald_skip(skip, ALD_SKIP_BEGUN),
+        "\"prompt\": the last message is the assistant's, which an answer can't go on with in "
+        "chat format %s",
+        chat->name);
 done:
     return status;
 }
@@ -297,13 +315,31 @@ static ald_status_t prompt_text(const ald_pairs_reader_t *reader, const ald_json
                              &length); /* `generate` wrote ids beside it, and has rendered it */
     if (text != NULL)
         return ald_vec_append(&row->text, text, length);
-    ALD_TRY(check_prompt(prompt, &row->note->skip));
+    ALD_TRY(check_prompt(reader->options->chat, prompt, &row->note->skip));
     status = ald_chat_render_prompt(reader->options->chat, prompt, &row->text, &row->markup);
     if (status == ALD_STATUS_INPUT && !reader->options->chat->unknown)
         ald_skip(&row->note->skip,
                  ALD_SKIP_REFUSED); /* its types are right, so the row isn't damaged */
     if (status != ALD_STATUS_OK)
         status = ald_status_prefix(status, "\"prompt\"");
+done:
+    return status;
+}
+
+/* Tokenises a text without markup: behind the tokens that the post-processor puts before it, unless
+ * the text begins with them itself. */
+static ald_status_t encode_raw(const ald_pairs_reader_t *reader, const char *text, size_t length,
+                               ald_vec_t *ids)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    size_t count = 0;
+    const int32_t *front = ald_tokenizer_front(reader->options->tokenizer, &count);
+    if (length > 0)
+        ALD_TRY(ald_vec_append(ids, front, count));
+    ALD_TRY(ald_tokenizer_encode(reader->options->tokenizer, length == 0 ? "" : text, length, ids));
+    if (count > 0 && ids->count >= 2 * count &&
+        memcmp((const int32_t *)ids->data + count, front, count * sizeof *front) == 0)
+        drop_first(ids, count);
 done:
     return status;
 }
@@ -319,17 +355,19 @@ static ald_status_t read_prompt(const ald_pairs_reader_t *reader, const ald_json
         status = ald_status_prefix(status, "\"prompt\"");
         goto done;
     }
-    if (ald_json_is_null(given))
+    bool rendered = !reader->options->chat->none || given_text(json, "prompt") != NULL;
+    if (!ald_json_is_null(given))
+        ALD_TRY(read_ids(reader, given, "prompt_ids", &row->ids));
+    else if (rendered)
         ALD_TRY(ald_tokenizer_encode(reader->options->tokenizer,
                                      row->text.count == 0 ? "" : row->text.data, row->text.count,
                                      &row->ids));
     else
-        ALD_TRY(read_ids(reader, given, "prompt_ids", &row->ids));
+        ALD_TRY(encode_raw(reader, row->text.data, row->text.count, &row->ids));
     ALD_CHECK(row->ids.count > 0, ald_skip(&row->note->skip, ALD_SKIP_NO_PROMPT),
               "\"prompt\" is empty");
     row->shared = row->ids.count;
-    row->joined = ald_json_is_null(given) &&
-                  (!reader->options->chat->none || given_text(json, "prompt") != NULL);
+    row->joined = ald_json_is_null(given) && rendered;
 done:
     return status;
 }
@@ -428,7 +466,7 @@ static ald_status_t read_text(const ald_pairs_reader_t *reader, const ald_json_t
         status = ald_status_prefix(ALD_STATUS_INPUT, "\"text\"");
         goto done;
     }
-    ALD_TRY(ald_tokenizer_encode(reader->options->tokenizer, text, length, &ids));
+    ALD_TRY(encode_raw(reader, text, length, &ids));
     if (eos >= 0 && ids.count > 0 && ALD_VEC_AT(&ids, int32_t, ids.count - 1) != eos)
         ALD_TRY(ald_vec_push(&ids, &eos));
     ALD_CHECK(ids.count > 1, ALD_STATUS_INPUT, "\"text\": expected at least 2 tokens, found %zu",
@@ -452,8 +490,9 @@ static int needed(const ald_pairs_reader_t *reader, const ald_json_t *row)
         return need | ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED;
     if ((need & ALD_PAIRS_SCORED) == 0)
         return need;
-    return has_response(row, "response") ? ALD_PAIRS_RESPONSE
-                                         : ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED;
+    bool ranked = has_response(row, "chosen") && has_response(row, "rejected");
+    return has_response(row, "response") && !ranked ? ALD_PAIRS_RESPONSE
+                                                    : ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED;
 }
 
 static ald_status_t read_conversation(const ald_pairs_reader_t *reader, const ald_json_t *json,
@@ -481,11 +520,17 @@ done:
     return status;
 }
 
-/* INPUT when the row has another layout than the file. */
+/* INPUT when the row has another layout than the file, or none. */
 static ald_status_t check_layout(const ald_pairs_reader_t *reader, const ald_json_t *row)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_layout_t found = ald_layout_of(row);
+    ALD_CHECK(found != ALD_LAYOUT_AUTO || reader->options->layout != ALD_LAYOUT_AUTO ||
+                  !ald_layout_is_plain(reader->layout),
+              ALD_STATUS_INPUT,
+              "\"prompt\" is missing; expected %s, or the members of another layout (%s: "
+              "src/data/README.md has a row of each)",
+              wanted, ald_choice_names(ALD_CHOICES_DATA_LAYOUTS) + strlen("auto|"));
     if (reader->options->layout != ALD_LAYOUT_AUTO || found == ALD_LAYOUT_AUTO)
         return status; /* the layout is forced, or a missing member gets a message of its own */
     ALD_CHECK(ald_layouts_mix(found, reader->layout), ALD_STATUS_INPUT,
@@ -527,11 +572,15 @@ ald_status_t ald_pairs_read_row(const ald_pairs_reader_t *reader, const ald_json
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *made = NULL;
+    bool unread = false;
     out->policy_step = -1;
     ALD_CHECK(ald_json_is_object(json), ALD_STATUS_INPUT, "expected an object, found %s",
               ald_json_type_name(json));
     ALD_TRY(check_layout(reader, json));
+    note->unread = ald_members_unread(reader->layout, json);
     ALD_TRY(ald_layout_convert(reader->layout, json, &note->skip, &made));
+    ALD_TRY(ald_system_put(reader->layout, json, &made, &unread));
+    note->unread |= (unsigned)unread << ALD_MEMBER_SYSTEM;
     ALD_TRY(read_plain(reader, made != NULL ? made : json, note, out));
     ALD_TRY(ald_pairs_keep_extra(reader, json, out));
     note->tie = is_tie(json);

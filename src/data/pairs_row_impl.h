@@ -14,9 +14,10 @@
 
 /* What is noted about a row beside its tokens, for the counts. */
 typedef struct {
-    bool cut[4];   /* prompt, chosen, rejected, response */
-    bool boundary; /* tokens of the prompt were joined with the answer's, and belong to it */
-    bool tie;      /* the scores of chosen and rejected are equal */
+    bool cut[4];     /* prompt, chosen, rejected, response */
+    bool boundary;   /* tokens of the prompt were joined with the answer's, and belong to it */
+    bool tie;        /* the scores of chosen and rejected are equal */
+    unsigned unread; /* a bit for each ald_member_t that the row has and nobody reads */
     ald_skip_t skip;
 } ald_pairs_note_t;
 

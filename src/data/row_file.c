@@ -11,6 +11,10 @@
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
 
+/* Bytes of a row: no conversation that a model could take in is as long, and a text without any
+ * space may need seconds for so much. */
+enum { ROW_MOST = 32 << 20 };
+
 /* Kinds of files that are often given where JSON is expected, and the bytes that they begin with.
  */
 static const struct {
@@ -204,6 +208,12 @@ void ald_row_file_close(ald_row_file_t *source)
 ald_status_t ald_row_file_parse(const ald_row_file_t *source, const ald_raw_row_t *row,
                                 ald_json_t **out)
 {
+    *out = NULL;
+    if (row->length > ROW_MOST) {
+        ald_status_t status = ald_status_raise(
+            ALD_STATUS_INPUT, "a row of %zu bytes; expected at most %d", row->length, ROW_MOST);
+        return source->array ? ald_row_file_place(source, row->number, status) : status;
+    }
     ald_status_t status = ald_json_parse(row->text, row->length, "", out);
     if (status != ALD_STATUS_INPUT)
         return status;

@@ -3,13 +3,17 @@
 #include "ald/model/hf_save.h"
 
 #include <ctype.h>
+#include <fnmatch.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "ald/base/arena.h"
 #include "ald/base/file.h"
 #include "ald/base/folder.h"
 #include "ald/base/json.h"
+#include "ald/base/log.h"
 #include "ald/base/path.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
@@ -139,25 +143,71 @@ static bool ends_with(const char *name, const char *end)
     return length >= tail && strcmp(name + length - tail, end) == 0;
 }
 
-/* Whether a file belongs to the origin's weights or to a run, and not to the model that is written.
- */
-static bool is_left_behind(const char *name)
+/* Whether a file belongs to a model, beside its weights and config.json. Weights in other forms,
+ * the adapter that was merged into these, what a run left: all of that would be another model's. */
+static bool is_carried(const char *name)
 {
-    static const char *const names[] = {"config.json", "done.json", "optimizer.h5", "state.json",
-                                        "trainer_state.json"};
-    static const char *const ends[] = {".safetensors", ".index.json", ".bin",  ".h5",      ".pt",
-                                       ".pth",         ".gguf",       ".ggml", ".msgpack", ".onnx",
-                                       ".onnx_data",   ".onnx.data",  ".ckpt", ".npz",     ".ot",
-                                       ".pkl",         ".tflite"};
-    if (name[0] == '.' || strncmp(name, "metrics.", 8) == 0 || strstr(name, ".tmp-") != NULL)
-        return true;
+    static const char *const patterns[] = {"generation_config.json",
+                                           "configuration.json",
+                                           "preprocessor_config.json",
+                                           "processor_config.json",
+                                           "tokenizer.json",
+                                           "tokenizer_config.json",
+                                           "tokenizer.model*",
+                                           "sentencepiece*.model",
+                                           "spiece.model",
+                                           "tekken.json",
+                                           "vocab.json",
+                                           "vocab.txt",
+                                           "merges.txt",
+                                           "added_tokens.json",
+                                           "special_tokens_map.json",
+                                           "chat_template.json",
+                                           "*.jinja",
+                                           "*.py",
+                                           "README*",
+                                           "LICEN[CS]E*",
+                                           "NOTICE*",
+                                           "USE_POLICY*",
+                                           "*.md",
+                                           "*.png",
+                                           "*.jpg",
+                                           "*.jpeg",
+                                           "*.gif",
+                                           "*.svg",
+                                           "*.webp"};
+    bool found = false;
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns && name[0] != '.'; ++i)
+        found = found || fnmatch(patterns[i], name, 0) == 0;
+    return found && strstr(name, ".tmp-") == NULL;
+}
+
+/* Whether the program reads a file of this name itself, so that its content is known. */
+static bool is_read(const char *name)
+{
+    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json",
+                                        "special_tokens_map.json", "generation_config.json",
+                                        "chat_template.jinja"};
     for (size_t i = 0; i < sizeof names / sizeof *names; ++i)
         if (strcmp(name, names[i]) == 0)
             return true;
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; ++i)
-        if (ends_with(name, ends[i]))
-            return true;
     return false;
+}
+
+/* Whether an entry is a file or folder, or a link to a file that may be shown: one that everybody
+ * may read, one of the cache of huggingface_hub (../../blobs/...), or one that is read here anyway.
+ */
+static bool may_follow(const char *path, const char *name)
+{
+    struct stat own, target;
+    char to[64] = "";
+    if (lstat(path, &own) != 0 || stat(path, &target) != 0)
+        return false;
+    if (!S_ISLNK(own.st_mode))
+        return S_ISREG(own.st_mode) || S_ISDIR(own.st_mode);
+    bool cached = readlink(path, to, sizeof to - 1) > 0 && strncmp(to, "../", 3) == 0 &&
+                  strstr(to, "/blobs/") != NULL;
+    return S_ISREG(target.st_mode) && (cached || is_read(name) || (target.st_mode & S_IROTH) != 0);
 }
 
 /* Whether a folder of the origin is a model or a run of its own. */
@@ -176,8 +226,22 @@ done:
     return status;
 }
 
-/* Copies the other files of the origin. Files come before folders, so that a folder of which
- * nothing is copied isn't made; `depth` ends a circle of links. */
+/* Copies one of them, unless it isn't a model's. */
+static ald_status_t copy_file(const char *directory, const char *from, const char *to,
+                              const char *name)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    if (!is_carried(name)) {
+        ald_log_verbose("%s is not carried along", from);
+        return status;
+    }
+    ALD_TRY(ald_dir_make(directory));
+    ALD_TRY(ald_file_copy(from, to));
+done:
+    return status;
+}
+
+/* Copies the other files of the origin. A folder of which nothing is copied isn't made. */
 static ald_status_t copy_others(const char *directory, const char *origin, int depth)
 {
     enum { DEPTH_MAX = 8 }; /* model directories have a folder or two in them */
@@ -187,18 +251,17 @@ static ald_status_t copy_others(const char *directory, const char *origin, int d
     bool alone = false;
     ALD_TRY(ald_dir_list(origin, &names, &count));
     for (size_t i = 0; i < count; ++i) {
-        if (is_left_behind(names[i]))
-            continue;
         ald_free(from);
         ald_free(to);
         from = ald_path_join(origin, names[i]);
         to = ald_path_join(directory, names[i]);
         ALD_CHECK_MEMORY(from, strlen(origin));
         ALD_CHECK_MEMORY(to, strlen(directory));
-        if (ald_file_size(from) >= 0) {
-            ALD_TRY(ald_dir_make(directory));
-            ALD_TRY(ald_file_copy(from, to));
-        } else if (ald_path_is_directory(from) && depth < DEPTH_MAX) {
+        if (names[i][0] == '.' || !may_follow(from, names[i]))
+            continue;
+        if (!ald_path_is_directory(from)) {
+            ALD_TRY(copy_file(directory, from, to, names[i]));
+        } else if (depth < DEPTH_MAX) {
             ALD_TRY(is_alone(from, &alone));
             if (!alone)
                 ALD_TRY(copy_others(to, from, depth + 1));

@@ -14,6 +14,7 @@
 #include "ald/config/choices.h"
 #include "ald/data/layout.h"
 #include "ald/role/generator.h"
+#include "ald/text/style.h"
 #include "pipeline/sampling_impl.h"
 #include "pipeline/turns_impl.h"
 
@@ -118,6 +119,33 @@ static ald_json_t *choices_of(const ald_answers_t *a, const ald_json_t *texts,
     return choices;
 }
 
+/* What Arena-Hard's style control reads of an answer: {"token_len", "header_count", "list_count",
+ * "bold_count"}, by level or kind. */
+static ald_status_t metadata_of(const ald_json_t *text, const ald_json_t *length, ald_json_t **out)
+{
+    static const char *const levels[] = {"h1", "h2", "h3", "h4", "h5", "h6"};
+    ald_status_t status = ALD_STATUS_OK;
+    size_t size = 0;
+    const char *data = ald_json_text(text, &size);
+    ald_style_t style;
+    *out = ald_json_new_object();
+    ALD_TRY(ald_style_count(data, size, &style));
+    ald_json_t *headers = ald_json_new_object(), *lists = ald_json_new_object(),
+               *bold = ald_json_new_object();
+    for (int i = 0; i < 6; ++i)
+        ald_json_set(headers, levels[i], ald_json_new_integer(style.headers[i]));
+    ald_json_set(lists, "ordered", ald_json_new_integer(style.ordered));
+    ald_json_set(lists, "unordered", ald_json_new_integer(style.unordered));
+    ald_json_set(bold, "**", ald_json_new_integer(style.stars));
+    ald_json_set(bold, "__", ald_json_new_integer(style.underscores));
+    ald_json_set(*out, "token_len", ald_json_share(length));
+    ald_json_set(*out, "header_count", headers);
+    ald_json_set(*out, "list_count", lists);
+    ald_json_set(*out, "bold_count", bold);
+done:
+    return status;
+}
+
 /* Fills in the answer to a question with a "question_id": {"question_id", "answer_id", "model_id",
  * "choices", "tstamp"}. */
 static void fill_choices(const ald_answers_t *a, const ald_json_t *question, ald_json_t *id,
@@ -133,12 +161,11 @@ static void fill_choices(const ald_answers_t *a, const ald_json_t *question, ald
 /* Fills in the answer to one of Arena-Hard's newer questions, which have a "uid": {"uid", "ans_id",
  * "model", "messages", "tstamp", "metadata"}, of the first sample. */
 static void fill_messages(const ald_answers_t *a, const char *prompt, const ald_json_t *uid,
-                          ald_json_t *id, const ald_json_t *text, const ald_json_t *length,
+                          ald_json_t *id, const ald_json_t *text, ald_json_t *metadata,
                           ald_json_t *out)
 {
     static const char *const roles[] = {"user", "assistant"};
-    ald_json_t *messages = ald_json_new_array(), *metadata = ald_json_new_object(),
-               *answer = ald_json_new_object();
+    ald_json_t *messages = ald_json_new_array(), *answer = ald_json_new_object();
     ald_json_set(answer, "answer", ald_json_share(text));
     for (int i = 0; i < 2; ++i) {
         ald_json_t *message = ald_json_new_object();
@@ -146,13 +173,12 @@ static void fill_messages(const ald_answers_t *a, const char *prompt, const ald_
         ald_json_set(message, "content", i == 0 ? ald_json_new_string(prompt) : answer);
         ald_json_push(messages, message);
     }
-    ald_json_set(metadata, "token_len", ald_json_share(length));
     ald_json_set(out, "uid", ald_json_share(uid));
     ald_json_set(out, "ans_id", id);
     ald_json_set(out, "model", ald_json_new_string(a->model));
     ald_json_set(out, "messages", messages);
     ald_json_set(out, "tstamp", ald_json_new_number(0.0));
-    ald_json_set(out, "metadata", metadata);
+    ald_json_set(out, "metadata", ald_json_share(metadata));
 }
 
 static ald_status_t fill_answer(const ald_answers_t *a, int64_t row, ald_json_t *out)
@@ -160,18 +186,24 @@ static ald_status_t fill_answer(const ald_answers_t *a, int64_t row, ald_json_t 
     ald_status_t status = ALD_STATUS_OK;
     const ald_json_t *uid = extra_of(a, row, "uid");
     const char *prompt = ald_json_text(extra_of(a, row, "prompt"), NULL);
-    ald_json_t *texts = ald_json_new_array(), *lengths = ald_json_new_array(), *id = NULL;
+    ald_json_t *texts = ald_json_new_array(), *lengths = ald_json_new_array(), *id = NULL,
+               *metadata = NULL;
     ald_json_t *question =
         share_or(extra_of(a, row, "question_id"),
                  share_or(uid, ald_json_new_integer(a->data->pairs.rows[row].id)));
     ALD_TRY(samples_of(a, row, texts, lengths));
+    const ald_json_t *text = ald_json_at(ald_json_at(texts, 0), 0),
+                     *length = ald_json_at(ald_json_at(lengths, 0), 0);
+    ALD_TRY(metadata_of(text, length, &metadata));
     ALD_TRY(id_of(a, question, texts, &id));
     if (uid != NULL && prompt != NULL && extra_of(a, row, "question_id") == NULL)
-        fill_messages(a, prompt, uid, id, ald_json_at(ald_json_at(texts, 0), 0),
-                      ald_json_at(ald_json_at(lengths, 0), 0), out);
+        fill_messages(a, prompt, uid, id, text, metadata, out);
     else
         fill_choices(a, question, id, texts, lengths, out);
+    if (uid == NULL && a->data->pairs.layout == ALD_LAYOUT_ARENA_HARD)
+        ald_json_set(out, "conv_metadata", ald_json_share(metadata));
 done:
+    ald_json_free(metadata);
     ald_json_free(texts);
     ald_json_free(lengths);
     ald_json_free(question);
@@ -214,6 +246,8 @@ static ald_status_t write_outputs(const ald_answers_t *a, const char *path)
         ald_json_set(item, "instruction", ald_json_share(extra_of(a, row, "instruction")));
         ald_json_set(item, "output", output);
         ald_json_set(item, "generator", ald_json_new_string(a->model));
+        if (extra_of(a, row, "input") != NULL)
+            ald_json_set(item, "input", ald_json_share(extra_of(a, row, "input")));
         if (dataset != NULL)
             ald_json_set(item, "dataset", ald_json_share(dataset));
     }
@@ -233,11 +267,14 @@ ald_status_t ald_answers_write(const ald_answers_t *answers, const char *folder)
                                                          : NULL;
     if (name == NULL)
         return status;
+    const bool named = layout != ALD_LAYOUT_ALPACA_EVAL;
     char *path = ald_path_join(folder, name);
     ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(layout == ALD_LAYOUT_ALPACA_EVAL ? write_outputs(answers, path)
                                              : write_lines(answers, path));
-    ald_log_info("answers for the judge of %s written to %s", ald_layout_name(layout), path);
+    ald_log_info("answers for the judge of %s written to %s%s%s%s", ald_layout_name(layout), path,
+                 named ? "; it takes the model's name from the file's: put it there as " : "",
+                 named ? answers->model : "", named ? ".jsonl" : "");
 done:
     ald_free(path);
     return status;

@@ -59,6 +59,13 @@ ald_status_t ald_scoring_list(const ald_config_t *config, const ald_dataset_t *d
               (long long)data->pairs.count);
     for (int64_t i = 0; i < data->pairs.count; ++i) {
         const ald_pair_t *pair = &data->pairs.rows[i];
+        ALD_CHECK(
+            (pair->response.count > 0) == sampled, ALD_STATUS_INPUT,
+            "%s: %s %lld has %s, the first row that is used has %s; expected one kind of rows",
+            config->data.train, data->pairs.array ? "item" : "line",
+            (long long)pair->line - data->pairs.array,
+            sampled ? "chosen and rejected" : "a response",
+            sampled ? "a response" : "chosen and rejected");
         if (sampled)
             (*out)[(*count)++] = scored_of(pair, &pair->response, ALD_SOURCE_POLICY);
         if (chosen)

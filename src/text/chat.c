@@ -24,6 +24,8 @@ static const struct {
     [ALD_TEMPLATE_SMOLLM2] = {"chatml-smollm2", &ald_chat_chatml, "<|im_end|>"},
     [ALD_TEMPLATE_QWEN25] = {"chatml-qwen2.5", &ald_chat_chatml, "<|im_end|>"},
     [ALD_TEMPLATE_QWEN3] = {"chatml-qwen3", &ald_chat_chatml, "<|im_end|>"},
+    [ALD_TEMPLATE_QWEN3_INSTRUCT] = {"chatml-qwen3-2507", &ald_chat_chatml, "<|im_end|>"},
+    [ALD_TEMPLATE_QWEN3_TRAINING] = {"chatml-qwen3-training", &ald_chat_chatml, "<|im_end|>"},
     [ALD_TEMPLATE_LLAMA3] = {"llama3", &ald_chat_llama3, "<|eot_id|>"},
     [ALD_TEMPLATE_LLAMA3_OPEN] = {"llama3-open", &ald_chat_llama3, "<|eot_id|>"},
     [ALD_TEMPLATE_LLAMA31] = {"llama3.1", &ald_chat_llama3, "<|eot_id|>"},
@@ -40,10 +42,10 @@ static ald_status_t refuse_unknown(const ald_chat_t *chat)
 {
     return ald_status_raise(
         ALD_STATUS_INPUT,
-        "the chat_template of %s is not one of those known here; render the data with "
+        "the chat_template of %s is not one of those known here%s; render the data with "
         "tools/render_chat.py %s DATA OUTPUT, or set data.chat_format to \"chatml\", \"llama3\", "
         "\"mistral\", \"zephyr\" or \"none\"",
-        chat->directory, chat->directory);
+        chat->directory, chat->why, chat->directory);
 }
 
 static ald_status_t open_auto(const ald_tokenizer_t *tokenizer, ald_chat_t *out)
@@ -57,9 +59,11 @@ static ald_status_t open_auto(const ald_tokenizer_t *tokenizer, ald_chat_t *out)
         return status;
     ALD_TRY(ald_template_recognise(template, &known, &kind, out->default_system,
                                    sizeof out->default_system));
-    ALD_CHECK(known || strstr(template, "<start_of_turn>") == NULL, ALD_STATUS_INPUT,
-              "the tokenizer's chat_template is Gemma's, which is not supported");
     out->unknown = !known;
+    out->why = known                                         ? ""
+               : strstr(template, "<start_of_turn>") != NULL ? " (it is Gemma's)"
+               : template[0] == '\0' ? " (of several, none is named \"default\")"
+                                     : "";
     out->rules = (int)kind;
 done:
     return status;

@@ -1,5 +1,6 @@
-/* ChatML, written plainly or as Qwen2.5, Qwen3 and SmolLM2 write it. The forms differ in system
- * messages, tools and reasoning alone, so they are one renderer with a few conditions. */
+/* ChatML, written plainly or as Qwen2.5, Qwen3 (of 2504 and 2507) and SmolLM2 write it. The forms
+ * differ in system messages, tools and reasoning alone, so they are one renderer with a few
+ * conditions. */
 #include <string.h>
 
 #include "ald/base/json.h"
@@ -8,15 +9,29 @@
 #include "ald/text/chat_parts.h"
 #include "text/template_impl.h"
 
-/* Splits an answer into reasoning and content, as Qwen3's template does. */
-static void split_thinking(ald_message_t *message)
+static bool is_qwen3(int rules)
+{
+    return rules == ALD_TEMPLATE_QWEN3 || rules == ALD_TEMPLATE_QWEN3_INSTRUCT ||
+           rules == ALD_TEMPLATE_QWEN3_TRAINING;
+}
+
+/* Whether the template does something about the reasoning in answers. */
+static bool reasons(int rules)
+{
+    return rules == ALD_TEMPLATE_QWEN3 || rules == ALD_TEMPLATE_QWEN3_TRAINING;
+}
+
+/* Splits an answer into reasoning and content, as Qwen3's template does; TRL's one asks for both of
+ * its marks. */
+static void split_thinking(ald_message_t *message, int rules)
 {
     ald_slice_t content = message->content;
     const char *mark = memmem(content.data, content.length, "</think>", 8);
     if (message->reasoning.data != NULL)
         return;
     message->reasoning = ald_slice("");
-    if (mark == NULL)
+    if (mark == NULL || (rules == ALD_TEMPLATE_QWEN3_TRAINING &&
+                         memmem(content.data, content.length, "<think>", 7) == NULL))
         return;
     ald_slice_t before = ald_slice_strip_newlines(
         (ald_slice_t){content.data, (size_t)(mark - content.data)}, false, true);
@@ -114,10 +129,11 @@ static ald_status_t put_message(ald_message_t *message, size_t index, bool think
                                 ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
-    bool qwen25 = rules == ALD_TEMPLATE_QWEN25, qwen3 = rules == ALD_TEMPLATE_QWEN3;
+    bool qwen25 = rules == ALD_TEMPLATE_QWEN25, qwen3 = is_qwen3(rules);
     bool calls =
         message->calls != NULL && (qwen25 || qwen3) && ald_slice_is(message->role, "assistant");
-    ALD_CHECK(message->content.data != NULL || (calls && qwen25), ALD_STATUS_INPUT,
+    bool may_lack = calls && rules != ALD_TEMPLATE_QWEN3;
+    ALD_CHECK(message->content.data != NULL || may_lack, ALD_STATUS_INPUT,
               "message %zu: \"content\": expected a string, found nothing", index);
     ALD_TRY(put_header(message->role, writer));
     if (!(calls && qwen25 && message->content.length == 0))
@@ -171,8 +187,9 @@ static ald_status_t put_turn(const ald_chat_t *chat, const ald_json_t *messages,
                              size_t query, ald_chat_writer_t *writer)
 {
     ald_status_t status = ALD_STATUS_OK;
-    bool qwen3 = chat->rules == ALD_TEMPLATE_QWEN3, thinking = false;
-    bool closed = qwen3 || chat->rules == ALD_TEMPLATE_QWEN25; /* these skip unknown roles */
+    bool always = chat->rules == ALD_TEMPLATE_QWEN3_TRAINING, thinking = false;
+    bool closed =
+        is_qwen3(chat->rules) || chat->rules == ALD_TEMPLATE_QWEN25; /* these skip unknown roles */
     ald_message_t message;
     ALD_TRY(ald_message_read(messages, index, &message));
     bool answer = ald_slice_is(message.role, "assistant");
@@ -182,10 +199,12 @@ static ald_status_t put_turn(const ald_chat_t *chat, const ald_json_t *messages,
                   ald_slice_is(message.role, "system"),
               ALD_STATUS_INPUT, "message %zu: role \"%s\" is not supported by %s", index,
               message.role.data, chat->name);
-    if (qwen3 && answer && message.content.data != NULL) {
-        split_thinking(&message);
-        thinking = index > query &&
-                   (index + 1 == ald_json_count(messages) || message.reasoning.length > 0);
+    if (always && message.content.data == NULL)
+        message.content = ald_slice(""); /* of a message that has calls alone */
+    if (reasons(chat->rules) && answer && message.content.data != NULL) {
+        split_thinking(&message, chat->rules);
+        thinking = always || (index > query && (index + 1 == ald_json_count(messages) ||
+                                                message.reasoning.length > 0));
     }
     ALD_TRY(put_message(&message, index, thinking, chat->rules, writer));
 done:
@@ -212,8 +231,8 @@ static ald_status_t answer(const ald_chat_t *chat, ald_slice_t content, ald_chat
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_message_t message = {.content = content};
-    if (chat->rules == ALD_TEMPLATE_QWEN3) {
-        split_thinking(&message);
+    if (reasons(chat->rules)) {
+        split_thinking(&message, chat->rules);
         ALD_TRY(put_thinking(&message, writer));
     }
     ALD_TRY(ald_chat_put(writer, message.content));

@@ -215,8 +215,9 @@ done:
 }
 
 static ald_status_t put_token(const ald_decoder_t *decoder, const ald_decode_step_t *step,
-                              const char *token, size_t length, bool first, ald_vec_t *text)
+                              const char *token, size_t length, bool first, ald_decoded_t *to)
 {
+    ald_vec_t *text = &to->text;
     int byte = step->kind == ALD_DECODE_BYTE_FALLBACK ? fallback_byte(token, length) : -1;
     const char c = (char)byte;
     if (length == 0)
@@ -230,7 +231,9 @@ static ald_status_t put_token(const ald_decoder_t *decoder, const ald_decode_ste
         if (ald_utf8_check(token, length) !=
             ALD_STATUS_OK) /* these are bytes, which no pattern is meant for */
             break;
-        return ald_regex_replace(step->regex, token, length, step->text, strlen(step->text), text);
+        return ald_regex_replace(step->regex, token, length,
+                                 &(ald_replacement_t){step->text, strlen(step->text), to->most},
+                                 text);
     case ALD_DECODE_METASPACE:
         return put_spaces(step, token, length, first, text);
     case ALD_DECODE_BYTE_FALLBACK:
@@ -257,7 +260,7 @@ static ald_status_t run_step(const ald_decoder_t *decoder, const ald_decode_step
             step->kind == ALD_DECODE_BYTE_FALLBACK && fallback_byte(token, end - start) >= 0;
         if (to->ends.count > 0 && (fuses || (byte && bytes)))
             to->ends.count--;
-        ALD_TRY(put_token(decoder, step, token, end - start, i == 0, &to->text));
+        ALD_TRY(put_token(decoder, step, token, end - start, i == 0, to));
         ALD_TRY(ald_vec_push(&to->ends, &to->text.count));
         bytes = byte;
         start = end;
@@ -287,6 +290,7 @@ ald_status_t ald_decoder_run(const ald_decoder_t *decoder, ald_decoded_t *tokens
     ald_status_t status = ALD_STATUS_OK;
     ald_decoded_t other;
     ald_decoded_init(&other);
+    other.most = tokens->most = ald_regex_most(tokens->text.count);
     for (int i = 0; i < decoder->count; ++i) {
         ALD_TRY(run_step(decoder, &decoder->steps[i], tokens, &other));
         const ald_decoded_t done = other;

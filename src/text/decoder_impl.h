@@ -42,6 +42,7 @@ typedef struct {
 /* Tokens between two steps: all their text, and where each ends. */
 typedef struct {
     ald_vec_t text, ends; /* bytes, size_t */
+    size_t most;          /* bytes that the text may become */
 } ald_decoded_t;
 
 /* INPUT naming what isn't supported, without the file; what was loaded until then is kept. */

@@ -296,10 +296,12 @@ static ald_status_t apply_strip(const ald_normalize_step_t *step, const char *te
     return ald_vec_append(out, text, length);
 }
 
+/* `most` bounds the result of a Replace, the one step that can multiply a text. */
 static ald_status_t apply_step(const ald_normalize_step_t *step, const char *text, size_t length,
-                               ald_vec_t *out)
+                               size_t most, ald_vec_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
+    const ald_replacement_t by = {step->text, step->length, out->count + most};
     switch (step->kind) {
     case ALD_NORMALIZE_FORM:
         return apply_form(step->form, text, length, out);
@@ -308,7 +310,7 @@ static ald_status_t apply_step(const ald_normalize_step_t *step, const char *tex
             ALD_TRY(ald_vec_append(out, step->text, step->length));
         return ald_vec_append(out, text, length);
     case ALD_NORMALIZE_REPLACE:
-        return ald_regex_replace(step->regex, text, length, step->text, step->length, out);
+        return ald_regex_replace(step->regex, text, length, &by, out);
     case ALD_NORMALIZE_LOWERCASE:
         return apply_lowercase(text, length, out);
     case ALD_NORMALIZE_STRIP:
@@ -323,18 +325,19 @@ ald_status_t ald_normalizer_apply(const ald_normalizer_t *normalizer, const char
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_vec_t buffers[2];
+    const size_t most = ald_regex_most(length);
     ald_vec_init(&buffers[0], 1);
     ald_vec_init(&buffers[1], 1);
     for (int i = 0; i + 1 < normalizer->count; ++i) {
         ald_vec_t *buffer = &buffers[i % 2];
         buffer->count = 0;
-        ALD_TRY(apply_step(&normalizer->steps[i], text, length, buffer));
+        ALD_TRY(apply_step(&normalizer->steps[i], text, length, most, buffer));
         text = buffer->count == 0 ? "" : buffer->data;
         length = buffer->count;
     }
     ALD_TRY(normalizer->count == 0
                 ? ald_vec_append(out, text, length)
-                : apply_step(&normalizer->steps[normalizer->count - 1], text, length, out));
+                : apply_step(&normalizer->steps[normalizer->count - 1], text, length, most, out));
 done:
     ald_vec_reset(&buffers[0]);
     ald_vec_reset(&buffers[1]);

@@ -243,8 +243,13 @@ done:
     return status;
 }
 
+size_t ald_regex_most(size_t length)
+{
+    return 4096 + 64 * length;
+}
+
 ald_status_t ald_regex_replace(const ald_regex_t *regex, const char *text, size_t length,
-                               const char *by, size_t by_length, ald_vec_t *out)
+                               const ald_replacement_t *by, ald_vec_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_regex_match_t *match = NULL;
@@ -255,8 +260,15 @@ ald_status_t ald_regex_replace(const ald_regex_t *regex, const char *text, size_
         ALD_TRY(ald_regex_next(regex, match, text, length, at, &found, &start, &end));
         if (!found)
             break;
+        ALD_CHECK(
+            start - at + by->length <= by->most &&
+                out->count <= by->most - by->length - (start - at),
+            ALD_STATUS_INPUT,
+            "a Replace of the tokenizer makes more than %zu bytes of a text, which is more than "
+            "is allowed for its length",
+            by->most);
         ALD_TRY(ald_vec_append(out, text + at, start - at));
-        ALD_TRY(ald_vec_append(out, by, by_length));
+        ALD_TRY(ald_vec_append(out, by->text, by->length));
         at = end;
     }
     ALD_TRY(ald_vec_append(out, text + at, length - at));

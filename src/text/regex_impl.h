@@ -27,8 +27,17 @@ void ald_regex_match_destroy(ald_regex_match_t *match); /* takes NULL */
  * bounds. INPUT when the pattern backtracks beyond a limit. */
 ald_status_t ald_regex_next(const ald_regex_t *regex, ald_regex_match_t *match, const char *text,
                             size_t length, size_t from, bool *found, size_t *start, size_t *end);
-/* Appends the text with every match replaced by the plain text `by`. */
+/* What is put in place of each match. */
+typedef struct {
+    const char *text;
+    size_t length;
+    size_t most; /* bytes that the result may have in all */
+} ald_replacement_t;
+/* How many bytes a text of `length` bytes may become, whatever the steps of a tokenizer do with it:
+ * far more than published ones need, and no more than a text that long should cost. */
+size_t ald_regex_most(size_t length);
+/* Appends the text with every match replaced. INPUT when `out` would have more than by->most. */
 ald_status_t ald_regex_replace(const ald_regex_t *regex, const char *text, size_t length,
-                               const char *by, size_t by_length, ald_vec_t *out);
+                               const ald_replacement_t *by, ald_vec_t *out);
 
 #endif

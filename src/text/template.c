@@ -4,7 +4,9 @@
 
 #include <ctype.h>
 #include <string.h>
+#include <utf8proc.h>
 
+#include "ald/base/arena.h"
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
@@ -18,14 +20,19 @@ typedef struct {
 
 #define PRINTED "\003" /* ends what is printed, as ; ends a statement */
 
-/* The canonical form has literals in single quotes, with \n for newlines. A quote within a literal
- * becomes a control character, so that '+' can only be what joins two literals. */
+/* The canonical form has literals in single quotes, with \n for newlines and \\ for a backslash. A
+ * quote within a literal becomes a control character, so that '+' can only be what joins two
+ * literals; the control characters that stand for something here are spelled out. */
 static ald_status_t put_char(ald_vec_t *out, char c)
 {
     if (c == '\n')
         return ald_vec_append(out, "\\n", 2);
+    if (c == '\\')
+        return ald_vec_append(out, "\\\\", 2);
     if (c == '\'')
         return ald_vec_append(out, "\x02", 1);
+    if (c == 2 || c == 3)
+        return ald_vec_printf(out, "\\x%02x", (unsigned)c);
     return ald_vec_append(out, &c, 1);
 }
 
@@ -42,19 +49,65 @@ done:
     return status;
 }
 
+/* Reads the digits of \x41, \u0041, \U00000041 or \101; false, and *at as it was, for others. */
+static bool read_code(const char **at, const char *end, int32_t *code)
+{
+    const char kind = **at, *p = *at;
+    const int width = kind == 'x' ? 2 : kind == 'u' ? 4 : kind == 'U' ? 8 : 3;
+    const bool octal = kind >= '0' && kind <= '7';
+    int count = 0;
+    *code = 0;
+    for (p += !octal; p < end && count < width; ++p, ++count) {
+        if (octal ? *p < '0' || *p > '7' : !isxdigit((unsigned char)*p))
+            break;
+        const int digit = isdigit((unsigned char)*p) ? *p - '0' : (*p | 32) - 'a' + 10;
+        *code = (int32_t)((uint32_t)*code * (octal ? 8u : 16u) + (uint32_t)digit);
+    }
+    const bool whole = octal ? count > 0 : count == width;
+    if (!whole || *code <= 0 || *code > 0x10FFFF || (*code >= 0xD800 && *code < 0xE000))
+        return false;
+    *at = p;
+    return true;
+}
+
+/* Appends what the escape whose letter is at *at stands for, as Python's unicode-escape has it,
+ * which Jinja2 uses, and moves *at behind it. One that isn't read here makes a form that nothing
+ * has. */
+static ald_status_t put_escape(ald_vec_t *out, const char **at, const char *end)
+{
+    static const char letters[] = "ntrabfv\\'\"", values[] = "\n\t\r\a\b\f\v\\'\"";
+    ald_status_t status = ALD_STATUS_OK;
+    const char *found = strchr(letters, **at);
+    utf8proc_uint8_t bytes[4];
+    int32_t code = 0;
+    if (**at == '\n') { /* goes on in the next line */
+        ++*at;
+        return status;
+    }
+    if (found != NULL) {
+        ++*at;
+        return put_char(out, values[found - letters]);
+    }
+    if (strchr("xuUN01234567", **at) == NULL)
+        return put_char(out, '\\'); /* which stays */
+    if (!read_code(at, end, &code))
+        return ald_vec_printf(out, "\\?");
+    const utf8proc_ssize_t length = utf8proc_encode_char(code, bytes);
+    for (utf8proc_ssize_t i = 0; i < length; ++i)
+        ALD_TRY(put_char(out, (char)bytes[i]));
+done:
+    return status;
+}
+
 /* Appends the literal that starts at *at, and moves *at behind it. */
 static ald_status_t put_literal(ald_vec_t *out, const char **at, const char *end)
 {
     ald_status_t status = ALD_STATUS_OK;
     const char quote = **at, *p = *at + 1;
     ALD_TRY(ald_vec_append(out, "'", 1));
-    for (; p < end && *p != quote; ++p) {
-        char c = *p;
-        if (c == '\\' && p + 1 < end) {
-            c = *++p;
-            c = c == 'n' ? '\n' : c == 't' ? '\t' : c == 'r' ? '\r' : c;
-        }
-        ALD_TRY(put_char(out, c));
+    while (p < end && *p != quote) {
+        const char c = *p++;
+        ALD_TRY(c == '\\' && p < end ? put_escape(out, &p, end) : put_char(out, c));
     }
     ALD_TRY(ald_vec_append(out, "'", 1));
     *at = p < end ? p + 1 : end;
@@ -150,7 +203,8 @@ static ald_status_t read_text(reader_t *reader, bool trim_left)
         ++from;
     while (trim_right && to > from && isspace((unsigned char)to[-1]))
         --to;
-    if (tag && !trim_right && reader->at[1] != '{') { /* lstrip_blocks */
+    bool kept = tag && to + 2 < reader->end && to[2] == '+';
+    if (tag && !trim_right && !kept && reader->at[1] != '{') { /* lstrip_blocks */
         const char *line = to;
         while (line > from && (line[-1] == ' ' || line[-1] == '\t'))
             --line;
@@ -158,6 +212,16 @@ static ald_status_t read_text(reader_t *reader, bool trim_left)
             to = line;
     }
     return put_text(reader->out, from, (size_t)(to - from));
+}
+
+/* Whether a tag only marks answers for a mask, which changes nothing of the text. */
+static bool marks_generation(const char *tag, size_t length)
+{
+    static const char *const marks[] = {"%generation", "%endgeneration"};
+    for (int i = 0; i < 2; ++i)
+        if (length == strlen(marks[i]) && memcmp(tag, marks[i], length) == 0)
+            return true;
+    return false;
 }
 
 static ald_status_t read_tag(reader_t *reader, bool *trim_left, bool *closed)
@@ -175,8 +239,14 @@ static ald_status_t read_tag(reader_t *reader, bool *trim_left, bool *closed)
     from += from < to && (*from == '-' || *from == '+');
     if (kind == '#')
         return status;
+    const size_t begin = reader->out->count;
     ALD_TRY(ald_vec_append(reader->out, kind == '{' ? "=" : "%", 1));
     ALD_TRY(put_code(reader->out, from, to));
+    if (kind == '%' &&
+        marks_generation((char *)reader->out->data + begin, reader->out->count - begin)) {
+        reader->out->count = begin;
+        return status;
+    }
     ALD_TRY(ald_vec_append(reader->out, kind == '{' ? PRINTED : ";", 1));
 done:
     return status;
@@ -202,16 +272,33 @@ static void replace(ald_vec_t *text, const char *from, size_t length, const char
     text->count = (size_t)(out - data);
 }
 
+/* Copies a template with its lines ended by \n alone, as Jinja2 reads it, without the last one's
+ * end (jinja's keep_trailing_newline is off). Freed by ald_free; NULL without memory. */
+static char *with_plain_lines(const char *text)
+{
+    char *copy = ald_alloc(strlen(text) + 1), *to = copy;
+    if (copy == NULL)
+        return NULL;
+    for (; *text != '\0'; ++text)
+        if (*text != '\r')
+            *to++ = *text;
+        else if (text[1] != '\n')
+            *to++ = '\n';
+    to -= to > copy && to[-1] == '\n';
+    *to = '\0';
+    return copy;
+}
+
 /* Appends a template in a canonical form: layout, the kind of quotes, x['y'] or x.y, and text or
  * printed literals make no difference, under transformers' settings (trim_blocks, lstrip_blocks).
  */
 static ald_status_t canonical_form(const char *text, ald_vec_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    reader_t reader = {text, text, text + strlen(text), false, out};
     bool trim_left = false, closed = true;
-    if (reader.end > text && reader.end[-1] == '\n') /* jinja's keep_trailing_newline is off */
-        --reader.end;
+    char *lines = with_plain_lines(text);
+    ALD_CHECK_MEMORY(lines, strlen(text));
+    reader_t reader = {lines, lines, lines + strlen(lines), false, out};
     while (reader.at < reader.end) {
         ALD_TRY(read_text(&reader, trim_left));
         if (reader.at == reader.end)
@@ -226,6 +313,7 @@ static ald_status_t canonical_form(const char *text, ald_vec_t *out)
             "+"); /* printing two literals one after the other is printing their sum */
     replace(out, "'+'", 3, "");
 done:
+    ald_free(lines);
     return status;
 }
 
@@ -237,6 +325,12 @@ static const struct {
     {ALD_TEMPLATE_SMOLLM2, "02700763edcfd2912eac057e6d828c50ef13fdc07d93633f568314e49b23001e"},
     {ALD_TEMPLATE_QWEN25, "3c4a46e21649433819d30d1fb051dd2efe6cf23b2d35653e6189ffd8744411bc"},
     {ALD_TEMPLATE_QWEN3, "90d1762b086fed8fed3c4b86d68933eeffb1cbc631cf1d32ea46d6376acdae9c"},
+    {ALD_TEMPLATE_QWEN25, "1e4d62c83eaccec0cb4a4e9393e8f482bd5ce1ee00a401b94cb15e0beb415951"},
+    {ALD_TEMPLATE_QWEN3_INSTRUCT,
+     "9c6fb190832498baa07fb2d40533412ef08f058bad643f98c06806824ca9461d"},
+    {ALD_TEMPLATE_QWEN3_TRAINING,
+     "0cb5af72a84f22bafed755dd31d82ba6f747d7557ece700f02965eeccfd148c4"},
+    {ALD_TEMPLATE_LLAMA3, "d5141d43055ddaa822e4f506a019ca8366dca53762a1f244fa027d928cae236e"},
     {ALD_TEMPLATE_LLAMA3, "7db9ed1a4e698a5eeafcfbe46bba1fab3028fc7482bad53486ad4301b2ba9ab3"},
     {ALD_TEMPLATE_LLAMA3_OPEN, "1487622eafed4f8f8ddac9b7b409a65bf5b00fdfbe865fc0205ca65d406a8020"},
     {ALD_TEMPLATE_LLAMA31, "349bd2a34bfeb54a3cd56862f744678a9e786e9d3697f0306d94a0d120abb07c"},
@@ -262,7 +356,7 @@ static const char plain_template[] =
     "%endfor;%if add_generation_prompt;='<|im_start|>assistant\\n'" PRINTED "%endif;";
 
 /* Cuts the default system message, if the template has one, out into `message`; false when it
- * doesn't fit. Only "\n" is an escape there. */
+ * doesn't fit. */
 static bool take_default(ald_vec_t *canonical, char *message, size_t size)
 {
     static const char opening[] = "<|im_start|>system\\n", closing[] = "<|im_end|>\\n'";
@@ -276,7 +370,8 @@ static bool take_default(ald_vec_t *canonical, char *message, size_t size)
             continue;
         char copy[512];
         size_t length = (size_t)(to - from);
-        if (length >= size || length >= sizeof copy || memchr(from, 2, length) != NULL)
+        if (length >= size || length >= sizeof copy || memchr(from, 2, length) != NULL ||
+            memmem(from, length, "\\x", 2) != NULL || memmem(from, length, "\\?", 2) != NULL)
             return false;
         memcpy(message, from, length);
         message[length] = '\0';
@@ -287,16 +382,14 @@ static bool take_default(ald_vec_t *canonical, char *message, size_t size)
     return true;
 }
 
-/* Turns the canonical form's \n back into newlines, in place. */
-static void restore_newlines(char *text)
+/* Turns the canonical form's \n and \\ back into newlines and backslashes, in place. */
+static void restore_escapes(char *text)
 {
     char *to = text;
     for (; *text != '\0'; ++text, ++to) {
         *to = *text;
-        if (text[0] == '\\' && text[1] == 'n') {
-            *to = '\n';
-            ++text;
-        }
+        if (text[0] == '\\' && (text[1] == 'n' || text[1] == '\\'))
+            *to = *++text == 'n' ? '\n' : '\\';
     }
     *to = '\0';
 }
@@ -313,7 +406,7 @@ ald_status_t ald_template_recognise(const char *text, bool *known, ald_template_
     ALD_TRY(canonical_form(text, &canonical));
     if (canonical.count == 0 || !take_default(&canonical, default_system, size))
         goto done;
-    restore_newlines(default_system);
+    restore_escapes(default_system);
     if (canonical.count == strlen(plain_template) &&
         memcmp(canonical.data, plain_template, canonical.count) == 0) {
         *known = true;

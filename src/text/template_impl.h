@@ -7,13 +7,15 @@
 
 #include "ald/base/status.h"
 
-/* The templates that are known, by what they do with messages. The first four write ChatML. */
+/* The templates that are known, by what they do with messages. The first six write ChatML. */
 typedef enum {
-    ALD_TEMPLATE_PLAIN,       /* every message as it is */
-    ALD_TEMPLATE_SMOLLM2,     /* the same, after a default system message */
-    ALD_TEMPLATE_QWEN25,      /* the same, and tool messages in its own way */
-    ALD_TEMPLATE_QWEN3,       /* removes and adds <think> parts of assistants' messages */
-    ALD_TEMPLATE_LLAMA3,      /* Llama 3.0 */
+    ALD_TEMPLATE_PLAIN,          /* every message as it is */
+    ALD_TEMPLATE_SMOLLM2,        /* the same, after a default system message */
+    ALD_TEMPLATE_QWEN25,         /* the same, and tool messages in its own way */
+    ALD_TEMPLATE_QWEN3,          /* removes and adds <think> parts of assistants' messages */
+    ALD_TEMPLATE_QWEN3_INSTRUCT, /* Qwen3-Instruct-2507: Qwen3's tools, nothing about <think> */
+    ALD_TEMPLATE_QWEN3_TRAINING, /* TRL's for training: every answer has a <think> part */
+    ALD_TEMPLATE_LLAMA3,         /* Llama 3.0 */
     ALD_TEMPLATE_LLAMA3_OPEN, /* the same as published first: always ends with a generation prompt
                                */
     ALD_TEMPLATE_LLAMA31,     /* 3.1 to 3.3: a system message with dates, tools */

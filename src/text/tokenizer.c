@@ -18,6 +18,8 @@
 #include "text/pretokenizer_impl.h"
 #include "text/unicode_impl.h"
 
+enum { FRONT_MOST = 8 };
+
 struct ald_tokenizer {
     ald_arena_t arena; /* holds what is loaded, but for normalizer, pretokenizer and decoder */
     ald_normalizer_t normalizer;
@@ -27,15 +29,53 @@ struct ald_tokenizer {
     const ald_added_t **added_by_id; /* [size] */
     int64_t size;
     int32_t eos;
+    int32_t front[FRONT_MOST]; /* ids that the post-processor puts before a text */
+    size_t front_count;
+    bool decided; /* tokenizer_config.json goes before special_tokens_map.json */
     const char *directory, *bos_text, *eos_text, *chat_template;
     ald_decoder_t decoder;
     char sha256[ALD_SHA256_HEX];
 };
 
-/* Checks that the post-processor only puts special tokens around the text, which encode never does.
+/* Reads the ids that a template of the post-processor puts before a single text. */
+static ald_status_t load_front(ald_tokenizer_t *tokenizer, const ald_json_t *json)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_json_t *single = ald_json_get(json, "single"),
+                     *tokens = ald_json_get(json, "special_tokens");
+    ald_vec_t ids;
+    ald_vec_init(&ids, sizeof(int32_t));
+    for (size_t i = 0; i < ald_json_count(single); ++i) {
+        const ald_json_t *item = ald_json_get(ald_json_at(single, i), "SpecialToken");
+        const char *name = ald_json_text(ald_json_get(item, "id"), NULL);
+        if (name == NULL) /* the text itself */
+            break;
+        const ald_json_t *list = ald_json_get(ald_json_get(tokens, name), "ids");
+        for (size_t k = 0; k < ald_json_count(list); ++k) {
+            const int64_t id = ald_json_integer(ald_json_at(list, k), -1);
+            const int32_t narrow = (int32_t)id;
+            ALD_CHECK(id >= 0 && id < tokenizer->size, ALD_STATUS_INPUT,
+                      "post_processor: the ids of \"%s\": expected ids of the vocabulary", name);
+            ALD_TRY(ald_vec_push(&ids, &narrow));
+        }
+    }
+    ALD_TRY(ald_vec_append(&ids, tokenizer->front, tokenizer->front_count));
+    ALD_CHECK(ids.count <= FRONT_MOST, ALD_STATUS_INPUT,
+              "post_processor: %zu tokens before a text; expected %d at most", ids.count,
+              FRONT_MOST);
+    tokenizer->front_count = ids.count;
+    if (ids.count > 0)
+        memcpy(tokenizer->front, ids.data, ids.count * sizeof tokenizer->front[0]);
+done:
+    ald_vec_reset(&ids);
+    return status;
+}
+
+/* Loads the post-processor, which only puts special tokens around the text; encode never does.
  * Truncation and padding aren't looked at: transformers replaces both at every call, and nothing
  * here asks for either. */
-static ald_status_t check_post_processor(const ald_json_t *json, int depth)
+static ald_status_t load_post_processor(ald_tokenizer_t *tokenizer, const ald_json_t *json,
+                                        int depth)
 {
     ald_status_t status = ALD_STATUS_OK;
     const char *type = NULL;
@@ -45,8 +85,10 @@ static ald_status_t check_post_processor(const ald_json_t *json, int depth)
     ALD_TRY(ald_component_type(json, "post_processor", &type));
     if (strcmp(type, "Sequence") == 0 && depth < 4) {
         for (size_t i = 0; i < ald_json_count(list); ++i)
-            ALD_TRY(check_post_processor(ald_json_at(list, i), depth + 1));
-    } else if (strcmp(type, "ByteLevel") != 0 && strcmp(type, "TemplateProcessing") != 0) {
+            ALD_TRY(load_post_processor(tokenizer, ald_json_at(list, i), depth + 1));
+    } else if (strcmp(type, "TemplateProcessing") == 0) {
+        return load_front(tokenizer, json);
+    } else if (strcmp(type, "ByteLevel") != 0) {
         return ald_component_unsupported("post_processor", type,
                                          "ByteLevel, TemplateProcessing or Sequence");
     }
@@ -93,12 +135,12 @@ static ald_status_t load_components(ald_tokenizer_t *tokenizer, const ald_json_t
                                 "post_processor decoder model"));
     ALD_TRY(ald_normalizer_load(ald_json_get(json, "normalizer"), &tokenizer->normalizer));
     ALD_TRY(ald_pretokenizer_load(ald_json_get(json, "pre_tokenizer"), &tokenizer->pretokenizer));
-    ALD_TRY(check_post_processor(ald_json_get(json, "post_processor"), 0));
     ALD_TRY(ald_decoder_load(ald_json_get(json, "decoder"), &tokenizer->decoder));
     ALD_TRY(ald_bpe_load(ald_json_get(json, "model"), &tokenizer->arena, &tokenizer->bpe));
     ALD_TRY(ald_added_load(ald_json_get(json, "added_tokens"), &tokenizer->normalizer,
                            &tokenizer->arena, &tokenizer->added));
     ALD_TRY(index_added(tokenizer));
+    ALD_TRY(load_post_processor(tokenizer, ald_json_get(json, "post_processor"), 0));
 done:
     return status;
 }
@@ -124,7 +166,7 @@ done:
     return status;
 }
 
-/* A special token in tokenizer_config.json is text, or an object with "content". */
+/* A special token in these files is text, or an object with "content". */
 static ald_status_t load_special(ald_tokenizer_t *tokenizer, const ald_json_t *config,
                                  const char *key, const char **out)
 {
@@ -158,20 +200,29 @@ done:
     return status;
 }
 
-/* Loads the template, which is text, or a list of named ones of which "default" is taken. */
+/* Loads the template, which is text, or a list of named ones of which "default" is taken. Without
+ * one of that name it is empty, which is no template that is known. */
 static ald_status_t load_template(ald_tokenizer_t *tokenizer, const ald_json_t *json)
 {
     ald_status_t status = ALD_STATUS_OK;
     size_t length = 0;
-    for (size_t i = 0; ald_json_is_array(json) && i < ald_json_count(json); ++i) {
+    const ald_json_t *chosen = ald_json_is_object(json) ? ald_json_get(json, "default") : json;
+    for (size_t i = 0; i < ald_json_count(json) && ald_json_is_array(json); ++i) {
         const ald_json_t *item = ald_json_at(json, i);
         const char *name = ald_json_text(ald_json_get(item, "name"), NULL);
         if (name != NULL && strcmp(name, "default") == 0)
-            json = ald_json_get(item, "template");
+            chosen = ald_json_get(item, "template");
     }
-    const char *text = ald_json_text(json, &length);
-    if (text == NULL)
+    if (ald_json_is_null(json))
         return status;
+    const char *text = ald_json_text(chosen, &length);
+    if (text == NULL) {
+        ALD_CHECK(
+            ald_json_is_array(json) || ald_json_is_object(json), ALD_STATUS_INPUT,
+            "chat_template: expected a string or a list of {\"name\", \"template\"}, found %s",
+            ald_json_type_name(json));
+        text = "";
+    }
     tokenizer->chat_template = ald_arena_strdup(&tokenizer->arena, text, length);
     ALD_CHECK_MEMORY(tokenizer->chat_template, length);
 done:
@@ -185,11 +236,78 @@ static ald_status_t load_config(ald_tokenizer_t *tokenizer, const char *path)
     if (!ald_path_exists(path))
         return status;
     ALD_TRY(ald_json_read(path, &json));
+    tokenizer->decided = ald_json_get(json, "added_tokens_decoder") != NULL;
+    if (!ald_json_bool(ald_json_get(json, "add_bos_token"), true))
+        tokenizer->front_count = 0;
+    status = load_specials(tokenizer, json);
+    if (status == ALD_STATUS_OK)
+        status = load_template(tokenizer, ald_json_get(json, "chat_template"));
+    if (status != ALD_STATUS_OK)
+        status = ald_status_prefix(status, "%s", path);
+done:
+    ald_json_free(json);
+    return status;
+}
+
+/* Loads special tokens from special_tokens_map.json. Like in transformers they go before those of
+ * tokenizer_config.json, unless that has the newer list of added tokens. */
+static ald_status_t load_map(ald_tokenizer_t *tokenizer, const char *path)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_json_t *json = NULL;
+    if (!ald_path_exists(path) || (tokenizer->decided && tokenizer->eos >= 0))
+        return status;
+    ALD_TRY(ald_json_read(path, &json));
     status = load_specials(tokenizer, json);
     if (status != ALD_STATUS_OK)
         status = ald_status_prefix(status, "%s", path);
-    else
-        status = load_template(tokenizer, ald_json_get(json, "chat_template"));
+done:
+    ald_json_free(json);
+    return status;
+}
+
+/* Finds the token of an id; false when there is none, or when it is left out. */
+static bool token_of(const ald_tokenizer_t *tokenizer, int32_t id, bool skip_special,
+                     const char **text, size_t *length, bool *added)
+{
+    if (id < 0 || id >= tokenizer->size)
+        return false;
+    const ald_added_t *found = tokenizer->added_by_id[id];
+    *added = found != NULL;
+    if (found != NULL) {
+        *text = found->pattern; /* normalised if it is looked for in normalised text: so Hugging
+                                   Face's tokenizers write it */
+        *length = found->length;
+        return !(found->special && skip_special);
+    }
+    if (id >= tokenizer->bpe.size || tokenizer->bpe.by_id[id].text == NULL)
+        return false;
+    *text = tokenizer->bpe.by_id[id].text;
+    *length = tokenizer->bpe.by_id[id].length;
+    return true;
+}
+
+/* Takes the first end token of a generation_config.json or config.json, which have ids, where no
+ * other file names one. */
+static ald_status_t load_end(ald_tokenizer_t *tokenizer, const char *path)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_json_t *json = NULL;
+    const char *text = NULL;
+    size_t length = 0;
+    bool added = false;
+    if (tokenizer->eos >= 0 || !ald_path_exists(path))
+        return status;
+    ALD_TRY(ald_json_read(path, &json));
+    const ald_json_t *value = ald_json_get(json, "eos_token_id");
+    const int64_t id =
+        ald_json_integer(ald_json_is_array(value) ? ald_json_at(value, 0) : value, -1);
+    if (id < 0 || id >= tokenizer->size ||
+        !token_of(tokenizer, (int32_t)id, false, &text, &length, &added))
+        goto done;
+    tokenizer->eos = (int32_t)id;
+    tokenizer->eos_text = ald_arena_strdup(&tokenizer->arena, text, length);
+    ALD_CHECK_MEMORY(tokenizer->eos_text, length);
 done:
     ald_json_free(json);
     return status;
@@ -215,9 +333,10 @@ done:
 ald_status_t ald_tokenizer_open(const char *directory, ald_tokenizer_t **out)
 {
     static ald_status_t (*const loaders[])(ald_tokenizer_t *, const char *) = {
-        load_file, load_config, load_template_file};
-    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json",
-                                        "chat_template.jinja"};
+        load_file, load_config, load_map, load_end, load_end, load_template_file};
+    static const char *const names[] = {
+        "tokenizer.json",         "tokenizer_config.json", "special_tokens_map.json",
+        "generation_config.json", "config.json",           "chat_template.jinja"};
     ald_status_t status = ALD_STATUS_OK;
     char *path = NULL;
     ald_tokenizer_t *tokenizer = ald_calloc(1, sizeof *tokenizer);
@@ -227,7 +346,7 @@ ald_status_t ald_tokenizer_open(const char *directory, ald_tokenizer_t **out)
     tokenizer->directory = ald_arena_strdup(&tokenizer->arena, directory, strlen(directory));
     ALD_CHECK_MEMORY(tokenizer->directory, strlen(directory));
     tokenizer->bos_text = tokenizer->eos_text = "";
-    for (int i = 0; i < 3; ++i) {
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; ++i) {
         ald_free(path);
         path = ald_path_join(directory, names[i]);
         ALD_CHECK_MEMORY(path, strlen(directory));
@@ -330,27 +449,6 @@ done:
     return status;
 }
 
-/* Finds the token of an id; false when there is none, or when it is left out. */
-static bool token_of(const ald_tokenizer_t *tokenizer, int32_t id, bool skip_special,
-                     const char **text, size_t *length, bool *added)
-{
-    if (id < 0 || id >= tokenizer->size)
-        return false;
-    const ald_added_t *found = tokenizer->added_by_id[id];
-    *added = found != NULL;
-    if (found != NULL) {
-        *text = found->pattern; /* normalised if it is looked for in normalised text: so Hugging
-                                   Face's tokenizers write it */
-        *length = found->length;
-        return !(found->special && skip_special);
-    }
-    if (id >= tokenizer->bpe.size || tokenizer->bpe.by_id[id].text == NULL)
-        return false;
-    *text = tokenizer->bpe.by_id[id].text;
-    *length = tokenizer->bpe.by_id[id].length;
-    return true;
-}
-
 /* Decodes where ByteLevel is the only step: it looks at one token at a time. The text of an added
  * token is the token. */
 static ald_status_t decode_plain(const ald_tokenizer_t *tokenizer, const int32_t *ids, size_t count,
@@ -411,6 +509,12 @@ int64_t ald_tokenizer_size(const ald_tokenizer_t *tokenizer)
 int32_t ald_tokenizer_eos(const ald_tokenizer_t *tokenizer)
 {
     return tokenizer->eos;
+}
+
+const int32_t *ald_tokenizer_front(const ald_tokenizer_t *tokenizer, size_t *count)
+{
+    *count = tokenizer->front_count;
+    return tokenizer->front;
 }
 
 const char *ald_tokenizer_bos_text(const ald_tokenizer_t *tokenizer)

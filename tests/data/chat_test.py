@@ -154,6 +154,61 @@ def published_templates(folder):
             assert mine == theirs, f"{name}:{line + 1}\n{mine}\n{theirs}"
 
 
+THINKING = [[USER, {"role": "assistant", "content": text}, AGAIN, {"role": "assistant", "content": text}]
+            for text in ("<think>\nwell\n</think>\n\nArr", "well</think>Arr", "\n\nArr", "<think>Arr")]
+QWEN_CALLS = [[USER, called("f", {"a": 1}), {"role": "tool", "content": "x"}, ANSWER],
+              [USER, {**called("f", {"a": 1}), "content": "Look:"}, {"role": "tool", "content": "x"},
+               {"role": "tool", "content": "y"}, {"role": "assistant", "content": "Arr"}]]
+
+
+def published(name):
+    """The template of a tokenizer in ../shared."""
+    path = os.path.join(SHARED, "tokenizers", name, "tokenizer_config.json")
+    if not os.path.exists(path):
+        raise Skip(f"there is no {path}")
+    return read_json(path)["chat_template"]
+
+
+def between(text, first, last, new):
+    """The text with what lies from `first` to `last` replaced."""
+    at = text.index(first)
+    return text[:at] + new + text[text.index(last, at):]
+
+
+def qwen3_2507(template):
+    """Qwen3-Instruct-2507's template, which is Qwen3's without what is about reasoning."""
+    loop, text = "{%- for message in messages %}\n", "        {%- set content = "
+    content = "    {%- if message.content is string %}\n" + text + "message.content %}\n" \
+        "    {%- else %}\n" + text + "'' %}\n    {%- endif %}\n"
+    template = between(template, "{%- set ns =", loop, "").replace(loop, loop + content)
+    template = between(template, text + "message.content %}\n        {%- set r",
+                       "        {%- if message.tool_calls",
+                       "        {{- '<|im_start|>' + message.role + '\\n' + content }}\n")
+    template = template.replace("'\\n' + message.content +", "'\\n' + content +").replace(
+        "{{- message.content }}", "{{- content }}")
+    return template[:template.index("    {%- if enable_thinking")] + "{%- endif %}"
+
+
+@test
+def relatives_of_published_templates(folder):
+    """One that is a few edits away, and those with the marks that TRL puts around answers."""
+    chats = CHATS[:9] + THINKING + QWEN_CALLS
+    qwen3, qwen25 = published("qwen3"), published("qwen2.5-instruct")
+    end = "{{- '<|im_end|>\\n' }}\n"
+    marked = [t.replace(end, "{%- generation %}\n" + end + "{%- endgeneration %}\n", 1)
+              for t in (qwen3, qwen25)]
+    assert "generation %}" in marked[0] and "generation %}" in marked[1]
+    for template, name in ((qwen3, "chatml-qwen3"), (qwen3_2507(qwen3), "chatml-qwen3-2507"),
+                           (marked[0], "chatml-qwen3"), (marked[1], "chatml-qwen2.5")):
+        model = make_tokenizer(f"{folder}/relative", SPECIAL, template)
+        talks = [chat for chat in chats if "qwen3" in name or chat not in QWEN_CALLS[:1]]
+        compare(model, "auto", template, talks)
+    assert jinja(qwen3_2507(qwen3), THINKING[0], False) != jinja(qwen3, THINKING[0], False)
+    done = run("tokenize", make_tokenizer(f"{folder}/relative", SPECIAL, qwen3.replace(
+        end, "{%- mark %}\n" + end, 1)), "--render", stdin=b"[]\n", code=3)
+    assert "chat_template" in done.errors[0] or "empty" in done.errors[0], done
+
+
 @test
 def what_is_refused(folder):
     model = make_tokenizer(f"{folder}/odd", SPECIAL, "{% for m in messages %}{{ m }}{% endfor %}")
@@ -169,6 +224,79 @@ def what_is_refused(folder):
         assert token in done.errors[0] and len(done.errors) == 1, done
     done = run("tokenize", model, "--render", "--chat-format", "alpaca", stdin=rows, code=2)
     assert "alpaca: expected one of auto|chatml|" in done.errors[0], done
+
+
+PLAIN = ("{% for message in messages %}{% if loop.first and messages[0].role != 'system' %}"
+         "{{ '<|im_start|>system\\nBe brief.@<|im_end|>\\n' }}{% endif %}"
+         "{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}"
+         "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
+LINES = """{%- for message in messages %}
+{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\n' }}
+{%- endif %}
+"""
+ESCAPES = ["\\n", "\\\\n", "\\\\", "\\u0041", "\\x41", "\\101", "\\U0001F600", "\\N{BULLET}", "\\q",
+           "\n", "\\\n", "\r\n", "\\t", "\\r", "\\x02", "\\u12", "\\\\x41", "A", "nu", "\\'", "\\\\u0041"]
+
+
+def same_or_refused(folder, template, must=False):
+    """A template is rendered as by Jinja2, or refused; whether it is rendered."""
+    model = make_tokenizer(f"{folder}/variant", SPECIAL, template)
+    rows = [[USER], [USER, ANSWER, AGAIN], [SYSTEM, USER]]
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    done = run("tokenize", model, "--render", "--add-generation-prompt", stdin=lines, code=None)
+    assert done.code in ((0,) if must else (0, 3)), (template, done)
+    try:
+        theirs = [jinja(template, row, True) for row in rows]
+    except Exception as error: # Python's unicode-escape refuses it
+        theirs = [str(error)]
+    found = [json.loads(line) for line in done.out.splitlines()]
+    assert done.code == 3 or found == theirs, (template, found, theirs)
+    return done.code == 0
+
+
+@test
+def variants_render_the_same_or_are_refused(folder):
+    """What looks alike in a template and isn't: escapes, line ends, trimming."""
+    taken = [same_or_refused(folder, PLAIN.replace("@", escape)) for escape in ESCAPES]
+    assert taken[0] and taken[ESCAPES.index("A")] and sum(taken) > 8, taken
+    for old, new in (("role + '\\n'", "role + '\\\\n'"), ("assistant\\n", "assistant\\\\n"),
+                     ("<|im_end|>\\n", "<|im_end|>\n"), ("im_start|>' +", "im_st\\x61rt|>' +"),
+                     ("{% endfor", "x\\n{% endfor"), ("{% endfor", "\\n{% endfor")):
+        for template in (PLAIN, PLAIN.replace("@", "")):
+            assert old in template
+            same_or_refused(folder, template.replace(old, new))
+    for template in (LINES, LINES.replace("{%-", "{%+"), LINES.replace("{%-", "{%"), LINES + "\n",
+                     LINES.replace("    {{-", "    {%+ if true %}{% endif %}{{-")):
+        for ends in ("\n", "\r\n", "\r"):
+            same_or_refused(folder, template.replace("\n", ends), template == LINES)
+
+
+@test
+def several_templates_without_a_default(folder):
+    """As transformers does: no template is chosen, and rows must bring their text."""
+    model = make_tokenizer(f"{folder}/several", SPECIAL, [{"name": "rag", "template": LINES}])
+    rows = (json.dumps([USER]) + "\n").encode()
+    done = run("tokenize", model, "--render", stdin=rows, code=3)
+    assert "none is named \"default\"" in done.errors[0], done
+    model = make_tokenizer(f"{folder}/several", SPECIAL,
+                           [{"name": "rag", "template": "x"}, {"name": "default", "template": LINES}])
+    assert rendered(model, [[USER]], True) == [jinja(LINES, [USER], True)]
+
+
+@test
+def rendered_rows_need_no_template(folder):
+    rows = [{"prompt_text": "<|im_start|>Q", "chosen_text": "A<|im_end|>", "rejected_text": "B"},
+            {"text": "plain"},
+            {"prompt": "Q", "prompt_ids": [5, 6], "response": "A", "response_ids": [7, 8]}]
+    path = write_rows(f"{folder}/given.jsonl", rows[:2])
+    for template in ("{{ messages }}", "<start_of_turn>user", [{"name": "a", "template": "b"}], None):
+        model = make_tokenizer(f"{folder}/strange", SPECIAL, template)
+        found = masks(model, path)
+        assert parts(model, found[0]) == ["<|im_start|>Q", "A<|im_end|>"], (template, found)
+        assert parts(model, found[1]) == ["p", "lain</s>"], (template, found)
 
 
 # --- masks, and rendered files -----------------------------------------------------------------

@@ -85,7 +85,8 @@ def expected(rows, answer):
 # --- the layouts ---------------------------------------------------------------------------------
 
 TEA = [user("Tea?")]
-LONG = [system("Be brief."), user("Tea?"), bot("Yes."), user("Milk?")]
+BRIEF = system("Be brief.")
+LONG = [BRIEF, user("Tea?"), bot("Yes."), user("Milk?")]
 PAIR = {"prompt": "Tea?", "chosen": "Yes.", "rejected": "No."}
 
 
@@ -110,10 +111,17 @@ LAYOUTS = {
          {"prompt": [], "chosen": "a", "rejected": "b"},
          {"prompt": TEA, "chosen": [user("a"), bot("b")], "rejected": [user("a"), bot("c")]},
          {"prompt": TEA, "chosen": [user("a")], "rejected": [user("a")]},
-         {**PAIR, "chosen": "Same", "rejected": "Same"}],
-        [(TEA, "Yes.", "No."), (LONG, "Some", "None"), (TEA, "Same", "Same")],
+         {**PAIR, "chosen": "Same", "rejected": "Same"},
+         {**PAIR, "system": "Be brief."},
+         {"prompt": LONG, "chosen": [bot("a")], "rejected": [bot("b")], "system": "Be long."},
+         {"prompt": TEA, "system": "Be brief.", "chosen": [*TEA, bot("a")], "rejected": "b"},
+         {"prompt": [*TEA, bot("Ye")], "chosen": "s.", "rejected": "t."},
+         {**PAIR, "response": "Perhaps.", "system": ""}],
+        [(TEA, "Yes.", "No."), (LONG, "Some", "None"), (TEA, "Same", "Same"),
+         ([BRIEF, *TEA], "Yes.", "No."), (LONG, "a", "b"), ([BRIEF, *TEA], "a", "b"),
+         (TEA, "Yes.", "No.")],
         {"empty answer": (1, 1), "empty prompt": (1, 3), "prompts that differ": (1, 4),
-         "no assistant turn at the end": (1, 5)}),
+         "no assistant turn at the end": (1, 5), "an answer that the prompt begins": (1, 10)}),
     "implicit": (
         [{"chosen": [*LONG, bot("Some")], "rejected": [*LONG, bot("None")]},
          {"chosen": [*TEA, bot("Same")], "rejected": [*TEA, bot("Same")], "score_chosen": 1.0},
@@ -147,8 +155,13 @@ LAYOUTS = {
           "messages": [*TEA, bot("Yes.")], "score_chosen": 7.5, "score_rejected": 7.5},
          {"prompt": "Tea?", "chosen": [*TEA, bot("")], "rejected": [*TEA, bot("")],
           "score_chosen": 7, "score_rejected": 6.0},
-         {"prompt": "Tea?", "chosen": [user("Tea"), bot("a")], "rejected": [user("Tea"), bot("b")]}],
-        [(TEA, "Yes.", "No.")],
+         {"prompt": "Tea?", "chosen": [user("Tea"), bot("a")], "rejected": [user("Tea"), bot("b")]},
+         {"prompt": "Milk?", "chosen": [*LONG, bot("Some")], "rejected": [*LONG, bot("None")]},
+         {"prompt": "Tea?", "chosen": [BRIEF, *TEA, bot("a")], "rejected": [BRIEF, *TEA, bot("b")],
+          "system": "Be brief."},
+         {"prompt": "Tea?", "chosen": "c", "rejected": [BRIEF, *TEA, bot("d")]}],
+        [(TEA, "Yes.", "No."), (LONG, "Some", "None"), ([BRIEF, *TEA], "a", "b"),
+         ([BRIEF, *TEA], "c", "d")],
         {"empty answer": (1, 1), "prompts that differ": (1, 2)}),
     "sharegpt": (
         [{"conversations": [human("Tea?")], "chosen": gpt("Yes."), "rejected": gpt("No.")},
@@ -162,8 +175,11 @@ LAYOUTS = {
           "rejected": gpt("b")},
          {"conversations": [human("Tea?")], "chosen": human("a"), "rejected": human("b")},
          {"conversations": [], "chosen": gpt("a"), "rejected": gpt("b")},
-         {"conversations": [human("Tea?")], "chosen": gpt(""), "rejected": gpt("")}],
-        [(TEA, "Yes.", "No."), (LONG, "Some", "None"), ([system("Be brief."), *TEA], " Yes ", "No")],
+         {"conversations": [human("Tea?")], "chosen": gpt(""), "rejected": gpt("")},
+         {"conversations": [{"from": "system", "value": "Be brief."}, human("Tea?")],
+          "system": "Be long.", "chosen": gpt("a"), "rejected": gpt("b")}],
+        [(TEA, "Yes.", "No."), (LONG, "Some", "None"), ([BRIEF, *TEA], " Yes ", "No"),
+         ([BRIEF, *TEA], "a", "b")],
         {"roles that don't alternate": (3, 3), "no assistant turn at the end": (1, 6),
          "empty prompt": (1, 7), "empty answer": (1, 8)}),
     "alpaca": (
@@ -174,6 +190,33 @@ LAYOUTS = {
          {"instruction": "Tea?", "output": ["", ""]}],
         [(TEA, "Yes.", "No."), ([user("Add\n1 and 2")], "3", "4"), (LONG, "Some", "None")],
         {"empty answer": (1, 3)}),
+    "messages": (
+        [{"messages": [*TEA], "chosen": "Yes.", "rejected": "No."},
+         {"messages": LONG, "chosen": "Some", "rejected": "None", "system": "Be long."},
+         {"messages": [], "chosen": "a", "rejected": "b"}],
+        [(TEA, "Yes.", "No."), (LONG, "Some", "None")], {"empty prompt": (1, 2)}),
+}
+# layout: the same without second answers
+SINGLE = {
+    "messages": (
+        [{"messages": [*TEA, bot("Yes.")]},
+         {"messages": [*LONG, bot("Some")], "prompt": "Tea?", "prompt_id": "x"},
+         {"messages": [*TEA, bot("Yes.")], "system": "Be brief."},
+         {"messages": TEA}, {"messages": [bot("a")]}, {"messages": [*TEA, bot("")]}],
+        [(TEA, "Yes."), (LONG, "Some"), ([BRIEF, *TEA], "Yes.")],
+        {"no assistant turn at the end": (1, 3), "empty prompt": (1, 4), "empty answer": (1, 5)}),
+    "completion": (
+        [{"prompt": "Tea?", "completion": "Yes."}, {"prompt": LONG, "completion": [bot("Some")]},
+         {"prompt": "Tea?", "completion": "Yes.", "label": True, "system": "Be brief."},
+         {"prompt": "Tea?", "completion": "No.", "label": False}],
+        [(TEA, "Yes."), (LONG, "Some"), ([BRIEF, *TEA], "Yes.")],
+        {"labelled as not wanted": (1, 3)}),
+    "sharegpt": ([{"conversations": [human("Tea?"), gpt("Yes.")]}], [(TEA, "Yes.")], {}),
+    "alpaca": (
+        [{"instruction": "Tea?", "input": "", "output": "Yes."},
+         {"instruction": "Tea?", "response": "Yes.", "context": ""}],
+        [(TEA, "Yes."), (TEA, "Yes.")], {}),
+    "pairs": ([{"prompt": "Tea?", "response": "Yes."}], [(TEA, "Yes.")], {}),
 }
 
 
@@ -217,14 +260,65 @@ def an_answer_that_nobody_needs_may_be_empty(folder):
 @test
 def one_conversation_each(folder):
     """What sft reads without a second answer."""
-    for name, rows in {
-            "sharegpt": [{"conversations": [human("Tea?"), gpt("Yes.")]}],
-            "alpaca": [{"instruction": "Tea?", "input": "", "output": "Yes."}]}.items():
-        found, counts = texts(f"{folder}/bytes", write_rows(f"{folder}/one.jsonl", rows))
-        assert (found, counts) == (expected([(TEA, "Yes.")], 1), (1, 1, {})), (name, found)
-        done = run("tokenize", f"{folder}/bytes", f"{folder}/one.jsonl", "--mask", "--rejected",
-                   code=INPUT)
+    for name, (rows, good, skips) in SINGLE.items():
+        path = write_rows(f"{folder}/one.jsonl", rows)
+        wanted = len(rows), len(good), {why: (n, first + 1) for why, (n, first) in skips.items()}
+        for words in ((), ("--layout", name)):
+            found, counts = texts(f"{folder}/bytes", path, *words)
+            assert (found, counts) == (expected(good, 1), wanted), (name, found, counts)
+        done = run("tokenize", f"{folder}/bytes", path, "--mask", "--rejected", code=INPUT)
         assert "one.jsonl:1: \"rejected\" is missing" in done.errors[0], done
+
+
+UNREAD = (  # rows, what is said of them, what isn't
+    ([PAIR, {**PAIR, "response": "x"}, {**PAIR, "response": "y", "context": "z"}],
+     ["\"response\" isn't read in layout pairs (2 of 3", "\"context\" isn't read in layout pairs (1"],
+     ["\"chosen\"", "\"prompt\""]),
+    ([{**PAIR, "system": "x", "input": "", "tools": None, "messages": []}], [], ["isn't read"]),
+    ([{"prompt": LONG, "chosen": "a", "rejected": "b", "system": "Be brief."}], [], ["isn't read"]),
+    ([{"prompt": LONG, "chosen": "a", "rejected": "b", "system": "Be long."}],
+     ["\"system\" isn't read in layout pairs (1 of 1"], []),
+    ([{"prompt_text": "a", "chosen_text": "b", "rejected_text": "c", "system": "d"}],
+     ["\"system\" isn't read in layout pairs"], []),
+    ([{**PAIR, "text": "x"}, {"text": "y"}], ["\"text\" isn't read in layout pairs (1 of 2"], []),
+    ([{"messages": [*TEA, bot("a")], "tools": [{"name": "f"}]}],
+     ["\"tools\" isn't read in layout messages"], []),
+    ([{"prompt": "Tea?", "chosen": [*TEA, bot("a")], "rejected": [*TEA, bot("b")],
+       "messages": [*TEA, bot("a")]}], [], ["isn't read"]),
+)
+
+
+@test
+def members_that_are_not_read_are_named(folder):
+    for rows, said, silent in UNREAD:
+        path = write_rows(f"{folder}/members.jsonl", rows)
+        done = run("tokenize", f"{folder}/bytes", path, "--mask", "--chat-format", "chatml")
+        assert all(done.err.count(text) == 1 for text in said), (rows, done.err)
+        assert not any(text in done.err for text in silent), (rows, done.err)
+    base = on_ranks(folder)
+    write_rows(f"{folder}/members.jsonl", [{**PAIR, "response": "x"}] * 5)
+    for ranks in (1, 3):
+        done = run("sft", *base, "--set", "data.train=members.jsonl", ranks=ranks)
+        assert done.err.count("\"response\" isn't read in layout pairs (5 of 5") == 1, done.err
+
+
+@test
+def a_response_beside_a_pair_is_not_scored(folder):
+    base = on_ranks(folder)
+    found = []
+    for rows in ([{**PAIR, "response": "Perhaps."}, PAIR], [PAIR, PAIR],
+                 [{"prompt": "Tea?", "response": "Perhaps."}]):
+        write_rows(f"{folder}/beside.jsonl", rows)
+        shutil.rmtree(f"{folder}/out", ignore_errors=True)
+        run("score", *base, "--set", "data.train=beside.jsonl", "--set", "data.responses=both")
+        found.append(shard_content(f"{folder}/out/shards"))
+    assert len(found[0]) == 4 and found[0] == found[1], [list(one) for one in found]
+    assert len(found[2]) == 1, list(found[2])
+    for rows in ([PAIR, {"prompt": "Tea?", "response": "x"}], [{"prompt": "Tea?", "response": "x"}, PAIR]):
+        write_rows(f"{folder}/beside.jsonl", rows)
+        for ranks in (1, 2):
+            done = run("score", *base, "--set", "data.train=beside.jsonl", ranks=ranks, code=INPUT)
+            assert "beside.jsonl: line 2 has" in done.errors[0] and len(done.errors) == 1, done
 
 
 @test
@@ -340,7 +434,7 @@ def published_prompts(folder):
 
 @test
 def the_tools_read_the_same(folder):
-    for name in ("implicit", "hh", "sharegpt", "alpaca"):
+    for name in ("implicit", "hh", "sharegpt", "alpaca", "messages"):
         rows, good, skips = LAYOUTS[name]
         for form in FORMS:
             read = data_rows.read_rows(write_as(f"{folder}/rows", rows, form))
@@ -364,11 +458,13 @@ def the_tools_read_the_same(folder):
 def rendered_by_the_tool(folder):
     """The tokens of a file that tools/render_chat.py rendered are those of the file itself."""
     model = make_tokenizer(f"{folder}/templated", ["<|im_start|>", "<|im_end|>"], CHATML)
-    for name in ("hh", "sharegpt", "alpaca", "implicit"):
-        rows, good, _ = LAYOUTS[name]
+    cases = {name: LAYOUTS[name] for name in ("hh", "sharegpt", "alpaca", "implicit")}
+    cases["sft"] = SINGLE["messages"][0][:3], SINGLE["messages"][1], {}
+    cases["whole"] = LAYOUTS["ultrafeedback"][0][3:], LAYOUTS["ultrafeedback"][1][1:], {}
+    for name, (rows, good, _) in cases.items():
         path = write_as(f"{folder}/rows.gz", rows, "array gzip")
         tool("render_chat.py", model, path, f"{folder}/rendered.jsonl")
-        for words in ((), ("--rejected",)):
+        for words in ((), ("--rejected",))[:1 + (name != "sft")]:
             direct, counts = masks(model, path, "--chat-format", "chatml", *words)
             assert len(direct) == len(good), counts
             assert masks(model, f"{folder}/rendered.jsonl", *words)[0] == direct, name
@@ -387,6 +483,11 @@ DAMAGED = (
     (json.dumps([GPT_ROW, PAIR], indent=1).replace("\"No.\"", "No"), ["rows:", "JSON"]),
     ("[" + json.dumps(PAIR) + ",]", ["rows:1:", "JSON"]),
     ("[" + json.dumps(PAIR) + "] x", ["rows:1:", "JSON"]),
+    (json.dumps({"question": "Tea?", "answer": "Yes."}),
+     ["rows:1: \"prompt\" is missing", "messages|completion", "src/data/README.md"]),
+    (json.dumps({"messages": [{"from": "human", "value": "a"}]}),
+     ["rows:1: \"messages\"", "message 0", "\"role\""]),
+    (json.dumps({**PAIR, "system": ["a"]}), ["rows:1: \"system\": expected a string"]),
     ("[]", ["rows: no rows"]),
     (ZIPPED[:-20], ["rows: the gzip file is cut"]),
     (ZIPPED[:5], ["rows: the gzip file is cut"]),
@@ -415,6 +516,9 @@ DAMAGED = (
     (json.dumps({"turns": ["a", 2]}), ["rows:1: \"turns\"[1]: expected a string"]),
     (json.dumps({"turns": [{"text": "a"}]}), ["rows:1: \"turns\"", "{\"content\"}"]),
 )
+LONG_ROW = b'{"text": "' + b"a" * (33 << 20) + b'"}'
+DAMAGED += ((LONG_ROW, ["rows:1: a row of 34603020 bytes; expected at most 33554432"]),
+            (b"[" + GOOD + b", " + LONG_ROW + b"]", ["rows: item 1: a row of 34603020 bytes"]))
 FORCED = (("implicit", PAIR, ["\"chosen\": expected a list of messages"]),
           ("hh", GPT_ROW, ["\"chosen\" isn't a string", "Human:"]),
           ("sharegpt", PAIR, ["\"conversations\": expected a list"]),
@@ -429,7 +533,7 @@ def damaged_files(folder):
         path = write(f"{folder}/rows", text)
         done = run("tokenize", f"{folder}/bytes", path, "--mask", "--rejected", "--chat-format",
                    "chatml", code=INPUT)
-        assert len(done.errors) == 1 and all(w in done.errors[0] for w in words), (text, done)
+        assert len(done.errors) == 1 and all(w in done.errors[0] for w in words), (text[:500], done)
     for layout, row, words in FORCED:
         path = write_rows(f"{folder}/rows", [row])
         done = run("tokenize", f"{folder}/bytes", path, "--mask", "--rejected", "--layout", layout,
@@ -437,6 +541,111 @@ def damaged_files(folder):
         assert all(w in done.errors[0] for w in ["rows:1: ", *words]), (layout, done)
     done = run("tokenize", f"{folder}/bytes", path, "--mask", "--layout", "csv", code=2)
     assert "--layout csv" in done.errors[0], done
+
+
+# --- the tokens around a text ------------------------------------------------------------------------
+
+
+def front(*names):
+    """A post-processor that puts these tokens before a text, as Llama's and Mistral's do."""
+    pieces = [{"SpecialToken": {"id": name, "type_id": 0}} for name in names]
+    return {"type": "Sequence", "processors": [
+        {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True},
+        {"type": "TemplateProcessing", "single": [*pieces, {"Sequence": {"id": "A", "type_id": 0}}],
+         "pair": [], "special_tokens": {name: {"id": name, "ids": [IDS[name]], "tokens": [name]}
+                                        for name in names}}]}
+
+
+IDS = {"<s>": 256, "</s>": 257, "<|im_start|>": 258, "<|im_end|>": 259}
+
+
+def changed(folder, processor=None, **config):
+    """A tokenizer with another post-processor and other members in tokenizer_config.json (None: not
+    there)."""
+    model = make_tokenizer(f"{folder}/changed", list(IDS))
+    tokenizer = read_json(f"{model}/tokenizer.json")
+    write(f"{model}/tokenizer.json", json.dumps({**tokenizer, "post_processor": processor}))
+    config = {**read_json(f"{model}/tokenizer_config.json"), **config}
+    write(f"{model}/tokenizer_config.json",
+          json.dumps({key: value for key, value in config.items() if value is not None}))
+    for name in ("special_tokens_map.json", "generation_config.json", "config.json"):
+        if os.path.exists(f"{model}/{name}"):
+            os.remove(f"{model}/{name}")
+    return model
+
+
+@test
+def tokens_before_a_text(folder):
+    """What the post-processor puts there, under "none" and for {"text"}, nowhere else."""
+    rows = [{"prompt": "Q", "chosen": "A", "rejected": "B"}, {"text": "QA"},
+            {"prompt": "<s>Q", "chosen": "A", "rejected": "B"},
+            {"prompt_text": "Q", "chosen_text": "A", "rejected_text": "B"},
+            {"prompt": "", "chosen": "A", "rejected": "B"}]
+    path = write_rows(f"{folder}/front.jsonl", rows)
+    a, q = (i["ids"][0] for i in [json.loads(line) for line in run(
+        "tokenize", f"{folder}/bytes", "--jsonl",
+        stdin=b'{"text": "A"}\n{"text": "Q"}\n').out.splitlines()])
+    for names, config, before in (
+            (("<s>",), {}, [256]), (("<s>", "<|im_start|>"), {}, [256, 258]), ((), {}, []),
+            (("<s>",), {"add_bos_token": False}, []), (("<s>",), {"add_bos_token": True}, [256])):
+        model = changed(folder, front(*names), **config)
+        found, line = masks(model, path, "--chat-format", "none")
+        ids = [(row["ids"], row["ids"][:row["mask"].index(1)]) for row in found]
+        assert counts_of(line)[2] == {"empty prompt": (1, 5)}, line
+        twice = before if before != [256] else []
+        assert ids == [([*before, q, a, 257], [*before, q]),
+                       ([*before, q, a, 257], (before or [q])[:1]),
+                       ([*twice, 256, q, a, 257], [*twice, 256, q]),
+                       ([q, a], [q])], (names, config, ids)
+        found, _ = masks(model, path, "--chat-format", "chatml")
+        assert 256 not in found[0]["ids"], found
+    done = run("tokenize", changed(folder, {**front("<s>")["processors"][1], "special_tokens": {
+        "<s>": {"ids": [999]}}}), path, "--mask", code=INPUT)
+    assert "post_processor" in done.errors[0] and "<s>" in done.errors[0], done
+
+
+@test
+def where_the_end_token_is_looked_for(folder):
+    """Each file alone, and which of two goes first; then the log of a run without any."""
+    path = write_rows(f"{folder}/end.jsonl", [{"text": "QA"}])
+    decoder = {"added_tokens_decoder": {}}
+    for config, files, end in (
+            ({}, {}, 257), ({"eos_token": None}, {}, None),
+            ({"eos_token": {"content": "<|im_end|>"}}, {}, 259),
+            ({"eos_token": None}, {"special_tokens_map": {"eos_token": "<|im_end|>"}}, 259),
+            ({}, {"special_tokens_map": {"eos_token": {"content": "<|im_end|>"}}}, 259),
+            (decoder, {"special_tokens_map": {"eos_token": "<|im_end|>"}}, 257),
+            ({"eos_token": None, **decoder}, {"special_tokens_map": {"eos_token": "<|im_end|>"}}, 259),
+            ({"eos_token": None}, {"generation_config": {"eos_token_id": [259, 257]}}, 259),
+            ({"eos_token": None}, {"generation_config": {"eos_token_id": 259},
+                                   "config": {"eos_token_id": 257}}, 259),
+            ({"eos_token": None}, {"generation_config": {}, "config": {"eos_token_id": 257}}, 257),
+            ({"eos_token": None}, {"config": {"eos_token_id": 9999}}, None),
+            ({}, {"config": {"eos_token_id": 259}}, 257)):
+        model = changed(folder, **config)
+        for name, content in files.items():
+            write(f"{model}/{name}.json", json.dumps(content))
+        ids = masks(model, path, "--chat-format", "none")[0][0]["ids"]
+        assert (ids[2:] or [None]) == [end], (config, files, ids)
+
+
+@test
+def a_tokenizer_without_an_end_token_is_named(folder):
+    base = on_ranks(folder)
+    config = f"{folder}/policy/tokenizer_config.json"
+    kept = read_json(config)
+    for ranks, eos in ((1, False), (2, False), (1, True)):
+        write(config, json.dumps({k: v for k, v in kept.items() if eos or k != "eos_token"}))
+        for name in ("generation_config", "config"):
+            path = f"{folder}/policy/{name}.json"
+            content = read_json(path)
+            content.pop("eos_token_id", None)
+            write(path, json.dumps(content))
+        write_rows(f"{folder}/noend.jsonl", [{"text": "Tea"}] * 3)
+        done = run("sft", *base, "--set", "data.train=noend.jsonl", "--set", "data.chat_format=none",
+                   ranks=ranks)
+        assert done.err.count("the tokenizer has no end token") == (not eos), done.err
+    write(config, json.dumps(kept))
 
 
 # --- ranks -------------------------------------------------------------------------------------------
@@ -550,15 +759,18 @@ def prompts_of_every_layout(folder):
     """`generate` takes the prompts of whatever there is."""
     base = on_ranks(folder)
     run_rows = {name: (rows, [row[0] for row in good]) for name, (rows, good, _) in LAYOUTS.items()
-                if name not in ("pairs", "ultrafeedback")}
-    run_rows["sharegpt"] = (LAYOUTS["sharegpt"][0][:3], run_rows["sharegpt"][1])
+                if name not in ("pairs", "ultrafeedback", "messages")}
+    run_rows["sharegpt"] = (LAYOUTS["sharegpt"][0][:3], run_rows["sharegpt"][1][:3])
+    run_rows["messages"] = ([{"messages": TEA}, {"messages": [*LONG, bot("Some")]}], [TEA, LONG])
+    run_rows["completion"] = ([{"prompt": "Tea?", "completion": "x"}], [TEA])
     run_rows["alpaca"] = (LAYOUTS["alpaca"][0][:3], run_rows["alpaca"][1])
     run_rows["prompts"] = ([{"prompt": "Tea?"}, {"prompt": LONG}], [TEA, LONG])
     run_rows["mt-bench"] = ([{"question_id": 1, "turns": ["Tea?", "Milk?"]}], [TEA])
     run_rows["arena-hard"] = ([{"question_id": "a", "turns": [{"content": "Tea?"}]}], [TEA])
     run_rows["arena-hard by uid"] = ([{"uid": "a", "category": "b", "prompt": "Tea?"}], [TEA])
-    run_rows["alpaca-eval"] = ([{"instruction": "Tea?", "output": "x", "generator": "y",
-                                 "dataset": "z"}], [TEA])
+    run_rows["alpaca-eval"] = ([
+        {"instruction": "Tea?", "output": "x", "generator": "y", "dataset": "z"},
+        {"instruction": "Add", "input": "1 and 2", "dataset": "z"}], [TEA, [user("Add\n1 and 2")]])
     for name, (rows, prompts) in run_rows.items():
         write_rows(f"{folder}/prompts.jsonl", rows)
         done = run("generate", *base, "--set", "data.train=prompts.jsonl", "--set",
@@ -647,6 +859,18 @@ def mt_bench_samples(folder):
     assert len({str(ids) for ids in seconds}) == len(seconds), seconds
 
 
+def style(answer, length):
+    """What Arena-Hard counts in an answer without code."""
+    assert "```" not in answer
+
+    def count(pattern):
+        return len(re.findall(pattern, answer, re.M))
+    return {"token_len": length,
+            "header_count": {f"h{n}": count(r"^#{%d}\s" % n) for n in range(1, 7)},
+            "list_count": {"ordered": count(r"^\s*\d+\.\s"), "unordered": count(r"^\s*[-*+]\s")},
+            "bold_count": {"**": count(r"\*\*[^*\n]+\*\*"), "__": count(r"__[^_\n]+__")}}
+
+
 @test
 def arena_hard_answers(folder):
     old = [{"question_id": f"q{i}", "cluster": "c", "turns": [{"content": f"Tea {i}?"}]}
@@ -663,12 +887,13 @@ def arena_hard_answers(folder):
                 assert line == {
                     "question_id": row["question_id"], "answer_id": line["answer_id"],
                     "model_id": "policy", "tstamp": 0, "choices": [
-                        {"index": 0, "turns": [{"content": answer, "token_len": length}]}]}, line
+                        {"index": 0, "turns": [{"content": answer, "token_len": length}]}],
+                    "conv_metadata": style(answer, length)}, line
             else:
                 assert line == {
                     "uid": row["uid"], "ans_id": line["ans_id"], "model": "policy", "tstamp": 0,
                     "messages": [user(row["prompt"]), bot({"answer": answer})],
-                    "metadata": {"token_len": length}}, line
+                    "metadata": style(answer, length)}, line
 
 
 @test

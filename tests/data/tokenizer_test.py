@@ -122,6 +122,31 @@ def pieces_of_characters(folder):
 # --- what is refused ---------------------------------------------------------------------------
 
 
+def nested(by, times, decoder=False):
+    step = {"type": "Replace", "pattern": {"String": "a"}, "content": by}
+    return {"type": "Sequence", "decoders" if decoder else "normalizers": [step] * times}
+
+
+@test
+def replacing_is_bounded(folder):
+    """A few bytes that would become gigabytes are refused, whoever multiplies them."""
+    tokenizer = dict(cases.ALL["unknown"])
+    for key, component, code in (("normalizer", nested("a" * 50, 4), 3),
+                                 ("normalizer", nested("a" * 1000000, 16), 3),
+                                 ("normalizer", nested("aa", 5), 0),
+                                 ("decoder", nested("a" * 50, 8, True), 3),
+                                 ("decoder", nested("aa", 5, True), 0)):
+        model = directory(f"{folder}/wide", {**tokenizer, key: component})
+        words = ["--decode"] if key == "decoder" else []
+        ids = json.loads(run("tokenize", directory(f"{folder}/plain", tokenizer), "--jsonl",
+                             stdin=b'{"text": "a"}').out)["ids"]
+        stdin = json.dumps({"ids": ids}).encode() if words else b"aaaaa"
+        done = run("tokenize", model, *words, stdin=stdin, code=code)
+        assert code == 0 or "a Replace of the tokenizer makes more than" in done.errors[0], done
+
+
+
+
 @test
 def unsupported_components_are_named(folder):
     pair = [{"type": "NFC"}]

@@ -18,7 +18,9 @@ CARRIED = ["LICENSE", "README.md", "vocab.json", "merges.txt", "special_tokens_m
 LEFT = ["pytorch_model.bin", "pytorch_model.bin.index.json", "model.gguf", "consolidated.00.pth",
         "optimizer.pt", "training_args.bin", "onnx/model.onnx", "onnx/model.onnx_data",
         "tf_model.h5", "metrics.jsonl", ".cache/x", ".model.safetensors.sha256",
-        "another/config.json", "another/LICENSE", "original/consolidated.00.pth"]
+        "another/config.json", "another/LICENSE", "original/consolidated.00.pth",
+        "adapter_config.json", "adapter_model.safetensors", "trainer_state.json", "notes.txt",
+        "credentials.json", "id_rsa", "logs/run.log", "model.tmp-x-1/README.md.tmp-x-1"]
 
 
 class Setting:
@@ -147,18 +149,43 @@ def checkpoints_are_cut_too(folder):
     assert tensors(step) == tensors(source)
 
 
+def make_links(folder, source):
+    """Links of all kinds in a model directory, and whether their files belong in the result."""
+    open_file = harness.write(f"{folder}/elsewhere/open.txt", "open")
+    private = harness.write(f"{folder}/elsewhere/private.txt", "private")
+    os.chmod(private, 0o600)
+    os.chmod(open_file, 0o644)
+    harness.write(f"{folder}/blobs/abc", "cached")
+    os.chmod(f"{folder}/blobs/abc", 0o600)
+    links = {"NOTICE": (open_file, True), "USE_POLICY.md": (private, False),
+             "figures/secret.png": (private, False), "notes.md": ("../blobs/abc", True),
+             "secret.txt": (open_file, False), "etc": ("/etc", False), "self": (".", False),
+             "a.png": ("/dev/zero", False), "gone.md": ("nowhere", False),
+             "tekken.json": ("../elsewhere", False)}
+    for name, (target, _) in links.items():
+        os.symlink(target, os.path.join(source, name))
+    os.rename(f"{source}/tokenizer.json", f"{folder}/elsewhere/tokenizer.json")
+    os.chmod(f"{folder}/elsewhere/tokenizer.json", 0o600)
+    os.symlink(f"{folder}/elsewhere/tokenizer.json", f"{source}/tokenizer.json")
+    return {"tokenizer.json": True, **{name: carried for name, (_, carried) in links.items()}}
+
+
 def other_files_are_carried_along(folder):
     source = harness.make_model(folder, "rich", 3)
     for name in CARRIED + LEFT:
         harness.write(os.path.join(source, name), f"this is {name}")
+    links = make_links(folder, source)
     output = pass_through(folder, source)
+    for name, carried in links.items():
+        assert os.path.exists(os.path.join(output, name)) == carried, name
+        assert not os.path.islink(os.path.join(output, name)), name
     for name in CARRIED:
         with open(os.path.join(output, name)) as file:
             assert file.read() == f"this is {name}"
     for name in LEFT:
         if name != "metrics.jsonl":  # this run's own
             assert not os.path.exists(os.path.join(output, name)), name
-    for name in ("onnx", "original", "another", ".cache"):
+    for name in ("onnx", "original", "another", ".cache", "logs", "etc", "self"):
         assert not os.path.exists(os.path.join(output, name)), name
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
         with open(f"{source}/{name}", "rb") as a, open(f"{output}/{name}", "rb") as b:

@@ -16,6 +16,8 @@
     C(ALD_LAYOUT_HH, 4, "hh")                       /* the same as "\n\nHuman:" texts */           \
     C(ALD_LAYOUT_SHAREGPT, 5, "sharegpt")           /* conversations of {from, value} */           \
     C(ALD_LAYOUT_ALPACA, 6, "alpaca")               /* instruction, input, chosen or output */     \
+    C(ALD_LAYOUT_MESSAGES, 11, "messages")          /* a conversation that ends with an answer */  \
+    C(ALD_LAYOUT_COMPLETION, 12, "completion")      /* prompt, completion */                       \
     C(ALD_LAYOUT_MT_BENCH, 7, "mt-bench")           /* turns: strings */                           \
     C(ALD_LAYOUT_ARENA_HARD, 8, "arena-hard")       /* turns: [{content}], or prompt with uid */   \
     C(ALD_LAYOUT_ALPACA_EVAL, 9, "alpaca-eval")     /* instruction, dataset */

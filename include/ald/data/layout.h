@@ -16,6 +16,8 @@
     S(NO_PROMPT, "empty prompt")                                                                   \
     S(PROMPTS, "prompts that differ")                                                              \
     S(NO_ASSISTANT, "no assistant turn at the end")                                                \
+    S(BEGUN, "an answer that the prompt begins")                                                   \
+    S(UNWANTED, "labelled as not wanted")                                                          \
     S(ROLES, "roles that don't alternate")                                                         \
     S(REFUSED, "refused by the chat format")                                                       \
     S(BOUNDARY, "beginning of the answer not located")                                             \

@@ -10,6 +10,7 @@
 #include "ald/base/status.h"
 #include "ald/config/choices.h"
 #include "ald/data/layout.h"
+#include "ald/data/members.h"
 #include "ald/text/chat.h"
 #include "ald/text/tokenizer.h"
 
@@ -20,8 +21,9 @@ typedef enum {
     ALD_PAIRS_RESPONSE = 4, /* "response", as `generate` writes it */
     ALD_PAIRS_SCORED = 8, /* for `score`: chosen and rejected, or response, as the file has them */
     ALD_PAIRS_PRESENT = 32, /* for `eval`: chosen and rejected of rows that have both */
-    ALD_PAIRS_TEXT = 16,    /* for `sft`: a row may be {"text"} alone. Its first token becomes the
-                               prompt, the others and the tokenizer's EOS the chosen response */
+    ALD_PAIRS_TEXT = 16, /* for `sft`: a row may be {"text"} alone. Its first token (BOS, where the
+                            tokenizer puts it) becomes the prompt, the others and the
+                            tokenizer's EOS the chosen response */
 } ald_pairs_need_t;
 
 /* A run of tokens and its text; both owned by the ald_pairs_t. */
@@ -42,7 +44,7 @@ typedef struct {
     int64_t policy_step;     /* "policy_step" of a generation, else -1 */
     const ald_json_t *extra; /* an object of the row's members that eval and generate use, or NULL:
                                 "required", "forbidden" (lists of strings), "question_id", "uid",
-                                "turns", "prompt", "instruction", "dataset"; borrowed */
+                                "turns", "prompt", "instruction", "input", "dataset"; borrowed */
 } ald_pair_t;
 
 typedef struct {
@@ -51,6 +53,7 @@ typedef struct {
     int64_t boundaries; /* rows where a token spans the end of the prompt and the answer's begin */
     int64_t ties;       /* rows whose score_chosen and score_rejected are equal, kept */
     int64_t skipped[ALD_SKIP_COUNT];
+    int64_t unread[ALD_MEMBER_COUNT]; /* rows with a member that the layout doesn't read */
 } ald_pairs_counts_t;
 
 typedef struct {
@@ -88,12 +91,13 @@ typedef struct {
  *
  * A response's tokens are those of the whole conversation, as the chat format writes it, that
  * follow the tokens of the prompt, up to the end token; a token that spans both is the response's.
- * Under "none" the two are tokenised apart. "prompt_text" and KEY_text ("chosen_text",
- * "rejected_text", "response_text"; the last alone serves as chosen) go before their namesakes, and
- * are read as they are: rendered already, end token included. Local. */
+ * Under "none" the two are tokenised apart, the prompt behind the ids of ald_tokenizer_front.
+ * "prompt_text" and KEY_text ("chosen_text", "rejected_text", "response_text"; the last alone
+ * serves as chosen) go before their namesakes, and are read as they are: rendered already, end
+ * token included. Local. */
 ald_status_t ald_pairs_load(const char *path, const ald_pairs_options_t *options, ald_pairs_t *out);
 /* Logs one line: the rows, the rows used, and for each reason how many were left out and where the
- * first of them is. */
+ * first of them is; and a line for each member that rows have and their layout doesn't read. */
 void ald_pairs_log(const ald_pairs_t *pairs, const char *path);
 /* The same for text in memory, which messages call NAME. Local. */
 ald_status_t ald_pairs_parse(const char *name, const char *text, size_t size,

@@ -37,8 +37,8 @@ ald_status_t ald_row_file_open(const char *path, ald_row_file_t *out);
 ald_status_t ald_row_file_use(const char *name, const char *text, size_t size, ald_row_file_t *out);
 void ald_row_file_close(ald_row_file_t *source); /* takes a zeroed one */
 
-/* Parses a row. INPUT without file and line for JSONL, with them for an array. Local.
- */
+/* Parses a row. INPUT without file and line for JSONL, with them for an array; also for a row of
+ * more than 32 MiB. Local. */
 ald_status_t ald_row_file_parse(const ald_row_file_t *source, const ald_raw_row_t *row,
                                 ald_json_t **out);
 /* Puts "PATH:LINE: " or "PATH: item N: " before the message. */

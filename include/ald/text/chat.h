@@ -17,6 +17,7 @@ typedef struct {
                                  `chat_format` */
     bool none;                /* strings joined as they are, no markup */
     bool unknown;             /* the tokenizer's template isn't known: rows must bring their text */
+    const char *why;          /* of `unknown`: what is known about the template, or "" */
     const char *directory;    /* of the tokenizer, which owns the string */
     char default_system[512]; /* the system message of conversations without one; "": none */
     char bos[64], eos[64];    /* spelled as tokenizer_config.json has them; "": none */
@@ -31,8 +32,8 @@ typedef struct {
 
 /* Finds the format: `format` is data.chat_format; "auto" recognises the tokenizer's template (none
  * at all means "none"). A template that isn't known is `unknown`, and rendering is INPUT then, with
- * the command that helps. INPUT for an end token that the tokenizer lacks, and for Gemma's. Local;
- * nothing to free, but the tokenizer has to stay. */
+ * the command that helps. INPUT for an end token that the tokenizer lacks. Local; nothing
+ * to free, but the tokenizer has to stay. */
 ald_status_t ald_chat_open(ald_chat_format_t format, const ald_tokenizer_t *tokenizer,
                            ald_chat_t *out);
 

@@ -12,7 +12,8 @@
 /* Immutable after open; encode and decode may run on several threads at once. */
 typedef struct ald_tokenizer ald_tokenizer_t;
 
-/* Reads DIR/tokenizer.json, and DIR/tokenizer_config.json where there is one. INPUT naming file and
+/* Reads DIR/tokenizer.json, and of tokenizer_config.json, special_tokens_map.json,
+ * generation_config.json, config.json and chat_template.jinja what is there. INPUT naming file and
  * component for anything missing, malformed or not supported. Local. Free with destroy. */
 ald_status_t ald_tokenizer_open(const char *directory, ald_tokenizer_t **out);
 void ald_tokenizer_destroy(ald_tokenizer_t *tokenizer); /* takes NULL */
@@ -31,12 +32,18 @@ int32_t ald_tokenizer_find(const ald_tokenizer_t *tokenizer, const char *token);
 const char *ald_tokenizer_directory(const ald_tokenizer_t *tokenizer);
 /* Largest id + 1. */
 int64_t ald_tokenizer_size(const ald_tokenizer_t *tokenizer);
-/* eos_token of tokenizer_config.json, -1 for none. */
+/* The end token: eos_token of tokenizer_config.json or special_tokens_map.json (that goes first
+ * without "added_tokens_decoder" in the other, as in transformers), else the first eos_token_id of
+ * generation_config.json, then of config.json; -1 for none. */
 int32_t ald_tokenizer_eos(const ald_tokenizer_t *tokenizer);
-/* bos_token and eos_token of tokenizer_config.json as spelled there; "" for none. Borrowed. */
+/* The ids, `*count` of them, that the post-processor puts before a text: mostly the BOS, none with
+ * "add_bos_token": false in tokenizer_config.json. What it puts behind is left out. Borrowed. */
+const int32_t *ald_tokenizer_front(const ald_tokenizer_t *tokenizer, size_t *count);
+/* bos_token and the end token as spelled in those files; "" for none. Borrowed. */
 const char *ald_tokenizer_bos_text(const ald_tokenizer_t *tokenizer);
 const char *ald_tokenizer_eos_text(const ald_tokenizer_t *tokenizer);
-/* chat_template of tokenizer_config.json (or DIR/chat_template.jinja); NULL for none. Borrowed. */
+/* chat_template of tokenizer_config.json (or DIR/chat_template.jinja): the only one, or the one
+ * named "default", "" when none of several is; NULL for none. Borrowed. */
 const char *ald_tokenizer_chat_template(const ald_tokenizer_t *tokenizer);
 /* sha256 of tokenizer.json's bytes, hexadecimal. Borrowed. */
 const char *ald_tokenizer_sha256(const ald_tokenizer_t *tokenizer);

@@ -3,25 +3,16 @@
  * in one piece. */
 #include "ald/par/collect.h"
 
-#include <stdbool.h>
-
 #include "ald/par/comm.h"
-
-/* A piece of the array: its first element, and what each rank owns of it, counted from there. */
-typedef struct {
-    int64_t first, end;
-    int *counts, *starts; /* [size]; borrowed */
-    int64_t mine;         /* the first of this rank's elements, counted from its share's */
-} piece_t;
 
 static int64_t clamp(int64_t value, int64_t low, int64_t high)
 {
     return value < low ? low : value > high ? high : value;
 }
 
-/* Moves on to the next piece; false behind the last one. Begins with {0, 0, ...}. */
-static bool next_piece(const ald_spread_t *s, piece_t *piece)
+bool ald_collect_next(const ald_spread_t *spread, ald_piece_t *piece)
 {
+    const ald_spread_t *s = spread;
     const int size = s->comm->size, rank = s->comm->rank;
     const int64_t total = s->starts[size], first = piece->end;
     const int64_t end = clamp(total, first, first + ald_comm_piece());
@@ -72,7 +63,7 @@ void ald_collect_sum_shares(const ald_spread_t *spread, const void *all, void *m
 {
     const ald_spread_t *s = spread;
     int counts[s->comm->size], starts[s->comm->size];
-    for (piece_t p = {.counts = counts, .starts = starts}; next_piece(s, &p);)
+    for (ald_piece_t p = {.counts = counts, .starts = starts}; ald_collect_next(s, &p);)
         MPI_Reduce_scatter(element(all, p.first, s->type), element(mine, p.mine, s->type), counts,
                            s->type, MPI_SUM, s->comm->mpi);
 }
@@ -81,7 +72,7 @@ void ald_collect_share(const ald_spread_t *spread, void *all)
 {
     const ald_spread_t *s = spread;
     int counts[s->comm->size], starts[s->comm->size];
-    for (piece_t p = {.counts = counts, .starts = starts}; next_piece(s, &p);)
+    for (ald_piece_t p = {.counts = counts, .starts = starts}; ald_collect_next(s, &p);)
         MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, element(all, p.first, s->type), counts,
                        starts, s->type, s->comm->mpi);
 }
@@ -90,7 +81,7 @@ void ald_collect_gather(const ald_spread_t *spread, const void *mine, void *all)
 {
     const ald_spread_t *s = spread;
     int counts[s->comm->size], starts[s->comm->size];
-    for (piece_t p = {.counts = counts, .starts = starts}; next_piece(s, &p);)
+    for (ald_piece_t p = {.counts = counts, .starts = starts}; ald_collect_next(s, &p);)
         MPI_Gatherv(element(mine, p.mine, s->type), counts[s->comm->rank], s->type,
                     element(all, p.first, s->type), counts, starts, s->type, 0, s->comm->mpi);
 }
@@ -99,7 +90,7 @@ void ald_collect_scatter(const ald_spread_t *spread, const void *all, void *mine
 {
     const ald_spread_t *s = spread;
     int counts[s->comm->size], starts[s->comm->size];
-    for (piece_t p = {.counts = counts, .starts = starts}; next_piece(s, &p);)
+    for (ald_piece_t p = {.counts = counts, .starts = starts}; ald_collect_next(s, &p);)
         MPI_Scatterv(element(all, p.first, s->type), counts, starts, s->type,
                      element(mine, p.mine, s->type), counts[s->comm->rank], s->type, 0,
                      s->comm->mpi);

@@ -5,6 +5,7 @@
 #define ALD_PAR_COLLECT_H
 
 #include <mpi.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ald/par/comm.h"
@@ -30,5 +31,14 @@ void ald_collect_share(const ald_spread_t *spread, void *all);
  */
 void ald_collect_gather(const ald_spread_t *spread, const void *mine, void *all);
 void ald_collect_scatter(const ald_spread_t *spread, const void *all, void *mine);
+
+/* A piece of an array, as the calls above give it to MPI. */
+typedef struct {
+    int64_t first, end;   /* elements of the array */
+    int *counts, *starts; /* [size] what each rank owns of it, from `first` on; borrowed */
+    int64_t mine;         /* the first of this rank's elements, counted from its share's */
+} ald_piece_t;
+/* Moves on from a piece, at first {.counts, .starts}, to the next; false behind the last. Local. */
+bool ald_collect_next(const ald_spread_t *spread, ald_piece_t *piece);
 
 #endif

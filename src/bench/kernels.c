@@ -16,6 +16,7 @@
 #include "ald/num/kernel.h"
 #include "ald/num/matrix.h"
 #include "ald/num/ops.h"
+#include "ald/num/threads.h"
 #include "ald/objective/beside.h"
 #include "ald/objective/cross_entropy.h"
 #include "ald/par/comm.h"
@@ -365,7 +366,8 @@ ald_status_t ald_bench_kernels(int64_t repeat, ald_bench_kernel_t *out)
     ald_status_t status = ALD_STATUS_OK;
     const ald_isa_t before = ald_isa;
     data_t d = {.sum = 0.0};
-    ald_threads_set(1);
+    int threads;
+    ALD_TRY(ald_threads_set(1, &threads));
     ALD_TRY(data_init(&d));
     for (int64_t k = 0; k < ald_bench_kernel_count(); ++k) {
         out[k] = (ald_bench_kernel_t){.name = kernels[k].name, .size = kernels[k].size};

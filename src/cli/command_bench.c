@@ -283,11 +283,12 @@ static ald_status_t run(const ald_options_t *options, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_bench_options_t wanted;
+    int threads = 0;
     const bool alone = options->store != NULL || options->kernels; /* what rank 0 does */
     if (options->text == NULL && !alone)
         status = read_bench(options, &wanted);
     ALD_TRY(ald_comm_agree(world, status));
-    int threads = ald_setup_threads(options->threads, world);
+    ALD_TRY(ald_setup_threads(options->threads, world, &threads));
     if (alone && world->rank == 0)
         status = options->kernels ? bench_kernels(options) : bench_store(options);
     else if (alone)

@@ -9,6 +9,7 @@
 #include "ald/base/log.h"
 #include "ald/base/status.h"
 #include "ald/num/kernel.h"
+#include "ald/num/threads.h"
 #include "ald/par/comm.h"
 #include "cli/commands_impl.h"
 #include "cli/help_impl.h"
@@ -109,6 +110,7 @@ int main(int argc, char **argv)
         return answered;
     double begun = ald_time();
     ald_memory_setup();
+    ald_threads_begin();
     ald_comm_start(&argc, &argv, &world);
     ald_log_setup(ALD_LOG_NORMAL, world.rank == 0);
     ald_status_t status = run(argc, argv, &world);

@@ -2,6 +2,7 @@
  * Nodes may see different files, so what ranks read is compared before any of them acts on it. */
 #include "cli/setup_impl.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "ald/config/print.h"
 #include "ald/config/sweep.h"
 #include "ald/num/gemm.h"
+#include "ald/num/threads.h"
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
 #include "ald/pipeline/stage_eval.h"
@@ -145,31 +147,42 @@ done:
     return status;
 }
 
-int ald_setup_threads(int64_t asked, const ald_comm_t *world)
+/* The first number of OMP_NUM_THREADS, which may list one for each level; 0 where there is none. */
+static int64_t threads_of_environment(void)
 {
-    const char *text = getenv("OMP_NUM_THREADS"), *policy = getenv("OMP_WAIT_POLICY");
+    const char *text = getenv("OMP_NUM_THREADS");
+    char number[20];
+    int64_t threads;
+    snprintf(number, sizeof number, "%.*s", text == NULL ? 0 : (int)strcspn(text, ", "), text);
+    return ald_parse_integer(number, 1, INT_MAX, &threads) ? threads : 0;
+}
+
+ald_status_t ald_setup_threads(int64_t asked, const ald_comm_t *world, int *given)
+{
+    const char *policy = getenv("OMP_WAIT_POLICY");
     const int cores = ald_comm_cores(world);
-    int64_t threads = asked;
-    if (threads == 0 && (text == NULL || !parse_whole(text, &threads) || threads == 0))
-        threads = cores;
+    int64_t threads = asked > 0 ? asked : threads_of_environment();
+    threads = threads > 0 ? threads : cores;
     if (threads > cores && (policy == NULL || strcasecmp(policy, "passive") != 0))
         ald_log_warn("%lld threads on rank 0's %d cores: set OMP_WAIT_POLICY=passive, or waiting "
                      "threads take the cores of working ones",
                      (long long)threads, cores);
-    return ald_threads_set((int)threads);
+    return ald_comm_agree(world, ald_threads_set((int)threads, given));
 }
 
 ald_status_t ald_setup_load(const ald_options_t *options, const ald_comm_t *world, ald_setup_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     char *text = NULL;
+    int threads = 0;
     *out = (ald_setup_t){0};
     ALD_TRY(ald_comm_agree(world, load(options, out, &text)));
     ALD_TRY(ald_comm_compare(world, text, strlen(text), "the configuration"));
     ALD_TRY(compare_sweep(&out->sweep, world));
     ald_fail_setup(out->config.debug.fail, world->rank);
     ald_gemm_choose(out->config.runtime.precision);
-    int threads = ald_setup_threads(out->config.runtime.threads, world);
+    ALD_TRY(ald_comm_agree(world, ald_comm_deadline_start(world, out->config.runtime.deadline)));
+    ALD_TRY(ald_setup_threads(out->config.runtime.threads, world, &threads));
     ald_log_info("aligndistil %s %s: %d ranks, %d threads each", ALD_VERSION, options->command,
                  world->size, threads);
     ald_log_verbose("%s", text);

@@ -26,14 +26,15 @@ void ald_setup_reset(ald_setup_t *setup);
 /* The part of --part I/N; for NULL that of this task of a Slurm array, or 0 of 1. Local. */
 ald_status_t ald_setup_part(const char *text, int64_t *part, int64_t *parts);
 
-/* Sets this rank's threads and returns their number: `asked`, or with 0 those of OMP_NUM_THREADS,
- * or this rank's share of the cores at hand. Collective over `world`; ranks may get different
- * numbers. */
 /* Appends the settings (ald_eval_point_t) that the lists of --strengths and --plausibilities name,
  * every one with every other; a list that is NULL has the configuration's value. Nothing when both
  * are NULL. USAGE for a list that isn't of numbers in range. Local. */
 ald_status_t ald_setup_points(const ald_options_t *options, const ald_config_t *config,
                               ald_vec_t *out);
-int ald_setup_threads(int64_t asked, const ald_comm_t *world);
+
+/* Sets this rank's threads: `asked`, or with 0 those of OMP_NUM_THREADS, or this rank's share of
+ * the cores at hand; *given becomes what ald_threads_set gave. Collective over `world`; ranks may
+ * get different numbers. */
+ald_status_t ald_setup_threads(int64_t asked, const ald_comm_t *world, int *given);
 
 #endif

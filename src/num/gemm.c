@@ -1,10 +1,8 @@
 /* The table of matrix products: a fast one, one whose bits depend on nothing but its row, and a
- * slow twin that holds both to account. Also the number of threads, which they share. */
+ * slow twin that holds both to account. */
 #include "ald/num/gemm.h"
 
 #include <cblas.h>
-#include <omp.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -76,14 +74,4 @@ const char *ald_gemm_describe(void)
     sscanf(openblas_get_config(), "%31s %31s", name, version);
     snprintf(text, sizeof text, "%s %s, %s kernel", name, version, openblas_get_corename());
     return text;
-}
-
-int ald_threads_set(int threads)
-{
-    cpu_set_t cpus;
-    if (threads == 0)
-        threads = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
-    openblas_set_num_threads(threads);
-    omp_set_num_threads(threads);
-    return threads;
 }

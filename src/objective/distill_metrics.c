@@ -6,6 +6,7 @@
 #include "ald/base/log.h"
 #include "ald/base/status.h"
 #include "ald/objective/distill.h"
+#include "ald/par/collect.h"
 #include "ald/par/comm.h"
 #include "ald/record/metrics.h"
 #include "ald/train/loop.h"
@@ -26,21 +27,20 @@ static ald_status_t alpha_p95(ald_distiller_t *t, double *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_comm_t *comm = t->engine->comm;
-    int counts[comm->size], starts[comm->size], mine = (int)t->alphas.count, total = 0;
+    int64_t starts[comm->size + 1];
+    const ald_spread_t spread = {comm, starts, MPI_FLOAT};
     float *all = NULL;
     *out = 0.0;
-    MPI_Allgather(&mine, 1, MPI_INT, counts, 1, MPI_INT, comm->mpi);
-    for (int r = 0; r < comm->size; ++r) {
-        starts[r] = total;
-        total += counts[r];
-    }
+    ald_collect_starts(comm, (int64_t)t->alphas.count, starts);
+    const int64_t total = starts[comm->size];
     if (comm->rank == 0) {
         all = ald_alloc(sizeof *all * ((size_t)total + 1));
         if (all == NULL)
-            status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: %d alphas", total);
+            status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: %lld alphas",
+                                      (long long)total);
     }
     ALD_TRY(ald_comm_agree(comm, status));
-    MPI_Gatherv(t->alphas.data, mine, MPI_FLOAT, all, counts, starts, MPI_FLOAT, 0, comm->mpi);
+    ald_collect_gather(&spread, t->alphas.data, all);
     if (comm->rank == 0 && total > 0) {
         qsort(all, (size_t)total, sizeof *all, compare_floats);
         *out = all[(int64_t)(0.95 * (double)(total - 1) + 0.5)];

@@ -24,6 +24,7 @@
 #include "ald/model/vocabulary.h"
 #include "ald/objective/pair_pass.h"
 #include "ald/objective/preference.h"
+#include "ald/par/collect.h"
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
 #include "ald/par/signals.h"
@@ -83,8 +84,8 @@ done:
 /* Adds up the ranks' shares: each row was filled by one of them and is 0 on the others. */
 static void sum_shares(const ald_dpo_reference_t *reference, const ald_comm_t *comm)
 {
-    MPI_Allreduce(MPI_IN_PLACE, reference->values, (int)(2 * reference->preferences.pairs->count),
-                  MPI_DOUBLE, MPI_SUM, comm->mpi);
+    ald_collect_reduce(comm, reference->values, 2 * reference->preferences.pairs->count, MPI_DOUBLE,
+                       MPI_SUM);
 }
 
 /* The directory of the reference. */
@@ -319,7 +320,7 @@ ald_status_t ald_dpo_reference_share(ald_dpo_reference_t *reference, const ald_i
         const double mine = reference->values[2 * items->item[i / 2] + i % 2];
         given[i] = isnan(mine) ? -INFINITY : mine;
     }
-    MPI_Allreduce(MPI_IN_PLACE, given, (int)numbers, MPI_DOUBLE, MPI_MAX, comm->mpi);
+    ald_collect_reduce(comm, given, numbers, MPI_DOUBLE, MPI_MAX);
     for (int64_t i = 0; i < numbers; ++i)
         reference->values[2 * items->item[i / 2] + i % 2] = given[i];
     ALD_TRY(keep(reference, comm));

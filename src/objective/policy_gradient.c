@@ -19,6 +19,7 @@
 #include "ald/model/model.h"
 #include "ald/objective/cross_entropy.h"
 #include "ald/objective/distill.h"
+#include "ald/par/collect.h"
 #include "ald/par/comm.h"
 #include "ald/record/metrics.h"
 #include "ald/shard/format.h"
@@ -179,8 +180,8 @@ done:
 /* Each mean was computed by one trainer and is 0 on the others, so the sum is exact. */
 ald_status_t ald_policy_gradient_ready(ald_distiller_t *d)
 {
-    MPI_Allreduce(MPI_IN_PLACE, d->returns.data, (int)d->returns.count, MPI_DOUBLE, MPI_SUM,
-                  d->engine->comm->mpi);
+    ald_collect_reduce(d->engine->comm, d->returns.data, (int64_t)d->returns.count, MPI_DOUBLE,
+                       MPI_SUM);
     return ALD_STATUS_OK;
 }
 

@@ -2,6 +2,7 @@
  * wait sleeps between its looks: a spinning rank would take the core of one that works. */
 #include "ald/par/comm.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,14 +15,38 @@
 #include "ald/base/log.h"
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
+#include "ald/par/watch.h"
+
+enum { WATCH_STACK = 256 << 10 }; /* bytes: what it does in the end is a line and MPI_Abort */
+
+static int world_rank;
+static double deadline = 36000.0;
+static int64_t piece = (int64_t)1 << 27;
+
+/* What MPI calls when it fails, in place of its own end, whose exit code is that of the error. */
+static void on_error(MPI_Comm *comm, int *code, ...)
+{
+    char text[MPI_MAX_ERROR_STRING] = "";
+    int length;
+    (void)comm;
+    MPI_Error_string(*code, text, &length);
+    ald_comm_abort(
+        ald_status_raise(ALD_STATUS_INTERNAL, "rank %d: MPI failed: %s", world_rank, text));
+}
 
 void ald_comm_start(int *argc, char ***argv, ald_comm_t *world)
 {
+    MPI_Errhandler handler;
     int provided;
     MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
     world->mpi = MPI_COMM_WORLD;
     MPI_Comm_rank(world->mpi, &world->rank);
     MPI_Comm_size(world->mpi, &world->size);
+    world_rank = world->rank;
+    MPI_Comm_create_errhandler(on_error, &handler);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, handler); /* its subsets inherit it */
+    MPI_Comm_set_errhandler(MPI_COMM_SELF, handler);
+    MPI_Errhandler_free(&handler);
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is an errno, not the end */
 }
 
@@ -104,16 +129,77 @@ void ald_comm_pause(int *looks)
     nanosleep(&(struct timespec){.tv_nsec = pause}, NULL);
 }
 
-/* MPI_Wait with the pauses of ald_comm_pause. */
-static void wait_for(MPI_Request *request)
+void ald_comm_deadline_set(double seconds)
 {
+    deadline = seconds;
+}
+
+bool ald_comm_is_late(double since)
+{
+    const double turn = world_rank < 10 ? 2.0 * world_rank : 20.0;
+    return ald_time() - since > deadline + turn;
+}
+
+_Noreturn void ald_comm_late(const char *whom, const char *what)
+{
+    ald_comm_abort(ald_status_raise(ALD_STATUS_INTERNAL,
+                                    "rank %d waited %g s for %s, in %s (runtime.deadline)",
+                                    world_rank, deadline, whom, what));
+}
+
+void ald_comm_wait(MPI_Request *request, const char *whom, const char *what)
+{
+    const double start = ald_time();
     int looks = 0, finished = 0;
     for (;;) {
         MPI_Test(request, &finished, MPI_STATUS_IGNORE);
         if (finished)
             return;
+        if (ald_comm_is_late(start))
+            ald_comm_late(whom, what);
         ald_comm_pause(&looks);
     }
+}
+
+/* Looks at how long MPI's own calls last. */
+static void *watch(void *unused)
+{
+    (void)unused;
+    for (;;) {
+        const double seconds = deadline / 8.0;
+        nanosleep(&(struct timespec){.tv_sec = seconds > 1.0 ? 1 : 0,
+                                     .tv_nsec = seconds > 1.0 ? 0 : (long)(seconds * 999e6)},
+                  NULL);
+        double since;
+        const char *name = ald_watch_call(&since);
+        if (name != NULL && ald_comm_is_late(since))
+            ald_comm_late("the others", name);
+    }
+    return NULL;
+}
+
+ald_status_t ald_comm_deadline_start(const ald_comm_t *world, double seconds)
+{
+    static bool started;
+    pthread_attr_t attributes;
+    pthread_t thread;
+    sigset_t all, before;
+    ald_comm_deadline_set(seconds);
+    if (started || world->size == 1)
+        return ALD_STATUS_OK;
+    sigfillset(&all); /* signals are for the thread that works */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, WATCH_STACK);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    const int error = pthread_create(&thread, &attributes, watch, NULL);
+    pthread_attr_destroy(&attributes);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error != 0)
+        return ald_status_raise(ALD_STATUS_RESOURCE, "a thread can't be started: %s",
+                                strerror(error));
+    started = true;
+    return ALD_STATUS_OK;
 }
 
 ald_status_t ald_comm_agree(const ald_comm_t *comm, ald_status_t status)
@@ -125,7 +211,8 @@ ald_status_t ald_comm_agree(const ald_comm_t *comm, ald_status_t status)
     if (comm->size <= 1)
         return status;
     MPI_Iallreduce(&mine, &first, 1, MPI_2INT, MPI_MINLOC, comm->mpi, &request);
-    wait_for(&request); /* other roles and slower ranks may take long to arrive */
+    /* Other roles and slower ranks may take long to arrive. */
+    ald_comm_wait(&request, "the others", "an agreement");
     if (first.code == 0)
         return ALD_STATUS_OK;
     struct {
@@ -157,19 +244,33 @@ ald_status_t ald_comm_compare(const ald_comm_t *comm, const void *data, size_t s
 void ald_comm_sum(const ald_comm_t *comm, int64_t *values, int64_t count)
 {
     MPI_Request request;
-    MPI_Iallreduce(MPI_IN_PLACE, values, (int)count, MPI_INT64_T, MPI_SUM, comm->mpi, &request);
-    wait_for(&request);
+    for (int64_t at = 0; at < count; at += piece) {
+        const int64_t some = count - at < piece ? count - at : piece;
+        MPI_Iallreduce(MPI_IN_PLACE, values + at, (int)some, MPI_INT64_T, MPI_SUM, comm->mpi,
+                       &request);
+        ald_comm_wait(&request, "the others", "a sum");
+    }
 }
 
 void ald_comm_broadcast(const ald_comm_t *comm, void *data, size_t bytes, int root)
 {
-    const size_t piece = (size_t)1 << 30;
+    const size_t most = (size_t)piece;
     MPI_Request request;
     MPI_Ibarrier(comm->mpi, &request);
-    wait_for(&request); /* asleep until all are here */
-    for (size_t at = 0; at < bytes; at += piece)
-        MPI_Bcast((char *)data + at, (int)(bytes - at < piece ? bytes - at : piece), MPI_BYTE, root,
+    ald_comm_wait(&request, "the others", "a broadcast"); /* asleep until all are here */
+    for (size_t at = 0; at < bytes; at += most)
+        MPI_Bcast((char *)data + at, (int)(bytes - at < most ? bytes - at : most), MPI_BYTE, root,
                   comm->mpi);
+}
+
+int64_t ald_comm_piece(void)
+{
+    return piece;
+}
+
+void ald_comm_piece_set(int64_t elements)
+{
+    piece = elements;
 }
 
 _Noreturn void ald_comm_abort(ald_status_t code)

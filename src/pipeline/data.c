@@ -10,24 +10,22 @@
 #include "ald/data/dataset.h"
 #include "ald/data/pairs.h"
 #include "ald/data/pairs_pack.h"
+#include "ald/par/collect.h"
 #include "ald/par/comm.h"
 
 /* Puts every rank's bytes into *all, in the order of the ranks. `own` is empty afterwards. */
 static ald_status_t gather(const ald_comm_t *comm, ald_vec_t *own, ald_vec_t *all)
 {
     ald_status_t status = ALD_STATUS_OK;
-    int64_t bytes = (int64_t)own->count, sizes[comm->size], starts[comm->size + 1];
-    MPI_Allgather(&bytes, 1, MPI_INT64_T, sizes, 1, MPI_INT64_T, comm->mpi);
-    starts[0] = 0;
-    for (int r = 0; r < comm->size; ++r)
-        starts[r + 1] = starts[r] + sizes[r];
+    int64_t starts[comm->size + 1];
+    ald_collect_starts(comm, (int64_t)own->count, starts);
     ALD_TRY(ald_comm_agree(comm, ald_vec_reserve(all, (size_t)starts[comm->size])));
     char *data = all->data;
     memcpy(data + starts[comm->rank], own->data, own->count);
     all->count = (size_t)starts[comm->size];
     ald_vec_reset(own);
     for (int r = 0; r < comm->size; ++r)
-        ald_comm_broadcast(comm, data + starts[r], (size_t)sizes[r], r);
+        ald_comm_broadcast(comm, data + starts[r], (size_t)(starts[r + 1] - starts[r]), r);
 done:
     return status;
 }

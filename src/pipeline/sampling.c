@@ -9,6 +9,7 @@
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
 #include "ald/data/dataset.h"
+#include "ald/par/collect.h"
 #include "ald/par/comm.h"
 #include "ald/role/generator.h"
 
@@ -35,18 +36,15 @@ done:
 /* Gathers all ranks' records on root (or everywhere), in the order of the ranks; those of rank r
  * begin at starts[r], starts [size + 1]. */
 static ald_status_t gather_records(const ald_comm_t *comm, bool everywhere, const ald_vec_t *mine,
-                                   ald_vec_t *all, int *starts)
+                                   ald_vec_t *all, int64_t *starts)
 {
     ald_status_t status = ALD_STATUS_OK;
-    int counts[comm->size], own = (int)mine->count;
-    MPI_Allgather(&own, 1, MPI_INT, counts, 1, MPI_INT, comm->mpi);
-    starts[0] = 0;
-    for (int r = 0; r < comm->size; ++r)
-        starts[r + 1] = starts[r] + counts[r];
+    const ald_spread_t spread = {comm, starts, MPI_BYTE};
+    ald_collect_starts(comm, (int64_t)mine->count, starts);
     if (comm->rank == 0 || everywhere)
         status = ald_vec_append(all, NULL, (size_t)starts[comm->size]);
     ALD_TRY(ald_comm_agree(comm, status));
-    MPI_Gatherv(mine->data, own, MPI_BYTE, all->data, counts, starts, MPI_BYTE, 0, comm->mpi);
+    ald_collect_gather(&spread, mine->data, all->data);
     if (everywhere)
         ald_comm_broadcast(comm, all->data, all->count, 0);
 done:
@@ -54,7 +52,7 @@ done:
 }
 
 /* Makes the list of responses, in one block with the records that it points into. */
-static ald_status_t list_responses(const ald_vec_t *all, const int *starts, int ranks,
+static ald_status_t list_responses(const ald_vec_t *all, const int64_t *starts, int ranks,
                                    int64_t total, ald_response_t **out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -82,7 +80,7 @@ ald_status_t ald_sample_all(const ald_generator_t *generator, const ald_dataset_
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_vec_t mine, all;
-    int starts[comm->size + 1];
+    int64_t starts[comm->size + 1];
     ald_vec_init(&mine, 1);
     ald_vec_init(&all, 1);
     *out = NULL;

@@ -18,6 +18,7 @@
 #include "ald/data/dataset.h"
 #include "ald/data/pairs.h"
 #include "ald/model/mapped.h"
+#include "ald/par/collect.h"
 #include "ald/par/comm.h"
 #include "ald/par/signals.h"
 #include "ald/plan/memory.h"
@@ -265,19 +266,16 @@ static ald_status_t gather_entries(scoring_t *s, const ald_comm_t *comm, int64_t
                                    int64_t parts, int64_t *found)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const int size = (int)sizeof(ald_manifest_entry_t);
-    int counts[comm->size], starts[comm->size], mine = (int)s->entries.count * size, total = 0;
+    const size_t size = sizeof(ald_manifest_entry_t);
+    int64_t starts[comm->size + 1];
+    const ald_spread_t spread = {comm, starts, MPI_BYTE};
     ald_vec_t all;
     ald_vec_init(&all, sizeof(ald_manifest_entry_t));
-    MPI_Gather(&mine, 1, MPI_INT, counts, 1, MPI_INT, 0, comm->mpi);
-    for (int r = 0; r < comm->size && comm->rank == 0; ++r) {
-        starts[r] = total;
-        total += counts[r];
-    }
+    ald_collect_starts(comm, (int64_t)(s->entries.count * size), starts);
     if (comm->rank == 0)
-        status = ald_vec_append(&all, NULL, (size_t)(total / size));
+        status = ald_vec_append(&all, NULL, (size_t)starts[comm->size] / size);
     ALD_TRY(ald_comm_agree(comm, status));
-    MPI_Gatherv(s->entries.data, mine, MPI_BYTE, all.data, counts, starts, MPI_BYTE, 0, comm->mpi);
+    ald_collect_gather(&spread, s->entries.data, all.data);
     if (comm->rank == 0)
         status = ald_manifest_write_part(&s->set, part, parts, all.data, (int64_t)all.count);
     if (comm->rank == 0 && status == ALD_STATUS_OK)

@@ -237,9 +237,8 @@ static ald_status_t receive_samples(ald_batch_maker_t *maker)
     const ald_ranks_t *from = &maker->roles->place.generators;
     const double begun = ald_time();
     for (int g = 0; g < from->count; ++g) { /* receives from all, also after a failure */
-        ald_status_t got =
-            ald_message_receive(maker->roles->world, from->first + g, ALD_TAG_SAMPLES,
-                                ALD_ROLE_DEADLINE, &maker->inbox[g]);
+        ald_status_t got = ald_message_receive(maker->roles->world, from->first + g,
+                                               ALD_TAG_SAMPLES, &maker->inbox[g]);
         status = status == ALD_STATUS_OK ? got : status;
     }
     maker->waits.score += ald_time() - begun;
@@ -366,8 +365,8 @@ static ald_status_t receive_paths(ald_batch_maker_t *maker, char **paths, int64_
     ald_vec_init(&path, 1);
     *count = 0;
     for (int s = 0; s < from->count; ++s) {
-        ald_status_t got = ald_message_receive(maker->roles->world, from->first + s, ALD_TAG_SHARD,
-                                               ALD_ROLE_DEADLINE, &path);
+        ald_status_t got =
+            ald_message_receive(maker->roles->world, from->first + s, ALD_TAG_SHARD, &path);
         if (got == ALD_STATUS_OK && path.count > 1) {
             paths[*count] = ald_strdup(path.data);
             got = paths[(*count)++] == NULL ? ald_status_raise(ALD_STATUS_RESOURCE, "out of memory")
@@ -407,6 +406,6 @@ ald_status_t ald_batch_make(ald_batch_maker_t *maker, int64_t step, char **paths
 void ald_batch_sent(ald_batch_maker_t *maker)
 {
     for (int i = 0; i < maker->sends; ++i)
-        ald_message_finish(maker->roles->world, &maker->sending[i], ALD_ROLE_DEADLINE);
+        ald_message_finish(&maker->sending[i]);
     maker->sends = 0;
 }

@@ -14,6 +14,7 @@
 #include "ald/model/model.h"
 #include "ald/num/kernel.h"
 #include "ald/num/ops.h"
+#include "ald/par/collect.h"
 #include "ald/par/comm.h"
 #include "ald/teacher/teacher.h"
 
@@ -215,8 +216,7 @@ ald_status_t ald_measure(const ald_measure_t *measure, const ald_comm_t *comm,
     memset(out, 0, sizeof *out * (size_t)sequences);
     ALD_TRY(ald_comm_agree(comm, measure_share(measure, comm, items, count, distributions, out)));
     /* Each number is zero on all ranks but one, so the order of the sum doesn't matter. */
-    MPI_Allreduce(MPI_IN_PLACE, out, (int)(sequences * MEASURED_DOUBLES), MPI_DOUBLE, MPI_SUM,
-                  comm->mpi);
+    ald_collect_reduce(comm, out, sequences * MEASURED_DOUBLES, MPI_DOUBLE, MPI_SUM);
 done:
     return status;
 }

@@ -13,7 +13,7 @@
  * then its first block; a message is {u16 type, u16 size, u8 flags, 3 bytes}, then `size` bytes.
  * The numbers are those of HDF5's file format specification, version 3.0, section IV.A. */
 enum {
-    HEADER = 16, /* bytes of a header's prefix, and of a message's */
+    HEADER = ALD_OBJECT_HEADER, /* bytes of a header's prefix, and of a message's */
     MESSAGE = 8,
     NOTHING = 0x00, /* types of messages */
     SPACE = 0x01,
@@ -50,6 +50,7 @@ static ald_status_t add_block(ald_object_t *object, uint64_t address, uint64_t s
               object->name, (unsigned long long)size, (unsigned long long)address);
     data = ald_alloc(size + 1);
     ALD_CHECK_MEMORY(data, (size_t)size);
+    object->blocks[object->count].at = address;
     object->blocks[object->count].data = data;
     object->blocks[object->count++].size = size;
     ALD_TRY(ald_texts_bytes(object->texts, object->name, (int64_t)address, size, data));
@@ -71,6 +72,16 @@ static bool next_message(const ald_object_t *object, int block, size_t *at, int 
     if (out->size > left - MESSAGE)
         return false;
     *at += MESSAGE + out->size;
+    return true;
+}
+
+bool ald_object_next(const ald_object_t *object, int block, size_t *at, ald_object_message_t *out)
+{
+    span_t message;
+    if (!next_message(object, block, at, &out->type, &out->flags, &message))
+        return false;
+    out->data = message.at;
+    out->size = message.size;
     return true;
 }
 
@@ -152,7 +163,7 @@ static bool parse_attribute(span_t message, attribute_t *out)
            out->space.size >= 2;
 }
 
-static ald_status_t find_attribute(const ald_object_t *object, const char *name, attribute_t *out)
+static bool seek_attribute(const ald_object_t *object, const char *name, attribute_t *out)
 {
     for (int block = 0; block < object->count; ++block) {
         int type, flags;
@@ -160,8 +171,21 @@ static ald_status_t find_attribute(const ald_object_t *object, const char *name,
         for (size_t at = 0; next_message(object, block, &at, &type, &flags, &message);)
             if (type == ATTRIBUTE && (flags & SHARED) == 0 && parse_attribute(message, out) &&
                 strcmp((const char *)out->name.at, name) == 0)
-                return ALD_STATUS_OK;
+                return true;
     }
+    return false;
+}
+
+bool ald_object_has(const ald_object_t *object, const char *attribute)
+{
+    attribute_t found;
+    return seek_attribute(object, attribute, &found);
+}
+
+static ald_status_t find_attribute(const ald_object_t *object, const char *name, attribute_t *out)
+{
+    if (seek_attribute(object, name, out))
+        return ALD_STATUS_OK;
     return ald_status_raise(ALD_STATUS_INPUT, "%s: %s%sattribute \"%s\" is missing",
                             object->texts->path, object->name[1] == '\0' ? "" : object->name,
                             object->name[1] == '\0' ? "" : ": ", name);

@@ -124,7 +124,7 @@ static ald_status_t read_full_dtype(ald_shard_t *shard, ald_object_t *root)
     ald_status_t status = ALD_STATUS_OK;
     char dtype[16];
     if (!ald_encoding_in(shard->header.encoding, ALD_MAY_BE_FULL16) ||
-        H5Aexists(shard->file, "full_dtype") <= 0)
+        !ald_object_has(root, "full_dtype"))
         return status;
     shard->header.full16 = true;
     ALD_TRY(get_short(root, "full_dtype", dtype, sizeof dtype));
@@ -183,7 +183,7 @@ ald_status_t ald_shard_read_header(ald_shard_t *shard)
     ALD_CHECK_MEMORY(shard->config, strlen(config));
     char *reference = shard->header.contrasts[ALD_CONTRAST_REFERENCE].sha256;
     if (shard->header.contrast != ALD_CONTRAST_REFERENCE &&
-        H5Aexists(shard->file, "sha256_reference") > 0)
+        ald_object_has(&root, "sha256_reference"))
         ALD_TRY(get_short(&root, "sha256_reference", reference, ALD_SHA256_HEX));
     ALD_TRY(check_header(shard));
     ALD_TRY(read_full_dtype(shard, &root));
@@ -309,15 +309,15 @@ static hid_t open_dataset(hid_t file, const char *path)
 
 /* Reads what says which matrix makes logits of hidden states; the first shards of version 1 don't
  * have it. */
-static ald_status_t read_head(ald_shard_t *shard, const ald_dataset_info_t *info, hid_t dataset)
+static ald_status_t read_head(ald_shard_t *shard, const ald_dataset_info_t *info)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_head_digest_t *head = (ald_head_digest_t *)ald_dataset_head(info, &shard->header);
     ald_object_t object = {0};
     char norm[16];
-    if (H5Aexists(dataset, "output_matrix_sha256") <= 0)
-        return status;
     ALD_TRY(open_object(shard->file, &shard->texts, info->path, &object));
+    if (!ald_object_has(&object, "output_matrix_sha256"))
+        goto done;
     ALD_TRY(get_short(&object, "final_norm", norm, sizeof norm));
     ALD_CHECK(strcmp(norm, "applied") == 0, ALD_STATUS_INPUT,
               "%s: %s: attribute \"final_norm\": expected \"applied\", found \"%s\"", shard->path,
@@ -349,7 +349,7 @@ ald_status_t ald_shard_open_column(ald_shard_t *shard, ald_shard_dataset_t datas
     ALD_TRY(check_shape(shard, info, column));
     ALD_TRY(ald_chunked_check(column, info, shard->file_size));
     if (info->width == ALD_WIDTH_H)
-        ALD_TRY(read_head(shard, info, column->dataset));
+        ALD_TRY(read_head(shard, info));
 done:
     return status;
 }

@@ -13,6 +13,7 @@
 #include "ald/shard/fletcher.h"
 #include "shard/format_impl.h"
 #include "shard/open_impl.h"
+#include "shard/structure_impl.h"
 #include "shard/text_impl.h"
 #include "shard/values_impl.h"
 
@@ -106,15 +107,16 @@ static void fall_asleep(ald_shard_t *shard)
     shard->file = -1;
 }
 
-/* Opens the file. Its superblock must be of the kind that text.c knows. */
+/* Opens the file. HDF5 sees only what structure.c has passed. */
 static ald_status_t open_file(ald_shard_t *shard)
 {
     ald_status_t status = ALD_STATUS_OK;
     hid_t list = -1;
     hsize_t block = 0;
     size_t address = 0, length = 0;
-    ALD_TRY(ald_h5_open(shard->path, &shard->file));
     ALD_TRY(ald_texts_open(shard->path, shard->file_size, &shard->texts));
+    ALD_TRY(ald_structure_check(&shard->texts));
+    ALD_TRY(ald_h5_open(shard->path, &shard->file));
     ALD_H5(list = H5Fget_create_plist(shard->file), shard->path, "open");
     ALD_H5(H5Pget_userblock(list, &block), shard->path, "open");
     ALD_H5(H5Pget_sizes(list, &address, &length), shard->path, "open");

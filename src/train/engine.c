@@ -24,6 +24,7 @@
 #include "ald/model/model_config.h"
 #include "ald/model/params.h"
 #include "ald/num/dtype.h"
+#include "ald/par/collect.h"
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
 #include "ald/record/metrics.h"
@@ -169,8 +170,7 @@ ald_status_t ald_engine_update(ald_engine_t *engine, const ald_step_t *step, dou
     double norm = 0.0, lr = ald_schedule(engine->config, engine->step, engine->steps);
     /* Each row was filled by one trainer and is zero on the others, so these sums are exact and
      * don't depend on their order. */
-    MPI_Allreduce(MPI_IN_PLACE, step->rows, (int)(step->micros * ALD_COLUMNS), MPI_DOUBLE, MPI_SUM,
-                  engine->comm->mpi);
+    ald_collect_reduce(engine->comm, step->rows, step->micros * ALD_COLUMNS, MPI_DOUBLE, MPI_SUM);
     memset(columns, 0, sizeof(double) * ALD_COLUMNS);
     for (int64_t m = 0; m < step->micros; ++m)
         for (int c = 0; c < ALD_COLUMNS; ++c)

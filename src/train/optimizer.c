@@ -12,6 +12,7 @@
 #include "ald/config/config.h"
 #include "ald/model/params.h"
 #include "ald/num/kernel.h"
+#include "ald/par/collect.h"
 #include "ald/par/comm.h"
 
 /* Floats that a thread takes at a time: with their sums 768 KiB, which most cores' caches hold.
@@ -33,8 +34,7 @@ static int64_t blocks_of(int64_t total)
     return (total + BLOCK - 1) / BLOCK;
 }
 
-/* The first float of a rank's share. */
-static int64_t share(int64_t total, int size, int rank)
+int64_t ald_optimizer_share(int64_t total, int size, int rank)
 {
     int64_t at = blocks_of(total) * rank / size * BLOCK;
     return at < total ? at : total;
@@ -46,7 +46,7 @@ ald_status_t ald_optimizer_init(const ald_config_t *config, const ald_comm_t *tr
     ald_status_t status = ALD_STATUS_OK;
     *out = (ald_optimizer_t){.comm = trainers,
                              .total = total,
-                             .first = share(total, trainers->size, trainers->rank),
+                             .first = ald_optimizer_share(total, trainers->size, trainers->rank),
                              .unit = UNIT,
                              .addends = 1,
                              .beta1 = config->optimizer.betas[0],
@@ -54,7 +54,7 @@ ald_status_t ald_optimizer_init(const ald_config_t *config, const ald_comm_t *tr
                              .epsilon = config->optimizer.epsilon,
                              .weight_decay = config->optimizer.weight_decay,
                              .max_grad_norm = config->optimizer.max_grad_norm};
-    out->count = share(total, trainers->size, trainers->rank + 1) - out->first;
+    out->count = ald_optimizer_share(total, trainers->size, trainers->rank + 1) - out->first;
     out->gradient = ald_calloc((size_t)total, sizeof(float));
     out->sum = ald_calloc((size_t)total, sizeof(int64_t));
     out->m = ald_calloc((size_t)out->count + 1, sizeof(float));
@@ -168,29 +168,27 @@ bool ald_optimizer_fits(ald_optimizer_t *optimizer)
     return false;
 }
 
-/* Lists every rank's share as MPI's v-collectives take it. */
-static void all_shares(const ald_optimizer_t *o, int *counts, int *starts)
+/* Every rank's share of an array of floats or sums; `starts` has room for size + 1. */
+static ald_spread_t all_shares(const ald_optimizer_t *o, MPI_Datatype type, int64_t *starts)
 {
-    for (int r = 0; r < o->comm->size; ++r) {
-        starts[r] = (int)share(o->total, o->comm->size, r);
-        counts[r] = (int)share(o->total, o->comm->size, r + 1) - starts[r];
-    }
+    for (int r = 0; r <= o->comm->size; ++r)
+        starts[r] = ald_optimizer_share(o->total, o->comm->size, r);
+    return (ald_spread_t){o->comm, starts, type};
 }
 
 /* Adds up the sums of all trainers. The result is left in o->sum, in this rank's share only. */
 static ald_status_t reduce_sums(ald_optimizer_t *o)
 {
     ald_status_t status = ALD_STATUS_OK;
-    int counts[o->comm->size], starts[o->comm->size];
-    int64_t *mine = NULL;
+    int64_t starts[o->comm->size + 1], *mine = NULL;
     if (o->comm->size == 1)
         return status;
-    all_shares(o, counts, starts);
+    const ald_spread_t spread = all_shares(o, MPI_INT64_T, starts);
     mine = ald_alloc(sizeof(int64_t) * ((size_t)o->count + 1));
     if (mine == NULL)
         status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: sums of gradients");
     ALD_TRY(ald_comm_agree(o->comm, status));
-    MPI_Reduce_scatter(o->sum, mine, counts, MPI_INT64_T, MPI_SUM, o->comm->mpi);
+    ald_collect_sum_shares(&spread, o->sum, mine);
     memcpy(o->sum + o->first, mine, sizeof(int64_t) * (size_t)o->count);
 done:
     ald_free(mine);
@@ -225,8 +223,8 @@ static ald_status_t global_norm(const ald_optimizer_t *o, double *norm)
         square[first + b] =
             block_square(left < BLOCK ? left : BLOCK, unit, o->sum + o->first + b * BLOCK);
     }
-    if (o->comm->size > 1) /* a block is zero but on one trainer: exact */
-        MPI_Allreduce(MPI_IN_PLACE, square, (int)blocks, MPI_DOUBLE, MPI_SUM, o->comm->mpi);
+    /* A block is zero but on one trainer: exact. */
+    ald_collect_reduce(o->comm, square, blocks, MPI_DOUBLE, MPI_SUM);
     for (int64_t b = 0; b < blocks; ++b)
         total += square[b];
     *norm = sqrt(total);
@@ -325,12 +323,11 @@ static void clear_others(ald_optimizer_t *o)
 
 static void gather_values(const ald_optimizer_t *o, float *values)
 {
-    int counts[o->comm->size], starts[o->comm->size];
+    int64_t starts[o->comm->size + 1];
     if (o->comm->size == 1)
         return;
-    all_shares(o, counts, starts);
-    MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values, counts, starts, MPI_FLOAT,
-                   o->comm->mpi);
+    const ald_spread_t spread = all_shares(o, MPI_FLOAT, starts);
+    ald_collect_share(&spread, values);
 }
 
 ald_status_t ald_optimizer_step(ald_optimizer_t *optimizer, double lr, float *values,
@@ -364,9 +361,9 @@ done:
 
 static void gather_moment(const ald_optimizer_t *o, const float *mine, float *all)
 {
-    int counts[o->comm->size], starts[o->comm->size];
-    all_shares(o, counts, starts);
-    MPI_Gatherv(mine, (int)o->count, MPI_FLOAT, all, counts, starts, MPI_FLOAT, 0, o->comm->mpi);
+    int64_t starts[o->comm->size + 1];
+    const ald_spread_t spread = all_shares(o, MPI_FLOAT, starts);
+    ald_collect_gather(&spread, mine, all);
 }
 
 void ald_optimizer_gather(const ald_optimizer_t *optimizer, float *m, float *v)
@@ -377,9 +374,9 @@ void ald_optimizer_gather(const ald_optimizer_t *optimizer, float *m, float *v)
 
 static void scatter_moment(const ald_optimizer_t *o, const float *all, float *mine)
 {
-    int counts[o->comm->size], starts[o->comm->size];
-    all_shares(o, counts, starts);
-    MPI_Scatterv(all, counts, starts, MPI_FLOAT, mine, (int)o->count, MPI_FLOAT, 0, o->comm->mpi);
+    int64_t starts[o->comm->size + 1];
+    const ald_spread_t spread = all_shares(o, MPI_FLOAT, starts);
+    ald_collect_scatter(&spread, all, mine);
 }
 
 void ald_optimizer_scatter(ald_optimizer_t *optimizer, const float *m, const float *v,

@@ -10,6 +10,7 @@
 #include "ald/num/gemm.h"
 #include "ald/num/matrix.h"
 #include "ald/num/ops.h"
+#include "ald/num/threads.h"
 #include "numeric.h"
 
 /* --- norm --- */
@@ -592,9 +593,10 @@ static void threads_change_no_bit(void **state)
     enum { T = 300, NH = 4, NKV = 2, D = 8, N = T * (NH + 2 * NKV) * D };
     const ald_segment_t segments[] = {{0, 100, -1}, {100, 180, 0}, {180, 210, 0}, {210, 300, -1}};
     float *qkv = random_floats(1, N, 1.0), *out[2], *lse[2], *dqkv[2], *dw[2];
+    int given;
     (void)state;
     for (int i = 0; i < 2; ++i) {
-        ald_threads_set(i + 1);
+        expect_ok(ald_threads_set(i + 1, &given));
         out[i] = random_floats(2, T * NH * D, 1.0);
         lse[i] = random_floats(3, T * NH, 1.0);
         dqkv[i] = random_floats(4, N, 1.0);
@@ -673,10 +675,11 @@ static void invariant_rows_keep_their_bits(void **state)
     float *a = random_floats(1, M * K, 1.0), *b = random_floats(2, N * K, 1.0);
     float *all = random_floats(3, M * N, 1.0), *some = random_floats(4, M * N, 1.0);
     const ald_gemm_t *gemm = ald_gemm_find("invariant");
+    int given;
     (void)state;
-    ald_threads_set(1);
+    expect_ok(ald_threads_set(1, &given));
     ald_linear(gemm, (ald_linear_t){M, N, K}, a, b, 0.0f, all);
-    ald_threads_set(2);
+    expect_ok(ald_threads_set(2, &given));
     for (int64_t first = 0; first < M; ++first)
         for (int64_t count = 1; first + count <= M; ++count) {
             ald_linear(gemm, (ald_linear_t){count, N, K}, a + first * K, b, 0.0f, some);

@@ -229,6 +229,28 @@ static void squares_cannot_overflow(void **state)
     }
 }
 
+/* The shares of models of 3 and 7 billion parameters: whole blocks, all of them, evenly. */
+static void shares_pass_32_bits(void **state)
+{
+    enum { BLOCK = 65536 };
+    const int64_t totals[] = {N, 3085938688, 7615616512};
+    const int sizes[] = {1, 4, 8, 1000};
+    (void)state;
+    for (int i = 0; i < 3; ++i)
+        for (int j = 0; j < 4; ++j) {
+            const int64_t total = totals[i];
+            int64_t sum = 0;
+            for (int r = 0; r < sizes[j]; ++r) {
+                int64_t first = ald_optimizer_share(total, sizes[j], r);
+                int64_t count = ald_optimizer_share(total, sizes[j], r + 1) - first;
+                assert_true(first == sum && (first % BLOCK == 0 || first == total) && count >= 0);
+                assert_true(count <= total / sizes[j] + 2 * BLOCK);
+                sum += count;
+            }
+            assert_true(sum == total);
+        }
+}
+
 static void sums_cannot_wrap(void **state)
 {
     /* Each addend fits, and the sum of so many would pass 2^63 units: the unit becomes a larger
@@ -290,6 +312,7 @@ int main(void)
         SCRATCH_TEST(a_step_without_gradients_keeps_the_unit),
         SCRATCH_TEST(squares_cannot_overflow),
         SCRATCH_TEST(divergence_is_an_error),
+        SCRATCH_TEST(shares_pass_32_bits),
         SCRATCH_TEST(sums_cannot_wrap),
         SCRATCH_TEST(schedules),
     };

@@ -240,6 +240,73 @@ def new_format(path):
 
 new_format.encoding = "topk"
 
+
+def root(data):
+    """Where the names of `/` are: the tree, the heap's header, the heap."""
+    tree, heap = struct.unpack_from("<2Q", data, 80)
+    return tree, heap, struct.unpack_from("<Q", data, heap + 24)[0]
+
+
+def place(data, at, number):
+    struct.pack_into("<Q", data, at, number)
+
+
+def tree_as_heap(data):
+    """In the superblock, and where the header of `/` says the same."""
+    tree, heap, _ = root(data)
+    return data.replace(struct.pack("<2Q", tree, heap), struct.pack("<2Q", tree, tree))
+
+
+def tree_in_a_circle(data):
+    tree = root(data)[0]
+    data[tree + 5] = 1
+    place(data, tree + 32, tree)
+
+
+def free_in_a_circle(data):
+    _, heap, names = root(data)
+    place(data, heap + 16, 32)
+    place(data, names + 32, 32)
+    place(data, names + 40, 16)
+
+
+def groups(data):
+    """The symbols of `/`, in its only leaf."""
+    leaf = struct.unpack_from("<Q", data, root(data)[0] + 32)[0]
+    return [leaf + 8 + 40 * i for i in range(struct.unpack_from("<H", data, leaf + 6)[0])]
+
+
+def group_is_root(data):
+    data[groups(data)[0] + 8:groups(data)[0] + 40] = data[64:96]
+
+
+def groups_of_one_heap(data):
+    one, two = (struct.unpack_from("<Q", data, at + 32)[0] for at in groups(data)[:2])
+    return data.replace(struct.pack("<Q", two), struct.pack("<Q", one))
+
+
+def name_beyond_the_heap(data):
+    place(data, groups(data)[1], 1 << 20)
+
+
+def another_tree_by_name(data):
+    place(data, groups(data)[0] + 24, struct.unpack_from("<Q", data, groups(data)[1] + 24)[0])
+
+
+def header_in_a_circle(data):
+    """A message of `/` that says that its header goes on where it begins."""
+    struct.pack_into("<HH4xQQ", data, 112, 0x10, 16, 112, 24)
+
+
+def chunk_at(where):
+    """The first chunk of a dataset lies where a header is."""
+    def apply(path):
+        at = chunk_place(path, "response/tvd")[0]
+        in_bytes(lambda data: data.replace(struct.pack("<Q", at), struct.pack("<Q", where)))(path)
+    apply.encoding = "topk"
+    return apply
+
+
 LONG = "x" * (2 << 20)
 DAMAGES = {
     "empty": (in_bytes(lambda d: b""), "not an HDF5 file"),
@@ -279,9 +346,9 @@ DAMAGES = {
     "soft link": (link("response/tvd", h5py.SoftLink("/response/logprob_dpo")), "found a link"),
     "soft link of a group": (link("teacher", h5py.SoftLink("/response")),
                              "/teacher: expected the data itself"),
-    "external link": (link("response/tvd", h5py.ExternalLink("other.h5", "/x")), "found a link"),
+    "external link": (link("response/tvd", h5py.ExternalLink("other.h5", "/x")), "a group or a dataset"),
     "external link of a group": (link("teacher", h5py.ExternalLink("/etc/passwd", "/")),
-                                 "/teacher: expected the data itself"),
+                                 "a group or a dataset"),
     "virtual dataset": (in_file(virtual), "/response/tvd: expected"),
     "external storage": (in_file(external), "/response/tvd: expected"),
     "committed type": (in_file(committed_type), "/response/tvd: expected"),
@@ -360,6 +427,20 @@ DAMAGES = {
     "text's number": (in_chunk("sequence/prompt", 12, b"\xff\xff\0\0"), "that isn't there"),
     "heap's size": (in_heap(8, b"\xff" * 7), "a heap of"),
     "heap's version": (in_heap(4, b"\x07"), ""),
+    "tree as heap": (in_bytes(tree_as_heap), "expected a heap of names"),
+    "tree in a circle": (in_bytes(tree_in_a_circle), "expected a tree of names"),
+    "free list in a circle": (in_bytes(free_in_a_circle), "a list of what is free"),
+    "group that is the root": (in_bytes(group_is_root), "its structure is damaged"),
+    "groups of one heap": (in_bytes(groups_of_one_heap), "its structure is damaged"),
+    "name beyond the heap": (in_bytes(name_beyond_the_heap), "a name of the group's heap"),
+    "another tree by name": (in_bytes(another_tree_by_name), "where its name says"),
+    "header in a circle": (in_bytes(header_in_a_circle), "damaged"),
+    "chunk over a header": (chunk_at(96), "one use of each byte"),
+    "chunk beyond the end": (chunk_at(1 << 60), "a chunk within the file"),
+    "file's end beyond it": (in_bytes(lambda d: place(d, 40, 1 << 40)), "cut short"),
+    "base address": (in_bytes(lambda d: place(d, 24, 8)), "nothing else"),
+    "driver block": (in_bytes(lambda d: place(d, 48, 4096)), "nothing else"),
+    "version of the superblock": (in_bytes(lambda d: d.__setitem__(8, 1)), "earliest format"),
 }
 
 

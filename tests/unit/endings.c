@@ -21,7 +21,8 @@ static void receive(const ald_comm_t *world)
 {
     ald_vec_t data;
     ald_vec_init(&data, 1);
-    ald_message_receive(world, 0, ALD_TAG_SAMPLES, 1.0, &data);
+    ald_comm_deadline_set(1.0);
+    ald_message_receive(world, 0, ALD_TAG_SAMPLES, &data);
 }
 
 /* Nobody receives it. */
@@ -30,13 +31,8 @@ static void finish(const ald_comm_t *world)
     static char data[LARGE];
     ald_sending_t sending;
     ald_message_send(world, 0, ALD_TAG_SHARD, ALD_STATUS_OK, data, LARGE, &sending);
-    ald_message_finish(world, &sending, 1.0);
-}
-
-static void send_too_much(const ald_comm_t *world)
-{
-    ald_sending_t sending;
-    ald_message_send(world, 0, ALD_TAG_SHARD, ALD_STATUS_OK, "", (int64_t)1 << 31, &sending);
+    ald_comm_deadline_set(1.0);
+    ald_message_finish(&sending);
 }
 
 /* A message to itself. */
@@ -46,8 +42,8 @@ static void send_and_receive(const ald_comm_t *world)
     ald_vec_t data;
     ald_vec_init(&data, 1);
     ald_message_send(world, world->rank, ALD_TAG_SHARD, ALD_STATUS_OK, "text", 4, &sending);
-    ald_message_receive(world, world->rank, ALD_TAG_SHARD, 30.0, &data);
-    ald_message_finish(world, &sending, 30.0);
+    ald_message_receive(world, world->rank, ALD_TAG_SHARD, &data);
+    ald_message_finish(&sending);
     ald_vec_reset(&data);
 }
 
@@ -87,29 +83,49 @@ static void catch_and_terminate(const ald_comm_t *world)
         ald_comm_abort(ald_status_raise(ALD_STATUS_INTERNAL, "the signal wasn't seen"));
 }
 
+/* What MPI itself refuses. */
+static void mpi_fails(const ald_comm_t *world)
+{
+    (void)world;
+    MPI_Bcast(NULL, -1, MPI_BYTE, 0, MPI_COMM_SELF);
+}
+
+static void stay_away(const ald_comm_t *world)
+{
+    char fault[40];
+    snprintf(fault, sizeof fault, "away:%d:1:hang", world->rank);
+    ald_fail_setup(fault, world->rank);
+    ald_fail_point("away");
+}
+
 static const struct {
     const char *name;
     void (*run)(const ald_comm_t *world);
 } endings[] = {
-    {"receive", receive},
-    {"finish", finish},
-    {"send_too_much", send_too_much},
-    {"failing_send", failing_send},
-    {"failing_receive", failing_receive},
-    {"give_up", give_up},
-    {"terminate", terminate},
-    {"catch_and_terminate", catch_and_terminate},
+    {"receive", receive},           {"finish", finish},
+    {"failing_send", failing_send}, {"failing_receive", failing_receive},
+    {"give_up", give_up},           {"mpi_fails", mpi_fails},
+    {"terminate", terminate},       {"catch_and_terminate", catch_and_terminate},
+    {"stay_away", stay_away},
 };
 
-/* All others wait in a collective call, which only the end of the job ends. */
+/* The others wait in a collective call of MPI, or in one of ours; WHAT may end in "-agree". Only
+ * the end of the job, or of their patience, ends that. */
 int main(int argc, char **argv)
 {
     ald_comm_t world;
     ald_comm_start(&argc, &argv, &world);
     ald_log_setup(ALD_LOG_NORMAL, world.rank == 0);
+    const char *ours = argc == 2 ? strstr(argv[1], "-agree") : NULL;
+    const size_t length = ours != NULL ? (size_t)(ours - argv[1]) : strlen(argv[1]);
+    if (strncmp(argv[1], "stay_away", length) == 0)
+        ald_comm_deadline_start(&world, 1.0);
     for (size_t i = 0; argc == 2 && i < sizeof endings / sizeof *endings; ++i)
-        if (strcmp(argv[1], endings[i].name) == 0 && world.rank == world.size - 1)
+        if (strncmp(argv[1], endings[i].name, length) == 0 && endings[i].name[length] == '\0' &&
+            world.rank == world.size - 1)
             endings[i].run(&world);
+    if (ours != NULL)
+        ald_comm_agree(&world, ALD_STATUS_OK);
     MPI_Barrier(world.mpi);
     ald_comm_finish();
     return 0;

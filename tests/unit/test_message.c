@@ -7,7 +7,7 @@
 #include "ald/par/message.h"
 #include "ranks.h"
 
-enum { LARGE = 3 << 20, DEADLINE = 30 }; /* larger than what MPI sends ahead; far above any wait */
+enum { LARGE = 3 << 20 }; /* larger than what MPI sends ahead */
 
 static int next_rank(void)
 {
@@ -28,7 +28,7 @@ static bool receives_text(int from, ald_tag_t tag, const char *text)
 {
     ald_vec_t data;
     ald_vec_init(&data, 1);
-    ald_status_t status = ald_message_receive(&world, from, tag, DEADLINE, &data);
+    ald_status_t status = ald_message_receive(&world, from, tag, &data);
     bool fine = has_status(status, ALD_STATUS_OK, "") && data.count == strlen(text) &&
                 (data.count == 0 || memcmp(data.data, text, data.count) == 0);
     ald_vec_reset(&data);
@@ -51,9 +51,8 @@ static bool goes_round(int64_t bytes)
     ald_message_send(&world, next_rank(), ALD_TAG_SAMPLES, ALD_STATUS_OK, data, bytes, &sending);
     ald_vec_init(&got, 1);
     bool fine = ald_vec_append(&got, "what was here before", 20) == ALD_STATUS_OK;
-    fine &= ald_message_receive(&world, previous_rank(), ALD_TAG_SAMPLES, DEADLINE, &got) ==
-            ALD_STATUS_OK;
-    ald_message_finish(&world, &sending, DEADLINE);
+    fine &= ald_message_receive(&world, previous_rank(), ALD_TAG_SAMPLES, &got) == ALD_STATUS_OK;
+    ald_message_finish(&sending);
     fine &= got.count == (size_t)bytes;
     for (int64_t i = 0; fine && i < bytes; ++i)
         fine = ((unsigned char *)got.data)[i] == pattern(i, previous_rank());
@@ -69,6 +68,17 @@ static void bytes_arrive_as_they_are(void **state)
         EVERYWHERE(goes_round(sizes[i]));
 }
 
+/* As those of more than 2 GiB do. */
+static void pieces_are_put_together(void **state)
+{
+    (void)state;
+    const int64_t whole = ald_comm_piece(), sizes[] = {0, 1, 999, 1000, 1001, 20500};
+    ald_comm_piece_set(1000);
+    for (int i = 0; i < 6; ++i)
+        EVERYWHERE(goes_round(sizes[i]));
+    ald_comm_piece_set(whole);
+}
+
 /* A receiver takes the tags in its own order; those of one tag come as they were sent. */
 static void tags_are_kept_apart_and_one_tag_in_order(void **state)
 {
@@ -81,7 +91,7 @@ static void tags_are_kept_apart_and_one_tag_in_order(void **state)
     bool first = receives_text(previous_rank(), ALD_TAG_SAMPLES, "first");
     bool second = receives_text(previous_rank(), ALD_TAG_SAMPLES, "second");
     for (int i = 0; i < 3; ++i)
-        ald_message_finish(&world, &sendings[i], DEADLINE);
+        ald_message_finish(&sendings[i]);
     EVERYWHERE(path);
     EVERYWHERE(first && second);
 }
@@ -102,7 +112,7 @@ static void senders_are_kept_apart(void **state)
         fine &= receives_text(from, ALD_TAG_SHARD, text);
     }
     for (int to = 0; to < world.size; ++to)
-        ald_message_finish(&world, &sendings[to], DEADLINE);
+        ald_message_finish(&sendings[to]);
     EVERYWHERE(fine);
 }
 
@@ -126,11 +136,11 @@ static void a_failure_arrives_with_its_words(void **state)
     ald_message_send(&world, next_rank(), ALD_TAG_SHARD, status, "unseen", 6, &failed);
     send_text(next_rank(), ALD_TAG_SHARD, "after it", &good);
     ald_status_raise(ALD_STATUS_USAGE, "something else");
-    status = ald_message_receive(&world, previous_rank(), ALD_TAG_SHARD, DEADLINE, &data);
+    status = ald_message_receive(&world, previous_rank(), ALD_TAG_SHARD, &data);
     bool fine = has_status(status, ALD_STATUS_RESOURCE, reason_of(previous_rank()));
     bool after = receives_text(previous_rank(), ALD_TAG_SHARD, "after it");
-    ald_message_finish(&world, &failed, DEADLINE);
-    ald_message_finish(&world, &good, DEADLINE);
+    ald_message_finish(&failed);
+    ald_message_finish(&good);
     EVERYWHERE(fine && data.count == 0);
     EVERYWHERE(after);
     ald_vec_reset(&data);
@@ -150,11 +160,11 @@ static void sends_do_not_wait_for_a_receiver(void **state)
     MPI_Barrier(world.mpi);
     ald_vec_init(&got, 1);
     for (int i = 0; i < 3; ++i)
-        fine &= ald_message_receive(&world, previous_rank(), ALD_TAG_SAMPLES, DEADLINE, &got) ==
-                    ALD_STATUS_OK &&
-                got.count == LARGE;
+        fine &=
+            ald_message_receive(&world, previous_rank(), ALD_TAG_SAMPLES, &got) == ALD_STATUS_OK &&
+            got.count == LARGE;
     for (int i = 0; i < 3; ++i)
-        ald_message_finish(&world, &sendings[i], DEADLINE);
+        ald_message_finish(&sendings[i]);
     ald_vec_reset(&got);
     EVERYWHERE(fine);
 }
@@ -171,7 +181,7 @@ static void a_message_within_the_deadline_is_waited_for(void **state)
     if (world.rank == 0)
         fine = receives_text(world.size - 1, ALD_TAG_SHARD, "late");
     if (last)
-        ald_message_finish(&world, &sending, DEADLINE);
+        ald_message_finish(&sending);
     EVERYWHERE(fine);
 }
 
@@ -182,9 +192,9 @@ static void finishing_takes_a_finished_one(void **state)
     ald_sending_t sending, never = {0};
     send_text(world.rank, ALD_TAG_SAMPLES, "to myself", &sending);
     bool fine = receives_text(world.rank, ALD_TAG_SAMPLES, "to myself");
-    ald_message_finish(&world, &sending, DEADLINE);
-    ald_message_finish(&world, &sending, 0.0);
-    ald_message_finish(&world, &never, 0.0);
+    ald_message_finish(&sending);
+    ald_message_finish(&sending);
+    ald_message_finish(&never);
     EVERYWHERE(fine && sending.header == NULL);
 }
 
@@ -192,6 +202,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         RANKS_TEST(bytes_arrive_as_they_are),
+        RANKS_TEST(pieces_are_put_together),
         RANKS_TEST(tags_are_kept_apart_and_one_tag_in_order),
         RANKS_TEST(senders_are_kept_apart),
         RANKS_TEST(a_failure_arrives_with_its_words),

@@ -105,6 +105,7 @@ typedef struct {
         ald_stored_dtype_t dtype;
         char *max_shard_size;
         int64_t threads;
+        double deadline;
     } runtime;
     struct {
         char *fail;
@@ -234,7 +235,8 @@ typedef struct {
     K(SIZE, runtime.max_shard_size, "5GB", 0, 0, NONE,                                             \
       "weight files above it are cut into several")                                                \
     K(INTEGER, runtime.threads, "0", 0, 4096, NONE, "threads per rank (0: its cores' share)")      \
-    K(STRING, debug.fail, "", 0, 0, NONE, "SITE:RANK:TIME[:signal], for tests of failures")
+    K(REAL, runtime.deadline, "36000.0", 0.1, 1e9, NONE, "seconds that a rank waits for others")   \
+    K(STRING, debug.fail, "", 0, 0, NONE, "SITE:RANK:TIME[:signal|:hang], for tests of failures")
 
 /* Loads FILE.cfg, then the `count` settings "path=value" in order, and resolves paths: INPUT ones
  * and `output` against the file's folder, OUTPUT ones against `output`; empty ones stay empty.

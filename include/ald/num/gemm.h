@@ -73,8 +73,4 @@ static inline void ald_linear_backward_weight(const ald_gemm_t *gemm, ald_linear
         &(ald_product_t){s.N, s.K, s.M, 1.0f, {dy, s.N, true}, {x, s.K, false}, 1.0f, dw, s.K});
 }
 
-/* Threads for everything in this process: OpenMP's pool, which OpenBLAS shares. 0: the cores that
- * this process may use. Returns the number set. */
-int ald_threads_set(int threads);
-
 #endif

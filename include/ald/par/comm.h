@@ -14,7 +14,8 @@ typedef struct {
     int rank, size;
 } ald_comm_t;
 
-/* MPI_Init_thread (FUNNELED), errors fatal. Collective over the world. */
+/* MPI_Init_thread (FUNNELED); an error of MPI ends the job by ald_comm_abort. Collective over the
+ * world. */
 void ald_comm_start(int *argc, char ***argv, ald_comm_t *world);
 /* Collective. */
 void ald_comm_finish(void);
@@ -37,6 +38,20 @@ int ald_comm_cores(const ald_comm_t *world);
  * first. Local. */
 void ald_comm_pause(int *looks);
 
+/* Seconds that a rank waits for others (runtime.deadline); 10 hours until they are set. Local. */
+void ald_comm_deadline_set(double seconds);
+/* Sets them, and from here on has the collective calls of MPI too end the job when they are late.
+ * RESOURCE where the thread that looks after them can't be started. Local. */
+ald_status_t ald_comm_deadline_start(const ald_comm_t *world, double seconds);
+/* Whether a wait that began at `since` (ald_time) is longer than the deadline. The lower of two
+ * ranks is late first, and ends the job before the other says the same. Local. */
+bool ald_comm_is_late(double since);
+/* Ends the job by ald_comm_abort, with a line that names this rank, the deadline, whom it waited
+ * for and in what. */
+_Noreturn void ald_comm_late(const char *whom, const char *what);
+/* Sleeps until the request is finished; when that is late, ald_comm_late. Local. */
+void ald_comm_wait(MPI_Request *request, const char *whom, const char *what);
+
 /* All ranks return the status of the lowest rank that failed, with its message; OK when none did.
  * Collective: every rank must call it, whatever its own status is. Allocates nothing. */
 ald_status_t ald_comm_agree(const ald_comm_t *comm, ald_status_t status);
@@ -46,8 +61,12 @@ ald_status_t ald_comm_compare(const ald_comm_t *comm, const void *data, size_t s
                               const char *what);
 /* values[count] become their sums over all ranks, which sleep until all are here. Collective. */
 void ald_comm_sum(const ald_comm_t *comm, int64_t *values, int64_t count);
-/* Broadcast of any size (in pieces of at most 1 GiB). Collective. */
+/* Broadcast of any size, in pieces. Collective. */
 void ald_comm_broadcast(const ald_comm_t *comm, void *data, size_t bytes, int root);
+/* The most elements (2^27, at most 1 GiB) that one call of MPI is given: more go in pieces. Tests
+ * set it, to small numbers too; the same on all ranks. Local. */
+int64_t ald_comm_piece(void);
+void ald_comm_piece_set(int64_t elements);
 
 /* Ends the job after a failure that the other ranks can't be told of: one line with this thread's
  * message, then MPI_Abort with the code. */

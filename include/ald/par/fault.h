@@ -4,10 +4,12 @@
 
 #include "ald/base/status.h"
 
-/* Takes the value of debug.fail, "SITE:RANK:TIME", "SITE:RANK:TIME:signal" or "". Local. */
+/* Takes the value of debug.fail, "SITE:RANK:TIME", the same with ":signal" or ":hang", or "".
+ * Local.
+ */
 void ald_fail_setup(const char *specification, int rank);
 /* Raises INTERNAL when debug.fail names this site, this rank, and the number of this call; with
- * "signal" sends this process SIGTERM in place of that. Local. */
+ * "signal" sends this process SIGTERM in place of that, with "hang" doesn't return. Local. */
 ald_status_t ald_fail_point(const char *site);
 
 #endif

@@ -1,4 +1,5 @@
-/* Messages between roles: point to point, with a status in each and a deadline on each wait, so
+/* Messages between roles: point to point, with a status in each and a deadline (ald_comm_wait)
+ * on each wait, so
  * that a failure travels to whoever waits for its result. A message that can't be carried at all
  * (no memory, a deadline passed: the line names rank, peer and tag) ends the job by ald_comm_abort,
  * since the peer would wait for good. Layer: par. */
@@ -18,8 +19,9 @@ typedef enum {
 
 /* A send under way; its data must stay until ald_message_finish. */
 typedef struct {
-    MPI_Request request, header_request;
-    int64_t *header; /* owned */
+    MPI_Request *requests; /* owned: of the header, then of each piece of the data */
+    int64_t count;         /* of them */
+    int64_t *header;       /* owned */
     int to, tag;
 } ald_sending_t;
 
@@ -28,9 +30,8 @@ typedef struct {
 void ald_message_send(const ald_comm_t *comm, int to, ald_tag_t tag, ald_status_t code,
                       const void *data, int64_t bytes, ald_sending_t *out);
 /* Waits until the data may be reused; a send that is finished already is no error. */
-void ald_message_finish(const ald_comm_t *comm, ald_sending_t *sending, double deadline);
+void ald_message_finish(ald_sending_t *sending);
 /* Receives into `data` (a vec of bytes, overwritten). The sender's failure is returned as such. */
-ald_status_t ald_message_receive(const ald_comm_t *comm, int from, ald_tag_t tag, double deadline,
-                                 ald_vec_t *data);
+ald_status_t ald_message_receive(const ald_comm_t *comm, int from, ald_tag_t tag, ald_vec_t *data);
 
 #endif

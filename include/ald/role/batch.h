@@ -14,11 +14,6 @@
 #include "ald/role/generator.h"
 #include "ald/role/roles.h"
 
-/* Seconds that a rank waits for another role's work. Ten hours are longer than a step should
- * take, and shorter than many jobs' time limits: a job in which a rank is gone without a word ends
- * with a message. */
-#define ALD_ROLE_DEADLINE 36000.0
-
 enum { ALD_ROLE_PATH = 4096 }; /* bytes of a shard's path: Linux takes no longer ones */
 
 /* Seconds that a rank has waited since the metrics of the step before. */

@@ -39,6 +39,10 @@ typedef struct {
     int64_t spans;
 } ald_optimizer_t;
 
+/* The first float of the share of trainer `rank` of `size`: whole blocks, the last one's end at
+ * `total`. For rank = size it is `total`. Local. */
+int64_t ald_optimizer_share(int64_t total, int size, int rank);
+
 /* RESOURCE without memory. Local, but all trainers must agree on the status after. */
 ald_status_t ald_optimizer_init(const ald_config_t *config, const ald_comm_t *trainers,
                                 int64_t total, ald_optimizer_t *out);

@@ -1,0 +1,97 @@
+/* Collectives in pieces of at most ald_comm_piece() elements of the whole array, so that neither a
+ * count nor a displacement passes an int, whatever the model's size. An array that is shorter goes
+ * in one piece. */
+#include "ald/par/collect.h"
+
+#include "ald/par/comm.h"
+
+static int64_t clamp(int64_t value, int64_t low, int64_t high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
+bool ald_collect_next(const ald_spread_t *spread, ald_piece_t *piece)
+{
+    const ald_spread_t *s = spread;
+    const int size = s->comm->size, rank = s->comm->rank;
+    const int64_t total = s->starts[size], first = piece->end;
+    const int64_t end = clamp(total, first, first + ald_comm_piece());
+    if (first >= total)
+        return false;
+    piece->first = first;
+    piece->end = end;
+    for (int r = 0; r < size; ++r) {
+        const int64_t low = clamp(s->starts[r], first, end);
+        piece->starts[r] = (int)(low - first);
+        piece->counts[r] = (int)(clamp(s->starts[r + 1], first, end) - low);
+    }
+    piece->mine = piece->counts[rank] > 0 ? first + piece->starts[rank] - s->starts[rank] : 0;
+    return true;
+}
+
+static int64_t size_of(MPI_Datatype type)
+{
+    int size;
+    MPI_Type_size(type, &size);
+    return size;
+}
+
+/* `array` + `elements`; NULL stays NULL. */
+static void *element(const void *array, int64_t elements, MPI_Datatype type)
+{
+    return array == NULL ? NULL : (char *)array + elements * size_of(type);
+}
+
+void ald_collect_starts(const ald_comm_t *comm, int64_t count, int64_t *starts)
+{
+    MPI_Allgather(&count, 1, MPI_INT64_T, starts + 1, 1, MPI_INT64_T, comm->mpi);
+    starts[0] = 0;
+    for (int r = 0; r < comm->size; ++r)
+        starts[r + 1] += starts[r];
+}
+
+void ald_collect_reduce(const ald_comm_t *comm, void *values, int64_t count, MPI_Datatype type,
+                        MPI_Op op)
+{
+    const int64_t piece = ald_comm_piece();
+    for (int64_t at = 0; at < count && comm->size > 1; at += piece)
+        MPI_Allreduce(MPI_IN_PLACE, element(values, at, type), (int)clamp(count - at, 0, piece),
+                      type, op, comm->mpi);
+}
+
+void ald_collect_sum_shares(const ald_spread_t *spread, const void *all, void *mine)
+{
+    const ald_spread_t *s = spread;
+    int counts[s->comm->size], starts[s->comm->size];
+    for (ald_piece_t p = {.counts = counts, .starts = starts}; ald_collect_next(s, &p);)
+        MPI_Reduce_scatter(element(all, p.first, s->type), element(mine, p.mine, s->type), counts,
+                           s->type, MPI_SUM, s->comm->mpi);
+}
+
+void ald_collect_share(const ald_spread_t *spread, void *all)
+{
+    const ald_spread_t *s = spread;
+    int counts[s->comm->size], starts[s->comm->size];
+    for (ald_piece_t p = {.counts = counts, .starts = starts}; ald_collect_next(s, &p);)
+        MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, element(all, p.first, s->type), counts,
+                       starts, s->type, s->comm->mpi);
+}
+
+void ald_collect_gather(const ald_spread_t *spread, const void *mine, void *all)
+{
+    const ald_spread_t *s = spread;
+    int counts[s->comm->size], starts[s->comm->size];
+    for (ald_piece_t p = {.counts = counts, .starts = starts}; ald_collect_next(s, &p);)
+        MPI_Gatherv(element(mine, p.mine, s->type), counts[s->comm->rank], s->type,
+                    element(all, p.first, s->type), counts, starts, s->type, 0, s->comm->mpi);
+}
+
+void ald_collect_scatter(const ald_spread_t *spread, const void *all, void *mine)
+{
+    const ald_spread_t *s = spread;
+    int counts[s->comm->size], starts[s->comm->size];
+    for (ald_piece_t p = {.counts = counts, .starts = starts}; ald_collect_next(s, &p);)
+        MPI_Scatterv(element(all, p.first, s->type), counts, starts, s->type,
+                     element(mine, p.mine, s->type), counts[s->comm->rank], s->type, 0,
+                     s->comm->mpi);
+}

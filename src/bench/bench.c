@@ -253,8 +253,7 @@ static ald_status_t decode_run(bench_t *b)
         for (int64_t i = 0; i < n; ++i) {
             float logprob;
             double u = ald_rng_uniform(3, (uint64_t)i, (uint64_t)step);
-            ids[i] =
-                ald_sample(&sampling, V, b->logits + i * V, u, b->work + 3 * i * V, &logprob);
+            ids[i] = ald_sample(&sampling, V, b->logits + i * V, u, b->work + 3 * i * V, &logprob);
         }
     }
 done:
@@ -340,7 +339,7 @@ static ald_status_t train_begin(bench_t *b)
 static ald_status_t train_run(bench_t *b)
 {
     const ald_items_t items = {.item = b->order, .count = b->options->sequences};
-    ald_sft_t sft = {.pairs = &b->pairs};
+    ald_sft_t sft = {.pairs = &b->pairs, .vocabulary = b->engine.params.config.vocab_size};
     ald_run_t run = {
         .objective = ald_objective(ALD_OBJECTIVE_SFT), .state = &sft, .engine = &b->engine};
     ald_run_t *runs[] = {&run};

@@ -2,7 +2,10 @@
  * once. The ranks and jobs of a node then share one copy in the page cache. */
 #include "ald/model/mapped.h"
 
+#include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "ald/base/arena.h"
 #include "ald/base/sha256.h"
@@ -71,9 +74,22 @@ done:
     return status;
 }
 
+/* Takes a tensor's pages out of this process; the system keeps them for whoever reads them next. */
+static void let_go(const ald_stored_t *stored)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), data = (uintptr_t)stored->data;
+    const uintptr_t begin = data / page * page;
+    const uintptr_t end = data + (uintptr_t)(stored->count * ald_dtype_size(stored->dtype));
+    madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
 ald_status_t ald_mapped_check(const ald_mapped_t *mapped, const ald_params_t *params)
 {
-    return ald_weights_check(mapped->set, params, (const ald_stored_t *const *)mapped->stored);
+    const ald_status_t status =
+        ald_weights_check(mapped->set, params, (const ald_stored_t *const *)mapped->stored);
+    for (int64_t i = 0; i < params->count; ++i)
+        let_go(mapped->stored[i]);
+    return status;
 }
 
 void ald_mapped_close(ald_mapped_t *mapped)

@@ -77,8 +77,8 @@ static inline float ald_expf(float x)
     p = p * r + 1.0f;
     union {
         float f;
-        int32_t i;
-    } scale = {.i = ((int32_t)n + 127) * (1 << 23)};
+        uint32_t u;
+    } scale = {.u = ((uint32_t)(int32_t)n + 127u) << 23}; /* NaN, too, stays one through p */
     return x < -87.0f ? 0.0f : p * scale.f;
 }
 

@@ -37,9 +37,10 @@ def path_of(folder, *names):
     return os.path.join(folder, "out", *names)
 
 
-def stopped(folder, name, ranks=1, env=None):
-    """A run that has its lock and then sleeps, with the pid of the process that has it."""
-    process, path = harness.start(command(folder, name), ranks, env), path_of(folder, STAGES[name][1])
+def stopped(folder, name, ranks=1, lock=None):
+    """A run that has a lock, that of its output or `lock`, and then sleeps; the pid of its owner."""
+    process = harness.start(command(folder, name), ranks)
+    path = path_of(folder, lock or STAGES[name][1])
     deadline = time.monotonic() + 60
     while True:
         try:
@@ -130,7 +131,7 @@ def who_lost_the_lock_publishes_nothing(folder):
 
 
 def scoring_is_shared_but_not_with_a_run_that_makes_shards(folder):
-    first, pid = stopped(folder, "distill")
+    first, pid = stopped(folder, "distill", lock="shards/aligndistil.lock")
     done = harness.run(*command(folder, "score"), code=4)
     assert "shards/aligndistil.lock" in done.errors[0] or "distill writes here" in done.errors[0], done
     os.kill(pid, signal.SIGCONT)

@@ -217,7 +217,7 @@ static ald_status_t judge(const char *path, const char *clock, bool *gone)
     ald_json_t *owner = NULL;
     *gone = true;
     read_lock(path, clock, text, sizeof text, &age);
-    if (text[0] == '\0' && age < ALD_LOCK_SILENCE && !ald_path_exists(path))
+    if (text[0] == '\0' && !ald_path_exists(path))
         return status;
     for (size_t i = 0; i < locks.held.count; ++i)
         if (strcmp(held_at(i)->path, path) == 0 && strcmp(held_at(i)->content, text) == 0) {
@@ -226,9 +226,9 @@ static ald_status_t judge(const char *path, const char *clock, bool *gone)
         }
     if (ald_json_parse(text, strlen(text), path, &owner) != ALD_STATUS_OK)
         owner = NULL; /* being written without hard links, or not ours: its age decides */
-    if (age >= ALD_LOCK_SILENCE || is_dead(owner)) {
-        ald_log_warn("%s: taken over, as its owner is %s", path,
-                     is_dead(owner) ? "gone" : "silent");
+    const bool dead = is_dead(owner);
+    if (dead || age >= ALD_LOCK_SILENCE) {
+        ald_log_warn("%s: taken over, as its owner is %s", path, dead ? "gone" : "silent");
         take_away(path, text);
     } else {
         status = refuse(path, owner, age);

@@ -56,5 +56,10 @@ ald_status_t ald_recipe(const ald_comm_t *comm, const ald_config_t *config, cons
     *out = comm->rank == 0 ? ald_json_new_object() : NULL;
     if (comm->rank == 0)
         status = make(config, kind, models, *out);
-    return ald_comm_agree(comm, status);
+    status = ald_comm_agree(comm, status);
+    if (status != ALD_STATUS_OK) {
+        ald_json_free(*out);
+        *out = NULL;
+    }
+    return status;
 }

@@ -17,7 +17,7 @@
  * noticed. Local. */
 ald_status_t ald_mapped_open(const char *directory, const ald_params_t *params, ald_mapped_t **out);
 /* INPUT as ald_hf_load for weights that aren't finite or tied wrongly. Reads all of them, so one
- * rank does it for those that map the same files. Local. */
+ * rank does it for those that map the same files, and lets their pages go again. Local. */
 ald_status_t ald_mapped_check(const ald_mapped_t *mapped, const ald_params_t *params);
 void ald_mapped_close(ald_mapped_t *mapped); /* takes NULL */
 /* The model with the "openblas" products. They share scratch memory, so only one may run at a time.

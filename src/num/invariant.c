@@ -14,7 +14,7 @@ enum {
     LANES = 16,      /* of a dot product: the floats of an AVX-512 register */
     COLUMNS = 4,     /* of a tile at most: rows of b */
     ROWS = 8,        /* of a that pass by some columns of b: they stay in a core's nearest cache */
-    DEPTH = 256,     /* elements of k at a time */
+    DEPTH = 512,     /* elements of k at a time */
     FEW = 4,         /* rows of a that are taken faster than b comes from memory */
     LINE = 64,       /* bytes that memory gives at a time */
     WHOLE = 12,      /* columns that are whole tiles of 3 or 4 */

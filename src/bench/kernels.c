@@ -55,12 +55,12 @@ typedef struct {
 
 static void norm_run(data_t *d, int64_t n)
 {
-    ald_rmsnorm((ald_norm_t){1, n, n, 1e-6, d->x[1]}, d->x[0], d->y[0]);
+    ald_rmsnorm((ald_norm_t){1, n, n, 1e-6, d->x[1], 0}, d->x[0], d->y[0]);
 }
 
 static void norm_backward_run(data_t *d, int64_t n)
 {
-    ald_rmsnorm_backward((ald_norm_t){1, n, n, 1e-6, d->x[1]}, d->x[0], d->x[2], 0, d->y[0],
+    ald_rmsnorm_backward((ald_norm_t){1, n, n, 1e-6, d->x[1], 0}, d->x[0], d->x[2], 0, d->y[0],
                          d->y[1]);
 }
 
@@ -108,7 +108,7 @@ static void sample_run(data_t *d, int64_t n)
 static void attention_run(data_t *d, int64_t n)
 {
     const ald_segment_t whole = {0, n, -1};
-    const ald_attention_t attention = {n, 4, 2, HEAD, 0, 1, &whole, d->x[0]};
+    const ald_attention_t attention = {n, 4, 2, HEAD, 0, 1, &whole, d->x[0], 0};
     if (ald_attention(&attention, d->y[0], d->y[1]) != ALD_STATUS_OK)
         d->sum += 1.0;
 }
@@ -116,14 +116,14 @@ static void attention_run(data_t *d, int64_t n)
 static void attention_backward_run(data_t *d, int64_t n)
 {
     const ald_segment_t whole = {0, n, -1};
-    const ald_attention_t attention = {n, 4, 2, HEAD, 0, 1, &whole, d->x[0]};
+    const ald_attention_t attention = {n, 4, 2, HEAD, 0, 1, &whole, d->x[0], 0};
     if (ald_attention_backward(&attention, d->x[1], d->x[2], d->x[3], d->y[0]) != ALD_STATUS_OK)
         d->sum += 1.0;
 }
 
 static void decode_run(data_t *d, int64_t n)
 {
-    const ald_attention_row_t row = {7, HEAD, n, d->x[0], d->x[1], d->x[2], CACHED + 8, HEAD};
+    const ald_attention_row_t row = {7, HEAD, n, d->x[0], d->x[1], d->x[2], CACHED + 8, HEAD, 0};
     ald_attention_decode(&row, d->y[0], d->y[1]);
 }
 

@@ -25,6 +25,12 @@ typedef struct {
     const ald_gemm_t *gemm;
 } shape_t;
 
+/* What a factor of the scores that is 0 stands for. */
+static float scale_of(double scale, int64_t D)
+{
+    return scale > 0 ? (float)scale : 1.0f / sqrtf((float)D);
+}
+
 static shape_t shape_make(const ald_attention_t *a)
 {
     return (shape_t){a->NH,
@@ -35,7 +41,7 @@ static shape_t shape_make(const ald_attention_t *a)
                      a->window > 0 ? a->window : INT64_MAX / 2,
                      a->segment,
                      a->qkv,
-                     1.0f / sqrtf((float)a->D),
+                     scale_of(a->scale, a->D),
                      ald_gemm_chosen()};
 }
 
@@ -394,7 +400,7 @@ ALD_KERNEL(void, decode_values,
 
 void ald_attention_decode(const ald_attention_row_t *row, float *scores, float *out)
 {
-    const float scale = 1.0f / sqrtf((float)row->D);
+    const float scale = scale_of(row->scale, row->D);
     for (int64_t head = 0; head < row->heads; ++head) {
         float top = decode_scores(row, scale, row->q + head * row->D, scores);
         double sum = ald_exp_shifted(row->length, scores, top, scores);

@@ -31,12 +31,13 @@ ALD_KERNEL(float, inverse_rms, (int64_t H, double eps, const float *x), (H, eps,
     return (float)(1.0 / sqrt((double)sum / (double)H + eps));
 }
 
-ALD_KERNEL(void, rmsnorm_row, (int64_t H, float scale, const float *x, const float *w, float *y),
-           (H, scale, x, w, y))
+ALD_KERNEL(void, rmsnorm_row,
+           (int64_t H, float scale, const float *x, const float *w, float offset, float *y),
+           (H, scale, x, w, offset, y))
 {
 #pragma omp simd
     for (int64_t h = 0; h < H; ++h)
-        y[h] = x[h] * scale * w[h];
+        y[h] = x[h] * scale * (w[h] + offset);
 }
 
 void ald_rmsnorm(ald_norm_t norm, const float *x, float *y)
@@ -44,29 +45,30 @@ void ald_rmsnorm(ald_norm_t norm, const float *x, float *y)
 #pragma omp parallel for schedule(static) if (norm.rows * norm.H > ALD_WORTH_WAKING)
     for (int64_t r = 0; r < norm.rows; ++r) {
         const float *row = x + r * norm.ld;
-        rmsnorm_row(norm.H, inverse_rms(norm.H, norm.eps, row), row, norm.w, y + r * norm.ld);
+        rmsnorm_row(norm.H, inverse_rms(norm.H, norm.eps, row), row, norm.w, norm.offset,
+                    y + r * norm.ld);
     }
 }
 
-/* y = s x w, s = (mean(x^2) + eps)^-1/2:  dx = s w dy - x s^3 / H sum(dy w x) */
+/* y = s x w, s = (mean(x^2) + eps)^-1/2:  dx = s w dy - x s^3 / H sum(dy w x), for w + offset */
 ALD_KERNEL(void, rmsnorm_row_backward,
-           (int64_t H, float s, const float *x, const float *w, const float *dy, int accumulate,
-            float *dx),
-           (H, s, x, w, dy, accumulate, dx))
+           (int64_t H, float s, const float *x, const float *w, float offset, const float *dy,
+            int accumulate, float *dx),
+           (H, s, x, w, offset, dy, accumulate, dx))
 {
     float dot = 0.0f;
 #pragma omp simd reduction(+ : dot)
     for (int64_t h = 0; h < H; ++h)
-        dot += dy[h] * w[h] * x[h];
+        dot += dy[h] * (w[h] + offset) * x[h];
     float c = dot * s * s * s / (float)H;
     if (accumulate)
 #pragma omp simd
         for (int64_t h = 0; h < H; ++h)
-            dx[h] += s * w[h] * dy[h] - c * x[h];
+            dx[h] += s * (w[h] + offset) * dy[h] - c * x[h];
     else
 #pragma omp simd
         for (int64_t h = 0; h < H; ++h)
-            dx[h] = s * w[h] * dy[h] - c * x[h];
+            dx[h] = s * (w[h] + offset) * dy[h] - c * x[h];
 }
 
 /* dw += sum over rows of dy x s. The scales s of a block of rows are computed first, once for all
@@ -98,7 +100,7 @@ void ald_rmsnorm_backward(ald_norm_t norm, const float *x, const float *dy, int 
 #pragma omp parallel for schedule(static) if (norm.rows * norm.H > ALD_WORTH_WAKING)
     for (int64_t r = 0; r < norm.rows; ++r) {
         const float *row = x + r * norm.ld;
-        rmsnorm_row_backward(norm.H, inverse_rms(norm.H, norm.eps, row), row, norm.w,
+        rmsnorm_row_backward(norm.H, inverse_rms(norm.H, norm.eps, row), row, norm.w, norm.offset,
                              dy + r * norm.ld, accumulate, dx + r * norm.ld);
     }
 }
@@ -127,6 +129,13 @@ void ald_add(int64_t count, const float *y, float *x)
 #pragma omp parallel for simd schedule(static) if (count > ALD_WORTH_WAKING)
     for (int64_t i = 0; i < count; ++i)
         x[i] += y[i];
+}
+
+void ald_scale(int64_t count, float factor, float *x)
+{
+#pragma omp parallel for simd schedule(static) if (count > ALD_WORTH_WAKING)
+    for (int64_t i = 0; i < count; ++i)
+        x[i] *= factor;
 }
 
 ALD_KERNEL(void, rope_head, (int64_t half, const float *cosine, const float *sine, float *x),
@@ -193,6 +202,50 @@ void ald_swiglu_backward(int64_t T, int64_t I, const float *gu, const float *dy,
     for (int64_t t = 0; t < T; ++t)
         swiglu_row_backward(I, gu + 2 * t * I, gu + (2 * t + 1) * I, dy + t * I, dgu + 2 * t * I,
                             dgu + (2 * t + 1) * I);
+}
+
+#define GELU_SLOPE 1.5957691216f /* sqrt(8 / pi) */
+#define GELU_CUBIC 0.044715f
+
+ALD_KERNEL(void, geglu_row, (int64_t I, const float *g, const float *u, float *y), (I, g, u, y))
+{
+#pragma omp simd
+    for (int64_t i = 0; i < I; ++i) {
+        float a = GELU_SLOPE * (g[i] + GELU_CUBIC * g[i] * g[i] * g[i]);
+        y[i] = g[i] / (1.0f + ald_expf(-a)) * u[i];
+    }
+}
+
+void ald_geglu(int64_t T, int64_t I, const float *gu, float *y)
+{
+#pragma omp parallel for schedule(static) if (T * I > ALD_WORTH_WAKING)
+    for (int64_t t = 0; t < T; ++t)
+        geglu_row(I, gu + 2 * t * I, gu + (2 * t + 1) * I, y + t * I);
+}
+
+/* y = g s u, s = sigmoid(a(g)):  dg = dy u s (1 + g (1 - s) a'(g)), du = dy g s. Far out 1 - s is 0
+ * sooner than a' is infinite. */
+ALD_KERNEL(void, geglu_row_backward,
+           (int64_t I, const float *g, const float *u, const float *dy, float *dg, float *du),
+           (I, g, u, dy, dg, du))
+{
+#pragma omp simd
+    for (int64_t i = 0; i < I; ++i) {
+        float gate = g[i], up = u[i], square = gate * gate;
+        float a = GELU_SLOPE * (gate + GELU_CUBIC * square * gate);
+        float slope = GELU_SLOPE * (1.0f + 3.0f * GELU_CUBIC * square);
+        float s = 1.0f / (1.0f + ald_expf(-a));
+        dg[i] = dy[i] * up * s * (1.0f + gate * (1.0f - s) * slope);
+        du[i] = dy[i] * gate * s;
+    }
+}
+
+void ald_geglu_backward(int64_t T, int64_t I, const float *gu, const float *dy, float *dgu)
+{
+#pragma omp parallel for schedule(static) if (T * I > ALD_WORTH_WAKING)
+    for (int64_t t = 0; t < T; ++t)
+        geglu_row_backward(I, gu + 2 * t * I, gu + (2 * t + 1) * I, dy + t * I, dgu + 2 * t * I,
+                           dgu + (2 * t + 1) * I);
 }
 
 ALD_KERNEL(float, maximum, (int64_t n, const float *x), (n, x))

@@ -19,6 +19,7 @@ typedef struct {
     int64_t rows, H, ld;
     double eps;
     const double *x, *w, *dy;
+    double offset;
 } norm_t;
 
 static void norm_twin(const norm_t *n, const double *x, const double *w, double *y)
@@ -28,7 +29,8 @@ static void norm_twin(const norm_t *n, const double *x, const double *w, double 
         for (int64_t h = 0; h < n->H; ++h)
             square += x[r * n->ld + h] * x[r * n->ld + h];
         for (int64_t h = 0; h < n->H; ++h)
-            y[r * n->ld + h] = x[r * n->ld + h] / sqrt(square / (double)n->H + n->eps) * w[h];
+            y[r * n->ld + h] =
+                x[r * n->ld + h] / sqrt(square / (double)n->H + n->eps) * (w[h] + n->offset);
     }
 }
 
@@ -49,7 +51,7 @@ static double norm_of_w(const void *context, const double *w)
     return norm_loss(context, ((const norm_t *)context)->x, w);
 }
 
-static void check_norm(int64_t rows, int64_t H, int64_t ld)
+static void check_norm(int64_t rows, int64_t H, int64_t ld, float offset)
 {
     const int64_t n = rows * ld;
     float *x = random_floats(1, n, 2.0), *w = random_floats(2, H, 1.0),
@@ -61,9 +63,9 @@ static void check_norm(int64_t rows, int64_t H, int64_t ld)
             dy[i] = 0.0f;
     double *x2 = to_doubles(x, n), *w2 = to_doubles(w, H), *dy2 = to_doubles(dy, n);
     double *y2 = to_doubles(y, n), *old_dx = to_doubles(dx, n), *old_dw = to_doubles(dw, H);
-    const norm_t twin = {rows, H, ld, 1e-3, x2, w2, dy2};
+    const norm_t twin = {rows, H, ld, 1e-3, x2, w2, dy2, (double)offset};
     norm_twin(&twin, x2, w2, y2);
-    const ald_norm_t norm = {rows, H, ld, 1e-3, w};
+    const ald_norm_t norm = {rows, H, ld, 1e-3, w, offset};
     ald_rmsnorm(norm, x, y);
     expect_close("y, rest kept", n, y, y2, 2e-6);
 
@@ -88,10 +90,11 @@ static void check_norm(int64_t rows, int64_t H, int64_t ld)
 static void norm_and_backward(void **state)
 {
     (void)state;
-    check_norm(1, 4, 4);
-    check_norm(5, 7, 9);
-    check_norm(3, 64, 64);
-    check_norm(7, 100, 130);
+    check_norm(1, 4, 4, 0.0f);
+    check_norm(5, 7, 9, 0.0f);
+    check_norm(3, 64, 64, 1.0f);
+    check_norm(7, 100, 130, 0.0f);
+    check_norm(5, 7, 9, 1.0f);
 }
 
 static void norm_weights_over_many_rows(void **state)
@@ -102,7 +105,7 @@ static void norm_weights_over_many_rows(void **state)
     float *w = random_floats(3, H, 1.0), *dx = random_floats(4, ROWS * H, 1.0), dw[H] = {0};
     double expected[H] = {0};
     (void)state;
-    ald_rmsnorm_backward((ald_norm_t){ROWS, H, H, 1e-6, w}, x, dy, 0, dx, dw);
+    ald_rmsnorm_backward((ald_norm_t){ROWS, H, H, 1e-6, w, 0}, x, dy, 0, dx, dw);
     for (int64_t r = 0; r < ROWS; ++r) {
         double square = 0.0;
         for (int64_t h = 0; h < H; ++h)
@@ -201,15 +204,26 @@ static void bias_and_sum(void **state)
     ald_bias(T, N, bias, x);
     ald_add(T * N, y, x);
     expect_close("x + bias + y", T * N, x, sum, 2e-7);
+    ald_scale(T * N, 0.5f, x);
+    for (int64_t i = 0; i < T * N; ++i)
+        sum[i] *= 0.5;
+    expect_close("half of it", T * N, x, sum, 2e-7);
     ald_free(x), ald_free(bias), ald_free(dbias), ald_free(y), ald_free(sum), ald_free(dsum);
 }
 
-/* --- swiglu --- */
+/* --- gated products --- */
 
 typedef struct {
     int64_t T, I;
     const double *dy;
+    bool gelu;
 } mlp_t;
+
+static double gated(bool gelu, double g, double u)
+{
+    return gelu ? u * g / 2 * (1 + tanh(sqrt(2 / M_PI) * (g + 0.044715 * g * g * g)))
+                : u * g / (1.0 + exp(-g));
+}
 
 static double mlp_loss(const void *context, const double *gu)
 {
@@ -218,31 +232,37 @@ static double mlp_loss(const void *context, const double *gu)
     for (int64_t t = 0; t < m->T; ++t)
         for (int64_t i = 0; i < m->I; ++i) {
             double g = gu[2 * t * m->I + i], u = gu[(2 * t + 1) * m->I + i];
-            sum += m->dy[t * m->I + i] * u * g / (1.0 + exp(-g));
+            sum += m->dy[t * m->I + i] * gated(m->gelu, g, u);
         }
     return sum;
 }
 
-static void swiglu_and_backward(void **state)
+static void check_gated(bool gelu)
 {
     enum { T = 3, I = 37 };
     float *gu = random_floats(1, 2 * T * I, 3.0), *dy = random_floats(2, T * I, 1.0);
     float *y = random_floats(3, T * I, 1.0);
     double *dy2 = to_doubles(dy, T * I), expected[T * I];
-    const mlp_t twin = {T, I, dy2};
-    (void)state;
+    const mlp_t twin = {T, I, dy2, gelu};
     gu[0] = 100.0f; /* far out on both sides */
     gu[1] = -100.0f;
     double *dgu = slopes(mlp_loss, &twin, gu, 2 * T * I);
     for (int64_t i = 0; i < T * I; ++i) {
         double g = gu[i / I * 2 * I + i % I], u = gu[i / I * 2 * I + I + i % I];
-        expected[i] = u * g / (1.0 + exp(-g));
+        expected[i] = gated(gelu, g, u);
     }
-    ald_swiglu(T, I, gu, y);
+    (gelu ? ald_geglu : ald_swiglu)(T, I, gu, y);
     expect_close("y", T * I, y, expected, 5e-7);
-    ald_swiglu_backward(T, I, gu, dy, gu);
+    (gelu ? ald_geglu_backward : ald_swiglu_backward)(T, I, gu, dy, gu);
     expect_close("dgu in place", 2 * T * I, gu, dgu, 1e-6);
     ald_free(gu), ald_free(dy), ald_free(y), ald_free(dy2), ald_free(dgu);
+}
+
+static void gated_products_and_backward(void **state)
+{
+    (void)state;
+    check_gated(false);
+    check_gated(true);
 }
 
 /* --- sums of exponentials --- */
@@ -313,6 +333,7 @@ typedef struct {
     const ald_segment_t *segment;
     const double *dout;
     int64_t window; /* 0: none */
+    double scale;   /* 0: 1 / sqrt(D) */
 } attention_t;
 
 static int64_t segment_of(const attention_t *a, int64_t t)
@@ -356,8 +377,8 @@ static double attention_row(const attention_t *a, const double *qkv, int64_t t, 
         p[s] = -INFINITY;
         if (sees(a, t, s))
             p[s] =
-                dot_product(a->D, qkv + t * ld + head * a->D, qkv + s * ld + (a->NH + kv) * a->D) /
-                sqrt((double)a->D);
+                dot_product(a->D, qkv + t * ld + head * a->D, qkv + s * ld + (a->NH + kv) * a->D) *
+                (a->scale > 0 ? a->scale : 1 / sqrt((double)a->D));
         top = p[s] > top ? p[s] : top;
     }
     for (int64_t s = 0; s < a->T; ++s)
@@ -384,8 +405,9 @@ static double attention_loss(const void *context, const double *qkv)
 }
 
 /* Forward of every row, backward at `samples` places (all where there are fewer). */
-static void check_window(int64_t NH, int64_t NKV, int64_t D, int64_t segments,
-                         const ald_segment_t *segment, int64_t window, int64_t samples)
+static void check_scaled(int64_t NH, int64_t NKV, int64_t D, int64_t segments,
+                         const ald_segment_t *segment, int64_t window, double scale,
+                         int64_t samples)
 {
     const int64_t T = segment[segments - 1].end, n = T * (NH + 2 * NKV) * D, m = T * NH * D;
     float *qkv = random_floats(1, n, 1.5), *dout = random_floats(2, m, 1.0);
@@ -393,11 +415,11 @@ static void check_window(int64_t NH, int64_t NKV, int64_t D, int64_t segments,
     float *dqkv = random_floats(5, n, 1.0);
     double *qkv2 = to_doubles(qkv, n), *dout2 = to_doubles(dout, m);
     double *out2 = to_doubles(out, m), *lse2 = to_doubles(lse, NH * T);
-    const attention_t twin = {T, NH, NKV, D, segments, segment, dout2, window};
+    const attention_t twin = {T, NH, NKV, D, segments, segment, dout2, window, scale};
     for (int64_t t = 0; t < T; ++t)
         for (int64_t h = 0; h < NH; ++h)
             lse2[h * T + t] = attention_row(&twin, qkv2, t, h, out2 + (t * NH + h) * D);
-    const ald_attention_t attention = {T, NH, NKV, D, window, segments, segment, qkv};
+    const ald_attention_t attention = {T, NH, NKV, D, window, segments, segment, qkv, scale};
     expect_ok(ald_attention(&attention, out, lse));
     expect_close("out", m, out, out2, 2e-6);
     expect_close("lse", NH * T, lse, lse2, 1e-6);
@@ -409,6 +431,12 @@ static void check_window(int64_t NH, int64_t NKV, int64_t D, int64_t segments,
     void *all[] = {qkv, dout, out, lse, dqkv, qkv2, dout2, out2, lse2};
     for (size_t i = 0; i < sizeof all / sizeof *all; ++i)
         ald_free(all[i]);
+}
+
+static void check_window(int64_t NH, int64_t NKV, int64_t D, int64_t segments,
+                         const ald_segment_t *segment, int64_t window, int64_t samples)
+{
+    check_scaled(NH, NKV, D, segments, segment, window, 0.0, samples);
 }
 
 static void check_attention(int64_t NH, int64_t NKV, int64_t D, int64_t segments,
@@ -448,6 +476,7 @@ static void attention_in_a_window(void **state)
     const ald_segment_t chain[] = {{0, 3, -1}, {3, 5, 0}, {5, 9, 1}, {9, 11, 0}};
     const ald_segment_t blocks[] = {{0, 128, -1}, {128, 257, 0}, {257, 321, 0}, {321, 530, -1}};
     (void)state;
+    check_scaled(4, 2, 6, 6, tree, 3, 0.3, 1000);
     for (int64_t window = 1; window <= 9; ++window) {
         check_window(4, 2, 6, 6, tree, window, 1000);
         check_window(4, 1, 4, 4, chain, window, 1000);
@@ -469,7 +498,7 @@ static void a_wide_window_changes_no_bit(void **state)
         out[i] = random_floats(3, T * NH * D, 1.0);
         lse[i] = random_floats(4, T * NH, 1.0);
         dqkv[i] = random_floats(5, N, 1.0);
-        const ald_attention_t attention = {T, NH, 1, D, window[i], 4, segment, qkv};
+        const ald_attention_t attention = {T, NH, 1, D, window[i], 4, segment, qkv, 0};
         expect_ok(ald_attention(&attention, out[i], lse[i]));
         expect_ok(ald_attention_backward(&attention, out[i], lse[i], dout, dqkv[i]));
         assert_memory_equal(out[i], out[0], sizeof(float) * T * NH * D);
@@ -490,7 +519,7 @@ static double seconds_of_attention(int64_t T, int64_t window)
     for (int i = 0; i < 5; ++i) {
         struct timespec from, to;
         clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
-        const ald_attention_t attention = {T, NH, NH, D, window, 1, &segment, qkv};
+        const ald_attention_t attention = {T, NH, NH, D, window, 1, &segment, qkv, 0};
         expect_ok(ald_attention(&attention, out, NULL));
         clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
         double seconds =
@@ -516,11 +545,11 @@ static void attention_with_large_scores(void **state)
     const ald_segment_t segment = {0, 200, -1};
     float *qkv = random_floats(1, 200 * 3 * 4, 60.0), out[200 * 4];
     double *qkv2 = to_doubles(qkv, 200 * 3 * 4), expected[200 * 4];
-    const attention_t twin = {200, 1, 1, 4, 1, &segment, NULL, 0};
+    const attention_t twin = {200, 1, 1, 4, 1, &segment, NULL, 0, 0};
     (void)state;
     for (int64_t t = 0; t < 200; ++t)
         attention_row(&twin, qkv2, t, 0, expected + 4 * t);
-    const ald_attention_t attention = {200, 1, 1, 4, 0, 1, &segment, qkv};
+    const ald_attention_t attention = {200, 1, 1, 4, 0, 1, &segment, qkv, 0};
     expect_ok(ald_attention(&attention, out, NULL));
     expect_close("out", 200 * 4, out, expected, 1e-3); /* 6e-8 of a score is 1e-3 in the exponent */
     ald_free(qkv), ald_free(qkv2);
@@ -534,7 +563,7 @@ static void attention_takes_linear_memory(void **state)
     float *lse = random_floats(3, T, 1.0), *dqkv = random_floats(4, T * 3 * D, 1.0);
     size_t before = ald_memory_held();
     (void)state;
-    const ald_attention_t attention = {T, 1, 1, D, 0, 1, &segment, qkv};
+    const ald_attention_t attention = {T, 1, 1, D, 0, 1, &segment, qkv, 0};
     expect_ok(ald_attention(&attention, out, lse));
     expect_ok(ald_attention_backward(&attention, out, lse, out, dqkv));
     size_t limit = sizeof(float) * (size_t)T * T / 16; /* 4 MiB */
@@ -544,7 +573,7 @@ static void attention_takes_linear_memory(void **state)
 }
 
 /* Heads whose size is whole vectors of any kind, and one that isn't. */
-static void check_decoding(int64_t D)
+static void check_decoding(int64_t D, double scale)
 {
     enum { T = 150, NH = 6, NKV = 2, GROUP = NH / NKV };
     const int64_t LD = (NH + 2 * NKV) * D, capacity = T + 3;
@@ -553,7 +582,7 @@ static void check_decoding(int64_t D)
     float *k = random_floats(2, capacity * NKV * D + ALD_ATTENTION_SLACK, 1.0);
     float *scores = random_floats(4, T, 1.0), *out = random_floats(5, NH * D, 1.0);
     double *qkv2 = to_doubles(qkv, T * LD), *expected = to_doubles(out, NH * D);
-    const attention_t twin = {T, NH, NKV, D, 1, &segment, NULL, 0};
+    const attention_t twin = {T, NH, NKV, D, 1, &segment, NULL, 0, scale};
     for (int64_t t = 0; t < T; ++t)
         for (int64_t i = 0; i < NKV * D; ++i) {
             k[i * capacity + t] = qkv[t * LD + NH * D + i];
@@ -570,7 +599,8 @@ static void check_decoding(int64_t D)
                                              k + kv * D * capacity,
                                              v + kv * D,
                                              capacity,
-                                             NKV * D};
+                                             NKV * D,
+                                             scale};
             ald_attention_decode(&row, scores, out + kv * GROUP * D);
         }
         expect_close("decoded", NH * D, out, expected, 2e-6);
@@ -582,10 +612,10 @@ static void check_decoding(int64_t D)
 static void decoding_attention(void **state)
 {
     (void)state;
-    check_decoding(10);
-    check_decoding(16);
-    check_decoding(40);
-    check_decoding(64);
+    check_decoding(10, 0.0);
+    check_decoding(16, 0.4);
+    check_decoding(40, 0.0);
+    check_decoding(64, 0.0);
 }
 
 static void threads_change_no_bit(void **state)
@@ -601,11 +631,11 @@ static void threads_change_no_bit(void **state)
         lse[i] = random_floats(3, T * NH, 1.0);
         dqkv[i] = random_floats(4, N, 1.0);
         dw[i] = random_floats(5, N / T, 1.0);
-        const ald_attention_t attention = {T, NH, NKV, D, 50, 4, segments, qkv};
+        const ald_attention_t attention = {T, NH, NKV, D, 50, 4, segments, qkv, 0};
         expect_ok(ald_attention(&attention, out[i], lse[i]));
         expect_ok(ald_attention_backward(&attention, out[i], lse[i], out[i], dqkv[i]));
         ald_bias_backward(T, N / T, dqkv[i], dw[i]);
-        ald_rmsnorm_backward((ald_norm_t){T, N / T, N / T, 1e-6, qkv}, qkv, dqkv[i], 0, dqkv[i],
+        ald_rmsnorm_backward((ald_norm_t){T, N / T, N / T, 1e-6, qkv, 0}, qkv, dqkv[i], 0, dqkv[i],
                              dw[i]);
     }
     assert_memory_equal(out[0], out[1], sizeof(float) * T * NH * D);
@@ -777,7 +807,7 @@ static float *decoded_bits(ald_dtype_t dtype, int64_t M, int64_t N, int64_t K)
     if (dtype != ALD_DTYPE_F32)
         ald_f32_to_dtype(w, N * K, dtype, w); /* a half lies before what it is made from */
     ald_matrix_linear(ald_gemm_find("invariant"), (ald_linear_t){M, N, K}, x, &matrix, 0.0f, y);
-    const ald_attention_row_t row = {1, K, 50, x, k, k, 64, K};
+    const ald_attention_row_t row = {1, K, 50, x, k, k, 64, K, 0};
     ald_attention_decode(&row, scores, y + M * N);
     ald_free(x), ald_free(w), ald_free(k);
     return y;
@@ -826,7 +856,7 @@ int main(void)
         SCRATCH_TEST(rotation),
         SCRATCH_TEST(embedding_and_backward),
         SCRATCH_TEST(bias_and_sum),
-        SCRATCH_TEST(swiglu_and_backward),
+        SCRATCH_TEST(gated_products_and_backward),
         SCRATCH_TEST(logsumexp_and_argmax),
         SCRATCH_TEST(exponentials),
         SCRATCH_TEST(attention_and_backward),

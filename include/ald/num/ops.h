@@ -11,12 +11,13 @@
 void ald_embedding_backward(int64_t T, int64_t H, const int32_t *ids, const float *dx,
                             float *dtable);
 
-/* y = x / sqrt(mean(x^2) + eps) * w, rows of H (Zhang and Sennrich 2019). Rows lie `ld` apart; x
- * and y may be the same. */
+/* y = x / sqrt(mean(x^2) + eps) * (w + offset), rows of H (Zhang and Sennrich 2019). Rows lie `ld`
+ * apart; x and y may be the same. */
 typedef struct {
     int64_t rows, H, ld;
     double eps;
     const float *w;
+    float offset;
 } ald_norm_t;
 void ald_rmsnorm(ald_norm_t norm, const float *x, float *y);
 /* dx (+)= from dy; dw += ; the scale is computed anew from x. `accumulate` adds to dx. dx may be
@@ -29,6 +30,8 @@ void ald_bias(int64_t T, int64_t N, const float *bias, float *x);
 void ald_bias_backward(int64_t T, int64_t N, const float *dy, float *dbias);
 /* x[i] += y[i] */
 void ald_add(int64_t count, const float *y, float *x);
+/* x[i] *= factor */
+void ald_scale(int64_t count, float factor, float *x);
 
 /* Rotary embedding (Su et al. 2021; pairs (i, i + D/2) as in Hugging Face's checkpoints) in place
  * on `heads` heads of D at x[t * ld]: pair i turns by positions[t] * frequency[i] radians and is
@@ -40,6 +43,10 @@ void ald_rope(int64_t T, int64_t heads, int64_t D, int64_t ld, const int32_t *po
 void ald_swiglu(int64_t T, int64_t I, const float *gu, float *y);
 /* dgu from dy, overwritten; dgu may be gu. */
 void ald_swiglu_backward(int64_t T, int64_t I, const float *gu, const float *dy, float *dgu);
+/* The same with the tanh form of gelu (Hendrycks and Gimpel 2016): g / 2 (1 + tanh(a / 2)) = g
+ * sigmoid(a), a = sqrt(8 / pi) (g + 0.044715 g^3), in place of silu(g) = g sigmoid(g). */
+void ald_geglu(int64_t T, int64_t I, const float *gu, float *y);
+void ald_geglu_backward(int64_t T, int64_t I, const float *gu, const float *dy, float *dgu);
 
 /* log(sum(exp(x))), with the maximum subtracted. */
 float ald_logsumexp(int64_t n, const float *x);

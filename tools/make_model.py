@@ -11,7 +11,10 @@ import sys
 import numpy as np
 
 TYPES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM",
-         "mistral": "MistralForCausalLM", "olmo2": "Olmo2ForCausalLM"}
+         "mistral": "MistralForCausalLM", "olmo2": "Olmo2ForCausalLM",
+         "olmo3": "Olmo3ForCausalLM", "smollm3": "SmolLM3ForCausalLM",
+         "gemma3_text": "Gemma3ForCausalLM"}
+BEHIND = ("olmo2", "olmo3", "gemma3_text")  # norms after attention and MLP
 TORCH_DTYPE = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 # --- the list of tensors -----------------------------------------------------------------------
@@ -26,19 +29,21 @@ def attention_tensors(o, prefix):
     yield f"{prefix}o_proj.weight", (o.hidden, q), "residual"
     for name in biased:
         yield f"{prefix}{name}_proj.bias", (sizes.get(name, o.hidden),), "normal"
-    if o.type == "qwen3":
-        yield f"{prefix}q_norm.weight", (o.head_dim,), "one"
-        yield f"{prefix}k_norm.weight", (o.head_dim,), "one"
-    if o.type == "olmo2":
-        yield f"{prefix}q_norm.weight", (q,), "one"
-        yield f"{prefix}k_norm.weight", (kv,), "one"
+    if o.type in ("qwen3", "gemma3_text"):
+        yield f"{prefix}q_norm.weight", (o.head_dim,), "norm"
+        yield f"{prefix}k_norm.weight", (o.head_dim,), "norm"
+    if o.type in ("olmo2", "olmo3"):
+        yield f"{prefix}q_norm.weight", (q,), "norm"
+        yield f"{prefix}k_norm.weight", (kv,), "norm"
 
 
 def layer_tensors(o, prefix):
-    if o.type != "olmo2":
-        yield prefix + "input_layernorm.weight", (o.hidden,), "one"
+    if o.type not in ("olmo2", "olmo3"):
+        yield prefix + "input_layernorm.weight", (o.hidden,), "norm"
     yield from attention_tensors(o, prefix + "self_attn.")
-    yield prefix + "post_attention_layernorm.weight", (o.hidden,), "one"
+    yield prefix + "post_attention_layernorm.weight", (o.hidden,), "norm"
+    if o.type == "gemma3_text":
+        yield prefix + "pre_feedforward_layernorm.weight", (o.hidden,), "norm"
     yield prefix + "mlp.gate_proj.weight", (o.intermediate, o.hidden), "normal"
     yield prefix + "mlp.up_proj.weight", (o.intermediate, o.hidden), "normal"
     yield prefix + "mlp.down_proj.weight", (o.hidden, o.intermediate), "residual"
@@ -46,8 +51,8 @@ def layer_tensors(o, prefix):
         yield prefix + "mlp.gate_proj.bias", (o.intermediate,), "normal"
         yield prefix + "mlp.up_proj.bias", (o.intermediate,), "normal"
         yield prefix + "mlp.down_proj.bias", (o.hidden,), "normal"
-    if o.type == "olmo2":
-        yield prefix + "post_feedforward_layernorm.weight", (o.hidden,), "one"
+    if o.type in BEHIND:
+        yield prefix + "post_feedforward_layernorm.weight", (o.hidden,), "norm"
 
 
 def model_tensors(o):
@@ -55,16 +60,17 @@ def model_tensors(o):
     yield "model.embed_tokens.weight", (o.vocab_size, o.hidden), "normal"
     for layer in range(o.layers):
         yield from layer_tensors(o, f"model.layers.{layer}.")
-    yield "model.norm.weight", (o.hidden,), "one"
+    yield "model.norm.weight", (o.hidden,), "norm"
     if not o.tied:
         yield "lm_head.weight", (o.vocab_size, o.hidden), "normal"
 
 
 def initial_values(rng, shape, kind, o):
-    """Ones for norms, normal(init_std) for the rest; what feeds the residual is scaled by depth."""
+    """Ones for norms (Gemma's, of 1 + weight: zeros), normal(init_std) for the rest; what feeds the
+    residual is scaled by depth."""
     noise = rng.standard_normal(shape, dtype=np.float32)
-    if kind == "one":
-        return 1 + np.float32(o.norm_jitter) * noise
+    if kind == "norm":
+        return np.float32(o.type != "gemma3_text") + np.float32(o.norm_jitter) * noise
     scale = 1 / math.sqrt(2 * o.layers) if kind == "residual" else 1
     return noise * np.float32(o.init_std * scale)
 
@@ -180,10 +186,19 @@ def model_config(o, ids):
         config.update(use_sliding_window=False, sliding_window=None, max_window_layers=o.layers)
     if o.type == "mistral":
         config["sliding_window"] = None
-    if o.type in ("llama", "qwen3", "olmo2"):
+    if o.type not in ("qwen2", "mistral"):
         config["attention_bias"] = o.attention_bias
-    if o.type == "llama":
+    if o.type in ("llama", "smollm3"):
         config.update(mlp_bias=o.mlp_bias, rope_scaling=None, pretraining_tp=1)
+    if o.type == "smollm3":
+        config.update(no_rope_layer_interval=4, use_sliding_window=False, sliding_window=None)
+    if o.type in ("olmo3", "gemma3_text"):
+        config.update(sliding_window=512, rope_scaling=None)
+    if o.type == "gemma3_text":
+        config["hidden_activation"] = "gelu_pytorch_tanh"
+        config.update(query_pre_attn_scalar=o.head_dim, rope_local_base_freq=10000.0,
+                      sliding_window_pattern=6, head_dim=o.head_dim)
+        del config["hidden_act"]
     if o.type == "qwen3" or o.head_dim * o.heads != o.hidden:
         config["head_dim"] = o.head_dim
     config.update(o.config)
@@ -229,8 +244,8 @@ def parse(argv):
     add("--untied", dest="tied", action="store_false", help="an output matrix of its own")
     add("--tied", dest="tied", action="store_true", help="the embedding is it (default)")
     add("--attention-bias", action="store_true",
-        help="llama, qwen3, olmo2: biases (qwen2 has them)")
-    add("--mlp-bias", action="store_true", help="llama: biases of the MLP")
+        help="biases in all but mistral (qwen2 has them)")
+    add("--mlp-bias", action="store_true", help="llama, smollm3: biases of the MLP")
     add("--config", type=json_object, default={}, metavar="JSON",
         help="an object whose keys go into config.json over the others, such as "
              "{\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4}}")
@@ -238,7 +253,7 @@ def parse(argv):
         help="weights start at normal(0, S) (0.02); narrow models learn to copy several times "
              "sooner at about 1 / sqrt(hidden)")
     add("--norm-jitter", type=float, default=0.0, metavar="S",
-        help="norm weights start at normal(1, S) instead of 1 (for tests)")
+        help="norms multiply by normal(1, S) at the start instead of 1 (for tests)")
     add("--dtype", choices=TORCH_DTYPE, default="F32", help="(F32)")
     add("--max-shard-mb", type=float, default=0, help="write the sharded form, for tests")
     add("--seed", type=int, default=1)
@@ -257,7 +272,7 @@ def complete(parser, o):
         parser.error("the width of a head must be even")
     if o.attention_bias and o.type == "mistral":
         parser.error("mistral has no attention bias")
-    if o.mlp_bias and o.type != "llama":
+    if o.mlp_bias and o.type not in ("llama", "smollm3"):
         parser.error(f"{o.type} has no bias in its MLP")
     entries, ids = token_ids(o.tokenizer)
     o.vocab_size = o.vocab_size or (entries + 63) // 64 * 64

@@ -85,7 +85,7 @@ static void entry_backward(work_t *b, const entry_t *e, int64_t N, const float *
     ald_rmsnorm_backward(norm, e->x, b->dnormed, 1, b->dx, e->dnorm);
 }
 
-/* y = x + norm(down(swiglu(gate_up(norm(x))))): dx = dy + ..., in place. */
+/* y = x + norm(down(gated(gate_up(norm(x))))): dx = dy + ..., in place. */
 static void mlp_backward(work_t *b, const ald_layer_t *w, const ald_layer_offsets_t *o,
                          const ald_kept_t *k)
 {
@@ -95,12 +95,12 @@ static void mlp_backward(work_t *b, const ald_layer_t *w, const ald_layer_offset
     const entry_t entry = {k->middle, w->mlp_norm, ald_matrix_floats(&w->gate_up),
                            at(b, o->mlp_norm), at(b, o->gate_up)};
     const float *dout = behind_backward(b, k->mlp_raw, w->mlp_post_norm, at(b, o->mlp_post_norm));
-    ald_swiglu(T, s->I, k->gate_up, b->act);
+    (s->gelu ? ald_geglu : ald_swiglu)(T, s->I, k->gate_up, b->act);
     if (w->down_bias != NULL)
         ald_bias_backward(T, s->H, dout, at(b, o->down_bias));
     ald_linear_backward_weight(b->pass.gemm, down, dout, b->act, at(b, o->down));
     ald_linear_backward_input(b->pass.gemm, down, dout, ald_matrix_floats(&w->down), 0.0f, b->dact);
-    ald_swiglu_backward(T, s->I, k->gate_up, b->dact, b->wide);
+    (s->gelu ? ald_geglu_backward : ald_swiglu_backward)(T, s->I, k->gate_up, b->dact, b->wide);
     if (w->gate_up_bias != NULL)
         ald_bias_backward(T, 2 * s->I, b->wide, at(b, o->gate_up_bias));
     entry_backward(b, &entry, 2 * s->I, b->wide);
@@ -111,15 +111,11 @@ static void heads_backward(work_t *b, const ald_layer_t *w, const ald_layer_offs
                            const ald_kept_t *k)
 {
     const ald_sizes_t *s = &b->pass.sizes;
-    const int64_t T = b->pass.T, q = s->NH * s->D, end = q + s->NKV * s->D;
-    ald_rope(T, s->NH + s->NKV, s->D, s->Q, b->pass.positions, s->rotation->frequency,
-             s->rotation->factor, -1, b->dqkv);
-    for (int64_t i = 0; i < end && w->q_norm != NULL; i += ald_head_norm_width(s, i)) {
-        const ald_norm_t norm = {T, ald_head_norm_width(s, i), s->Q, s->eps,
-                                 i < q ? w->q_norm : w->k_norm};
-        ald_rmsnorm_backward(norm, k->raw + i, b->dqkv + i, 0, b->dqkv + i,
+    const int64_t q = s->NH * s->D, end = q + s->NKV * s->D;
+    ald_layer_rotate(&b->pass, w, -1, b->dqkv);
+    for (int64_t i = 0; i < end && w->q_norm != NULL; i += ald_head_norm(&b->pass, w, i).H)
+        ald_rmsnorm_backward(ald_head_norm(&b->pass, w, i), k->raw + i, b->dqkv + i, 0, b->dqkv + i,
                              at(b, i < q ? o->q_norm : o->k_norm));
-    }
 }
 
 /* y = x + norm(out(attention(qkv(norm(x))))): dx = dy + ..., in place. */
@@ -170,6 +166,8 @@ ald_status_t ald_backward(const ald_model_t *model, const ald_batch_t *batch,
         mlp_backward(&work, &w, o, k);
         ALD_TRY(attention_backward(&work, &w, o, batch, k));
     }
+    if (params->config.scaled_embedding)
+        ald_scale(T * work.pass.sizes.H, work.pass.sizes.embedding_scale, d_hidden);
     ald_embedding_backward(T, work.pass.sizes.H, batch->ids, d_hidden,
                            at(&work, params->embedding));
 done:

@@ -35,8 +35,16 @@ ald_status_t ald_keys_positive(const ald_keys_t *keys, const char *key, double o
 /* true or false; `otherwise` where the key is missing. */
 ald_status_t ald_keys_bool(const ald_keys_t *keys, const char *key, bool otherwise, bool *out);
 
-/* Reads rope_theta, rope_scaling and rope_parameters into config->rotation; the sizes must be there
+/* How a family's layers with a window turn. */
+typedef enum {
+    ALD_WINDOWS_ALIKE, /* as the others */
+    ALD_WINDOWS_PLAIN, /* by the plain rotation of the same rope_theta, without rope_scaling */
+    ALD_WINDOWS_LOCAL, /* by the plain rotation of rope_local_base_freq */
+} ald_window_turn_t;
+/* Reads rope_theta (`theta` where it is missing), rope_scaling, rope_parameters and, with
+ * ALD_WINDOWS_LOCAL, rope_local_base_freq into the config's rotations; the sizes must be there
  * already. */
-ald_status_t ald_rotation_parse(const ald_keys_t *keys, ald_model_config_t *config);
+ald_status_t ald_rotation_parse(const ald_keys_t *keys, ald_window_turn_t turn, double theta,
+                                ald_model_config_t *config);
 
 #endif

@@ -10,7 +10,7 @@
 #include "ald/base/status.h"
 #include "model/config_keys_impl.h"
 
-/* Keys that model_config.c and rotation.c read. */
+/* Keys that model_config.c and rotation.c read for every family. */
 static const char *const known[] = {"attention_bias",
                                     "dtype",
                                     "eos_token_id",
@@ -57,6 +57,7 @@ static const char *const harmless[] = {"_attn_implementation",
                                        "begin_suppress_tokens",
                                        "bos_token",
                                        "bos_token_id",
+                                       "cache_implementation",
                                        "chunk_size_feed_forward",
                                        "classifier_dropout",
                                        "cls_token_id",
@@ -199,6 +200,7 @@ static const struct {
     {"scale_depth", IF_FALSE},
     {"tie_encoder_decoder", IF_FALSE},
     {"use_alibi", IF_FALSE},
+    {"use_bidirectional_attention", IF_FALSE},
     {"use_dynamic_ntk", IF_FALSE},
     {"use_logn_attn", IF_FALSE},
     {"use_mrope", IF_FALSE},
@@ -254,14 +256,17 @@ static const char *expectation(const char *key, const ald_json_t *found)
     return "";
 }
 
-ald_status_t ald_keys_check_known(const ald_keys_t *keys)
+ald_status_t ald_keys_check_known(const ald_keys_t *keys, const char *const *also)
 {
     ald_status_t status = ALD_STATUS_OK;
     const char *key;
     const ald_json_t *value;
     void *iterator = NULL;
+    size_t others = 0;
+    while (also[others] != NULL)
+        ++others;
     while (ald_json_next(keys->json, &iterator, &key, &value)) {
-        if (is_harmless(key) || is_silent(key, value))
+        if (is_harmless(key) || is_listed(key, also, others) || is_silent(key, value))
             continue;
         const char *expected = expectation(key, value);
         if (expected == NULL)

@@ -6,7 +6,8 @@
 #include "model/config_keys_impl.h"
 
 /* INPUT naming the first key that is neither read, nor known to leave the mathematics alone, nor
- * has a value that turns it off. null and empty lists and objects say nothing. Local. */
-ald_status_t ald_keys_check_known(const ald_keys_t *keys);
+ * has a value that turns it off. null and empty lists and objects say nothing. `also`, which ends
+ * with NULL, has keys that are read for this family alone. Local. */
+ald_status_t ald_keys_check_known(const ald_keys_t *keys, const char *const *also);
 
 #endif

@@ -100,8 +100,7 @@ ald_status_t ald_prefill(const ald_model_t *model, const int32_t *ids, int64_t c
     const ald_pass_t pass = ald_pass(model, count, positions);
     const ald_mlp_buffers_t mlp = {r.normed, r.gate_up, r.act, NULL};
     ALD_TRY(ald_positions_check(&pass));
-    const ald_matrix_t embedding = ald_model_embedding(model);
-    ald_matrix_gather(count, s.H, ids, &embedding, r.x);
+    ald_embed(model, &pass, ids, r.x);
     for (int64_t l = 0; l < params->config.layers; ++l) {
         const ald_layer_t w = ald_layer(model, l);
         ald_layer_qkv(&pass, &w, r.x, r.normed, NULL, r.qkv);
@@ -114,7 +113,9 @@ ald_status_t ald_prefill(const ald_model_t *model, const int32_t *ids, int64_t c
     }
     cache->length = count;
     const float *w = ald_model_vector(model, params->final_norm);
-    ald_rmsnorm((ald_norm_t){1, s.H, s.H, s.eps, w}, r.x + (count - 1) * s.H, hidden);
+    ald_norm_t last = ald_pass_norm(&pass, w);
+    last.rows = 1;
+    ald_rmsnorm(last, r.x + (count - 1) * s.H, hidden);
 done:
     ald_arena_release(arena, mark);
     return status;
@@ -142,7 +143,8 @@ static void decode_attention(const ald_sizes_t *s, const ald_layer_t *w, int64_t
                                              keys + kv * s->D * caches[i]->capacity,
                                              values + kv * s->D,
                                              caches[i]->capacity,
-                                             s->NKV * s->D};
+                                             s->NKV * s->D,
+                                             s->config->attention_scale};
             ald_attention_decode(&row, r->scores + omp_get_thread_num() * r->longest,
                                  r->attention + i * s->NH * s->D + at);
         }
@@ -169,8 +171,7 @@ ald_status_t ald_decode(const ald_model_t *model, int64_t count, const int32_t *
     ALD_TRY(ald_positions_check(&pass));
     ALD_TRY(rows_init(&s, count, longest, arena, &r));
     const ald_mlp_buffers_t mlp = {r.normed, r.gate_up, r.act, NULL};
-    const ald_matrix_t embedding = ald_model_embedding(model);
-    ald_matrix_gather(count, s.H, ids, &embedding, r.x);
+    ald_embed(model, &pass, ids, r.x);
     for (int64_t l = 0; l < params->config.layers; ++l) {
         const ald_layer_t w = ald_layer(model, l);
         ald_layer_qkv(&pass, &w, r.x, r.normed, NULL, r.qkv);

@@ -87,8 +87,7 @@ ald_status_t ald_forward(const ald_model_t *model, const ald_batch_t *batch, ald
     ALD_CHECK(normed != NULL && act != NULL && x != NULL, ALD_STATUS_RESOURCE,
               "out of memory: %lld tokens", (long long)T);
 
-    const ald_matrix_t embedding = ald_model_embedding(model);
-    ald_matrix_gather(T, s.H, batch->ids, &embedding, x);
+    ald_embed(model, &pass, batch->ids, x);
     for (int64_t l = 0; l < params->config.layers; ++l) {
         const ald_layer_t w = ald_layer(model, l);
         ald_kept_t *k = keep != NULL ? &a->layer[l] : &scratch;

@@ -2,6 +2,7 @@
  * decoding share it, so that all three compute the same function. */
 #include "model/layer_impl.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "ald/base/status.h"
@@ -12,6 +13,22 @@
 #include "ald/num/matrix.h"
 #include "ald/num/ops.h"
 #include "model/mapped_impl.h"
+
+ald_sizes_t ald_sizes(const ald_model_config_t *c)
+{
+    return (ald_sizes_t){c->hidden_size,
+                         c->intermediate_size,
+                         c->head_dim,
+                         c->heads,
+                         c->kv_heads,
+                         (c->heads + 2 * c->kv_heads) * c->head_dim,
+                         c->rms_norm_eps,
+                         c->offset_norm ? 1.0f : 0.0f,
+                         c->scaled_embedding ? sqrtf((float)c->hidden_size) : 1.0f,
+                         c->wide_norm,
+                         c->gelu,
+                         c};
+}
 
 const float *ald_model_vector(const ald_model_t *model, int64_t offset)
 {
@@ -45,28 +62,55 @@ ald_layer_t ald_layer(const ald_model_t *model, int64_t index)
                          MATRIX(output, s.H),
                          MATRIX(gate_up, 2 * s.I),
                          MATRIX(down, s.H),
-                         .window = ald_model_config_window(&model->params->config, index)};
+                         .window = ald_model_config_window(s.config, index),
+                         .rotation = ald_model_config_rotation(s.config, index)};
 #undef VECTOR
 #undef MATRIX
+}
+
+void ald_embed(const ald_model_t *model, const ald_pass_t *pass, const int32_t *ids, float *x)
+{
+    const ald_sizes_t *s = &pass->sizes;
+    const ald_matrix_t rows =
+        ald_model_matrix(model, model->params->embedding, s->config->vocab_size);
+    ald_matrix_gather(pass->T, s->H, ids, &rows, x);
+    if (s->config->scaled_embedding)
+        ald_scale(pass->T * s->H, s->embedding_scale, x);
 }
 
 ald_status_t ald_positions_check(const ald_pass_t *pass)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const int64_t limit = pass->sizes.rotation->limit;
+    const ald_model_config_t *config = pass->sizes.config;
+    const ald_rotation_t *rotation = &config->rotation;
+    if (config->two_rotations && rotation->limit == 0)
+        rotation = &config->window_rotation;
+    const int64_t limit = rotation->limit;
     for (int64_t t = 0; t < pass->T && limit > 0; ++t)
         ALD_CHECK(pass->positions[t] < limit, ALD_STATUS_INPUT,
                   "a sequence of more than %lld tokens, the model's max_position_embeddings; with "
                   "rope_scaling \"%s\" expected at most so many (lower data.max_prompt_tokens, "
                   "data.max_response_tokens or sampling.max_new_tokens)",
-                  (long long)limit, pass->sizes.rotation->type);
+                  (long long)limit, rotation->type);
 done:
     return status;
 }
 
-int64_t ald_head_norm_width(const ald_sizes_t *s, int64_t at)
+ald_norm_t ald_head_norm(const ald_pass_t *pass, const ald_layer_t *w, int64_t at)
 {
-    return !s->wide_norm ? s->D : at < s->NH * s->D ? s->NH * s->D : s->NKV * s->D;
+    const ald_sizes_t *s = &pass->sizes;
+    const bool query = at < s->NH * s->D;
+    const int64_t width = !s->wide_norm ? s->D : (query ? s->NH : s->NKV) * s->D;
+    return (ald_norm_t){pass->T,       width, s->Q, s->eps, query ? w->q_norm : w->k_norm,
+                        s->norm_offset};
+}
+
+void ald_layer_rotate(const ald_pass_t *pass, const ald_layer_t *w, int direction, float *qkv)
+{
+    const ald_sizes_t *s = &pass->sizes;
+    if (w->rotation != NULL)
+        ald_rope(pass->T, s->NH + s->NKV, s->D, s->Q, pass->positions, w->rotation->frequency,
+                 w->rotation->factor, direction, qkv);
 }
 
 /* norm(x), computed into `normed`; x itself where the model has no such norm. */
@@ -95,18 +139,15 @@ void ald_layer_qkv(const ald_pass_t *pass, const ald_layer_t *w, const float *x,
     const ald_sizes_t *s = &pass->sizes;
     const int64_t T = pass->T;
     const float *in = norm_before(pass, x, w->attention_norm, normed);
-    const int64_t q = s->NH * s->D, end = q + s->NKV * s->D;
+    const int64_t end = (s->NH + s->NKV) * s->D;
     ald_matrix_linear(pass->gemm, (ald_linear_t){T, s->Q, s->H}, in, &w->qkv, 0.0f, qkv);
     if (w->qkv_bias != NULL)
         ald_bias(T, s->Q, w->qkv_bias, qkv);
     if (raw != NULL)
         memcpy(raw, qkv, sizeof(float) * (size_t)(T * s->Q));
-    for (int64_t at = 0; at < end && w->q_norm != NULL; at += ald_head_norm_width(s, at))
-        ald_rmsnorm((ald_norm_t){T, ald_head_norm_width(s, at), s->Q, s->eps,
-                                 at < q ? w->q_norm : w->k_norm},
-                    qkv + at, qkv + at);
-    ald_rope(T, s->NH + s->NKV, s->D, s->Q, pass->positions, s->rotation->frequency,
-             s->rotation->factor, 1, qkv);
+    for (int64_t at = 0; at < end && w->q_norm != NULL; at += ald_head_norm(pass, w, at).H)
+        ald_rmsnorm(ald_head_norm(pass, w, at), qkv + at, qkv + at);
+    ald_layer_rotate(pass, w, 1, qkv);
 }
 
 void ald_layer_output(const ald_pass_t *pass, const ald_layer_t *w, const float *x,
@@ -134,7 +175,7 @@ void ald_layer_mlp(const ald_pass_t *pass, const ald_layer_t *w, const float *x,
                       b->gate_up);
     if (w->gate_up_bias != NULL)
         ald_bias(T, 2 * s->I, w->gate_up_bias, b->gate_up);
-    ald_swiglu(T, s->I, b->gate_up, b->act);
+    (s->gelu ? ald_geglu : ald_swiglu)(T, s->I, b->gate_up, b->act);
     if (y != x)
         memcpy(y, x, sizeof(float) * (size_t)(T * s->H));
     ald_matrix_linear(pass->gemm, (ald_linear_t){T, s->H, s->I}, b->act, &w->down,

@@ -16,7 +16,14 @@
 #include "model/config_keys_impl.h"
 #include "model/config_known_impl.h"
 
-typedef enum { NO_WINDOW, SOME_LAYERS, ALL_LAYERS } windows_t;
+/* The layers that have a window where layer_types is missing. */
+typedef enum {
+    NO_WINDOW,
+    LAST_LAYERS,      /* from max_window_layers on, if use_sliding_window */
+    UNROTATED_LAYERS, /* those without rotation, if use_sliding_window */
+    ALL_LAYERS,       /* if sliding_window; layer_types has to agree */
+    MOST_LAYERS,      /* all but each n-th */
+} windows_t;
 
 /* A family: its values for keys that config.json lacks, as in transformers, and its tensors. */
 typedef struct {
@@ -25,11 +32,18 @@ typedef struct {
     int64_t head_dim; /* 0: hidden_size / num_attention_heads */
     int64_t kv_heads; /* 0: num_attention_heads */
     double eps;
-    windows_t windows;  /* layers that may have a window: SOME_LAYERS if use_sliding_window */
+    double theta; /* 0: 10000 */
+    windows_t windows;
+    int64_t period; /* n of MOST_LAYERS */
+    ald_window_turn_t turn;
+    bool tied;
     bool qkv_bias;      /* always; attention_bias isn't looked at */
     bool optional_bias; /* attention_bias gives q, k, v and o a bias */
     bool mlp_bias;      /* mlp_bias is looked at */
+    bool unrotated;     /* no_rope_layers is looked at */
     bool qk_norm, wide_norm, post_norm;
+    bool gemma;          /* sandwich norms of 1 + weight, scaled embedding and scores, gelu */
+    const char *keys[5]; /* of config.json that this family alone has */
 } family_t;
 
 static const family_t families[] = {
@@ -37,14 +51,14 @@ static const family_t families[] = {
      .max_position = 32768,
      .kv_heads = 32,
      .eps = 1e-6,
-     .windows = SOME_LAYERS,
+     .windows = LAST_LAYERS,
      .qkv_bias = true},
     {.name = "qwen3",
      .max_position = 32768,
      .head_dim = 128,
      .kv_heads = 32,
      .eps = 1e-6,
-     .windows = SOME_LAYERS,
+     .windows = LAST_LAYERS,
      .optional_bias = true,
      .qk_norm = true},
     {.name = "llama", .max_position = 2048, .eps = 1e-6, .optional_bias = true, .mlp_bias = true},
@@ -56,6 +70,43 @@ static const family_t families[] = {
      .qk_norm = true,
      .wide_norm = true,
      .post_norm = true},
+    {.name = "olmo3",
+     .max_position = 2048,
+     .eps = 1e-5,
+     .windows = MOST_LAYERS,
+     .period = 4,
+     .turn = ALD_WINDOWS_PLAIN,
+     .optional_bias = true,
+     .qk_norm = true,
+     .wide_norm = true,
+     .post_norm = true},
+    {.name = "smollm3",
+     .max_position = 32768,
+     .kv_heads = 4,
+     .eps = 1e-6,
+     .theta = 2e6,
+     .windows = UNROTATED_LAYERS,
+     .tied = true,
+     .optional_bias = true,
+     .mlp_bias = true,
+     .unrotated = true,
+     .keys = {"no_rope_layers", "no_rope_layer_interval"}},
+    {.name = "gemma3_text",
+     .max_position = 131072,
+     .head_dim = 256,
+     .kv_heads = 4,
+     .eps = 1e-6,
+     .theta = 1e6,
+     .windows = MOST_LAYERS,
+     .period = 6,
+     .turn = ALD_WINDOWS_LOCAL,
+     .tied = true,
+     .optional_bias = true,
+     .qk_norm = true,
+     .post_norm = true,
+     .gemma = true,
+     .keys = {"query_pre_attn_scalar", "rope_local_base_freq", "sliding_window_pattern",
+              "_sliding_window_pattern"}},
 };
 
 static ald_status_t get_family(const ald_keys_t *keys, const family_t **out)
@@ -68,7 +119,8 @@ static ald_status_t get_family(const ald_keys_t *keys, const family_t **out)
             goto done;
         }
     }
-    ALD_WRONG(keys, "model_type", "one of qwen2, qwen3, llama, mistral, olmo2");
+    ALD_WRONG(keys, "model_type",
+              "one of qwen2, qwen3, llama, mistral, olmo2, olmo3, smollm3, gemma3_text");
 done:
     return status;
 }
@@ -150,7 +202,8 @@ static ald_status_t get_window(const ald_keys_t *keys, const family_t *family, i
     ALD_TRY(ald_keys_bool(keys, "use_sliding_window", false, &used));
     if (used && family->windows == NO_WINDOW)
         ALD_WRONG(keys, "use_sliding_window", "false");
-    if (family->windows == NO_WINDOW || (family->windows == SOME_LAYERS && !used))
+    const bool switched = family->windows == LAST_LAYERS || family->windows == UNROTATED_LAYERS;
+    if (family->windows == NO_WINDOW || (switched && !used))
         goto done;
     if (missing || !ald_keys_silent(keys, "sliding_window"))
         ALD_TRY(ald_keys_size(keys, "sliding_window", 4096, out));
@@ -186,17 +239,35 @@ done:
     return status;
 }
 
+/* The n of MOST_LAYERS. transformers writes _sliding_window_pattern and doesn't read it. */
+static ald_status_t get_period(const ald_keys_t *keys, const family_t *family, int64_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t written;
+    ALD_TRY(ald_keys_size(keys, "sliding_window_pattern", family->period, out));
+    ALD_TRY(ald_keys_size(keys, "_sliding_window_pattern", *out, &written));
+    if (written != *out)
+        ALD_WRONG(keys, "_sliding_window_pattern", "the number in sliding_window_pattern (or 6)");
+done:
+    return status;
+}
+
 static ald_status_t get_windows(const ald_keys_t *keys, const family_t *family,
                                 ald_model_config_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    int64_t window, first = 0;
+    int64_t window, first = 0, period = 0;
     ALD_TRY(get_window(keys, family, &window));
     if (!ald_keys_silent(keys, "layer_types")) {
         ALD_TRY(get_layer_types(keys, family, window, out));
         goto done;
     }
-    if (family->windows == SOME_LAYERS && window > 0) {
+    if (family->windows == MOST_LAYERS) {
+        ALD_TRY(get_period(keys, family, &period));
+        if (window == 0 && period > 1)
+            ALD_WRONG(keys, "sliding_window", "a positive integer");
+    }
+    if (family->windows == LAST_LAYERS && window > 0) {
         first = ald_keys_silent(keys, "max_window_layers")
                     ? 28
                     : ald_json_integer(ald_json_get(keys->json, "max_window_layers"), -1);
@@ -204,23 +275,52 @@ static ald_status_t get_windows(const ald_keys_t *keys, const family_t *family,
             ALD_WRONG(keys, "max_window_layers", "0 or a positive integer");
     }
     for (int64_t i = first; i < out->layers && window > 0; ++i)
-        set_window(out, i, window);
+        if (family->windows == MOST_LAYERS        ? (i + 1) % period != 0
+            : family->windows == UNROTATED_LAYERS ? ald_model_config_rotation(out, i) == NULL
+                                                  : true)
+            set_window(out, i, window);
+done:
+    return status;
+}
+
+/* Reads which layers have no rotation: those with a 0 in no_rope_layers, which may be longer than
+ * needed, or each n-th. */
+static ald_status_t get_unrotated(const ald_keys_t *keys, ald_model_config_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_json_t *list = ald_json_get(keys->json, "no_rope_layers");
+    const bool silent = ald_json_is_null(list);
+    int64_t interval = 4;
+    if (silent)
+        ALD_TRY(ald_keys_size(keys, "no_rope_layer_interval", interval, &interval));
+    else if (!ald_json_is_array(list) || ald_json_count(list) < (size_t)out->layers)
+        ALD_WRONG(keys, "no_rope_layers", "a list of num_hidden_layers numbers");
+    for (int64_t i = 0; i < out->layers; ++i) {
+        const int64_t turns =
+            silent ? (i + 1) % interval != 0 : ald_json_integer(ald_json_at(list, (size_t)i), -1);
+        ALD_CHECK(turns == 0 || turns == 1, ALD_STATUS_INPUT,
+                  "%s: no_rope_layers[%lld]: expected 1 (with rotation) or 0 (without)", keys->name,
+                  (long long)i);
+        if (turns == 0)
+            out->unrotated[i / 64] |= (uint64_t)1 << i % 64;
+    }
 done:
     return status;
 }
 
 /* Refuses other activations, and keys that may change the mathematics. */
-static ald_status_t check_unsupported(const ald_keys_t *keys)
+static ald_status_t check_unsupported(const ald_keys_t *keys, const family_t *family)
 {
     static const char *const activations[] = {"hidden_act", "hidden_activation"};
     ald_status_t status = ALD_STATUS_OK;
     for (int i = 0; i < 2; ++i) {
         const char *act = ald_json_text(ald_json_get(keys->json, activations[i]), NULL);
         bool silu = act != NULL && (strcmp(act, "silu") == 0 || strcmp(act, "swish") == 0);
-        if (!ald_keys_silent(keys, activations[i]) && !silu)
-            ALD_WRONG(keys, activations[i], "\"silu\"");
+        bool gelu = act != NULL && strcmp(act, "gelu_pytorch_tanh") == 0;
+        if (!ald_keys_silent(keys, activations[i]) && !(family->gemma ? gelu : silu))
+            ALD_WRONG(keys, activations[i], family->gemma ? "\"gelu_pytorch_tanh\"" : "\"silu\"");
     }
-    ALD_TRY(ald_keys_check_known(keys));
+    ALD_TRY(ald_keys_check_known(keys, family->keys));
 done:
     return status;
 }
@@ -238,9 +338,22 @@ static ald_status_t get_flags(const ald_keys_t *keys, const family_t *family,
     out->qk_norm = family->qk_norm;
     out->wide_norm = family->wide_norm;
     out->post_norm = family->post_norm;
+    out->sandwich = out->offset_norm = out->scaled_embedding = out->gelu = family->gemma;
+    ALD_TRY(ald_keys_bool(keys, "tie_word_embeddings", family->tied, &out->tied));
     ALD_TRY(ald_keys_bool(keys, "mlp_bias", false, &out->mlp_bias));
     if (out->mlp_bias && !family->mlp_bias)
         ALD_WRONG(keys, "mlp_bias", "false");
+done:
+    return status;
+}
+
+/* Reads query_pre_attn_scalar, by whose root Gemma's scores are divided. */
+static ald_status_t get_attention_scale(const ald_keys_t *keys, ald_model_config_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    double scalar;
+    ALD_TRY(ald_keys_positive(keys, "query_pre_attn_scalar", 256, &scalar));
+    out->attention_scale = 1 / sqrt(scalar);
 done:
     return status;
 }
@@ -281,12 +394,15 @@ ald_status_t ald_model_config_parse(const ald_json_t *json, const char *name,
     snprintf(out->model_type, sizeof out->model_type, "%s", family->name);
     ALD_TRY(get_sizes(&keys, family, out));
     ALD_TRY(ald_keys_positive(&keys, "rms_norm_eps", family->eps, &out->rms_norm_eps));
-    ALD_TRY(ald_rotation_parse(&keys, out));
+    ALD_TRY(ald_rotation_parse(&keys, family->turn, family->theta > 0 ? family->theta : 1e4, out));
     ALD_TRY(get_flags(&keys, family, out));
-    ALD_TRY(ald_keys_bool(&keys, "tie_word_embeddings", false, &out->tied));
     ALD_TRY(get_dtype(&keys, &out->dtype));
+    if (family->unrotated)
+        ALD_TRY(get_unrotated(&keys, out));
+    if (family->gemma)
+        ALD_TRY(get_attention_scale(&keys, out));
     ALD_TRY(get_windows(&keys, family, out));
-    ALD_TRY(check_unsupported(&keys));
+    ALD_TRY(check_unsupported(&keys, family));
     ALD_TRY(get_eos(&keys, out));
 done:
     return status;

@@ -41,7 +41,7 @@ static void add_layer(ald_params_t *params, int64_t l)
     const int64_t q = config->heads * D, kv = config->kv_heads * D;
     ald_layer_offsets_t *at = &params->layer[l];
     memset(at, -1, sizeof *at); /* all -1 */
-    if (!config->post_norm)
+    if (!config->post_norm || config->sandwich)
         add(params, l, "input_layernorm.weight", H, 0, &at->attention_norm);
     add(params, l, "self_attn.q_proj.weight", q, H, &at->qkv);
     add(params, l, "self_attn.k_proj.weight", kv, H, NULL);
@@ -60,6 +60,8 @@ static void add_layer(ald_params_t *params, int64_t l)
         add(params, l, "self_attn.o_proj.bias", H, 0, &at->output_bias);
     add(params, l, "post_attention_layernorm.weight", H, 0,
         config->post_norm ? &at->attention_post_norm : &at->mlp_norm);
+    if (config->sandwich)
+        add(params, l, "pre_feedforward_layernorm.weight", H, 0, &at->mlp_norm);
     add(params, l, "mlp.gate_proj.weight", I, H, &at->gate_up);
     add(params, l, "mlp.up_proj.weight", I, H, NULL);
     if (config->mlp_bias) {
@@ -76,7 +78,7 @@ static void add_layer(ald_params_t *params, int64_t l)
 ald_status_t ald_params_init(const ald_model_config_t *config, ald_params_t *out)
 {
     /* At most: all that add_layer may add, and embedding, final norm and output matrix. */
-    enum { LAYER_TENSORS = 18, OTHER_TENSORS = 3 };
+    enum { LAYER_TENSORS = 20, OTHER_TENSORS = 3 };
     ald_status_t status = ALD_STATUS_OK;
     const size_t L = (size_t)config->layers, room = L * LAYER_TENSORS + OTHER_TENSORS;
     *out = (ald_params_t){.config = *config};

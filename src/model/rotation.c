@@ -1,5 +1,6 @@
 /* Frequencies of the rotary embedding from rope_scaling and rope_parameters, as transformers
- * reads them. Each type is a row of a table; a key that is not known is an error. */
+ * reads them. Each type is a row of a table; a key that is not known is an error. Layers with a
+ * window may turn otherwise than the rest. */
 #include "ald/model/rotation.h"
 
 #include <math.h>
@@ -245,69 +246,103 @@ static bool is_same(const ald_rotation_t *a, const ald_rotation_t *b)
            memcmp(a->frequency, b->frequency, sizeof a->frequency) == 0;
 }
 
-/* Reads parameters that are given by kind of layer, which must all give the same rotation. */
-static ald_status_t parse_by_layer(const ald_keys_t *rope, const ald_keys_t *file, double theta,
-                                   const ald_model_config_t *config, ald_rotation_t *out)
+/* The rotations of layers without a window and with one, and what they are read by: for the two,
+ * the rope_theta of objects that have none. */
+typedef struct {
+    ald_rotation_t of[2];
+    double theta[2];
+    ald_window_turn_t turn;
+} rotations_t;
+
+/* Reads parameters that are given by kind of layer. A kind that is missing turns as the other one,
+ * or by the plain rotation. */
+static ald_status_t parse_by_layer(const ald_keys_t *rope, const ald_keys_t *file,
+                                   const ald_model_config_t *config, rotations_t *r)
 {
+    static const char *const kinds[] = {"full_attention", "sliding_attention"};
     ald_status_t status = ALD_STATUS_OK;
-    ald_rotation_t first = {0};
     const char *key;
     const ald_json_t *value;
     void *iterator = NULL;
-    bool any = false;
+    bool found[2] = {false, false};
     while (ald_json_next(rope->json, &iterator, &key, &value)) {
         char name[640];
-        ALD_CHECK(strcmp(key, "full_attention") == 0 || strcmp(key, "sliding_attention") == 0,
-                  ALD_STATUS_INPUT,
+        const int kind = strcmp(key, kinds[1]) == 0;
+        ALD_CHECK(strcmp(key, kinds[kind]) == 0, ALD_STATUS_INPUT,
                   "%s: %s: expected \"full_attention\" and \"sliding_attention\" alone", rope->name,
                   key);
         snprintf(name, sizeof name, "%s: %s", rope->name, key);
-        ALD_TRY(parse_one(&(ald_keys_t){value, name}, file, theta, config, out));
-        ALD_CHECK(!any || is_same(&first, out), ALD_STATUS_INPUT,
-                  "%s: full_attention and sliding_attention differ; expected one rotation for all "
-                  "layers",
-                  rope->name);
-        first = *out;
-        any = true;
+        ALD_TRY(parse_one(&(ald_keys_t){value, name}, file, r->theta[kind], config, &r->of[kind]));
+        found[kind] = true;
     }
+    for (int kind = 0; kind < 2; ++kind)
+        if (!found[kind] && r->turn == ALD_WINDOWS_ALIKE)
+            r->of[kind] = r->of[!kind];
+        else if (!found[kind])
+            ald_rotation_init(r->turn == ALD_WINDOWS_PLAIN ? r->of[!kind].theta : r->theta[kind],
+                              config->head_dim, &r->of[kind]);
+    ALD_CHECK(r->turn != ALD_WINDOWS_ALIKE || is_same(&r->of[0], &r->of[1]), ALD_STATUS_INPUT,
+              "%s: full_attention and sliding_attention differ; expected one rotation for all "
+              "layers",
+              rope->name);
 done:
     return status;
 }
 
-/* Reads one of the two keys; where it is missing, the rotation is the plain one. */
-static ald_status_t parse_key(const ald_keys_t *file, const char *key, double theta,
-                              const ald_model_config_t *config, ald_rotation_t *out)
+/* Reads one of the two keys; where it is missing, the rotations are the plain ones. */
+static ald_status_t parse_key(const ald_keys_t *file, const char *key,
+                              const ald_model_config_t *config, rotations_t *r)
 {
+    ald_status_t status = ALD_STATUS_OK;
     char name[512];
     snprintf(name, sizeof name, "%s: %s", file->name, key);
     const ald_keys_t rope = {ald_json_get(file->json, key), name};
-    if (ald_keys_silent(file, key)) {
-        ald_rotation_init(theta, config->head_dim, out);
-        return ALD_STATUS_OK;
-    }
+    ald_rotation_init(r->theta[0], config->head_dim, &r->of[0]);
+    ald_rotation_init(r->theta[1], config->head_dim, &r->of[1]);
+    if (ald_keys_silent(file, key))
+        goto done;
     if (ald_json_get(rope.json, "full_attention") != NULL ||
-        ald_json_get(rope.json, "sliding_attention") != NULL)
-        return parse_by_layer(&rope, file, theta, config, out);
-    return parse_one(&rope, file, theta, config, out);
+        ald_json_get(rope.json, "sliding_attention") != NULL) {
+        ALD_TRY(parse_by_layer(&rope, file, config, r));
+        goto done;
+    }
+    if (r->turn == ALD_WINDOWS_LOCAL && strcmp(key, "rope_parameters") == 0)
+        ALD_WRONG(file, key, "an object with \"full_attention\" and \"sliding_attention\"");
+    ALD_TRY(parse_one(&rope, file, r->theta[0], config, &r->of[0]));
+    if (r->turn == ALD_WINDOWS_ALIKE)
+        r->of[1] = r->of[0];
+    else if (r->turn == ALD_WINDOWS_PLAIN)
+        ald_rotation_init(r->of[0].theta, config->head_dim, &r->of[1]);
+done:
+    return status;
 }
 
-ald_status_t ald_rotation_parse(const ald_keys_t *file, ald_model_config_t *config)
+ald_status_t ald_rotation_parse(const ald_keys_t *file, ald_window_turn_t turn, double theta,
+                                ald_model_config_t *config)
 {
     static const char scaling[] = "rope_scaling", parameters[] = "rope_parameters";
     ald_status_t status = ALD_STATUS_OK;
-    ald_rotation_t older, newer;
-    double theta, share;
-    ALD_TRY(ald_keys_positive(file, "rope_theta", 10000, &theta));
+    rotations_t older, newer;
+    double share, local;
+    ALD_TRY(ald_keys_positive(file, "rope_theta", theta, &theta));
+    local = theta;
+    if (turn == ALD_WINDOWS_LOCAL)
+        ALD_TRY(ald_keys_positive(file, "rope_local_base_freq", 10000, &local));
     ALD_TRY(ald_keys_positive(file, "partial_rotary_factor", 1, &share));
     if (share != 1)
         ALD_WRONG(file, "partial_rotary_factor", "1");
-    ALD_TRY(parse_key(file, scaling, theta, config, &older));
-    ALD_TRY(parse_key(file, parameters, theta, config, &newer));
+    older = newer = (rotations_t){.theta = {theta, local}, .turn = turn};
+    ALD_TRY(parse_key(file, scaling, config, &older));
+    ALD_TRY(parse_key(file, parameters, config, &newer));
     ALD_CHECK(ald_keys_silent(file, scaling) || ald_keys_silent(file, parameters) ||
-                  is_same(&older, &newer),
+                  (is_same(&older.of[0], &newer.of[0]) && is_same(&older.of[1], &newer.of[1])),
               ALD_STATUS_INPUT,
               "%s: rope_scaling and rope_parameters differ; expected one rotation", file->name);
-    config->rotation = ald_keys_silent(file, scaling) ? newer : older;
+    if (ald_keys_silent(file, scaling))
+        older = newer;
+    config->rotation = older.of[0];
+    config->window_rotation = older.of[1];
+    config->two_rotations = !is_same(&older.of[0], &older.of[1]);
 done:
     return status;
 }

@@ -35,6 +35,18 @@ KINDS = {
             "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
             "original_max_position_embeddings": 64}})],
     "olmo2": ["--type", "olmo2", "--untied"],
+    "olmo3": ["--type", "olmo3", "--untied", "--config", json.dumps(
+        {"sliding_window": 6, "rope_theta": 500.0,
+         "layer_types": ["full_attention", "sliding_attention"],
+         "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "beta_fast": 4,
+                          "attention_factor": 1.2, "original_max_position_embeddings": 64}})],
+    "smollm3": ["--type", "smollm3", "--mlp-bias", "--config", json.dumps(
+        {"no_rope_layers": [1, 0, 1], "rope_theta": 500.0, "use_sliding_window": True,
+         "sliding_window": 8})],
+    "gemma3": ["--type", "gemma3_text", "--head-dim", 10, "--attention-bias", "--config", json.dumps(
+        {"sliding_window": 7, "sliding_window_pattern": 2, "query_pre_attn_scalar": 6,
+         "rope_theta": 1000.0, "rope_local_base_freq": 50.0,
+         "rope_scaling": {"rope_type": "linear", "factor": 8.0}})],
 }
 END = 2  # <|im_end|>, the tokenizer's EOS
 

@@ -261,7 +261,20 @@ def olmo2_norms_behind(folder):
     check_kind(folder, "olmo2")
 
 
+def olmo3_plain_windows(folder):
+    check_kind(folder, "olmo3")
+
+
+def smollm3_layers_without_rotation(folder):
+    check_kind(folder, "smollm3")
+
+
+def gemma3_sandwich(folder):
+    check_kind(folder, "gemma3")
+
+
 if __name__ == "__main__":
     harness.main([every_loss_on_qwen2, policy_gradients_on_qwen2, qwen2_untied, qwen3_head_norms, llama_untied_with_biases,
                   mistral_one_kv_head, mistral_windows, qwen2_windows_in_some_layers,
-                  qwen3_yarn_and_windows, llama3_rotation_and_mlp_biases, olmo2_norms_behind])
+                  qwen3_yarn_and_windows, llama3_rotation_and_mlp_biases, olmo2_norms_behind,
+                  olmo3_plain_windows, smollm3_layers_without_rotation, gemma3_sandwich])

@@ -35,8 +35,13 @@ FAMILIES = {
     "llama llama3": ("llama", {"rope_theta": 500000.0, "rope_scaling": LLAMA3}),
     "mistral window": ("mistral", {"sliding_window": 1000}),
     "olmo2": ("olmo2", {"rope_theta": 500000.0}),
+    "olmo3": ("olmo3", {"rope_theta": 500000.0, "sliding_window": 1000, "rope_scaling": YARN,
+                        "layer_types": ["sliding_attention", "full_attention"]}),
+    "smollm3": ("smollm3", {"no_rope_layers": [1, 0]}),
+    "gemma3": ("gemma3_text", {"rope_theta": 1000000.0, "sliding_window": 1000,
+                               "sliding_window_pattern": 2, "query_pre_attn_scalar": 24}),
 }
-TRAINED = ("qwen3 yarn", "llama llama3", "mistral window", "olmo2")
+TRAINED = ("qwen3 yarn", "llama llama3", "mistral window", "olmo2", "olmo3", "smollm3", "gemma3")
 TRAINING = {"optimizer__lr": 0.01, "optimizer__batch_size": 16, "optimizer__max_steps": 25,
             "optimizer__warmup_ratio": 0.1, "data__chat_format": "none"}
 

@@ -35,6 +35,12 @@ MODELS = {
                    '{"rope_scaling": {"type": "yarn", "factor": 4, "beta_fast": 64}}'],
     "llama mlp": ["--type", "llama", "--mlp-bias", "--untied"],
     "olmo2": ["--type", "olmo2", "--untied"],
+    "olmo3": ["--type", "olmo3", "--untied", "--config",
+              '{"sliding_window": 3, "rope_scaling": {"type": "yarn", "factor": 4}}'],
+    "smollm3": ["--type", "smollm3", "--mlp-bias", "--config", '{"no_rope_layers": [0, 1, 1, 1]}'],
+    "gemma3": ["--type", "gemma3_text", "--head-dim", "12", "--config",
+               '{"sliding_window": 3, "sliding_window_pattern": 2, "query_pre_attn_scalar": 5,'
+               ' "rope_scaling": {"type": "linear", "factor": 8}}'],
 }
 PAIR_LOSSES = ("sigmoid", "cdpo", "ipo", "hinge", "simpo", "tdpo1", "tdpo2")
 results = {True: 0, False: 0}

@@ -16,10 +16,11 @@
 #include "ald/num/gemm.h"
 #include "numeric.h"
 
-enum { V = 97, H = 20, T = 70, KINDS = 4 };
+enum { V = 97, H = 20, T = 70, KINDS = 6 };
 
 /* 0: biases; 1: head norms; 2: windows in the last two layers of three, a YaRN factor; 3: norms
- * behind, over all heads, biases of the MLP. */
+ * behind, over all heads, biases of the MLP; 4: all that Gemma has of its own, another rotation in
+ * windows; 5: a layer without rotation. */
 static ald_model_config_t shape_of(int kind)
 {
     ald_model_config_t shape = {.model_type = "qwen3",
@@ -36,11 +37,21 @@ static ald_model_config_t shape_of(int kind)
                                 .qkv_bias = kind == 0,
                                 .output_bias = kind == 1,
                                 .mlp_bias = kind == 3,
-                                .qk_norm = kind == 1 || kind == 3,
+                                .qk_norm = kind == 1 || kind == 3 || kind == 4,
                                 .wide_norm = kind == 3,
-                                .post_norm = kind == 3};
+                                .post_norm = kind == 3 || kind == 4,
+                                .sandwich = kind == 4,
+                                .offset_norm = kind == 4,
+                                .scaled_embedding = kind == 4,
+                                .gelu = kind == 4,
+                                .attention_scale = kind == 4 ? 0.3 : 0.0};
     ald_rotation_init(10000.0, shape.head_dim, &shape.rotation);
-    if (kind == 2) {
+    shape.unrotated[0] = kind == 5 ? 2 : 0;
+    if (kind == 4) {
+        ald_rotation_init(100.0, shape.head_dim, &shape.window_rotation);
+        shape.two_rotations = true;
+    }
+    if (kind == 2 || kind == 4) {
         shape.window = 5;
         shape.windowed[0] = 6;
         shape.rotation.factor = 1.2;

@@ -63,11 +63,85 @@ static void families_differ_in_bias_and_norm(void **state)
     assert_int_equal(config.head_dim, 8);
     expect_ok(parse("{\"model_type\": \"llama\", " BASE ", \"mlp_bias\": true}", &config));
     assert_true(config.mlp_bias && !config.output_bias);
+    assert_false(config.sandwich || config.gelu || config.scaled_embedding || config.offset_norm);
     expect_ok(parse("{\"model_type\": \"llama\", " BASE
                     ", \"rope_theta\": 5e5, \"rope_parameters\": "
                     "{\"rope_theta\": 1000000, \"rope_type\": \"default\"}}",
                     &config));
     assert_true(config.rotation.theta == 1e6);
+}
+
+static void small_families_have_their_own_defaults(void **state)
+{
+    (void)state;
+    ald_model_config_t config;
+    expect_ok(parse("{\"model_type\": \"smollm3\", " BASE "}", &config));
+    assert_true(config.tied && config.rotation.theta == 2e6 && config.attention_scale == 0);
+    assert_int_equal(config.kv_heads, 4);
+    assert_false(config.two_rotations || config.qk_norm || config.post_norm || config.qkv_bias);
+    expect_ok(parse("{\"model_type\": \"olmo3\", " BASE ", \"attention_bias\": true}", &config));
+    assert_true(config.qk_norm && config.wide_norm && config.post_norm && config.output_bias);
+    assert_false(config.sandwich || config.gelu || config.scaled_embedding || config.tied);
+    expect_ok(parse("{\"model_type\": \"gemma3_text\", " BASE "}", &config));
+    assert_true(config.qk_norm && config.post_norm && config.sandwich && config.offset_norm);
+    assert_true(config.gelu && config.scaled_embedding && config.tied && !config.wide_norm);
+    assert_int_equal(config.head_dim, 256);
+    assert_true(config.attention_scale == 1.0 / 16);
+    assert_true(config.rotation.theta == 1e6 && config.window_rotation.theta == 1e4);
+    expect_ok(parse("{\"model_type\": \"gemma3_text\", " BASE ", \"head_dim\": 8, "
+                    "\"query_pre_attn_scalar\": 4, \"hidden_activation\": "
+                    "\"gelu_pytorch_tanh\", \"cache_implementation\": \"hybrid\", "
+                    "\"use_bidirectional_attention\": false, \"final_logit_softcapping\": null, "
+                    "\"tie_word_embeddings\": false, \"rope_local_base_freq\": 50}",
+                    &config));
+    assert_true(config.attention_scale == 0.5 && !config.tied);
+    assert_true(config.window_rotation.theta == 50);
+}
+
+static void wrong_keys_of_small_families_are_named(void **state)
+{
+#define SMOLLM3 "{\"model_type\": \"smollm3\", " BASE ", "
+#define OLMO3   "{\"model_type\": \"olmo3\", " BASE ", "
+#define GEMMA3  "{\"model_type\": \"gemma3_text\", " BASE ", \"head_dim\": 8, "
+    static const char *const cases[][2] = {
+        {SMOLLM3 "\"no_rope_layers\": [1]}",
+         "DIR/config.json: no_rope_layers: expected a list of num_hidden_layers numbers, found"},
+        {SMOLLM3 "\"no_rope_layers\": []}", "no_rope_layers: expected a list"},
+        {SMOLLM3 "\"no_rope_layers\": [1, 2]}",
+         "DIR/config.json: no_rope_layers[1]: expected 1 (with rotation) or 0 (without)"},
+        {SMOLLM3 "\"no_rope_layer_interval\": 0}",
+         "no_rope_layer_interval: expected a positive integer, found 0"},
+        {SMOLLM3 "\"query_pre_attn_scalar\": 256}", "query_pre_attn_scalar: expected none"},
+        {SMOLLM3 "\"hidden_act\": \"gelu_pytorch_tanh\"}", "hidden_act: expected \"silu\""},
+        {SMOLLM3 "\"layer_types\": [\"full_attention\", \"sliding_attention\"]}",
+         "layer_types[1]: \"sliding_attention\", but no sliding_window is in use"},
+        {OLMO3 "\"sliding_window\": null}",
+         "sliding_window: expected a positive integer, found null"},
+        {OLMO3 "\"sliding_window_pattern\": 4}", "sliding_window_pattern: expected none"},
+        {OLMO3 "\"no_rope_layers\": [1, 1]}", "no_rope_layers: expected none"},
+        {GEMMA3 "\"sliding_window_pattern\": 0}",
+         "sliding_window_pattern: expected a positive integer, found 0"},
+        {GEMMA3 "\"_sliding_window_pattern\": 3}",
+         "_sliding_window_pattern: expected the number in sliding_window_pattern (or 6), found 3"},
+        {GEMMA3 "\"query_pre_attn_scalar\": 0}", "query_pre_attn_scalar: expected a positive"},
+        {GEMMA3 "\"rope_local_base_freq\": \"x\"}", "rope_local_base_freq: expected a positive"},
+        {GEMMA3 "\"hidden_activation\": \"silu\"}",
+         "hidden_activation: expected \"gelu_pytorch_tanh\", found \"silu\""},
+        {GEMMA3 "\"hidden_act\": \"silu\"}", "hidden_act: expected \"gelu_pytorch_tanh\""},
+        {GEMMA3 "\"final_logit_softcapping\": 30.0}", "final_logit_softcapping: expected none"},
+        {GEMMA3 "\"attn_logit_softcapping\": 50.0}", "attn_logit_softcapping: expected none"},
+        {GEMMA3 "\"use_bidirectional_attention\": true}",
+         "use_bidirectional_attention: expected none"},
+        {GEMMA3 "\"mlp_bias\": true}", "mlp_bias: expected false, found true"},
+        {GEMMA3 "\"rope_parameters\": {\"rope_type\": \"default\"}}",
+         "DIR/config.json: rope_parameters: expected an object with \"full_attention\" and"},
+        {GEMMA3 "\"rope_scaling\": {\"rope_type\": \"linear\"}}",
+         "DIR/config.json: rope_scaling: factor: expected a positive number"},
+    };
+    (void)state;
+    ald_model_config_t config;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i)
+        expect_failure(parse(cases[i][0], &config), ALD_STATUS_INPUT, cases[i][1]);
 }
 
 static void wrong_keys_are_named(void **state)
@@ -89,7 +163,9 @@ static void wrong_keys_are_named(void **state)
          "DIR/config.json: dtype: expected one of \"float32\", \"bfloat16\", \"float16\", found "
          "\"auto\""},
         {"{\"model_type\": \"gemma2\", " BASE "}",
-         "model_type: expected one of qwen2, qwen3, llama, mistral, olmo2, found \"gemma2\""},
+         "model_type: expected one of qwen2, qwen3, llama, mistral, olmo2, olmo3, smollm3, "
+         "gemma3_text, found \"gemma2\""},
+        {"{\"model_type\": \"gemma3\", \"text_config\": {}}", "gemma3_text, found \"gemma3\""},
         {"{\"model_type\": \"llama\", " BASE ", \"head_dim\": 514}",
          "head_dim: expected at most 512"},
         {"{\"model_type\": \"llama\", \"vocab_size\": 9, \"hidden_size\": 8, "
@@ -266,6 +342,26 @@ static void windows_by_layer(void **state)
              FULL2 "}",
          {0, 16, 0, 0}},
         {"{\"model_type\": \"llama\", " FOUR ", \"sliding_window\": 16}", {0, 0, 0, 0}},
+        {"{\"model_type\": \"olmo3\", " FOUR "}", {4096, 4096, 4096, 0}},
+        {"{\"model_type\": \"olmo3\", " FOUR ", \"sliding_window\": 8, " TYPES FULL2 "}",
+         {0, 8, 0, 0}},
+        {"{\"model_type\": \"olmo3\", " FOUR ", \"sliding_window\": null, \"layer_types\": ["
+         "\"full_attention\", \"full_attention\", " FULL2 "}",
+         {0, 0, 0, 0}},
+        {"{\"model_type\": \"gemma3_text\", " FOUR "}", {4096, 4096, 4096, 4096}},
+        {"{\"model_type\": \"gemma3_text\", " FOUR ", \"sliding_window\": 8, "
+         "\"sliding_window_pattern\": 2}",
+         {8, 0, 8, 0}},
+        {"{\"model_type\": \"gemma3_text\", " FOUR ", \"sliding_window\": 8, "
+         "\"_sliding_window_pattern\": 3, " TYPES FULL2 "}",
+         {0, 8, 0, 0}},
+        {"{\"model_type\": \"smollm3\", " FOUR ", \"sliding_window\": 8}", {0, 0, 0, 0}},
+        {"{\"model_type\": \"smollm3\", " FOUR ", \"sliding_window\": 8, "
+         "\"use_sliding_window\": true, \"max_window_layers\": 0}",
+         {0, 0, 0, 8}},
+        {"{\"model_type\": \"smollm3\", " FOUR ", \"sliding_window\": 8, "
+         "\"use_sliding_window\": true, \"no_rope_layers\": [0, 1, 1, 0]}",
+         {8, 0, 0, 8}},
     };
     (void)state;
     ald_model_config_t config;
@@ -412,6 +508,57 @@ static void rotations_by_type(void **state)
     }
 }
 
+/* The second frequency of a layer, of 0.1 at theta 10000; 0 without rotation. */
+static void rotations_by_layer(void **state)
+{
+#define GEMMA  "{\"model_type\": \"gemma3_text\", \"head_dim\": 8, " FOUR ", "
+#define OLMO   "{\"model_type\": \"olmo3\", " FOUR ", \"rope_theta\": 1e4, "
+#define SMOL   "{\"model_type\": \"smollm3\", " FOUR ", \"rope_theta\": 1e4, "
+#define LAYERS "\"sliding_window\": 8, " TYPES FULL2
+    static const struct {
+        const char *text;
+        double frequency[4];
+    } cases[] = {
+        {GEMMA LAYERS "}", {0.0316228, 0.1, 0.0316228, 0.0316228}},
+        {GEMMA LAYERS ", \"rope_theta\": 1e4, \"rope_local_base_freq\": 16, "
+                      "\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 8.0}}",
+         {0.0125, 0.5, 0.0125, 0.0125}},
+        /* as transformers 5 writes them, with the bases within or without */
+        {GEMMA LAYERS ", \"rope_parameters\": {\"full_attention\": {\"rope_theta\": 1e4, "
+                      "\"rope_type\": \"linear\", \"factor\": 8.0}, \"sliding_attention\": "
+                      "{\"rope_type\": \"default\", \"rope_theta\": 16}}}",
+         {0.0125, 0.5, 0.0125, 0.0125}},
+        {GEMMA LAYERS ", \"rope_theta\": 1e4, \"rope_local_base_freq\": 16, "
+                      "\"rope_parameters\": {\"full_attention\": {\"rope_type\": \"linear\", "
+                      "\"factor\": 8.0}, \"sliding_attention\": {\"rope_type\": \"default\"}}}",
+         {0.0125, 0.5, 0.0125, 0.0125}},
+        {GEMMA LAYERS ", \"rope_parameters\": {\"full_attention\": {\"rope_theta\": 1e4}}}",
+         {0.1, 0.1, 0.1, 0.1}},
+        {OLMO LAYERS "}", {0.1, 0.1, 0.1, 0.1}},
+        {OLMO LAYERS ", \"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 2}}",
+         {0.05, 0.1, 0.05, 0.05}},
+        {OLMO LAYERS ", \"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 2, "
+                     "\"rope_theta\": 16}}",
+         {0.25, 0.5, 0.25, 0.25}},
+        {SMOL "\"no_rope_layers\": [1, 0, 0, 1, 0]}", {0.1, 0, 0, 0.1}},
+        {SMOL "\"no_rope_layer_interval\": 2}", {0.1, 0, 0.1, 0}},
+        {SMOL "\"no_rope_layers\": null}", {0.1, 0.1, 0.1, 0}},
+        {QWEN2 "\"rope_theta\": 1e4}", {0.1, 0.1, 0.1, 0.1}},
+    };
+    (void)state;
+    ald_model_config_t config;
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; ++c) {
+        expect_ok(parse(cases[c].text, &config));
+        for (int l = 0; l < config.layers; ++l) {
+            const ald_rotation_t *rotation = ald_model_config_rotation(&config, l);
+            const double found = rotation == NULL ? 0.0 : rotation->frequency[1];
+            if (fabs(found - cases[c].frequency[l]) > 1e-6)
+                fail_msg("%s: layer %d has %.9g", cases[c].text, l, found);
+            assert_true(rotation == NULL || rotation->factor == 1);
+        }
+    }
+}
+
 static void wrong_rotations_are_named(void **state)
 {
 #define SCALING LLAMA "\"rope_scaling\": "
@@ -515,6 +662,15 @@ static void tensors_lie_back_to_back(void **state)
     expect_ok(ald_params_init(&config, &params));
     assert_int_equal(params.lm_head, params.embedding);
     ald_params_reset(&params);
+    expect_ok(
+        parse("{\"model_type\": \"gemma3_text\", " BASE ", \"attention_bias\": true}", &config));
+    expect_ok(ald_params_init(&config, &params));
+    assert_int_equal(params.count, 2 * 17 + 2);
+    layer = &params.layer[1];
+    assert_string_equal(params.tensors[13].name, "model.layers.0.pre_feedforward_layernorm.weight");
+    assert_int_equal(layer->mlp_norm - layer->attention_post_norm, 32);
+    assert_true(layer->attention_norm > 0 && layer->mlp_post_norm > layer->down);
+    ald_params_reset(&params);
 }
 
 int main(void)
@@ -522,12 +678,15 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SCRATCH_TEST(silent_keys_get_their_defaults),
         SCRATCH_TEST(families_differ_in_bias_and_norm),
+        SCRATCH_TEST(small_families_have_their_own_defaults),
+        SCRATCH_TEST(wrong_keys_of_small_families_are_named),
         SCRATCH_TEST(wrong_keys_are_named),
         SCRATCH_TEST(foreign_mathematics_is_refused),
         SCRATCH_TEST(keys_that_nobody_knows_are_refused),
         SCRATCH_TEST(windows_by_layer),
         SCRATCH_TEST(wrong_windows_are_named),
         SCRATCH_TEST(rotations_by_type),
+        SCRATCH_TEST(rotations_by_layer),
         SCRATCH_TEST(wrong_rotations_are_named),
         SCRATCH_TEST(end_tokens_come_from_the_generation_config),
         SCRATCH_TEST(tensors_lie_back_to_back),

@@ -28,9 +28,9 @@ typedef struct {
     double frequency[ALD_ROTATION_PAIRS]; /* [head_dim / 2] */
 } ald_rotation_t;
 
-/* Decoder with RMSNorm, rotary embedding, grouped-query attention, SwiGLU. */
+/* Decoder with RMSNorm, rotary embedding, grouped-query attention, gated MLP. */
 typedef struct {
-    char model_type[32];       /* qwen2, qwen3, llama, mistral, olmo2 */
+    char model_type[32];       /* a name of model_config.c's table */
     int64_t vocab_size;        /* V, rows of the embedding */
     int64_t hidden_size;       /* H */
     int64_t intermediate_size; /* I */
@@ -41,8 +41,14 @@ typedef struct {
     int64_t max_position;      /* tokens */
     double rms_norm_eps;
     ald_rotation_t rotation;
+    ald_rotation_t window_rotation; /* with two_rotations: of the layers in `windowed` */
+    bool two_rotations;
+    uint64_t unrotated[ALD_LAYERS_MAX / 64]; /* a bit for each layer that has no rotation */
     int64_t window; /* tokens that the layers in `windowed` see, a query's own included; 0: all */
     uint64_t windowed[ALD_LAYERS_MAX / 64]; /* a bit for each layer */
+    double attention_scale;                 /* factor of q k^T; 0: 1 / sqrt(D) */
+    bool gelu;                              /* the MLP's gate: gelu's tanh form, else silu */
+    bool scaled_embedding;                  /* rows of the embedding count times sqrt(H) */
     bool tied;                              /* the output matrix is the embedding */
     bool qkv_bias;                          /* q, k, v projections have a bias */
     bool output_bias;                       /* so has the attention's output projection */
@@ -50,6 +56,8 @@ typedef struct {
     bool qk_norm;      /* RMSNorm over each head of q and k, before the rotation */
     bool wide_norm;    /* that norm goes over all heads at once */
     bool post_norm;    /* norms come after attention and MLP, not before */
+    bool sandwich;     /* with post_norm: before them, too */
+    bool offset_norm;  /* norms multiply by 1 + weight */
     ald_dtype_t dtype; /* torch_dtype (or dtype) */
     int32_t eos[16];   /* eos_token_id of generation_config.json, else of config.json */
     int eos_count;
@@ -59,6 +67,16 @@ typedef struct {
 static inline int64_t ald_model_config_window(const ald_model_config_t *config, int64_t layer)
 {
     return config->windowed[layer / 64] >> layer % 64 & 1 ? config->window : 0;
+}
+/* The rotation of a layer, which is the configuration's; NULL: none. */
+static inline const ald_rotation_t *ald_model_config_rotation(const ald_model_config_t *config,
+                                                              int64_t layer)
+{
+    if (config->unrotated[layer / 64] >> layer % 64 & 1)
+        return NULL;
+    return config->two_rotations && ald_model_config_window(config, layer) > 0
+               ? &config->window_rotation
+               : &config->rotation;
 }
 
 /* Reads DIR/config.json and DIR/generation_config.json. INPUT naming file and key for a missing or

@@ -33,7 +33,7 @@ typedef struct {
     int64_t gate_up_bias;                       /* [2 I] */
     int64_t down;                               /* [H, I] */
     int64_t down_bias;                          /* [H] */
-    int64_t attention_post_norm, mlp_post_norm; /* [H]; with post_norm, in place of the other two */
+    int64_t attention_post_norm, mlp_post_norm; /* [H]; in place of the other two, or besides */
 } ald_layer_offsets_t;
 
 typedef struct {

@@ -1,4 +1,5 @@
-"""Forward pass of qwen2, qwen3, llama, mistral and olmo2, one sequence at a time. T tokens, V entries."""
+"""Forward pass of qwen2, qwen3, llama, mistral, olmo2, olmo3, smollm3 and gemma3_text, one sequence at a
+time. T tokens, V entries."""
 import json
 import math
 import os
@@ -37,13 +38,26 @@ def yarn_factor(settings):
     return scale(1)
 
 
-def rotation(config):
+def rope_settings(config, window):
+    """(rope_theta, the other settings) of the layers with a window or of those without."""
+    given = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    kind, own = config["model_type"], given
+    if "full_attention" in given:
+        own = given["sliding_attention" if window else "full_attention"]
+    elif window and kind in ("olmo3", "gemma3_text"):
+        own = {}
+    default = {"gemma3_text": 1e6, "smollm3": 2e6}.get(kind, 1e4)
+    theta = given.get("rope_theta") or config.get("rope_theta", default)
+    if window and kind == "gemma3_text":
+        theta = config.get("rope_local_base_freq", 1e4)
+    return own.get("rope_theta") or theta, own
+
+
+def rotation(config, window=None):
     """(radians per position [D/2], factor) of the rotary embedding. Sequences are not longer than
     max_position_embeddings, where "dynamic" is the plain one."""
-    settings = config.get("rope_scaling") or config.get("rope_parameters") or {}
-    settings = settings.get("full_attention", settings)
+    theta, settings = rope_settings(config, window)
     kind = settings.get("rope_type") or settings.get("type") or "default"
-    theta = settings.get("rope_theta") or config.get("rope_theta", 10000.0)
     D = head_dim(config)
     frequency = theta ** (-np.arange(0, D, 2) / D)
     factor = settings.get("factor")
@@ -71,12 +85,38 @@ def windows(config):
     window = config.get("sliding_window", 4096)
     if kind == "mistral":
         return [window] * layers
-    if kind not in ("qwen2", "qwen3") or not config.get("use_sliding_window"):
+    if kind in ("olmo3", "gemma3_text"):
+        period = config.get("sliding_window_pattern", 6) if kind == "gemma3_text" else 4
+        slides = [(i + 1) % period > 0 for i in range(layers)]
+    elif kind not in ("qwen2", "qwen3", "smollm3") or not config.get("use_sliding_window"):
         return [None] * layers
-    types = config.get("layer_types") or [
-        "sliding_attention" if i >= config.get("max_window_layers", 28) else "full_attention"
-        for i in range(layers)]
-    return [window if name == "sliding_attention" else None for name in types]
+    elif kind == "smollm3":
+        slides = [not turns for turns in rotated(config)]
+    else:
+        slides = [i >= config.get("max_window_layers", 28) for i in range(layers)]
+    if config.get("layer_types"):
+        slides = [name == "sliding_attention" for name in config["layer_types"]]
+    return [window if slide else None for slide in slides]
+
+
+def rotated(config):
+    """Whether each layer has a rotation."""
+    layers = range(config["num_hidden_layers"])
+    if config["model_type"] != "smollm3":
+        return [True for _ in layers]
+    given = config.get("no_rope_layers")
+    interval = config.get("no_rope_layer_interval", 4)
+    return [bool(given[i]) if given else (i + 1) % interval != 0 for i in layers]
+
+
+def score_scale(config):
+    """What q k^T is multiplied by."""
+    return (config.get("query_pre_attn_scalar", 256) if config["model_type"] == "gemma3_text"
+            else head_dim(config)) ** -0.5
+
+
+def is_tied(config):
+    return config.get("tie_word_embeddings", config["model_type"] in ("smollm3", "gemma3_text"))
 
 
 def rotate(x, frequency, factor):
@@ -102,17 +142,22 @@ def silu(x):
     return x / (1 + np.exp(-x))
 
 
-def attend(q, k, v, window=None, block=512):
+def gelu(x):
+    """The tanh form."""
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x ** 3)))
+
+
+def attend(q, k, v, scale, window=None, block=512):
     """Causal attention: q [T, NH, D]; k, v [T, NKV, D], each shared by NH / NKV query heads. By
     blocks of queries, each against the keys that one of them sees."""
-    T, NH, D = q.shape
+    T, NH, _ = q.shape
     q, k, v = (np.repeat(x, NH // x.shape[1], axis=1).transpose(1, 0, 2) for x in (q, k, v))
     out = np.empty_like(q)
     for begin in range(0, T, block):
         rows = np.arange(begin, min(begin + block, T))[:, None]
         first = 0 if window is None else max(0, begin - window + 1)
         keys = np.arange(first, rows[-1, 0] + 1)
-        scores = q[:, begin:begin + block] @ k[:, keys].transpose(0, 2, 1) / np.sqrt(D)
+        scores = q[:, begin:begin + block] @ k[:, keys].transpose(0, 2, 1) * scale
         hidden = keys > rows if window is None else (keys > rows) | (keys <= rows - window)
         scores[:, hidden] = -np.inf
         out[:, begin:begin + block] = softmax(scores) @ v[:, keys]
@@ -133,7 +178,11 @@ class Model:
         self.heads = config["num_attention_heads"]
         self.kv_heads = config.get("num_key_value_heads", self.heads)
         self.epsilon = config["rms_norm_eps"]
-        self.rotation, self.windows = rotation(config), windows(config)
+        self.gemma = config["model_type"] == "gemma3_text"
+        self.behind = self.gemma or config["model_type"] in ("olmo2", "olmo3")
+        self.windows = windows(config)
+        self.rotations = [rotation(config, window) if turns else None
+                          for window, turns in zip(self.windows, rotated(config))]
 
     @classmethod
     def load(cls, directory):
@@ -150,44 +199,55 @@ class Model:
         at once (olmo2) or each."""
         y = self.linear(x, f"{name}_proj")
         norm = self.weights.get(f"{name}_norm.weight")
-        if norm is not None and self.config["model_type"] == "olmo2":
-            y = rms_norm(y, norm, self.epsilon)
+        wide = self.config["model_type"] in ("olmo2", "olmo3")
+        if norm is not None and wide:
+            y = self.norm(y, f"{name}_norm")
         y = y.reshape(len(x), count, -1)
-        if norm is not None and self.config["model_type"] != "olmo2":
-            y = rms_norm(y, norm, self.epsilon)
+        if norm is not None and not wide:
+            y = self.norm(y, f"{name}_norm")
         return y
 
-    def attention(self, x, prefix, window):
-        q = rotate(self.heads_of(x, prefix + "q", self.heads), *self.rotation)
-        k = rotate(self.heads_of(x, prefix + "k", self.kv_heads), *self.rotation)
+    def attention(self, x, layer):
+        prefix, turn = f"model.layers.{layer}.self_attn.", self.rotations[layer]
+        q = self.heads_of(x, prefix + "q", self.heads)
+        k = self.heads_of(x, prefix + "k", self.kv_heads)
         v = self.heads_of(x, prefix + "v", self.kv_heads)
-        return self.linear(attend(q, k, v, window).reshape(len(x), -1), prefix + "o_proj")
+        if turn is not None:
+            q, k = rotate(q, *turn), rotate(k, *turn)
+        mixed = attend(q, k, v, score_scale(self.config), self.windows[layer])
+        return self.linear(mixed.reshape(len(x), -1), prefix + "o_proj")
 
     def mlp(self, x, prefix):
-        gate = silu(self.linear(x, prefix + "gate_proj"))
+        gate = (gelu if self.gemma else silu)(self.linear(x, prefix + "gate_proj"))
         return self.linear(gate * self.linear(x, prefix + "up_proj"), prefix + "down_proj")
 
     def norm(self, x, name):
-        return rms_norm(x, self.weights[name + ".weight"], self.epsilon)
+        return rms_norm(x, self.weights[name + ".weight"] + self.gemma, self.epsilon)
 
     def hidden(self, ids):
         """Final normed hidden states [T, H]."""
         x = self.weights["model.embed_tokens.weight"][np.asarray(ids)]
-        for layer, window in enumerate(self.windows):
+        if self.gemma:
+            x = x * math.sqrt(x.shape[1])
+        for layer in range(len(self.windows)):
             prefix = f"model.layers.{layer}."
-            first = prefix + "input_layernorm", prefix + "post_attention_layernorm"
-            behind = prefix + "post_attention_layernorm", prefix + "post_feedforward_layernorm"
-            if self.config["model_type"] == "olmo2":
-                x = x + self.norm(self.attention(x, prefix + "self_attn.", window), behind[0])
-                x = x + self.norm(self.mlp(x, prefix + "mlp."), behind[1])
+            if self.gemma:
+                y = self.attention(self.norm(x, prefix + "input_layernorm"), layer)
+                x = x + self.norm(y, prefix + "post_attention_layernorm")
+                y = self.mlp(self.norm(x, prefix + "pre_feedforward_layernorm"), prefix + "mlp.")
+                x = x + self.norm(y, prefix + "post_feedforward_layernorm")
+            elif self.behind:
+                x = x + self.norm(self.attention(x, layer), prefix + "post_attention_layernorm")
+                x = x + self.norm(self.mlp(x, prefix + "mlp."),
+                                  prefix + "post_feedforward_layernorm")
             else:
-                x = x + self.attention(self.norm(x, first[0]), prefix + "self_attn.", window)
-                x = x + self.mlp(self.norm(x, first[1]), prefix + "mlp.")
+                x = x + self.attention(self.norm(x, prefix + "input_layernorm"), layer)
+                x = x + self.mlp(self.norm(x, prefix + "post_attention_layernorm"), prefix + "mlp.")
         return self.norm(x, "model.norm")
 
     def output_matrix(self):
-        tied = self.config.get("tie_word_embeddings", False)
-        return self.weights["model.embed_tokens.weight" if tied else "lm_head.weight"]
+        name = "model.embed_tokens" if is_tied(self.config) else "lm_head"
+        return self.weights[name + ".weight"]
 
     def forward(self, ids):
         """(logits [T, V], hidden [T, H])."""

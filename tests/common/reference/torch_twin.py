@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from .losses import Teacher  # settings only
-from .model import rotation, windows  # of config.json
+from .model import is_tied, rotated, rotation, score_scale, windows  # of config.json
 
 torch.set_default_dtype(torch.float64)
 
@@ -22,8 +22,13 @@ def norm(x, weight, epsilon):
     return weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + epsilon)
 
 
-def rope_tables(count, config):
-    frequency, factor = rotation(config)
+def named_norm(config, p, name, x):
+    return norm(x, p[name + ".weight"] + (config["model_type"] == "gemma3_text"),
+                config["rms_norm_eps"])
+
+
+def rope_tables(count, config, window):
+    frequency, factor = rotation(config, window)
     angle = torch.arange(count)[:, None] * torch.tensor(frequency)[None, :]
     angle = torch.cat([angle, angle], -1)
     return factor * angle.cos(), factor * angle.sin()
@@ -44,9 +49,9 @@ def head_norms(config, p, prefix, q, k):
     """q, k [T, heads, width]"""
     if prefix + "q_norm.weight" not in p:
         return q, k
-    wide = config["model_type"] == "olmo2"
-    return tuple(norm(y.flatten(1) if wide else y, p[prefix + name], config["rms_norm_eps"])
-                 .view(y.shape) for y, name in ((q, "q_norm.weight"), (k, "k_norm.weight")))
+    wide = config["model_type"] in ("olmo2", "olmo3")
+    return tuple(named_norm(config, p, prefix + name, y.flatten(1) if wide else y).view(y.shape)
+                 for y, name in ((q, "q_norm"), (k, "k_norm")))
 
 
 def mask(T, window):
@@ -55,45 +60,51 @@ def mask(T, window):
     return behind if window is None else behind + torch.full((T, T), float("-inf")).tril(-window)
 
 
-def attention(config, p, prefix, x, window):
+def attention(config, p, layer, x):
+    prefix, window = f"model.layers.{layer}.self_attn.", windows(config)[layer]
     T, heads = len(x), config["num_attention_heads"]
     q, k, v = (project(p, f"{prefix}{n}_proj", x) for n in "qkv")
     width = q.shape[-1] // heads
     q, k, v = (y.view(T, -1, width) for y in (q, k, v))
     q, k = head_norms(config, p, prefix, q, k)
     q, k, v = (y.transpose(0, 1) for y in (q, k, v))
-    tables = rope_tables(T, config)
-    q, k = rope(q, tables), rope(k, tables)
+    if rotated(config)[layer]:
+        tables = rope_tables(T, config, window)
+        q, k = rope(q, tables), rope(k, tables)
     group = heads // k.shape[0]
     k, v = (y.repeat_interleave(group, 0) for y in (k, v))
-    scores = q @ k.transpose(1, 2) * width ** -0.5 + mask(T, window)
+    scores = q @ k.transpose(1, 2) * score_scale(config) + mask(T, window)
     mixed = torch.softmax(scores, -1) @ v
     return project(p, prefix + "o_proj", mixed.transpose(0, 1).reshape(T, -1))
 
 
-def mlp(p, prefix, x):
-    gate = F.silu(project(p, prefix + "gate_proj", x))
+def mlp(config, p, prefix, x):
+    gate = project(p, prefix + "gate_proj", x)
+    gelu = config["model_type"] == "gemma3_text"
+    gate = F.gelu(gate, approximate="tanh") if gelu else F.silu(gate)
     return project(p, prefix + "down_proj", gate * project(p, prefix + "up_proj", x))
 
 
 def forward(config, p, ids):
     """(logits [T, V], final normed hidden states [T, H])."""
-    epsilon = config["rms_norm_eps"]
-    x = p["model.embed_tokens.weight"][torch.tensor(list(ids))]
-    for layer, window in enumerate(windows(config)):
+    kind, x = config["model_type"], p["model.embed_tokens.weight"][torch.tensor(list(ids))]
+    if kind == "gemma3_text":
+        x = x * config["hidden_size"] ** 0.5
+    for layer in range(config["num_hidden_layers"]):
         def normed(y, name):
-            return norm(y, p[f"model.layers.{layer}.{name}_layernorm.weight"], epsilon)
-        at = f"model.layers.{layer}."
-        if config["model_type"] == "olmo2":
-            y = attention(config, p, at + "self_attn.", x, window)
-            x = x + normed(y, "post_attention")
-            x = x + normed(mlp(p, at + "mlp.", x), "post_feedforward")
+            return named_norm(config, p, f"model.layers.{layer}.{name}_layernorm", y)
+        at = f"model.layers.{layer}.mlp."
+        if kind == "gemma3_text":
+            x = x + normed(attention(config, p, layer, normed(x, "input")), "post_attention")
+            x = x + normed(mlp(config, p, at, normed(x, "pre_feedforward")), "post_feedforward")
+        elif kind in ("olmo2", "olmo3"):
+            x = x + normed(attention(config, p, layer, x), "post_attention")
+            x = x + normed(mlp(config, p, at, x), "post_feedforward")
         else:
-            x = x + attention(config, p, at + "self_attn.", normed(x, "input"), window)
-            x = x + mlp(p, at + "mlp.", normed(x, "post_attention"))
-    x = norm(x, p["model.norm.weight"], epsilon)
-    tied = config.get("tie_word_embeddings", False)
-    return F.linear(x, p["model.embed_tokens.weight" if tied else "lm_head.weight"]), x
+            x = x + attention(config, p, layer, normed(x, "input"))
+            x = x + mlp(config, p, at, normed(x, "post_attention"))
+    x = named_norm(config, p, "model.norm", x)
+    return F.linear(x, p["model.embed_tokens.weight" if is_tied(config) else "lm_head.weight"]), x
 
 
 def response_logits(config, p, prompt, response):

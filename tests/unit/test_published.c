@@ -9,13 +9,15 @@
 #include "ald/num/dtype.h"
 #include "scratch.h"
 
-enum { TIED = 1, QKV_BIAS = 2, QK_NORM = 4, POST_NORM = 8, LLAMA3 = 16 }; /* rope_type */
+/* LLAMA3, YARN: rope_type. EACH_4TH, EACH_6TH: these layers have no window. */
+enum { TIED = 1, QKV_BIAS = 2, QK_NORM = 4, POST_NORM = 8, LLAMA3 = 16, YARN = 32, GEMMA = 64 };
+enum { EACH_4TH = 128, EACH_6TH = 256, UNROTATED_4TH = 512 };
 enum { F32 = ALD_DTYPE_F32, BF16 = ALD_DTYPE_BF16, F16 = ALD_DTYPE_F16 };
 
 typedef struct {
     const char *name;
     int64_t vocab_size, hidden_size, intermediate_size, layers, heads, kv_heads, head_dim;
-    int64_t max_position, window; /* of every layer */
+    int64_t max_position, window; /* of every layer, or of those that have one */
     double eps, theta;
     int has, dtype;
     double parameters; /* millions, as the model's page counts them (embeddings once if tied) */
@@ -50,6 +52,14 @@ static const published_t published[] = {
      1100},
     {"OLMo-2-1124-7B", 100352, 4096, 11008, 32, 32, 32, 128, 4096, 0, 1e-6, 5e5,
      QK_NORM | POST_NORM, F32, 7299},
+    {"Olmo-3-7B-Instruct", 100278, 4096, 11008, 32, 32, 32, 128, 65536, 4096, 1e-6, 5e5,
+     QK_NORM | POST_NORM | YARN | EACH_4TH, BF16, 7298},
+    {"SmolLM3-3B", 128256, 2048, 11008, 36, 16, 4, 128, 65536, 0, 1e-6, 5e6, TIED | UNROTATED_4TH,
+     BF16, 3075},
+    {"gemma-3-270m-it", 262144, 640, 2048, 18, 4, 1, 256, 32768, 512, 1e-6, 1e6,
+     TIED | QK_NORM | GEMMA | EACH_6TH, BF16, 268.1},
+    {"gemma-3-1b-it", 262144, 1152, 6912, 26, 4, 1, 256, 32768, 512, 1e-6, 1e6,
+     TIED | QK_NORM | GEMMA | EACH_6TH, BF16, 999.9},
 };
 enum { FILES = sizeof published / sizeof *published };
 
@@ -63,21 +73,42 @@ static void check_sizes(const published_t *p, const ald_model_config_t *c)
     assert_int_equal(c->kv_heads, p->kv_heads);
     assert_int_equal(c->head_dim, p->head_dim);
     assert_int_equal(c->max_position, p->max_position);
-    for (int64_t l = 0; l < c->layers; ++l)
-        assert_int_equal(ald_model_config_window(c, l), p->window);
+    for (int64_t l = 0; l < c->layers; ++l) {
+        const bool full = (p->has & EACH_4TH && l % 4 == 3) || (p->has & EACH_6TH && l % 6 == 5);
+        const bool unrotated = p->has & UNROTATED_4TH && l % 4 == 3;
+        assert_int_equal(ald_model_config_window(c, l), full ? 0 : p->window);
+        assert_int_equal(ald_model_config_rotation(c, l) == NULL, unrotated);
+    }
+}
+
+/* What the layers with a window have of their own, and Gemma. */
+static void check_small_families(const published_t *p, const ald_model_config_t *c)
+{
+    const bool gemma = (p->has & GEMMA) != 0;
+    assert_int_equal(c->two_rotations, (p->has & (GEMMA | YARN)) != 0);
+    if (c->two_rotations) {
+        assert_true(c->window_rotation.theta == (gemma ? 1e4 : p->theta));
+        assert_string_equal(c->window_rotation.type, "default");
+    }
+    assert_true(c->sandwich == gemma && c->offset_norm == gemma);
+    assert_true(c->gelu == gemma && c->scaled_embedding == gemma);
+    assert_true(c->attention_scale == (gemma ? 1.0 / 16 : 0));
 }
 
 static void check_rest(const published_t *p, const ald_model_config_t *c)
 {
     assert_true(c->rms_norm_eps == p->eps && c->rotation.theta == p->theta);
-    assert_string_equal(c->rotation.type, p->has & LLAMA3 ? "llama3" : "default");
-    assert_true(c->rotation.factor == 1.0 && c->rotation.limit == 0);
+    assert_string_equal(c->rotation.type, p->has & LLAMA3 ? "llama3"
+                                          : p->has & YARN ? "yarn"
+                                                          : "default");
+    assert_true(c->rotation.factor == (p->has & YARN ? 1.2079441541679836 : 1.0));
+    assert_int_equal(c->rotation.limit, 0);
     assert_true(c->rotation.frequency[0] == 1.0);
     assert_int_equal(c->tied, (p->has & TIED) != 0);
     assert_int_equal(c->qkv_bias, (p->has & QKV_BIAS) != 0);
     assert_int_equal(c->qk_norm, (p->has & QK_NORM) != 0);
     assert_int_equal(c->wide_norm, (p->has & POST_NORM) != 0);
-    assert_int_equal(c->post_norm, (p->has & POST_NORM) != 0);
+    assert_int_equal(c->post_norm, (p->has & (POST_NORM | GEMMA)) != 0);
     assert_false(c->output_bias || c->mlp_bias);
     assert_int_equal(c->dtype, p->dtype);
 }
@@ -104,6 +135,7 @@ static void is_understood(void **state)
     ald_json_free(files);
     check_sizes(p, &config);
     check_rest(p, &config);
+    check_small_families(p, &config);
     check_parameters(p, &config);
     assert_int_equal(ald_memory_blocks(), 0);
 }

@@ -36,6 +36,10 @@ class Case:
         self.command, self.settings, self.loss = command, settings, loss
 
 
+def sft_case(sequences):
+    return Case("sft", {}, lambda z: training.sft_loss(z[::2], sequences[::2]))
+
+
 def dpo_case(sequences, reference, smoothing, reverse):
     settings = {"dpo__label_smoothing": smoothing, "dpo__reverse": reverse}
     return Case("dpo", settings, lambda z: training.dpo_loss(
@@ -88,7 +92,7 @@ def make_cases(folder, data, directories, twins, every):
                        teacher__dpo=directories["dpo"], teacher__reverse=directories["reverse"])
     keys = [(row, source) for row in range(len(data.rows)) for source in (0, 1)]
     stored = training.topk_of(os.path.join(folder, "topk"), keys)
-    cases = {"sft": Case("sft", {}, lambda z: training.sft_loss(z[::2], sequences[::2]))}
+    cases = {"sft": sft_case(sequences)}
     for smoothing, reverse in ((0.0, False), (0.2, False), (0.0, True), (0.2, True)):
         if every or (smoothing > 0 and not reverse):
             cases[f"dpo {smoothing} {reverse}"] = dpo_case(sequences, reference, smoothing, reverse)
@@ -144,13 +148,15 @@ def directions(name, shape, used, rng):
     yield direction / np.linalg.norm(direction)
 
 
-def check_kind(folder, kind, every=False):
+def check_kind(folder, kind, every=False, sft=False):
+    """`every`: all options of the losses; `sft`: that loss alone, where only the model is new."""
     folder = os.path.join(folder, kind)
     data = training.Data(folder)
     directories = training.make_models(folder, training.KINDS[kind])
     twins = training.load(directories)
     twin, sequences = twins["policy"], data.sequences("both")
-    cases = make_cases(folder, data, directories, twins, every)
+    cases = ({"sft": sft_case(sequences)} if sft else
+             make_cases(folder, data, directories, twins, every))
     found = [program_gradient(folder, data, directories, twin, case, 4096 if i % 2 == 0 else 50)
              for i, case in enumerate(cases.values())]
 
@@ -262,15 +268,15 @@ def olmo2_norms_behind(folder):
 
 
 def olmo3_plain_windows(folder):
-    check_kind(folder, "olmo3")
+    check_kind(folder, "olmo3", sft=True)
 
 
 def smollm3_layers_without_rotation(folder):
-    check_kind(folder, "smollm3")
+    check_kind(folder, "smollm3", sft=True)
 
 
 def gemma3_sandwich(folder):
-    check_kind(folder, "gemma3")
+    check_kind(folder, "gemma3", sft=True)
 
 
 if __name__ == "__main__":

@@ -87,11 +87,13 @@ def training_on_ranks(folder):
 
 @test
 def windows_and_norms_behind_on_ranks(folder):
-    """A window shorter than the prompts, in one layer of two; OLMo-2."""
-    windows = {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1}
-    make_model(folder, "windows", 5, "--type", "qwen2", "--config", json.dumps(windows))
-    make_model(folder, "olmo2", 6, "--type", "olmo2", "--untied")
-    for origin in ("windows", "olmo2"):
+    """A window shorter than the prompts, in one layer of two, which turns otherwise: OLMo 3, Gemma 3."""
+    olmo3 = {"sliding_window": 9, "layer_types": ["full_attention", "sliding_attention"],
+             "rope_scaling": {"rope_type": "yarn", "factor": 4.0}}
+    gemma3 = {"sliding_window": 9, "sliding_window_pattern": 2, "query_pre_attn_scalar": 20}
+    make_model(folder, "olmo3", 5, "--type", "olmo3", "--untied", "--config", json.dumps(olmo3))
+    make_model(folder, "gemma3", 6, "--type", "gemma3_text", "--config", json.dumps(gemma3))
+    for origin in ("olmo3", "gemma3"):
         cases = {"dpo": (f"dpo.policy={origin}", "dpo.reference="),
                  "distill": (f"distill.policy={origin}", *ON_POLICY)}
         for command, settings in cases.items():

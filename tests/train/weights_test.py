@@ -68,7 +68,7 @@ def change(directory, edit):
 
 def unchanged_weights_come_out_as_they_were(folder):
     for kind, dtype in (("qwen2", "BF16"), ("qwen2 untied", "F16"), ("qwen3", "F32"),
-                        ("llama", "BF16"), ("mistral", "F16")):
+                        ("llama", "BF16"), ("mistral", "F16"), ("gemma3", "BF16")):
         source = harness.make_model(folder, "source", 3, *training.KINDS[kind], "--dtype", dtype)
         before = tensors(source)
         assert all(entry[0] == dtype for entry in before.values())

@@ -29,7 +29,7 @@ def added(vocab, extra=()):
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
              "special": True}
     tokens = [{"id": vocab[name], "content": name, **flags} for name in ("<unk>", "<s>", "</s>")]
-    return tokens + [{"id": len(vocab) + i, "content": name, **flags, **some}
+    return tokens + [{"id": vocab.get(name, len(vocab) + i), "content": name, **flags, **some}
                      for i, (name, some) in enumerate(extra)]
 
 
@@ -82,6 +82,11 @@ ALL = {
                    **UNKNOWN),
     "mistral": make(None, metaspace(prepend_scheme="first", split=False), FALLBACK,
                     bytes_of=range(256), byte_fallback=True, fuse_unk=True, **UNKNOWN),
+    "gemma": make(replace(SPACES, META), split(SPACES, "MergedWithPrevious"),
+                  sequence("decoders", replace({"String": META}, " "), {"type": "ByteFallback"},
+                           {"type": "Fuse"}), bytes_of=range(256), byte_fallback=True,
+                  fuse_unk=True, extra=[("<w>", {"special": False}), ("<n>", {}),
+                                        (META * 2, {"special": False})], **UNKNOWN),
     "metaspace": make(None, metaspace(), metaspace(), **UNKNOWN),
     "metaspace old": make(None, metaspace(add_prefix_space=True, str_rep=META),
                           metaspace(add_prefix_space=True), fuse_unk=True, **UNKNOWN),

@@ -143,8 +143,8 @@ static ald_status_t check_tied(const ald_safetensors_t *set, const ald_params_t 
     const int64_t at = alike ? find_difference(head, embedding) : 0;
     ALD_CHECK(at < 0, ALD_STATUS_INPUT,
               "%s: tensor \"lm_head.weight\" is another than \"model.embed_tokens.weight\" (%s "
-              "%lld), but config.json has \"tie_word_embeddings\": true; expected false there, or "
-              "the weights without it",
+              "%lld), but config.json has \"tie_word_embeddings\": true, or a model_type that ties "
+              "without it; expected false there, or the weights without it",
               head->file, alike ? "element" : "shape, element", (long long)at);
 done:
     return status;

@@ -91,13 +91,13 @@ class Data:
                 for kind in kinds]
 
 
-def make_models(folder, options):
+def make_models(folder, options, names=("policy", "reference", "dpo", "reverse")):
     """Policy, reference, DPO and reverse teacher of one kind: {name: directory}. Their weights are so
     large that every part counts."""
     shape = ["--heads", 4, "--kv-heads", 2, "--vocab-size", 389, "--init-std", 0.25,
              "--norm-jitter", 0.2]
     return {name: harness.make_model(folder, name, seed, *shape, *options)
-            for seed, name in enumerate(("policy", "reference", "dpo", "reverse"), 1)}
+            for seed, name in enumerate(names, 1)}
 
 
 def load(directories):

@@ -26,7 +26,7 @@ def prepare(folder):
         place = os.path.join(folder, kind)
         os.makedirs(place)
         os.symlink(os.path.join(folder, "tok"), os.path.join(place, "tok"))
-        Setting.directories[kind] = training.make_models(place, options)["policy"]
+        Setting.directories[kind] = training.make_models(place, options, ("policy",))["policy"]
     tokenizer = harness.read_json(os.path.join(folder, "tok", "tokenizer.json"))
     Setting.limit = len(tokenizer["model"]["vocab"])  # ids beyond have no text
 

@@ -22,31 +22,70 @@ static int compare_floats(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* A rank's numbers, gathered from all trainers into *out on root (NULL elsewhere), which the caller
+ * frees. Collective. */
+static ald_status_t gather(const ald_comm_t *comm, const ald_vec_t *mine, MPI_Datatype type,
+                           void **out, int64_t *total)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t starts[comm->size + 1];
+    const ald_spread_t spread = {comm, starts, type};
+    *out = NULL;
+    ald_collect_starts(comm, (int64_t)mine->count, starts);
+    *total = starts[comm->size];
+    if (comm->rank == 0) {
+        *out = ald_alloc(mine->item * ((size_t)*total + 1));
+        if (*out == NULL)
+            status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: %lld numbers of a step",
+                                      (long long)*total);
+    }
+    ALD_TRY(ald_comm_agree(comm, status));
+    ald_collect_gather(&spread, mine->data, *out);
+done:
+    return status;
+}
+
 /* The 95th percentile of all trainers' alphas, on root (0 elsewhere). */
 static ald_status_t alpha_p95(ald_distiller_t *t, double *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_comm_t *comm = t->engine->comm;
-    int64_t starts[comm->size + 1];
-    const ald_spread_t spread = {comm, starts, MPI_FLOAT};
-    float *all = NULL;
+    void *gathered = NULL;
+    int64_t total;
     *out = 0.0;
-    ald_collect_starts(comm, (int64_t)t->alphas.count, starts);
-    const int64_t total = starts[comm->size];
-    if (comm->rank == 0) {
-        all = ald_alloc(sizeof *all * ((size_t)total + 1));
-        if (all == NULL)
-            status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: %lld alphas",
-                                      (long long)total);
-    }
-    ALD_TRY(ald_comm_agree(comm, status));
-    ald_collect_gather(&spread, t->alphas.data, all);
-    if (comm->rank == 0 && total > 0) {
+    ALD_TRY(gather(t->engine->comm, &t->alphas, MPI_FLOAT, &gathered, &total));
+    float *all = gathered;
+    if (all != NULL && total > 0) {
         qsort(all, (size_t)total, sizeof *all, compare_floats);
         *out = all[(int64_t)(0.95 * (double)(total - 1) + 0.5)];
     }
 done:
-    ald_free(all);
+    ald_free(gathered);
+    return status;
+}
+
+static int compare_choices(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+    return x[0] != y[0] ? (x[0] > y[0]) - (x[0] < y[0]) : (x[1] > y[1]) - (x[1] < y[1]);
+}
+
+/* Says what granularity "auto" chose for each sequence of the step, in the order of their rows. */
+static ald_status_t log_choices(ald_distiller_t *t)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    void *gathered = NULL;
+    int64_t total;
+    ALD_TRY(gather(t->engine->comm, &t->choices, MPI_DOUBLE, &gathered, &total));
+    double *all = gathered;
+    if (all != NULL)
+        qsort(all, (size_t)total / 2, 2 * sizeof *all, compare_choices);
+    for (int64_t i = 0; all != NULL && i < total; i += 2)
+        ald_log_verbose("distill: step %lld: row %.0f: TVD spread %.3f, %s",
+                        (long long)t->engine->step + 1, all[i], all[i + 1],
+                        all[i + 1] < ALD_SPREAD_LIMIT ? "an alpha for each token"
+                                                      : "one alpha for the response");
+done:
+    ald_free(gathered);
     return status;
 }
 
@@ -101,6 +140,8 @@ ald_status_t ald_distill_metrics(void *state, const ald_items_t *items, const do
     ALD_TRY(alpha_p95(d, &p95));
     distill_metrics(d, columns, p95, metrics);
     error_metrics(d, columns, metrics);
+    if (d->teacher.granularity == ALD_GRANULARITY_AUTO)
+        ALD_TRY(log_choices(d));
 done:
     return status;
 }

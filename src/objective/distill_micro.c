@@ -68,6 +68,11 @@ static ald_status_t weigh_sequence(micro_t *m, ald_distiller_t *t, int64_t s, do
         columns[ALD_SUM_TVD] += tvd[i];
         ALD_TRY(ald_vec_push(&t->alphas, &kept));
     }
+    if (t->teacher.granularity == ALD_GRANULARITY_AUTO) {
+        const double choice[] = {(double)sequence->id, ald_teacher_spread(length, tvd)};
+        for (int i = 0; i < 2; ++i)
+            ALD_TRY(ald_vec_push(&t->choices, &choice[i]));
+    }
     columns[ALD_SUM_SEQUENCES] += 1.0;
     columns[ALD_SUM_BY_TOKEN] += ald_teacher_by_token(&t->teacher, length, tvd);
     columns[ALD_SUM_POSITIONS] += (double)length;

@@ -281,6 +281,30 @@ def alpha_is_the_trainers(folder):
 
 
 @test
+def auto_says_what_it_chose(folder):
+    """A line for each sequence of each step, with --verbose, whichever rank had it."""
+    place = f"{folder}/{next(iter(SETTINGS))}-token"
+    spread = {}
+    for path in (f"{place}/{name}" for name in os.listdir(place) if name.startswith("shard-")):
+        with h5py.File(path) as file:
+            at, tvd = file["sequence/response_start"][:], file["response/tvd"][:].astype(float)
+            for row, begin, end in zip(file["sequence/id"][:], at, at[1:]):
+                t = tvd[begin:end]
+                spread[row] = t.sum() ** 2 / (len(t) * (t ** 2).sum())
+    for ranks in (1, 2):
+        done = run("distill", "-c", f"{folder}/run.cfg", "--verbose", "--set", "output=auto",
+                   "--set", "distill.granularity=auto", "--set", f"shards.directory={place}",
+                   "--set", "distill.mode=off-policy", "--set", "optimizer.batch_size=10",
+                   "--set", "optimizer.max_steps=2", "--set", "checkpoint.resume=false", ranks=ranks)
+        lines = re.findall(r"step (\d): row (\d+): TVD spread ([\d.]+), (an alpha for each token|one"
+                           r" alpha for the response)\n", done.err)
+        assert [step for step, *_ in lines] == ["1"] * 10 + ["2"] * 10, done.err
+        for _, row, found, choice in lines:
+            assert abs(float(found) - spread[int(row)]) < 6e-4, (row, found, spread[int(row)])
+            assert (spread[int(row)] < 0.5) == (choice == "an alpha for each token"), (row, choice)
+
+
+@test
 def settings_of_other_versions(folder):
     """Keys that aren't known are passed over, values that aren't are said, damage is refused."""
     path = f"{folder}/other.h5"

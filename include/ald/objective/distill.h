@@ -44,6 +44,8 @@ typedef struct {
                            known yet */
     /* What follows is of the step at hand. */
     ald_vec_t alphas;  /* floats, of this rank's positions */
+    ald_vec_t choices; /* doubles, of this rank's sequences: row and spread (ald/teacher/teacher.h);
+                          with granularity "auto" */
     ald_vec_t returns; /* doubles, of the set's entries: a response's mean return; policy gradients
                           only (ald/objective/policy_gradient.h) */
     double worst;      /* the largest bound on a teacher's error among them */

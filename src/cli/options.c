@@ -33,6 +33,8 @@ const ald_option_t ald_option_table[] = {
     {"-c", "FILE.cfg", "the configuration", STAGES, TARGET(config), .required = true},
     {"--set", "path=value", "changes one of its values; the last one counts", STAGES,
      TARGET(settings)},
+    {"--force", NULL, "makes anew what is finished, and goes on from no checkpoint",
+     STAGES & ~ALD_FOR_SCORE, TARGET(force)},
     {"--part", "I/N", "part I (from 0) of N; else as the Slurm array says", ALD_FOR_SCORE,
      TARGET(part)},
     {"--sweep", "FILE", "trains several runs over the same shards", ALD_FOR_DISTILL, TARGET(sweep)},

@@ -40,7 +40,8 @@ typedef struct {
     /* stages */
     const char *config, *part, *sweep;
     ald_vec_t settings; /* const char *, the "path=value" of --set in order */
-    int64_t show;       /* -1: none */
+    bool force;
+    int64_t show; /* -1: none */
     const char *strengths, *plausibilities;
     /* inspect */
     ald_vec_t paths; /* const char * */

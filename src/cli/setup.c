@@ -116,13 +116,20 @@ done:
 static ald_status_t load(const ald_options_t *options, ald_setup_t *out, char **text)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const char *const *settings = options->settings.data;
-    const int count = (int)options->settings.count;
+    static const char *const force = "checkpoint.resume=false";
+    ald_vec_t all;
+    ald_vec_init(&all, sizeof(const char *));
+    ALD_TRY(ald_vec_append(&all, options->settings.data, options->settings.count));
+    if (options->force)
+        ALD_TRY(ald_vec_push(&all, &force));
+    const char *const *settings = all.data;
+    const int count = (int)all.count;
     ALD_TRY(ald_config_load(options->config, settings, count, &out->config));
     ALD_TRY(ald_config_print(&out->config, text));
     if (options->sweep != NULL)
         ALD_TRY(ald_sweep_load(options->sweep, options->config, settings, count, &out->sweep));
 done:
+    ald_vec_reset(&all);
     return status;
 }
 

@@ -73,7 +73,7 @@ static void note_write(const char *note, const char *known, const char hex[ALD_S
 }
 
 /* The digest of one file: from its note, if the file is still as the note says. */
-static ald_status_t file_digest(const char *path, char hex[ALD_SHA256_HEX])
+static ald_status_t file_digest(const char *path, bool remember, char hex[ALD_SHA256_HEX])
 {
     ald_status_t status = ALD_STATUS_OK;
     struct stat before = {0}, after = {0};
@@ -87,7 +87,8 @@ static ald_status_t file_digest(const char *path, char hex[ALD_SHA256_HEX])
     char later[TEXT_MAX];
     const bool still = stat(path, &after) == 0;
     describe(&after, later, sizeof later);
-    if (there && still && strcmp(known, later) == 0 && time(NULL) > after.st_mtime + SETTLED)
+    if (remember && there && still && strcmp(known, later) == 0 &&
+        time(NULL) > after.st_mtime + SETTLED)
         note_write(note, known, hex);
 done:
     ald_free(note);
@@ -109,7 +110,7 @@ static void digest_of_lines(const char *const *paths, int64_t count,
     ald_sha256_final(&sha, hex);
 }
 
-ald_status_t ald_hf_sha256(const char *directory, char hex[ALD_SHA256_HEX])
+static ald_status_t folder_digest(const char *directory, bool remember, char hex[ALD_SHA256_HEX])
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_safetensors_t *set = NULL;
@@ -124,11 +125,11 @@ ald_status_t ald_hf_sha256(const char *directory, char hex[ALD_SHA256_HEX])
               (long long)count);
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < count; ++i)
-        results[i] = file_digest(paths[i], each[i]);
+        results[i] = file_digest(paths[i], remember, each[i]);
     for (int64_t i = 0; i < count; ++i)
         if (results[i] !=
             ALD_STATUS_OK) /* called again for its message, which stayed with the other thread */
-            ALD_TRY(file_digest(paths[i], each[i]));
+            ALD_TRY(file_digest(paths[i], remember, each[i]));
     if (count == 1)
         memcpy(hex, each[0], sizeof *each);
     else
@@ -138,6 +139,16 @@ done:
     ald_free(results);
     ald_safetensors_close(set);
     return status;
+}
+
+ald_status_t ald_hf_sha256(const char *directory, char hex[ALD_SHA256_HEX])
+{
+    return folder_digest(directory, true, hex);
+}
+
+ald_status_t ald_hf_sha256_look(const char *directory, char hex[ALD_SHA256_HEX])
+{
+    return folder_digest(directory, false, hex);
 }
 
 ald_status_t ald_hf_sha256_tokenizer(const char *directory, char hex[ALD_SHA256_HEX])

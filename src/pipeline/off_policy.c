@@ -43,7 +43,10 @@ static ald_status_t train_on(ald_roles_t *d, ald_corpus_t *corpus)
     ALD_TRY(ald_comm_agree(&d->trainers, status));
     loop.feed = ald_corpus_feed(&feed);
     ALD_TRY(ald_distill_recipe(&d->trainers, d->config, corpus, &recipe));
-    ALD_TRY(ald_engine_begin(&d->engine, ald_total_steps(d->config, corpus->set.count), recipe));
+    ALD_TRY(ald_engine_finished(&d->engine, recipe, &d->finished));
+    if (d->finished)
+        goto done;
+    ALD_TRY(ald_engine_begin(&d->engine, ald_total_steps(d->config, corpus->set.count)));
     ALD_TRY(ald_comm_agree(&d->trainers, ald_distill_memory(d, corpus)));
     ALD_TRY(ald_loop_run(&loop));
 done:

@@ -12,7 +12,7 @@
 #include "ald/model/digest.h"
 #include "ald/par/comm.h"
 
-#define COMMON "seed", "data.", "optimizer.", "runtime.precision"
+#define COMMON "seed", "data.", "optimizer.", "runtime.precision", "runtime.dtype"
 
 /* The groups of settings of a kind of run, closed by NULL. Off-policy the shards say by their
  * content what they were sampled and scored with. */

@@ -34,12 +34,23 @@ done:
     return status;
 }
 
-ald_status_t ald_train_on_rows(ald_engine_t *engine, const ald_objective_t *objective, void *state,
-                               const ald_dataset_t *data, const ald_beside_plan_t *beside,
-                               const ald_named_t *models)
+ald_status_t ald_rows_finished(ald_engine_t *engine, const ald_dataset_t *data,
+                               const ald_named_t *models, bool *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *recipe = NULL;
+    ALD_TRY(ald_recipe(engine->comm, engine->config, engine->stage, models, &recipe));
+    if (recipe != NULL)
+        ald_json_set(recipe, "data.train", ald_json_new_string(data->pairs.sha256));
+    ALD_TRY(ald_engine_finished(engine, recipe, out));
+done:
+    return status;
+}
+
+ald_status_t ald_train_on_rows(ald_engine_t *engine, const ald_objective_t *objective, void *state,
+                               const ald_dataset_t *data, const ald_beside_plan_t *beside)
+{
+    ald_status_t status = ALD_STATUS_OK;
     const int64_t n = data->pairs.count;
     ald_rows_t rows = {0};
     ald_run_t run = {.objective = objective, .state = state, .engine = engine};
@@ -48,11 +59,9 @@ ald_status_t ald_train_on_rows(ald_engine_t *engine, const ald_objective_t *obje
                        .trainers = engine->comm,
                        .runs = &run,
                        .count = 1};
+    ALD_TRY(ald_engine_begin(engine, ald_total_steps(engine->config, n)));
     ALD_TRY(ald_comm_agree(engine->comm, ald_rows_init(engine->config, data, &rows)));
     loop.feed = ald_rows_feed(&rows);
-    ALD_TRY(ald_recipe(engine->comm, engine->config, objective->stage, models, &recipe));
-    ald_json_set(recipe, "data.train", ald_json_new_string(data->pairs.sha256));
-    ALD_TRY(ald_engine_begin(engine, ald_total_steps(engine->config, n), recipe));
     ALD_TRY(ald_comm_agree(engine->comm, say_memory(&run, beside, n)));
     ALD_TRY(ald_loop_run(&loop));
 done:

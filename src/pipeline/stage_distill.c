@@ -143,20 +143,27 @@ done:
     return status;
 }
 
-static ald_status_t on_policy_recipe(ald_roles_t *d)
+/* Gives the trainers the recipe of an on-policy run, and looks whether that is finished. */
+static ald_status_t look_at_run(ald_roles_t *d)
 {
     ald_status_t status = ALD_STATUS_OK;
+    ald_json_t *recipe = NULL;
     if (d->trains)
-        status = ald_distill_recipe(&d->trainers, d->config, NULL, &d->recipe);
-    if (d->recipe != NULL)
-        ald_json_set(d->recipe, "data.train", ald_json_new_string(d->data.pairs.sha256));
-    return ald_comm_agree(d->world, status);
+        status = ald_distill_recipe(&d->trainers, d->config, NULL, &recipe);
+    if (recipe != NULL)
+        ald_json_set(recipe, "data.train", ald_json_new_string(d->data.pairs.sha256));
+    if (d->trains && status == ALD_STATUS_OK)
+        status = ald_engine_finished(&d->engine, recipe, &d->finished);
+    ALD_TRY(ald_comm_agree(d->world, status));
+    MPI_Allreduce(MPI_IN_PLACE, &d->finished, 1, MPI_C_BOOL, MPI_LOR, d->world->mpi);
+done:
+    return status;
 }
 
 static ald_status_t distill_finish(ald_roles_t *d)
 {
     ald_status_t status = ALD_STATUS_OK;
-    if (d->trains) {
+    if (d->trains && !d->finished) {
         ald_json_t *inputs = ald_distill_inputs(d->config);
         if (d->data.pairs.count > 0)
             ald_json_set(inputs, "sha256_data", ald_json_new_string(d->data.pairs.sha256));
@@ -172,9 +179,11 @@ ald_status_t ald_stage_distill(const ald_config_t *config, const ald_comm_t *wor
     ald_roles_init(config, world, &d);
     ALD_TRY(distill_init(&d));
     if (on_policy(config))
-        ALD_TRY(on_policy_recipe(&d));
-    ALD_TRY(on_policy(config) ? ald_roles_run(&d, ald_distill_memory_on_policy)
-                              : ald_distill_off_policy(&d));
+        ALD_TRY(look_at_run(&d));
+    if (!on_policy(config))
+        ALD_TRY(ald_distill_off_policy(&d));
+    else if (!d.finished)
+        ALD_TRY(ald_roles_run(&d, ald_distill_memory_on_policy));
     ALD_TRY(distill_finish(&d));
 done:
     ald_roles_reset(&d);

@@ -52,6 +52,7 @@ ald_status_t ald_stage_dpo(const ald_config_t *config, const ald_comm_t *world)
     ald_engine_t engine = {0};
     ald_dataset_t data = {0};
     ald_dpo_t dpo = {.comm = world};
+    bool finished = false;
     const ald_named_t inputs[] = {
         {"dpo.policy", config->dpo.policy}, {"dpo.reference", config->dpo.reference}, {NULL, NULL}};
     ALD_CHECK(config->dpo.policy[0] != '\0', ALD_STATUS_USAGE,
@@ -65,10 +66,13 @@ ald_status_t ald_stage_dpo(const ald_config_t *config, const ald_comm_t *world)
                           &data));
     const char *const models[] = {config->dpo.policy, config->dpo.reference};
     ald_positions_warn(models, 2, ald_longest_row(&data, data.pairs.count, 0));
+    ALD_TRY(ald_rows_finished(&engine, &data, inputs, &finished));
+    if (finished)
+        goto done;
     ALD_TRY(ald_dpo_reference_init(&engine, &data, &dpo.reference));
     const ald_beside_plan_t beside = beside_of(&dpo.reference);
     ALD_TRY(ald_train_on_rows(&engine, ald_objective(ALD_OBJECTIVE_DPO), &dpo, &data,
-                              beside.mapped > 0 ? &beside : NULL, inputs));
+                              beside.mapped > 0 ? &beside : NULL));
     ALD_TRY(ald_engine_finish(&engine, inputs_of(config, &data)));
 done:
     ald_dpo_reference_reset(&dpo.reference);

@@ -2,6 +2,8 @@
  * settings, since all training goes through one loop. */
 #include "ald/pipeline/stage_sft.h"
 
+#include <stdbool.h>
+
 #include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/config/config.h"
@@ -32,6 +34,7 @@ ald_status_t ald_stage_sft(const ald_config_t *config, const ald_comm_t *world)
     ald_engine_t engine = {0};
     ald_dataset_t data = {0};
     ald_sft_t sft = {.pairs = &data.pairs};
+    bool finished = false;
     const ald_named_t inputs[] = {{"sft.model", config->sft.model}, {NULL, NULL}};
     ALD_CHECK(config->sft.model[0] != '\0', ALD_STATUS_USAGE,
               "sft.model: not set; expected a model directory");
@@ -44,8 +47,10 @@ ald_status_t ald_stage_sft(const ald_config_t *config, const ald_comm_t *world)
     ald_positions_warn((const char *const *)&config->sft.model, 1,
                        ald_longest_row(&data, data.pairs.count, 0));
     sft.vocabulary = ald_tokenizer_size(data.tokenizer);
-    ALD_TRY(
-        ald_train_on_rows(&engine, ald_objective(ALD_OBJECTIVE_SFT), &sft, &data, NULL, inputs));
+    ALD_TRY(ald_rows_finished(&engine, &data, inputs, &finished));
+    if (finished)
+        goto done;
+    ALD_TRY(ald_train_on_rows(&engine, ald_objective(ALD_OBJECTIVE_SFT), &sft, &data, NULL));
     ALD_TRY(ald_engine_finish(&engine, inputs_of(config, &data)));
 done:
     ald_dataset_reset(&data);

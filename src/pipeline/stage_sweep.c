@@ -9,7 +9,6 @@
 #include "ald/base/json.h"
 #include "ald/base/log.h"
 #include "ald/base/memory.h"
-#include "ald/base/path.h"
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
 #include "ald/config/choices.h"
@@ -33,6 +32,7 @@
 #include "ald/teacher/expected.h"
 #include "ald/teacher/teacher.h"
 #include "ald/train/engine.h"
+#include "ald/train/finished.h"
 #include "ald/train/loop.h"
 #include "ald/train/order.h"
 #include "pipeline/corpus_feed_impl.h"
@@ -62,41 +62,17 @@ typedef struct {
     ald_sweep_counts_t counts;
 } sweep_t;
 
-/* Whether the run of this recipe is finished. */
-static ald_status_t is_finished(const ald_config_t *config, const ald_json_t *recipe, bool *out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    ald_json_t *made = NULL;
-    char *path = ald_path_join(config->distill.output, "done.json"), *one = NULL, *two = NULL;
-    *out = false;
-    ALD_CHECK_MEMORY(path, strlen(config->distill.output));
-    if (!config->checkpoint.resume || !ald_path_exists(path))
-        goto done;
-    ALD_TRY(ald_json_read(path, &made));
-    const ald_json_t *found = ald_json_get(made, "recipe");
-    if (found == NULL)
-        goto done;
-    ALD_TRY(ald_json_dump(found, false, &one));
-    ALD_TRY(ald_json_dump(recipe, false, &two));
-    *out = strcmp(one, two) == 0;
-done:
-    ald_json_free(made);
-    ald_free(path);
-    ald_free(one);
-    ald_free(two);
-    return status;
-}
-
 /* Finds the runs that are finished. Collective over the trainers. */
 static ald_status_t look_at_runs(sweep_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const bool root = s->trainers.rank == 0;
-    for (int64_t i = 0; i < s->sweep->count; ++i) {
-        const ald_config_t *config = &s->sweep->runs[i].config;
-        ALD_TRY(ald_distill_recipe(&s->trainers, config, &s->corpus, &s->recipes[i]));
-        ALD_TRY(ald_comm_agree(&s->trainers, root ? is_finished(config, s->recipes[i], &s->kept[i])
-                                                  : ALD_STATUS_OK));
+    for (int64_t i = 0; i < s->sweep->count && status == ALD_STATUS_OK; ++i) {
+        const ald_sweep_run_t *run = &s->sweep->runs[i];
+        const ald_made_t made = {.stage = run->name, .output = run->config.distill.output};
+        ALD_TRY(ald_distill_recipe(&s->trainers, &run->config, &s->corpus, &s->recipes[i]));
+        status = ald_finished(&s->trainers, &run->config, &made, s->recipes[i], &s->kept[i]);
+        if (status != ALD_STATUS_OK)
+            status = ald_status_prefix(status, "run %s", run->name);
     }
 done:
     return status;
@@ -159,11 +135,8 @@ static ald_status_t sweep_init(sweep_t *s)
         status = open_corpus(s);
     if (status == ALD_STATUS_OK && s->trainers.rank == 0)
         status = ald_dir_make(s->config->distill.output);
-    if (status == ALD_STATUS_OK && s->trainers.rank == 0)
-        status = ald_sweep_table_remove(s->config->distill.output);
     ALD_TRY(ald_comm_agree(&s->trainers, status));
     ALD_TRY(look_at_runs(s));
-    ald_comm_broadcast(&s->trainers, s->kept, sizeof *s->kept * (size_t)s->sweep->count, 0);
     ald_corpus_report(&s->corpus);
     ald_positions_warn((const char *const *)&s->config->distill.policy, 1,
                        ald_longest_entry(&s->corpus.set));
@@ -198,9 +171,10 @@ static ald_status_t lane_open(sweep_t *s, lane_t *lane)
     if (status == ALD_STATUS_OK)
         status = ald_distiller_vocabulary(&lane->distiller, &s->corpus.set);
     ALD_TRY(ald_comm_agree(&s->trainers, status));
-    ald_json_t **recipe = &s->recipes[lane->run - s->sweep->runs], *taken = *recipe;
+    ald_json_t **recipe = &s->recipes[lane->run - s->sweep->runs];
+    lane->engine.recipe = *recipe;
     *recipe = NULL;
-    ALD_TRY(ald_engine_begin(&lane->engine, ald_total_steps(config, s->corpus.set.count), taken));
+    ALD_TRY(ald_engine_begin(&lane->engine, ald_total_steps(config, s->corpus.set.count)));
     lane->engine.progress.name = lane->run->name;
 done:
     return status;
@@ -357,6 +331,9 @@ static ald_status_t sweep_run(sweep_t *s)
             wanted[count++] = i;
     ald_log_info("sweep: %lld runs, of which %lld are finished already", (long long)s->sweep->count,
                  (long long)(s->sweep->count - count));
+    if (count > 0 && s->trainers.rank == 0)
+        status = ald_sweep_table_remove(s->config->distill.output);
+    ALD_TRY(ald_comm_agree(&s->trainers, status));
     ALD_TRY(run_groups(s, wanted, count));
     MPI_Allreduce(MPI_IN_PLACE, &s->counts.sequences_read, 1, MPI_INT64_T, MPI_SUM,
                   s->trainers.mpi);

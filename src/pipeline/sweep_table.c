@@ -130,6 +130,18 @@ done:
     return status;
 }
 
+/* Whether the file has this text. */
+static bool has_text(const char *path, const ald_vec_t *text)
+{
+    char *found = NULL;
+    size_t size = 0;
+    const bool same = ald_path_exists(path) &&
+                      ald_file_read(path, &found, &size) == ALD_STATUS_OK && size == text->count &&
+                      memcmp(found, text->data, size) == 0;
+    ald_free(found);
+    return same;
+}
+
 ald_status_t ald_sweep_table(const char *folder, const ald_sweep_t *sweep,
                              const ald_sweep_counts_t *counts)
 {
@@ -143,8 +155,10 @@ ald_status_t ald_sweep_table(const char *folder, const ald_sweep_t *sweep,
     for (int64_t i = 0; i < sweep->count; ++i)
         ALD_TRY(read_row(&sweep->runs[i], &rows[i]));
     ALD_TRY(print_table(sweep, rows, &text));
-    ALD_TRY(ald_file_write(markdown, text.data, text.count));
-    ALD_TRY(write_json(json, sweep, rows, counts));
+    if (!ald_path_exists(json) || !has_text(markdown, &text)) {
+        ALD_TRY(ald_file_write(markdown, text.data, text.count));
+        ALD_TRY(write_json(json, sweep, rows, counts));
+    }
     fputs(text.data, stdout);
 done:
     ald_vec_reset(&text);

@@ -12,8 +12,8 @@ typedef struct {
     int64_t sequences_read, sequences_used;
 } ald_sweep_counts_t;
 
-/* Writes FOLDER/sweep.json and FOLDER/sweep.md, which is also printed, of runs that are finished.
- */
+/* Writes FOLDER/sweep.json and FOLDER/sweep.md, which is also printed, of runs that are finished;
+ * files that say so already stay as they are. */
 ald_status_t ald_sweep_table(const char *folder, const ald_sweep_t *sweep,
                              const ald_sweep_counts_t *counts);
 /* Removes both. */

@@ -270,8 +270,7 @@ static ald_status_t begin(state_t *s)
     ald_status_t status = ALD_STATUS_OK;
     ald_roles_t *roles = s->roles;
     if (roles->trains)
-        status = ald_engine_begin(&roles->engine, s->steps, roles->recipe);
-    roles->recipe = NULL;
+        status = ald_engine_begin(&roles->engine, s->steps);
     ALD_TRY(ald_comm_agree(roles->world, status));
     s->maker.begin = roles->trains ? roles->engine.step : 0;
     MPI_Bcast(&s->maker.begin, 1, MPI_INT64_T, 0, roles->world->mpi);

@@ -3,7 +3,6 @@
 #include "ald/role/roles.h"
 
 #include "ald/base/arena.h"
-#include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/config/config.h"
 #include "ald/data/dataset.h"
@@ -45,7 +44,6 @@ void ald_roles_reset(ald_roles_t *roles)
     if (roles->scores)
         ald_scorer_reset(&roles->scorer);
     ald_dataset_reset(&roles->data);
-    ald_json_free(roles->recipe);
     ald_params_reset(&roles->policy_params);
     ald_free(roles->policy);
     ald_comm_free(&roles->trainers);

@@ -27,6 +27,7 @@
 #include "ald/record/arrays.h"
 #include "ald/record/metrics_file.h"
 #include "ald/train/engine.h"
+#include "ald/train/finished.h"
 #include "ald/train/optimizer.h"
 
 /* The path of OUTPUT/checkpoints (step 0), or of a step's folder in it with `suffix` appended;
@@ -345,26 +346,6 @@ done:
     return status;
 }
 
-/* Appends what a recipe has otherwise than another, up to three of it. */
-static ald_status_t differences(const ald_json_t *was, const ald_json_t *is, ald_vec_t *out,
-                                int *count)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    void *at = NULL;
-    const char *key;
-    const ald_json_t *value;
-    while (ald_json_next(was, &at, &key, &value)) {
-        const char *old = ald_json_text(value, NULL);
-        const char *new = ald_json_text(ald_json_get(is, key), NULL);
-        if (old == NULL || (new != NULL &&strcmp(old, new) == 0) || ++*count > 3)
-            continue;
-        ALD_TRY(ald_vec_printf(out, "%s%s was %.80s, is %.80s", *count > 1 ? "; " : "", key, old,
-                               new == NULL ? "not there" : new));
-    }
-done:
-    return status;
-}
-
 /* USAGE with what differs unless the run has the recipe that the checkpoint was made by. */
 static ald_status_t compare_recipe(const ald_engine_t *engine, const ald_json_t *state,
                                    const char *path)
@@ -372,18 +353,14 @@ static ald_status_t compare_recipe(const ald_engine_t *engine, const ald_json_t 
     ald_status_t status = ALD_STATUS_OK;
     const ald_json_t *saved = ald_json_get(state, "recipe");
     ald_vec_t text;
-    int count = 0;
     ald_vec_init(&text, 1);
     ALD_CHECK(ald_json_is_object(saved), ALD_STATUS_INPUT, "%s: expected an object \"recipe\"",
               path);
-    ALD_TRY(ald_vec_printf(&text, "%s", ""));
-    ALD_TRY(differences(saved, engine->recipe, &text, &count));
-    ALD_CHECK(count == 0 && ald_json_count(saved) == ald_json_count(engine->recipe),
-              ALD_STATUS_USAGE,
-              "%s: this checkpoint was made with another configuration or other inputs: %s%s; "
-              "remove %s/checkpoints or set checkpoint.resume = false to start anew",
-              path, count > 0 ? (const char *)text.data : "other keys", count > 3 ? "; ..." : "",
-              engine->output);
+    ALD_TRY(ald_recipe_differences(saved, engine->recipe, &text));
+    ALD_CHECK(text.count == 0, ALD_STATUS_USAGE,
+              "%s: this checkpoint was made with another configuration or other inputs: %s; "
+              "--force starts anew, another output leaves it",
+              path, (const char *)text.data);
 done:
     ald_vec_reset(&text);
     return status;

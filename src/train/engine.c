@@ -12,12 +12,10 @@
 #include "ald/base/lock.h"
 #include "ald/base/log.h"
 #include "ald/base/path.h"
-#include "ald/base/sha256.h"
 #include "ald/base/status.h"
 #include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/model/batch.h"
-#include "ald/model/digest.h"
 #include "ald/model/hf.h"
 #include "ald/model/hf_save.h"
 #include "ald/model/model.h"
@@ -30,6 +28,7 @@
 #include "ald/record/metrics.h"
 #include "ald/record/metrics_file.h"
 #include "ald/train/checkpoint.h"
+#include "ald/train/finished.h"
 #include "ald/train/optimizer.h"
 
 static ald_status_t engine_load(ald_engine_t *engine)
@@ -84,31 +83,36 @@ ald_model_t ald_engine_model(const ald_engine_t *engine)
     return ald_model_of(&engine->params, engine->values);
 }
 
-/* Removes what an earlier run left here, if that run is finished or isn't to be resumed. */
+/* Removes what an earlier run left here, which isn't to be resumed. */
 static ald_status_t clear_earlier(const ald_engine_t *engine)
 {
     ald_status_t status = ALD_STATUS_OK;
     char *finished = ald_path_join(engine->output, "done.json");
     char *checkpoints = ald_path_join(engine->output, "checkpoints");
     ALD_CHECK(finished != NULL && checkpoints != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    if (ald_path_exists(finished) || !engine->config->checkpoint.resume) {
-        ALD_TRY(ald_dir_remove(finished));
-        ALD_TRY(ald_dir_remove(checkpoints));
-    }
+    ALD_TRY(ald_dir_remove(finished));
+    ALD_TRY(ald_dir_remove(checkpoints));
 done:
     ald_free(finished);
     ald_free(checkpoints);
     return status;
 }
 
-ald_status_t ald_engine_begin(ald_engine_t *engine, int64_t steps, ald_json_t *recipe)
+ald_status_t ald_engine_finished(ald_engine_t *engine, ald_json_t *recipe, bool *out)
+{
+    const ald_made_t made = {.stage = engine->stage, .output = engine->output};
+    engine->recipe = recipe;
+    return ald_finished(engine->comm, engine->config, &made, recipe, out);
+}
+
+ald_status_t ald_engine_begin(ald_engine_t *engine, int64_t steps)
 {
     ald_status_t status = ALD_STATUS_OK;
     int64_t newest = 0;
     engine->steps = steps;
-    engine->recipe = recipe;
     if (engine->comm->rank == 0) {
-        status = clear_earlier(engine);
+        if (!engine->config->checkpoint.resume)
+            status = clear_earlier(engine);
         if (status == ALD_STATUS_OK)
             status = ald_checkpoint_whole(engine, &newest);
     }
@@ -228,32 +232,22 @@ done:
 static ald_status_t write_results(ald_engine_t *engine, const ald_json_t *inputs)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char hex[ALD_SHA256_HEX], *path = ald_path_join(engine->output, "done.json");
     static const ald_dtype_t dtypes[] = {[ALD_STORED_DTYPE_AUTO] = ALD_HF_AS_READ,
                                          [ALD_STORED_DTYPE_F32] = ALD_DTYPE_F32,
                                          [ALD_STORED_DTYPE_BF16] = ALD_DTYPE_BF16,
                                          [ALD_STORED_DTYPE_F16] = ALD_DTYPE_F16};
     const ald_dtype_t dtype = dtypes[engine->config->runtime.dtype];
-    ald_json_t *made = ald_json_new_object();
-    ALD_CHECK(path != NULL && made != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    const ald_made_t made = {.stage = engine->stage, .output = engine->output};
     ALD_TRY(ald_fail_point("model_save"));
     ALD_TRY(ald_lock_check());
     ALD_TRY(check_values(engine));
     ALD_TRY(ald_hf_save(engine->output, engine->origin, &engine->params, engine->values, dtype,
                         ald_config_bytes(engine->config->runtime.max_shard_size)));
     ALD_TRY(ald_metrics_flush(engine->metrics));
-    ALD_TRY(ald_hf_sha256(engine->output, hex));
-    ald_json_set(made, "stage", ald_json_new_string(engine->stage));
-    ald_json_set(made, "tool_version", ald_json_new_string(ALD_VERSION));
-    ald_json_set(made, "steps", ald_json_new_integer(engine->step));
-    ald_json_set(made, "sha256", ald_json_new_string(hex));
-    ald_json_set(made, "inputs", ald_json_copy(inputs));
-    if (engine->recipe != NULL)
-        ald_json_set(made, "recipe", ald_json_copy(engine->recipe));
-    ALD_TRY(ald_json_write(made, path));
+    ald_json_t *head = ald_json_new_object();
+    ald_json_set(head, "steps", ald_json_new_integer(engine->step));
+    ALD_TRY(ald_finished_write(&made, head, inputs, engine->recipe));
 done:
-    ald_json_free(made);
-    ald_free(path);
     return status;
 }
 

@@ -220,6 +220,73 @@ def a_run_doesnt_go_on_with_other_inputs(folder):
         harness.run(*command(folder, name, *settings))
 
 
+def state_of(folder):
+    """path -> (mtime, bytes) of all files that a run leaves."""
+    return {path: (os.stat(path).st_mtime_ns, open(path, "rb").read()) for path in files(path_of(folder))}
+
+
+def a_finished_stage_is_not_run_again(folder):
+    """With an equal recipe it says so and touches nothing; with another it is refused, unless forced."""
+    off = ('distill.mode="off-policy"',)
+    for i, (name, output, mode, change, words) in enumerate((
+            ("sft", "sft", (), "runtime.dtype=BF16", 'runtime.dtype was "auto", is "BF16"'),
+            ("dpo", "dpo", (), f'dpo.reference="{folder}/rev"', "dpo.reference was"),
+            ("distill", "aligned", ("distill.mode=mixed", "distill.on_policy_fraction=0.5"),
+             "distill.on_policy_fraction=0.6", "distill.on_policy_fraction was 0.5, is 0.6"),
+            ("distill", "aligned", off, "teacher.strength=3", "teacher.strength was 20.0, is 3.0"))):
+        shutil.rmtree(path_of(folder), ignore_errors=True)
+        mode = ("optimizer.max_steps=2", "checkpoint.every_steps=1", *mode)
+        harness.run(*command(folder, name, *mode))
+        before = state_of(folder)
+        done_json = path_of(folder, output, "done.json")
+        ranks = 1 + i % 2
+        done = harness.run(*command(folder, name, *mode, "eval.max_rows=3", "roles.trainers=1"), ranks=3 - ranks)
+        told = [line for line in done.err.splitlines() if "finished" in line]
+        assert len(told) == 1 and done_json in told[0] and "--force" in told[0], done
+        assert state_of(folder) == before, name
+        done = harness.run(*command(folder, name, *mode, change), ranks=ranks, code=2)
+        assert len(done.errors) == 1 and done_json in done.errors[0] and words in done.errors[0], done
+        assert "--force" in done.errors[0] and "another output" in done.errors[0], done
+        assert state_of(folder) == before, name
+        harness.run(*command(folder, name, *mode, change), "--force" if name == "sft" else "--set",
+                    *([] if name == "sft" else ["checkpoint.resume=false"]))
+        after = state_of(folder)
+        assert after[done_json] != before[done_json] and checkpoints(folder, output) == ["step-000001"]
+        harness.run(*command(folder, name, *mode, change))
+        assert state_of(folder) == after
+
+
+def a_finished_stage_that_doesnt_say_of_what_is_not_run_again(folder):
+    """An older version's done.json, one that is damaged, and weights that are others than it says."""
+    shutil.rmtree(path_of(folder), ignore_errors=True)
+    settings = ("optimizer.max_steps=1",)
+    harness.run(*command(folder, "sft", *settings))
+    path, weights = path_of(folder, "sft", "done.json"), path_of(folder, "sft", "model.safetensors")
+    told, model = harness.read_json(path), open(weights, "rb").read()
+    assert told["stage"] == "sft" and told["steps"] == 1 and "inputs" in told, told
+    old = {key: value for key, value in told.items() if key != "recipe"}
+    other = {**told, "recipe": {**told["recipe"], "optimizer.new": "1"}}
+    fewer = {**told, "recipe": {k: v for k, v in told["recipe"].items() if k != "seed"}}
+    for i, (text, blob, code, words) in enumerate((
+            (json.dumps(old), model, 2, "older version"),
+            (json.dumps(other), model, 2, "optimizer.new was 1, is not there"),
+            (json.dumps(fewer), model, 2, "seed was not there, is 1"),
+            ("{", model, 3, "done.json"), (json.dumps(told), model[:-4] + b"abcd", 3, "sha256"),
+            (json.dumps(told), None, 3, "can't be read"))):
+        harness.write(path, text)
+        os.remove(weights)
+        if blob is not None:
+            harness.write(weights, blob)
+        before = state_of(folder)
+        done = harness.run(*command(folder, "sft", *settings), ranks=1 + i % 2, code=code)
+        assert len(done.errors) == 1 and words in done.errors[0], done
+        assert code == 3 and text == "{" or "--force" in done.errors[0], done
+        assert state_of(folder) == before
+        harness.write(weights, model)
+    harness.run(*command(folder, "sft", *settings), "--force")
+    assert harness.read_json(path)["recipe"] == told["recipe"]
+
+
 def weights_are_known_by_their_content(folder):
     """A byte of the policy is changed in its place, and the file's time set back."""
     path = f"{folder}/policy/model.safetensors"
@@ -272,5 +339,6 @@ if __name__ == "__main__":
                   a_job_started_again_follows_itself, who_lost_the_lock_publishes_nothing,
                   scoring_is_shared_but_not_with_a_run_that_makes_shards, an_input_is_no_output,
                   a_run_goes_on_whatever_doesnt_change_its_result, a_run_doesnt_go_on_with_other_inputs,
+                  a_finished_stage_is_not_run_again, a_finished_stage_that_doesnt_say_of_what_is_not_run_again,
                   weights_are_known_by_their_content, a_damaged_checkpoint_is_set_aside,
                   nothing_is_left_of_a_run_that_fails], prepare)

@@ -236,13 +236,25 @@ def a_signal_stops_all_runs(folder):
     done = sweep(folder, "signal", settings=settings, keep=True)
     assert "going on from" in done.err and "1 are finished already" in done.err, done
     same_sweep(folder, "whole", "signal", repr(done))
-    # All are finished now: nothing is trained, the table is made again.
-    before = os.stat(f"{folder}/out/signal/plain/done.json").st_mtime_ns
-    done = sweep(folder, "signal", settings=settings, keep=True)
+    # All are finished now: nothing is trained, and no file changes.
+    before = times(f"{folder}/out/signal")
+    done = sweep(folder, "signal", settings=settings, keep=True, ranks=2)
+    assert "finished already" in done.err and done.out.count("| short |") == 1, done
+    done = sweep(folder, "signal", settings=(*settings, "teacher.epsilon=0.5"), keep=True, code=2)
+    assert "teacher.epsilon was 0.001, is 0.5" in done.errors[0] and "--force" in done.errors[0], done
+    assert done.errors[0].startswith("run "), done
+    after = times(f"{folder}/out/signal")
+    assert after == before, set(after.items()) ^ set(before.items())
+    os.remove(f"{folder}/out/signal/sweep.md")
+    sweep(folder, "signal", settings=settings, keep=True)
     assert table(folder, "signal")["sequences_read"] == 0
-    assert os.stat(f"{folder}/out/signal/plain/done.json").st_mtime_ns == before
-    sweep(folder, "signal", settings=(*settings, "teacher.epsilon=0.5"), keep=True)
+    sweep(folder, "signal", settings=(*settings, "teacher.epsilon=0.5", "checkpoint.resume=false"), keep=True)
     assert table(folder, "signal")["sequences_read"] > 0
+
+
+def times(folder):
+    paths = [os.path.join(place, name) for place, _, names in os.walk(folder) for name in names]
+    return {path: os.stat(path).st_mtime_ns for path in paths}
 
 
 def read_lines(path):
@@ -266,9 +278,10 @@ def sources_in_a_sweep(folder):
     settings = ("shards.sources=chosen:1,rejected:3",)
     sweep(folder, "mixed", 'grid: { teacher: { strength = [1.0, 9.0]; }; };', settings)
     for r in ("1.0", "9.0"):
-        aligndistil(folder, "distill", *settings, f"teacher.strength={r}", "distill.output=alone/r")
-        same_weights(f"{folder}/out/alone/r", f"{folder}/out/mixed/strength-{r}", r)
-        assert metrics(f"{folder}/out/alone/r") == metrics(f"{folder}/out/mixed/strength-{r}")
+        aligndistil(folder, "distill", *settings, f"teacher.strength={r}",
+                    f"distill.output=alone/r{r}")
+        same_weights(f"{folder}/out/alone/r{r}", f"{folder}/out/mixed/strength-{r}", r)
+        assert metrics(f"{folder}/out/alone/r{r}") == metrics(f"{folder}/out/mixed/strength-{r}")
 
 
 @test
@@ -423,8 +436,8 @@ def contrasts_in_one_sweep(folder):
           settings, ranks=2)
     for contrast in ("reverse", "reference"):
         aligndistil(folder, "distill", *settings, f"teacher.contrast={contrast}",
-                    "distill.output=alone/c")
-        same_weights(f"{folder}/out/alone/c", f"{folder}/out/contrasts/contrast-{contrast}", contrast)
+                    f"distill.output=alone/{contrast}")
+        same_weights(f"{folder}/out/alone/{contrast}", f"{folder}/out/contrasts/contrast-{contrast}", contrast)
     assert table(folder, "contrasts")["sequences_read"] == 40
     done = aligndistil(folder, "distill", *settings, "teacher.contrast=reference",
                        "teacher.reference=rev", code=3)

@@ -174,7 +174,7 @@ def gradients_of_any_size_are_summed_exactly(folder):
     for beta in (1e-3, 1e-9, 1e-11):
         found, tuned = {}, [f"teacher.beta={beta}", "optimizer.epsilon=1e-20"]
         for ranks in (1, 2, 3):
-            found[ranks] = distilled(folder, f"beta{ranks}", ranks, *tuned)
+            found[ranks] = distilled(folder, f"beta{beta}-{ranks}", ranks, *tuned)
         lines, values = found[1]
         ratio = lines[0]["grad_norm"] / rows[0]["grad_norm"] / beta
         assert abs(ratio - 1) < 1e-6, f"beta {beta}: the norm is off by {ratio - 1:.2g}"

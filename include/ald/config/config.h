@@ -229,7 +229,7 @@ typedef struct {
     K(INTEGER, sampling.max_new_tokens, "1024", 1, 1e9, NONE, "longest response")                  \
     K(INTEGER, checkpoint.every_steps, "50", 0, 1e12, NONE, "steps between checkpoints (0: none)") \
     K(INTEGER, checkpoint.keep_last, "2", 0, 1e9, NONE, "checkpoints kept (0: all)")               \
-    K(BOOL, checkpoint.resume, "true", 0, 0, NONE, "go on from the newest checkpoint")             \
+    K(BOOL, checkpoint.resume, "true", 0, 0, NONE, "go on from what is there (false: --force)")    \
     K(CHOICE, runtime.precision, "auto", 0, 0, PRECISIONS, "arithmetic of the matrix products")    \
     K(CHOICE, runtime.dtype, "auto", 0, 0, STORED_DTYPES, "of written weights (auto: as read)")    \
     K(SIZE, runtime.max_shard_size, "5GB", 0, 0, NONE,                                             \

@@ -11,6 +11,8 @@
  * size, inode and the times of both's last change are those that it was made for; where the folder
  * can't be written to, nothing is remembered. Local. */
 ald_status_t ald_hf_sha256(const char *directory, char hex[ALD_SHA256_HEX]);
+/* The same, but nothing is written into the folder. Local. */
+ald_status_t ald_hf_sha256_look(const char *directory, char hex[ALD_SHA256_HEX]);
 /* sha256 of the bytes of tokenizer.json. Local. */
 ald_status_t ald_hf_sha256_tokenizer(const char *directory, char hex[ALD_SHA256_HEX]);
 

@@ -4,7 +4,6 @@
 
 #include <stdbool.h>
 
-#include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/config/config.h"
 #include "ald/data/dataset.h"
@@ -25,7 +24,7 @@ typedef struct {
     ald_scorer_t scorer;            /* scorers */
     ald_engine_t engine;            /* trainers */
     ald_distiller_t distiller;      /* trainers */
-    ald_json_t *recipe;             /* root, on-policy, until training begins: ald_engine_begin */
+    bool finished;                  /* there is nothing to do: an equal run is finished */
     float *policy;                  /* of generators that don't train, a copy of the policy */
     ald_params_t policy_params;
 } ald_roles_t;

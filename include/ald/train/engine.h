@@ -44,12 +44,15 @@ typedef struct {
 ald_status_t ald_engine_init(const ald_config_t *config, const ald_comm_t *trainers,
                              const char *stage, const char *origin, const char *output,
                              ald_engine_t *out);
-/* Sets the number of steps, and goes on from the newest whole checkpoint when there is one and
- * checkpoint.resume says so: engine->step is then its step, and the last where an objective had
- * ended the run there. `recipe` (root, taken over; NULL elsewhere) is an object of texts: settings
- * by their keys, and sha256 of inputs; USAGE with what differs unless the checkpoint has the same.
+/* Gives it its recipe (root, taken over; NULL elsewhere), an object of texts: settings by their
+ * keys, and sha256 of inputs. *out: the run is finished, and there is nothing to do (ald_finished).
  * Collective. */
-ald_status_t ald_engine_begin(ald_engine_t *engine, int64_t steps, ald_json_t *recipe);
+ald_status_t ald_engine_finished(ald_engine_t *engine, ald_json_t *recipe, bool *out);
+/* Sets the number of steps, and goes on from the newest whole checkpoint when there is one and
+ * checkpoint.resume says so, else removes what an earlier run has left: engine->step is then its
+ * step, and the last where an objective had ended the run there. USAGE with what differs unless the
+ * checkpoint has the engine's recipe. Collective. */
+ald_status_t ald_engine_begin(ald_engine_t *engine, int64_t steps);
 void ald_engine_reset(ald_engine_t *engine);
 ald_model_t ald_engine_model(const ald_engine_t *engine);
 

@@ -1,10 +1,9 @@
 /* The stages of the pipeline as commands: a configuration, then the stage.
- * They differ in what the stage takes besides, and in whether a signal may stop it. */
+ * They differ in what the stage takes besides. */
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
 #include "ald/config/config.h"
 #include "ald/par/comm.h"
-#include "ald/par/signals.h"
 #include "ald/pipeline/stage_distill.h"
 #include "ald/pipeline/stage_dpo.h"
 #include "ald/pipeline/stage_eval.h"
@@ -16,13 +15,11 @@
 #include "cli/options_impl.h"
 #include "cli/setup_impl.h"
 
-/* Runs a stage that stops at a signal and keeps what was done so far. */
 static ald_status_t run_stage(const ald_options_t *options, const ald_comm_t *world,
                               ald_status_t (*stage)(const ald_config_t *, const ald_comm_t *))
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_setup_t setup;
-    ald_signals_catch();
     ALD_TRY(ald_setup_load(options, world, &setup));
     ALD_TRY(stage(&setup.config, world));
 done:
@@ -44,7 +41,6 @@ static ald_status_t run_distill(const ald_options_t *options, const ald_comm_t *
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_setup_t setup;
-    ald_signals_catch();
     ALD_TRY(ald_setup_load(options, world, &setup));
     ALD_TRY(setup.sweep.count > 0 ? ald_stage_sweep(&setup.config, &setup.sweep, world)
                                   : ald_stage_distill(&setup.config, world));
@@ -55,13 +51,7 @@ done:
 
 static ald_status_t run_generate(const ald_options_t *options, const ald_comm_t *world)
 {
-    ald_status_t status = ALD_STATUS_OK;
-    ald_setup_t setup;
-    ALD_TRY(ald_setup_load(options, world, &setup));
-    ALD_TRY(ald_stage_generate(&setup.config, world));
-done:
-    ald_setup_reset(&setup);
-    return status;
+    return run_stage(options, world, ald_stage_generate);
 }
 
 static ald_status_t run_score(const ald_options_t *options, const ald_comm_t *world)
@@ -69,7 +59,6 @@ static ald_status_t run_score(const ald_options_t *options, const ald_comm_t *wo
     ald_status_t status = ALD_STATUS_OK;
     ald_setup_t setup = {0};
     int64_t part, parts;
-    ald_signals_catch();
     ALD_TRY(ald_comm_agree(world, ald_setup_part(options->part, &part, &parts)));
     ALD_TRY(ald_setup_load(options, world, &setup));
     ALD_TRY(ald_stage_score(&setup.config, world, part, parts));

@@ -11,6 +11,7 @@
 #include "ald/num/kernel.h"
 #include "ald/num/threads.h"
 #include "ald/par/comm.h"
+#include "ald/par/signals.h"
 #include "cli/commands_impl.h"
 #include "cli/help_impl.h"
 #include "cli/options_impl.h"
@@ -109,6 +110,9 @@ int main(int argc, char **argv)
     if (answered >= 0)
         return answered;
     double begun = ald_time();
+    const ald_command_t *command = find_command(argv[1]);
+    if (command != NULL && (command->bit & ALD_FOR_STAGES))
+        ald_signals_catch(); /* before MPI starts, as it takes a while */
     ald_memory_setup();
     ald_threads_begin();
     ald_comm_start(&argc, &argv, &world);

@@ -9,8 +9,7 @@
 #include "ald/config/choices.h"
 
 enum {
-    STAGES = ALD_FOR_SFT | ALD_FOR_DPO | ALD_FOR_DISTILL | ALD_FOR_GENERATE | ALD_FOR_SCORE |
-             ALD_FOR_EVAL,
+    STAGES = ALD_FOR_STAGES,
     ALL = STAGES | ALD_FOR_INSPECT | ALD_FOR_TOKENIZE | ALD_FOR_BENCH,
 };
 

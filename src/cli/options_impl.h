@@ -22,6 +22,9 @@ typedef enum {
     ALD_FOR_INSPECT = 1 << 6,
     ALD_FOR_TOKENIZE = 1 << 7,
     ALD_FOR_BENCH = 1 << 8,
+    /* the stages, which a signal stops and which go on */
+    ALD_FOR_STAGES = ALD_FOR_SFT | ALD_FOR_DPO | ALD_FOR_DISTILL | ALD_FOR_GENERATE |
+                     ALD_FOR_SCORE | ALD_FOR_EVAL,
 } ald_command_bit_t;
 
 typedef enum {

@@ -19,6 +19,7 @@
 #include "ald/num/threads.h"
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
+#include "ald/par/signals.h"
 #include "ald/pipeline/stage_eval.h"
 #include "cli/options_impl.h"
 #include "cli/parse_impl.h"
@@ -193,6 +194,8 @@ ald_status_t ald_setup_load(const ald_options_t *options, const ald_comm_t *worl
     ald_log_info("aligndistil %s %s: %d ranks, %d threads each", ALD_VERSION, options->command,
                  world->size, threads);
     ald_log_verbose("%s", text);
+    ALD_TRY(ald_comm_agree(world, ald_fail_point("start")));
+    ALD_TRY(ald_signals_check(world, options->command));
 done:
     ald_free(text);
     return status;

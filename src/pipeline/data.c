@@ -12,6 +12,8 @@
 #include "ald/data/pairs_pack.h"
 #include "ald/par/collect.h"
 #include "ald/par/comm.h"
+#include "ald/par/fault.h"
+#include "ald/par/signals.h"
 
 /* Puts every rank's bytes into *all, in the order of the ranks. `own` is empty afterwards. */
 static ald_status_t gather(const ald_comm_t *comm, ald_vec_t *own, ald_vec_t *all)
@@ -55,6 +57,8 @@ ald_status_t ald_data_open(const ald_comm_t *comm, const ald_config_t *config, c
     if (comm->size > 1)
         ALD_TRY(exchange(comm, path, &out->pairs));
     ald_dataset_log(out, path);
+    ALD_TRY(ald_comm_agree(comm, ald_fail_point("data_open")));
+    ALD_TRY(ald_signals_check(comm, key));
 done:
     return status;
 }

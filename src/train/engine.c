@@ -25,6 +25,7 @@
 #include "ald/par/collect.h"
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
+#include "ald/par/signals.h"
 #include "ald/record/metrics.h"
 #include "ald/record/metrics_file.h"
 #include "ald/train/checkpoint.h"
@@ -61,6 +62,7 @@ ald_status_t ald_engine_init(const ald_config_t *config, const ald_comm_t *train
     *out = (ald_engine_t){
         .config = config, .comm = trainers, .stage = stage, .origin = origin, .output = output};
     ALD_TRY(ald_comm_agree(trainers, engine_load(out)));
+    ALD_TRY(ald_signals_check(trainers, stage));
     ald_comm_broadcast(trainers, out->values, sizeof(float) * (size_t)out->params.total, 0);
     ald_log_verbose("%s: %lld parameters, %lld bytes of weights, gradients and moments on rank 0",
                     stage, (long long)out->params.total, (long long)ald_memory_held());
@@ -123,6 +125,7 @@ ald_status_t ald_engine_begin(ald_engine_t *engine, int64_t steps)
     if (engine->comm->rank == 0)
         status = ald_metrics_open(engine->output, newest, &engine->metrics);
     ALD_TRY(ald_comm_agree(engine->comm, status));
+    ALD_TRY(ald_signals_check(engine->comm, engine->stage));
     engine->started = ald_time();
     ald_progress_begin(&engine->progress, engine->stage, steps);
 done:

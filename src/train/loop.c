@@ -220,11 +220,11 @@ done:
     return status;
 }
 
-/* Whether a signal came to any trainer. */
-static bool stops(const ald_comm_t *trainers)
+/* Whether a signal came to any trainer, or in an earlier round to another rank. */
+static bool stops(const ald_loop_t *loop)
 {
-    int stop = ald_signals_seen();
-    MPI_Allreduce(MPI_IN_PLACE, &stop, 1, MPI_INT, MPI_MAX, trainers->mpi);
+    int stop = ald_signals_seen() || loop->stop;
+    MPI_Allreduce(MPI_IN_PLACE, &stop, 1, MPI_INT, MPI_MAX, loop->trainers->mpi);
     return stop != 0;
 }
 
@@ -234,7 +234,7 @@ static ald_status_t record(ald_loop_t *loop, int64_t step)
     ald_status_t status = ALD_STATUS_OK;
     if (loop->count == 0)
         return status;
-    const bool stop = stops(loop->trainers);
+    const bool stop = stops(loop);
     for (int64_t k = 0; k < loop->count; ++k)
         if (loop->runs[k].stepped)
             ALD_TRY(ald_engine_record(loop->runs[k].engine, &loop->runs[k].metrics, stop));
@@ -246,17 +246,18 @@ done:
 }
 
 /* Ranks without runs learn how many steps there are, which an objective may have lowered, in this
- * run or before its checkpoint.
+ * run or before its checkpoint; the others that a signal came to any rank.
  * Collective over loop->comm. */
 static void share_steps(ald_loop_t *loop)
 {
-    int64_t steps = -1;
+    int64_t most[2] = {-1, ald_signals_seen()}; /* number of steps; whether to stop */
     for (int64_t k = 0; k < loop->count; ++k)
-        if (loop->runs[k].engine != NULL && loop->runs[k].engine->steps > steps)
-            steps = loop->runs[k].engine->steps;
-    MPI_Allreduce(MPI_IN_PLACE, &steps, 1, MPI_INT64_T, MPI_MAX, loop->comm->mpi);
+        if (loop->runs[k].engine != NULL && loop->runs[k].engine->steps > most[0])
+            most[0] = loop->runs[k].engine->steps;
+    MPI_Allreduce(MPI_IN_PLACE, most, 2, MPI_INT64_T, MPI_MAX, loop->comm->mpi);
+    loop->stop = most[1] != 0;
     if (loop->count == 0)
-        loop->steps = steps;
+        loop->steps = most[0];
 }
 
 /* Takes the step in all runs that are at it, and records it. */

@@ -2,6 +2,7 @@
 """Two hands on one thing: two runs on one output, an output that is an input, a lock whose owner is
 dead, silent, or its own job started again, a stopped run whose inputs or checkpoints were changed;
 real processes, stopped and killed."""
+import contextlib
 import json
 import os
 import shutil
@@ -287,6 +288,39 @@ def a_finished_stage_that_doesnt_say_of_what_is_not_run_again(folder):
     assert harness.read_json(path)["recipe"] == told["recipe"]
 
 
+def catches(pid):
+    """Whether the process has a handler of SIGUSR1."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for line in open(f"/proc/{pid}/status"):
+            if line.startswith("SigCgt:"):
+                return int(line.split()[1], 16) >> (signal.SIGUSR1 - 1) & 1 == 1
+    return False
+
+
+def a_signal_stops_a_stage_that_starts(folder):
+    """As soon as its handlers are set, in a while, and at two points of loading, to any of its ranks."""
+    kinds = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+    commands = [*((name, ()) for name in STAGES), ("score", ()), ("distill", ("distill.mode=off-policy",))]
+    for i, (name, mode) in enumerate(commands):
+        shutil.rmtree(path_of(folder), ignore_errors=True)
+        wait, ranks = (0, 0.02, 0.06)[i % 3], 2 if i in (1, 5) else 1
+        process = harness.start(command(folder, name, "optimizer.max_steps=0", "optimizer.epochs=1000", *mode), ranks)
+        found, deadline = [], time.monotonic() + 20
+        while not found and time.monotonic() < deadline:
+            pids = [pid for pid in harness.members(process) if ranks == 1 or pid != process.pid]
+            found = [pid for pid in pids if catches(pid) and "aligndistil" in os.path.basename(
+                os.readlink(f"/proc/{pid}/exe"))]
+        time.sleep(wait)
+        os.kill(found[-1], kinds[i % 3])
+        done = harness.finish(process)
+        assert done.code == 75 and len(done.errors) == 1 and "run the same command again" in done.errors[0], done
+    for i, (name, mode) in enumerate(commands):
+        site = ("start", "data_open")[i % 2]
+        done = harness.run(*command(folder, name, f"debug.fail={site}:{i // 6}:1:signal", *mode),
+                           ranks=1 + i // 6, code=75)
+        assert "stopped by a signal before its first step" in done.errors[0], done
+
+
 def weights_are_known_by_their_content(folder):
     """A byte of the policy is changed in its place, and the file's time set back."""
     path = f"{folder}/policy/model.safetensors"
@@ -340,5 +374,5 @@ if __name__ == "__main__":
                   scoring_is_shared_but_not_with_a_run_that_makes_shards, an_input_is_no_output,
                   a_run_goes_on_whatever_doesnt_change_its_result, a_run_doesnt_go_on_with_other_inputs,
                   a_finished_stage_is_not_run_again, a_finished_stage_that_doesnt_say_of_what_is_not_run_again,
-                  weights_are_known_by_their_content, a_damaged_checkpoint_is_set_aside,
+                  a_signal_stops_a_stage_that_starts, weights_are_known_by_their_content, a_damaged_checkpoint_is_set_aside,
                   nothing_is_left_of_a_run_that_fails], prepare)

@@ -4,10 +4,16 @@
 
 #include <stdbool.h>
 
-/* From now on SIGUSR1 and SIGTERM set a flag, for stages that can be resumed. Without this call
- * they end the process. */
+#include "ald/base/status.h"
+#include "ald/par/comm.h"
+
+/* From now on SIGUSR1, SIGUSR2 and SIGTERM set a flag, for stages that can be resumed. Without this
+ * call they end the process. */
 void ald_signals_catch(void);
 /* Whether one of them has come. */
 bool ald_signals_seen(void);
+/* STOPPED on all ranks when one has come to any of them, before the first step of `stage`.
+ * Collective. */
+ald_status_t ald_signals_check(const ald_comm_t *comm, const char *stage);
 
 #endif

@@ -89,6 +89,7 @@ typedef struct {
     ald_run_t *runs; /* [count], none on a rank that isn't a trainer */
     int64_t count;
     int64_t step, steps; /* on a rank without runs: the step at hand, and all of them */
+    bool stop;           /* a signal came to some rank: the next round ends the loop */
     /* Called for a run that has taken its last step, or had none left; NULL: not called. Collective
      * over the trainers. */
     ald_status_t (*finish)(void *context, ald_run_t *run);

@@ -14,6 +14,7 @@
 #include "ald/pipeline/stage_eval.h"
 #include "ald/role/frozen.h"
 #include "ald/role/measure.h"
+#include "pipeline/partial_impl.h"
 #include "pipeline/sampling_impl.h"
 #include "pipeline/turns_impl.h"
 
@@ -39,7 +40,8 @@ typedef struct {
 typedef struct {
     const ald_config_t *config;
     const ald_comm_t *world;
-    const char *folder;                  /* of the files */
+    const char *folder; /* of the files */
+    ald_partial_t partial;
     ald_frozen_t frozen[ALD_VIEWS];      /* zeroed where a directory isn't set or has come before */
     const ald_frozen_t *view[ALD_VIEWS]; /* of these, NULL: not set; a directory's views have one */
     const char *directory[ALD_VIEWS];    /* "": not set */

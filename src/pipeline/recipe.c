@@ -25,6 +25,12 @@ static const row_t rows[] = {
     {"dpo", {COMMON, "dpo."}},
     {"off-policy", {COMMON, "teacher.", "distill."}},
     {"on-policy", {COMMON, "teacher.", "distill.", "sampling.", "shards."}},
+    {"generate", {"seed", "data.", "runtime.precision", "generate.", "sampling."}},
+    {"generate-teacher",
+     {"seed", "data.", "runtime.precision", "generate.", "sampling.", "teacher."}},
+    {"eval",
+     {"seed", "data.", "optimizer.micro_batch_tokens", "runtime.precision", "eval.", "sampling.",
+      "teacher."}},
 };
 
 static ald_status_t make(const ald_config_t *config, const char *kind, const ald_named_t *models,

@@ -9,6 +9,7 @@
 #include "ald/base/arena.h"
 #include "ald/base/interval.h"
 #include "ald/base/json.h"
+#include "ald/base/path.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
 #include "ald/config/config.h"
@@ -26,12 +27,17 @@
 #include "ald/teacher/teacher.h"
 #include "ald/text/figures.h"
 #include "ald/text/tokenizer.h"
+#include "ald/train/finished.h"
 #include "pipeline/claim_impl.h"
 #include "pipeline/data_impl.h"
 #include "pipeline/eval_impl.h"
+#include "pipeline/partial_impl.h"
 #include "pipeline/positions_impl.h"
+#include "pipeline/recipe_impl.h"
 #include "pipeline/sampling_impl.h"
 #include "pipeline/turns_impl.h"
+
+#define PAIRS "pairs" /* the name that the pairs' sequences are kept as */
 
 /* The directory of a view, or with `key` the setting that names it. */
 static const char *view_of(const ald_config_t *config, ald_view_t view, bool key)
@@ -215,6 +221,49 @@ done:
     return status;
 }
 
+/* Sequences that are measured, by what they are kept as. */
+typedef struct {
+    const ald_eval_t *e;
+    const char *name;
+} measuring_t;
+
+static ald_status_t keep_measured(void *context, const ald_measured_t *measured, int64_t count)
+{
+    const measuring_t *m = context;
+    ald_status_t status = ALD_STATUS_OK;
+    if (m->e->world->rank == 0)
+        status =
+            ald_partial_add(&m->e->partial, m->name, measured, sizeof *measured * (size_t)count);
+    return ald_partial_agree(&m->e->partial, status);
+}
+
+/* Measures the items but for what an earlier run has measured of them. Collective. */
+static ald_status_t measure(ald_eval_t *e, const char *name, const ald_item_t *items, int64_t count,
+                            int64_t sequences, ald_measured_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const size_t most = sizeof *out * (size_t)sequences;
+    measuring_t measuring = {e, name};
+    ald_measure_keep_t keep = {.add = keep_measured, .context = &measuring};
+    ald_vec_t known;
+    ald_vec_init(&known, 1);
+    if (e->world->rank == 0)
+        status = ald_partial_find(&e->partial, name, &known);
+    if (status == ALD_STATUS_OK && (known.count > most || known.count % sizeof *out != 0))
+        status = ald_status_raise(ALD_STATUS_INPUT, "%s: %s: expected %lld sequences at most",
+                                  e->partial.path, name, (long long)sequences);
+    ALD_TRY(ald_comm_agree(e->world, status));
+    if (known.count > 0)
+        memcpy(out, known.data, known.count);
+    keep.known = (int64_t)(known.count / sizeof *out);
+    MPI_Bcast(&keep.known, 1, MPI_INT64_T, 0, e->world->mpi);
+    ald_comm_broadcast(e->world, out, sizeof *out * (size_t)keep.known, 0);
+    ALD_TRY(ald_measure(&e->measure, e->world, items, count, strcmp(name, PAIRS) != 0, &keep, out));
+done:
+    ald_vec_reset(&known);
+    return status;
+}
+
 static ald_status_t measure_pairs(ald_eval_t *e, ald_item_t *items)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -222,7 +271,7 @@ static ald_status_t measure_pairs(ald_eval_t *e, ald_item_t *items)
         const ald_pair_t *row = &e->data.pairs.rows[e->pair_row[i]];
         items[i] = ald_item_of(row, &row->chosen, &row->rejected);
     }
-    ALD_TRY(ald_measure(&e->measure, e->world, items, e->pairs, false, e->preferred));
+    ALD_TRY(measure(e, PAIRS, items, e->pairs, 2 * e->pairs, e->preferred));
     ALD_TRY(check_measured(e, e->preferred, 2 * e->pairs, false));
 done:
     return status;
@@ -240,16 +289,16 @@ static ald_status_t measure_samples(ald_eval_t *e, ald_item_t *items)
     if (e->config->eval.teacher)
         ald_generator_compose(e->measure.models[ALD_VIEW_COMPOSED], &e->measure.teacher,
                               &generator);
-    ALD_TRY(
-        ald_sample_all(&generator, &e->data, e->rows, per_row, 0, e->world, true, &e->responses));
+    ALD_TRY(ald_sample_all(&generator, &e->data, e->rows, per_row, 0, &e->partial, true,
+                           &e->responses));
     ALD_TRY(ald_turns_sample(e->config, &generator, &e->data, e->responses, e->rows, per_row,
-                             e->world, &e->turns));
+                             &e->partial, &e->turns));
     for (int64_t i = 0; i < e->samples; ++i) {
         const ald_pair_t *row = &e->data.pairs.rows[i / per_row];
         const ald_text_t response = {e->responses[i].ids, e->responses[i].count, NULL};
         items[i] = ald_item_of(row, &response, NULL);
     }
-    ALD_TRY(ald_measure(&e->measure, e->world, items, e->samples, true, e->sampled));
+    ALD_TRY(measure(e, "answers", items, e->samples, e->samples, e->sampled));
     ALD_TRY(check_measured(e, e->sampled, e->samples, true));
 done:
     return status;
@@ -510,7 +559,10 @@ static ald_status_t evaluate_point(ald_eval_t *e, const ald_eval_point_t *point,
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_vec_t folder;
+    char prefix[96];
     ald_vec_init(&folder, 1);
+    snprintf(prefix, sizeof prefix, "%.17g:%.17g:", point->strength, point->plausibility);
+    e->partial.prefix = prefix;
     e->measure.teacher.strength = point->strength;
     e->measure.teacher.plausibility = point->plausibility;
     ALD_TRY(ald_comm_agree(e->world, ald_vec_printf(&folder, "%s/strength-%g-plausibility-%g",
@@ -520,6 +572,7 @@ static ald_status_t evaluate_point(ald_eval_t *e, const ald_eval_point_t *point,
     *out = e->metrics;
     results_reset(e);
 done:
+    e->partial.prefix = "";
     ald_vec_reset(&folder);
     return status;
 }
@@ -544,12 +597,87 @@ done:
     return status;
 }
 
+/* The recipe of an evaluation, on root. Collective. */
+static ald_status_t make_recipe(const ald_eval_t *e, const ald_eval_point_t *points, int64_t count,
+                                ald_json_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t text;
+    ald_vec_init(&text, 1);
+    ALD_TRY(ald_recipe(e->world, e->config, "eval", &(ald_named_t){NULL, NULL}, out));
+    for (int k = 0; k < ALD_VIEWS && *out != NULL; ++k)
+        if (e->view[k] != NULL)
+            ald_json_set(*out, view_of(e->config, (ald_view_t)k, true),
+                         ald_json_new_string(e->view[k]->sha256));
+    for (int64_t i = 0; i < count && status == ALD_STATUS_OK; ++i)
+        status = ald_vec_printf(&text, "%s%g/%g", i > 0 ? " " : "", points[i].strength,
+                                points[i].plausibility);
+    if (*out != NULL) {
+        ald_json_set(*out, "data.eval", ald_json_new_string(e->data.pairs.sha256));
+        ald_json_set(*out, "tokenizer",
+                     ald_json_new_string(ald_tokenizer_sha256(e->data.tokenizer)));
+        ald_json_set(*out, "strengths", ald_json_new_string(count > 0 ? text.data : "none"));
+    }
+    ALD_TRY(ald_comm_agree(e->world, status));
+done:
+    ald_vec_reset(&text);
+    return status;
+}
+
+/* Paths of the files that say what is made; an evaluation and one of strengths may share a
+ * folder. */
+typedef struct {
+    char *output, *done, *progress;
+} paths_t;
+
+static ald_status_t paths_init(const ald_config_t *config, bool points, paths_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *folder = config->eval.output;
+    out->output = ald_path_join(folder, points ? "strengths.json" : "eval.json");
+    out->done = ald_path_join(folder, points ? "strengths.done.json" : "done.json");
+    out->progress = ald_path_join(folder, points ? "strengths.progress" : "eval.progress");
+    ALD_CHECK(out->output != NULL && out->done != NULL && out->progress != NULL,
+              ALD_STATUS_RESOURCE, "out of memory");
+done:
+    return status;
+}
+
+static void paths_reset(paths_t *paths)
+{
+    ald_free(paths->output);
+    ald_free(paths->done);
+    ald_free(paths->progress);
+}
+
+/* Measures what isn't measured yet, and reports. Collective. */
+static ald_status_t run(ald_eval_t *e, const ald_eval_point_t *points, int64_t count)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_item_t *items = NULL;
+    ALD_TRY(ald_comm_agree(e->world, make_room(e, &items)));
+    eval_memory(e);
+    if (count > 0) {
+        ALD_TRY(evaluate_points(e, points, count, items));
+    } else {
+        ALD_TRY(evaluate(e, e->config->eval.output, items));
+        if (e->world->rank == 0)
+            ald_eval_print(&e->metrics);
+    }
+    ALD_TRY(ald_partial_end(&e->partial));
+done:
+    ald_free(items);
+    return status;
+}
+
 ald_status_t ald_stage_eval(const ald_config_t *config, const ald_comm_t *world, int64_t show,
                             const ald_eval_point_t *points, int64_t count)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_eval_t e = {.config = config, .world = world};
-    ald_item_t *items = NULL;
+    ald_json_t *recipe = NULL;
+    paths_t paths = {0};
+    bool finished = false;
     ALD_CHECK(show < 0 || (config->eval.dpo[0] != '\0' && config->eval.contrast[0] != '\0'),
               ALD_STATUS_USAGE, "--show: needs eval.dpo and eval.contrast");
     if (show < 0)
@@ -560,17 +688,15 @@ ald_status_t ald_stage_eval(const ald_config_t *config, const ald_comm_t *world,
         ALD_TRY(ald_comm_agree(world, world->rank == 0 ? show_row(&e, show) : ALD_STATUS_OK));
         goto done;
     }
-    ALD_TRY(ald_comm_agree(world, make_room(&e, &items)));
-    eval_memory(&e);
-    if (count > 0) {
-        ALD_TRY(evaluate_points(&e, points, count, items));
-    } else {
-        ALD_TRY(evaluate(&e, config->eval.output, items));
-        if (world->rank == 0)
-            ald_eval_print(&e.metrics);
-    }
+    ALD_TRY(ald_comm_agree(world, paths_init(config, count > 0, &paths)));
+    ALD_TRY(make_recipe(&e, points, count, &recipe));
+    const ald_made_t made = {"eval", paths.output, paths.done};
+    ALD_TRY(ald_partial_begin(world, config, &made, paths.progress, recipe, &e.partial, &finished));
+    if (!finished)
+        ALD_TRY(run(&e, points, count));
 done:
-    ald_free(items);
+    ald_partial_reset(&e.partial, status);
+    paths_reset(&paths);
     eval_reset(&e);
     return status;
 }

@@ -22,9 +22,13 @@
 #include "ald/role/frozen.h"
 #include "ald/role/generator.h"
 #include "ald/teacher/teacher.h"
+#include "ald/text/tokenizer.h"
+#include "ald/train/finished.h"
 #include "pipeline/claim_impl.h"
 #include "pipeline/data_impl.h"
+#include "pipeline/partial_impl.h"
 #include "pipeline/positions_impl.h"
+#include "pipeline/recipe_impl.h"
 #include "pipeline/sampling_impl.h"
 #include "pipeline/turns_impl.h"
 
@@ -151,47 +155,112 @@ static void generate_memory(const ald_config_t *config, const ald_comm_t *world,
     ald_memory_say(&plan);
 }
 
-ald_status_t ald_stage_generate(const ald_config_t *config, const ald_comm_t *world)
+/* What the stage makes, and where. */
+typedef struct {
+    source_t source;
+    ald_dataset_t data;
+    ald_partial_t partial;
+    char *done, *progress; /* paths beside the output */
+} generate_t;
+
+/* Takes over what a run that was stopped has had, unless all is finished. Collective. */
+static ald_status_t look_at_run(const ald_config_t *config, const ald_comm_t *world, generate_t *g,
+                                bool *finished)
 {
     ald_status_t status = ALD_STATUS_OK;
-    source_t source = {0};
-    ald_dataset_t data = {0};
+    const bool teacher = config->generate.teacher;
+    const ald_contrast_t contrast = config->teacher.contrast;
+    const ald_named_t models[] = {
+        {teacher ? "teacher.dpo" : "generate.model", g->source.directory},
+        {ald_contrast_key(contrast), teacher ? ald_contrast_directory(config, contrast) : ""},
+        {NULL, NULL}};
+    ald_json_t *recipe = NULL;
+    ald_vec_t path;
+    ald_vec_init(&path, 1);
+    status = ald_vec_printf(&path, "%s.done.json", config->generate.output);
+    g->done = path.data;
+    ald_vec_init(&path, 1);
+    if (status == ALD_STATUS_OK)
+        status = ald_vec_printf(&path, "%s.progress", config->generate.output);
+    g->progress = path.data;
+    ALD_TRY(ald_comm_agree(world, status));
+    const ald_made_t made = {"generate", config->generate.output, g->done};
+    ALD_TRY(ald_recipe(world, config, teacher ? "generate-teacher" : "generate", models, &recipe));
+    if (recipe != NULL) {
+        ald_json_set(recipe, "data.train", ald_json_new_string(g->data.pairs.sha256));
+        ald_json_set(recipe, "tokenizer",
+                     ald_json_new_string(ald_tokenizer_sha256(g->data.tokenizer)));
+    }
+    ALD_TRY(ald_partial_begin(world, config, &made, g->progress, recipe, &g->partial, finished));
+done:
+    return status;
+}
+
+/* Loads the models and the data. Collective. */
+static ald_status_t load(const ald_config_t *config, const ald_comm_t *world, generate_t *g)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(source_load(config, world, &g->source));
+    ALD_TRY(ald_data_open(world, config, g->source.directory,
+                          g->source.model.params.config.vocab_size, config->data.train,
+                          "data.train", ALD_PAIRS_PROMPT, &g->data));
+    const char *const models[] = {
+        g->source.directory,
+        config->generate.teacher ? ald_contrast_directory(config, config->teacher.contrast) : ""};
+    ald_positions_warn(
+        models, 2, ald_longest_row(&g->data, g->data.pairs.count, config->sampling.max_new_tokens));
+done:
+    return status;
+}
+
+/* Samples all responses and writes them. Collective. */
+static ald_status_t sample(const ald_config_t *config, const ald_comm_t *world, generate_t *g)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const double begun = ald_time();
+    const int64_t rows = g->data.pairs.count, samples = config->generate.samples;
     ald_generator_t generator;
     ald_response_t *responses = NULL;
     ald_turns_t turns = {0};
-    double begun = ald_time();
-    const ald_named_t inputs[] = {{"data.train", config->data.train}, {NULL, NULL}};
-    ALD_TRY(ald_claim(world, "generate", (ald_named_t){"generate.output", config->generate.output},
-                      true, inputs));
-    ALD_TRY(source_load(config, world, &source));
-    ALD_TRY(ald_data_open(world, config, source.directory, source.model.params.config.vocab_size,
-                          config->data.train, "data.train", ALD_PAIRS_PROMPT, &data));
-    const char *const models[] = {
-        source.directory,
-        config->generate.teacher ? ald_contrast_directory(config, config->teacher.contrast) : ""};
-    ald_positions_warn(models, 2,
-                       ald_longest_row(&data, data.pairs.count, config->sampling.max_new_tokens));
-    ald_generator_init(config, &source.model.model, &data, &generator);
-    generator.name = source.directory;
+    ald_generator_init(config, &g->source.model.model, &g->data, &generator);
+    generator.name = g->source.directory;
     if (config->generate.teacher)
-        ald_generator_compose(&source.contrast.model, &source.teacher, &generator);
-    generate_memory(config, world, &source, &data);
-    ALD_TRY(ald_sample_all(&generator, &data, data.pairs.count, config->generate.samples, 0, world,
-                           ald_turns_any(&data), &responses));
-    ALD_TRY(ald_turns_sample(config, &generator, &data, responses, data.pairs.count,
-                             config->generate.samples, world, &turns));
+        ald_generator_compose(&g->source.contrast.model, &g->source.teacher, &generator);
+    generate_memory(config, world, &g->source, &g->data);
+    ALD_TRY(ald_sample_all(&generator, &g->data, rows, samples, 0, &g->partial,
+                           ald_turns_any(&g->data), &responses));
+    ALD_TRY(ald_turns_sample(config, &generator, &g->data, responses, rows, samples, &g->partial,
+                             &turns));
     if (world->rank == 0) {
-        status = write_responses(config->generate.output, &data, responses, &turns,
-                                 config->generate.samples);
-        report(responses, data.pairs.count * config->generate.samples, ald_time() - begun,
-               config->generate.output);
+        status = write_responses(config->generate.output, &g->data, responses, &turns, samples);
+        report(responses, rows * samples, ald_time() - begun, config->generate.output);
     }
     ALD_TRY(ald_comm_agree(world, status));
+    ALD_TRY(ald_partial_end(&g->partial));
 done:
     ald_turns_reset(&turns);
     ald_free(responses);
-    ald_dataset_reset(&data);
-    ald_frozen_reset(&source.model);
-    ald_frozen_reset(&source.contrast);
+    return status;
+}
+
+ald_status_t ald_stage_generate(const ald_config_t *config, const ald_comm_t *world)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    generate_t g = {0};
+    bool finished = false;
+    const ald_named_t inputs[] = {{"data.train", config->data.train}, {NULL, NULL}};
+    ALD_TRY(ald_claim(world, "generate", (ald_named_t){"generate.output", config->generate.output},
+                      true, inputs));
+    ALD_TRY(load(config, world, &g));
+    ALD_TRY(look_at_run(config, world, &g, &finished));
+    if (!finished)
+        ALD_TRY(sample(config, world, &g));
+done:
+    ald_partial_reset(&g.partial, status);
+    ald_free(g.done);
+    ald_free(g.progress);
+    ald_dataset_reset(&g.data);
+    ald_frozen_reset(&g.source.model);
+    ald_frozen_reset(&g.source.contrast);
     return status;
 }

@@ -131,13 +131,13 @@ done:
 
 /* Samples answers to the prompts, which afterwards have the ids of their questions' rows. */
 static ald_status_t sample_turn(const ald_generator_t *generator, const ald_dataset_t *data,
-                                int64_t samples, size_t turn, const ald_comm_t *comm,
+                                int64_t samples, size_t turn, const ald_partial_t *partial,
                                 ald_turn_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_dataset_t later = *data; /* a copy with other prompts, which owns nothing */
     later.pairs = out->pairs;
-    ALD_TRY(ald_sample_all(generator, &later, later.pairs.count, 1, (int64_t)turn, comm, true,
+    ALD_TRY(ald_sample_all(generator, &later, later.pairs.count, 1, (int64_t)turn, partial, true,
                            &out->responses));
     for (int64_t k = 0; k < out->pairs.count; ++k)
         out->pairs.rows[k].id = data->pairs.rows[out->sample[k] / samples].id;
@@ -147,7 +147,7 @@ done:
 
 ald_status_t ald_turns_sample(const ald_config_t *config, const ald_generator_t *generator,
                               const ald_dataset_t *data, const ald_response_t *responses,
-                              int64_t rows, int64_t samples, const ald_comm_t *comm,
+                              int64_t rows, int64_t samples, const ald_partial_t *partial,
                               ald_turns_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -161,9 +161,9 @@ ald_status_t ald_turns_sample(const ald_config_t *config, const ald_generator_t 
             status = ald_vec_push(&out->turns, &next);
         if (!more || status != ALD_STATUS_OK)
             turn_reset(&next);
-        ALD_TRY(ald_comm_agree(comm, status));
+        ALD_TRY(ald_comm_agree(partial->comm, status));
         if (more)
-            ALD_TRY(sample_turn(generator, data, samples, turn, comm,
+            ALD_TRY(sample_turn(generator, data, samples, turn, partial,
                                 &ALD_VEC_AT(&out->turns, ald_turn_t, turn - 1)));
     }
 done:

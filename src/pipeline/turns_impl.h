@@ -14,6 +14,7 @@
 #include "ald/data/pairs.h"
 #include "ald/par/comm.h"
 #include "ald/role/generator.h"
+#include "pipeline/partial_impl.h"
 #include "pipeline/sampling_impl.h"
 
 /* A later turn, for those samples whose questions have it. */
@@ -31,10 +32,11 @@ typedef struct {
 /* Whether rows of this layout may have later turns. */
 bool ald_turns_any(const ald_dataset_t *data);
 /* Samples the turns that follow `responses`, the first ones ([rows * samples], on all ranks): each
- * answers its question ("turns") in the conversation with the answers before it. Collective. */
+ * answers its question ("turns") in the conversation with the answers before it. Kept in `partial`,
+ * and stopped, as by ald_sample_all. Collective. */
 ald_status_t ald_turns_sample(const ald_config_t *config, const ald_generator_t *generator,
                               const ald_dataset_t *data, const ald_response_t *responses,
-                              int64_t rows, int64_t samples, const ald_comm_t *comm,
+                              int64_t rows, int64_t samples, const ald_partial_t *partial,
                               ald_turns_t *out);
 void ald_turns_reset(ald_turns_t *turns); /* takes a zeroed one */
 /* The answer in turn `turn` (from 0 for the second) to first-turn sample `i`, as an index into its

@@ -81,6 +81,7 @@ typedef struct {
     float *hidden, *logits[MODELS], *work; /* [SLOTS, H], [SLOTS, V], [SLOTS, 3V] */
     int32_t **ids;                         /* [requests] finished responses, from ald_alloc */
     int64_t *counts;
+    ald_vec_t *out;
 } session_t;
 
 /* An error when a slot's logits gave no token. */
@@ -144,6 +145,21 @@ done:
     return status;
 }
 
+/* Appends the record of a finished response and frees it. */
+static ald_status_t write_record(session_t *s, int64_t request)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_sampled_t record = {request, s->counts[request]};
+    const float *logprobs = (const float *)(s->ids[request] + s->g->max_new_tokens);
+    ALD_TRY(ald_vec_append(s->out, &record, sizeof record));
+    ALD_TRY(ald_vec_append(s->out, s->ids[request], sizeof(int32_t) * (size_t)record.count));
+    ALD_TRY(ald_vec_append(s->out, logprobs, sizeof(float) * (size_t)record.count));
+done:
+    ald_free(s->ids[request]);
+    s->ids[request] = NULL;
+    return status;
+}
+
 static void slot_finish(session_t *s, slot_t *slot)
 {
     if (slot->request >= 0) {
@@ -153,6 +169,19 @@ static void slot_finish(session_t *s, slot_t *slot)
     for (int k = 0; k < MODELS; ++k)
         ald_cache_reset(&slot->cache[k]);
     slot->request = -1;
+}
+
+/* Finishes a slot whose response has ended; with a pause its record is there at once. */
+static ald_status_t slot_end(session_t *s, slot_t *slot)
+{
+    const int64_t request = slot->request;
+    slot_finish(s, slot);
+    return s->g->pause == NULL ? ALD_STATUS_OK : write_record(s, request);
+}
+
+static ald_status_t pause(session_t *s)
+{
+    return s->g->pause == NULL ? ALD_STATUS_OK : s->g->pause(s->g->context, s->out);
 }
 
 /* Samples one more token for every active slot. */
@@ -187,7 +216,8 @@ static ald_status_t session_run(session_t *s, int64_t count)
             while (slot->request < 0 && next < count) {
                 ALD_TRY(slot_start(s, slot, next++));
                 if (slot->ended)
-                    slot_finish(s, slot);
+                    ALD_TRY(slot_end(s, slot));
+                ALD_TRY(pause(s));
             }
             if (slot->request >= 0)
                 active[running++] = slot;
@@ -197,22 +227,9 @@ static ald_status_t session_run(session_t *s, int64_t count)
         ALD_TRY(step(s, active, running));
         for (int64_t i = 0; i < running; ++i)
             if (active[i]->ended)
-                slot_finish(s, active[i]);
+                ALD_TRY(slot_end(s, active[i]));
+        ALD_TRY(pause(s));
     } while (running > 0);
-done:
-    return status;
-}
-
-static ald_status_t write_records(const session_t *s, int64_t count, ald_vec_t *out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    for (int64_t i = 0; i < count; ++i) {
-        ald_sampled_t record = {i, s->counts[i]};
-        const float *logprobs = (const float *)(s->ids[i] + s->g->max_new_tokens);
-        ALD_TRY(ald_vec_append(out, &record, sizeof record));
-        ALD_TRY(ald_vec_append(out, s->ids[i], sizeof(int32_t) * (size_t)record.count));
-        ALD_TRY(ald_vec_append(out, logprobs, sizeof(float) * (size_t)record.count));
-    }
 done:
     return status;
 }
@@ -250,15 +267,17 @@ ald_status_t ald_generator_run(const ald_generator_t *generator, const ald_pairs
     session_t *s = ald_arena_calloc(arena, 1, sizeof *s);
     ALD_CHECK(s != NULL, ALD_STATUS_RESOURCE, "out of memory: sampling");
     ALD_TRY(ald_fail_point("generate"));
-    *s = (session_t){.g = generator, .pairs = pairs, .requests = requests, .arena = arena};
+    *s = (session_t){
+        .g = generator, .pairs = pairs, .requests = requests, .arena = arena, .out = out};
     ALD_TRY(session_init(s, count));
     status = session_run(s, count);
     for (int i = 0; i < SLOTS; ++i)
         slot_finish(s, &s->slot[i]);
-    if (status == ALD_STATUS_OK)
-        status = write_records(s, count, out);
-    for (int64_t i = 0; i < count; ++i)
+    for (int64_t i = 0; i < count; ++i) {
+        if (status == ALD_STATUS_OK && s->ids[i] != NULL)
+            status = write_record(s, i);
         ald_free(s->ids[i]);
+    }
 done:
     ald_arena_release(arena, mark);
     return status;

@@ -16,6 +16,7 @@
 #include "ald/num/ops.h"
 #include "ald/par/collect.h"
 #include "ald/par/comm.h"
+#include "ald/par/fault.h"
 #include "ald/teacher/teacher.h"
 
 #define MEASURED_DOUBLES ((int64_t)(sizeof(ald_measured_t) / sizeof(double)))
@@ -170,54 +171,83 @@ static void add_position(const ald_measured_t *position, ald_measured_t *sum)
     sum->tvd += position->tvd;
 }
 
-/* Measures this rank's micro-batches: m with m mod size = rank. Sequences of other ranks stay 0. */
-static ald_status_t measure_share(const ald_measure_t *measure, const ald_comm_t *comm,
-                                  const ald_item_t *items, int64_t count, bool distributions,
+/* The micro-batches of some items. */
+typedef struct {
+    int64_t *start, *sequence; /* [count + 1] first item and first sequence of each; owned */
+    int64_t micros;
+} cut_t;
+
+static ald_status_t cut_init(const ald_measure_t *measure, const ald_item_t *items, int64_t count,
+                             cut_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t *tokens = ald_calloc(3 * ((size_t)count + 1), sizeof *tokens);
+    ALD_CHECK(tokens != NULL, ALD_STATUS_RESOURCE, "out of memory: %lld items", (long long)count);
+    out->start = tokens;
+    out->sequence = tokens + count + 1;
+    tokens += 2 * (count + 1);
+    for (int64_t i = 0; i < count; ++i)
+        tokens[i] = ald_item_tokens(&items[i]);
+    out->micros =
+        count > 0 ? ald_micro_split(tokens, count, measure->micro_batch_tokens, out->start) : 0;
+    for (int64_t m = 0; m < out->micros; ++m) {
+        out->sequence[m + 1] = out->sequence[m];
+        for (int64_t i = out->start[m]; i < out->start[m + 1]; ++i)
+            out->sequence[m + 1] += items[i].responses;
+    }
+done:
+    return status;
+}
+
+/* Measures one micro-batch. */
+static ald_status_t measure_micro(const ald_measure_t *measure, const ald_item_t *items,
+                                  int64_t count, bool distributions, ald_arena_t *arena,
                                   ald_measured_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_arena_t arena;
-    ald_arena_init(&arena);
-    int64_t *tokens = ALD_ARENA_ARRAY(&arena, int64_t, 2 * count + 1), sequence = 0;
-    ALD_CHECK(tokens != NULL, ALD_STATUS_RESOURCE, "out of memory: %lld items", (long long)count);
-    int64_t *start = tokens + count;
-    for (int64_t i = 0; i < count; ++i)
-        tokens[i] = ald_item_tokens(&items[i]);
-    int64_t micros = ald_micro_split(tokens, count, measure->micro_batch_tokens, start);
-    for (int64_t m = 0; m < micros && count > 0; ++m) {
-        ald_measured_t *positions;
-        ald_packed_t packed;
-        ald_arena_mark_t mark = ald_arena_mark(&arena);
-        if (m % comm->size != comm->rank) {
-            for (int64_t i = start[m]; i < start[m + 1]; ++i)
-                sequence += items[i].responses;
-            continue;
-        }
-        ALD_TRY(measure_packed(measure, items + start[m], start[m + 1] - start[m], distributions,
-                               &arena, &packed, &positions));
-        for (int64_t s = 0; s < packed.sequences; ++s, ++sequence)
-            for (int64_t r = packed.start[s]; r < packed.start[s + 1]; ++r)
-                add_position(&positions[r], &out[sequence]);
-        ald_arena_release(&arena, mark);
-    }
+    ald_measured_t *positions;
+    ald_packed_t packed;
+    const ald_arena_mark_t mark = ald_arena_mark(arena);
+    ALD_TRY(ald_fail_point("measure"));
+    ALD_TRY(measure_packed(measure, items, count, distributions, arena, &packed, &positions));
+    for (int64_t s = 0; s < packed.sequences; ++s)
+        for (int64_t r = packed.start[s]; r < packed.start[s + 1]; ++r)
+            add_position(&positions[r], &out[s]);
 done:
-    ald_arena_reset(&arena);
+    ald_arena_release(arena, mark);
     return status;
 }
 
 ald_status_t ald_measure(const ald_measure_t *measure, const ald_comm_t *comm,
                          const ald_item_t *items, int64_t count, bool distributions,
-                         ald_measured_t *out)
+                         const ald_measure_keep_t *keep, ald_measured_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    int64_t sequences = 0;
-    for (int64_t i = 0; i < count; ++i)
-        sequences += items[i].responses;
-    memset(out, 0, sizeof *out * (size_t)sequences);
-    ALD_TRY(ald_comm_agree(comm, measure_share(measure, comm, items, count, distributions, out)));
-    /* Each number is zero on all ranks but one, so the order of the sum doesn't matter. */
-    ald_collect_reduce(comm, out, sequences * MEASURED_DOUBLES, MPI_DOUBLE, MPI_SUM);
+    cut_t cut = {0};
+    ald_arena_t arena;
+    int64_t m = 0;
+    ald_arena_init(&arena);
+    ALD_TRY(ald_comm_agree(comm, cut_init(measure, items, count, &cut)));
+    while (keep != NULL && m < cut.micros && cut.sequence[m] < keep->known)
+        ++m;
+    for (; m < cut.micros; m += comm->size) {
+        const int64_t mine = m + comm->rank;
+        const int64_t end = m + comm->size < cut.micros ? m + comm->size : cut.micros;
+        const int64_t first = cut.sequence[m], some = cut.sequence[end] - first;
+        memset(out + first, 0, sizeof *out * (size_t)some);
+        if (mine < end)
+            status = measure_micro(measure, items + cut.start[mine],
+                                   cut.start[mine + 1] - cut.start[mine], distributions, &arena,
+                                   out + cut.sequence[mine]);
+        ALD_TRY(ald_comm_agree(comm, status));
+        /* Each number is zero on all ranks but one, so the order of the sum doesn't matter. */
+        ald_collect_reduce(comm, out + first, some * MEASURED_DOUBLES, MPI_DOUBLE, MPI_SUM);
+        if (keep != NULL)
+            ALD_TRY(keep->add(keep->context, out + first, some));
+    }
 done:
+    ald_arena_reset(&arena);
+    ald_free(cut.start);
     return status;
 }
 

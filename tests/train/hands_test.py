@@ -321,6 +321,67 @@ def a_signal_stops_a_stage_that_starts(folder):
         assert "stopped by a signal before its first step" in done.errors[0], done
 
 
+def bytes_of(folder):
+    return {os.path.relpath(path, folder): open(path, "rb").read() for path in files(folder)}
+
+
+def sampling_and_measuring_go_on(folder):
+    """generate and eval, stopped at a token or a micro-batch, by a kill, on other ranks: the same bytes."""
+    few = ("optimizer.micro_batch_tokens=120", "sampling.max_new_tokens=12", "eval.generate=20",
+           "generate.samples=8", f'eval.dpo="{folder}/dpo"', f'eval.contrast="{folder}/rev"',
+           f'eval.reference="{folder}/dpo"')
+    strengths = ("--strengths", "5,10")
+    cases = (("generate", (), "generations.jsonl.progress", ("token:0:65:signal", "token:0:62:signal")),
+             ("generate", ("generate.teacher=true",), "generations.jsonl.progress", ("token:1:65:signal",)),
+             ("eval", (), "eval/eval.progress", ("measure:0:3:signal", "token:0:65:signal", "measure:0:2:signal")),
+             ("eval", strengths, "eval/strengths.progress", ("token:0:65:signal", "measure:0:9:signal")))
+    for name, more, progress, stops in cases:
+        settings, words = (few, more) if more == strengths else ((*few, *more), ())
+        shutil.rmtree(path_of(folder), ignore_errors=True)
+        whole_run = harness.run(*command(folder, name, *settings), *words)
+        whole = bytes_of(path_of(folder))
+        assert not os.path.exists(path_of(folder, progress)) and any(k.endswith("done.json") for k in whole)
+        shutil.rmtree(path_of(folder))
+        sizes = []
+        for i, fault in enumerate(stops):
+            ranks = 2 if fault.split(":")[1] == "1" or i % 2 else 1
+            done = harness.run(*command(folder, name, *settings, "debug.fail=" + fault), *words, code=75,
+                               ranks=ranks)
+            assert "run the same command again to go on" in done.errors[0] and len(done.errors) == 1, done
+            assert (i == 0) == ("going on from" not in done.err), done
+            sizes.append(os.path.getsize(path_of(folder, progress)))
+        assert sizes == sorted(set(sizes)) and sizes[-1] > 5000, sizes  # more each time, and not the head alone
+        done = harness.run(*command(folder, name, *settings, "seed=2"), *words, code=2)
+        assert "seed was 1, is 2" in done.errors[0] and progress in done.errors[0], done
+        with open(path_of(folder, progress), "ab") as file:
+            file.write(b"answers 99999 ")  # cut by a kill
+        done = harness.run(*command(folder, name, *settings), *words, ranks=2)
+        assert done.out == whole_run.out and "damaged at byte" in done.err, done
+        assert bytes_of(path_of(folder)) == whole, name
+        before = state_of(folder)
+        done = harness.run(*command(folder, name, *settings), *words, ranks=1)
+        assert "finished" in done.err and state_of(folder) == before, done
+        done = harness.run(*command(folder, name, *settings, "seed=2"), *words, code=2)
+        assert "seed was 1, is 2" in done.errors[0] and "--force" in done.errors[0], done
+    harness.run(*command(folder, "eval", *few, "seed=2"), "--force")
+    harness.run(*command(folder, "eval", *few, "seed=2", 'data.eval="none.jsonl"'), code=3)
+
+
+def a_killed_generation_goes_on(folder):
+    settings = ("sampling.max_new_tokens=200", "generate.samples=40")
+    shutil.rmtree(path_of(folder), ignore_errors=True)
+    harness.run(*command(folder, "generate", *settings))
+    whole, path = bytes_of(path_of(folder)), path_of(folder, "generations.jsonl.progress")
+    shutil.rmtree(path_of(folder))
+    process = harness.start(command(folder, "generate", *settings), 2)
+    while process.poll() is None and not (os.path.exists(path) and os.path.getsize(path) > 20000):
+        time.sleep(0.01)
+    killed = harness.kill(process)
+    done = harness.run(*command(folder, "generate", *settings))
+    assert not killed or "going on from" in done.err, done
+    assert bytes_of(path_of(folder)) == whole
+
+
 def weights_are_known_by_their_content(folder):
     """A byte of the policy is changed in its place, and the file's time set back."""
     path = f"{folder}/policy/model.safetensors"
@@ -374,5 +435,5 @@ if __name__ == "__main__":
                   scoring_is_shared_but_not_with_a_run_that_makes_shards, an_input_is_no_output,
                   a_run_goes_on_whatever_doesnt_change_its_result, a_run_doesnt_go_on_with_other_inputs,
                   a_finished_stage_is_not_run_again, a_finished_stage_that_doesnt_say_of_what_is_not_run_again,
-                  a_signal_stops_a_stage_that_starts, weights_are_known_by_their_content, a_damaged_checkpoint_is_set_aside,
+                  a_signal_stops_a_stage_that_starts, sampling_and_measuring_go_on, a_killed_generation_goes_on, weights_are_known_by_their_content, a_damaged_checkpoint_is_set_aside,
                   nothing_is_left_of_a_run_that_fails], prepare)

@@ -30,6 +30,10 @@ typedef struct {
     const ald_dataset_t *data; /* for the stop tokens */
     const char *name;          /* of what is sampled from, for messages: a directory. NULL: the
                                   policy in training */
+    /* NULL, or called between two tokens with the records of `out` so far, in the order in which
+     * responses ended; it may take them out. A failure ends the sampling. */
+    ald_status_t (*pause)(void *context, ald_vec_t *out);
+    void *context;
 } ald_generator_t;
 
 /* Settings from the configuration; `model` and `data` stay the caller's. Local. */
@@ -53,10 +57,10 @@ typedef struct {
     int64_t request, count;
 } ald_sampled_t;
 
-/* Appends a record per request, in the order of the requests, to `out`. Responses end with a stop
- * token unless cut at max_new_tokens. They are the same
- * in any batch and on any number of threads and ranks. Where the logits are no distribution: INPUT
- * that names the model, INTERNAL for a policy in training. Local. */
+/* Appends a record per request, in the order of the requests unless there is a pause, to `out`.
+ * Responses end with a stop token unless cut at max_new_tokens. They are the same in any batch and
+ * on any number of threads and ranks. Where the logits are no distribution: INPUT that names the
+ * model, INTERNAL for a policy in training. Local. */
 ald_status_t ald_generator_run(const ald_generator_t *generator, const ald_pairs_t *pairs,
                                const ald_request_t *requests, int64_t count, ald_arena_t *arena,
                                ald_vec_t *out);

@@ -37,12 +37,20 @@ typedef struct {
     int64_t micro_batch_tokens;
 } ald_measure_t;
 
+/* Results of a run that was stopped, and what becomes of those that come. */
+typedef struct {
+    int64_t known; /* the first sequences, which `out` has already: whole calls of `add` */
+    /* The next `count` sequences, on all ranks; a failure, on all ranks, ends the measuring. */
+    ald_status_t (*add)(void *context, const ald_measured_t *measured, int64_t count);
+    void *context;
+} ald_measure_keep_t;
+
 /* Sums of each sequence, items in order and their responses in order, on every rank; the same bits
  * on any number of ranks. `distributions` false leaves kl, reward and tvd NaN and saves their time.
- * Collective. */
+ * `keep` may be NULL. Collective. */
 ald_status_t ald_measure(const ald_measure_t *measure, const ald_comm_t *comm,
                          const ald_item_t *items, int64_t count, bool distributions,
-                         ald_measured_t *out);
+                         const ald_measure_keep_t *keep, ald_measured_t *out);
 /* Every position of one item, [sum of its response_count]. Local. */
 ald_status_t ald_measure_positions(const ald_measure_t *measure, const ald_item_t *item,
                                    ald_measured_t *out);

@@ -64,9 +64,10 @@ def settings(values):
 
 
 def stage(command, folder, ranks=1, threads=1, code=0, **values):
-    """A command with `output` = folder, on an empty configuration and these settings; it ends with `code`."""
+    """A command with `output` = folder, on an empty configuration and these settings; it ends with `code`. It
+    takes nothing over from an earlier one unless checkpoint__resume says so."""
     path = harness.write(os.path.join(folder, "empty.cfg"), "# all is set on the command line\n")
-    return harness.run(command, "-c", path, *settings({"output": folder, **values}), ranks=ranks, code=code,
+    return harness.run(command, "-c", path, *settings({"output": folder, "checkpoint__resume": False, **values}), ranks=ranks, code=code,
                        env={"OMP_NUM_THREADS": str(threads)})
 
 

@@ -654,6 +654,7 @@ RUN = """shards: { sequences_per_shard = 8; encoding = "full"; };
 generate: { model = "policy"; };
 sampling: { max_new_tokens = 4; };
 optimizer: { lr = 1e-3; batch_size = 4; max_steps = 1; };
+checkpoint: { resume = false; };
 """
 
 

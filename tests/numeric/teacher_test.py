@@ -88,7 +88,7 @@ def evaluate(folder, options, ranks=1, words=(), **more):
     values = {"output": folder, "data__eval": Setting.data.path, "data__chat_format": "none",
               "eval__teacher": True, "eval__dpo": Setting.models["dpo"],
               "eval__contrast": Setting.models["reverse"], "eval__reference": Setting.models["reference"],
-              "eval__output": "eval", "sampling__max_new_tokens": 20, "teacher__beta": BETA,
+              "eval__output": "eval", "sampling__max_new_tokens": 20, "teacher__beta": BETA, "checkpoint__resume": False,
               **teacher_keys(options), **more}
     path = harness.write(os.path.join(folder, "empty.cfg"), "# all is set on the command line\n")
     done = harness.run("eval", "-c", path, *training.settings(values), *words, ranks=ranks)

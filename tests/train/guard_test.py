@@ -124,7 +124,8 @@ def a_signal_in_the_last_step_leaves_it_the_last(folder):
     options = {"distill__guard__max_kl": 0.02, "distill__guard__action": "stop"}
     last = harness.read_json(os.path.join(folder, "stop", "done.json"))
     for ranks, roles in ((1, {}), (2, {"roles__trainers": 1, "roles__scorers": 1})):
-        keys = keys_of(f"last{ranks}", **options, **roles, debug__fail=f"train_step:0:{last['steps']}:signal")
+        keys = keys_of(f"last{ranks}", **options, **roles, checkpoint__resume=True,
+                       debug__fail=f"train_step:0:{last['steps']}:signal")
         for code in (75, 0):
             training.stage("distill", folder, ranks=ranks, code=code, **keys)
         done = harness.read_json(os.path.join(folder, f"last{ranks}", "done.json"))

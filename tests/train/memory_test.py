@@ -26,7 +26,7 @@ distill: {{ policy = "{models['policy']}"; mode = "off-policy"; }};
 generate: {{ model = "{models['policy']}"; }};
 eval: {{ model = "{models['policy']}"; dpo = "{models['dpo']}"; contrast = "{models['reverse']}"; }};
 sampling: {{ max_new_tokens = 40; }};
-checkpoint: {{ every_steps = 1; }};
+checkpoint: {{ every_steps = 1; resume = false; }};
 """)
 
 

@@ -10,6 +10,7 @@
 #include "ald/config/config.h"
 #include "ald/config/print.h"
 #include "ald/model/digest.h"
+#include "ald/model/model_config.h"
 #include "ald/par/comm.h"
 
 #define COMMON "seed", "data.", "optimizer.", "runtime.precision", "runtime.dtype"
@@ -38,6 +39,7 @@ static ald_status_t make(const ald_config_t *config, const char *kind, const ald
 {
     ald_status_t status = ALD_STATUS_OK;
     char hex[ALD_SHA256_HEX];
+    ald_model_config_t shape;
     const row_t *row = rows;
     size_t groups = 0;
     while (strcmp(row->kind, kind) != 0)
@@ -48,6 +50,7 @@ static ald_status_t make(const ald_config_t *config, const char *kind, const ald
     for (; models->key != NULL; ++models) {
         if (models->path[0] == '\0')
             continue;
+        ALD_TRY(ald_model_config_read(models->path, &shape)); /* its message is the better one */
         ALD_TRY(ald_hf_sha256(models->path, hex));
         ald_json_set(out, models->key, ald_json_new_string(hex));
     }

@@ -756,7 +756,7 @@ def failure_keeps_what_was_there(folder):
     run("sft", "-c", f"{folder}/run.cfg", "--set", f"output={folder}/kept")
     before = weights(f"{folder}/kept/sft")
     write(f"{folder}/bad.jsonl", "{}")
-    for settings in (["data.train=bad.jsonl"], ["sft.model=nowhere"], ["debug.fail=model_save:0:1"]):
+    for settings in (["data.train=bad.jsonl"], ["sft.model=nowhere"], ["debug.fail=model_save:0:1", "checkpoint.resume=false"]):
         run("sft", "-c", f"{folder}/run.cfg", code=None,
             *settings_of([f"output={folder}/kept", *settings]))
         after = weights(f"{folder}/kept/sft")
@@ -771,7 +771,9 @@ SITES = (
     ("sft", ["checkpoint_write"], ["checkpoint.every_steps=1"]),
     ("dpo", ["reference", "train_step", "model_save"], []),
     ("score", ["model_read", "shard_write", "shard_commit"], []),
-    ("generate", ["generate", "output_write"], []),
+    ("generate", ["generate", "token", "output_write"], []),
+    ("eval", ["data_open", "measure", "token"], ['data.eval="desk/eval.jsonl"', "eval.model=policy",
+                                                 "optimizer.micro_batch_tokens=100"]),
     ("distill", ["shard_write", "shard_read", "train_step"], []),
     ("distill", ["generate", "shard_write", "shard_commit", "shard_read", "train_step",
                  "message_send", "message_receive", "metrics_write"],

@@ -272,6 +272,7 @@ done:
     ald_free(data);
     ald_vec_reset(&session.ids);
     ald_vec_reset(&session.text);
+    ald_chat_close(&session.chat);
     ald_tokenizer_destroy(session.tokenizer);
     return status;
 }

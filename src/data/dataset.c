@@ -80,6 +80,7 @@ void ald_dataset_log(const ald_dataset_t *dataset, const char *path)
 void ald_dataset_reset(ald_dataset_t *dataset)
 {
     ald_pairs_reset(&dataset->pairs);
+    ald_chat_close(&dataset->chat);
     ald_tokenizer_destroy(dataset->tokenizer);
     *dataset = (ald_dataset_t){0};
 }

@@ -154,11 +154,13 @@ done:
 /* A row between text and tokens. The tokens of a response are those of the whole conversation after
  * the tokens of the prompt. */
 typedef struct {
-    ald_vec_t text;   /* of the prompt, as rendered or given */
-    ald_vec_t markup; /* ald_chat_span_t in it */
-    ald_vec_t ids;    /* of the prompt alone */
-    bool joined;      /* responses are tokenised together with the prompt's text */
-    size_t shared;    /* how many of `ids` begin every response's conversation */
+    ald_vec_t text;           /* of the prompt, as rendered or given */
+    ald_vec_t markup;         /* ald_chat_span_t in it */
+    ald_vec_t ids;            /* of the prompt alone */
+    ald_vec_t whole;          /* text of prompt and answer */
+    const ald_json_t *prompt; /* that was rendered; NULL: its text was given */
+    bool joined;              /* responses are tokenised together with the prompt's text */
+    size_t shared;            /* how many of `ids` begin every response's conversation */
     ald_pairs_note_t *note;
     struct {
         ald_vec_t ids; /* of the conversation, after the first `shared` ones of the prompt */
@@ -173,6 +175,7 @@ static void row_init(row_t *row, ald_pairs_note_t *note)
     memset(row, 0, sizeof *row);
     row->note = note;
     ald_vec_init(&row->text, 1);
+    ald_vec_init(&row->whole, 1);
     ald_vec_init(&row->markup, sizeof(ald_chat_span_t));
     ald_vec_init(&row->ids, sizeof(int32_t));
     for (int i = 0; i < 3; ++i)
@@ -182,6 +185,7 @@ static void row_init(row_t *row, ald_pairs_note_t *note)
 static void row_reset(row_t *row)
 {
     ald_vec_reset(&row->text);
+    ald_vec_reset(&row->whole);
     ald_vec_reset(&row->markup);
     ald_vec_reset(&row->ids);
     for (int i = 0; i < 3; ++i)
@@ -212,6 +216,48 @@ static void drop_first(ald_vec_t *ids, size_t count)
         memmove(data, data + count, ids->count * sizeof *data);
 }
 
+typedef struct {
+    const char *data;
+    size_t length;
+} text_span_t;
+
+/* Whether the text of prompt and answer begins with the prompt's, up to the markup at its end,
+ * which a template may write otherwise before an answer that is there. */
+static bool begins_with_prompt(const row_t *row)
+{
+    size_t needed = row->text.count, same = 0;
+    if (row->markup.count > 0) {
+        const ald_chat_span_t last =
+            ALD_VEC_AT(&row->markup, ald_chat_span_t, row->markup.count - 1);
+        needed = last.end == needed ? last.start : needed;
+    }
+    const char *a = row->text.data, *b = row->whole.data;
+    while (same < needed && same < row->whole.count && a[same] == b[same])
+        ++same;
+    return same == needed;
+}
+
+/* Makes the text of prompt and response. */
+static ald_status_t join_text(const ald_pairs_reader_t *reader, row_t *row, text_span_t text,
+                              bool given)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    row->whole.count = 0;
+    ALD_TRY(ald_vec_append(&row->whole, row->text.data, row->text.count));
+    if (given)
+        return ald_vec_append(&row->whole, text.data, text.length);
+    status = ald_chat_render_answer(reader->options->chat, row->prompt, text.data, text.length,
+                                    &row->whole);
+    if (status == ALD_STATUS_INPUT && !reader->options->chat->unknown)
+        ald_skip(&row->note->skip, ALD_SKIP_REFUSED);
+    ALD_TRY(status);
+    ALD_CHECK(begins_with_prompt(row), ald_skip(&row->note->skip, ALD_SKIP_BOUNDARY),
+              "where it begins cannot be found: the chat template writes the prompt otherwise "
+              "before an answer");
+done:
+    return status;
+}
+
 /* Tokenises prompt and response as one text. The response begins where the tokens differ from those
  * of the prompt alone. */
 static ald_status_t encode_joined(const ald_pairs_reader_t *reader, row_t *row, const char *text,
@@ -219,10 +265,10 @@ static ald_status_t encode_joined(const ald_pairs_reader_t *reader, row_t *row, 
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_vec_t *ids = &row->responses[slot].ids;
-    size_t prompt = row->text.count, shared = 0;
-    ALD_TRY(given ? ald_vec_append(&row->text, text, length)
-                  : ald_chat_render_answer(reader->options->chat, text, length, &row->text));
-    ALD_TRY(ald_tokenizer_encode(reader->options->tokenizer, row->text.data, row->text.count, ids));
+    size_t shared = 0;
+    ALD_TRY(join_text(reader, row, (text_span_t){text, length}, given));
+    ALD_TRY(
+        ald_tokenizer_encode(reader->options->tokenizer, row->whole.data, row->whole.count, ids));
     while (shared < ids->count && shared < row->ids.count &&
            ALD_VEC_AT(ids, int32_t, shared) == ALD_VEC_AT(&row->ids, int32_t, shared))
         ++shared;
@@ -237,7 +283,6 @@ static ald_status_t encode_joined(const ald_pairs_reader_t *reader, row_t *row, 
     row->responses[slot].shared = shared;
     row->shared = shared < row->shared ? shared : row->shared;
 done:
-    row->text.count = prompt;
     return status;
 }
 
@@ -316,6 +361,7 @@ static ald_status_t prompt_text(const ald_pairs_reader_t *reader, const ald_json
     if (text != NULL)
         return ald_vec_append(&row->text, text, length);
     ALD_TRY(check_prompt(reader->options->chat, prompt, &row->note->skip));
+    row->prompt = prompt;
     status = ald_chat_render_prompt(reader->options->chat, prompt, &row->text, &row->markup);
     if (status == ALD_STATUS_INPUT && !reader->options->chat->unknown)
         ald_skip(&row->note->skip,

@@ -1,16 +1,19 @@
-/* Finds the chat format of a tokenizer, and renders with it. Templates are recognised and not
- * run, as an interpreter of Jinja would be larger than all the formats together. */
+/* Finds the chat format of a tokenizer, and renders with it. The templates of the commonest
+ * families are recognised and have renderers of their own, which give their formats names; others
+ * are run. */
 #include "ald/text/chat.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "ald/base/json.h"
+#include "ald/base/sha256.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
 #include "ald/config/choices.h"
 #include "ald/text/chat_parts.h"
 #include "ald/text/tokenizer.h"
+#include "text/jinja_impl.h"
 #include "text/template_impl.h"
 
 /* For each template: its name, its renderer, and the token that closes an answer (NULL: the EOS).
@@ -38,14 +41,46 @@ static const struct {
     [ALD_TEMPLATE_ZEPHYR] = {"zephyr", &ald_chat_zephyr, NULL},
 };
 
+static ald_json_t *new_message(const char *role, ald_json_t *content)
+{
+    ald_json_t *message = ald_json_new_object();
+    ald_json_set(message, "role", ald_json_new_string(role));
+    ald_json_set(message, "content", content);
+    return message;
+}
+
 static ald_status_t refuse_unknown(const ald_chat_t *chat)
 {
     return ald_status_raise(
         ALD_STATUS_INPUT,
-        "the chat_template of %s is not one of those known here%s; render the data with "
+        "the chat_template of %s can't be run here (%s); render the data with "
         "tools/render_chat.py %s DATA OUTPUT, or set data.chat_format to \"chatml\", \"llama3\", "
         "\"mistral\", \"zephyr\" or \"none\"",
         chat->directory, chat->why, chat->directory);
+}
+
+/* Takes a template that isn't recognised, to be run; or keeps why it can't be. */
+static ald_status_t open_template(const char *template, ald_chat_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_sha256_t sha;
+    char hex[ALD_SHA256_HEX];
+    if (template[0] == '\0') {
+        out->unknown = true;
+        snprintf(out->why, sizeof out->why, "of several, none is named \"default\"");
+        return status;
+    }
+    status = ald_jinja_compile(template, &out->jinja);
+    if (status == ALD_STATUS_INPUT) {
+        out->unknown = true;
+        snprintf(out->why, sizeof out->why, "%s", ald_status_message());
+        return ALD_STATUS_OK;
+    }
+    ald_sha256_init(&sha);
+    ald_sha256_update(&sha, template, strlen(template));
+    ald_sha256_final(&sha, hex);
+    snprintf(out->name, sizeof out->name, "jinja-%.12s", hex);
+    return status;
 }
 
 static ald_status_t open_auto(const ald_tokenizer_t *tokenizer, ald_chat_t *out)
@@ -57,14 +92,14 @@ static ald_status_t open_auto(const ald_tokenizer_t *tokenizer, ald_chat_t *out)
     out->none = template == NULL;
     if (out->none)
         return status;
-    ALD_TRY(ald_template_recognise(template, &known, &kind, out->default_system,
-                                   sizeof out->default_system));
-    out->unknown = !known;
-    out->why = known                                         ? ""
-               : strstr(template, "<start_of_turn>") != NULL ? " (it is Gemma's)"
-               : template[0] == '\0' ? " (of several, none is named \"default\")"
-                                     : "";
+    status = ald_template_recognise(template, &known, &kind, out->default_system,
+                                    sizeof out->default_system);
+    if (status != ALD_STATUS_INPUT) /* else the template isn't text, which is said below */
+        ALD_TRY(status);
     out->rules = (int)kind;
+    status = ALD_STATUS_OK;
+    if (!known)
+        ALD_TRY(open_template(template, out));
 done:
     return status;
 }
@@ -115,12 +150,60 @@ done:
     return status;
 }
 
+static ald_status_t run_template(const ald_chat_t *chat, const ald_json_t *messages, bool generate,
+                                 ald_chat_writer_t *writer)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_message_t message;
+    for (size_t i = 0; i < ald_json_count(messages); ++i) /* the same types as for every format */
+        ALD_TRY(ald_message_read(messages, i, &message));
+    const ald_jinja_input_t input = {messages, generate, chat->bos, chat->eos};
+    ALD_TRY(ald_jinja_render(chat->jinja, &input, writer));
+done:
+    return status;
+}
+
+/* Sets the end token to the first special one that the template writes behind an answer; it stays
+ * what it was where there is none, or the template refuses so short a conversation. */
+static ald_status_t try_answer(const ald_tokenizer_t *tokenizer, ald_chat_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t text, markup, ids;
+    ald_json_t *messages = ald_json_new_array();
+    ald_vec_init(&text, 1);
+    ald_vec_init(&markup, sizeof(ald_chat_span_t));
+    ald_vec_init(&ids, sizeof(int32_t));
+    ald_chat_writer_t writer = {&text, &markup};
+    ald_json_push(messages, new_message("user", ald_json_new_string("a")));
+    ald_json_push(messages, new_message("assistant", ald_json_new_string("b")));
+    status = run_template(out, messages, false, &writer);
+    if (status == ALD_STATUS_OK && markup.count > 0) {
+        const ald_chat_span_t tail = ALD_VEC_AT(&markup, ald_chat_span_t, markup.count - 1);
+        if (tail.end == text.count)
+            ALD_TRY(ald_tokenizer_encode(tokenizer, (char *)text.data + tail.start,
+                                         tail.end - tail.start, &ids));
+    }
+    status = status == ALD_STATUS_INPUT ? ALD_STATUS_OK : status;
+    for (size_t i = ids.count; i-- > 0;)
+        if (ald_tokenizer_is_special(tokenizer, ALD_VEC_AT(&ids, int32_t, i)))
+            out->end_token = ALD_VEC_AT(&ids, int32_t, i);
+done:
+    ald_json_free(messages);
+    ald_vec_reset(&text);
+    ald_vec_reset(&markup);
+    ald_vec_reset(&ids);
+    return status;
+}
+
 static ald_status_t find_end_token(const ald_tokenizer_t *tokenizer, ald_chat_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const char *name = out->none || out->unknown ? NULL : formats[out->rules].end_token;
+    const bool own = !out->none && !out->unknown && out->jinja == NULL;
+    const char *name = own ? formats[out->rules].end_token : NULL;
     out->end_token =
         name == NULL ? ald_tokenizer_eos(tokenizer) : ald_tokenizer_find(tokenizer, name);
+    if (out->jinja != NULL)
+        ALD_TRY(try_answer(tokenizer, out));
     ALD_CHECK(out->none || out->unknown || out->end_token >= 0, ALD_STATUS_INPUT,
               "data.chat_format: the tokenizer has no %s, which %s needs",
               name == NULL ? "eos_token" : name, out->name);
@@ -144,13 +227,22 @@ ald_status_t ald_chat_open(ald_chat_format_t format, const ald_tokenizer_t *toke
         copy_special("bos_token", ald_tokenizer_bos_text(tokenizer), out->bos, sizeof out->bos));
     ALD_TRY(
         copy_special("eos_token", ald_tokenizer_eos_text(tokenizer), out->eos, sizeof out->eos));
-    snprintf(out->name, sizeof out->name, "%s",
-             out->none      ? "none"
-             : out->unknown ? "rendered"
-                            : formats[out->rules].name);
+    if (out->jinja == NULL)
+        snprintf(out->name, sizeof out->name, "%s",
+                 out->none      ? "none"
+                 : out->unknown ? "rendered"
+                                : formats[out->rules].name);
     ALD_TRY(find_end_token(tokenizer, out));
 done:
+    if (status != ALD_STATUS_OK)
+        ald_chat_close(out);
     return status;
+}
+
+void ald_chat_close(ald_chat_t *chat)
+{
+    ald_jinja_destroy(chat->jinja);
+    chat->jinja = NULL;
 }
 
 static ald_status_t render_none(const ald_json_t *messages, bool more, ald_chat_writer_t *writer)
@@ -170,19 +262,24 @@ done:
     return status;
 }
 
-/* Renders a prompt that is one string as a message of the user. */
-static ald_status_t render_string(const ald_chat_t *chat, const ald_json_t *prompt, bool generate,
-                                  ald_chat_writer_t *writer)
+/* A prompt's messages: those that it has, or one of the user. To be freed. */
+static ald_json_t *messages_of(const ald_json_t *prompt)
 {
-    ald_status_t status = ALD_STATUS_OK;
-    ald_json_t *messages = ald_json_new_array(), *message = ald_json_new_object();
-    ald_json_set(message, "role", ald_json_new_string("user"));
-    ald_json_set(message, "content", ald_json_copy(prompt));
-    ald_json_push(messages, message);
-    ALD_TRY(formats[chat->rules].family->render(chat, messages, generate, writer));
-done:
-    ald_json_free(messages);
-    return status;
+    if (!ald_json_is_string(prompt))
+        return ald_json_copy(prompt);
+    ald_json_t *messages = ald_json_new_array();
+    ald_json_push(messages, new_message("user", ald_json_copy(prompt)));
+    return messages;
+}
+
+/* Renders messages in the format that the tokenizer or the configuration has. */
+static ald_status_t render_messages(const ald_chat_t *chat, const ald_json_t *messages,
+                                    bool generate, ald_chat_writer_t *writer)
+{
+    return chat->none ? render_none(messages, generate, writer)
+           : chat->jinja != NULL
+               ? run_template(chat, messages, generate, writer)
+               : formats[chat->rules].family->render(chat, messages, generate, writer);
 }
 
 static ald_status_t render(const ald_chat_t *chat, const ald_json_t *messages, bool generate,
@@ -190,6 +287,7 @@ static ald_status_t render(const ald_chat_t *chat, const ald_json_t *messages, b
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_slice_t content = {NULL, 0};
+    ald_json_t *made = NULL;
     content.data = ald_json_text(messages, &content.length);
     ALD_CHECK(content.data != NULL || ald_json_is_array(messages), ALD_STATUS_INPUT,
               "expected a string or a list of messages, found %s", ald_json_type_name(messages));
@@ -197,14 +295,13 @@ static ald_status_t render(const ald_chat_t *chat, const ald_json_t *messages, b
               "the list of messages is empty");
     if (chat->unknown)
         return refuse_unknown(chat);
+    if (content.data != NULL && chat->none)
+        return ald_chat_put(writer, content);
     if (content.data != NULL)
-        ALD_TRY(chat->none ? ald_chat_put(writer, content)
-                           : render_string(chat, messages, generate, writer));
-    else if (chat->none)
-        ALD_TRY(render_none(messages, generate, writer));
-    else
-        ALD_TRY(formats[chat->rules].family->render(chat, messages, generate, writer));
+        messages = made = messages_of(messages);
+    ALD_TRY(render_messages(chat, messages, generate, writer));
 done:
+    ald_json_free(made);
     return status;
 }
 
@@ -222,16 +319,32 @@ ald_status_t ald_chat_render_prompt(const ald_chat_t *chat, const ald_json_t *pr
     return render(chat, prompt, true, &writer);
 }
 
-ald_status_t ald_chat_render_answer(const ald_chat_t *chat, const char *content, size_t length,
-                                    ald_vec_t *text)
+/* Writes prompt and answer anew with a template that is run. */
+static ald_status_t run_answer(const ald_chat_t *chat, const ald_json_t *prompt, ald_slice_t answer,
+                               ald_vec_t *text)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_chat_writer_t writer = {text, NULL};
-    const ald_slice_t answer = {content, length};
-    if (chat->unknown)
-        return refuse_unknown(chat);
-    ALD_TRY(chat->none ? ald_chat_put(&writer, answer)
-                       : formats[chat->rules].family->answer(chat, answer, &writer));
+    ald_json_t *messages = NULL;
+    ALD_CHECK(prompt != NULL, ALD_STATUS_INPUT,
+              "is not rendered, though the prompt is; %s needs both as messages", chat->name);
+    messages = messages_of(prompt);
+    ald_json_push(messages,
+                  new_message("assistant", ald_json_new_text(answer.data, answer.length)));
+    text->count = 0;
+    ALD_TRY(run_template(chat, messages, false, &writer));
 done:
+    ald_json_free(messages);
     return status;
+}
+
+ald_status_t ald_chat_render_answer(const ald_chat_t *chat, const ald_json_t *prompt,
+                                    const char *content, size_t length, ald_vec_t *text)
+{
+    ald_chat_writer_t writer = {text, NULL};
+    const ald_slice_t answer = {content, length};
+    return chat->unknown         ? refuse_unknown(chat)
+           : chat->none          ? ald_chat_put(&writer, answer)
+           : chat->jinja != NULL ? run_answer(chat, prompt, answer, text)
+                                 : formats[chat->rules].family->answer(chat, answer, &writer);
 }

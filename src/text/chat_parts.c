@@ -34,25 +34,31 @@ ald_slice_t ald_slice_strip_newlines(ald_slice_t text, bool left, bool right)
     return text;
 }
 
-static bool is_trimmed(int32_t c)
+bool ald_is_python_space(int32_t c)
 {
     return ald_unicode_is_space(c) || (c >= 0x1C && c <= 0x1F);
 }
 
-ald_slice_t ald_slice_trim(ald_slice_t text)
+ald_slice_t ald_slice_strip(ald_slice_t text, bool left, bool right)
 {
     size_t step = 0;
-    while (text.length > 0 && is_trimmed(ald_utf8_next(text.data, text.length, &step))) {
+    while (left && text.length > 0 &&
+           ald_is_python_space(ald_utf8_next(text.data, text.length, &step))) {
         text.data += step;
         text.length -= step;
     }
-    while (text.length > 0) {
+    while (right && text.length > 0) {
         size_t last = ald_utf8_last(text.data, text.length);
-        if (!is_trimmed(ald_utf8_next(text.data + last, text.length - last, &step)))
+        if (!ald_is_python_space(ald_utf8_next(text.data + last, text.length - last, &step)))
             break;
         text.length = last;
     }
     return text;
+}
+
+ald_slice_t ald_slice_trim(ald_slice_t text)
+{
+    return ald_slice_strip(text, true, true);
 }
 
 ald_slice_t ald_slice_after_last(ald_slice_t text, const char *mark)
@@ -108,21 +114,24 @@ done:
     return status;
 }
 
-/* Writes the shortest digits that read back as the same number, laid out as Python's repr does. */
-static ald_status_t put_json_real(ald_chat_writer_t *writer, double value)
+void ald_chat_real(double value, char *digits, size_t size)
 {
-    char text[40], digits[40];
+    char text[40];
     int precision = 0;
     do
         snprintf(text, sizeof text, "%.*e", precision, value);
     while (strtod(text, NULL) != value && ++precision < 17);
     int exponent = atoi(strchr(text, 'e') + 1);
-    if (exponent >= -4 && exponent < 16) {
-        int decimals = precision > exponent ? precision - exponent : 1;
-        snprintf(digits, sizeof digits, "%.*f", decimals, value);
-    } else {
-        snprintf(digits, sizeof digits, "%.*e", precision, value);
-    }
+    if (exponent >= -4 && exponent < 16)
+        snprintf(digits, size, "%.*f", precision > exponent ? precision - exponent : 1, value);
+    else
+        snprintf(digits, size, "%.*e", precision, value);
+}
+
+static ald_status_t put_json_real(ald_chat_writer_t *writer, double value)
+{
+    char digits[40];
+    ald_chat_real(value, digits, sizeof digits);
     return ald_chat_put(writer, ald_slice(digits));
 }
 

@@ -4,19 +4,11 @@
 
 #include <ctype.h>
 #include <string.h>
-#include <utf8proc.h>
 
-#include "ald/base/arena.h"
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
-
-/* A template being read. */
-typedef struct {
-    const char *begin, *at, *end;
-    bool after_block; /* a block or a comment has just ended */
-    ald_vec_t *out;
-} reader_t;
+#include "text/jinja_source_impl.h"
 
 #define PRINTED "\003" /* ends what is printed, as ; ends a statement */
 
@@ -49,52 +41,16 @@ done:
     return status;
 }
 
-/* Reads the digits of \x41, \u0041, \U00000041 or \101; false, and *at as it was, for others. */
-static bool read_code(const char **at, const char *end, int32_t *code)
-{
-    const char kind = **at, *p = *at;
-    const int width = kind == 'x' ? 2 : kind == 'u' ? 4 : kind == 'U' ? 8 : 3;
-    const bool octal = kind >= '0' && kind <= '7';
-    int count = 0;
-    *code = 0;
-    for (p += !octal; p < end && count < width; ++p, ++count) {
-        if (octal ? *p < '0' || *p > '7' : !isxdigit((unsigned char)*p))
-            break;
-        const int digit = isdigit((unsigned char)*p) ? *p - '0' : (*p | 32) - 'a' + 10;
-        *code = (int32_t)((uint32_t)*code * (octal ? 8u : 16u) + (uint32_t)digit);
-    }
-    const bool whole = octal ? count > 0 : count == width;
-    if (!whole || *code <= 0 || *code > 0x10FFFF || (*code >= 0xD800 && *code < 0xE000))
-        return false;
-    *at = p;
-    return true;
-}
-
-/* Appends what the escape whose letter is at *at stands for, as Python's unicode-escape has it,
- * which Jinja2 uses, and moves *at behind it. One that isn't read here makes a form that nothing
- * has. */
+/* Appends what the escape whose letter is at *at stands for, and moves *at behind it. One that
+ * isn't read makes a form that nothing has. */
 static ald_status_t put_escape(ald_vec_t *out, const char **at, const char *end)
 {
-    static const char letters[] = "ntrabfv\\'\"", values[] = "\n\t\r\a\b\f\v\\'\"";
     ald_status_t status = ALD_STATUS_OK;
-    const char *found = strchr(letters, **at);
-    utf8proc_uint8_t bytes[4];
-    int32_t code = 0;
-    if (**at == '\n') { /* goes on in the next line */
-        ++*at;
-        return status;
-    }
-    if (found != NULL) {
-        ++*at;
-        return put_char(out, values[found - letters]);
-    }
-    if (strchr("xuUN01234567", **at) == NULL)
-        return put_char(out, '\\'); /* which stays */
-    if (!read_code(at, end, &code))
+    const ald_jinja_escape_t escape = ald_jinja_escape(at, end);
+    if (!escape.known)
         return ald_vec_printf(out, "\\?");
-    const utf8proc_ssize_t length = utf8proc_encode_char(code, bytes);
-    for (utf8proc_ssize_t i = 0; i < length; ++i)
-        ALD_TRY(put_char(out, (char)bytes[i]));
+    for (size_t i = 0; i < escape.length; ++i)
+        ALD_TRY(put_char(out, escape.bytes[i]));
 done:
     return status;
 }
@@ -163,57 +119,6 @@ done:
     return status;
 }
 
-/* The end of the tag whose inside starts at `p`: its closing mark, not one within quotes. */
-static const char *tag_end(const char *p, const char *end, char kind)
-{
-    char quote = 0;
-    for (; p + 1 < end; ++p) {
-        if (quote != 0 && *p == '\\' && kind != '#')
-            ++p;
-        else if (quote != 0)
-            quote = *p == quote ? 0 : quote;
-        else if ((*p == '\'' || *p == '"') && kind != '#')
-            quote = *p;
-        else if (*p == (kind == '{' ? '}' : kind) && p[1] == '}')
-            return p;
-    }
-    return NULL;
-}
-
-static const char *next_tag(const char *p, const char *end)
-{
-    for (; p + 1 < end; ++p)
-        if (*p == '{' && (p[1] == '{' || p[1] == '%' || p[1] == '#'))
-            return p;
-    return end;
-}
-
-/* Reads the text up to the next tag, and trims it as the tags on both sides ask. */
-static ald_status_t read_text(reader_t *reader, bool trim_left)
-{
-    const char *from = reader->at, *to = next_tag(from, reader->end);
-    bool tag = to < reader->end, trim_right = tag && to + 2 < reader->end && to[2] == '-';
-    reader->at = to;
-    bool line_start = from == reader->begin;
-    if (reader->after_block && from < to && *from == '\n') { /* trim_blocks */
-        line_start = true;
-        ++from;
-    }
-    while (trim_left && from < to && isspace((unsigned char)*from))
-        ++from;
-    while (trim_right && to > from && isspace((unsigned char)to[-1]))
-        --to;
-    bool kept = tag && to + 2 < reader->end && to[2] == '+';
-    if (tag && !trim_right && !kept && reader->at[1] != '{') { /* lstrip_blocks */
-        const char *line = to;
-        while (line > from && (line[-1] == ' ' || line[-1] == '\t'))
-            --line;
-        if (line == from ? line_start : line[-1] == '\n')
-            to = line;
-    }
-    return put_text(reader->out, from, (size_t)(to - from));
-}
-
 /* Whether a tag only marks answers for a mask, which changes nothing of the text. */
 static bool marks_generation(const char *tag, size_t length)
 {
@@ -224,30 +129,17 @@ static bool marks_generation(const char *tag, size_t length)
     return false;
 }
 
-static ald_status_t read_tag(reader_t *reader, bool *trim_left, bool *closed)
+static ald_status_t put_tag(ald_vec_t *out, const ald_jinja_piece_t *tag)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const char kind = reader->at[1], *from = reader->at + 2;
-    const char *to = tag_end(from, reader->end, kind);
-    *closed = to != NULL;
-    if (to == NULL)
-        return status;
-    reader->at = to + 2;
-    *trim_left = to > from && to[-1] == '-';
-    reader->after_block = kind != '{';
-    to -= *trim_left;
-    from += from < to && (*from == '-' || *from == '+');
-    if (kind == '#')
-        return status;
-    const size_t begin = reader->out->count;
-    ALD_TRY(ald_vec_append(reader->out, kind == '{' ? "=" : "%", 1));
-    ALD_TRY(put_code(reader->out, from, to));
-    if (kind == '%' &&
-        marks_generation((char *)reader->out->data + begin, reader->out->count - begin)) {
-        reader->out->count = begin;
-        return status;
-    }
-    ALD_TRY(ald_vec_append(reader->out, kind == '{' ? PRINTED : ";", 1));
+    const bool output = tag->kind == ALD_JINJA_PIECE_OUTPUT;
+    const size_t begin = out->count;
+    ALD_TRY(ald_vec_append(out, output ? "=" : "%", 1));
+    ALD_TRY(put_code(out, tag->from, tag->to));
+    if (!output && marks_generation((char *)out->data + begin, out->count - begin))
+        out->count = begin;
+    else
+        ALD_TRY(ald_vec_append(out, output ? PRINTED : ";", 1));
 done:
     return status;
 }
@@ -272,48 +164,28 @@ static void replace(ald_vec_t *text, const char *from, size_t length, const char
     text->count = (size_t)(out - data);
 }
 
-/* Copies a template with its lines ended by \n alone, as Jinja2 reads it, without the last one's
- * end (jinja's keep_trailing_newline is off). Freed by ald_free; NULL without memory. */
-static char *with_plain_lines(const char *text)
-{
-    char *copy = ald_alloc(strlen(text) + 1), *to = copy;
-    if (copy == NULL)
-        return NULL;
-    for (; *text != '\0'; ++text)
-        if (*text != '\r')
-            *to++ = *text;
-        else if (text[1] != '\n')
-            *to++ = '\n';
-    to -= to > copy && to[-1] == '\n';
-    *to = '\0';
-    return copy;
-}
-
 /* Appends a template in a canonical form: layout, the kind of quotes, x['y'] or x.y, and text or
  * printed literals make no difference, under transformers' settings (trim_blocks, lstrip_blocks).
  */
 static ald_status_t canonical_form(const char *text, ald_vec_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    bool trim_left = false, closed = true;
-    char *lines = with_plain_lines(text);
-    ALD_CHECK_MEMORY(lines, strlen(text));
-    reader_t reader = {lines, lines, lines + strlen(lines), false, out};
-    while (reader.at < reader.end) {
-        ALD_TRY(read_text(&reader, trim_left));
-        if (reader.at == reader.end)
-            break;
-        ALD_TRY(read_tag(&reader, &trim_left, &closed));
-        if (!closed) {
+    ald_jinja_source_t source;
+    ald_jinja_piece_t piece;
+    ALD_TRY(ald_jinja_source_open(text, &source));
+    while ((piece = ald_jinja_source_next(&source)).kind != ALD_JINJA_PIECE_END) {
+        if (piece.kind == ALD_JINJA_PIECE_TEXT)
+            ALD_TRY(put_text(out, piece.from, (size_t)(piece.to - piece.from)));
+        else if (piece.kind == ALD_JINJA_PIECE_UNCLOSED)
             ALD_TRY(ald_vec_printf(out, "unclosed"));
-            break;
-        }
+        else
+            ALD_TRY(put_tag(out, &piece));
     }
     replace(out, PRINTED "=", 2,
             "+"); /* printing two literals one after the other is printing their sum */
     replace(out, "'+'", 3, "");
 done:
-    ald_free(lines);
+    ald_jinja_source_close(&source);
     return status;
 }
 

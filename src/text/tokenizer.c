@@ -527,6 +527,12 @@ const char *ald_tokenizer_eos_text(const ald_tokenizer_t *tokenizer)
     return tokenizer->eos_text;
 }
 
+bool ald_tokenizer_is_special(const ald_tokenizer_t *tokenizer, int32_t id)
+{
+    return id >= 0 && id < tokenizer->size && tokenizer->added_by_id[id] != NULL &&
+           tokenizer->added_by_id[id]->special;
+}
+
 const char *ald_tokenizer_chat_template(const ald_tokenizer_t *tokenizer)
 {
     return tokenizer->chat_template;

@@ -73,6 +73,12 @@ bool ald_unicode_is_punctuation(int32_t c)
     return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;
 }
 
+bool ald_unicode_is_printed(int32_t c)
+{
+    utf8proc_category_t category = utf8proc_category(c);
+    return c == ' ' || (category != UTF8PROC_CATEGORY_CN && category < UTF8PROC_CATEGORY_ZS);
+}
+
 bool ald_unicode_is_numeric(int32_t c)
 {
     utf8proc_category_t category = utf8proc_category(c);

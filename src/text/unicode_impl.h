@@ -20,6 +20,7 @@ bool ald_unicode_is_space(int32_t c);       /* White_Space */
 bool ald_unicode_is_word(int32_t c);        /* \w of UTS 18 */
 bool ald_unicode_is_numeric(int32_t c);     /* general category N */
 bool ald_unicode_is_punctuation(int32_t c); /* general category P, and ASCII's symbols */
+bool ald_unicode_is_printed(int32_t c);     /* as Python's str.isprintable has it */
 
 /* INPUT unless every member of `object` is one of the words of `known`. `place` names the object.
  */

@@ -309,7 +309,7 @@ MODEL_FAULTS = (
     (tokenizer_part("decoder", value={"type": "WordPiece"}),
      ["bad/tokenizer.json", "decoder", "WordPiece"]),
     (lambda p: change_json(f"{p}/tokenizer_config.json",
-                           lambda c: c.update(chat_template="{{ strange }}")),
+                           lambda c: c.update(chat_template="{% strange %}")),
      ["bad", "chat"]),
 )
 

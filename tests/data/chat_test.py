@@ -77,8 +77,8 @@ def jinja(template, messages, generate):
     environment = renderer.make_environment()
     try:
         return {"text": environment.from_string(template).render(
-            messages=messages, add_generation_prompt=generate, bos_token="<s>", eos_token="</s>",
-            date_string="26 Jul 2024")}
+            messages=messages, tools=None, documents=None, add_generation_prompt=generate,
+            bos_token="<s>", eos_token="</s>")}
     except jinja2.TemplateError as error:
         return {"error": str(error)}
 
@@ -209,15 +209,24 @@ def relatives_of_published_templates(folder):
     assert "chat_template" in done.errors[0] or "empty" in done.errors[0], done
 
 
+UNKNOWN = [("{{ 1 }}\n{{ messages | groupby('role') }}", "line 2", "'groupby'"),
+           ("{% include 'x' %}", "line 1", "'include'"), ("{{ messages.sort() }}", "line 1", "method"),
+           ("{{ pad_token }}", "line 1", "'pad_token'"), ("{% if true %}", "within a block", ""),
+           ("{{ '\\N{BULLET}' }}", "escape", ""), ("{{ 1 is prime }}", "'prime'", ""),
+           ("{{ " + "(" * 300 + ")" * 300 + " }}", "too deep", ""), ("{{ 'a", "without its end", ""),
+           ("{% raw %}{% endraw %}", "'raw'", ""), ("{{ f(*messages) }}", "unpacked", ""),
+           ("{% call f() %}{% endcall %}", "'call'", "")]
+
+
 @test
 def what_is_refused(folder):
-    model = make_tokenizer(f"{folder}/odd", SPECIAL, "{% for m in messages %}{{ m }}{% endfor %}")
+    """What isn't known in a template is named, with its line."""
     rows = (json.dumps([USER]) + "\n").encode()
-    done = run("tokenize", model, "--render", stdin=rows, code=3)
-    assert f"tools/render_chat.py {model} DATA OUTPUT" in done.errors[0], done
-    model = make_tokenizer(f"{folder}/gemma", SPECIAL, "<start_of_turn>user\n")
-    done = run("tokenize", model, "--render", stdin=rows, code=3)
-    assert "Gemma" in done.errors[0] and len(done.errors) == 1, done
+    for template, *said in UNKNOWN:
+        model = make_tokenizer(f"{folder}/odd", SPECIAL, template)
+        done = run("tokenize", model, "--render", stdin=rows, code=3)
+        assert f"tools/render_chat.py {model} DATA OUTPUT" in done.errors[0] and \
+            len(done.errors) == 1 and all(word in done.errors[0] for word in said), (template, done)
     model = make_tokenizer(f"{folder}/bare")
     for chat_format, token in (("llama3", "<|eot_id|>"), ("chatml", "<|im_end|>")):
         done = run("tokenize", model, "--render", "--chat-format", chat_format, stdin=rows, code=3)
@@ -257,6 +266,162 @@ def same_or_refused(folder, template, must=False):
     return done.code == 0
 
 
+# --- templates that are run --------------------------------------------------------------------
+
+# Templates of our own, in the ways of published ones: the system message in the first turn, roles
+# renamed, contents trimmed (Gemma); reasoning cut off and begun by the prompt (DeepSeek-R1's
+# distilled models, QwQ); a macro, a date, members of messages (SmolLM3); filters (OLMo 3).
+GEMMA = """{{ bos_token }}{% if messages[0]['role'] == 'system' %}
+{%- set first, rest = messages[0].content + '\n\n', messages[1:] %}{% else %}
+{%- set first, rest = '', messages %}{% endif %}{% for m in rest %}
+{%- if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}
+{{- raise_exception("Conversation roles must alternate") }}{% endif %}
+{%- set role = 'model' if m.role == 'assistant' else m.role %}
+{{- '<|im_start|>' + role + '\n' + (first if loop.first else '') }}{% generation %}{{ m.content | trim -}}
+{% endgeneration %}<|im_end|>{{ '\n' }}{% endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>model\n' }}{% endif %}"""
+THINKER = """{%- set ns = namespace(system='', last=-1) -%}{%- for m in messages -%}
+{%- if m['role'] == 'system' -%}{%- set ns.system = m['content'] -%}{%- elif m.role == 'user' -%}
+{%- set ns.last = loop.index0 -%}{%- endif -%}{%- endfor -%}{{bos_token}}{{ns.system}}
+{%- for m in messages -%}{%- if m['role'] == 'user' -%}{{'<U>' + m['content']}}{%- endif -%}
+{%- if m['role'] == 'assistant' and m['content'] is not none -%}{%- set content = m['content'] -%}
+{%- if '</think>' in content -%}{%- set content = content.split('</think>')[-1].lstrip('\n') -%}
+{%- endif -%}{{'<A>' + content + eos_token}}{%- endif -%}{%- endfor -%}
+{%- if add_generation_prompt -%}{{'<A><think>\n'}}{%- endif %}"""
+MACRO = """{# says the day #}{%- macro turn(role, text='', end=true) -%}
+{{ '<|im_start|>' ~ role ~ '\n' ~ text }}{% if end %}<|im_end|>{{ "\n" }}{% endif %}
+{%- endmacro -%}
+{%- set mode = '/think' if enable_thinking is not defined or enable_thinking else '/no_think' -%}
+{%- if messages[0].role == 'system' and '/no_think' in messages[0].content -%}
+{%- set mode = '/no_think' -%}{%- endif -%}
+{%- set text -%}
+Today: {{ strftime_now("%d %B %Y") }}, {{ mode }}
+{%- if tools %}{{ tools | tojson }}{% endif %}
+{%- endset -%}
+{{- turn('system', text) -}}
+{%- for m in messages if m.role != 'system' -%}{%- if m.tool_calls -%}
+{%- for c in m.tool_calls -%}{% set c = c.function if c.function else c %}
+{{- turn('call', c.name ~ c.arguments | tojson(indent=2)) -}}{%- endfor -%}{%- endif -%}
+{%- if m.content is string and m.content -%}
+{{- turn(role=m.role, text=m.content.replace('/no_think', '').rstrip()) -}}
+{%- elif m.content is none -%}{{- turn('none', m.content | string) -}}{%- endif -%}
+{%- endfor -%}{%- if add_generation_prompt -%}{{ turn('assistant', end=false) }}
+{%- if mode == '/no_think' -%}{{ '<think>\n\n</think>\n' }}{%- endif -%}{%- endif -%}"""
+LISTS = """{% set system = messages | selectattr('role', 'equalto', 'system') | list %}
+{%- if system | length > 1 %}{{ raise_exception('one system message') }}{% endif %}
+{%- if not system %}{{ '<|im_start|>system\nBe kind.<|im_end|>\n' }}{% endif %}
+{%- for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}
+{%- if m.get('content', none) is not none %}{{ m['content'] }}{% endif %}
+{%- if m.get('functions') is not none %}{{ m['functions'] }}{% endif %}
+{%- if not loop.last %}{{ '<|im_end|>' + '\n' }}{% elif m.role == 'user' %}<|im_end|>
+{% else %}{{ eos_token }}{% endif %}
+{%- if loop.last and add_generation_prompt %}{{ '<|im_start|>assistant\n<think>' }}{% endif %}
+{%- endfor %}"""
+NULLS = [[USER, {**called("f", {"a": "x"}), "content": None}, {"role": "tool", "content": "y"}, ANSWER],
+         [USER, {**called("f", {"a": [1, {"b": None}]}), "content": "Look:"}]]
+MORE = [[{"role": "system", "content": "/no_think me "}, USER],
+        [USER, {"role": "assistant", "content": ""}], [SYSTEM, SYSTEM, USER]]
+
+
+@test
+def templates_that_are_run(folder):
+    for template in (GEMMA, THINKER, MACRO, LISTS):
+        model = make_tokenizer(f"{folder}/run", SPECIAL, template)
+        compare(model, "auto", template, CHATS + THINKING + MORE +
+                (NULLS if template in (MACRO, LISTS) else []))
+    model = make_tokenizer(f"{folder}/run", SPECIAL, MACRO)
+    found = rendered(model, [[USER]], False)[0]["text"]
+    assert "Today: 26 July 2024, /think<|im_end|>" in found, found
+
+
+# What Python and Jinja2 make of each of these is what the program makes of it, errors included.
+CASES = r"""{{ 1 + 2 * 3 - 4 // 3 }} {{ 7 % 3 }} {{ -7 // 2 }} {{ -7 % 3 }} {{ 7 / 2 }} {{ 1.5 + 1 }} {{ -(1) }}
+{{ 1 < 2 < 3 }} {{ 1 == 1.0 }} {{ true == 1 }} {{ 'a' < 'b' }} {{ not 1 == 2 }} {{ 'a' not in 'abc' }}
+{{ 'x' * 3 }} {{ 'a' ~ 1 ~ none ~ true ~ x }} {{ [1] + [2, 'b'] }} {{ (1,) }} {{ {'a': [1.5, none]} }}
+{{ 'a' + 1 }}
+{{ m + 'a' }}
+{{ m.content + none }}
+{{ -x }}
+{{ [1, 2, 3][1:] }} {{ 'héllo'[1:3] }} {{ 'héllo'[::-1] }} {{ [1, 2, 3][-1] }} {{ 'abc'[-2] }} {{ [1][5] }}
+{{ messages[0].role }} {{ messages[0]['nothing'] is defined }} {{ x[1:] }}
+{{ messages[0].nothing.more }}
+{{ none.more is defined }} {{ 'a'.more is defined }} {{ x is undefined }} {{ x | default('d') }}
+{{ '' | default('e', true) }} {{ 0 | d(5, boolean=true) }} {{ none | d('n') }} {{ x | length }}
+{{ ' a b  c '.split() }} {{ 'a,b,,c'.split(',') }} {{ 'a,b,c'.split(',', 1) }} {{ 'a.b.c'.rsplit('.', 1) }}
+{{ '\u3000 xx \u00a0'.strip() }}| {{ 'xxaxx'.strip('x') }} {{ 'abab'.lstrip('ba') }}| {{ '  a '.rstrip() }}|
+{{ 'abc'.startswith('ab') }} {{ 'abc'.endswith(('x', 'bc')) }} {{ 'a-b'.replace('-', '+') }} {{ 'aaa'.replace('a', 'b', 2) }}
+{{ 'it is. Don\'t'.title() }} {{ 'it (is) don\'t' | title }} {{ 'aB'.upper() }} {{ 'ÀB'.lower() }} {{ 'aBC' | capitalize }}
+{{ 'héé'.find('é') }} {{ 'héé'.rfind('é') }} {{ 'a'.find('b') }} {{ 'abab'.count('ab') }} {{ ', '.join(['a', 'b']) }}
+{{ [3, 1, 2] | sort }} {{ ['b', 'A', 'c'] | sort(reverse=true) }} {{ {'b': 1, 'A': 2} | dictsort }} {{ ['a', 'A', 'b'] | unique | list }}
+{{ [1, 2] | first }} {{ [1, 2] | last }} {{ [] | first }} {{ [2, 1] | min }} {{ [1, 2] | reverse | list }} {{ 'ab' | reverse }}
+{{ messages | map(attribute='role') | join('+') }} {{ ['a', 'b'] | map('upper') | list }} {{ [0, 1, ''] | select | list }}
+{{ [1, 2, 3, 4] | reject('odd') | list }} {{ messages | rejectattr('role', 'in', ['user']) | list | length }}
+{{ messages | selectattr('role') | length }}
+{{ 'a' if messages | selectattr('role', '==', 'x') else 'b' }}
+{{ {'b': 'é\n"', 'a': [1, 2.0, none, true]} | tojson }} {{ {'b': [], 'a': {'c': {}}} | tojson(indent=2) }} {{ 'é😀\x7f' | tojson(ensure_ascii=true) }}
+{{ {'b': 1, 'a': 2} | tojson(sort_keys=true, separators=(',', ':')) }} {{ m.content | tojson }}
+{{ "it's" }} {{ ["it's", 'a"b', 'n\n\t\x01\u00ad\u200b é'] }} {{ '%' }} {{ '}}' }} {{ '{%' }} {{- ' left' -}} {{ ' right' }}
+{% for k, v in {'a': 1, 'b': 2}.items() %}{{ k }}={{ v }}{{ ',' if not loop.last }}{% endfor %} {% for k in {'a': 1} | items %}{{ k }}{% endfor %}
+{% for i in range(5) %}{% if i == 1 %}{% continue %}{% endif %}{% if i == 3 %}{% break %}{% endif %}{{ i }}{% endfor %} {% for i in [] %}x{% else %}none{% endfor %}
+{% for i in [1, 2, 3] if i != 2 %}{{ loop.index }}/{{ loop.length }}{{ loop.previtem }}{{ loop.nextitem }}{{ loop.revindex0 }} {% endfor %}
+{% set a = 1 %}{% for i in [1] %}{% set a = 2 %}{{ a }}{% endfor %}{{ a }} {% if true %}{% set a = 3 %}{% endif %}{{ a }}
+{% set n = namespace(a=1) %}{% for i in [1, 2] %}{% set n.a = n.a + i %}{% endfor %}{{ n.a }} {% set n.b = 'x' %}{{ n.b }}
+{% set p, q = 'pq' %}{{ q ~ p }} {% set b %}  in {{ 1 }} {% endset %}{{ b | trim }}{{ b | length }}
+{% set outer = '!' %}{{ f(1) }} {{ f('x', c=2) | upper }} {{ f() }}
+{{ f(1, 2, 3, 4) }}
+{{ 'a\nb\n\nc' | indent(2) }}| {{ 'a\nb' | indent(2, true) }}| {{ '12' | int + 1 }} {{ 3 | string + 'a' }} {{ ' x ' | trim }}|
+{{ [1, 'a'] is iterable }} {{ 'a' is sequence }} {{ {} is mapping }} {{ 1 is number }} {{ 1.0 is float }} {{ true is boolean }} {{ 4 is divisibleby 2 }} {{ true is sameas true }}
+{{ 3 is odd and not 3 is even }} {{ 1 in [1, 2] and 'a' in {'a': 1} }} {{ 'b' if false }} {{ ('a' if false) is defined }} {{ x or 'y' }} {{ 1 and 0 }}
+{{ 1 if 0 else 2 if 0 else 3 }}
+{{ messages.append(1) }}
+{{ raise_exception('no: ' ~ m.role) }}
+{{ 'a' 'b' "c" }} {{ 'q\'\\\u00e9\x41' }}
+{{ m }} {{ m.items() | list }} {{ m.keys() | list }} {{ m.get('role') }} {{ m.get('x') }} {{ m.get('x', 1) }}
+{{ 'x<{}>{}'.format(1, m.role) }} {{ strftime_now('%Y-%m-%d %A %b %j') }} {{ dict(a=1) }} {{ range(3) | list }} {{ 'a\u2028b\r\nc'.splitlines() }}
+{{ messages | length }} {{ tools }} {{ documents is none }} {{ bos_token }} {{ add_generation_prompt }} {{ loop is defined }}
+{{ 1 > 'a' }}
+{{ 1 in 'a1' }}
+{% for i in none %}{% endfor %}
+{{ {'a': 1}.a }} {{ {'a': 1}['b'] }} {{ 'a' is string and m.content is not none }} {{ 1 }}{# c #} {%- if true %} y {%- endif +%} {{ x.y if x else 'z' }}
+"""
+
+
+@test
+def python_by_the_case(folder):
+    """One template that holds every case, and a conversation of another length for each."""
+    cases = CASES.splitlines()
+    template = ("{% macro f(a, b='B', c=a) %}{{ a }}{{ b }}{{ c }}{{ outer }}{% endmacro %}"
+                "{% set m = messages[0] %}{% set k = messages | length %}{% if k == 0 %}" + "".join(
+                    f"{{% elif k == {i + 1} %}}{case}" for i, case in enumerate(cases)) + "{% endif %}")
+    model = make_tokenizer(f"{folder}/cases", SPECIAL, template)
+    chats = [[{"role": "user", "content": "c<\u00e9\n"}] * (i + 1) for i in range(len(cases))]
+    failed = 0
+    for case, chat, mine in zip(cases, chats, rendered(model, chats, True)):
+        try:
+            theirs = jinja(template, chat, True)
+        except (TypeError, ValueError) as error: # which transformers passes on
+            theirs = {"error": str(error)}
+        failed += "error" in mine
+        assert mine == theirs or ("error" in mine and "error" in theirs), (case, mine, theirs)
+    assert len(cases) == 48 and failed == 13, (len(cases), failed)
+
+
+HOSTILE = ["{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+           "{% set n = namespace(a='xxxxxxxx') %}{% for i in range(99) %}{% set n.a = n.a ~ n.a %}{% endfor %}",
+           "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{{ 'x' * 9999999999 }}",
+           "{{ 1" + " + 1" * 5000 + " }}", "{{ 99999999999 * 99999999999 }}", "{{ range(10 ** 9) }}",
+           "{{ 1 // 0 }}", "{{ messages[0].content[::0] }}"]
+
+
+@test
+def templates_that_never_end(folder):
+    """Steps, memory and depth are bounded; the row is refused, and the program goes on."""
+    for template in HOSTILE:
+        model = make_tokenizer(f"{folder}/hostile", SPECIAL, template)
+        row, = rendered(model, [[USER]], True)
+        assert "error" in row and row["error"].startswith("the chat template: "), (template, row)
+
+
 @test
 def variants_render_the_same_or_are_refused(folder):
     """What looks alike in a template and isn't: escapes, line ends, trimming."""
@@ -292,7 +457,7 @@ def rendered_rows_need_no_template(folder):
             {"text": "plain"},
             {"prompt": "Q", "prompt_ids": [5, 6], "response": "A", "response_ids": [7, 8]}]
     path = write_rows(f"{folder}/given.jsonl", rows[:2])
-    for template in ("{{ messages }}", "<start_of_turn>user", [{"name": "a", "template": "b"}], None):
+    for template in ("{{ messages }}", "{% x %}", [{"name": "a", "template": "b"}], None):
         model = make_tokenizer(f"{folder}/strange", SPECIAL, template)
         found = masks(model, path)
         assert parts(model, found[0]) == ["<|im_start|>Q", "A<|im_end|>"], (template, found)
@@ -341,6 +506,30 @@ def answers_end_with_the_formats_token(folder):
             assert parts(model, mask) == expected, (chat_format, mask)
 
 
+@test
+def answers_of_templates_that_are_run(folder):
+    """Tokens that prompt and conversation begin with are the prompt's; an answer ends with what the
+    template writes behind it, or the row is left out."""
+    talk = [{"prompt": [USER], "chosen": "<think>\nno\n</think>\n\nYes ", "rejected": "No"}]
+    path = write_rows(f"{folder}/run.jsonl", talk)
+    for template, prompt, answer in (
+            (GEMMA, "<s><|im_start|>user\nHi<|im_end|>\n<|im_start|>model\n",
+             "<think>\nno\n</think>\n\nYes<|im_end|>"),
+            (THINKER, "<s><U>Hi<A>", "Yes </s>"),
+            (LISTS, "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
+             "<|im_start|>assistant\n<think>", "\nno\n</think>\n\nYes </s>")):
+        model = make_tokenizer(f"{folder}/run", SPECIAL, template)
+        found = masks(model, path)
+        assert parts(model, found[0]) == [prompt, answer], (template, parts(model, found[0]))
+    moved = "{% for m in messages %}{{ m.role if messages | length > 1 else '' }}{{ m.content }}" \
+        "{{ eos_token }}{% endfor %}{% if add_generation_prompt %}A:{% endif %}"
+    for template, said in ((moved, "writes the prompt otherwise"),
+                           (GEMMA.replace("<|im_end|>", "<end>").replace("</s>", ""), "end token")):
+        model = make_tokenizer(f"{folder}/run", SPECIAL, template)
+        done = run("tokenize", model, path, "--mask", code=3)
+        assert said in " ".join(done.errors), (template, done)
+
+
 ODD = """{% for m in messages %}[{{ m.role | upper }}] {{ m.content | trim }}{{ eos_token }}
 {% endfor %}{% if add_generation_prompt %}[ASSISTANT] {% endif %}"""
 
@@ -354,11 +543,12 @@ def render_chat(model, path, out, code=0):
 
 @test
 def other_templates_by_the_tool(folder):
-    model = make_tokenizer(f"{folder}/odd", (), ODD)
     path = write_rows(f"{folder}/odd.jsonl", ROWS)
+    model = make_tokenizer(f"{folder}/odd", (), ODD.replace("trim", "groupby"))
     done = run("tokenize", model, path, "--mask", code=3)
     command = f"tools/render_chat.py {model} DATA OUTPUT"
     assert command in done.errors[0] and "odd.jsonl:1" in done.errors[0], done
+    model = make_tokenizer(f"{folder}/odd", (), ODD)
     assert "3 rows, 0 left out, 0 where" in render_chat(model, path, f"{folder}/made.jsonl").stdout
     made = read_rows(f"{folder}/made.jsonl")
     assert set(made[0]) == {"id", "prompt_text", "chosen_text", "rejected_text"} and \
@@ -367,6 +557,7 @@ def other_templates_by_the_tool(folder):
     assert made[1]["chosen_text"] == "Four.</s>", made
     for row, mask in zip(made, masks(model, f"{folder}/made.jsonl")):
         assert parts(model, mask) == [row["prompt_text"], row["chosen_text"]], (row, mask)
+    assert masks(model, path) == masks(model, f"{folder}/made.jsonl") # the program runs it as well
     assert run("inspect", f"{folder}/made.jsonl", "--json").out.find('"pairs"') > 0
 
 

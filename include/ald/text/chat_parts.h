@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "ald/base/json.h"
 #include "ald/base/status.h"
@@ -33,13 +34,17 @@ typedef struct {
 ald_slice_t ald_slice(const char *text);
 bool ald_slice_is(ald_slice_t slice, const char *text);
 ald_slice_t ald_slice_strip_newlines(ald_slice_t text, bool left, bool right);
-/* The slice without white space at both ends, as Python's strip removes it. */
+bool ald_is_python_space(int32_t c); /* what Python's str.isspace says of a character */
+/* The slice without white space at its ends, as Python's strip removes it. */
+ald_slice_t ald_slice_strip(ald_slice_t text, bool left, bool right);
 ald_slice_t ald_slice_trim(ald_slice_t text);
 /* The part behind the last `mark`; all of the text when there is none. */
 ald_slice_t ald_slice_after_last(ald_slice_t text, const char *mark);
 
 ald_status_t ald_chat_put(ald_chat_writer_t *writer, ald_slice_t part);
 ald_status_t ald_chat_mark(ald_chat_writer_t *writer, const char *markup);
+/* The shortest digits that read back as the same finite number, laid out as Python's repr does. */
+void ald_chat_real(double value, char *digits, size_t size);
 /* JSON as Python's json.dumps writes it with ensure_ascii = False. */
 ald_status_t ald_chat_json(ald_chat_writer_t *writer, const ald_json_t *value);
 

@@ -28,6 +28,8 @@ ald_status_t ald_tokenizer_decode(const ald_tokenizer_t *tokenizer, const int32_
                                   size_t count, bool skip_special, ald_vec_t *text);
 /* The id of a token spelled exactly so (an added token, or a vocabulary entry); -1 for none. */
 int32_t ald_tokenizer_find(const ald_tokenizer_t *tokenizer, const char *token);
+/* Whether an id is of an added token that is marked as special. */
+bool ald_tokenizer_is_special(const ald_tokenizer_t *tokenizer, int32_t id);
 /* As given to open. Borrowed. */
 const char *ald_tokenizer_directory(const ald_tokenizer_t *tokenizer);
 /* Largest id + 1. */

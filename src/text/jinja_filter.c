@@ -43,7 +43,7 @@ static ald_status_t test_kind(const call_t *call, const value_t *const *a, value
     ald_status_t status = ALD_STATUS_OK;
     const value_t *value = call->subject;
     (void)a;
-    ALD_JINJA_CHECK(call->name[1] != 'e' || value->kind != ALD_JINJA_LIST ||
+    ALD_JINJA_CHECK(call->name[2] != 'q' || value->kind != ALD_JINJA_LIST ||
                         value->list->kind <= ALD_JINJA_LIST_TUPLE,
                     "whether what isn't a list yet is a sequence");
     for (size_t i = 0; i < COUNT(kinds); ++i)

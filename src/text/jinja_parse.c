@@ -15,6 +15,7 @@
 #include "text/jinja_method_impl.h"
 #include "text/jinja_source_impl.h"
 #include "text/jinja_value_impl.h"
+#include "text/unicode_impl.h"
 
 typedef ald_jinja_node_t node_t;
 
@@ -51,7 +52,9 @@ static ald_status_t refuse(const parser_t *parser, const char *what)
     const char *to = parser->piece.from;
     for (const char *p = parser->source.lines; p < to; ++p)
         line += *p == '\n';
-    const int length = parser->token.length > 40 ? 40 : (int)parser->token.length;
+    int length = parser->token.length > 40 ? 40 : (int)parser->token.length;
+    while (length > 0 && ((unsigned char)parser->token.from[length] & 0xC0) == 0x80)
+        --length; /* not within a character */
     return ald_status_raise(ALD_STATUS_INPUT, "line %d: %s%s%.*s%s", line, what,
                             length > 0 ? ", found '" : "", length,
                             length > 0 ? parser->token.from : "", length > 0 ? "'" : "");
@@ -187,6 +190,8 @@ static ald_status_t advance(parser_t *parser)
                 parser->token.kind = TOKEN_MARK;
                 parser->token.length = strlen(marks[i]);
             }
+        if (parser->token.kind != TOKEN_MARK)
+            ald_utf8_next(parser->at, (size_t)(end - parser->at), &parser->token.length);
         EXPECT(parser->token.kind == TOKEN_MARK, "a character that isn't known");
     }
     parser->at += parser->token.length;

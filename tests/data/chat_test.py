@@ -215,6 +215,7 @@ UNKNOWN = [("{{ 1 }}\n{{ messages | groupby('role') }}", "line 2", "'groupby'"),
            ("{{ '\\N{BULLET}' }}", "escape", ""), ("{{ 1 is prime }}", "'prime'", ""),
            ("{{ " + "(" * 300 + ")" * 300 + " }}", "too deep", ""), ("{{ 'a", "without its end", ""),
            ("{% raw %}{% endraw %}", "'raw'", ""), ("{{ f(*messages) }}", "unpacked", ""),
+           ("{{ \u00e9 }}", "found '\u00e9'", ""), ("{{ a '" + "\u00e9" * 30 + "' }}", "\u00e9'", ""),
            ("{% call f() %}{% endcall %}", "'call'", "")]
 
 

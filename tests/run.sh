@@ -33,5 +33,5 @@ tools/setup.sh --test || exit 1
 build build/release -DCMAKE_BUILD_TYPE=Release
 build build/sanitize -DCMAKE_BUILD_TYPE=Debug -DALD_SANITIZE=ON
 for folder in build/release build/sanitize; do
-    ctest --test-dir $folder -V "$@"
+    ctest --test-dir $folder -V -j "$(nproc)" "$@"
 done 2>&1 | /usr/bin/python3 tests/common/summary.py

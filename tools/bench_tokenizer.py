@@ -12,6 +12,8 @@ import statistics
 import subprocess
 import sys
 
+import terminal
+
 TOOLS = os.path.dirname(os.path.realpath(__file__))
 BUILD = os.path.join(os.path.dirname(TOOLS), "build")
 PACKAGE = "tokenizers@0.23.2"
@@ -79,4 +81,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    terminal.run(main)

@@ -21,6 +21,7 @@ import time
 import numpy as np
 
 import aligndistil_shards as shards
+import terminal
 
 TOOLS = os.path.dirname(os.path.abspath(__file__))
 WINDOW = 64
@@ -221,4 +222,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    terminal.run(main)

@@ -20,6 +20,7 @@ import time
 import numpy as np
 
 import aligndistil_shards as shards
+import terminal
 
 TOOLS = os.path.dirname(os.path.abspath(__file__))
 PYTHON = sys.executable
@@ -239,4 +240,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    terminal.run(main, sys.argv[1:])

@@ -16,6 +16,8 @@ import sys
 import h5py
 import numpy as np
 
+import terminal
+
 FORMAT = "aligndistil-shard"
 # Of keys that a configuration doesn't say, as the program has them.
 DEFAULTS = {"teacher.strength": "20.0", "teacher.epsilon": "1e-3", "teacher.beta": "0.1",
@@ -179,7 +181,7 @@ def print_attributes(shard):
         value = text_of(shard.attributes[name])
         if name == "config":
             value = f"{len(value.splitlines())} lines (--config prints them)"
-        print(f"  {name:18} {value}")
+        print(f"  {name:18} {terminal.line(value)}")
 
 
 def print_sources(shard):
@@ -319,10 +321,10 @@ def main(argv):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (Unusable, OSError, KeyError, ValueError) as error:
         line = str(error) if isinstance(error, Unusable) else f"{options.file}: {error}"
-        print(f"inspect_shard: {line}", file=sys.stderr)
+        print(f"inspect_shard: {terminal.line(line)}", file=sys.stderr)
         return 3
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    terminal.run(main, sys.argv[1:])

@@ -10,6 +10,8 @@ import sys
 
 import numpy as np
 
+import terminal
+
 TYPES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM",
          "mistral": "MistralForCausalLM", "olmo2": "Olmo2ForCausalLM",
          "olmo3": "Olmo3ForCausalLM", "smollm3": "SmolLM3ForCausalLM",
@@ -300,4 +302,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    terminal.run(main, sys.argv[1:])

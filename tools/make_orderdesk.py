@@ -16,6 +16,8 @@ import random
 import re
 import sys
 
+import terminal
+
 UNITS = {"crate": "crates", "box": "boxes", "bag": "bags", "bottle": "bottles", "sack": "sacks",
          "jar": "jars", "pack": "packs", "tray": "trays"}
 PRODUCTS = ["apples", "pears", "plums", "cherries", "lemons", "grapes", "onions", "carrots",
@@ -526,4 +528,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    terminal.run(main, sys.argv[1:])

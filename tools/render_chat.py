@@ -17,6 +17,7 @@ import jinja2
 import jinja2.ext
 import jinja2.sandbox
 
+import terminal
 from data_rows import Unusable, file_layout, plain, read_rows
 
 DAY = datetime.datetime(2024, 7, 26)  # that aligndistil has too: the same text tomorrow
@@ -173,7 +174,7 @@ def main():
         try:
             done, here = render_row(renderer, plain(row, layout if layout != "messages" else None))
         except Unusable as why:
-            print(f"render_chat: {options.data}:{place}: left out: {why}", file=sys.stderr)
+            print(terminal.line(f"render_chat: {options.data}:{place}: left out: {why}"), file=sys.stderr)
             left += 1
             continue
         lines.append(json.dumps(done, ensure_ascii=False) + "\n")
@@ -188,4 +189,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    terminal.run(main)

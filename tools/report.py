@@ -20,6 +20,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
+import terminal  # noqa: E402
+
 STAGES = ["sft", "dpo", "teacher", "off-policy", "on-policy", "baseline"]
 MEANING = {
     "sft": "supervised fine-tuning", "dpo": "DPO",
@@ -314,4 +316,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    terminal.run(main)

@@ -10,6 +10,7 @@ import os
 import random
 import sys
 
+import terminal
 from data_rows import Unusable, file_layout, plain, read_rows
 
 
@@ -62,4 +63,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    terminal.run(main)

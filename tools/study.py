@@ -20,6 +20,7 @@ import time
 from dataclasses import dataclass, field
 
 import study_summary as summary
+import terminal
 
 TOOLS = os.path.dirname(os.path.abspath(__file__))
 PYTHON = "/usr/bin/python3"
@@ -324,7 +325,7 @@ def finished(tasks, what):
     for i, task in enumerate(concurrent.futures.as_completed(tasks), 1):
         if isinstance(task.exception(), Failed):
             failures.append(task.exception())
-            print(f"study: failed: {failures[-1]}", file=sys.stderr)
+            print(terminal.line(f"study: failed: {failures[-1]}"), file=sys.stderr)
         else:
             task.result()
         print(f"study: {i} of {len(tasks)} {what}", file=sys.stderr)
@@ -488,4 +489,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    terminal.run(main, sys.argv[1:])

@@ -257,7 +257,8 @@ def page(results):
             "<th>command<th>settings"]
     for name, method in results["methods"].items():
         sets = " ".join(f"{k}={v}" for k, v in method["settings"].items())
-        out.append(f"<tr><td>{name}<td>{html.escape(method['what'])}<td>{method['command']}<td>{sets}")
+        cells = (name, method["what"], method["command"], sets)
+        out.append("<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in cells))
     shared = ", ".join(f"{name} {value['value']:.0f}" for name, value in
                        results["cpu_seconds"].items())
     out.append(f"</table><p>Processor seconds of what a seed's runs share: {shared}.")

@@ -12,6 +12,8 @@ import re
 import sys
 import unicodedata
 
+import terminal
+
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 SPLIT = r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+"
 # The same over classes of characters (Python's re has no \p): L letter, N number, O other,
@@ -248,4 +250,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    terminal.run(main, sys.argv[1:])

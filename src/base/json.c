@@ -8,6 +8,7 @@
 
 #include "ald/base/arena.h"
 #include "ald/base/file.h"
+#include "ald/base/show.h"
 #include "ald/base/status.h"
 
 static json_t *in(const ald_json_t *value)
@@ -215,31 +216,11 @@ ald_json_t *ald_json_new_string(const char *text)
     return ald_json_new_text(text, strlen(text));
 }
 
-/* Length of the valid UTF-8 sequence at `text`, 0 for none. */
-static size_t utf8_length(const unsigned char *text, size_t left)
-{
-    unsigned c = text[0];
-    size_t need = c < 0x80                ? 1
-                  : c >= 0xC2 && c < 0xE0 ? 2
-                  : c >= 0xE0 && c < 0xF0 ? 3
-                  : c >= 0xF0 && c < 0xF5 ? 4
-                                          : 0;
-    if (need == 0 || need > left)
-        return 0;
-    for (size_t i = 1; i < need; ++i)
-        if ((text[i] & 0xC0) != 0x80)
-            return 0;
-    if (need == 3 && ((c == 0xE0 && text[1] < 0xA0) || (c == 0xED && text[1] > 0x9F)))
-        return 0;
-    if (need == 4 && ((c == 0xF0 && text[1] < 0x90) || (c == 0xF4 && text[1] > 0x8F)))
-        return 0;
-    return need;
-}
-
 bool ald_utf8_is_valid(const char *text, size_t length)
 {
+    uint32_t code;
     for (size_t i = 0, step; i < length; i += step) {
-        step = utf8_length((const unsigned char *)text + i, length - i);
+        step = ald_utf8_code(text + i, length - i, &code);
         if (step == 0)
             return false;
     }
@@ -256,7 +237,8 @@ ald_json_t *ald_json_new_text(const char *text, size_t length)
         return NULL;
     size_t used = 0;
     for (size_t i = 0; i < length;) {
-        size_t step = utf8_length((const unsigned char *)text + i, length - i);
+        uint32_t code;
+        size_t step = ald_utf8_code(text + i, length - i, &code);
         memcpy(clean + used, step > 0 ? text + i : "\xEF\xBF\xBD", step > 0 ? step : 3);
         used += step > 0 ? step : 3;
         i += step > 0 ? step : 1;
@@ -291,19 +273,20 @@ ald_json_t *ald_json_share(const ald_json_t *value)
     return out_of(json_incref(in(value)));
 }
 
-/* A member or item that could not be made leaves this key, which dump refuses. */
-static const char spoiled[] = "\001spoiled";
+/* A member or item that could not be made leaves this in its place, which dump refuses: it isn't
+ * UTF-8, so no file can have brought it. */
+static const char spoiled[] = "\xFF";
 
 void ald_json_set(ald_json_t *object, const char *key, ald_json_t *value)
 {
     if (json_object_set_new(in(object), key, in(value)) != 0)
-        json_object_set_new(in(object), spoiled, json_null());
+        json_object_set_new_nocheck(in(object), spoiled, json_string_nocheck(spoiled));
 }
 
 void ald_json_push(ald_json_t *array, ald_json_t *value)
 {
     if (json_array_append_new(in(array), in(value)) != 0)
-        json_array_append_new(in(array), json_string(spoiled));
+        json_array_append_new(in(array), json_string_nocheck(spoiled));
 }
 
 ald_status_t ald_json_dump(const ald_json_t *value, bool indent, char **out)
@@ -312,10 +295,13 @@ ald_status_t ald_json_dump(const ald_json_t *value, bool indent, char **out)
     size_t flags = JSON_ENCODE_ANY | JSON_REAL_PRECISION(9) | (indent ? JSON_INDENT(2) : 0);
     char *text = json_dumps(in(value), flags);
     *out = NULL;
-    ALD_CHECK(text != NULL && strstr(text, "\\u0001spoiled") == NULL, ALD_STATUS_INTERNAL,
-              "a JSON value could not be built");
-    *out = ald_strdup(text);
-    ALD_CHECK_MEMORY(*out, strlen(text));
+    ALD_CHECK(text != NULL, ALD_STATUS_INTERNAL, "a JSON value could not be built");
+    const size_t length = strlen(text);
+    const size_t bytes = ald_show_json(text, length, NULL);
+    *out = ald_alloc(bytes + 1);
+    ALD_CHECK_MEMORY(*out, bytes + 1);
+    ald_show_json(text, length, *out);
+    (*out)[bytes] = '\0';
 done:
     free(text);
     return status;

@@ -5,8 +5,11 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "ald/base/show.h"
 
 static ald_log_level_t log_level = ALD_LOG_NORMAL;
 static bool log_speaks = true;
@@ -25,15 +28,16 @@ double ald_time(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* A line goes out in one write, so that the lines of several ranks don't mix. */
+/* A line goes out in one write, so that the lines of several ranks don't mix; what it tells of
+ * files commands no terminal and stays one line. */
 static void write_line(const char *prefix, const char *format, va_list arguments)
 {
-    char line[2048];
+    char text[2048], line[4096];
     int used = snprintf(line, sizeof line, "%s%s", bar_open ? "\r\033[K" : "", prefix);
-    int text = vsnprintf(line + used, sizeof line - (size_t)used - 2, format, arguments);
-    size_t end = (size_t)used + (text < 0 ? 0 : (size_t)text);
-    if (end > sizeof line - 2)
-        end = sizeof line - 2;
+    if (vsnprintf(text, sizeof text, format, arguments) < 0)
+        text[0] = '\0';
+    size_t end = (size_t)used +
+                 ald_show(text, strlen(text), false, line + used, sizeof line - (size_t)used - 1);
     line[end] = '\n';
     bar_open = false;
     ssize_t ignored = write(STDERR_FILENO, line, end + 1);

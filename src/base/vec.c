@@ -41,11 +41,13 @@ done:
 ald_status_t ald_vec_append(ald_vec_t *vec, const void *items, size_t count)
 {
     ald_status_t status = ALD_STATUS_OK;
+    if (count == 0) /* where nothing was ever put, there is no place to go on from either */
+        return status;
     ALD_TRY(ald_vec_reserve(vec, vec->count + count));
     char *end = (char *)vec->data + vec->count * vec->item;
-    if (items == NULL && count > 0)
+    if (items == NULL)
         memset(end, 0, count * vec->item);
-    else if (count > 0)
+    else
         memcpy(end, items, count * vec->item);
     vec->count += count;
 done:

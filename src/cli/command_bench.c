@@ -5,6 +5,7 @@
 
 #include "ald/base/arena.h"
 #include "ald/base/json.h"
+#include "ald/base/show.h"
 #include "ald/base/status.h"
 #include "ald/bench/bench.h"
 #include "ald/bench/kernels.h"
@@ -85,9 +86,9 @@ static double gflops(double flop, double seconds)
 static void print_text(const ald_bench_options_t *o, const ald_bench_report_t *r, int threads)
 {
     const double mib = 1048576.0;
-    printf("model          %s, %lld layers, %lld parameters, %s\n", o->shape.model_type,
-           (long long)o->shape.layers, (long long)r->parameters,
-           o->model != NULL ? o->model : "random weights");
+    ald_print("model          %s, %lld layers, %lld parameters, %s\n", o->shape.model_type,
+              (long long)o->shape.layers, (long long)r->parameters,
+              o->model != NULL ? o->model : "random weights");
     printf("batch          %lld sequences of %lld tokens, %d threads\n", (long long)o->sequences,
            (long long)o->tokens, threads);
     printf("products       %s\n", ald_gemm_describe());
@@ -171,12 +172,12 @@ static ald_status_t bench_text(const ald_options_t *options, const ald_comm_t *w
                "\"seconds\": %.6f}\n",
                (long long)r.bytes, (long long)r.tokens, threads, r.first, r.seconds);
     else if (world->rank == 0)
-        printf("text           %s, %lld bytes in %lld pieces, %lld tokens\n"
-               "first pass     %.2f MB/s\n"
-               "median of %-4lld %.2f MB/s, %.2f MB/s a thread, %d threads\n",
-               options->text, (long long)r.bytes, (long long)r.pieces, (long long)r.tokens,
-               megabytes / r.first, (long long)options->repeat, megabytes / r.seconds,
-               megabytes / r.seconds / threads, threads);
+        ald_print("text           %s, %lld bytes in %lld pieces, %lld tokens\n"
+                  "first pass     %.2f MB/s\n"
+                  "median of %-4lld %.2f MB/s, %.2f MB/s a thread, %d threads\n",
+                  options->text, (long long)r.bytes, (long long)r.pieces, (long long)r.tokens,
+                  megabytes / r.first, (long long)options->repeat, megabytes / r.seconds,
+                  megabytes / r.seconds / threads, threads);
 done:
     ald_tokenizer_destroy(tokenizer);
     return status;

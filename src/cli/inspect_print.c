@@ -6,26 +6,15 @@
 #include <string.h>
 
 #include "ald/base/json.h"
+#include "ald/base/show.h"
 #include "cli/inspect_impl.h"
 
 enum { NAME_WIDTH = 20, BARS = 40 }; /* a name, bars and a few numbers: 80 columns of a screen */
 
-static void print_text(const char *text)
-{
-    for (; *text != '\0'; ++text) {
-        if (*text == '\n')
-            fputs("\\n", stdout);
-        else if ((unsigned char)*text < ' ')
-            printf("\\x%02x", (unsigned)*text);
-        else
-            putchar(*text);
-    }
-}
-
 static void print_scalar(const ald_json_t *value)
 {
     if (ald_json_is_string(value))
-        print_text(ald_json_text(value, NULL));
+        ald_print_word(ald_json_text(value, NULL));
     else if (ald_json_is_integer(value))
         printf("%lld", (long long)ald_json_integer(value, 0));
     else if (ald_json_is_number(value))
@@ -79,7 +68,7 @@ static void print_members(const ald_json_t *object)
         if (ald_json_is_array(value)) {
             print_bars(value);
         } else {
-            printf("%s ", name);
+            ald_print("%s ", name);
             print_scalar(value);
         }
         gap = "  ";
@@ -94,7 +83,7 @@ static void print_table(const ald_json_t *rows)
     const ald_json_t *value = NULL;
     printf("  ");
     while (ald_json_next(ald_json_at(rows, 0), &iterator, &name, &value))
-        printf("%10s", name);
+        ald_print("%10s", name);
     putchar('\n');
     for (size_t i = 0; i < ald_json_count(rows); ++i) {
         printf("  ");
@@ -105,7 +94,7 @@ static void print_table(const ald_json_t *rows)
                 printf("%10.4f", ald_json_number(value, 0));
             else {
                 fputs(ald_json_is_null(value) ? "         -" : "  ", stdout);
-                print_text(ald_json_is_null(value) ? "" : ald_json_text(value, NULL));
+                ald_print_word(ald_json_is_null(value) ? "" : ald_json_text(value, NULL));
             }
         }
         putchar('\n');
@@ -116,7 +105,7 @@ static void print_lines(const ald_json_t *texts)
 {
     for (size_t i = 0; i < ald_json_count(texts); ++i) {
         printf("\n    ");
-        print_text(ald_json_text(ald_json_at(texts, i), NULL));
+        ald_print_word(ald_json_text(ald_json_at(texts, i), NULL));
     }
 }
 
@@ -132,7 +121,7 @@ void ald_inspect_print(const ald_json_t *report)
         } else if (ald_json_is_array(value) && ald_json_is_object(ald_json_at(value, 0))) {
             print_table(value);
         } else {
-            printf("  %-*s ", NAME_WIDTH, name);
+            ald_print("  %-*s ", NAME_WIDTH, name);
             if (ald_json_is_object(value))
                 print_members(value);
             else if (ald_json_is_string(ald_json_at(value, 0)))

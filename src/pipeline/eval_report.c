@@ -161,6 +161,7 @@ static ald_status_t put_escaped(ald_vec_t *page, const char *text)
         const char *name = *text == '&'   ? "&amp;"
                            : *text == '<' ? "&lt;"
                            : *text == '>' ? "&gt;"
+                           : *text == '"' ? "&quot;"
                                           : NULL;
         if (name != NULL)
             ALD_TRY(ald_vec_printf(page, "%s", name));

@@ -10,6 +10,7 @@
 #include "ald/base/interval.h"
 #include "ald/base/json.h"
 #include "ald/base/path.h"
+#include "ald/base/show.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
 #include "ald/config/config.h"
@@ -464,9 +465,9 @@ static ald_status_t show_response(const ald_eval_t *e, const char *title,
         status = ald_json_dump(json, false, &quoted);
         ald_json_free(json);
         if (status == ALD_STATUS_OK)
-            printf("%4lld %8d  %-18s %9.4f %9.4f %+9.4f %7.4f %8.4f %8.4f\n", (long long)t,
-                   response->ids[t], quoted, dpo, c, reward, p->tvd, alpha[t],
-                   ald_teacher_weight(&teacher, alpha[t]));
+            ald_print("%4lld %8d  %-18s %9.4f %9.4f %+9.4f %7.4f %8.4f %8.4f\n", (long long)t,
+                      response->ids[t], quoted, dpo, c, reward, p->tvd, alpha[t],
+                      ald_teacher_weight(&teacher, alpha[t]));
         ald_free(quoted);
         ALD_TRY(status);
     }
@@ -508,7 +509,7 @@ static ald_status_t show_row(const ald_eval_t *e, int64_t show)
     positions = ald_calloc((size_t)(row->chosen.count + row->rejected.count), sizeof *positions);
     ALD_CHECK_MEMORY(positions, sizeof *positions);
     ALD_TRY(ald_measure_positions(&e->measure, &item, positions));
-    printf("row %lld\n%s\n\n", (long long)row->id, row->prompt.text);
+    ald_print("row %lld\n%s\n\n", (long long)row->id, row->prompt.text);
     ALD_TRY(show_response(e, "chosen", &row->chosen, positions));
     ALD_TRY(show_response(e, "rejected", &row->rejected, positions + row->chosen.count));
 done:

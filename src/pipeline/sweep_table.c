@@ -11,6 +11,7 @@
 #include "ald/base/folder.h"
 #include "ald/base/json.h"
 #include "ald/base/path.h"
+#include "ald/base/show.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
 #include "ald/config/sweep.h"
@@ -159,7 +160,7 @@ ald_status_t ald_sweep_table(const char *folder, const ald_sweep_t *sweep,
         ALD_TRY(ald_file_write(markdown, text.data, text.count));
         ALD_TRY(write_json(json, sweep, rows, counts));
     }
-    fputs(text.data, stdout);
+    ald_print("%s", (char *)text.data);
 done:
     ald_vec_reset(&text);
     ald_free(rows);

@@ -8,9 +8,11 @@
 #include "ald/base/folder.h"
 #include "ald/base/json.h"
 #include "ald/base/path.h"
+#include "ald/base/show.h"
 #include "ald/base/rng.h"
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
+#include "ald/base/vec.h"
 #include "scratch.h"
 
 static void sha256_matches_fips_examples(void **state)
@@ -135,6 +137,66 @@ static void json_text_replaces_invalid_utf8(void **state)
     ald_json_free(text);
 }
 
+/* Text that could be taken for a mark of ours is text; a value that couldn't be made is noticed. */
+static void json_refuses_what_could_not_be_built(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"\\u0001spoiled\":[\"\\u0001spoiled\"]}";
+    ald_json_t *json = NULL;
+    char *again = NULL;
+    assert_int_equal(ald_json_parse(text, strlen(text), "x", &json), ALD_STATUS_OK);
+    assert_int_equal(ald_json_dump(json, false, &again), ALD_STATUS_OK);
+    assert_string_equal(again, "{\"\\u0001spoiled\": [\"\\u0001spoiled\"]}");
+    ald_free(again);
+    ald_json_set(json, "a", NULL);
+    assert_int_equal(ald_json_dump(json, false, &again), ALD_STATUS_INTERNAL);
+    ald_json_free(json);
+    json = ald_json_new_array();
+    ald_json_push(json, NULL);
+    assert_int_equal(ald_json_dump(json, false, &again), ALD_STATUS_INTERNAL);
+    ald_json_free(json);
+}
+
+static void vec_takes_nothing_as_nothing(void **state)
+{
+    (void)state;
+    ald_vec_t vec;
+    ald_vec_init(&vec, 4);
+    assert_int_equal(ald_vec_append(&vec, "", 0), ALD_STATUS_OK);
+    assert_int_equal(vec.count, 0);
+    assert_null(vec.data);
+}
+
+static void assert_shown(const char *text, bool lines, const char *expected)
+{
+    char out[256];
+    assert_int_equal(ald_show(text, strlen(text), lines, out, sizeof out), strlen(expected));
+    assert_string_equal(out, expected);
+}
+
+static void text_commands_no_terminal(void **state)
+{
+    (void)state;
+    assert_shown("plain \tt\xc3\xa9 \xf0\x9f\x91\xa9 \\", false,
+                 "plain \tt\xc3\xa9 \xf0\x9f\x91\xa9 \\");
+    assert_shown("a\nb\r\n\x1b[31m\x07\x7f", true, "a\nb\\x0d\n\\x1b[31m\\x07\\x7f");
+    assert_shown("a\nb", false, "a\\nb");
+    assert_shown("\xc2\x80\xc2\x9b\xc2\x9f\xc2\xa0", false, "\\x80\\x9b\\x9f\xc2\xa0");
+    assert_shown("\xe2\x80\xaa\xe2\x80\xae\xe2\x81\xa6\xe2\x81\xa9\xe2\x80\xaf", false,
+                 "\\u202a\\u202e\\u2066\\u2069\xe2\x80\xaf");
+    assert_shown("\xff\xc2\xed\xa0\x80\xc0\x9b\xe2\x82", false,
+                 "\\xff\\xc2\\xed\\xa0\\x80\\xc0\\x9b\\xe2\\x82");
+    char out[6];
+    assert_int_equal(ald_show("ab\x1b", 3, false, out, sizeof out), 2); /* whole, or not at all */
+    assert_string_equal(out, "ab");
+    static const char json[] = "[\"\x7f\xc2\x9b\xe2\x80\xae\xc3\xa9\"]\n";
+    static const char plain[] = "[\"\\u007f\\u009b\\u202e\xc3\xa9\"]\n";
+    char spelled[64];
+    assert_int_equal(ald_show_json(json, strlen(json), NULL), strlen(plain));
+    assert_int_equal(ald_show_json(json, strlen(json), spelled), strlen(plain));
+    assert_memory_equal(spelled, plain, strlen(plain));
+}
+
 static void writer_gives_the_final_name_only_on_commit(void **state)
 {
     (void)state;
@@ -197,6 +259,9 @@ int main(void)
         cmocka_unit_test(json_names_the_place_of_an_error),
         cmocka_unit_test(json_reads_integers_of_any_length),
         cmocka_unit_test(json_text_replaces_invalid_utf8),
+        cmocka_unit_test(json_refuses_what_could_not_be_built),
+        cmocka_unit_test(vec_takes_nothing_as_nothing),
+        cmocka_unit_test(text_commands_no_terminal),
         cmocka_unit_test(writer_gives_the_final_name_only_on_commit),
         SCRATCH_TEST(sweep_removes_what_dead_processes_left),
     };

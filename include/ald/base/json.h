@@ -64,7 +64,8 @@ void ald_json_push(ald_json_t *array, ald_json_t *value);
 
 bool ald_utf8_is_valid(const char *text, size_t length);
 
-/* Makes text, NUL-terminated, freed by ald_free; one line, or indented by 2. */
+/* Makes text, NUL-terminated, freed by ald_free; one line, or indented by 2. What would command a
+ * terminal (ald_show) is spelled \u001b. */
 ald_status_t ald_json_dump(const ald_json_t *value, bool indent, char **out);
 /* Writes indented text and a newline, atomically. */
 ald_status_t ald_json_write(const ald_json_t *value, const char *path);

@@ -5,6 +5,7 @@ import inspect
 import itertools
 import os
 import re
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.abspath(__file__ + "/../../common"))
@@ -353,6 +354,92 @@ def python_has_the_programs_defaults(folder):
                 assert kind(table[keys[name]]) == parameter.default, (function, name)
     for key, value in inspect_shard.DEFAULTS.items():
         assert table[key] == value or float(table[key]) == float(value), key
+
+
+# --- terminals ---------------------------------------------------------------------------------
+
+# A title, a colour, a bell, DEL, C1, an override and an isolate of direction, a carriage return.
+EVIL = "e\x1b]0;t\x07\x1b[31m\x7f\u009b2J\u202e\u2066\rvil\n"
+COMMANDING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\udc80-\udcff]")
+
+
+def harmless(*arguments, code=0, program=BINARY, word="\\x1b]0;t\\x07"):
+    """What is printed, which holds EVIL spelled out, and nothing that a terminal obeys; a failure is
+    one line."""
+    done = subprocess.run([*program.split(), *map(str, arguments)], env=environment(), capture_output=True)
+    out, err = (b.decode("utf-8", "surrogateescape") for b in (done.stdout, done.stderr))
+    assert done.returncode == code, (arguments, done)
+    found = COMMANDING.search(out + err)
+    assert found is None, (arguments, found, out, err)
+    assert word in out + err, (arguments, out, err)
+    if code:
+        wrong = [line for line in err.splitlines() if word in line]
+        assert len(wrong) == 1, (arguments, err)
+    return out
+
+
+@test
+def files_command_no_terminal(folder):
+    """Text of each kind of file, in failures, on screens and as JSON."""
+    place, config = f"{folder}/evil", ["-c", f"{folder}/run.cfg"]
+    tea = {"prompt": "Tea? " + EVIL, "chosen": "Yes " + EVIL, "rejected": "No."}
+    rows = write_rows(f"{place}/{EVIL}.jsonl", [tea])
+
+    def model(name, file, change):
+        copy(f"{folder}/policy", f"{place}/{name}")
+        content = read_json(f"{place}/{name}/{file}")
+        change(content)
+        write(f"{place}/{name}/{file}", json.dumps(content))
+        return f"{place}/{name}"
+
+    # Failures: of the configuration, its paths, a model's parts, a row.
+    harmless("sft", *config, "--set", f"data.layout={EVIL}", code=2)
+    harmless("sft", *config, "--set", f"data.train={EVIL}", code=3)
+    quoted = json.dumps(EVIL, ensure_ascii=False).replace("\\u00", "\\x")
+    write(f"{folder}/evil.cfg", ROUTE.replace('"desk/train.jsonl"', quoted))
+    harmless("sft", "-c", f"{folder}/evil.cfg", code=3)
+    write(f"{folder}/evil.cfg", f'sft: {{ model = "policy"; }}; data: {{ layout = {quoted}; }};')
+    harmless("sft", "-c", f"{folder}/evil.cfg", code=2)
+    harmless("inspect", model("type", "config.json", lambda c: c.update(model_type=EVIL)), code=3,
+             word="\\u001B]0;t")
+    harmless("inspect", model("key", "config.json", lambda c: c.update({EVIL: 1})), code=3)
+    harmless("tokenize", model("part", "tokenizer.json", lambda c: c.update(
+        normalizer={"type": EVIL})), f"{folder}/texts.jsonl", code=3)
+    header, data = safetensors_header(f"{folder}/policy/model.safetensors")
+    header[EVIL] = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    write_safetensors(f"{copy(f'{folder}/policy', f'{place}/name')}/model.safetensors", header, data)
+    harmless("generate", *config, "--set", f"generate.model={place}/name", code=3)
+    write(f"{place}/broken.jsonl", '{"prompt": "Tea", "Tea\u202e": 1, "Tea\u202e": 2}')
+    harmless("sft", *config, "--set", f"data.train={place}/broken.jsonl", code=3, word="\\u202e")
+
+    # Screens: rows, shards, metrics.
+    harmless("inspect", rows)
+    harmless("eval", *config, "--set", f"data.eval={rows}", "--set", "eval.model=policy", "--set",
+             "eval.dpo=dpo", "--set", "eval.contrast=rev", "--set", "eval.generate=0", "--show", 0)
+    run("score", *config, "--set", f"data.train={rows}", "--set", f"shards.directory={place}/shards")
+    shard, short = f"{place}/shards/shard-000000.h5", EVIL[:7] + "\u202e"
+    with h5py.File(shard, "r+") as file:
+        file.attrs["tool_version"] = short
+    viewer, words = f"{PYTHON} {TOOLS}/inspect_shard.py", (shard, "--row", 0, "--tokenizer", f"{folder}/tok")
+    harmless("inspect", shard)
+    harmless("inspect", *words)
+    harmless(shard, program=viewer)
+    harmless(*words, program=viewer)
+    write_rows(f"{place}/metrics.jsonl", [{"step": 1, "loss": 2.0, EVIL: 3.0}])
+    harmless("inspect", f"{place}/metrics.jsonl", word="step")
+
+    # JSON says the same in its own way.
+    report = json.loads(harmless("inspect", *words, "--json", word="\\u001B]0;t\\u0007"))
+    assert report["response"] == tea["chosen"] and report["prompt"].endswith(tea["prompt"] + "<|im_end|>\n"
+                                                                             "<|im_start|>assistant\n"), report
+    assert json.loads(harmless("inspect", shard, "--json", word="\\u202e"))["tool_version"] == short
+    write(f"{place}/raw.txt", EVIL.encode())
+    ids = run("tokenize", f"{folder}/policy", f"{place}/raw.txt").out.split()
+    write(f"{place}/ids.jsonl", json.dumps({"ids": list(map(int, ids))}))
+    line = harmless("tokenize", f"{folder}/policy", "--decode", f"{place}/ids.jsonl", word="\\u202e")
+    assert json.loads(line)["text"] == EVIL, line
+
+    harmless("--pairs", EVIL, "--output", place, program=f"{PYTHON} {TOOLS}/split_pairs.py", code=1)
 
 
 # --- options -----------------------------------------------------------------------------------

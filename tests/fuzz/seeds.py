@@ -29,6 +29,7 @@ def source(pattern):
 
 def shard(folder):
     for encoding in ("full", "hidden", "topk", "sampled"):
+        os.makedirs(folder, exist_ok=True)
         subprocess.run([os.path.join(harness.BUILD, "tests", "make_shard"),
                         f"{folder}/{encoding}.h5", encoding, "2"], check=True)
     return []
@@ -40,7 +41,9 @@ def config():
     sweep = source("include/ald/config/sweep.h").split("libconfig:\n *\n")[1].split("*/")[0]
     yield re.sub(r"^ \*", "", sweep, flags=re.M)
     keys = re.findall(r'\bK\(([A-Z0-9]+), ([\w.]+), "([^"]*)"', source("include/ald/config/config.h"))
-    yield "\n".join(f"{path}={value}" for _, path, value in keys)
+    lines = [f"{path}={value}" for _, path, value in keys]
+    for i in range(0, len(lines), 4):
+        yield "\n".join(lines[i:i + 4])
     groups = {}
     for kind, path, value in keys:
         if kind != "SOURCES" and path.count(".") == 1:

@@ -436,11 +436,13 @@ def check_of(rule):
     return test
 
 
+def read(path):
+    with open(os.path.join(harness.ROOT, path), encoding="utf-8") as file:
+        return file.read()
+
+
 def the_page_of_the_configuration_is_true(folder):
     """Its paths and codes are those of the tables in C."""
-    def read(path):
-        with open(os.path.join(harness.ROOT, path), encoding="utf-8") as file:
-            return file.read()
     page, keys = read("src/config/README.md"), {}
     for kind, key in re.findall(r"\bK\((\w+), ([\w.]+),", read("include/ald/config/config.h")):
         keys.setdefault(kind, set()).add(key)
@@ -452,11 +454,22 @@ def the_page_of_the_configuration_is_true(folder):
     assert re.findall(r"^\| (\d+) \|", page.split("## Exit codes")[1], re.M) == codes, codes
 
 
+def the_page_of_the_field_names_tests(folder):
+    """Every row of tests/FIELD.md has a report, and cases that are there."""
+    rows = [line for line in read("tests/FIELD.md").splitlines() if line.startswith("| ") and
+            "| held by |" not in line]
+    assert len(rows) >= 30, len(rows)
+    for row in rows:
+        cases = re.findall(r"`(\w+) (\w+)`", row.split("|")[-2])
+        assert cases and re.search(r"\]\(https://github\.com/[^)]+/(issues|pull)/\d+\)", row), row
+        for program, case in cases:
+            text = "".join(read(os.path.relpath(path, harness.ROOT)) for path in
+                           glob.glob(os.path.join(harness.ROOT, "tests", "*", program + ".*")))
+            assert re.search(rf"(def|void) {case}\(", text), f"tests/FIELD.md: {program} has no {case}"
+
+
 def the_encodings_are_those_of_the_table(folder):
     """The pages that list encodings, the Python reader and the comparison, against the one list in C."""
-    def read(path):
-        with open(os.path.join(harness.ROOT, path), encoding="utf-8") as file:
-            return file.read()
     choices, teacher = read("include/ald/config/choices.h"), read("src/teacher/README.md")
     table = re.search(r"#define ALD_ENCODINGS\(C\)(.*?[^\\])\n", choices, re.S)
     encodings = re.findall(r'"(\w+)"', table.group(1))
@@ -567,5 +580,5 @@ def rules_find_what_they_forbid(folder):
 
 if __name__ == "__main__":
     harness.main([*map(check_of, CHECKS), the_page_of_the_configuration_is_true,
-                  the_encodings_are_those_of_the_table,
+                  the_encodings_are_those_of_the_table, the_page_of_the_field_names_tests,
                   rules_find_what_they_forbid, circles_are_found, calls_go_one_way])

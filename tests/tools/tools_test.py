@@ -210,6 +210,19 @@ def test_tokenizer_round_trip(folder):
     assert len(digits) == 5 and decode(tokenizer, digits[1:2]) == "8"
 
 
+def test_pairs_are_split_by_prompt(folder):
+    """No prompt on both sides, no row lost; a row without an answer is left out."""
+    rows = [{"prompt": f"p{i % 7}", "chosen": f"a{i}", "rejected": "b"} for i in range(30)]
+    path = os.path.join(folder, "pairs.jsonl")
+    with open(path, "w") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows + [{"prompt": "p1", "chosen": "", "rejected": "b"}])
+    tool("split_pairs.py", "--pairs", path, "--output", os.path.join(folder, "split"), "--eval", 8)
+    parts = [rows_of(os.path.join(folder, "split", name)) for name in ("train.jsonl", "eval.jsonl")]
+    assert sorted(row["chosen"] for part in parts for row in part) == sorted(row["chosen"] for row in rows)
+    prompts = [{row["prompt"] for row in part} for part in parts]
+    assert len(parts[1]) >= 8 and prompts[0] and not prompts[0] & prompts[1], prompts
+
+
 def test_split(folder):
     for text, words in ((" two words", [" two", " words"]), ("a1 22", ["a", "1", " ", "2", "2"]),
                         ("x  y", ["x", " ", " y"]), ("(EUR 4).\n", ["(", "EUR", " ", "4", ").",

@@ -19,6 +19,13 @@ build()
         cmake --build build/fuzz -j"$(nproc)"
 }
 
+# Seconds for an input. The sanitizers take ten times the time: 10 are about one. A template may take
+# 20 million steps before it is refused.
+patience()
+{
+    [ "$1" = template ] && echo 100 || echo 10
+}
+
 # Longest input in bytes: a shard of a few rows, texts of a few kilobytes.
 longest()
 {
@@ -38,10 +45,9 @@ for target; do
     corpus=build/fuzz/corpus/$target crash=build/fuzz/crash/$target
     mkdir -p "$corpus" "$crash"
     /usr/bin/python3 tests/fuzz/seeds.py "$target" "$corpus" "build/fuzz/$target.dict" || exit 1
-    # Freed memory is filled, so that a library without sanitizers that uses it again is seen. The
-    # sanitizers take ten times the time: an input that takes 10 s here is one of about a second.
+    # Freed memory is filled, so that a library without sanitizers that uses it again is seen.
     ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:max_free_fill_size=1000000:quarantine_size_mb=16 \
-        OMP_NUM_THREADS=1 "build/fuzz/tests/fuzz/fuzz_$target" -detect_leaks=0 -timeout=10 \
+        OMP_NUM_THREADS=1 "build/fuzz/tests/fuzz/fuzz_$target" -detect_leaks=0 -timeout="$(patience "$target")" \
         -rss_limit_mb=1024 -malloc_limit_mb=500 -max_len="$(longest "$target")" \
         -max_total_time="$(awk "BEGIN { print int(60 * $MINUTES) }")" -dict="build/fuzz/$target.dict" \
         -print_final_stats=1 -artifact_prefix="$crash/" "$corpus" >"build/fuzz/$target.log" 2>&1

@@ -9,7 +9,7 @@ sys.path.insert(0, os.path.abspath(__file__ + "/../../common"))
 from harness import *  # noqa: E402,F403
 import seeds  # noqa: E402
 
-ROUNDS = {"shard": 30, "config": 200}  # of the others 400
+ROUNDS = {"template": 300, "shard": 30, "config": 200}  # of the others 400
 
 
 def smoke_of(target):

@@ -90,6 +90,15 @@ def tokenizer():
         yield CUT.join([json.dumps(case).encode(), json.dumps({"chat_template": template}).encode()])
 
 
+def template():
+    """The templates and the cases of chat_test.py, and a conversation beside one."""
+    text = source("tests/data/chat_test.py")
+    whole = re.findall(r'^[A-Z0-9]+ = "{3}(.*?)"{3}', text, re.M | re.S)
+    lines = re.search(r'^CASES = r"{3}(.*?)"{3}', text, re.M | re.S).group(1).splitlines()
+    yield from whole + ["\n".join(lines[i:i + 3]) for i in range(0, len(lines), 3)]
+    yield whole[0].encode() + CUT + b'[{"role": "user", "content": "Tea?", "x": {"y": [1]}}]'
+
+
 def rows():
     turns = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Tea?"}]
     yes, no = ({"role": "assistant", "content": text} for text in ("Yes.", "No."))
@@ -119,6 +128,7 @@ SEEDS = {"config": (config, "src/config/*.c", "include/ald/config/*.h"),
          "model": (model, "src/model/config*.c", "src/model/model_config.c", "src/model/rotation.c"),
          "safetensors": (safetensors, "src/model/safetensors.c"),
          "tokenizer": (tokenizer, "src/text/*.c"),
+         "template": (template, "src/text/jinja*.c"),
          "rows": (rows, "src/data/*.c", "include/ald/data/*.h"),
          "shard": (None, "src/shard/format.c")}
 

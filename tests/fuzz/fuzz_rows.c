@@ -72,7 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         tokenizer = make_tokenizer();
         held = ald_memory_blocks();
     }
-    ald_chat_t chat;
+    ald_chat_t chat = {0};
     ald_pairs_t pairs = {0};
     ald_vec_t packed;
     ald_vec_init(&packed, 1);
@@ -97,6 +97,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_rows(&pairs);
     ald_vec_reset(&packed);
     ald_pairs_reset(&pairs);
+    ald_chat_close(&chat);
     fuzz_end(status, held);
     return 0;
 }

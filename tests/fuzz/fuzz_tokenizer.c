@@ -35,7 +35,7 @@ static ald_status_t render(const ald_tokenizer_t *tokenizer)
 {
     static const char messages[] = "[{\"role\": \"user\", \"content\": \"Tea?\"}]";
     ald_status_t status = ALD_STATUS_OK;
-    ald_chat_t chat;
+    ald_chat_t chat = {0};
     ald_json_t *json = NULL;
     ald_vec_t text;
     ald_vec_init(&text, 1);
@@ -43,6 +43,7 @@ static ald_status_t render(const ald_tokenizer_t *tokenizer)
     ALD_TRY(ald_chat_open(ALD_CHAT_FORMAT_AUTO, tokenizer, &chat));
     ALD_TRY(ald_chat_render(&chat, json, true, &text));
 done:
+    ald_chat_close(&chat);
     ald_json_free(json);
     ald_vec_reset(&text);
     return status;

@@ -226,13 +226,20 @@ done:
     return status;
 }
 
+/* Whether a file of this name is written anew, with the model's own configuration or weights. */
+static bool is_written(const char *name)
+{
+    return strcmp(name, "config.json") == 0 || fnmatch("model*.safetensors*", name, 0) == 0;
+}
+
 /* Copies one of them, unless it isn't a model's. */
 static ald_status_t copy_file(const char *directory, const char *from, const char *to,
                               const char *name)
 {
     ald_status_t status = ALD_STATUS_OK;
     if (!is_carried(name)) {
-        ald_log_verbose("%s is not carried along", from);
+        if (!is_written(name))
+            ald_log_verbose("%s is not carried along", from);
         return status;
     }
     ALD_TRY(ald_dir_make(directory));

@@ -1,8 +1,12 @@
 /* The table of commands, and the only place where a status becomes an exit code.
  * Words are parsed here, once for all commands, so that none starts to work on a wrong line. */
+#include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "ald/base/arena.h"
 #include "ald/base/lock.h"
@@ -103,16 +107,36 @@ done:
     return status;
 }
 
+/* Lets the signals that stop a stage wait (SIG_BLOCK), or come (SIG_UNBLOCK). By the system's call:
+ * no library has started yet. */
+__attribute__((no_sanitize("address", "undefined"))) static void hold_signals(int how)
+{
+    const uint64_t set =
+        (uint64_t)1 << (SIGUSR1 - 1) | (uint64_t)1 << (SIGUSR2 - 1) | (uint64_t)1 << (SIGTERM - 1);
+    syscall(SYS_rt_sigprocmask, how, &set, NULL, sizeof set);
+}
+
+/* The libraries take a tenth of a second to start, in which a signal would end the process. */
+__attribute__((no_sanitize("address", "undefined"))) static void before_libraries(void)
+{
+    hold_signals(SIG_BLOCK);
+}
+
+/* Only a program may have functions that run before its libraries'. */
+__attribute__((section(".preinit_array"),
+               used)) static void (*const first)(void) = before_libraries;
+
 int main(int argc, char **argv)
 {
     ald_comm_t world;
+    const ald_command_t *command = argc > 1 ? find_command(argv[1]) : NULL;
+    if (command != NULL && (command->bit & ALD_FOR_STAGES))
+        ald_signals_catch(); /* before MPI starts, as it takes a while */
+    hold_signals(SIG_UNBLOCK);
     int answered = answer_alone(argc, argv);
     if (answered >= 0)
         return answered;
     double begun = ald_time();
-    const ald_command_t *command = find_command(argv[1]);
-    if (command != NULL && (command->bit & ALD_FOR_STAGES))
-        ald_signals_catch(); /* before MPI starts, as it takes a while */
     ald_memory_setup();
     ald_threads_begin();
     ald_comm_start(&argc, &argv, &world);

@@ -288,17 +288,26 @@ def a_finished_stage_that_doesnt_say_of_what_is_not_run_again(folder):
     assert harness.read_json(path)["recipe"] == told["recipe"]
 
 
+def runs(pid):
+    """Whether the process is the program, and no longer the one that started it."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return os.path.basename(os.readlink(f"/proc/{pid}/exe")) == "aligndistil"
+    return False
+
+
 def catches(pid):
-    """Whether the process has a handler of SIGUSR1."""
+    """Whether SIGUSR1 has a handler in the process, or waits until it has one."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         for line in open(f"/proc/{pid}/status"):
-            if line.startswith("SigCgt:"):
-                return int(line.split()[1], 16) >> (signal.SIGUSR1 - 1) & 1 == 1
+            if line.startswith(("SigBlk:", "SigCgt:")) and \
+                    int(line.split()[1], 16) >> (signal.SIGUSR1 - 1) & 1 == 1:
+                return True
     return False
 
 
 def a_signal_stops_a_stage_that_starts(folder):
-    """As soon as its handlers are set, in a while, and at two points of loading, to any of its ranks."""
+    """As soon as the program is there, before its libraries have started; in a while; and at two
+    points of loading, to any of its ranks."""
     kinds = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
     commands = [*((name, ()) for name in STAGES), ("score", ()), ("distill", ("distill.mode=off-policy",))]
     for i, (name, mode) in enumerate(commands):
@@ -308,8 +317,7 @@ def a_signal_stops_a_stage_that_starts(folder):
         found, deadline = [], time.monotonic() + 20
         while not found and time.monotonic() < deadline:
             pids = [pid for pid in harness.members(process) if ranks == 1 or pid != process.pid]
-            found = [pid for pid in pids if catches(pid) and "aligndistil" in os.path.basename(
-                os.readlink(f"/proc/{pid}/exe"))]
+            found = [pid for pid in pids if runs(pid) and catches(pid)]
         time.sleep(wait)
         os.kill(found[-1], kinds[i % 3])
         done = harness.finish(process)

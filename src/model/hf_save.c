@@ -229,7 +229,7 @@ done:
 /* Whether a file of this name is written anew, with the model's own configuration or weights. */
 static bool is_written(const char *name)
 {
-    return strcmp(name, "config.json") == 0 || fnmatch("model*.safetensors*", name, 0) == 0;
+    return fnmatch("config.json", name, 0) == 0 || fnmatch("model*.safetensors*", name, 0) == 0;
 }
 
 /* Copies one of them, unless it isn't a model's. */

@@ -120,6 +120,7 @@ static ald_status_t begin(ald_partial_t *partial, bool resume)
     size_t size = 0;
     ALD_CHECK_MEMORY(folder, strlen(partial->path));
     ALD_TRY(ald_dir_make(folder));
+    ALD_TRY(ald_dir_sweep(folder));
     ALD_TRY(ald_dir_remove(partial->made.done));
     if (resume && ald_path_exists(partial->path)) {
         ALD_TRY(ald_file_read(partial->path, &text, &size));

@@ -387,7 +387,9 @@ def a_killed_generation_goes_on(folder):
     killed = harness.kill(process)
     done = harness.run(*command(folder, "generate", *settings))
     assert not killed or "going on from" in done.err, done
-    assert bytes_of(path_of(folder)) == whole
+    made = bytes_of(path_of(folder))
+    assert made == whole, (done, {name: (made.get(name), whole.get(name)) for name in {*made, *whole}
+                                  if made.get(name) != whole.get(name)})
 
 
 def weights_are_known_by_their_content(folder):

@@ -59,23 +59,6 @@ static void read_line(const char *path, char *out, size_t bytes)
         fclose(file);
 }
 
-/* When a process of this machine began, in the system's ticks; -1: there is none, or it has ended
- * and waits for its parent. */
-static int64_t begin_of(int64_t pid)
-{
-    char path[64], line[1024], *at, state;
-    long long ticks = -1;
-    snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
-    read_line(path, line, sizeof line);
-    at = strrchr(line, ')'); /* the name before it may hold anything */
-    if (at == NULL || sscanf(at + 1,
-                             " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d "
-                             "%*d %*d %*d %*d %lld",
-                             &state, &ticks) != 2)
-        return -1;
-    return state == 'Z' || state == 'X' ? -1 : ticks;
-}
-
 /* What says that two processes see each other: the same start of the system, and numbering of
  * processes. */
 static void machine_of(char *out, size_t bytes)
@@ -108,7 +91,7 @@ static ald_status_t describe_self(const char *what, char **out)
     ald_json_set(owner, "command", ald_json_new_string(what));
     ald_json_set(owner, "host", ald_json_new_string(host));
     ald_json_set(owner, "pid", ald_json_new_integer(getpid()));
-    ald_json_set(owner, "begin", ald_json_new_integer(begin_of(getpid())));
+    ald_json_set(owner, "begin", ald_json_new_integer(ald_process_begin(getpid())));
     ald_json_set(owner, "machine", ald_json_new_string(machine));
     ald_json_set(owner, "since", ald_json_new_string(since));
     set_environment(owner, "job", "SLURM_JOB_ID");
@@ -130,7 +113,7 @@ static bool is_dead(const ald_json_t *owner)
     const char *own_job = getenv("SLURM_JOB_ID"), *own_restart = getenv("SLURM_RESTART_COUNT");
     machine_of(machine, sizeof machine);
     if (where != NULL && strcmp(where, machine) == 0) {
-        const int64_t begin = begin_of(ald_json_integer(ald_json_get(owner, "pid"), -1));
+        const int64_t begin = ald_process_begin(ald_json_integer(ald_json_get(owner, "pid"), -1));
         if (begin < 0 || begin != ald_json_integer(ald_json_get(owner, "begin"), begin))
             return true;
     }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +56,25 @@ char *ald_path_temporary(const char *path)
     return out;
 }
 
+int64_t ald_process_begin(int64_t pid)
+{
+    char path[64], line[1024];
+    long long ticks = -1;
+    snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
+    FILE *file = fopen(path, "re");
+    char state = 'X', *at = NULL;
+    if (file != NULL && fgets(line, sizeof line, file) != NULL)
+        at = strrchr(line, ')'); /* the name before it may hold anything */
+    if (file != NULL)
+        fclose(file);
+    if (at == NULL || sscanf(at + 1,
+                             " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d "
+                             "%*d %*d %*d %*d %lld",
+                             &state, &ticks) != 2)
+        return -1;
+    return state == 'Z' || state == 'X' ? -1 : ticks;
+}
+
 bool ald_path_is_abandoned(const char *name)
 {
     char host[65], *end;
@@ -65,7 +85,9 @@ bool ald_path_is_abandoned(const char *name)
         return false;
     at += strlen(TEMPORARY) + length;
     long pid = *at == '-' ? strtol(at + 1, &end, 10) : 0;
-    return pid > 0 && *end == '\0' && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+    if (pid <= 0 || *end != '\0')
+        return false;
+    return kill((pid_t)pid, 0) == 0 ? ald_process_begin(pid) < 0 : errno == ESRCH;
 }
 
 bool ald_path_exists(const char *path)

@@ -4,6 +4,7 @@
 #define ALD_BASE_PATH_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* "PATH.tmp-HOST-PID", the temporary name that PATH has until it is complete; freed by ald_free,
  * NULL without memory. */
@@ -15,6 +16,9 @@ bool ald_path_same(const char *a, const char *b); /* both are there, and one fil
 char *ald_path_join(const char *a, const char *b);
 /* The folder of a path ("." when it has none), freed by ald_free. */
 char *ald_path_folder(const char *path);
+/* When a process of this machine began, in the system's ticks; -1: there is none, or it has ended
+ * and waits for its parent. Local. */
+int64_t ald_process_begin(int64_t pid);
 /* Whether `name` (without a folder) is the temporary name of a process of this host that isn't
  * running any more. */
 bool ald_path_is_abandoned(const char *name);

@@ -87,7 +87,7 @@ def read_ahead(folder):
                  384, "--fill", 4096, "--output", os.path.join(folder, "wide"))
     words = ["--set", "shards.encoding=full", "--set", "shards.directory=wide", "--set", "data.max_rows=26"]
     for key, seed, shape in (("teacher.dpo", 11, []), ("teacher.reverse", 12, []),
-                             ("distill.policy", 13, ["--hidden", 96, "--layers", 8, "--intermediate", 512])):
+                             ("distill.policy", 13, ["--hidden", 96, "--layers", 24, "--intermediate", 512])):
         words += ["--set", f"{key}={harness.make_model(folder, key, seed, *shape, **wide)}"]
     harness.run("score", "-c", os.path.join(folder, "run.cfg"), *words)
     done = check(folder, "distill", *words, "--set", "optimizer.batch_size=26", "--set",

@@ -39,7 +39,7 @@ static void print_help(void)
          "ALIGNDISTIL_ISA=x86-64-v3 (or x86-64, x86-64-v4) sets the instruction level, by default\n"
          "this CPU's highest, so that unlike nodes give the same bits.\n"
          "exit codes: 0 done, 2 command line or configuration, 3 input, 4 memory or disk,\n"
-         "            5 internal, 75 stopped by a signal after a checkpoint: run again");
+         "            5 internal, 75 stopped by a signal: the same command goes on");
 }
 
 static const ald_command_t *find_command(const char *name)

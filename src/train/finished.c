@@ -52,7 +52,7 @@ done:
 
 static char *done_path(const ald_made_t *made)
 {
-    return made->done != NULL ? ald_path_join("", made->done)
+    return made->done != NULL ? ald_strdup(made->done)
                               : ald_path_join(made->output, "done.json");
 }
 

@@ -295,14 +295,14 @@ def runs(pid):
     return False
 
 
-def catches(pid):
-    """Whether SIGUSR1 has a handler in the process, or waits until it has one."""
+def heed(pid):
+    """Whether SIGUSR1 waits until it has a handler in the process, "SigBlk", or has one, "SigCgt"."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         for line in open(f"/proc/{pid}/status"):
             if line.startswith(("SigBlk:", "SigCgt:")) and \
                     int(line.split()[1], 16) >> (signal.SIGUSR1 - 1) & 1 == 1:
-                return True
-    return False
+                return line[:6]
+    return None
 
 
 def a_signal_stops_a_stage_that_starts(folder):
@@ -310,6 +310,7 @@ def a_signal_stops_a_stage_that_starts(folder):
     points of loading, to any of its ranks."""
     kinds = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
     commands = [*((name, ()) for name in STAGES), ("score", ()), ("distill", ("distill.mode=off-policy",))]
+    seen = set()
     for i, (name, mode) in enumerate(commands):
         shutil.rmtree(path_of(folder), ignore_errors=True)
         wait, ranks = (0, 0.02, 0.06)[i % 3], 2 if i in (1, 5) else 1
@@ -317,11 +318,13 @@ def a_signal_stops_a_stage_that_starts(folder):
         found, deadline = [], time.monotonic() + 20
         while not found and time.monotonic() < deadline:
             pids = [pid for pid in harness.members(process) if ranks == 1 or pid != process.pid]
-            found = [pid for pid in pids if runs(pid) and catches(pid)]
+            found = [pid for pid in pids if runs(pid) and heed(pid)]
+        seen.add(heed(found[-1]))
         time.sleep(wait)
         os.kill(found[-1], kinds[i % 3])
         done = harness.finish(process)
         assert done.code == 75 and len(done.errors) == 1 and "run the same command again" in done.errors[0], done
+    assert "SigBlk" in seen, "no start was seen before its handlers were set"
     for i, (name, mode) in enumerate(commands):
         site = ("start", "data_open")[i % 2]
         done = harness.run(*command(folder, name, f"debug.fail={site}:{i // 6}:1:signal", *mode),

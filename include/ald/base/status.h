@@ -12,7 +12,7 @@ typedef enum {
     ALD_STATUS_INPUT = 3,    /* an input file is missing, damaged or doesn't fit the others */
     ALD_STATUS_RESOURCE = 4, /* memory or disk ran out */
     ALD_STATUS_INTERNAL = 5, /* a bug, or MPI broke */
-    ALD_STATUS_STOPPED = 75, /* stopped by a signal after a checkpoint */
+    ALD_STATUS_STOPPED = 75, /* by a signal, with what is done so far kept */
 } ald_status_t;
 
 /* Records the message (truncated at 1 KiB) for this thread and returns `code`. Local. */

@@ -233,6 +233,13 @@ static void sweep_removes_what_dead_processes_left(void **state)
     waitpid(child, NULL, 0);
     snprintf(name, sizeof name, "a.h5.tmp-%s-%d", host, (int)child);
     const char *dead = scratch_file(state, name, "x", 1);
+    siginfo_t info;
+    pid_t waits = fork(); /* has ended, and waits for this process */
+    if (waits == 0)
+        _exit(0);
+    waitid(P_PID, (id_t)waits, &info, WEXITED | WNOWAIT);
+    snprintf(name, sizeof name, "b.h5.tmp-%s-%d", host, (int)waits);
+    const char *ended = scratch_file(state, name, "x", 1);
     snprintf(name, sizeof name, "a.h5.tmp-other-%s-%d", host, (int)child);
     scratch_file(state, name, "x", 1);
     snprintf(name, sizeof name, "a.h5.tmp-%s-%dx", host, (int)child);
@@ -241,6 +248,8 @@ static void sweep_removes_what_dead_processes_left(void **state)
     expect_ok(ald_file_write(mine, "x", 1));
     expect_ok(ald_dir_sweep(*state));
     assert_false(ald_path_exists(dead));
+    assert_false(ald_path_exists(ended));
+    waitpid(waits, NULL, 0);
     assert_true(ald_path_exists(mine));
     expect_ok(ald_dir_list(*state, &names, &count));
     assert_int_equal(count, 3);

@@ -15,6 +15,7 @@
 #include "ald/base/log.h"
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
+#include "ald/par/ending.h"
 #include "ald/par/watch.h"
 
 enum { WATCH_STACK = 256 << 10 }; /* bytes: what it does in the end is a line and MPI_Abort */
@@ -43,6 +44,10 @@ void ald_comm_start(int *argc, char ***argv, ald_comm_t *world)
     MPI_Comm_rank(world->mpi, &world->rank);
     MPI_Comm_size(world->mpi, &world->size);
     world_rank = world->rank;
+    ald_comm_t node;
+    ald_comm_node(world, &node);
+    ald_ending_share(node.mpi, world_rank);
+    ald_comm_free(&node);
     MPI_Comm_create_errhandler(on_error, &handler);
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, handler); /* its subsets inherit it */
     MPI_Comm_set_errhandler(MPI_COMM_SELF, handler);
@@ -52,6 +57,7 @@ void ald_comm_start(int *argc, char ***argv, ald_comm_t *world)
 
 void ald_comm_finish(void)
 {
+    ald_ending_leave();
     MPI_Finalize();
 }
 
@@ -155,22 +161,28 @@ void ald_comm_wait(MPI_Request *request, const char *whom, const char *what)
         MPI_Test(request, &finished, MPI_STATUS_IGNORE);
         if (finished)
             return;
+        ald_ending_follow();
         if (ald_comm_is_late(start))
             ald_comm_late(whom, what);
         ald_comm_pause(&looks);
     }
 }
 
-/* Looks at how long MPI's own calls last. */
+/* Looks after the other ranks of the node, and at how long MPI's own calls last. */
 static void *watch(void *unused)
 {
     (void)unused;
     for (;;) {
-        const double seconds = deadline / 8.0;
-        nanosleep(&(struct timespec){.tv_sec = seconds > 1.0 ? 1 : 0,
-                                     .tv_nsec = seconds > 1.0 ? 0 : (long)(seconds * 999e6)},
-                  NULL);
+        const double seconds = deadline / 8.0 < 0.25 ? deadline / 8.0 : 0.25;
+        int pid;
         double since;
+        nanosleep(&(struct timespec){.tv_nsec = (long)(seconds * 1e9)}, NULL);
+        ald_ending_follow();
+        const int gone = ald_ending_gone(&pid);
+        if (gone >= 0)
+            ald_comm_abort(ald_status_raise(
+                ALD_STATUS_INTERNAL, "rank %d (process %d) is gone: killed, or out of memory", gone,
+                pid));
         const char *name = ald_watch_call(&since);
         if (name != NULL && ald_comm_is_late(since))
             ald_comm_late("the others", name);
@@ -275,6 +287,8 @@ void ald_comm_piece_set(int64_t elements)
 
 _Noreturn void ald_comm_abort(ald_status_t code)
 {
+    if (!ald_ending_claim(code))
+        ald_ending_follow();
     ald_log_error("%s", ald_status_message());
     fflush(NULL);
     ald_lock_release();

@@ -26,7 +26,7 @@ LIBRARIES = {
     r"zlib\.h": {"src/base/gzip.c"},
 }
 ENDS = r"\b(exit|_exit|_Exit|quick_exit|abort|MPI_Abort)\s*\("
-MAY_END = {"src/par/comm.c", "src/cli/main.c"}
+MAY_END = {"src/par/comm.c", "src/par/ending.c", "src/cli/main.c"}
 
 
 class Tree:

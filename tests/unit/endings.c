@@ -98,6 +98,12 @@ static void stay_away(const ald_comm_t *world)
     ald_fail_point("away");
 }
 
+static void be_killed(const ald_comm_t *world)
+{
+    (void)world;
+    raise(SIGKILL);
+}
+
 static const struct {
     const char *name;
     void (*run)(const ald_comm_t *world);
@@ -106,7 +112,7 @@ static const struct {
     {"failing_send", failing_send}, {"failing_receive", failing_receive},
     {"give_up", give_up},           {"mpi_fails", mpi_fails},
     {"terminate", terminate},       {"catch_and_terminate", catch_and_terminate},
-    {"stay_away", stay_away},
+    {"stay_away", stay_away},       {"be_killed", be_killed},
 };
 
 /* The others wait in a collective call of MPI, or in one of ours; WHAT may end in "-agree". Only
@@ -118,7 +124,7 @@ int main(int argc, char **argv)
     ald_log_setup(ALD_LOG_NORMAL, world.rank == 0);
     const char *ours = argc == 2 ? strstr(argv[1], "-agree") : NULL;
     const size_t length = ours != NULL ? (size_t)(ours - argv[1]) : strlen(argv[1]);
-    if (strncmp(argv[1], "stay_away", length) == 0)
+    if (strncmp(argv[1], "stay_away", length) == 0 || strncmp(argv[1], "be_killed", length) == 0)
         ald_comm_deadline_start(&world, 1.0);
     for (size_t i = 0; argc == 2 && i < sizeof endings / sizeof *endings; ++i)
         if (strncmp(argv[1], endings[i].name, length) == 0 && endings[i].name[length] == '\0' &&

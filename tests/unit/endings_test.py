@@ -2,6 +2,7 @@
 """Ends of a job: deadlines, messages that can't be carried, failures of MPI, signals. On 1 to 3 ranks the last one
 ends all of them, with one line that says why and the contract's exit code."""
 import os
+import re
 import sys
 
 sys.path.insert(0, os.path.abspath(__file__ + "/../../common"))
@@ -39,6 +40,26 @@ def check_of(name, ranks):
     return test
 
 
+def a_killed_rank_is_named(folder):
+    """Where the launcher lets the others wait: Slurm's, unless told otherwise."""
+    for ranks in (2, 3, 6):
+        done = harness.finish(harness.start(["be_killed"], ranks, program=PROGRAM,
+                                            env={"OMPI_MCA_orte_enable_recovery": "1"}), timeout=30)
+        assert len(done.errors) == 1 and done.seconds < 10, done
+        assert re.fullmatch(rf"rank {ranks - 1} \(process \d+\) is gone: killed, or out of memory",
+                            done.errors[0]), done
+
+
+def one_rank_says_it(folder):
+    """A launcher that gives each rank 8 s for its end, and two ranks whose patience ends."""
+    done = harness.finish(harness.start(["stay_away"], 6, program=PROGRAM,
+                                        env={"OMPI_MCA_odls_base_sigkill_timeout": "8"}), timeout=30)
+    assert done.code == INTERNAL, done
+    assert done.errors == ["rank 0 waited 1 s for the others, in MPI_Barrier (runtime.deadline)"], done
+    assert done.seconds < 25, done  # the launcher's 8 s once, not for each of them
+
+
 if __name__ == "__main__":
-    harness.main([check_of(name, ranks) for name in ENDINGS for ranks in (1, 2, 3)] +
+    harness.main([a_killed_rank_is_named, one_rank_says_it] +
+                 [check_of(name, ranks) for name in ENDINGS for ranks in (1, 2, 3)] +
                  [check_of(name, ranks) for name in WAITS for ranks in (2, 3)])

@@ -40,11 +40,12 @@ void ald_comm_pause(int *looks);
 
 /* Seconds that a rank waits for others (runtime.deadline); 10 hours until they are set. Local. */
 void ald_comm_deadline_set(double seconds);
-/* Sets them, and from here on has the collective calls of MPI too end the job when they are late.
- * RESOURCE where the thread that looks after them can't be started. Local. */
+/* Sets them, and from here on has the collective calls of MPI too end the job when they are late,
+ * and ends it when a rank of this node is gone. RESOURCE where the thread that looks after them
+ * can't be started. Local. */
 ald_status_t ald_comm_deadline_start(const ald_comm_t *world, double seconds);
 /* Whether a wait that began at `since` (ald_time) is longer than the deadline. The lower of two
- * ranks is late first, and ends the job before the other says the same. Local. */
+ * ranks is late first, and ends the job before one of another node says the same. Local. */
 bool ald_comm_is_late(double since);
 /* Ends the job by ald_comm_abort, with a line that names this rank, the deadline, whom it waited
  * for and in what. */
@@ -69,7 +70,8 @@ int64_t ald_comm_piece(void);
 void ald_comm_piece_set(int64_t elements);
 
 /* Ends the job after a failure that the other ranks can't be told of: one line with this thread's
- * message, then MPI_Abort with the code. */
+ * message, then MPI_Abort with the code. The others of the node end by themselves, without a line
+ * and at once (ald/par/ending.h). */
 _Noreturn void ald_comm_abort(ald_status_t code);
 
 #endif

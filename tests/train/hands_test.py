@@ -49,8 +49,15 @@ def stopped(folder, name, ranks=1, lock=None):
             break
         except (FileNotFoundError, json.JSONDecodeError):
             assert time.monotonic() < deadline and process.poll() is None, process.communicate()
-    os.kill(pid, signal.SIGSTOP)
-    return process, pid
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+    if os.path.exists(path):
+        return process, pid
+    with contextlib.suppress(ProcessLookupError):  # on a busy machine it may have ended before
+        os.kill(pid, signal.SIGCONT)
+    harness.finish(process)
+    shutil.rmtree(path_of(folder), ignore_errors=True)
+    return stopped(folder, name, ranks, lock)
 
 
 def files(folder):

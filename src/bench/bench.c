@@ -331,7 +331,7 @@ static void score_end(bench_t *b)
 
 static ald_status_t train_begin(bench_t *b)
 {
-    b->loop.trainers = b->loop.comm = &b->self;
+    b->loop.trainers = &b->self;
     return ald_optimizer_init(&b->config, &b->self, b->engine.params.total, &b->engine.optimizer);
 }
 

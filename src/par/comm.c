@@ -122,7 +122,7 @@ int ald_comm_cores(const ald_comm_t *world)
     return cores < 1.0 ? 1 : (int)cores;
 }
 
-void ald_comm_pause(int *looks)
+static void rest(int *looks)
 {
     /* A short wait only yields; then it sleeps, from 16 us, doubled every 4 looks up to 1 ms. */
     enum { YIELDS = 100, DOUBLINGS = 6 };
@@ -140,17 +140,25 @@ void ald_comm_deadline_set(double seconds)
     deadline = seconds;
 }
 
-bool ald_comm_is_late(double since)
+static bool is_late(double since)
 {
     const double turn = world_rank < 10 ? 2.0 * world_rank : 20.0;
     return ald_time() - since > deadline + turn;
 }
 
-_Noreturn void ald_comm_late(const char *whom, const char *what)
+static _Noreturn void late(const char *whom, const char *what)
 {
     ald_comm_abort(ald_status_raise(ALD_STATUS_INTERNAL,
                                     "rank %d waited %g s for %s, in %s (runtime.deadline)",
                                     world_rank, deadline, whom, what));
+}
+
+void ald_comm_idle(double since, int *looks, const char *whom, const char *what)
+{
+    ald_ending_follow();
+    if (is_late(since))
+        late(whom, what);
+    rest(looks);
 }
 
 void ald_comm_wait(MPI_Request *request, const char *whom, const char *what)
@@ -161,10 +169,7 @@ void ald_comm_wait(MPI_Request *request, const char *whom, const char *what)
         MPI_Test(request, &finished, MPI_STATUS_IGNORE);
         if (finished)
             return;
-        ald_ending_follow();
-        if (ald_comm_is_late(start))
-            ald_comm_late(whom, what);
-        ald_comm_pause(&looks);
+        ald_comm_idle(start, &looks, whom, what);
     }
 }
 
@@ -184,8 +189,8 @@ static void *watch(void *unused)
                 ALD_STATUS_INTERNAL, "rank %d (process %d) is gone: killed, or out of memory", gone,
                 pid));
         const char *name = ald_watch_call(&since);
-        if (name != NULL && ald_comm_is_late(since))
-            ald_comm_late("the others", name);
+        if (name != NULL && is_late(since))
+            late("the others", name);
     }
     return NULL;
 }

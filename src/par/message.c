@@ -79,6 +79,25 @@ void ald_message_finish(ald_sending_t *sending)
     *sending = (ald_sending_t){0};
 }
 
+bool ald_message_received(ald_sending_t *sending)
+{
+    int all = 1;
+    if (sending->header != NULL)
+        MPI_Testall((int)sending->count, sending->requests, &all, MPI_STATUSES_IGNORE);
+    if (all)
+        ald_message_finish(sending);
+    return all != 0;
+}
+
+bool ald_message_there(const ald_comm_t *comm, int from, ald_tag_t tag, int *sender)
+{
+    MPI_Status found;
+    int there;
+    MPI_Iprobe(from, tag, comm->mpi, &there, &found);
+    *sender = there ? found.MPI_SOURCE : -1;
+    return there != 0;
+}
+
 /* Makes room for the data that follows a header. */
 static ald_status_t make_room(ald_vec_t *data, int64_t bytes)
 {

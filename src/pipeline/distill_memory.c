@@ -12,6 +12,7 @@
 #include "ald/model/model_config.h"
 #include "ald/plan/memory.h"
 #include "ald/plan/micro.h"
+#include "ald/role/placement.h"
 #include "ald/role/reader.h"
 #include "ald/role/roles.h"
 #include "ald/role/scorer.h"
@@ -131,15 +132,16 @@ static int64_t part_of(int64_t count, int64_t parts)
     return (count + parts - 1) / parts;
 }
 
-/* Whole groups go to a scorer, so it may get all items where these are few. */
-static void add_scoring(ald_memory_plan_t *plan, const ald_scorer_t *scorer, int64_t batch,
+/* `items`: of the largest shard. */
+static void add_scoring(ald_memory_plan_t *plan, const ald_scorer_t *scorer, int64_t items,
                         int64_t prompt, int64_t longest, const ald_micro_most_t *most)
 {
-    const int64_t T = batch * (prompt + longest - 1), R = batch * longest;
+    const int64_t block = ald_placement_block(scorer->config);
+    const int64_t T = block * (prompt + longest - 1), R = block * longest;
     ald_scoring_plan_t scoring = ald_scoring_plan(scorer);
     scoring.most.T = T < most->T ? T : most->T;
     scoring.most.R = R < most->R ? R : most->R;
-    scoring.positions = R;
+    scoring.positions = items * longest;
     ald_memory_add_scoring(plan, &scoring);
 }
 
@@ -162,7 +164,8 @@ static ald_status_t plan_roles(const ald_roles_t *d, const ald_shard_header_t *h
     ald_memory_begin("distill", &plan);
     ald_memory_add_distilling(&plan, &training, &lessons);
     if (d->scores)
-        add_scoring(&plan, &d->scorer, batch, prompt, longest, &training.most);
+        add_scoring(&plan, &d->scorer, part_of(batch, d->place.scorers.count), prompt, longest,
+                    &training.most);
     if (d->generates)
         ald_memory_add_generator(&plan, training.shape, prompt, d->config->sampling.max_new_tokens,
                                  part_of(batch, d->place.generators.count),

@@ -31,7 +31,6 @@ static ald_status_t train_on(ald_roles_t *d, ald_corpus_t *corpus)
                      .engine = &d->engine,
                      .order = &mix};
     ald_loop_t loop = {.name = "distill",
-                       .comm = &d->trainers,
                        .trainers = &d->trainers,
                        .runs = &run,
                        .count = 1};

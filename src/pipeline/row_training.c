@@ -55,7 +55,6 @@ ald_status_t ald_train_on_rows(ald_engine_t *engine, const ald_objective_t *obje
     ald_rows_t rows = {0};
     ald_run_t run = {.objective = objective, .state = state, .engine = engine};
     ald_loop_t loop = {.name = objective->stage,
-                       .comm = engine->comm,
                        .trainers = engine->comm,
                        .runs = &run,
                        .count = 1};

@@ -222,7 +222,6 @@ static ald_status_t run_group(sweep_t *s, int64_t n)
     ald_status_t status = ALD_STATUS_OK;
     ald_corpus_feed_t feed = {0};
     ald_loop_t loop = {.name = "sweep",
-                       .comm = &s->trainers,
                        .trainers = &s->trainers,
                        .runs = s->runs,
                        .count = n,

@@ -1,26 +1,26 @@
-/* On-policy and mixed distillation. The batch of step s + max_staleness is made when step s is due,
- * from the policy as it is then; all ranks agree at the end of every step. */
+/* On-policy and mixed distillation. Each rank does what it is ready for: its blocks are scored, its
+ * batch is sampled, and trainers go through the training loop, whose steps wait here for their
+ * shards. The batch of a step is sampled from the version of the policy max_staleness steps before,
+ * which bounds how far the roles come apart, and makes the result the same at any pace. */
 #include "ald/role/loop.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "ald/base/arena.h"
 #include "ald/base/folder.h"
 #include "ald/base/log.h"
 #include "ald/base/status.h"
+#include "ald/base/vec.h"
 #include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/data/dataset.h"
-#include "ald/model/model.h"
-#include "ald/model/model_config.h"
-#include "ald/model/params.h"
 #include "ald/objective/distill.h"
 #include "ald/objective/objective.h"
 #include "ald/par/comm.h"
+#include "ald/par/message.h"
 #include "ald/record/metrics.h"
-#include "ald/role/batch.h"
 #include "ald/role/folder.h"
-#include "ald/role/generator.h"
 #include "ald/role/reader.h"
 #include "ald/role/roles.h"
 #include "ald/shard/format.h"
@@ -30,78 +30,183 @@
 #include "ald/train/engine.h"
 #include "ald/train/loop.h"
 #include "ald/train/order.h"
+#include "role/blocks_impl.h"
+#include "role/generating_impl.h"
+#include "role/weights_impl.h"
+#include "role/work_impl.h"
 
-/* Batches that are made and not yet trained on wait in a ring. */
+/* A batch on a trainer: its shards that have come. */
 typedef struct {
-    char **paths;   /* [batch_size] */
-    int64_t shards; /* number of paths that are set */
-} slot_t;
+    int64_t step, count, scorers; /* -1: none; number of paths; of scorers that have finished */
+    char **paths;                 /* [batch_size] */
+    ald_shift_t generators, scorer;
+} shelf_t;
 
 typedef struct {
     ald_roles_t *roles;
-    ald_batch_maker_t maker;
-    ald_comm_t weights;        /* rank 0 of the trainers and the generators that don't train */
-    int64_t made, kept, steps; /* the first batch that isn't made yet; the first that wasn't there
-                                  at the start; number of all steps */
-    slot_t *ring;              /* [max_staleness + 1] */
-    /* What follows is of the step at hand, on trainers. */
+    ald_work_t work;
+    ald_weights_t weights;
+    ald_generating_t generating; /* generators */
+    ald_blocks_t blocks;         /* scorers */
+    /* What follows is of trainers. */
+    ald_loop_t *loop;
+    shelf_t *shelves; /* [max_staleness + 1] a ring */
+    ald_vec_t inbox;
+    int64_t whole; /* the first step whose shards aren't all there */
+    /* Of the step at hand. */
     ald_shardset_t set;
     ald_reader_t reader;
     int64_t *entries; /* owned */
+    ald_shift_t training;
+    double begun;
 } state_t;
 
-static slot_t *slot_of(const state_t *s, int64_t step)
+static int64_t lag_of(const state_t *s)
 {
-    return &s->ring[step % (s->roles->config->distill.max_staleness + 1)];
+    return s->roles->config->distill.max_staleness;
 }
 
-/* Sends the policy of the trainers to the generators that don't train. */
-static void share_weights(state_t *s)
+static shelf_t *shelf_of(const state_t *s, int64_t step)
 {
-    ald_roles_t *roles = s->roles;
-    const double begun = ald_time();
-    if (s->weights.size > 1) {
-        float *values = roles->trains ? roles->engine.values : roles->policy;
-        const int64_t total =
-            roles->trains ? roles->engine.params.total : roles->policy_params.total;
-        ald_comm_broadcast(&s->weights, values, sizeof(float) * (size_t)total, 0);
-    }
-    if (roles->generates && !roles->trains)
-        s->maker.waits.generate += ald_time() - begun;
+    return &s->shelves[step % (lag_of(s) + 1)];
 }
 
-/* Ends the work of a batch or a step on all ranks. A generator that doesn't train has nothing to
- * do from its last sample on until the trainers have stepped. */
-static ald_status_t settle(void *context, ald_status_t status)
+/* --- what a rank does ------------------------------------------------------------------------- */
+
+/* Puts a shard that a scorer has finished on its shelf. */
+static ald_status_t put(state_t *s, const ald_vec_t *message)
 {
-    state_t *s = context;
-    const double begun = ald_time();
-    ald_batch_sent(&s->maker);
-    status = ald_comm_agree(s->roles->world, status);
-    if (s->roles->generates && !s->roles->trains)
-        s->maker.waits.generate += ald_time() - begun;
+    ald_status_t status = ALD_STATUS_OK;
+    ald_scored_step_t head;
+    memcpy(&head, message->data, sizeof head);
+    const char *path = (const char *)message->data + sizeof head;
+    shelf_t *shelf = shelf_of(s, head.step);
+    if (shelf->step < 0)
+        *shelf = (shelf_t){.step = head.step, .paths = shelf->paths};
+    ALD_CHECK(shelf->step == head.step, ALD_STATUS_INTERNAL,
+              "a shard of step %lld came before that of step %lld was used",
+              (long long)head.step + 1, (long long)shelf->step + 1);
+    ald_shift_join(&shelf->scorer, &head.scorer);
+    shelf->generators = head.generators;
+    shelf->scorers += 1;
+    if (path[0] == '\0')
+        goto done;
+    shelf->paths[shelf->count] = ald_strdup(path);
+    ALD_CHECK(shelf->paths[shelf->count++] != NULL, ALD_STATUS_RESOURCE, "out of memory");
+done:
     return status;
 }
 
-/* Makes the next batch, or takes over that of the run that was stopped. */
-static ald_status_t next_batch(state_t *s)
+static ald_status_t take_shards(state_t *s)
 {
-    const int64_t step = s->made++;
-    slot_t *slot = slot_of(s, step);
-    if (step >= s->kept)
-        return ald_batch_make(&s->maker, step, slot->paths, &slot->shards);
-    return s->roles->trains ? ald_folder_find(s->roles->config, step, slot->paths, &slot->shards)
-                            : ALD_STATUS_OK;
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_comm_t *world = s->roles->world;
+    int from;
+    while (ald_message_there(world, MPI_ANY_SOURCE, ALD_TAG_SHARD, &from)) {
+        ALD_TRY(ald_message_receive(world, from, ALD_TAG_SHARD, &s->inbox));
+        ALD_TRY(put(s, &s->inbox));
+    }
+    while (s->whole < s->work.steps && shelf_of(s, s->whole)->step == s->whole &&
+           shelf_of(s, s->whole)->scorers == s->roles->place.scorers.count)
+        s->whole += 1;
+done:
+    return status;
 }
 
+static ald_status_t look(state_t *s)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(ald_work_look(&s->work));
+    if (s->roles->scores)
+        ALD_TRY(ald_blocks_look(&s->blocks));
+    if (s->roles->trains)
+        ALD_TRY(take_shards(s));
+done:
+    return status;
+}
+
+/* Whom this rank waits for when it has nothing to do. */
+static void idle(const state_t *s, double since, int *looks)
+{
+    const ald_placement_t *place = &s->roles->place;
+    const ald_ranks_t *peers = s->roles->trains   ? &place->scorers
+                               : s->roles->scores ? &place->generators
+                                                  : &place->trainers;
+    const int tag = s->roles->trains   ? ALD_TAG_SHARD
+                    : s->roles->scores ? ALD_TAG_SAMPLES
+                                       : ALD_TAG_WEIGHTS;
+    char whom[48], what[32];
+    snprintf(whom, sizeof whom, peers->count == 1 ? "rank %d" : "ranks %d to %d", peers->first,
+             peers->first + peers->count - 1);
+    snprintf(what, sizeof what, "a message of tag %d", tag);
+    ald_comm_idle(since, looks, whom, what);
+}
+
+/* Does what this rank's roles are ready for until `done` says so of `step`. A failure is told to
+ * the other ranks. */
+static ald_status_t serve(state_t *s, bool (*is_done)(const state_t *, int64_t), int64_t step)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_roles_t *roles = s->roles;
+    double since = 0.0; /* since when there is nothing to do; 0: there is */
+    int looks = 0;
+    for (;;) {
+        ALD_TRY(look(s));
+        const bool over = is_done(s, step), scores = roles->scores && ald_blocks_ready(&s->blocks);
+        const bool works =
+            over || scores || (roles->generates && ald_generating_ready(&s->generating));
+        if (!works) {
+            since = since == 0.0 ? ald_time() : since;
+            idle(s, since, &looks);
+            continue;
+        }
+        s->work.idle += since == 0.0 ? 0.0 : ald_time() - since;
+        since = 0.0;
+        looks = 0;
+        if (over)
+            break;
+        ALD_TRY(scores ? ald_blocks_step(&s->blocks) : ald_generating_step(&s->generating));
+    }
+done:
+    if (status != ALD_STATUS_OK)
+        ald_work_tell(&s->work, status);
+    return status;
+}
+
+/* A trainer's step can be taken: its shards are there, and this rank has sampled all that needs the
+ * weights as they are. */
+static bool may_train(const state_t *s, int64_t step)
+{
+    const int64_t needs = step + lag_of(s) + 1, end = needs < s->work.steps ? needs : s->work.steps;
+    return s->whole > step && (!s->roles->generates || s->generating.next >= end);
+}
+
+/* All batches are there that versions before this one are needed for. */
+static bool may_forget(const state_t *s, int64_t version)
+{
+    const int64_t needs = version + lag_of(s);
+    return s->whole >= (needs < s->work.steps ? needs : s->work.steps);
+}
+
+static bool is_over(const state_t *s, int64_t step)
+{
+    (void)step;
+    return s->work.ended;
+}
+
+/* --- the feed of the training loop ------------------------------------------------------------ */
+
 /* Opens the shards of a step, all of whose sequences are its items. */
-static ald_status_t open_step(state_t *s, const slot_t *slot)
+static ald_status_t open_step(state_t *s, int64_t step)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_roles_t *roles = s->roles;
+    shelf_t *shelf = shelf_of(s, step);
     const ald_shard_header_t expected = {.encoding = ALD_ENCODING_ANY,
                                          .contrast = roles->config->teacher.contrast};
-    ALD_TRY(ald_shardset_open((const char *const *)slot->paths, slot->shards, &expected, &s->set));
+    if (step < s->work.kept)
+        ALD_TRY(ald_folder_find(roles->config, step, shelf->paths, &shelf->count));
+    ALD_TRY(ald_shardset_open((const char *const *)shelf->paths, shelf->count, &expected, &s->set));
     s->entries = ald_alloc(sizeof *s->entries * (size_t)(s->set.count + 1));
     ALD_CHECK(s->entries != NULL, ALD_STATUS_RESOURCE, "out of memory");
     for (int64_t i = 0; i < s->set.count; ++i)
@@ -123,116 +228,123 @@ static void close_step(state_t *s)
     s->entries = NULL;
 }
 
-/* Makes all batches that may be made now. The last one is settled together with the step, the
- * others here. */
 static ald_status_t ready(void *context, ald_run_t *run, int64_t step, ald_items_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     state_t *s = context;
-    const ald_config_t *config = s->roles->config;
-    const int64_t wanted = step + config->distill.max_staleness + 1;
-    const int64_t end = wanted < s->steps ? wanted : s->steps;
-    while (s->made < end) {
-        status = next_batch(s);
-        if (s->made < end)
-            status = settle(s, status);
-        ALD_TRY(status);
-    }
-    if (run == NULL)
-        goto done;
-    ALD_TRY(open_step(s, slot_of(s, step)));
-    const int64_t per_epoch = ald_epoch_steps(config, s->roles->data.pairs.count);
+    (void)run;
+    ALD_TRY(serve(s, may_train, step));
+    s->loop->stop = s->loop->stop || s->work.stopped;
+    s->training = (ald_shift_t){.wait = ald_work_idle(&s->work)};
+    s->begun = ald_time();
+    ALD_TRY(open_step(s, step));
+    const int64_t per_epoch = ald_epoch_steps(s->roles->config, s->roles->data.pairs.count);
     *out = (ald_items_t){.step = step,
                          .item = s->entries,
                          .count = s->set.count,
                          .epoch = (double)(step + 1) / (double)per_epoch};
 done:
+    if (status != ALD_STATUS_OK)
+        ald_work_tell(&s->work, status);
     return status;
 }
 
+/* Between two micro-batches MPI gets its turn to move what this rank has sent. */
 static ald_status_t read_items(void *context, const ald_items_t *items, int64_t first,
                                int64_t count, ald_arena_t *arena, const void **out)
 {
     state_t *s = context;
+    ald_post_look(&s->work.post);
     return ald_reader_read(&s->reader, items, first, count, arena, out);
 }
 
-/* Sets the longest wait of each role since the metrics of the step before. */
+static void update(void *context)
+{
+    state_t *s = context;
+    ald_weights_sent(&s->weights);
+}
+
+static void updated(void *context, int64_t version)
+{
+    state_t *s = context;
+    ald_weights_send(&s->weights, version);
+    s->training.work = ald_time() - s->begun;
+}
+
+static ald_status_t hold(void *context, int64_t version)
+{
+    return serve(context, may_forget, version);
+}
+
+/* Sets the longest work and wait of each role for this step. */
 static ald_status_t metrics(void *context, ald_run_t *run, const ald_items_t *items,
                             ald_metrics_t *out)
 {
     state_t *s = context;
-    ald_waits_t *waits = &s->maker.waits;
-    double longest[] = {waits->generate, waits->score, waits->train};
-    MPI_Allreduce(MPI_IN_PLACE, longest, 3, MPI_DOUBLE, MPI_MAX, s->roles->world->mpi);
-    *waits = (ald_waits_t){0};
-    ald_metrics_set(out, "wait/generate", longest[0]);
-    ald_metrics_set(out, "wait/score", longest[1]);
-    ald_metrics_set(out, "wait/train", longest[2]);
-    if (run != NULL && items->step == 0)
+    const shelf_t *shelf = shelf_of(s, items->step);
+    double trainer[] = {s->training.work, s->training.wait};
+    (void)run;
+    MPI_Allreduce(MPI_IN_PLACE, trainer, 2, MPI_DOUBLE, MPI_MAX, s->roles->trainers.mpi);
+    ald_metrics_set(out, "wait/generate", shelf->generators.wait);
+    ald_metrics_set(out, "wait/score", shelf->scorer.wait);
+    ald_metrics_set(out, "wait/train", trainer[1]);
+    ald_metrics_set(out, "work/generate", shelf->generators.work);
+    ald_metrics_set(out, "work/score", shelf->scorer.work);
+    ald_metrics_set(out, "work/train", trainer[0]);
+    if (items->step == 0)
         ald_dataset_metrics(&s->roles->data, out);
     return ALD_STATUS_OK;
 }
 
-static void empty_slot(slot_t *slot, bool remove)
+static void clear(shelf_t *shelf, bool remove)
 {
-    for (int64_t i = 0; i < slot->shards; ++i) {
+    for (int64_t i = 0; i < shelf->count; ++i) {
         if (remove)
-            ald_dir_remove(slot->paths[i]);
-        ald_free(slot->paths[i]);
+            ald_dir_remove(shelf->paths[i]);
+        ald_free(shelf->paths[i]);
     }
-    slot->shards = 0;
+    shelf->count = 0;
+    shelf->step = -1;
 }
 
 static void taken(void *context, int64_t step, ald_status_t status)
 {
     state_t *s = context;
     const ald_roles_t *roles = s->roles;
+    (void)status;
     close_step(s);
-    empty_slot(slot_of(s, step),
-               roles->world->rank == 0 && roles->config->shards.keep == ALD_KEEP_NONE);
-    if (status == ALD_STATUS_OK)
-        share_weights(s);
+    clear(shelf_of(s, step),
+          roles->world->rank == 0 && roles->config->shards.keep == ALD_KEEP_NONE);
 }
 
 /* --- begin and end ---------------------------------------------------------------------------- */
 
-static ald_status_t alloc(state_t *s)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    const ald_config_t *config = s->roles->config;
-    const int64_t slots = config->distill.max_staleness + 1;
-    s->ring = ald_calloc((size_t)slots, sizeof *s->ring);
-    ALD_CHECK(s->ring != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    for (int64_t i = 0; i < slots; ++i) {
-        s->ring[i].paths = ald_calloc((size_t)config->optimizer.batch_size, sizeof(char *));
-        ALD_CHECK(s->ring[i].paths != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    }
-    ALD_TRY(ald_batch_maker_init(s->roles, &s->maker));
-done:
-    return status;
-}
-
-/* Allocates and loads what this rank needs for its roles. Local. */
+/* Allocates what this rank needs for its roles. Local. */
 static ald_status_t prepare(state_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_roles_t *roles = s->roles;
-    ALD_TRY(alloc(s));
-    if (roles->generates && !roles->trains) {
-        ald_model_config_t shape;
-        ALD_TRY(ald_model_config_read(roles->config->distill.policy, &shape));
-        ALD_TRY(ald_params_init(&shape, &roles->policy_params));
-        const size_t bytes = sizeof(float) * (size_t)roles->policy_params.total;
-        roles->policy = ald_alloc(bytes);
-        ALD_CHECK_MEMORY(roles->policy, bytes);
-    }
-    if (roles->world->rank == 0)
-        ALD_TRY(ald_folder_clear(roles->config, INT64_MAX));
+    ALD_TRY(ald_work_init(roles, &s->work));
+    ALD_TRY(ald_weights_init(roles, &s->weights));
+    if (roles->generates)
+        ALD_TRY(ald_generating_init(&s->work, &s->weights, &s->generating));
     if (roles->scores) {
         strcpy(roles->scorer.header.sha256_data, roles->data.pairs.sha256);
         strcpy(roles->scorer.header.chat_format, roles->data.chat.name);
+        ALD_TRY(ald_blocks_init(&s->work, &s->blocks));
     }
+    if (!roles->trains)
+        goto done;
+    s->shelves = ald_calloc((size_t)(lag_of(s) + 1), sizeof *s->shelves);
+    ALD_CHECK(s->shelves != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    for (int64_t i = 0; i <= lag_of(s); ++i) {
+        s->shelves[i].step = -1;
+        s->shelves[i].paths =
+            ald_calloc((size_t)roles->config->optimizer.batch_size, sizeof(char *));
+        ALD_CHECK(s->shelves[i].paths != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    }
+    if (roles->world->rank == 0)
+        ALD_TRY(ald_folder_clear(roles->config, INT64_MAX));
 done:
     return status;
 }
@@ -243,23 +355,25 @@ static ald_status_t keep_batches(state_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_config_t *config = s->roles->config;
-    const int64_t begin = s->maker.begin, lag = config->distill.max_staleness;
+    const int64_t begin = s->work.begin, lag = lag_of(s);
     ald_shard_header_t expected;
+    ald_draw_t draw;
     bool whole = lag > 0 && begin > 0;
+    ALD_TRY(ald_draw_init(s->roles, s->work.order, &draw));
     if (whole)
         ALD_TRY(ald_teacher_expected(config, &expected));
-    s->kept = begin;
-    while (whole && s->kept < begin + lag && s->kept < s->steps) {
-        const int64_t count = ald_step_items(config, s->roles->data.pairs.count, s->kept,
-                                             s->maker.order, s->maker.items);
-        ALD_TRY(ald_folder_has(config, s->kept, count, &expected, &whole));
-        s->kept += whole;
+    s->work.kept = begin;
+    while (whole && s->work.kept < begin + lag && s->work.kept < s->work.steps) {
+        ald_draw_step(&draw, s->work.kept);
+        ALD_TRY(ald_folder_has(config, s->work.kept, draw.count, &expected, &whole));
+        s->work.kept += whole;
     }
-    ALD_TRY(ald_folder_clear(config, s->kept * config->optimizer.batch_size));
-    if (s->kept > begin)
+    ALD_TRY(ald_folder_clear(config, s->work.kept * config->optimizer.batch_size));
+    if (s->work.kept > begin)
         ald_log_info("distill: batches of steps %lld to %lld are there already",
-                     (long long)begin + 1, (long long)s->kept);
+                     (long long)begin + 1, (long long)s->work.kept);
 done:
+    ald_draw_reset(&draw);
     return status;
 }
 
@@ -269,65 +383,70 @@ static ald_status_t begin(state_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_roles_t *roles = s->roles;
+    ald_work_t *work = &s->work;
     if (roles->trains)
-        status = ald_engine_begin(&roles->engine, s->steps);
+        status = ald_engine_begin(&roles->engine,
+                                  ald_total_steps(roles->config, roles->data.pairs.count));
     ALD_TRY(ald_comm_agree(roles->world, status));
-    s->maker.begin = roles->trains ? roles->engine.step : 0;
-    MPI_Bcast(&s->maker.begin, 1, MPI_INT64_T, 0, roles->world->mpi);
+    work->begin = roles->engine.step;
+    work->steps = roles->engine.steps;
+    MPI_Bcast(&work->begin, 1, MPI_INT64_T, 0, roles->world->mpi);
+    MPI_Bcast(&work->steps, 1, MPI_INT64_T, 0, roles->world->mpi);
     if (roles->world->rank == 0)
         status = keep_batches(s);
     ALD_TRY(ald_comm_agree(roles->world, status));
-    MPI_Bcast(&s->kept, 1, MPI_INT64_T, 0, roles->world->mpi);
-    s->made = s->maker.begin;
-    if (roles->generates) {
-        ald_model_t policy = ald_model_of(&roles->policy_params, roles->policy);
-        if (roles->trains)
-            policy = ald_engine_model(&roles->engine);
-        ald_generator_init(roles->config, &policy, &roles->data, &s->maker.generator);
+    MPI_Bcast(&work->kept, 1, MPI_INT64_T, 0, roles->world->mpi);
+    s->whole = s->generating.next = s->blocks.next = work->kept;
+    if (work->kept < work->steps) {
+        s->weights.first = ald_work_version(work, work->kept);
+        s->weights.last = ald_work_version(work, work->steps - 1);
     }
-    share_weights(s);
+    if (roles->trains)
+        ald_weights_send(&s->weights, work->begin);
 done:
     return status;
 }
 
+/* Collective over the world. */
 static void reset(state_t *s)
 {
-    const int64_t slots = s->roles->config->distill.max_staleness + 1;
     close_step(s);
-    for (int64_t i = 0; s->ring != NULL && i < slots; ++i) {
-        if (s->ring[i].paths != NULL)
-            empty_slot(&s->ring[i], false);
-        ald_free(s->ring[i].paths);
+    ald_weights_reset(&s->weights);
+    if (s->roles->generates)
+        ald_generating_reset(&s->generating);
+    if (s->roles->scores)
+        ald_blocks_reset(&s->blocks);
+    ald_work_end(&s->work);
+    for (int64_t i = 0; s->shelves != NULL && i <= lag_of(s); ++i) {
+        clear(&s->shelves[i], false);
+        ald_free(s->shelves[i].paths);
     }
-    ald_free(s->ring);
-    if (s->maker.roles != NULL)
-        ald_batch_maker_reset(&s->maker);
-    ald_comm_free(&s->weights);
+    ald_free(s->shelves);
+    ald_vec_reset(&s->inbox);
 }
 
 ald_status_t ald_roles_run(ald_roles_t *roles, ald_status_t (*say)(const ald_roles_t *roles))
 {
     ald_status_t status = ALD_STATUS_OK;
-    state_t s = {.roles = roles, .steps = ald_total_steps(roles->config, roles->data.pairs.count)};
+    state_t s = {.roles = roles};
     ald_run_t run = {.objective = ald_objective(ALD_OBJECTIVE_DISTILL),
                      .state = &roles->distiller,
                      .engine = &roles->engine};
     ald_loop_t loop = {.name = "distill",
-                       .comm = roles->world,
                        .trainers = &roles->trainers,
-                       .feed = {&s, ready, read_items, settle, metrics, taken},
+                       .feed = {&s, ready, read_items, update, updated, hold, metrics, taken},
                        .runs = &run,
-                       .count = roles->trains,
-                       .steps = s.steps};
-    ald_comm_subset(roles->world, roles->world->rank == 0 || (roles->generates && !roles->trains),
-                    &s.weights);
+                       .count = 1};
+    s.loop = &loop;
+    ald_vec_init(&s.inbox, 1);
     ALD_TRY(ald_comm_agree(roles->world, prepare(&s)));
     ALD_TRY(begin(&s));
-    loop.step = s.maker.begin;
     ALD_TRY(ald_comm_agree(roles->world, say(roles)));
-    ALD_TRY(ald_loop_run(&loop));
+    status = roles->trains ? ald_loop_run(&loop) : serve(&s, is_over, 0);
+    if (roles->world->rank == 0)
+        ald_work_tell(&s.work, status);
 done:
     ald_loop_reset(&loop);
     reset(&s);
-    return status;
+    return ald_comm_agree(roles->world, status);
 }

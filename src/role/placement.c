@@ -5,6 +5,13 @@
 #include "ald/base/status.h"
 #include "ald/config/config.h"
 
+int64_t ald_placement_block(const ald_config_t *config)
+{
+    enum { BLOCKS = 32, LEAST = 4 }; /* so many blocks, fewer where they would have fewer items */
+    const int64_t items = (config->optimizer.batch_size + BLOCKS - 1) / BLOCKS;
+    return items < LEAST ? LEAST : items;
+}
+
 bool ald_ranks_have(const ald_ranks_t *ranks, int rank)
 {
     return rank >= ranks->first && rank < ranks->first + ranks->count;

@@ -2,11 +2,9 @@
  * step, so what it holds for them is side by side in one struct. */
 #include "ald/role/roles.h"
 
-#include "ald/base/arena.h"
 #include "ald/base/status.h"
 #include "ald/config/config.h"
 #include "ald/data/dataset.h"
-#include "ald/model/params.h"
 #include "ald/objective/distill.h"
 #include "ald/par/comm.h"
 #include "ald/role/placement.h"
@@ -44,8 +42,6 @@ void ald_roles_reset(ald_roles_t *roles)
     if (roles->scores)
         ald_scorer_reset(&roles->scorer);
     ald_dataset_reset(&roles->data);
-    ald_params_reset(&roles->policy_params);
-    ald_free(roles->policy);
     ald_comm_free(&roles->trainers);
     ald_comm_free(&roles->scorers);
 }

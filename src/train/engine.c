@@ -190,11 +190,17 @@ done:
     return status;
 }
 
+bool ald_engine_is_due(const ald_engine_t *engine)
+{
+    const int64_t every = engine->config->checkpoint.every_steps, steps = engine->step + 1;
+    return every > 0 && steps % every == 0 && steps < engine->steps;
+}
+
 ald_status_t ald_engine_record(ald_engine_t *engine, ald_metrics_t *metrics, bool stop)
 {
     ald_status_t status = ALD_STATUS_OK;
     char detail[96];
-    int64_t every = engine->config->checkpoint.every_steps;
+    const bool saves = stop || ald_engine_is_due(engine);
     engine->step += 1;
     if (engine->comm->rank == 0)
         status = ald_fail_point("metrics_write");
@@ -205,7 +211,7 @@ ald_status_t ald_engine_record(ald_engine_t *engine, ald_metrics_t *metrics, boo
              ald_metrics_get(metrics, "tokens_per_second"));
     ald_progress_update(&engine->progress, engine->step, detail);
     ALD_TRY(ald_comm_agree(engine->comm, status));
-    if (stop || (every > 0 && engine->step % every == 0 && engine->step < engine->steps))
+    if (saves)
         ALD_TRY(ald_checkpoint_write(engine));
 done:
     if (status != ALD_STATUS_OK || stop || engine->step == engine->steps)

@@ -146,6 +146,8 @@ ald_status_t ald_loop_step(ald_loop_t *loop, ald_run_t *const *runs, int64_t n,
             ALD_TRY(runs[k]->objective->ready(runs[k]->state, items));
     ALD_TRY(ald_comm_agree(loop->trainers, parts_init(runs, n, items)));
     ALD_TRY(gradients(loop, runs, n, items));
+    if (loop->feed.update != NULL)
+        loop->feed.update(loop->feed.context);
     for (int64_t k = 0; k < n; ++k) {
         ald_run_t *run = runs[k];
         double columns[ALD_COLUMNS];
@@ -172,8 +174,6 @@ static bool draws_alike(const ald_run_t *a, const ald_run_t *b)
 static int64_t next_step(const ald_loop_t *loop)
 {
     int64_t step = -1;
-    if (loop->trainers->size == 0)
-        return loop->step < loop->steps ? loop->step : -1;
     for (int64_t k = 0; k < loop->count; ++k) {
         const ald_engine_t *engine = loop->runs[k].engine;
         if (engine != NULL && engine->step < engine->steps && (step < 0 || engine->step < step))
@@ -195,32 +195,26 @@ static int64_t find_group(const ald_loop_t *loop, int64_t first, int64_t step, a
     return n;
 }
 
-/* Takes one step of some runs; a rank without runs takes its part in the feed. */
+/* Takes one step of some runs. */
 static ald_status_t group_step(ald_loop_t *loop, ald_run_t *const *group, int64_t n, int64_t step)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_feed_t *feed = &loop->feed;
     ald_items_t items = {0};
-    ald_metrics_t unused = {0};
-    status = feed->ready(feed->context, n > 0 ? group[0] : NULL, step, &items);
-    if (n > 0)
-        status = ald_comm_agree(loop->trainers, status);
-    if (n > 0 && status == ALD_STATUS_OK)
-        status = ald_loop_step(loop, group, n, &items);
-    if (feed->settle != NULL)
-        status = feed->settle(feed->context, status);
-    ALD_TRY(status);
-    for (int64_t k = 0; k < n || (k == 0 && n == 0); ++k)
+    ALD_TRY(ald_comm_agree(loop->trainers, feed->ready(feed->context, group[0], step, &items)));
+    ALD_TRY(ald_loop_step(loop, group, n, &items));
+    if (feed->updated != NULL)
+        feed->updated(feed->context, step + 1);
+    for (int64_t k = 0; k < n; ++k) {
         if (feed->metrics != NULL)
-            ALD_TRY(feed->metrics(feed->context, n > 0 ? group[k] : NULL, &items,
-                                  n > 0 ? &group[k]->metrics : &unused));
-    for (int64_t k = 0; k < n; ++k)
+            ALD_TRY(feed->metrics(feed->context, group[k], &items, &group[k]->metrics));
         group[k]->stepped = true;
+    }
 done:
     return status;
 }
 
-/* Whether a signal came to any trainer, or in an earlier round to another rank. */
+/* Whether a signal came to any trainer, or the feed has heard of one. */
 static bool stops(const ald_loop_t *loop)
 {
     int stop = ald_signals_seen() || loop->stop;
@@ -232,9 +226,11 @@ static bool stops(const ald_loop_t *loop)
 static ald_status_t record(ald_loop_t *loop, int64_t step)
 {
     ald_status_t status = ALD_STATUS_OK;
-    if (loop->count == 0)
-        return status;
     const bool stop = stops(loop);
+    for (int64_t k = 0; k < loop->count; ++k)
+        if (loop->runs[k].stepped && loop->feed.hold != NULL &&
+            (stop || ald_engine_is_due(loop->runs[k].engine)))
+            ALD_TRY(ald_comm_agree(loop->trainers, loop->feed.hold(loop->feed.context, step + 1)));
     for (int64_t k = 0; k < loop->count; ++k)
         if (loop->runs[k].stepped)
             ALD_TRY(ald_engine_record(loop->runs[k].engine, &loop->runs[k].metrics, stop));
@@ -245,21 +241,6 @@ done:
     return status;
 }
 
-/* Ranks without runs learn how many steps there are, which an objective may have lowered, in this
- * run or before its checkpoint; the others that a signal came to any rank.
- * Collective over loop->comm. */
-static void share_steps(ald_loop_t *loop)
-{
-    int64_t most[2] = {-1, ald_signals_seen()}; /* number of steps; whether to stop */
-    for (int64_t k = 0; k < loop->count; ++k)
-        if (loop->runs[k].engine != NULL && loop->runs[k].engine->steps > most[0])
-            most[0] = loop->runs[k].engine->steps;
-    MPI_Allreduce(MPI_IN_PLACE, most, 2, MPI_INT64_T, MPI_MAX, loop->comm->mpi);
-    loop->stop = most[1] != 0;
-    if (loop->count == 0)
-        loop->steps = most[0];
-}
-
 /* Takes the step in all runs that are at it, and records it. */
 static ald_status_t run_round(ald_loop_t *loop, int64_t step)
 {
@@ -267,16 +248,12 @@ static ald_status_t run_round(ald_loop_t *loop, int64_t step)
     ald_run_t *group[loop->count + 1];
     for (int64_t k = 0; k < loop->count; ++k)
         loop->runs[k].stepped = false;
-    if (loop->count == 0)
-        ALD_TRY(group_step(loop, group, 0, step));
     for (int64_t k = 0; k < loop->count; ++k) {
         const ald_run_t *run = &loop->runs[k];
         if (run->engine != NULL && !run->stepped && run->engine->step == step)
             ALD_TRY(group_step(loop, group, find_group(loop, k, step, group), step));
     }
-    ALD_TRY(ald_comm_agree(loop->comm, record(loop, step)));
-    share_steps(loop);
-    loop->step = step + 1;
+    ALD_TRY(ald_comm_agree(loop->trainers, record(loop, step)));
 done:
     if (loop->feed.taken != NULL)
         loop->feed.taken(loop->feed.context, step, status);
@@ -300,7 +277,6 @@ ald_status_t ald_loop_run(ald_loop_t *loop)
 {
     ald_status_t status = ALD_STATUS_OK;
     int64_t step;
-    share_steps(loop);
     ALD_TRY(finish_runs(loop)); /* a resumed run may have none left to take */
     while ((step = next_step(loop)) >= 0) {
         ALD_TRY(run_round(loop, step));

@@ -19,6 +19,7 @@ optimizer: { lr = 1e-3; batch_size = 6; micro_batch_tokens = 100; epochs = 2; };
 ON_POLICY = ["distill.mode=on-policy"]
 MIXED = ["distill.mode=mixed", "distill.on_policy_fraction=0.5", "data.responses=both"]
 TIMES = ("seconds", "tokens_per_second", "wait/generate", "wait/score", "wait/train",
+         "work/generate", "work/score", "work/train",
          "wait/read")
 TESTS = []
 
@@ -598,15 +599,18 @@ def paths_are_relative_to_the_file(folder):
 
 @test
 def roles_say_how_long_they_waited(folder):
-    """With ranks of their own each role waits for the one before it while batches are made."""
+    """With ranks of their own and no staleness each role waits for the one before it. With staleness
+    the first batches are made of the first weights, without a wait."""
     roles = [f"roles.{name}=1" for name in ("trainers", "scorers", "generators")]
     for lag in (0, 2):
         stage(folder, "distill", "many", *ON_POLICY, *roles, f"distill.max_staleness={lag}", ranks=3)
         rows = read_rows(f"{folder}/many/aligned/metrics.jsonl")
         assert len(rows) == 8, rows
-        for row in rows[:len(rows) - lag]:
+        for i, row in enumerate(rows):
             waits = [row["wait/" + name] for name in ("generate", "score", "train")]
-            assert all(0 < wait < 60 for wait in waits), (lag, waits)
+            works = [row["work/" + name] for name in ("generate", "score", "train")]
+            assert all(0 <= wait < 60 for wait in waits) and all(0 < work < 60 for work in works), row
+            assert lag > 0 or i == 0 or all(wait > 0 for wait in waits), (lag, waits)
     stage(folder, "distill", "many", *ON_POLICY)  # one rank waits for nobody's weights
     assert all(row["wait/generate"] == 0 for row in read_rows(f"{folder}/many/aligned/metrics.jsonl"))
 

@@ -184,7 +184,7 @@ static double seconds_of_a_pause(int looks)
 {
     double start = ald_time();
     int after = looks;
-    ald_comm_pause(&after);
+    ald_comm_idle(start, &after, "the others", "a test");
     return after == looks + 1 ? ald_time() - start : -1.0;
 }
 

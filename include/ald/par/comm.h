@@ -33,24 +33,19 @@ void ald_comm_free(ald_comm_t *comm); /* collective over it; takes one that this
  * numbers. */
 int ald_comm_cores(const ald_comm_t *world);
 
-/* The pause of a waiting rank between two looks at what it waits for: at first yields, then sleeps
- * that grow to 1 ms, so that it doesn't take the core of a working rank. *looks is 0 before the
- * first. Local. */
-void ald_comm_pause(int *looks);
-
 /* Seconds that a rank waits for others (runtime.deadline); 10 hours until they are set. Local. */
 void ald_comm_deadline_set(double seconds);
 /* Sets them, and from here on has the collective calls of MPI too end the job when they are late,
  * and ends it when a rank of this node is gone. RESOURCE where the thread that looks after them
  * can't be started. Local. */
 ald_status_t ald_comm_deadline_start(const ald_comm_t *world, double seconds);
-/* Whether a wait that began at `since` (ald_time) is longer than the deadline. The lower of two
- * ranks is late first, and ends the job before one of another node says the same. Local. */
-bool ald_comm_is_late(double since);
-/* Ends the job by ald_comm_abort, with a line that names this rank, the deadline, whom it waited
- * for and in what. */
-_Noreturn void ald_comm_late(const char *whom, const char *what);
-/* Sleeps until the request is finished; when that is late, ald_comm_late. Local. */
+/* The pause of a rank that waits since `since` (ald_time) between two looks at what it waits for:
+ * at first yields, then sleeps that grow to 1 ms, so that it doesn't take the core of a working
+ * rank. *looks is 0 before the first. A wait longer than the deadline ends the job by
+ * ald_comm_abort, with a line that names this rank, the deadline, whom it waited for and in what;
+ * the lower of two ranks is late first. Local. */
+void ald_comm_idle(double since, int *looks, const char *whom, const char *what);
+/* Sleeps until the request is finished (ald_comm_idle). Local. */
 void ald_comm_wait(MPI_Request *request, const char *whom, const char *what);
 
 /* All ranks return the status of the lowest rank that failed, with its message; OK when none did.

@@ -6,6 +6,7 @@
 #ifndef ALD_PAR_MESSAGE_H
 #define ALD_PAR_MESSAGE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ald/base/status.h"
@@ -15,6 +16,9 @@
 typedef enum {
     ALD_TAG_SAMPLES = 11, /* generator to scorer: sampled responses; tags only have to differ */
     ALD_TAG_SHARD,        /* scorer to trainer: path of a finished shard */
+    ALD_TAG_WEIGHTS,      /* trainer to generator: its share of a version of the policy */
+    ALD_TAG_STOP,         /* to rank 0: a signal came */
+    ALD_TAG_END,          /* to all: the run is over, or what has failed */
 } ald_tag_t;
 
 /* A send under way; its data must stay until ald_message_finish. */
@@ -31,6 +35,11 @@ void ald_message_send(const ald_comm_t *comm, int to, ald_tag_t tag, ald_status_
                       const void *data, int64_t bytes, ald_sending_t *out);
 /* Waits until the data may be reused; a send that is finished already is no error. */
 void ald_message_finish(ald_sending_t *sending);
+/* Whether it has been received; then it is finished, too. Local. */
+bool ald_message_received(ald_sending_t *sending);
+/* Whether a message of `from` (MPI_ANY_SOURCE: of any rank) has come; *sender becomes its rank.
+ * Local. */
+bool ald_message_there(const ald_comm_t *comm, int from, ald_tag_t tag, int *sender);
 /* Receives into `data` (a vec of bytes, overwritten). The sender's failure is returned as such. */
 ald_status_t ald_message_receive(const ald_comm_t *comm, int from, ald_tag_t tag, ald_vec_t *data);
 

@@ -3,6 +3,7 @@
 #define ALD_ROLE_PLACEMENT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "ald/base/status.h"
 #include "ald/config/config.h"
@@ -22,6 +23,10 @@ typedef struct {
  * every rank takes every role in turn, which keeps all of them busy when max_staleness is 0. USAGE
  * when more ranks are asked for than there are. Local, the same on every rank. */
 ald_status_t ald_placement_make(const ald_config_t *config, int size, ald_placement_t *out);
+/* The items of a step are scored in blocks of so many, by whole blocks to a scorer: small enough
+ * that scoring begins while others are still sampled, large enough that products have rows to work
+ * on, and the same on any number of ranks. Local. */
+int64_t ald_placement_block(const ald_config_t *config);
 bool ald_ranks_have(const ald_ranks_t *ranks, int rank);
 
 #endif

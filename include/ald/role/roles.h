@@ -7,7 +7,6 @@
 #include "ald/base/status.h"
 #include "ald/config/config.h"
 #include "ald/data/dataset.h"
-#include "ald/model/params.h"
 #include "ald/objective/distill.h"
 #include "ald/par/comm.h"
 #include "ald/role/placement.h"
@@ -25,8 +24,6 @@ typedef struct {
     ald_engine_t engine;            /* trainers */
     ald_distiller_t distiller;      /* trainers */
     bool finished;                  /* there is nothing to do: an equal run is finished */
-    float *policy;                  /* of generators that don't train, a copy of the policy */
-    ald_params_t policy_params;
 } ald_roles_t;
 
 /* Without any role yet. Local. */

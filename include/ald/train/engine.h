@@ -70,6 +70,8 @@ void ald_step_reset(ald_step_t *step); /* takes a zeroed one */
  * tokens, tokens_per_second and seconds into `metrics`. Collective. */
 ald_status_t ald_engine_update(ald_engine_t *engine, const ald_step_t *step, double epoch,
                                double columns[ALD_COLUMNS], ald_metrics_t *metrics);
+/* Whether the step at hand ends with a checkpoint, without a signal. */
+bool ald_engine_is_due(const ald_engine_t *engine);
 /* Writes the metrics, moves to the next step, makes a checkpoint when one is due or the run is to
  * stop. Collective. */
 ald_status_t ald_engine_record(ald_engine_t *engine, ald_metrics_t *metrics, bool stop);

@@ -62,19 +62,24 @@ typedef struct {
     bool stepped;
 } ald_run_t;
 
-/* The source of the steps. `run` is the first of the runs that take the step together; NULL on a
- * rank without runs. All but `ready` may be NULL. */
+/* The source of the steps. `run` is the first of the runs that take the step together. All but
+ * `ready` may be NULL. */
 typedef struct {
     void *context;
-    /* Makes a step ready; *out stays valid until the step is recorded. Every rank of loop->comm;
-     * each may fail alone. */
+    /* Makes a step ready; *out stays valid until the step is recorded. Every trainer; each may fail
+     * alone. */
     ald_status_t (*ready)(void *context, ald_run_t *run, int64_t step, ald_items_t *out);
     /* Reads items [first, first + count) into the arena, for all runs. Local. */
     ald_status_t (*read)(void *context, const ald_items_t *items, int64_t first, int64_t count,
                          ald_arena_t *arena, const void **out);
-    /* Every rank learns whether the step succeeded. Collective over loop->comm. */
-    ald_status_t (*settle)(void *context, ald_status_t status);
-    /* Sets the metrics that are the feed's. Collective over loop->comm. */
+    /* The weights are about to change. Local. */
+    void (*update)(void *context);
+    /* The weights have changed: they have taken so many steps. Local. */
+    void (*updated)(void *context, int64_t steps);
+    /* Waits for what a checkpoint after so many steps must find when the run goes on from it. Every
+     * trainer; each may fail alone. */
+    ald_status_t (*hold)(void *context, int64_t steps);
+    /* Sets the metrics that are the feed's. Collective over the trainers. */
     ald_status_t (*metrics)(void *context, ald_run_t *run, const ald_items_t *items,
                             ald_metrics_t *metrics);
     /* The step was recorded, or failed (status): what it needed may be freed. */
@@ -83,13 +88,11 @@ typedef struct {
 
 typedef struct {
     const char *name;           /* in messages */
-    const ald_comm_t *comm;     /* the ranks that go through the steps together */
-    const ald_comm_t *trainers; /* those of them with runs; size 0: this rank isn't one */
+    const ald_comm_t *trainers; /* the ranks that go through the steps together */
     ald_feed_t feed;
-    ald_run_t *runs; /* [count], none on a rank that isn't a trainer */
+    ald_run_t *runs; /* [count] */
     int64_t count;
-    int64_t step, steps; /* on a rank without runs: the step at hand, and all of them */
-    bool stop;           /* a signal came to some rank: the next round ends the loop */
+    bool stop; /* the feed has heard of a signal to a rank that is no trainer */
     /* Called for a run that has taken its last step, or had none left; NULL: not called. Collective
      * over the trainers. */
     ald_status_t (*finish)(void *context, ald_run_t *run);
@@ -100,7 +103,7 @@ typedef struct {
 /* Takes all steps of all runs: metrics are written, checkpoints made when they are due. STOPPED on
  * all ranks after a signal, once every run at hand has its checkpoint. Runs that draw alike (one
  * seed, batch_size and micro_batch_tokens) and are at one step take it together: what is read is
- * read once for all of them, and each gives what it gives alone. Collective over loop->comm. */
+ * read once for all of them, and each gives what it gives alone. Collective over the trainers. */
 ald_status_t ald_loop_run(ald_loop_t *loop);
 /* One step of `n` runs that draw alike, without records: engine->step stays. Collective over the
  * trainers. */

@@ -42,6 +42,27 @@ static bool read_real(const config_setting_t *setting, double *out)
     return true;
 }
 
+/* A number, or a group of two and nothing else. */
+static bool read_ramp(const config_setting_t *setting, double *out)
+{
+    if (config_setting_is_group(setting))
+        return config_setting_length(setting) == 2 &&
+               read_real(config_setting_get_member(setting, "from"), &out[0]) &&
+               read_real(config_setting_get_member(setting, "to"), &out[1]);
+    const bool number = read_real(setting, &out[0]);
+    out[1] = out[0];
+    return number;
+}
+
+static bool read_keep(const config_setting_t *setting, int64_t *out)
+{
+    const char *text = config_setting_get_string(setting);
+    if (text != NULL)
+        return ald_config_parse_keep(text, out);
+    *out = is_integer(setting) ? config_setting_get_int64(setting) : 0;
+    return is_integer(setting);
+}
+
 /* Reads one source of the list: a group with a directory, maybe a weight, and nothing else. */
 static bool read_source(const config_setting_t *setting, ald_sources_t *out)
 {
@@ -84,6 +105,10 @@ static bool read_value(const ald_config_key_t *key, const config_setting_t *sett
                config_setting_length(setting) == 2 &&
                read_real(config_setting_get_elem(setting, 0), &out->reals[0]) &&
                read_real(config_setting_get_elem(setting, 1), &out->reals[1]);
+    case ALD_KIND_RAMP:
+        return read_ramp(setting, out->reals);
+    case ALD_KIND_KEEP:
+        return read_keep(setting, &out->integer);
     case ALD_KIND_SOURCES:
         return read_sources(setting, &out->sources);
     case ALD_KIND_BOOL:

@@ -36,6 +36,8 @@ const char *ald_config_expectation(const ald_config_key_t *key)
         [ALD_KIND_REAL] = "a number",
         [ALD_KIND_REAL0] = "a number",
         [ALD_KIND_REALS2] = "two numbers, [a, b]",
+        [ALD_KIND_RAMP] = "a number, or { from = a; to = b; }, or a:b",
+        [ALD_KIND_KEEP] = "\"all\", \"none\" or a number of steps",
         [ALD_KIND_BOOL] = "true or false",
         [ALD_KIND_SOURCES] =
             "a list of sources, ( { directory = \"a\"; weight = 1.0; }, ... ), or a:1.0,b:1.0",
@@ -207,7 +209,8 @@ ald_status_t ald_config_store(ald_config_t *config, const ald_config_key_t *key,
     ald_status_t status = ALD_STATUS_OK;
     void *member = ald_config_member(config, key);
     const bool or_0 = key->kind == ALD_KIND_REAL0;
-    int reals = key->kind == ALD_KIND_REAL || or_0 ? 1 : key->kind == ALD_KIND_REALS2 ? 2 : 0;
+    const bool two = key->kind == ALD_KIND_REALS2 || key->kind == ALD_KIND_RAMP;
+    const int reals = key->kind == ALD_KIND_REAL || or_0 ? 1 : two ? 2 : 0;
     if (ald_config_is_text(key))
         return store_text(config, key, value->text, place);
     if (key->kind == ALD_KIND_CHOICE)
@@ -216,7 +219,9 @@ ald_status_t ald_config_store(ald_config_t *config, const ald_config_key_t *key,
         return store_sources(member, &value->sources, place);
     if (key->kind == ALD_KIND_BOOL)
         *(bool *)member = value->flag;
-    if (key->kind == ALD_KIND_INTEGER) {
+    if (key->kind == ALD_KIND_KEEP && value->integer == ALD_KEEP_ALL)
+        *(int64_t *)member = ALD_KEEP_ALL;
+    else if (key->kind == ALD_KIND_INTEGER || key->kind == ALD_KIND_KEEP) {
         ALD_CHECK(in_range(key, (double)value->integer), ALD_STATUS_USAGE,
                   "%s: %s: %lld is out of range; expected %.15g to %.15g", place, key->path,
                   (long long)value->integer, key->low, key->high);
@@ -262,6 +267,30 @@ static bool parse_reals(const char *text, int count, double *out)
     return text[strspn(text, count > 1 ? " \t])}" : " \t")] == '\0';
 }
 
+/* Reads "a" or "a:b". */
+static bool parse_ramp(char *text, double *out)
+{
+    char *colon = strchr(text, ':');
+    if (colon != NULL)
+        *colon = '\0';
+    return parse_reals(text, 1, &out[0]) &&
+           parse_reals(colon == NULL ? text : colon + 1, 1, &out[1]);
+}
+
+static bool parse_integer(const char *text, int64_t *out)
+{
+    char *end = NULL;
+    *out = strtoll(text, &end, 10);
+    end += end != text && *end == 'L';
+    return end != text && *end == '\0';
+}
+
+bool ald_config_parse_keep(const char *text, int64_t *out)
+{
+    *out = strcmp(text, "all") == 0 ? ALD_KEEP_ALL : 0;
+    return *out > 0 || strcmp(text, "none") == 0;
+}
+
 /* Reads "a:1,b:0.5": folders, each with a weight behind its last colon (without one it is 1). */
 static bool parse_sources(char *text, ald_sources_t *out)
 {
@@ -288,13 +317,14 @@ static bool parse_sources(char *text, ald_sources_t *out)
 
 static bool parse(const ald_config_key_t *key, char *text, ald_config_value_t *out)
 {
-    char *end = NULL;
     out->text = text;
     switch (key->kind) {
     case ALD_KIND_INTEGER:
-        out->integer = strtoll(text, &end, 10);
-        end += end != text && *end == 'L';
-        return end != text && *end == '\0';
+        return parse_integer(text, &out->integer);
+    case ALD_KIND_KEEP:
+        return ald_config_parse_keep(text, &out->integer) || parse_integer(text, &out->integer);
+    case ALD_KIND_RAMP:
+        return parse_ramp(text, out->reals);
     case ALD_KIND_REAL:
     case ALD_KIND_REAL0:
         return parse_reals(text, 1, out->reals);

@@ -22,8 +22,10 @@ typedef enum {
     ALD_KIND_REAL,
     ALD_KIND_REAL0,
     ALD_KIND_REALS2,
+    ALD_KIND_RAMP, /* two numbers, or one for both */
     ALD_KIND_BOOL,
     ALD_KIND_SOURCES,
+    ALD_KIND_KEEP, /* "all", "none" or an integer */
 } ald_config_kind_t;
 
 typedef struct {
@@ -72,6 +74,8 @@ ald_status_t ald_config_store(ald_config_t *config, const ald_config_key_t *key,
 /* The same from text, read by the key's kind; strings may be quoted. */
 ald_status_t ald_config_store_text(ald_config_t *config, const ald_config_key_t *key,
                                    const char *text, const char *place);
+/* Reads "all" or "none"; false for others. */
+bool ald_config_parse_keep(const char *text, int64_t *out);
 /* Appends the shortest form that reads back the same, always recognisable as a real. */
 ald_status_t ald_config_print_real(ald_vec_t *text, double value);
 

@@ -77,6 +77,18 @@ static ald_status_t print_value(ald_vec_t *text, const ald_config_t *config,
     case ALD_KIND_REAL:
     case ALD_KIND_REAL0:
         return ald_config_print_real(text, reals[0]);
+    case ALD_KIND_KEEP:
+        if (*(const int64_t *)member == ALD_KEEP_ALL || *(const int64_t *)member == 0)
+            return print_string(text, *(const int64_t *)member == 0 ? "none" : "all");
+        return ald_vec_printf(text, "%lldL", (long long)*(const int64_t *)member);
+    case ALD_KIND_RAMP:
+        if (reals[0] == reals[1])
+            return ald_config_print_real(text, reals[0]);
+        ALD_TRY(ald_vec_printf(text, "{ from = "));
+        ALD_TRY(ald_config_print_real(text, reals[0]));
+        ALD_TRY(ald_vec_printf(text, "; to = "));
+        ALD_TRY(ald_config_print_real(text, reals[1]));
+        return ald_vec_printf(text, "; }");
     case ALD_KIND_REALS2:
         ALD_TRY(ald_vec_printf(text, "["));
         ALD_TRY(ald_config_print_real(text, reals[0]));
@@ -202,9 +214,12 @@ static ald_status_t describe_key(ald_vec_t *text, const ald_config_key_t *key)
         [ALD_KIND_ROOT] = "path",        [ALD_KIND_SIZE] = "size",   [ALD_KIND_CHOICE] = "choice",
         [ALD_KIND_INTEGER] = "integer",  [ALD_KIND_REAL] = "number", [ALD_KIND_REAL0] = "number",
         [ALD_KIND_REALS2] = "2 numbers", [ALD_KIND_BOOL] = "bool",   [ALD_KIND_SOURCES] = "list",
+        [ALD_KIND_RAMP] = "number",      [ALD_KIND_KEEP] = "steps",
     };
     ald_status_t status = ALD_STATUS_OK;
-    const char *quote = ald_config_is_text(key) || key->kind == ALD_KIND_CHOICE ? "\"" : "";
+    const bool quoted =
+        ald_config_is_text(key) || key->kind == ALD_KIND_CHOICE || key->kind == ALD_KIND_KEEP;
+    const char *quote = quoted ? "\"" : "";
     char standard[80];
     snprintf(standard, sizeof standard, "%s%s%s", quote, key->standard, quote);
     ALD_TRY(ald_vec_printf(text, "  %-30s %-9s %-20s %s", key->path, kinds[key->kind], standard,

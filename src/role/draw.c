@@ -23,6 +23,7 @@ ald_status_t ald_draw_init(const ald_roles_t *roles, int64_t *order, ald_draw_t 
     const int64_t most = roles->config->optimizer.batch_size;
     *out = (ald_draw_t){
         .roles = roles, .step = -1, .size = ald_placement_block(roles->config), .order = order};
+    out->steps = ald_total_steps(roles->config, roles->data.pairs.count);
     out->items = ald_alloc(sizeof *out->items * (size_t)most);
     ALD_CHECK(out->items != NULL, ALD_STATUS_RESOURCE, "out of memory: the rows of a step");
 done:
@@ -48,14 +49,22 @@ const ald_pair_t *ald_draw_pair(const ald_draw_t *draw, int64_t item)
     return &draw->roles->data.pairs.rows[draw->items[item]];
 }
 
+/* The share of the step's items that are sampled. */
+static double share_of(const ald_draw_t *draw)
+{
+    const double *share = draw->roles->config->distill.on_policy_fraction;
+    const double last = (double)(draw->steps > 1 ? draw->steps - 1 : 1);
+    return share[0] + (share[1] - share[0]) * ((double)draw->step / last);
+}
+
 bool ald_draw_is_sampled(const ald_draw_t *draw, int64_t item)
 {
     const ald_config_t *config = draw->roles->config;
     if (config->distill.mode != ALD_MODE_MIXED)
         return true;
-    double u = ald_rng_uniform((uint64_t)config->seed,
-                               ald_rng_mix(STREAM_MIXED, (uint64_t)draw->step), (uint64_t)item);
-    return u < config->distill.on_policy_fraction;
+    const double u = ald_rng_uniform(
+        (uint64_t)config->seed, ald_rng_mix(STREAM_MIXED, (uint64_t)draw->step), (uint64_t)item);
+    return u < share_of(draw);
 }
 
 /* Whether the data's response to an item that isn't sampled is the rejected one. */

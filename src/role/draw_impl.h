@@ -18,6 +18,7 @@ typedef struct {
     const ald_roles_t *roles;
     int64_t step, *items, count; /* -1 before the first; owned */
     int64_t size, blocks;
+    int64_t steps;  /* of the run, for a share that changes over it */
     int64_t *order; /* [rows] scratch, borrowed */
 } ald_draw_t;
 

@@ -5,15 +5,19 @@
 #include <string.h>
 
 #include "ald/base/arena.h"
+#include "ald/base/file.h"
 #include "ald/base/folder.h"
+#include "ald/base/json.h"
 #include "ald/base/path.h"
 #include "ald/base/status.h"
+#include "ald/base/vec.h"
 #include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/shard/format.h"
 #include "ald/shard/open.h"
 #include "ald/shard/read.h"
 #include "ald/shard/set.h"
+#include "ald/train/finished.h"
 
 /* Removes a shard of an earlier run that is numbered `first` or above. USAGE for a shard of a data
  * file, INPUT for another program's. */
@@ -56,6 +60,56 @@ done:
     return status;
 }
 
+ald_status_t ald_folder_forget(const ald_config_t *config, int64_t step)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char **names = NULL;
+    size_t count = 0;
+    ALD_TRY(ald_dir_list(config->shards.directory, &names, &count));
+    for (size_t i = 0; i < count; ++i) {
+        const int64_t number = ald_shard_number(names[i]);
+        if (number < 0 || number >= step * config->optimizer.batch_size)
+            continue;
+        char *path = ald_path_join(config->shards.directory, names[i]);
+        ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
+        status = ald_dir_remove(path);
+        ald_free(path);
+        ALD_TRY(status);
+    }
+done:
+    ald_names_free(names, count);
+    return status;
+}
+
+ald_status_t ald_folder_claim(const ald_config_t *config, const ald_json_t *recipe)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *path = ald_path_join(config->shards.directory, "run.json");
+    ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    status = ald_json_write(recipe, path);
+done:
+    ald_free(path);
+    return status;
+}
+
+bool ald_folder_is_of(const ald_config_t *config, const ald_json_t *recipe, bool unknown)
+{
+    ald_json_t *there = NULL;
+    ald_vec_t differences;
+    char *path = ald_path_join(config->shards.directory, "run.json");
+    bool same = false;
+    ald_vec_init(&differences, 1);
+    if (path == NULL || ald_file_size(path) < 0)
+        same = path != NULL && unknown;
+    else if (ald_json_read(path, &there) == ALD_STATUS_OK && ald_json_is_object(there))
+        same = ald_recipe_differences(there, recipe, &differences) == ALD_STATUS_OK &&
+               differences.count == 0;
+    ald_vec_reset(&differences);
+    ald_json_free(there);
+    ald_free(path);
+    return same;
+}
+
 ald_status_t ald_folder_find(const ald_config_t *config, int64_t step, char **paths, int64_t *count)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -92,6 +146,8 @@ ald_status_t ald_folder_has(const ald_config_t *config, int64_t step, int64_t co
     ALD_TRY(ald_folder_find(config, step, paths, &found));
     status = ald_shardset_open((const char *const *)paths, found, expected, &set);
     *out = status == ALD_STATUS_OK && set.count == count;
+    for (int64_t i = 0; *out && i < set.shard_count; ++i)
+        *out = ald_shard_header(set.shards[i])->policy_step == expected->policy_step;
     status = status == ALD_STATUS_INPUT ? ALD_STATUS_OK : status;
 done:
     ald_shardset_reset(&set);

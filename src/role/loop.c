@@ -30,6 +30,7 @@
 #include "ald/train/engine.h"
 #include "ald/train/loop.h"
 #include "ald/train/order.h"
+#include "role/account_impl.h"
 #include "role/blocks_impl.h"
 #include "role/generating_impl.h"
 #include "role/weights_impl.h"
@@ -58,7 +59,8 @@ typedef struct {
     ald_reader_t reader;
     int64_t *entries; /* owned */
     ald_shift_t training;
-    double begun;
+    double begun, queued; /* when it began; batches that were there beside it */
+    ald_account_t account;
 } state_t;
 
 static int64_t lag_of(const state_t *s)
@@ -236,6 +238,7 @@ static ald_status_t ready(void *context, ald_run_t *run, int64_t step, ald_items
     ALD_TRY(serve(s, may_train, step));
     s->loop->stop = s->loop->stop || s->work.stopped;
     s->training = (ald_shift_t){.wait = ald_work_idle(&s->work)};
+    s->queued = (double)(s->whole - step - 1);
     s->begun = ald_time();
     ALD_TRY(open_step(s, step));
     const int64_t per_epoch = ald_epoch_steps(s->roles->config, s->roles->data.pairs.count);
@@ -276,45 +279,54 @@ static ald_status_t hold(void *context, int64_t version)
     return serve(context, may_forget, version);
 }
 
-/* Sets the longest work and wait of each role for this step. */
+/* Sets the longest work and wait of each role for this step, and how much waited to be worked on.
+ */
 static ald_status_t metrics(void *context, ald_run_t *run, const ald_items_t *items,
                             ald_metrics_t *out)
 {
     state_t *s = context;
     const shelf_t *shelf = shelf_of(s, items->step);
-    double trainer[] = {s->training.work, s->training.wait};
+    double trainer[] = {s->training.work, s->training.wait, s->queued};
     (void)run;
-    MPI_Allreduce(MPI_IN_PLACE, trainer, 2, MPI_DOUBLE, MPI_MAX, s->roles->trainers.mpi);
-    ald_metrics_set(out, "wait/generate", shelf->generators.wait);
-    ald_metrics_set(out, "wait/score", shelf->scorer.wait);
-    ald_metrics_set(out, "wait/train", trainer[1]);
-    ald_metrics_set(out, "work/generate", shelf->generators.work);
-    ald_metrics_set(out, "work/score", shelf->scorer.work);
-    ald_metrics_set(out, "work/train", trainer[0]);
+    MPI_Allreduce(MPI_IN_PLACE, trainer, 3, MPI_DOUBLE, MPI_MAX, s->roles->trainers.mpi);
+    const ald_shift_t shifts[ALD_ROLES] = {
+        [ALD_ROLE_GENERATOR] = shelf->generators,
+        [ALD_ROLE_SCORER] = shelf->scorer,
+        [ALD_ROLE_TRAINER] = {.work = trainer[0], .wait = trainer[1]}};
+    ald_account_add(&s->account, shifts, out);
+    ald_metrics_set(out, "queue/batches", trainer[2]);
     if (items->step == 0)
         ald_dataset_metrics(&s->roles->data, out);
     return ALD_STATUS_OK;
 }
 
-static void clear(shelf_t *shelf, bool remove)
+static void clear(shelf_t *shelf)
 {
-    for (int64_t i = 0; i < shelf->count; ++i) {
-        if (remove)
-            ald_dir_remove(shelf->paths[i]);
+    for (int64_t i = 0; i < shelf->count; ++i)
         ald_free(shelf->paths[i]);
-    }
     shelf->count = 0;
     shelf->step = -1;
+}
+
+/* Removes shards that aren't to be kept, except those that a run needs which goes on from the
+ * newest checkpoint. Root only. */
+static ald_status_t forget_shards(const state_t *s)
+{
+    const ald_config_t *config = s->roles->config;
+    const ald_engine_t *engine = &s->roles->engine;
+    const bool over = engine->step >= engine->steps || config->checkpoint.every_steps == 0;
+    const int64_t before = (over ? engine->step : engine->saved) - config->shards.keep;
+    return config->shards.keep == ALD_KEEP_ALL || before <= 0 ? ALD_STATUS_OK
+                                                              : ald_folder_forget(config, before);
 }
 
 static void taken(void *context, int64_t step, ald_status_t status)
 {
     state_t *s = context;
-    const ald_roles_t *roles = s->roles;
-    (void)status;
     close_step(s);
-    clear(shelf_of(s, step),
-          roles->world->rank == 0 && roles->config->shards.keep == ALD_KEEP_NONE);
+    clear(shelf_of(s, step));
+    if (status == ALD_STATUS_OK && s->roles->world->rank == 0 && forget_shards(s) != ALD_STATUS_OK)
+        ald_log_warn("%s", ald_status_message());
 }
 
 /* --- begin and end ---------------------------------------------------------------------------- */
@@ -349,31 +361,53 @@ done:
     return status;
 }
 
-/* Takes over the batches that the stopped run had made and not trained on, so that going on gives
- * what never stopping gives; removes all later shards. Root only. */
+/* Counts the batches that a stopped run has made and this one hasn't trained on yet. Root only. */
+static ald_status_t count_batches(state_t *s)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_config_t *config = s->roles->config;
+    ald_work_t *work = &s->work;
+    ald_shard_header_t expected;
+    ald_draw_t draw;
+    bool whole = true;
+    ALD_TRY(ald_draw_init(s->roles, work->order, &draw));
+    ALD_TRY(ald_teacher_expected(config, &expected));
+    while (whole && work->kept < work->steps) {
+        const int64_t version = work->kept - lag_of(s);
+        expected.policy_step = version > 0 ? version : 0;
+        ald_draw_step(&draw, work->kept);
+        ALD_TRY(ald_folder_has(config, work->kept, draw.count, &expected, &whole));
+        work->kept += whole;
+    }
+done:
+    ald_draw_reset(&draw);
+    return status;
+}
+
+/* Takes over those batches, so that going on gives what never stopping gives, and nothing is
+ * sampled twice; removes all other shards to come. Root only. */
 static ald_status_t keep_batches(state_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_config_t *config = s->roles->config;
-    const int64_t begin = s->work.begin, lag = lag_of(s);
-    ald_shard_header_t expected;
-    ald_draw_t draw;
-    bool whole = lag > 0 && begin > 0;
-    ALD_TRY(ald_draw_init(s->roles, s->work.order, &draw));
-    if (whole)
-        ALD_TRY(ald_teacher_expected(config, &expected));
-    s->work.kept = begin;
-    while (whole && s->work.kept < begin + lag && s->work.kept < s->work.steps) {
-        ald_draw_step(&draw, s->work.kept);
-        ALD_TRY(ald_folder_has(config, s->work.kept, draw.count, &expected, &whole));
-        s->work.kept += whole;
-    }
-    ALD_TRY(ald_folder_clear(config, s->work.kept * config->optimizer.batch_size));
-    if (s->work.kept > begin)
+    const ald_json_t *recipe = s->roles->engine.recipe;
+    ald_work_t *work = &s->work;
+    const int64_t begin = work->begin, lag = lag_of(s);
+    work->kept = begin;
+    if (config->checkpoint.resume && ald_folder_is_of(config, recipe, begin > 0))
+        ALD_TRY(count_batches(s));
+    ALD_TRY(ald_folder_clear(config, work->kept * config->optimizer.batch_size));
+    ALD_TRY(ald_folder_claim(config, recipe));
+    if (work->kept > begin)
         ald_log_info("distill: batches of steps %lld to %lld are there already",
-                     (long long)begin + 1, (long long)s->work.kept);
+                     (long long)begin + 1, (long long)work->kept);
+    const int64_t needed = begin + lag < work->steps ? begin + lag : work->steps;
+    if (begin > 0 && work->kept < needed)
+        ald_log_warn("%s: the shards of steps %lld to %lld, which the stopped run had made, are "
+                     "gone: they are made again, from the policy after step %lld",
+                     config->shards.directory, (long long)work->kept + 1, (long long)needed,
+                     (long long)begin);
 done:
-    ald_draw_reset(&draw);
     return status;
 }
 
@@ -418,7 +452,7 @@ static void reset(state_t *s)
         ald_blocks_reset(&s->blocks);
     ald_work_end(&s->work);
     for (int64_t i = 0; s->shelves != NULL && i <= lag_of(s); ++i) {
-        clear(&s->shelves[i], false);
+        clear(&s->shelves[i]);
         ald_free(s->shelves[i].paths);
     }
     ald_free(s->shelves);
@@ -445,6 +479,8 @@ ald_status_t ald_roles_run(ald_roles_t *roles, ald_status_t (*say)(const ald_rol
     status = roles->trains ? ald_loop_run(&loop) : serve(&s, is_over, 0);
     if (roles->world->rank == 0)
         ald_work_tell(&s.work, status);
+    if (roles->world->rank == 0)
+        ald_account_say(&s.account, &roles->place, lag_of(&s), ald_time() - roles->engine.started);
 done:
     ald_loop_reset(&loop);
     reset(&s);

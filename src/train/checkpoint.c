@@ -340,6 +340,7 @@ ald_status_t ald_checkpoint_write(ald_engine_t *engine)
     if (engine->comm->rank == 0)
         status = write_folder(engine, m, v);
     ALD_TRY(ald_comm_agree(engine->comm, status));
+    engine->saved = engine->step;
     ald_log_verbose("%s: checkpoint of step %lld", engine->stage, (long long)engine->step);
 done:
     ald_free(m);

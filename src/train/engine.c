@@ -120,6 +120,7 @@ ald_status_t ald_engine_begin(ald_engine_t *engine, int64_t steps)
     }
     ALD_TRY(ald_comm_agree(engine->comm, status));
     MPI_Bcast(&newest, 1, MPI_INT64_T, 0, engine->comm->mpi);
+    engine->saved = newest;
     if (newest > 0)
         ALD_TRY(ald_checkpoint_read(engine, newest));
     if (engine->comm->rank == 0)

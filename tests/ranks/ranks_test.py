@@ -19,7 +19,8 @@ optimizer: { lr = 1e-3; batch_size = 6; micro_batch_tokens = 100; epochs = 2; };
 ON_POLICY = ["distill.mode=on-policy"]
 MIXED = ["distill.mode=mixed", "distill.on_policy_fraction=0.5", "data.responses=both"]
 TIMES = ("seconds", "tokens_per_second", "wait/generate", "wait/score", "wait/train",
-         "work/generate", "work/score", "work/train",
+         "work/generate", "work/score", "work/train", "queue/batches",
+         "throughput/generate", "throughput/score",
          "wait/read")
 TESTS = []
 

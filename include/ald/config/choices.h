@@ -64,9 +64,6 @@
 #define ALD_COMPRESSIONS(C)                                                                        \
     C(ALD_COMPRESSION_NONE, 0, "none")                                                             \
     C(ALD_COMPRESSION_GZIP, 1, "gzip")
-#define ALD_KEEPS(C)                                                                               \
-    C(ALD_KEEP_ALL, 0, "all")                                                                      \
-    C(ALD_KEEP_NONE, 1, "none")
 #define ALD_MODES(C)                                                                               \
     C(ALD_MODE_ON_POLICY, 0, "on-policy")                                                          \
     C(ALD_MODE_OFF_POLICY, 1, "off-policy")                                                        \
@@ -115,7 +112,6 @@
     L(ENCODINGS)                                                                                   \
     L(FULL_DTYPES)                                                                                 \
     L(COMPRESSIONS)                                                                                \
-    L(KEEPS)                                                                                       \
     L(MODES)                                                                                       \
     L(DIVERGENCES)                                                                                 \
     L(SIGNALS)                                                                                     \
@@ -140,7 +136,6 @@ typedef enum {
 } ald_encoding_t;
 typedef enum { ALD_FULL_DTYPES(ALD_CHOICE_CONSTANT) } ald_full_dtype_t;
 typedef enum { ALD_COMPRESSIONS(ALD_CHOICE_CONSTANT) } ald_compression_t;
-typedef enum { ALD_KEEPS(ALD_CHOICE_CONSTANT) } ald_keep_t;
 typedef enum { ALD_MODES(ALD_CHOICE_CONSTANT) } ald_mode_t;
 typedef enum { ALD_DIVERGENCES(ALD_CHOICE_CONSTANT) } ald_divergence_t;
 typedef enum { ALD_SIGNALS(ALD_CHOICE_CONSTANT) } ald_signal_t;

@@ -12,6 +12,7 @@
 #include "ald/base/status.h"
 #include "ald/config/choices.h"
 
+#define ALD_KEEP_ALL    INT64_MAX
 #define ALD_SOURCES_MAX 16 /* sets to mix; each costs an open folder and a metric of its own */
 /* Folders of shards that are mixed. */
 typedef struct {
@@ -58,14 +59,14 @@ typedef struct {
         int64_t top_k, sequences_per_shard;
         ald_full_dtype_t full_dtype;
         ald_compression_t compression;
-        ald_keep_t keep;
+        int64_t keep; /* the last so many steps; ALD_KEEP_ALL */
         bool with_reference;
         ald_sources_t sources;
     } shards;
     struct {
         char *policy, *output;
         ald_mode_t mode;
-        double on_policy_fraction;
+        double on_policy_fraction[2]; /* at the first step of the run, and at its last */
         int64_t max_staleness;
         ald_signal_t signal;
         ald_penalty_t penalty;
@@ -177,7 +178,8 @@ typedef struct {
     K(CHOICE, shards.full_dtype, "f32", 0, 0, FULL_DTYPES, "numbers of full: f16 halves the size") \
     K(INTEGER, shards.sequences_per_shard, "256", 1, 1e9, NONE, "sequences in a file")             \
     K(CHOICE, shards.compression, "none", 0, 0, COMPRESSIONS, "HDF5 filter of the teacher data")   \
-    K(CHOICE, shards.keep, "all", 0, 0, KEEPS, "on-policy shards after their step")                \
+    K(KEEP, shards.keep, "all", 0, 1e12, NONE,                                                     \
+      "on-policy shards after their step: all, none, or those of the last N steps")                \
     K(BOOL, shards.with_reference, "false", 0, 0, NONE,                                            \
       "also store what teacher.contrast = \"reference\" needs")                                    \
     K(SOURCES, shards.sources, "", 0, 0, NONE,                                                     \
@@ -185,7 +187,8 @@ typedef struct {
     K(INPUT, distill.policy, "", 0, 0, NONE, "model directory to start from")                      \
     K(OUTPUT, distill.output, "aligned", 0, 0, NONE, "model directory to write")                   \
     K(CHOICE, distill.mode, "on-policy", 0, 0, MODES, "whose responses")                           \
-    K(REAL, distill.on_policy_fraction, "1.0", 0, 1, NONE, "share sampled in mode mixed")          \
+    K(RAMP, distill.on_policy_fraction, "1.0", 0, 1, NONE,                                         \
+      "share sampled in mode mixed: a number, or { from; to; } over the run")                      \
     K(INTEGER, distill.max_staleness, "0", 0, 1000, NONE,                                          \
       "steps a sampling policy may lag behind")                                                    \
     K(CHOICE, distill.signal, "distribution", 0, 0, SIGNALS,                                       \

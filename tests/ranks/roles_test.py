@@ -1,0 +1,143 @@
+#!/usr/bin/python3
+"""The roles of an on-policy run: which shards they keep, what a killed run finds again, the share that is
+sampled, and the account that they give."""
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.abspath(__file__ + "/../../common"))
+from harness import *  # noqa: E402,F403
+
+CONFIG = """distill: { policy = "policy"; mode = "on-policy"; };
+sampling: { max_new_tokens = 12; };
+optimizer: { lr = 1e-3; batch_size = 6; micro_batch_tokens = 100; epochs = 2; };
+checkpoint: { every_steps = 3; };
+"""
+APART = ("roles.trainers=1", "roles.scorers=1", "roles.generators=1")
+STEPS = 8
+INTERNAL = 5
+
+
+def distill(folder, output, *settings, anew=True, **options):
+    if anew:
+        shutil.rmtree(f"{folder}/{output}", ignore_errors=True)
+    words = [w for s in (f"output={output}", *settings) for w in ("--set", s)]
+    return run("distill", "-c", f"{folder}/run.cfg", *words, **options)
+
+
+def model(folder, output):
+    with open(f"{folder}/{output}/aligned/model.safetensors", "rb") as file:
+        return file.read()
+
+
+def shards(folder, output):
+    """{number: (bytes' time, policy step)} of the shards that are there."""
+    found = {}
+    for name in os.listdir(f"{folder}/{output}/shards"):
+        if name.endswith(".h5"):
+            path = f"{folder}/{output}/shards/{name}"
+            with h5py.File(path) as file:
+                found[int(name[6:12])] = (os.stat(path).st_mtime_ns, int(file.attrs["policy_step"]))
+    return found
+
+
+def steps_of(found):
+    return sorted({number // 6 for number in found})
+
+
+def shards_are_kept_as_asked(folder):
+    for lag in (0, 2):
+        stale = f"distill.max_staleness={lag}"
+        distill(folder, "all", stale)
+        kept = {"all": range(STEPS), "none": [], "0": [], "2": [6, 7], "100": range(STEPS)}
+        for value, expected in kept.items():
+            distill(folder, "some", stale, f"shards.keep={value}", ranks=3)
+            assert steps_of(shards(folder, "some")) == list(expected), (value, lag)
+            assert model(folder, "some") == model(folder, "all"), (value, lag)
+    for value in ("-1", "half", "1.5"):
+        done = distill(folder, "some", f"shards.keep={value}", code=2)
+        assert "shards.keep" in done.errors[0], done
+    write(f"{folder}/keep.cfg", open(f"{folder}/run.cfg").read() + "shards: { keep = 3; };\n")
+    run("distill", "-c", f"{folder}/keep.cfg", "--set", "output=some", "--force")
+    assert steps_of(shards(folder, "some")) == [5, 6, 7]
+
+
+def a_killed_run_samples_nothing_twice(folder):
+    """Killed two steps behind its checkpoint: the batches since then are there, and used again, on other
+    ranks too; where they weren't kept, those that the checkpoint needs are."""
+    for lag in (0, 2):
+        stale = f"distill.max_staleness={lag}"
+        distill(folder, "all", stale)
+        for keep in ("all", "none", "1"):
+            for ranks, roles in ((1, ()), (3, APART)):
+                settings = (stale, f"shards.keep={keep}", *roles)
+                distill(folder, "some", *settings, "debug.fail=metrics_write:0:6", ranks=ranks,
+                        code=INTERNAL)
+                before = shards(folder, "some")
+                assert set(range(3, 6)) <= set(steps_of(before)), (settings, before)
+                done = distill(folder, "some", stale, f"shards.keep={keep}", anew=False, ranks=4 - ranks)
+                there = re.search(r"batches of steps 4 to (\d+) are there already", done.err)
+                assert there and int(there[1]) >= 6, done
+                assert model(folder, "some") == model(folder, "all"), settings
+                after = shards(folder, "some")
+                for number in set(before) & set(after):
+                    if number // 6 < int(there[1]):
+                        assert before[number] == after[number], (settings, number)
+
+
+def batches_that_are_gone_are_told_of(folder):
+    stale = "distill.max_staleness=2"
+    distill(folder, "some", stale, "debug.fail=metrics_write:0:4", code=INTERNAL)
+    for name in os.listdir(f"{folder}/some/shards"):
+        if name.endswith(".h5") and int(name[6:12]) >= 4 * 6:
+            os.remove(f"{folder}/some/shards/{name}")
+    done = distill(folder, "some", stale, anew=False)
+    assert "steps 5 to 5" in done.err and "made again, from the policy after step 3" in done.err, done
+
+
+def another_runs_batches_are_not_taken(folder):
+    """Two runs with one folder of shards: the second has removed what the first had made."""
+    stale, place = "distill.max_staleness=1", "shards.directory=../shared"
+    distill(folder, "first", stale, place, "debug.fail=metrics_write:0:5", code=INTERNAL)
+    distill(folder, "second", stale, place, "optimizer.lr=2e-3")
+    done = distill(folder, "first", stale, place, anew=False)
+    assert "are there already" not in done.err and "made again" in done.err, done
+
+
+def a_share_goes_from_one_to_another(folder):
+    mixed = ("distill.mode=mixed", "data.responses=both", "distill.max_staleness=1")
+    shares = {}
+    for name, share in (("up", "0:1"), ("constant", "0.5"), ("same", "0.5:0.5"), ("down", "1:0")):
+        distill(folder, name, *mixed, f"distill.on_policy_fraction={share}", "optimizer.batch_size=20")
+        shares[name] = [row["on_policy"] for row in read_rows(f"{folder}/{name}/aligned/metrics.jsonl")]
+    assert model(folder, "constant") == model(folder, "same")
+    distill(folder, "long", *mixed, "distill.on_policy_fraction=0:1", "optimizer.batch_size=4")
+    rows = [row["on_policy"] for row in read_rows(f"{folder}/long/aligned/metrics.jsonl")]
+    assert len(rows) == 10 and rows[0] == 0 and rows[-1] == 1, rows
+    assert sum(rows[:5]) < 0.5 * sum(rows[5:]), rows
+    write(f"{folder}/ramp.cfg", open(f"{folder}/run.cfg").read().replace(
+        'mode = "on-policy";', "on_policy_fraction = { from = 0; to = 1.0; };"))
+    words = [w for s in (*mixed, "output=group", "optimizer.batch_size=4") for w in ("--set", s)]
+    run("distill", "-c", f"{folder}/ramp.cfg", *words, ranks=3)
+    assert model(folder, "group") == model(folder, "long")
+    for value in ("0.2:1.1", "a:1", "0.1:0.2:0.3", "-0.1"):
+        done = distill(folder, "some", f"distill.on_policy_fraction={value}", code=2)
+        assert "distill.on_policy_fraction" in done.errors[0], done
+
+
+def the_bottleneck_is_named(folder):
+    done = distill(folder, "some", *APART, "distill.max_staleness=1", ranks=3)
+    assert re.search(r"of [\d.]+ s the busiest generator worked [\d.]+, scorer [\d.]+, trainer [\d.]+: the "
+                     r"bottleneck was to (generate|score|train); ", done.err), done
+    done = distill(folder, "some", ranks=3)
+    assert "bottleneck" not in done.err, done
+    with h5py.File(f"{folder}/some/aligned/metrics.h5") as file:
+        for name in ("work/generate", "work/score", "work/train", "throughput/generate",
+                     "throughput/score", "queue/batches"):
+            assert len(file[name]) == STEPS, name
+
+
+if __name__ == "__main__":
+    main([shards_are_kept_as_asked, a_killed_run_samples_nothing_twice, batches_that_are_gone_are_told_of,
+          another_runs_batches_are_not_taken, a_share_goes_from_one_to_another, the_bottleneck_is_named],
+         lambda folder: prepare_route(folder, CONFIG))

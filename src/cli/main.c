@@ -20,6 +20,7 @@
 #include "cli/help_impl.h"
 #include "cli/options_impl.h"
 #include "cli/parse_impl.h"
+#include "cli/setup_impl.h"
 
 static const ald_command_t *const commands[] = {
     &ald_command_sft,      &ald_command_dpo,      &ald_command_score,
@@ -93,13 +94,14 @@ static ald_status_t parse(const ald_command_t *command, int argc, char **argv, a
     return ald_parse(command, argc - 1, argv + 1, out);
 }
 
-static ald_status_t run(int argc, char **argv, const ald_comm_t *world)
+static ald_status_t run(int argc, char **argv, ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_command_t *command = find_command(argv[1]);
     ald_options_t options = ald_options_standard;
     ALD_TRY(ald_comm_agree(world, ald_isa_set(getenv("ALIGNDISTIL_ISA"))));
     ALD_TRY(ald_comm_agree(world, parse(command, argc, argv, &options)));
+    ALD_TRY(ald_comm_agree(world, ald_setup_roles(&options, world)));
     ald_log_setup(options.level, world->rank == 0);
     ALD_TRY(command->run(&options, world));
 done:

@@ -43,6 +43,8 @@ const ald_option_t ald_option_table[] = {
      ALD_FOR_EVAL, TARGET(strengths), .excludes = "--show"},
     {"--plausibilities", "LIST", "and at each plausibility, as in 0,0.05", ALD_FOR_EVAL,
      TARGET(plausibilities), .excludes = "--show"},
+    {"--role", "ROLE", "what the ranks of this command do, where mpirun or srun starts several",
+     ALD_FOR_DISTILL, TARGET(role), .choices = ALD_CHOICES_ROLES},
     /* inspect */
     {"PATH", NULL, "file or folder", ALD_FOR_INSPECT, TARGET(paths), .required = true},
     {"--row", "N", "sequence N (from 0) of a shard, token by token", ALD_FOR_INSPECT, TARGET(row),
@@ -126,6 +128,7 @@ _Static_assert(sizeof ald_option_table / sizeof *ald_option_table <= 64,
 const ald_options_t ald_options_standard = {
     .level = ALD_LOG_NORMAL,
     .settings = {.item = sizeof(const char *)},
+    .role = ALD_ROLE_ANY,
     .show = -1,
     .paths = {.item = sizeof(const char *)},
     .row = -1,

@@ -44,6 +44,7 @@ typedef struct {
     const char *config, *part, *sweep;
     ald_vec_t settings; /* const char *, the "path=value" of --set in order */
     bool force;
+    ald_role_t role;
     int64_t show; /* -1: none */
     const char *strengths, *plausibilities;
     /* inspect */

@@ -113,6 +113,31 @@ done:
     return status;
 }
 
+ald_status_t ald_setup_roles(ald_options_t *options, ald_comm_t *world)
+{
+    static char settings[3][32]; /* they last as long as argv */
+    static const char *const keys[] = {"trainers", "scorers", "generators"};
+    ald_status_t status = ALD_STATUS_OK;
+    int count[4] = {0};
+    count[options->role] = 1;
+    MPI_Allreduce(MPI_IN_PLACE, count, 4, MPI_INT, MPI_SUM, world->mpi);
+    if (count[ALD_ROLE_ANY] == world->size)
+        return status;
+    ALD_CHECK(count[0] > 0 && count[1] > 0 && count[2] > 0 && count[ALD_ROLE_ANY] == 0,
+              ALD_STATUS_USAGE,
+              "--role: of %d ranks %d are trainers, %d scorers, %d generators, %d have none; "
+              "expected a role for each rank, and a rank for each role",
+              world->size, count[0], count[1], count[2], count[ALD_ROLE_ANY]);
+    ald_comm_sort(world, (int)options->role);
+    for (int i = 0; i < 3; ++i) {
+        const char *setting = settings[i];
+        snprintf(settings[i], sizeof settings[i], "roles.%s=%d", keys[i], count[i]);
+        ALD_TRY(ald_vec_push(&options->settings, &setting));
+    }
+done:
+    return status;
+}
+
 /* Loads what this rank reads; *text becomes the configuration as it is printed. Local. */
 static ald_status_t load(const ald_options_t *options, ald_setup_t *out, char **text)
 {

@@ -21,6 +21,10 @@ typedef struct {
  */
 ald_status_t ald_setup_load(const ald_options_t *options, const ald_comm_t *world,
                             ald_setup_t *out);
+/* Where the command lines of a job differ in --role, numbers the ranks anew, trainers first, then
+ * scorers, and sets roles.* as if by --set. USAGE when some have a role and others none. Collective
+ * over the world. */
+ald_status_t ald_setup_roles(ald_options_t *options, ald_comm_t *world);
 void ald_setup_reset(ald_setup_t *setup);
 
 /* The part of --part I/N; for NULL that of this task of a Slurm array, or 0 of 1. Local. */

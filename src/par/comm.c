@@ -71,6 +71,16 @@ static void comm_describe(ald_comm_t *comm)
     MPI_Comm_size(comm->mpi, &comm->size);
 }
 
+void ald_comm_sort(ald_comm_t *world, int key)
+{
+    MPI_Comm sorted;
+    MPI_Comm_split(world->mpi, 0, key, &sorted);
+    world->mpi = sorted;
+    comm_describe(world);
+    world_rank = world->rank;
+    ald_ending_number(world_rank);
+}
+
 void ald_comm_subset(const ald_comm_t *parent, bool member, ald_comm_t *out)
 {
     MPI_Comm_split(parent->mpi, member ? 0 : MPI_UNDEFINED, parent->rank, &out->mpi);

@@ -81,6 +81,11 @@ void ald_ending_share(MPI_Comm node, int rank)
         close((int)word[1]);
 }
 
+void ald_ending_number(int rank)
+{
+    page->ranks[place].rank = rank;
+}
+
 void ald_ending_leave(void)
 {
     atomic_store(&page->ranks[place].pid, 0);

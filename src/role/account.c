@@ -17,10 +17,10 @@ static const struct {
     [ALD_ROLE_TRAINER] = {"train", "wait/train", "work/train", NULL},
 };
 
-void ald_account_add(ald_account_t *account, const ald_shift_t shifts[ALD_ROLES],
+void ald_account_add(ald_account_t *account, const ald_shift_t shifts[ALD_ROLE_COUNT],
                      ald_metrics_t *metrics)
 {
-    for (ald_role_t r = 0; r < ALD_ROLES; ++r) {
+    for (ald_role_t r = 0; r < ALD_ROLE_COUNT; ++r) {
         const ald_shift_t *shift = &shifts[r];
         account->work[r] += shift->work;
         ald_metrics_set(metrics, roles[r].wait, shift->wait);
@@ -33,10 +33,11 @@ void ald_account_add(ald_account_t *account, const ald_shift_t shifts[ALD_ROLES]
 
 /* The seconds of a run with so many ranks a role, whose loads are rank-seconds. With staleness the
  * roles work side by side, and the slowest decides; without it one after the other. */
-static double seconds_of(const double load[ALD_ROLES], const int ranks[ALD_ROLES], bool beside)
+static double seconds_of(const double load[ALD_ROLE_COUNT], const int ranks[ALD_ROLE_COUNT],
+                         bool beside)
 {
     double slowest = 0.0, sum = 0.0;
-    for (ald_role_t r = 0; r < ALD_ROLES; ++r) {
+    for (ald_role_t r = 0; r < ALD_ROLE_COUNT; ++r) {
         const double own = load[r] / ranks[r];
         slowest = own > slowest ? own : slowest;
         sum += own;
@@ -45,17 +46,18 @@ static double seconds_of(const double load[ALD_ROLES], const int ranks[ALD_ROLES
 }
 
 /* Sets `best` to the fastest split of so many ranks and returns its seconds. */
-static double best_split(const double load[ALD_ROLES], int size, bool beside, int best[ALD_ROLES])
+static double best_split(const double load[ALD_ROLE_COUNT], int size, bool beside,
+                         int best[ALD_ROLE_COUNT])
 {
     double least = -1.0;
     for (int g = 1; g <= size - 2; ++g)
         for (int s = 1; s <= size - 1 - g; ++s) {
-            const int ranks[ALD_ROLES] = {g, s, size - g - s};
+            const int ranks[ALD_ROLE_COUNT] = {size - g - s, s, g};
             const double seconds = seconds_of(load, ranks, beside);
             if (least >= 0.0 && seconds >= least)
                 continue;
             least = seconds;
-            for (ald_role_t r = 0; r < ALD_ROLES; ++r)
+            for (ald_role_t r = 0; r < ALD_ROLE_COUNT; ++r)
                 best[r] = ranks[r];
         }
     return least;
@@ -64,17 +66,17 @@ static double best_split(const double load[ALD_ROLES], int size, bool beside, in
 void ald_account_say(const ald_account_t *account, const ald_placement_t *place, int64_t staleness,
                      double seconds)
 {
-    const int ranks[ALD_ROLES] = {place->generators.count, place->scorers.count,
-                                  place->trainers.count};
+    const int ranks[ALD_ROLE_COUNT] = {place->trainers.count, place->scorers.count,
+                                       place->generators.count};
     const double *work = account->work;
-    double load[ALD_ROLES];
-    int best[ALD_ROLES] = {0};
+    double load[ALD_ROLE_COUNT];
+    int best[ALD_ROLE_COUNT] = {0};
     ald_role_t slowest = 0;
     char advice[160] = "no other split of the ranks would be faster by a tenth";
     const bool apart = place->trainers.first != place->scorers.first &&
                        place->scorers.first != place->generators.first &&
                        place->trainers.first != place->generators.first;
-    for (ald_role_t r = 0; r < ALD_ROLES; ++r) {
+    for (ald_role_t r = 0; r < ALD_ROLE_COUNT; ++r) {
         load[r] = work[r] * ranks[r];
         slowest = work[r] > work[slowest] ? r : slowest;
     }

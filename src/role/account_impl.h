@@ -3,19 +3,20 @@
 #ifndef ROLE_ACCOUNT_IMPL_H
 #define ROLE_ACCOUNT_IMPL_H
 
+#include "ald/config/choices.h"
 #include "ald/record/metrics.h"
 #include "ald/role/placement.h"
 #include "role/work_impl.h"
 
-typedef enum { ALD_ROLE_GENERATOR, ALD_ROLE_SCORER, ALD_ROLE_TRAINER, ALD_ROLES } ald_role_t;
+#define ALD_ROLE_COUNT 3 /* of ald_role_t, those that say something */
 
 typedef struct {
-    double work[ALD_ROLES]; /* seconds of the busiest rank, summed over the steps */
+    double work[ALD_ROLE_COUNT]; /* seconds of the busiest rank, summed over the steps */
 } ald_account_t;
 
 /* Adds a step's shifts and sets their metrics: wait/ROLE, work/ROLE, throughput/ROLE (tokens a
  * second). */
-void ald_account_add(ald_account_t *account, const ald_shift_t shifts[ALD_ROLES],
+void ald_account_add(ald_account_t *account, const ald_shift_t shifts[ALD_ROLE_COUNT],
                      ald_metrics_t *metrics);
 /* One line: the bottleneck of a run of so many seconds, and the better split. Nothing where a rank
  * has several roles or no step was taken. */

@@ -289,7 +289,7 @@ static ald_status_t metrics(void *context, ald_run_t *run, const ald_items_t *it
     double trainer[] = {s->training.work, s->training.wait, s->queued};
     (void)run;
     MPI_Allreduce(MPI_IN_PLACE, trainer, 3, MPI_DOUBLE, MPI_MAX, s->roles->trainers.mpi);
-    const ald_shift_t shifts[ALD_ROLES] = {
+    const ald_shift_t shifts[ALD_ROLE_COUNT] = {
         [ALD_ROLE_GENERATOR] = shelf->generators,
         [ALD_ROLE_SCORER] = shelf->scorer,
         [ALD_ROLE_TRAINER] = {.work = trainer[0], .wait = trainer[1]}};

@@ -137,7 +137,34 @@ def the_bottleneck_is_named(folder):
             assert len(file[name]) == STEPS, name
 
 
+def commands_with_roles(folder, output, *roles):
+    """mpirun with a command for each (role, ranks)."""
+    line = ["mpirun", "-q"]
+    for role, ranks in roles:
+        line += [":"] * (len(line) > 2) + ["-n", str(ranks), BINARY, "distill", "-c", f"{folder}/run.cfg", "--set",
+                                          f"output={output}", *(["--role", role] if role else [])]
+    return finish(subprocess.Popen(line, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True, start_new_session=True))
+
+
+def a_job_of_several_commands(folder):
+    """Each says its role, in any order; rank 0, which writes the files, is a trainer."""
+    distill(folder, "all")
+    for roles in ((("generator", 1), ("trainer", 2), ("scorer", 1)), (("scorer", 2), ("generator", 1), ("trainer", 1)),
+                  (("trainer", 1), ("scorer", 1), ("generator", 1))):
+        shutil.rmtree(f"{folder}/some", ignore_errors=True)
+        done = commands_with_roles(folder, "some", *roles)
+        counts = dict(roles)
+        assert done.code == 0 and f"{counts['trainer']} trainers, {counts['scorer']} scorers, " \
+            f"{counts['generator']} generators" in done.err, done
+        assert model(folder, "some") == model(folder, "all"), roles
+    for roles in ((("generator", 1), (None, 2)), (("trainer", 1), ("generator", 1)), (("trainer", 2), ("dancer", 1))):
+        done = commands_with_roles(folder, "other", *roles)
+        assert done.code == 2 and len(done.errors) == 1 and "--role" in done.errors[0], done
+
+
 if __name__ == "__main__":
     main([shards_are_kept_as_asked, a_killed_run_samples_nothing_twice, batches_that_are_gone_are_told_of,
-          another_runs_batches_are_not_taken, a_share_goes_from_one_to_another, the_bottleneck_is_named],
+          another_runs_batches_are_not_taken, a_share_goes_from_one_to_another, the_bottleneck_is_named,
+          a_job_of_several_commands],
          lambda folder: prepare_route(folder, CONFIG))

@@ -64,6 +64,11 @@
 #define ALD_COMPRESSIONS(C)                                                                        \
     C(ALD_COMPRESSION_NONE, 0, "none")                                                             \
     C(ALD_COMPRESSION_GZIP, 1, "gzip")
+#define ALD_ROLES(C)                                                                               \
+    C(ALD_ROLE_TRAINER, 0, "trainer")                                                              \
+    C(ALD_ROLE_SCORER, 1, "scorer")                                                                \
+    C(ALD_ROLE_GENERATOR, 2, "generator")                                                          \
+    C(ALD_ROLE_ANY, 3, "any")
 #define ALD_MODES(C)                                                                               \
     C(ALD_MODE_ON_POLICY, 0, "on-policy")                                                          \
     C(ALD_MODE_OFF_POLICY, 1, "off-policy")                                                        \
@@ -111,6 +116,7 @@
     L(EXTRAPOLATIONS)                                                                              \
     L(ENCODINGS)                                                                                   \
     L(FULL_DTYPES)                                                                                 \
+    L(ROLES)                                                                                       \
     L(COMPRESSIONS)                                                                                \
     L(MODES)                                                                                       \
     L(DIVERGENCES)                                                                                 \
@@ -134,6 +140,7 @@ typedef enum {
     ALD_ENCODINGS(ALD_CHOICE_CONSTANT) ALD_ENCODING_COUNT,
     ALD_ENCODING_ANY = ALD_ENCODING_COUNT, /* in what is expected of a shard, in none itself */
 } ald_encoding_t;
+typedef enum { ALD_ROLES(ALD_CHOICE_CONSTANT) } ald_role_t;
 typedef enum { ALD_FULL_DTYPES(ALD_CHOICE_CONSTANT) } ald_full_dtype_t;
 typedef enum { ALD_COMPRESSIONS(ALD_CHOICE_CONSTANT) } ald_compression_t;
 typedef enum { ALD_MODES(ALD_CHOICE_CONSTANT) } ald_mode_t;

@@ -20,6 +20,10 @@ void ald_comm_start(int *argc, char ***argv, ald_comm_t *world);
 /* Collective. */
 void ald_comm_finish(void);
 
+/* Numbers the ranks of the world anew, lower keys first, and equal ones as they were. Collective
+ * over the world, before anything is told by rank. */
+void ald_comm_sort(ald_comm_t *world, int key);
+
 /* The ranks of `parent` that say `member`, in their order; the others get rank -1 and size 0.
  * Collective over `parent`. Free with ald_comm_free. */
 void ald_comm_subset(const ald_comm_t *parent, bool member, ald_comm_t *out);

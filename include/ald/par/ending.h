@@ -12,6 +12,8 @@
 /* Makes the page of the ranks of `node`; where that can't be, this rank has one of its own and is
  * ended by the launcher alone. `rank`: this process's in the world. Collective over `node`. */
 void ald_ending_share(MPI_Comm node, int rank);
+/* This process's rank in the world is another one now. Local. */
+void ald_ending_number(int rank);
 /* From here on this rank's end is none that the others need to follow. Local. */
 void ald_ending_leave(void);
 /* Whether this rank is the first of its node to end the job, with this exit code: the others then

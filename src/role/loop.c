@@ -51,7 +51,7 @@ typedef struct {
     ald_blocks_t blocks;         /* scorers */
     /* What follows is of trainers. */
     ald_loop_t *loop;
-    shelf_t *shelves; /* [max_staleness + 1] a ring */
+    shelf_t *shelves; /* a ring */
     ald_vec_t inbox;
     int64_t whole; /* the first step whose shards aren't all there */
     /* Of the step at hand. */
@@ -68,9 +68,16 @@ static int64_t lag_of(const state_t *s)
     return s->roles->config->distill.max_staleness;
 }
 
+/* Those of the steps up to max_staleness ahead, of the step at hand, and of the one that is just
+ * being recorded while its update has gone to the generators. */
+static int64_t shelves_of(const state_t *s)
+{
+    return lag_of(s) + 2;
+}
+
 static shelf_t *shelf_of(const state_t *s, int64_t step)
 {
-    return &s->shelves[step % (lag_of(s) + 1)];
+    return &s->shelves[step % shelves_of(s)];
 }
 
 /* --- what a rank does ------------------------------------------------------------------------- */
@@ -347,9 +354,9 @@ static ald_status_t prepare(state_t *s)
     }
     if (!roles->trains)
         goto done;
-    s->shelves = ald_calloc((size_t)(lag_of(s) + 1), sizeof *s->shelves);
+    s->shelves = ald_calloc((size_t)shelves_of(s), sizeof *s->shelves);
     ALD_CHECK(s->shelves != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    for (int64_t i = 0; i <= lag_of(s); ++i) {
+    for (int64_t i = 0; i < shelves_of(s); ++i) {
         s->shelves[i].step = -1;
         s->shelves[i].paths =
             ald_calloc((size_t)roles->config->optimizer.batch_size, sizeof(char *));
@@ -451,7 +458,7 @@ static void reset(state_t *s)
     if (s->roles->scores)
         ald_blocks_reset(&s->blocks);
     ald_work_end(&s->work);
-    for (int64_t i = 0; s->shelves != NULL && i <= lag_of(s); ++i) {
+    for (int64_t i = 0; s->shelves != NULL && i < shelves_of(s); ++i) {
         clear(&s->shelves[i]);
         ald_free(s->shelves[i].paths);
     }

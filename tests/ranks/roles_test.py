@@ -137,6 +137,32 @@ def the_bottleneck_is_named(folder):
             assert len(file[name]) == STEPS, name
 
 
+SITES = ("generate", "shard_write", "shard_commit", "shard_read", "train_step", "message_send",
+         "message_receive", "checkpoint_write", "metrics_write")
+
+
+def a_failure_anywhere_ends_all(folder):
+    """On 1 to 6 ranks, with roles apart and together: one line, no hang, and a rerun to the same bytes."""
+    fired = 0
+    distill(folder, "all", "distill.max_staleness=1")
+    splits = ((1, ()), (4, ("roles.generators=2",)), (5, ("roles.trainers=2", "roles.scorers=2")),
+              (6, ("roles.trainers=2", "roles.scorers=2", "roles.generators=2")))
+    for i, site in enumerate(SITES):
+        for ranks, roles in splits:
+            rank = 0 if "_write" in site and "shard" not in site else (i + 1) % ranks
+            settings = ("distill.max_staleness=1", *roles)
+            fault = f"debug.fail={site}:{rank}:{2 if site == 'train_step' else 1}"
+            done = distill(folder, "some", *settings, fault, ranks=ranks, code=None, timeout=20)
+            assert done.code in (0, INTERNAL) and len(done.errors) == (done.code != 0), (fault, roles, done)
+            if done.code == 0:  # that rank doesn't come there
+                continue
+            fired += 1
+            assert f"debug.fail: {site}" in done.errors[0], done
+            distill(folder, "some", "distill.max_staleness=1", anew=False, ranks=7 - ranks)
+            assert model(folder, "some") == model(folder, "all"), (fault, roles)
+    assert fired > 24, fired
+
+
 def commands_with_roles(folder, output, *roles):
     """mpirun with a command for each (role, ranks)."""
     line = ["mpirun", "-q"]
@@ -165,6 +191,6 @@ def a_job_of_several_commands(folder):
 
 if __name__ == "__main__":
     main([shards_are_kept_as_asked, a_killed_run_samples_nothing_twice, batches_that_are_gone_are_told_of,
-          another_runs_batches_are_not_taken, a_share_goes_from_one_to_another, the_bottleneck_is_named,
+          another_runs_batches_are_not_taken, a_share_goes_from_one_to_another, the_bottleneck_is_named, a_failure_anywhere_ends_all,
           a_job_of_several_commands],
          lambda folder: prepare_route(folder, CONFIG))

@@ -213,7 +213,7 @@ ald_status_t ald_setup_load(const ald_options_t *options, const ald_comm_t *worl
     ALD_TRY(ald_comm_compare(world, text, strlen(text), "the configuration"));
     ALD_TRY(compare_sweep(&out->sweep, world));
     ald_fail_setup(out->config.debug.fail, world->rank);
-    ald_gemm_choose(out->config.runtime.precision);
+    ald_gemm_choose(out->config.runtime.precision, out->config.debug.product);
     ALD_TRY(ald_comm_agree(world, ald_comm_deadline_start(world, out->config.runtime.deadline)));
     ALD_TRY(ald_setup_threads(out->config.runtime.threads, world, &threads));
     ald_log_info("aligndistil %s %s: %d ranks, %d threads each", ALD_VERSION, options->command,

@@ -2,6 +2,7 @@
  * neither can miss a key or show one that does not exist. */
 #include "ald/config/print.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,9 +111,12 @@ static size_t group_length(const char *path)
 }
 
 /* Whether the key only says where a stage writes, or which fault a test injects: the content of
- * what is written doesn't depend on such a key. */
-static bool is_place(const ald_config_key_t *key)
+ * what is written doesn't depend on such a key. It does on the products of a test, so a run that
+ * has them says so, and no other run says anything of them. */
+static bool is_place(const ald_config_t *config, const ald_config_key_t *key)
 {
+    if (key->offset == offsetof(ald_config_t, debug.product))
+        return config->debug.product == ALD_PRODUCT_AUTO;
     return key->kind == ALD_KIND_ROOT || key->kind == ALD_KIND_OUTPUT ||
            key->kind == ALD_KIND_SOURCES || strncmp(key->path, "debug.", strlen("debug.")) == 0;
 }
@@ -147,7 +151,7 @@ static ald_status_t print_keys(const ald_config_t *config, bool places, char **o
     *out = NULL;
     for (size_t i = 0; i < ald_config_key_count; ++i) {
         const ald_config_key_t *key = &ald_config_keys[i];
-        if (!places && is_place(key))
+        if (!places && is_place(config, key))
             continue;
         ALD_TRY(change_group(&text, last, key->path, &depth));
         last = key->path;
@@ -175,14 +179,14 @@ ald_status_t ald_config_print_content(const ald_config_t *config, char **out)
 
 /* Whether results depend on the key's value: not on a path but on what is there, and not on what is
  * kept or checked on the way. */
-static bool is_setting(const ald_config_key_t *key)
+static bool is_setting(const ald_config_t *config, const ald_config_key_t *key)
 {
     static const char *const beside[] = {"shards.keep", "shards.compression",
                                          "distill.max_teacher_error"};
     for (size_t i = 0; i < sizeof beside / sizeof *beside; ++i)
         if (strcmp(key->path, beside[i]) == 0)
             return false;
-    return !is_place(key) && key->kind != ALD_KIND_INPUT;
+    return !is_place(config, key) && key->kind != ALD_KIND_INPUT;
 }
 
 ald_status_t ald_config_settings(const ald_config_t *config, const char *const *groups,
@@ -196,7 +200,7 @@ ald_status_t ald_config_settings(const ald_config_t *config, const char *const *
         bool wanted = false;
         for (size_t g = 0; g < count; ++g)
             wanted = wanted || strncmp(key->path, groups[g], strlen(groups[g])) == 0;
-        if (!wanted || !is_setting(key))
+        if (!wanted || !is_setting(config, key))
             continue;
         text.count = 0;
         ALD_TRY(print_value(&text, config, key));

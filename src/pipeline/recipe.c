@@ -13,7 +13,9 @@
 #include "ald/model/model_config.h"
 #include "ald/par/comm.h"
 
-#define COMMON "seed", "data.", "optimizer.", "runtime.precision", "runtime.dtype"
+/* debug.product is there when a test has set it. */
+#define PRODUCTS "runtime.precision", "debug.product"
+#define COMMON   "seed", "data.", "optimizer.", PRODUCTS, "runtime.dtype"
 
 /* The groups of settings of a kind of run, closed by NULL. Off-policy the shards say by their
  * content what they were sampled and scored with. */
@@ -26,12 +28,10 @@ static const row_t rows[] = {
     {"dpo", {COMMON, "dpo."}},
     {"off-policy", {COMMON, "teacher.", "distill."}},
     {"on-policy", {COMMON, "teacher.", "distill.", "sampling.", "shards."}},
-    {"generate", {"seed", "data.", "runtime.precision", "generate.", "sampling."}},
-    {"generate-teacher",
-     {"seed", "data.", "runtime.precision", "generate.", "sampling.", "teacher."}},
+    {"generate", {"seed", "data.", PRODUCTS, "generate.", "sampling."}},
+    {"generate-teacher", {"seed", "data.", PRODUCTS, "generate.", "sampling.", "teacher."}},
     {"eval",
-     {"seed", "data.", "optimizer.micro_batch_tokens", "runtime.precision", "eval.", "sampling.",
-      "teacher."}},
+     {"seed", "data.", "optimizer.micro_batch_tokens", PRODUCTS, "eval.", "sampling.", "teacher."}},
 };
 
 static ald_status_t make(const ald_config_t *config, const char *kind, const ald_named_t *models,

@@ -692,6 +692,8 @@ static void products_of_every_back_end(void **state)
                               0.75f * (float)beta);
                 check_product("twin", way & 1, way & 2, z[0], z[1], z[2], 0.5f,
                               0.75f * (float)beta);
+                check_product("perturbed", way & 1, way & 2, z[0], z[1], z[2], 0.5f,
+                              0.75f * (float)beta);
             }
         check_product("invariant", false, true, z[0], z[1], z[2], 1.0f, 0.0f);
         check_product("invariant", false, true, z[0], z[1], z[2], 1.0f, 1.0f);
@@ -715,6 +717,26 @@ static void invariant_rows_keep_their_bits(void **state)
             ald_linear(gemm, (ald_linear_t){count, N, K}, a + first * K, b, 0.0f, some);
             assert_memory_equal(some, all + first * N, sizeof(float) * (size_t)(count * N));
         }
+    ald_free(a), ald_free(b), ald_free(all), ald_free(some);
+}
+
+/* On every CPU a row shows how many rows its product has, and which of them it is. */
+static void perturbed_rows_show_their_product(void **state)
+{
+    enum { M = 6, N = 16, K = 40 };
+    float *a = random_floats(1, M * K, 1.0), *b = random_floats(2, N * K, 1.0);
+    float *all = random_floats(3, M * N, 1.0), *some = random_floats(4, M * N, 1.0);
+    const ald_gemm_t *gemm = ald_gemm_find("perturbed");
+    (void)state;
+    for (int64_t i = 1; i < M; ++i)
+        memcpy(a + i * K, a, sizeof(float) * K);
+    ald_linear(gemm, (ald_linear_t){M, N, K}, a, b, 0.0f, all);
+    for (int64_t count = 1; count <= M; ++count) {
+        ald_linear(gemm, (ald_linear_t){count, N, K}, a, b, 0.0f, some);
+        assert_true((memcmp(some, all, sizeof(float) * N) == 0) == (count == M));
+        for (int64_t i = 1; i < count; ++i)
+            assert_memory_not_equal(some, some + i * N, sizeof(float) * N);
+    }
     ald_free(a), ald_free(b), ald_free(all), ald_free(some);
 }
 
@@ -869,6 +891,7 @@ int main(void)
         SCRATCH_TEST(threads_change_no_bit),
         SCRATCH_TEST(products_of_every_back_end),
         SCRATCH_TEST(invariant_rows_keep_their_bits),
+        SCRATCH_TEST(perturbed_rows_show_their_product),
         SCRATCH_TEST(linear_layer_and_backward),
         SCRATCH_TEST(matrices_in_their_stored_types),
         SCRATCH_TEST(levels_with_fma_give_equal_bits),

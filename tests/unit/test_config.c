@@ -11,6 +11,7 @@
 #include "ald/base/arena.h"
 #include "ald/base/file.h"
 #include "ald/base/folder.h"
+#include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/config/choices.h"
 #include "ald/config/config.h"
@@ -323,6 +324,31 @@ static void printed_configuration_reads_back(void **state)
     assert_int_equal(ald_memory_blocks(), 0);
 }
 
+/* What content depends on says nothing of faults, and of products only when a test has set them. */
+static void content_names_the_products_of_a_test(void **state)
+{
+    (void)state;
+    const char *const group = "debug.";
+    for (int set = 0; set < 2; ++set) {
+        const char *settings[] = {"debug.fail=a:1:2", "debug.product=perturbed"};
+        ald_config_t config;
+        char *text = NULL;
+        ald_json_t *json = ald_json_new_object();
+        assert_int_equal(ald_config_load(NULL, settings, 1 + set, &config), ALD_STATUS_OK);
+        assert_int_equal(ald_config_print_content(&config, &text), ALD_STATUS_OK);
+        assert_null(strstr(text, "fail"));
+        assert_int_equal(strstr(text, "product = \"perturbed\"") != NULL, set);
+        assert_int_equal(strstr(text, "debug") != NULL, set);
+        assert_int_equal(ald_config_settings(&config, &group, 1, json), ALD_STATUS_OK);
+        assert_int_equal(ald_json_get(json, "debug.product") != NULL, set);
+        assert_null(ald_json_get(json, "debug.fail"));
+        ald_json_free(json);
+        ald_free(text);
+        ald_config_reset(&config);
+    }
+    assert_int_equal(ald_memory_blocks(), 0);
+}
+
 /* A configuration of another version: what this one knows is taken. */
 static void texts_of_other_versions_are_read(void **state)
 {
@@ -396,6 +422,7 @@ int main(void)
         cmocka_unit_test(missing_files_are_usage_errors),
         cmocka_unit_test(included_files_are_checked_too),
         cmocka_unit_test(printed_configuration_reads_back),
+        cmocka_unit_test(content_names_the_products_of_a_test),
         cmocka_unit_test(texts_of_other_versions_are_read),
         cmocka_unit_test(printed_texts_are_read),
     };

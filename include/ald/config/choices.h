@@ -99,6 +99,9 @@
 #define ALD_PRECISIONS(C)                                                                          \
     C(ALD_PRECISION_AUTO, 0, "auto")                                                               \
     C(ALD_PRECISION_FP32, 1, "fp32")
+#define ALD_PRODUCTS(C)                                                                            \
+    C(ALD_PRODUCT_AUTO, 0, "auto") /* as runtime.precision says */                                 \
+    C(ALD_PRODUCT_PERTURBED, 1, "perturbed")
 #define ALD_STORED_DTYPES(C)                                                                       \
     C(ALD_STORED_DTYPE_AUTO, 0, "auto") /* as the model that was trained had it */                 \
     C(ALD_STORED_DTYPE_F32, 1, "F32")                                                              \
@@ -126,6 +129,7 @@
     L(GRANULARITIES)                                                                               \
     L(GUARD_ACTIONS)                                                                               \
     L(PRECISIONS)                                                                                  \
+    L(PRODUCTS)                                                                                    \
     L(STORED_DTYPES)
 
 #define ALD_CHOICE_CONSTANT(constant, value, text) constant = value,
@@ -151,6 +155,7 @@ typedef enum { ALD_TOKEN_WEIGHTS(ALD_CHOICE_CONSTANT) } ald_token_weight_t;
 typedef enum { ALD_GRANULARITIES(ALD_CHOICE_CONSTANT) } ald_granularity_t;
 typedef enum { ALD_GUARD_ACTIONS(ALD_CHOICE_CONSTANT) } ald_guard_action_t;
 typedef enum { ALD_PRECISIONS(ALD_CHOICE_CONSTANT) } ald_precision_t;
+typedef enum { ALD_PRODUCTS(ALD_CHOICE_CONSTANT) } ald_product_choice_t;
 typedef enum { ALD_STORED_DTYPES(ALD_CHOICE_CONSTANT) } ald_stored_dtype_t;
 #undef ALD_CHOICE_CONSTANT
 

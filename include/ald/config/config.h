@@ -110,6 +110,7 @@ typedef struct {
     } runtime;
     struct {
         char *fail;
+        ald_product_choice_t product;
     } debug;
 } ald_config_t;
 
@@ -239,7 +240,9 @@ typedef struct {
       "weight files above it are cut into several")                                                \
     K(INTEGER, runtime.threads, "0", 0, 4096, NONE, "threads per rank (0: its cores' share)")      \
     K(REAL, runtime.deadline, "36000.0", 0.1, 1e9, NONE, "seconds that a rank waits for others")   \
-    K(STRING, debug.fail, "", 0, 0, NONE, "SITE:RANK:TIME[:signal|:hang], for tests of failures")
+    K(STRING, debug.fail, "", 0, 0, NONE, "SITE:RANK:TIME[:signal|:hang], for tests of failures")  \
+    K(CHOICE, debug.product, "auto", 0, 0, PRODUCTS,                                               \
+      "for tests: matrix products that show what is computed together")
 
 /* Loads FILE.cfg, then the `count` settings "path=value" in order, and resolves paths: INPUT ones
  * and `output` against the file's folder, OUTPUT ones against `output`; empty ones stay empty.

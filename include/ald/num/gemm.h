@@ -33,12 +33,15 @@ typedef struct {
  * "invariant": each element of C is one dot product in a fixed order, so that a row of C has the
  * same bits whatever the other rows, their number and the number of threads are: for sampling. A is
  * never transposed, B always is, alpha is 1. "twin": three loops in double precision, to which the
- * tests hold the others. NULL for any other name. */
+ * tests hold the others. "perturbed": "openblas", and then each row of C times a number near 1 that
+ * depends on m and on the row's place, so that results depend on what is computed in one product.
+ * NULL for any other name. */
 const ald_gemm_t *ald_gemm_find(const char *name);
 
-/* Sets the back end of training and scoring in the whole process, by runtime.precision; until then
- * it is that of "auto". Both values of the key mean float32, whose back end is "openblas". */
-void ald_gemm_choose(ald_precision_t precision);
+/* Sets the back end of training and scoring in the whole process, by runtime.precision and
+ * debug.product; until then it is that of "auto". Both values of the first mean float32, whose back
+ * end is "openblas"; the second may put "perturbed" in its place. */
+void ald_gemm_choose(ald_precision_t precision, ald_product_choice_t product);
 const ald_gemm_t *ald_gemm_chosen(void);
 
 /* The library behind "openblas", with the kernel that it picked for this CPU: "OpenBLAS 0.3.21, Zen

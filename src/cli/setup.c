@@ -16,6 +16,7 @@
 #include "ald/config/print.h"
 #include "ald/config/sweep.h"
 #include "ald/num/gemm.h"
+#include "ald/num/kernel.h"
 #include "ald/num/threads.h"
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
@@ -203,6 +204,29 @@ ald_status_t ald_setup_threads(int64_t asked, const ald_comm_t *world, int *give
     return ald_comm_agree(world, ald_threads_set((int)threads, given));
 }
 
+/* Warns where ranks compute by unlike kernels, or with unlike numbers of threads, which may give
+ * other bits: a result then depends on which rank computes what. Collective. */
+static void warn_of_unlike_ranks(const ald_comm_t *world, int threads)
+{
+    char first[160] = "", other[160] = "";
+    struct {
+        int same, rank;
+    } mine = {1, world->rank}, found;
+    snprintf(other, sizeof other, "%s, %s, %d threads", ald_isa_name(ald_isa), ald_gemm_describe(),
+             threads);
+    memcpy(first, other, sizeof first);
+    MPI_Bcast(first, sizeof first, MPI_CHAR, 0, world->mpi);
+    mine.same = strcmp(first, other) == 0;
+    MPI_Allreduce(&mine, &found, 1, MPI_2INT, MPI_MINLOC, world->mpi);
+    MPI_Bcast(other, sizeof other, MPI_CHAR, found.rank, world->mpi);
+    if (!found.same)
+        ald_log_warn(
+            "rank 0 computes with %s, rank %d with %s: the bits of results depend on which "
+            "rank computes what; set ALIGNDISTIL_ISA, OPENBLAS_CORETYPE and "
+            "runtime.threads to what all nodes have",
+            first, found.rank, other);
+}
+
 ald_status_t ald_setup_load(const ald_options_t *options, const ald_comm_t *world, ald_setup_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -216,6 +240,7 @@ ald_status_t ald_setup_load(const ald_options_t *options, const ald_comm_t *worl
     ald_gemm_choose(out->config.runtime.precision, out->config.debug.product);
     ALD_TRY(ald_comm_agree(world, ald_comm_deadline_start(world, out->config.runtime.deadline)));
     ALD_TRY(ald_setup_threads(out->config.runtime.threads, world, &threads));
+    warn_of_unlike_ranks(world, threads);
     ald_log_info("aligndistil %s %s: %d ranks, %d threads each", ALD_VERSION, options->command,
                  world->size, threads);
     ald_log_verbose("%s", text);

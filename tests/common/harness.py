@@ -82,6 +82,24 @@ def members(process):
     return found
 
 
+def is_program(pid):
+    """Whether the process is the binary, and no longer the one that started it."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return os.path.basename(os.readlink(f"/proc/{pid}/exe")) == os.path.basename(BINARY)
+    return False
+
+
+def heed(pid):
+    """Whether SIGUSR1 waits until it has a handler in the process, "SigBlk", or has one, "SigCgt"."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            for line in file:
+                if line.startswith(("SigBlk:", "SigCgt:")) and \
+                        int(line.split()[1], 16) >> (signal.SIGUSR1 - 1) & 1 == 1:
+                    return line[:6]
+    return None
+
+
 def kill(process):
     """KILL to mpirun and all ranks at one instant, and waits until they are gone; False where the
     command had ended."""
@@ -241,20 +259,21 @@ def weights(folder):
 
 
 def shard_content(folder):
-    """What the shards of a folder say, per sequence, however they are cut."""
+    """All datasets of the shards of a folder, by step, row and source, however they are cut."""
     sequences = {}
     for name in sorted(n for n in os.listdir(folder) if n.endswith(".h5")):
         with h5py.File(os.path.join(folder, name)) as file:
             step = int(file.attrs["policy_step"])
-            at = file["sequence/response_start"][:]
-            tokens = file["sequence/token_start"][:]
-            for i, row in enumerate(file["sequence/id"][:]):
-                body = [file["sequence/source"][i].tobytes(), file["sequence/response"][i],
-                        file["token/id"][tokens[i]:tokens[i + 1]].tobytes()]
-                for group in ("response", "teacher"):
-                    body += [file[group][d][at[i]:at[i + 1]].tobytes() for d in sorted(file[group])]
-                sequences.setdefault((step, int(row), int(file["sequence/source"][i])),
-                                     []).append(body)
+            data = {f"{group}/{d}": file[group][d][:] for group in sorted(file) for d in sorted(file[group])}
+            starts = {"token": data.pop("sequence/token_start"), "response": data.pop("sequence/response_start")}
+            starts["teacher"] = starts["response"]
+            for i, row in enumerate(data["sequence/id"]):
+                body = []
+                for path, values in data.items():
+                    at = starts.get(path.split("/")[0])
+                    part = values[i:i + 1] if at is None else values[at[i]:at[i + 1]]
+                    body.append((path, part[0] if part.dtype == object else part.tobytes()))
+                sequences.setdefault((step, int(row), int(data["sequence/source"][i])), []).append(body)
     return {key: sorted(value) for key, value in sequences.items()}
 
 

@@ -1,9 +1,16 @@
 #!/usr/bin/python3
 """The same answer on any number of ranks and any split of roles, after a stop and a resume, from
-shards made in parts, and from the same data in other shapes. Everything here is held to bits."""
+shards made in parts, and from the same data in other shapes. Everything here is held to bits.
+
+What ranks share is run twice: with the program's own products, and with those of debug.product =
+"perturbed", where a row depends on how many rows its product has and which of them it is. So what is cut
+by rank and not by content shows on every CPU."""
+import concurrent.futures
+import functools
 import hashlib
 import itertools
 import os
+import re
 import signal
 import sys
 
@@ -14,7 +21,7 @@ CONFIG = """shards: { sequences_per_shard = 4; };
 distill: { policy = "policy"; mode = "off-policy"; };
 generate: { model = "policy"; };
 sampling: { max_new_tokens = 12; };
-optimizer: { lr = 1e-3; batch_size = 6; micro_batch_tokens = 100; epochs = 2; };
+optimizer: { lr = 1e-3; batch_size = 6; micro_batch_tokens = 230; epochs = 2; };
 """
 ON_POLICY = ["distill.mode=on-policy"]
 MIXED = ["distill.mode=mixed", "distill.on_policy_fraction=0.5", "data.responses=both"]
@@ -22,7 +29,11 @@ TIMES = ("seconds", "tokens_per_second", "wait/generate", "wait/score", "wait/tr
          "work/generate", "work/score", "work/train", "queue/batches",
          "throughput/generate", "throughput/score",
          "wait/read")
+SWEEP = """at_once = 2;
+grid: { teacher: { strength = [5.0, 40.0]; }; distill: { divergence = ["reverse", "forward"]; }; };
+"""
 TESTS = []
+PRODUCTS = ["auto"]  # the last one is that of the test that runs
 
 
 def test(function):
@@ -30,16 +41,46 @@ def test(function):
     return function
 
 
+def both(function):
+    """A test that runs with either product."""
+    def run_with(product):
+        def run_it(folder):
+            PRODUCTS.append(product)
+            try:
+                function(folder)
+            finally:
+                PRODUCTS.pop()
+        run_it.label = f"{function.__name__} ({product})"
+        return run_it
+    TESTS.extend(map(run_with, ("auto", "perturbed")))
+    return function
+
+
 def prepare(folder):
     prepare_route(folder, CONFIG)
+    write(f"{folder}/sweep.cfg", SWEEP)
 
 
-def stage(folder, command, output, *settings, ranks=1, **options):
+def words_of(folder, command, output, settings):
+    return [command, "-c", f"{folder}/run.cfg",
+            *(w for s in (f"output={output}", f"debug.product={PRODUCTS[-1]}", *settings) for w in ("--set", s))]
+
+
+def stage(folder, command, output, *settings, ranks=1, words=(), **options):
     """Runs a command into FOLDER/OUTPUT, which is emptied first unless `keep` says otherwise."""
     if not options.pop("keep", False):
         shutil.rmtree(f"{folder}/{output}", ignore_errors=True)
-    words = [w for s in (f"output={output}", *settings) for w in ("--set", s)]
-    return run(command, "-c", f"{folder}/run.cfg", *words, ranks=ranks, **options)
+    return run(*words_of(folder, command, output, settings), *words, ranks=ranks, **options)
+
+
+def side_by_side(tasks):
+    """Calls them, two at a time: their ranks wait for each other most of the time. Each has a folder of
+    MPI's of its own, as it takes turns badly in one."""
+    def call(task):
+        with tempfile.TemporaryDirectory(prefix="ald-mpi-") as session:
+            task({"OMPI_MCA_orte_tmpdir_base": session})
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        list(pool.map(call, tasks))
 
 
 def metrics(path):
@@ -73,39 +114,44 @@ def has_moved(folder, output, origin="policy"):
 # --- numbers of ranks --------------------------------------------------------------------------
 
 
-@test
+@both
 def training_on_ranks(folder):
-    cases = [("sft", ()), ("dpo", ()), ("dpo", ("dpo.reverse=true",)), ("dpo", ("dpo.reference=",)),
-             ("dpo", ("dpo.loss=simpo", "dpo.beta=2", "dpo.reference=")),
-             ("dpo", ("dpo.loss=tdpo1",)), ("dpo", ("dpo.loss=tdpo2", "dpo.reference="))]
-    for command, settings in cases:
+    cases = [("sft", (), (2, 3, 4, 6)), ("dpo", (), (2, 4, 6)), ("dpo", ("dpo.reverse=true",), (3,)),
+             ("dpo", ("dpo.reference=",), (3, 6)),
+             ("dpo", ("dpo.loss=simpo", "dpo.beta=2", "dpo.reference="), (3,)),
+             ("dpo", ("dpo.loss=tdpo1",), (2,)), ("dpo", ("dpo.loss=tdpo2", "dpo.reference="), (3,))]
+    for command, settings, ranks in cases:
         one = f"{folder}/one/{command}"
         stage(folder, command, "one", *settings)
         has_moved(folder, one)
-        for n in (2, 3, 4, 6):
-            stage(folder, command, "many", *settings, ranks=n)
-            same_training(one, f"{folder}/many/{command}", f"{command} {settings} on {n}")
+
+        def compare(n):
+            def task(env):
+                stage(folder, command, f"many-{n}", *settings, ranks=n, env=env)
+                same_training(one, f"{folder}/many-{n}/{command}", f"{command} {settings} on {n}")
+            return task
+        side_by_side(map(compare, ranks))
 
 
-@test
+@both
 def windows_and_norms_behind_on_ranks(folder):
     """A window shorter than the prompts, in one layer of two, which turns otherwise: OLMo 3, Gemma 3."""
     olmo3 = {"sliding_window": 9, "layer_types": ["full_attention", "sliding_attention"],
              "rope_scaling": {"rope_type": "yarn", "factor": 4.0}}
     gemma3 = {"sliding_window": 9, "sliding_window_pattern": 2, "query_pre_attn_scalar": 20}
-    make_model(folder, "olmo3", 5, "--type", "olmo3", "--untied", "--config", json.dumps(olmo3))
-    make_model(folder, "gemma3", 6, "--type", "gemma3_text", "--config", json.dumps(gemma3))
-    for origin in ("olmo3", "gemma3"):
+    if not os.path.isdir(f"{folder}/gemma3"):
+        make_model(folder, "olmo3", 5, "--type", "olmo3", "--untied", "--config", json.dumps(olmo3))
+        make_model(folder, "gemma3", 6, "--type", "gemma3_text", "--config", json.dumps(gemma3))
+    for origin, n in (("olmo3", 3), ("gemma3", 2)):
         cases = {"dpo": (f"dpo.policy={origin}", "dpo.reference="),
                  "distill": (f"distill.policy={origin}", *ON_POLICY)}
         for command, settings in cases.items():
             output = "aligned" if command == "distill" else command
             stage(folder, command, "one", *settings)
             has_moved(folder, f"{folder}/one/{output}", origin)
-            for n in (2, 3):
-                stage(folder, command, "many", *settings, ranks=n)
-                same_training(f"{folder}/one/{output}", f"{folder}/many/{output}",
-                              f"{command} of {origin} on {n}")
+            stage(folder, command, "many", *settings, ranks=n)
+            same_training(f"{folder}/one/{output}", f"{folder}/many/{output}",
+                          f"{command} of {origin} on {n}")
 
 
 @test
@@ -118,21 +164,21 @@ def reverse_is_dpo_of_swapped_pairs(folder):
     same_weights(f"{folder}/one/dpo", f"{folder}/many/dpo", "reverse")
 
 
-@test
+@both
 def scoring_on_ranks(folder):
-    for encoding in ("hidden", "full", "topk"):
+    for encoding, ranks in (("hidden", (2, 3, 4, 6)), ("full", (3,)), ("topk", (2,))):
         settings = (f"shards.encoding={encoding}", "data.responses=both", "shards.top_k=8")
         stage(folder, "score", "one", *settings)
         one = shard_content(f"{folder}/one/shards")
         assert len(one) == 40 and all(len(copies) == 1 for copies in one.values())
-        for n in (2, 3, 4, 6):
+        for n in ranks:
             stage(folder, "score", "many", *settings, ranks=n)
             assert sorted(os.listdir(f"{folder}/one/shards")) == \
                 sorted(os.listdir(f"{folder}/many/shards"))
             assert shard_content(f"{folder}/many/shards") == one, f"{encoding} on {n}"
 
 
-@test
+@both
 def generating_on_ranks(folder):
     settings = ("generate.samples=3", "sampling.top_p=0.9")
     stage(folder, "generate", "one", *settings)
@@ -147,59 +193,65 @@ def generating_on_ranks(folder):
             assert file.read() == one, n
 
 
-def same_distillation(folder, where):
-    same_training(f"{folder}/one/aligned", f"{folder}/many/aligned", where)
-    one, many = (shard_content(f"{folder}/{name}/shards") for name in ("one", "many"))
-    assert one == many, f"{where}: shards: {sorted(one)} {sorted(many)}"
+@both
+def evaluating_on_ranks(folder):
+    """Of pairs, and of samples of a model and of the composed teacher."""
+    views = ("data.eval=desk/train.jsonl", "eval.dpo=dpo", "eval.contrast=rev", "eval.reference=dpo",
+             "eval.generate=2", "optimizer.micro_batch_tokens=200")
+    for more, ranks in (("eval.model=policy", (2, 6)), ("eval.teacher=true", (3,))):
+        stage(folder, "eval", "one", *views, more)
+        for n in ranks:
+            stage(folder, "eval", "many", *views, more, ranks=n)
+            for name in ("eval.json", "answers.jsonl"):
+                with open(f"{folder}/one/eval/{name}") as one, open(f"{folder}/many/eval/{name}") as many:
+                    assert one.read() == many.read(), f"{name} of {more} on {n}"
 
 
-def splits(size):
-    """Every legal roles.trainers, scorers, generators on `size` ranks."""
-    return [s for s in itertools.product(range(size + 1), repeat=3) if sum(s) <= size]
+# --- splits of roles ---------------------------------------------------------------------------
 
 
-def on_splits(folder, settings, sizes):
+def same_distillation(folder, where, one="one", many="many"):
+    same_training(f"{folder}/{one}/aligned", f"{folder}/{many}/aligned", where)
+    first, second = (shard_content(f"{folder}/{name}/shards") for name in (one, many))
+    assert first == second, f"{where}: shards: {sorted(first)} {sorted(second)}"
+
+
+def on_splits(folder, settings, splits):
+    """One rank, and then so many ranks as trainers, scorers and generators (0: those that are left)."""
     stage(folder, "distill", "one", *settings)
     has_moved(folder, f"{folder}/one/aligned")
-    for n, chosen in sizes.items():
-        for split in chosen:
+
+    def compare(n, split):
+        def task(env):
             roles = [f"roles.{name}={count}" for name, count in
                      zip(("trainers", "scorers", "generators"), split)]
-            stage(folder, "distill", "many", *settings, *roles, ranks=n, timeout=120)
-            same_distillation(folder, f"{settings} on {n}, trainers, scorers, generators {split}")
+            many = f"many-{n}-{'-'.join(map(str, split))}"
+            stage(folder, "distill", many, *settings, *roles, ranks=n, timeout=120, env=env)
+            same_distillation(folder, f"{settings} on {n}, trainers, scorers, generators {split}", many=many)
+            shutil.rmtree(f"{folder}/{many}")
+        return task
+    side_by_side([compare(n, split) for n, split in splits])
 
 
 AUTOMATIC = (0, 0, 0)
-SOME = {2: [AUTOMATIC, (1, 1, 0)], 3: [AUTOMATIC, (1, 1, 1)], 4: [AUTOMATIC, (2, 1, 1)],
-        6: [AUTOMATIC, (2, 2, 2), (1, 3, 2)]}
+SPLITS = [*((n, AUTOMATIC) for n in (2, 3, 4, 6)), (2, (1, 1, 0)), (2, (0, 1, 1)), (3, (1, 1, 1)),
+          (3, (2, 0, 1)), (4, (2, 1, 1)), (4, (1, 2, 1)), (4, (1, 1, 2)), (4, (1, 0, 1)), (5, (1, 3, 1)),
+          (6, (2, 2, 2)), (6, (3, 1, 2)), (6, (1, 2, 3)), (6, (0, 2, 2))]
+FEW = [(2, AUTOMATIC), (3, (1, 1, 1)), (6, (2, 3, 1))]
 
 
-@test
-def on_policy_on_every_split(folder):
-    six = [AUTOMATIC, (2, 2, 2), (1, 2, 3), (3, 2, 1), (4, 1, 1), (1, 1, 4), (1, 4, 1), (0, 2, 2),
-           (3, 0, 2), (2, 3, 0), (6, 0, 0), (0, 6, 0), (0, 0, 6), (1, 1, 1)]
-    on_splits(folder, ON_POLICY + ["optimizer.epochs=1"], {1: splits(1), 2: splits(2), 3: splits(3), 4: splits(4), 6: six})
+@both
+def on_policy_on_splits(folder):
+    on_splits(folder, ON_POLICY, SPLITS)
 
 
-@test
-def off_policy_on_splits(folder):
-    on_splits(folder, [], {**SOME, 3: [s for s in splits(3) if s[2] == 0]})
-
-
-@test
-def mixed_on_splits(folder):
-    on_splits(folder, MIXED, SOME)
-    rows = metrics(f"{folder}/one/aligned/metrics.jsonl")
-    shares = [row["on_policy"] for row in rows]
-    assert 0.2 < np.mean(shares) < 0.8, shares
-    sources = {source for _, _, source in shard_content(f"{folder}/one/shards")}
-    assert sources == {0, 1, 2}, sources
-
-
-@test
+@both
 def stale_on_splits(folder):
     """With a staleness too, which version of the policy samples a batch is fixed: steps - staleness."""
-    on_splits(folder, ON_POLICY + ["distill.max_staleness=2"], SOME)
+    on_splits(folder, ON_POLICY + ["distill.max_staleness=1"], SPLITS)
+    rows = metrics(f"{folder}/one/aligned/metrics.jsonl")
+    assert [row["staleness"] for row in rows] == [0, 1, 1, 1, 1, 1, 1, 1], rows
+    on_splits(folder, ON_POLICY + ["distill.max_staleness=2"], FEW)
     rows = metrics(f"{folder}/one/aligned/metrics.jsonl")
     assert [row["staleness"] for row in rows] == [0, 1, 2, 2, 2, 2, 2, 2], rows
     stage(folder, "distill", "many", *ON_POLICY)
@@ -207,15 +259,43 @@ def stale_on_splits(folder):
     assert any((fresh[k] != stale[k]).any() for k in fresh)
 
 
-@test
+@both
+def mixed_on_splits(folder):
+    on_splits(folder, MIXED, SPLITS)
+    rows = metrics(f"{folder}/one/aligned/metrics.jsonl")
+    shares = [row["on_policy"] for row in rows]
+    assert 0.2 < np.mean(shares) < 0.8, shares
+    sources = {source for _, _, source in shard_content(f"{folder}/one/shards")}
+    assert sources == {0, 1, 2}, sources
+
+
+@both
+def off_policy_on_splits(folder):
+    on_splits(folder, [], [(3, AUTOMATIC), (6, AUTOMATIC), (2, (1, 1, 0)), (3, (2, 0, 0)), (4, (1, 3, 0))])
+
+
+@both
 def policy_gradients_on_splits(folder):
     """The baseline is of the whole step."""
     for signal, encoding, more in (("token", "hidden", []), ("sequence", "topk", [
             "distill.penalty=beta", "teacher.epsilon=0.1", "distill.max_staleness=1"])):
         on_splits(folder, [*ON_POLICY, f"distill.signal={signal}", f"shards.encoding={encoding}",
-                           *more], {1: [AUTOMATIC], **SOME})
+                           *more], FEW)
         row = metrics(f"{folder}/one/aligned/metrics.jsonl")[0]
         assert row["advantage/std"] > 0 and "kl/teacher" not in row, row
+
+
+@both
+def sweeps_on_splits(folder):
+    shards = ("data.train=", f"shards.directory={folder}/scored/shards", "optimizer.max_steps=4")
+    stage(folder, "score", "scored")
+    stage(folder, "distill", "one", *shards, words=("--sweep", f"{folder}/sweep.cfg"))
+    runs = [name for name in os.listdir(f"{folder}/one/aligned") if os.path.isdir(f"{folder}/one/aligned/{name}")]
+    assert len(runs) == 4, runs
+    for n in (2, 3):
+        stage(folder, "distill", "many", *shards, words=("--sweep", f"{folder}/sweep.cfg"), ranks=n)
+        for name in runs:
+            same_training(f"{folder}/one/aligned/{name}", f"{folder}/many/aligned/{name}", f"{name} on {n}")
 
 
 @test
@@ -235,7 +315,7 @@ def state_of(folder):
             for name in os.listdir(folder)}
 
 
-@test
+@both
 def parts_of_an_array(folder):
     """Three tasks of a Slurm array, of which one runs on 2 ranks, are one scoring."""
     stage(folder, "score", "one")
@@ -316,15 +396,14 @@ def generations_can_be_scored(folder):
 
 # --- stop and resume ---------------------------------------------------------------------------
 
-LONG = ["optimizer.epochs=20", "checkpoint.every_steps=10", "optimizer.lr=1e-4"]
+LONG = ["optimizer.epochs=9", "checkpoint.every_steps=4", "optimizer.lr=1e-4"]
 
 
-def stopped(folder, command, output, settings, ranks, number, lines, whole=False):
+def stopped(folder, command, output, settings, ranks, number, lines, whole=False, env=None):
     """Starts a stage, signals it once its metrics have so many lines, returns how it ended."""
     name = {"distill": "aligned"}.get(command, command)
     path = f"{folder}/{output}/{name}/metrics.jsonl"
-    words = [w for s in (f"output={output}", *settings) for w in ("--set", s)]
-    process = start([command, "-c", f"{folder}/run.cfg", *words], ranks)
+    process = start(words_of(folder, command, output, settings), ranks, env)
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         if os.path.exists(path) and len(open(path).readlines()) >= lines:
@@ -337,50 +416,51 @@ def stopped(folder, command, output, settings, ranks, number, lines, whole=False
     return finish(process)
 
 
-RESUMED = (("sft", []), ("dpo", []), ("dpo", ["dpo.reference="]),
-           ("dpo", ["dpo.loss=tdpo2", "dpo.reference="]), ("distill", []),
-           ("distill", ON_POLICY), ("distill", MIXED),
-           ("distill", ON_POLICY + ["roles.trainers=1", "roles.scorers=1"]),
-           ("distill", ON_POLICY + ["distill.max_staleness=2"]),
-           ("distill", ON_POLICY + ["distill.signal=token"]))
+# A stage, and the ranks that it is stopped on; it goes on with 2.
+RESUMED = (("sft", [], 1), ("dpo", ["dpo.reference="], 3),
+           ("dpo", ["dpo.loss=tdpo2", "dpo.reference="], 1), ("distill", [], 3),
+           ("distill", MIXED, 1), ("distill", ON_POLICY + ["distill.max_staleness=2"], 3),
+           ("distill", ON_POLICY + ["distill.signal=token"], 1))
 
 
-@test
+def stop_and_go_on(folder, number, env):
+    """A mode of RESUMED, stopped by a signal and started again."""
+    command, settings, ranks = RESUMED[number]
+    settings, name = [*settings, *LONG], {"distill": "aligned"}.get(command, command)
+    one, many = f"one-{number}", f"many-{number}"
+    stage(folder, command, one, *settings, env=env)
+    shutil.rmtree(f"{folder}/{many}", ignore_errors=True)
+    where = f"{command} {settings}, {ranks} ranks, then 2"
+    stop = signal.SIGTERM if ranks == 1 else signal.SIGUSR1  # which mpirun hands on
+    done = stopped(folder, command, many, settings, ranks, stop, 9, env=env)
+    assert done.code == 75, f"{where}: {done}"
+    assert len(done.errors) == 1 and "stopped by a signal after step" in done.errors[0], done
+    out = f"{folder}/{many}/{name}"
+    assert not os.path.exists(f"{out}/done.json"), where
+    assert len(os.listdir(f"{out}/checkpoints")) == 2, where
+    check_files(f"{folder}/{many}")
+    done = stage(folder, command, many, *settings, ranks=2, keep=True, env=env)
+    assert "going on from" in done.err, f"{where}: {done}"
+    same_training(f"{folder}/{one}/{name}", out, where)
+    if command == "distill":
+        same_distillation(folder, where, one, many)
+
+
+@both
 def a_signal_stops_and_a_rerun_goes_on(folder):
-    for command, settings in RESUMED:
-        name = {"distill": "aligned"}.get(command, command)
-        settings = [*settings, *LONG]
-        needs = 2 if any("roles" in s for s in settings) else 1
-        stage(folder, command, "one", *settings, ranks=needs, timeout=120)
-        for first, second, number in ((1, 2, signal.SIGTERM), (3, 2, signal.SIGUSR1)):
-            shutil.rmtree(f"{folder}/many", ignore_errors=True)
-            where = f"{command} {settings}, {first} ranks, then {second}"
-            done = stopped(folder, command, "many", settings, max(first, needs), number, 25) \
-                if first >= needs else None
-            if done is None:
-                continue
-            assert done.code == 75, f"{where}: {done}"
-            assert len(done.errors) == 1 and "stopped by a signal after step" in done.errors[0], done
-            out = f"{folder}/many/{name}"
-            assert not os.path.exists(f"{out}/done.json"), where
-            assert len(os.listdir(f"{out}/checkpoints")) == 2, where
-            check_files(f"{folder}/many")
-            done = stage(folder, command, "many", *settings, ranks=second, keep=True, timeout=120)
-            assert "going on from" in done.err, f"{where}: {done}"
-            same_training(f"{folder}/one/{name}", out, where)
-            if command == "distill":
-                same_distillation(folder, where)
+    """tests/ranks/kills_test.py has the same at random moments, and kills."""
+    side_by_side([functools.partial(stop_and_go_on, folder, i) for i in range(len(RESUMED))])
 
 
-@test
+@both
 def a_killed_run_goes_on_from_its_checkpoint(folder):
-    settings = [*ON_POLICY, *LONG]
-    stage(folder, "distill", "one", *settings, timeout=120)
+    settings = [*ON_POLICY, *LONG, "optimizer.epochs=15"]
+    stage(folder, "distill", "one", *settings)
     shutil.rmtree(f"{folder}/many", ignore_errors=True)
-    done = stopped(folder, "distill", "many", settings, 1, signal.SIGKILL, 45, whole=True)
+    done = stopped(folder, "distill", "many", settings, 1, signal.SIGKILL, 21, whole=True)
     assert done.code == -9, done
     done = stage(folder, "distill", "many", *settings, ranks=3, keep=True, timeout=120)
-    assert "going on from" in done.err and "step-000040" in done.err, done
+    assert re.search(r"going on from .*step-0000(20|2[48]|[345]\d)", done.err), done
     same_weights(f"{folder}/one/aligned", f"{folder}/many/aligned", "killed")
     assert metrics(f"{folder}/one/aligned/metrics.jsonl") == \
         metrics(f"{folder}/many/aligned/metrics.jsonl")
@@ -390,7 +470,7 @@ def a_killed_run_goes_on_from_its_checkpoint(folder):
 def resuming_is_careful(folder):
     settings = [*LONG]
     shutil.rmtree(f"{folder}/many", ignore_errors=True)
-    done = stopped(folder, "sft", "many", settings, 1, signal.SIGUSR1, 30)
+    done = stopped(folder, "sft", "many", settings, 1, signal.SIGUSR1, 15)
     assert done.code == 75, done
     for n in (1, 3):
         done = stage(folder, "sft", "many", *settings, "optimizer.lr=2e-4", keep=True, ranks=n,
@@ -418,14 +498,13 @@ def resuming_is_careful(folder):
 
 @test
 def a_stopped_scoring_goes_on(folder):
-    rows = read_rows(f"{folder}/desk/train.jsonl") * 10
+    rows = read_rows(f"{folder}/desk/train.jsonl") * 5
     write_rows(f"{folder}/many.jsonl", rows)
     settings = ["data.train=many.jsonl", "shards.sequences_per_shard=1"]
     stage(folder, "score", "one", *settings)
     for n in (1, 3):
         shutil.rmtree(f"{folder}/many", ignore_errors=True)
-        words = [w for s in ("output=many", *settings) for w in ("--set", s)]
-        process = start(["score", "-c", f"{folder}/run.cfg", *words], n)
+        process = start(words_of(folder, "score", "many", settings), n)
         while process.poll() is None and not glob_shards(f"{folder}/many/shards"):
             time.sleep(0.005)
         process.send_signal(signal.SIGUSR1)
@@ -433,7 +512,7 @@ def a_stopped_scoring_goes_on(folder):
         assert done.code == 75 and len(done.errors) == 1, done
         assert "run the same command again" in done.errors[0], done
         check_files(f"{folder}/many")
-        assert 0 < len(glob_shards(f"{folder}/many/shards")) < 200
+        assert 0 < len(glob_shards(f"{folder}/many/shards")) < 100
         stage(folder, "score", "many", *settings, keep=True)
         assert shard_content(f"{folder}/one/shards") == shard_content(f"{folder}/many/shards")
 
@@ -463,7 +542,7 @@ def done_says_what_was_made(folder):
 # --- the reference's numbers -------------------------------------------------------------------
 
 
-@test
+@both
 def reference_is_computed_once(folder):
     broken, anew = "debug.fail=reference:0:1", "checkpoint.resume=false"
     stage(folder, "dpo", "one")
@@ -543,10 +622,12 @@ def strings_and_message_lists(folder):
     write(f"{folder}/array.json", json.dumps(lists))
     write_rows(f"{folder}/blank.jsonl", [{**r, "prompt": r["prompt"] + "\n\n"} for r in rows])
     for command, name in (("sft", "sft"), ("dpo", "dpo"), ("distill", "aligned")):
-        for chat, pairs in (("auto", "desk/train.jsonl"), ("none", "blank.jsonl")):
-            stage(folder, command, "one", f"data.chat_format={chat}", f"data.train={pairs}")
-            for data in ("lists.jsonl", "array.json") + ("whole.jsonl",) * (chat == "auto"):
-                stage(folder, command, "many", f"data.chat_format={chat}", f"data.train={data}")
+        for chat, pairs, others in (("auto", "desk/train.jsonl", ("lists.jsonl", "array.json", "whole.jsonl")),
+                                    ("none", "blank.jsonl", ("lists.jsonl",))):
+            settings = (f"data.chat_format={chat}", "optimizer.epochs=1")
+            stage(folder, command, "one", *settings, f"data.train={pairs}")
+            for data in others:
+                stage(folder, command, "many", *settings, f"data.train={data}")
                 same_weights(f"{folder}/one/{name}", f"{folder}/many/{name}",
                              f"{command} {chat} {data}")
     stage(folder, "sft", "one", "data.chat_format=none")
@@ -581,6 +662,20 @@ def plain_texts(folder):
         assert "bad.jsonl:2" in done.errors[0] and word in done.errors[0], done
     done = stage(folder, "dpo", "many", "data.train=texts.jsonl", code=3)
     assert "texts.jsonl:1" in done.errors[0] and "\"prompt\" is missing" in done.errors[0], done
+
+
+@test
+def unlike_ranks_are_warned_of(folder):
+    """Other kernels of ours or of OpenBLAS, or another number of threads, on one of three ranks."""
+    for name, value in (("ALIGNDISTIL_ISA", "x86-64"), ("OPENBLAS_CORETYPE", "Prescott"), ("OMP_NUM_THREADS", "2")):
+        command = words_of(folder, "sft", f"unlike-{name}", ("optimizer.max_steps=1",))
+        words = ["-q", "-n", 2, BINARY, *command, ":", "-n", 1, "env", f"{name}={value}", BINARY, *command]
+        done = finish(start(words, program="mpirun"))
+        told = [line for line in done.err.splitlines() if "computes with" in line]
+        assert done.code == 0 and len(told) == 1, done
+        assert f"{value}," in told[0] or f"{value} kernel" in told[0] or f"{value} threads" in told[0], told
+        assert "rank 2 with" in told[0] and "ALIGNDISTIL_ISA, OPENBLAS_CORETYPE" in told[0], told
+    assert "computes with" not in stage(folder, "sft", "many", "optimizer.max_steps=1", ranks=3).err
 
 
 @test

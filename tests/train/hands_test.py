@@ -2,7 +2,6 @@
 """Two hands on one thing: two runs on one output, an output that is an input, a lock whose owner is
 dead, silent, or its own job started again, a stopped run whose inputs or checkpoints were changed;
 real processes, stopped and killed."""
-import contextlib
 import json
 import os
 import shutil
@@ -295,23 +294,6 @@ def a_finished_stage_that_doesnt_say_of_what_is_not_run_again(folder):
     assert harness.read_json(path)["recipe"] == told["recipe"]
 
 
-def runs(pid):
-    """Whether the process is the program, and no longer the one that started it."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return os.path.basename(os.readlink(f"/proc/{pid}/exe")) == "aligndistil"
-    return False
-
-
-def heed(pid):
-    """Whether SIGUSR1 waits until it has a handler in the process, "SigBlk", or has one, "SigCgt"."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for line in open(f"/proc/{pid}/status"):
-            if line.startswith(("SigBlk:", "SigCgt:")) and \
-                    int(line.split()[1], 16) >> (signal.SIGUSR1 - 1) & 1 == 1:
-                return line[:6]
-    return None
-
-
 def a_signal_stops_a_stage_that_starts(folder):
     """As soon as the program is there, before its libraries have started; in a while; and at two
     points of loading, to any of its ranks."""
@@ -325,8 +307,8 @@ def a_signal_stops_a_stage_that_starts(folder):
         found, deadline = [], time.monotonic() + 20
         while not found and time.monotonic() < deadline:
             pids = [pid for pid in harness.members(process) if ranks == 1 or pid != process.pid]
-            found = [pid for pid in pids if runs(pid) and heed(pid)]
-        seen.add(heed(found[-1]))
+            found = [pid for pid in pids if harness.is_program(pid) and harness.heed(pid)]
+        seen.add(harness.heed(found[-1]))
         time.sleep(wait)
         os.kill(found[-1], kinds[i % 3])
         done = harness.finish(process)

@@ -207,6 +207,26 @@ def evaluating_on_ranks(folder):
                     assert one.read() == many.read(), f"{name} of {more} on {n}"
 
 
+@test
+def perturbed_products_are_in_every_stage(folder):
+    """Or the tests with them show nothing. A run with them doesn't go on from one without."""
+    views = ("data.eval=desk/eval.jsonl", "eval.model=policy", "eval.dpo=dpo", "eval.contrast=rev", "eval.generate=0")
+    shards = ("data.train=", f"shards.directory={folder}/scored/shards")
+    stage(folder, "score", "scored")
+    for command, name, settings in (
+            ("score", "shards", ()), ("score", "shards", ("shards.encoding=full",)), ("eval", "eval", views),
+            ("distill", "aligned", shards), ("dpo", "dpo", ()), ("dpo", "dpo", ("dpo.loss=tdpo1",)), ("sft", "sft", ())):
+        made = []
+        for product in ("auto", "perturbed"):
+            stage(folder, command, product, *settings, f"debug.product={product}")
+            place = f"{folder}/{product}/{name}"
+            made.append(read_json(f"{place}/eval.json")["metrics"] if command == "eval" else
+                        shard_content(place) if command == "score" else read_json(f"{place}/done.json")["sha256"])
+        assert made[0] != made[1], (command, settings)
+    done = stage(folder, "sft", "perturbed", keep=True, code=2)
+    assert 'debug.product was "perturbed", is not there' in done.errors[0], done
+
+
 # --- splits of roles ---------------------------------------------------------------------------
 
 
@@ -670,7 +690,7 @@ def unlike_ranks_are_warned_of(folder):
     for name, value in (("ALIGNDISTIL_ISA", "x86-64"), ("OPENBLAS_CORETYPE", "Prescott"), ("OMP_NUM_THREADS", "2")):
         command = words_of(folder, "sft", f"unlike-{name}", ("optimizer.max_steps=1",))
         words = ["-q", "-n", 2, BINARY, *command, ":", "-n", 1, "env", f"{name}={value}", BINARY, *command]
-        done = finish(start(words, program="mpirun"))
+        done = finish(start(words, program="mpirun", env={"OMPI_MCA_orte_create_session_dirs": "1"}))
         told = [line for line in done.err.splitlines() if "computes with" in line]
         assert done.code == 0 and len(told) == 1, done
         assert f"{value}," in told[0] or f"{value} kernel" in told[0] or f"{value} threads" in told[0], told

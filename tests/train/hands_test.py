@@ -2,6 +2,7 @@
 """Two hands on one thing: two runs on one output, an output that is an input, a lock whose owner is
 dead, silent, or its own job started again, a stopped run whose inputs or checkpoints were changed;
 real processes, stopped and killed."""
+import contextlib
 import json
 import os
 import shutil

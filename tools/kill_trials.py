@@ -40,7 +40,6 @@ SWEEP = """at_once = 2;
 grid: { optimizer: { lr = [1e-3, 2e-3]; }; distill: { divergence = ["reverse", "forward"]; }; };
 """
 RANKS = 6
-TIMES = re.compile(r"seconds|tokens_per_second|wait/\w+")
 # What says how a run went, not what it made: a part of it, times, places, what is there twice.
 BESIDE = re.compile(r"metrics\.h5|sweep\.(json|md)|manifest.*|.*\.sha256|.*\.part.*")
 
@@ -90,8 +89,7 @@ class Trial:
 def content_of(path):
     name = os.path.basename(path)
     if name == "metrics.jsonl":
-        return [{k: v for k, v in row.items() if not TIMES.fullmatch(k)}
-                for row in harness.read_rows(path)]
+        return harness.metrics(path)
     if name == "done.json":
         made = harness.read_json(path)
         return {key: made.get(key) for key in ("stage", "steps", "sha256", "recipe")}

@@ -4,6 +4,7 @@ ALD_BUILD names the build folder (REPO/build/release without it)."""
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -33,6 +34,10 @@ MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
 # Such ranks without mpirun have one session folder, which the first to end removes before another
 # has made its own in it; they need none.
 ALONE = {"OMPI_MCA_orte_create_session_dirs": "0"}
+
+
+# Names of the numbers of a step that are times, or follow from them: no two runs have the same.
+TIMES = r"(?:seconds|tokens_per_second|(?:wait|work|throughput)/\w+|queue/batches)"
 
 
 class Run:
@@ -275,6 +280,11 @@ def shard_content(folder):
                     body.append((path, part[0] if part.dtype == object else part.tobytes()))
                 sequences.setdefault((step, int(row), int(data["sequence/source"][i])), []).append(body)
     return {key: sorted(value) for key, value in sequences.items()}
+
+
+def metrics(path):
+    """The rows of a metrics.jsonl without their times."""
+    return [{k: v for k, v in row.items() if not re.fullmatch(TIMES, k)} for row in read_rows(path)]
 
 
 def check_files(folder):

@@ -25,10 +25,6 @@ optimizer: { lr = 1e-3; batch_size = 6; micro_batch_tokens = 230; epochs = 2; };
 """
 ON_POLICY = ["distill.mode=on-policy"]
 MIXED = ["distill.mode=mixed", "distill.on_policy_fraction=0.5", "data.responses=both"]
-TIMES = ("seconds", "tokens_per_second", "wait/generate", "wait/score", "wait/train",
-         "work/generate", "work/score", "work/train", "queue/batches",
-         "throughput/generate", "throughput/score",
-         "wait/read")
 SWEEP = """at_once = 2;
 grid: { teacher: { strength = [5.0, 40.0]; }; distill: { divergence = ["reverse", "forward"]; }; };
 """
@@ -81,10 +77,6 @@ def side_by_side(tasks):
             task({"OMPI_MCA_orte_tmpdir_base": session})
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         list(pool.map(call, tasks))
-
-
-def metrics(path):
-    return [{k: v for k, v in row.items() if k not in TIMES} for row in read_rows(path)]
 
 
 def same_weights(a, b, where):

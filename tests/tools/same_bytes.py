@@ -29,7 +29,7 @@ from harness import *  # noqa: E402,F403
 import harness  # noqa: E402
 from training import KINDS as SHAPES  # noqa: E402
 
-TIMES = rb"(?:seconds|tokens_per_second|wait/\w+)"
+TIMES = harness.TIMES.encode()
 RANKS = (1, 3)
 STAGES = ("sft", "dpo", "score", "distill", "generate", "eval")
 CONFIG = """seed = 1;

@@ -247,7 +247,7 @@ def on_splits(folder, settings, splits):
 
 AUTOMATIC = (0, 0, 0)
 SPLITS = [*((n, AUTOMATIC) for n in (2, 3, 4, 6)), (2, (1, 1, 0)), (2, (0, 1, 1)), (3, (1, 1, 1)),
-          (3, (2, 0, 1)), (4, (2, 1, 1)), (4, (1, 2, 1)), (4, (1, 1, 2)), (4, (1, 0, 1)), (5, (1, 3, 1)),
+          (3, (2, 0, 1)), (4, (2, 1, 1)), (4, (1, 2, 1)), (4, (1, 1, 2)), (4, (1, 0, 1)), (4, (0, 0, 2)), (5, (1, 3, 1)),
           (6, (2, 2, 2)), (6, (3, 1, 2)), (6, (1, 2, 3)), (6, (0, 2, 2))]
 FEW = [(2, AUTOMATIC), (3, (1, 1, 1)), (6, (2, 3, 1))]
 
@@ -259,8 +259,9 @@ def on_policy_on_splits(folder):
 
 @both
 def stale_on_splits(folder):
-    """With a staleness too, which version of the policy samples a batch is fixed: steps - staleness."""
-    on_splits(folder, ON_POLICY + ["distill.max_staleness=1"], SPLITS)
+    """With a staleness too, which version of the policy samples a batch is fixed: steps - staleness. Shards of
+    later steps come while a checkpoint is written."""
+    on_splits(folder, ON_POLICY + ["distill.max_staleness=1", "checkpoint.every_steps=2"], SPLITS)
     rows = metrics(f"{folder}/one/aligned/metrics.jsonl")
     assert [row["staleness"] for row in rows] == [0, 1, 1, 1, 1, 1, 1, 1], rows
     on_splits(folder, ON_POLICY + ["distill.max_staleness=2"], FEW)

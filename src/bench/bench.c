@@ -18,6 +18,7 @@
 #include "ald/model/batch.h"
 #include "ald/model/decode.h"
 #include "ald/model/forward.h"
+#include "ald/model/gradients.h"
 #include "ald/model/head.h"
 #include "ald/model/hf.h"
 #include "ald/model/mapped.h"
@@ -101,11 +102,11 @@ static double planned_bytes(const bench_t *b, ald_bench_phase_t phase)
                               (double)c->layers * kv * (double)(b->options->tokens + DECODE_STEPS));
     case ALD_BENCH_SCORE:
         return weights + forward + 4.0 * T * H + 4.0 * T * H + 4.0 * chunk * (2.0 * V + 2.0 * H);
-    default: { /* gradient, fixed-point sums, two moments: 20 bytes a parameter */
+    default: { /* fixed-point sums of gradients, two moments: 16 bytes a parameter */
         const ald_model_bytes_t bytes = ald_model_bytes(c, rows(b));
         const double logits = 4.0 * chunk * (V + H), work = (double)bytes.backward;
-        return 20.0 * P + weights + 8.0 * T * H + (double)bytes.kept +
-               (logits > work ? logits : work);
+        return 16.0 * P + (double)ald_gradients_bytes(&b->engine.params) + weights + 8.0 * T * H +
+               (double)bytes.kept + (logits > work ? logits : work);
     }
     }
 }

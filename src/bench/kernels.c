@@ -240,7 +240,7 @@ static void draws_run(data_t *d, int64_t n)
 static void gradient_run(data_t *d, int64_t n)
 {
     (void)n;
-    if (ald_optimizer_add(&d->optimizer) != ALD_STATUS_OK)
+    if (ald_optimizer_add(&d->optimizer, 0, BLOCK, d->y[6]) != ALD_STATUS_OK)
         d->sum += 1.0;
 }
 

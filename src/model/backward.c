@@ -7,6 +7,7 @@
 #include "ald/base/arena.h"
 #include "ald/base/status.h"
 #include "ald/model/forward.h"
+#include "ald/model/gradients.h"
 #include "ald/model/model.h"
 #include "ald/model/model_config.h"
 #include "ald/model/params.h"
@@ -20,7 +21,8 @@
 /* What the layers' backward shares: gradients, and buffers of one layer. */
 typedef struct {
     ald_pass_t pass;
-    float *gradients;        /* of the parameters */
+    float *gradient;         /* of the parameters from `first` on */
+    int64_t first;
     float *dx;               /* [T, H] of the layer's output, then of its input */
     float *normed, *dnormed; /* [T, H] */
     float *act, *dact;       /* [T, I] */
@@ -48,7 +50,7 @@ done:
 /* Where the gradient of a tensor is; NULL where the model has no such tensor. */
 static float *at(const work_t *b, int64_t offset)
 {
-    return offset < 0 ? NULL : b->gradients + offset;
+    return offset < 0 ? NULL : b->gradient + (offset - b->first);
 }
 
 /* The gradient at the end of a branch: dx where no norm comes after the branch, else dx through the
@@ -147,29 +149,51 @@ done:
     return status;
 }
 
+/* The backward of the final norm, in place of b->dx. */
+static ald_status_t final_norm_backward(work_t *b, const ald_model_t *model, const float *x,
+                                        const ald_gradients_t *gradients)
+{
+    const int64_t offset = model->params->final_norm;
+    const ald_norm_t norm = ald_pass_norm(&b->pass, ald_model_vector(model, offset));
+    b->first = offset;
+    ald_rmsnorm_backward(norm, x, b->dx, 0, b->dx, at(b, offset));
+    return ald_gradients_take_layer(gradients, offset, b->pass.sizes.H);
+}
+
+/* x = embedding(ids), scaled where the model does that. */
+static ald_status_t embedding_backward(work_t *b, const ald_batch_t *batch,
+                                       const ald_gradients_t *gradients)
+{
+    const ald_sizes_t *s = &b->pass.sizes;
+    const int64_t T = b->pass.T;
+    if (s->config->scaled_embedding)
+        ald_scale(T * s->H, s->embedding_scale, b->dx);
+    ald_embedding_backward(T, s->H, batch->ids, b->dx, gradients->vocabulary);
+    return ald_gradients_take_vocabulary(gradients, gradients->params->embedding);
+}
+
 ald_status_t ald_backward(const ald_model_t *model, const ald_batch_t *batch,
                           ald_activations_t *activations, ald_arena_t *arena, float *d_hidden,
-                          float *gradients)
+                          const ald_gradients_t *gradients)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_params_t *params = model->params;
     const int64_t T = batch->tokens;
     ald_arena_mark_t mark = ald_arena_mark(arena);
-    work_t work = {ald_pass(model, T, batch->positions), .gradients = gradients, .dx = d_hidden};
+    work_t work = {ald_pass(model, T, batch->positions), .gradient = gradients->layer,
+                   .dx = d_hidden};
     ALD_TRY(work_init(arena, &work));
-    ald_rmsnorm_backward(ald_pass_norm(&work.pass, ald_model_vector(model, params->final_norm)),
-                         activations->last, d_hidden, 0, d_hidden, at(&work, params->final_norm));
+    ALD_TRY(final_norm_backward(&work, model, activations->last, gradients));
     for (int64_t l = params->config.layers - 1; l >= 0; --l) {
         const ald_layer_t w = ald_layer(model, l);
         const ald_layer_offsets_t *o = &params->layer[l];
         const ald_kept_t *k = &activations->layer[l];
+        work.first = o->first;
         mlp_backward(&work, &w, o, k);
         ALD_TRY(attention_backward(&work, &w, o, batch, k));
+        ALD_TRY(ald_gradients_take_layer(gradients, o->first, params->layer_floats));
     }
-    if (params->config.scaled_embedding)
-        ald_scale(T * work.pass.sizes.H, work.pass.sizes.embedding_scale, d_hidden);
-    ald_embedding_backward(T, work.pass.sizes.H, batch->ids, d_hidden,
-                           at(&work, params->embedding));
+    ALD_TRY(embedding_backward(&work, batch, gradients));
 done:
     ald_arena_release(arena, mark);
     return status;

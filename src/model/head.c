@@ -6,6 +6,7 @@
 
 #include "ald/base/arena.h"
 #include "ald/base/status.h"
+#include "ald/model/gradients.h"
 #include "ald/model/model.h"
 #include "ald/model/params.h"
 #include "ald/num/gemm.h"
@@ -50,10 +51,11 @@ static void scatter_add_rows(int64_t count, int64_t H, const int64_t *row, const
 
 ald_status_t ald_head(const ald_model_t *model, const float *hidden, int64_t R, const int64_t *row,
                       ald_arena_t *arena, ald_head_fn callback, void *context, float *d_hidden,
-                      float *gradients)
+                      const ald_gradients_t *gradients)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const int64_t V = ald_model_vocabulary(model), H = model->params->config.hidden_size;
+    const ald_params_t *params = model->params;
+    const int64_t V = ald_model_vocabulary(model), H = params->config.hidden_size;
     int64_t chunk = ald_head_chunk(V) < R ? ald_head_chunk(V) : R;
     ald_arena_mark_t mark = ald_arena_mark(arena);
     float *logits = ALD_ARENA_ARRAY(arena, float, chunk *V);
@@ -68,12 +70,13 @@ ald_status_t ald_head(const ald_model_t *model, const float *hidden, int64_t R, 
         if (d_hidden == NULL)
             continue;
         const ald_linear_t sizes = {count, V, H};
-        ald_linear_backward_weight(model->gemm, sizes, logits, h,
-                                   gradients + model->params->lm_head);
-        ald_linear_backward_input(model->gemm, sizes, logits,
-                                  model->values + model->params->lm_head, 0.0f, h);
+        ald_linear_backward_weight(model->gemm, sizes, logits, h, gradients->vocabulary);
+        ald_linear_backward_input(model->gemm, sizes, logits, model->values + params->lm_head, 0.0f,
+                                  h);
         scatter_add_rows(count, H, row + first, h, d_hidden);
     }
+    if (d_hidden != NULL && params->lm_head != params->embedding)
+        ALD_TRY(ald_gradients_take_vocabulary(gradients, params->lm_head));
 done:
     ald_arena_release(arena, mark);
     return status;

@@ -41,6 +41,7 @@ static void add_layer(ald_params_t *params, int64_t l)
     const int64_t q = config->heads * D, kv = config->kv_heads * D;
     ald_layer_offsets_t *at = &params->layer[l];
     memset(at, -1, sizeof *at); /* all -1 */
+    at->first = params->total;
     if (!config->post_norm || config->sandwich)
         add(params, l, "input_layernorm.weight", H, 0, &at->attention_norm);
     add(params, l, "self_attn.q_proj.weight", q, H, &at->qkv);
@@ -90,6 +91,7 @@ ald_status_t ald_params_init(const ald_model_config_t *config, ald_params_t *out
         &out->embedding);
     for (int64_t l = 0; l < config->layers; ++l)
         add_layer(out, l);
+    out->layer_floats = (out->total - out->tensors[0].count) / config->layers;
     add(out, -1, "model.norm.weight", config->hidden_size, 0, &out->final_norm);
     out->lm_head = out->embedding;
     if (!config->tied)

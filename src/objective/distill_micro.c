@@ -214,7 +214,6 @@ ald_status_t ald_distill_micro(void *state, const ald_micro_t *at)
     ald_distiller_t *d = state;
     ald_arena_t *arena = at->arena;
     ald_model_t model = ald_engine_model(at->engine);
-    float *gradient = at->engine->optimizer.gradient;
     ald_activations_t *kept = NULL;
     micro_t m = micro_of(d, at);
     const ald_packed_t *packed = m.lesson.packed;
@@ -226,9 +225,9 @@ ald_status_t ald_distill_micro(void *state, const ald_micro_t *at)
     ALD_CHECK(hidden != NULL && d_hidden != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(ald_forward(&model, &packed->batch, arena, &kept, hidden));
     ALD_TRY(ald_head(&model, hidden, packed->positions, packed->row, arena, distill_head, &m,
-                     d_hidden, gradient));
+                     d_hidden, at->gradients));
     ALD_TRY(sum_errors(&m, d, at->columns));
-    ALD_TRY(ald_backward(&model, &packed->batch, kept, arena, d_hidden, gradient));
+    ALD_TRY(ald_backward(&model, &packed->batch, kept, arena, d_hidden, at->gradients));
     sum_positions(&m, at->columns);
 done:
     return status;

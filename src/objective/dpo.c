@@ -166,7 +166,6 @@ static ald_status_t micro(void *state, const ald_micro_t *at)
     ald_status_t status = ALD_STATUS_OK;
     micro_t m = {.dpo = state, .at = at, .V = ((const ald_dpo_t *)state)->reference.V};
     ald_model_t model = ald_engine_model(at->engine);
-    float *gradients = at->engine->optimizer.gradient;
     model.vocabulary = m.V;
     if (has_rows(&m))
         ALD_TRY(run_both(&m, &model));
@@ -181,8 +180,8 @@ static ald_status_t micro(void *state, const ald_micro_t *at)
     for (int64_t i = 0; i < at->count; ++i)
         pair_loss(&m, i);
     ALD_TRY(ald_head(&model, m.pass.hidden, packed->positions, packed->row, at->arena,
-                     has_rows(&m) ? gradient_of_both : gradient, &m, d_hidden, gradients));
-    ALD_TRY(ald_backward(&model, &packed->batch, m.pass.kept, at->arena, d_hidden, gradients));
+                     has_rows(&m) ? gradient_of_both : gradient, &m, d_hidden, at->gradients));
+    ALD_TRY(ald_backward(&model, &packed->batch, m.pass.kept, at->arena, d_hidden, at->gradients));
 done:
     return status;
 }

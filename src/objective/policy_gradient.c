@@ -274,7 +274,6 @@ ald_status_t ald_policy_gradient_micro(void *state, const ald_micro_t *at)
     ald_status_t status = ALD_STATUS_OK;
     const ald_reading_t *reading = at->reading;
     ald_model_t model = ald_engine_model(at->engine);
-    float *gradients = at->engine->optimizer.gradient;
     ald_activations_t *kept = NULL;
     micro_t m = {
         .distiller = state, .at = at, .sequence = reading->sequence, .packed = &reading->packed};
@@ -287,8 +286,8 @@ ald_status_t ald_policy_gradient_micro(void *state, const ald_micro_t *at)
     ALD_CHECK(hidden != NULL && d_hidden != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(ald_forward(&model, &m.packed->batch, at->arena, &kept, hidden));
     ALD_TRY(ald_head(&model, hidden, m.packed->positions, m.packed->row, at->arena, gradient, &m,
-                     d_hidden, gradients));
-    ALD_TRY(ald_backward(&model, &m.packed->batch, kept, at->arena, d_hidden, gradients));
+                     d_hidden, at->gradients));
+    ALD_TRY(ald_backward(&model, &m.packed->batch, kept, at->arena, d_hidden, at->gradients));
     sum_logprobs(&m);
 done:
     return status;

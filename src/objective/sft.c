@@ -65,7 +65,6 @@ static ald_status_t add_gradient(const ald_micro_t *m, const ald_packed_t *packe
     ald_status_t status = ALD_STATUS_OK;
     ald_model_t model = ald_engine_model(m->engine);
     const int64_t H = m->engine->params.config.hidden_size, T = packed->batch.tokens;
-    float *gradient = m->engine->optimizer.gradient;
     ald_activations_t *kept = NULL;
     head_t head = {packed->target, sft->weight, sft->vocabulary, 0.0};
     float *hidden = ALD_ARENA_ARRAY(m->arena, float, T *H);
@@ -74,8 +73,8 @@ static ald_status_t add_gradient(const ald_micro_t *m, const ald_packed_t *packe
     model.vocabulary = sft->vocabulary;
     ALD_TRY(ald_forward(&model, &packed->batch, m->arena, &kept, hidden));
     ALD_TRY(ald_head(&model, hidden, packed->positions, packed->row, m->arena, cross_entropy, &head,
-                     d_hidden, gradient));
-    ALD_TRY(ald_backward(&model, &packed->batch, kept, m->arena, d_hidden, gradient));
+                     d_hidden, m->gradients));
+    ALD_TRY(ald_backward(&model, &packed->batch, kept, m->arena, d_hidden, m->gradients));
     *loss = head.loss;
 done:
     return status;

@@ -3,7 +3,14 @@
  * in one piece. */
 #include "ald/par/collect.h"
 
+#include <string.h>
+
+#include "ald/base/arena.h"
+#include "ald/base/status.h"
 #include "ald/par/comm.h"
+
+/* Of a buffer for sums: long messages, and little beside a model, though MPI takes copies of it. */
+#define SUM_BYTES ((int64_t)4 << 20)
 
 static int64_t clamp(int64_t value, int64_t low, int64_t high)
 {
@@ -59,13 +66,47 @@ void ald_collect_reduce(const ald_comm_t *comm, void *values, int64_t count, MPI
                       type, op, comm->mpi);
 }
 
-void ald_collect_sum_shares(const ald_spread_t *spread, const void *all, void *mine)
+/* Puts a part of every rank's share, at most `most` elements from `skip` on, into `buffer` one
+ * after the other; false when there are no more. */
+static bool pack_parts(const ald_spread_t *s, int64_t skip, int64_t most, const void *all,
+                       int *counts, void *buffer)
 {
+    int64_t packed = 0;
+    for (int r = 0; r < s->comm->size; ++r) {
+        const int64_t left = s->starts[r + 1] - s->starts[r] - skip;
+        counts[r] = (int)clamp(left, 0, most);
+        if (counts[r] > 0)
+            memcpy(element(buffer, packed, s->type), element(all, s->starts[r] + skip, s->type),
+                   (size_t)(counts[r] * size_of(s->type)));
+        packed += counts[r];
+    }
+    return packed > 0;
+}
+
+ald_status_t ald_collect_sum_shares(const ald_spread_t *spread, void *all)
+{
+    ald_status_t status = ALD_STATUS_OK;
     const ald_spread_t *s = spread;
-    int counts[s->comm->size], starts[s->comm->size];
-    for (ald_piece_t p = {.counts = counts, .starts = starts}; ald_collect_next(s, &p);)
-        MPI_Reduce_scatter(element(all, p.first, s->type), element(mine, p.mine, s->type), counts,
-                           s->type, MPI_SUM, s->comm->mpi);
+    const int size = s->comm->size;
+    const int64_t first = s->starts[s->comm->rank];
+    const int64_t fits = clamp(SUM_BYTES / size_of(s->type), 1, ald_comm_piece());
+    int64_t longest = 1;
+    for (int r = 0; r < size; ++r)
+        longest = clamp(s->starts[r + 1] - s->starts[r], longest, fits);
+    const int64_t most = clamp(fits / size, 1, longest);
+    int counts[size];
+    void *buffer = ald_alloc((size_t)(most * size * size_of(s->type)));
+    if (buffer == NULL)
+        status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: sums over ranks");
+    ALD_TRY(ald_comm_agree(s->comm, status));
+    for (int64_t at = 0; pack_parts(s, at, most, all, counts, buffer); at += most) {
+        const int64_t mine = counts[s->comm->rank] > 0 ? first + at : 0;
+        MPI_Reduce_scatter(buffer, element(all, mine, s->type), counts, s->type, MPI_SUM,
+                           s->comm->mpi);
+    }
+done:
+    ald_free(buffer);
+    return status;
 }
 
 void ald_collect_share(const ald_spread_t *spread, void *all)

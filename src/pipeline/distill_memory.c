@@ -9,6 +9,7 @@
 #include "ald/config/config.h"
 #include "ald/data/pairs.h"
 #include "ald/model/batch.h"
+#include "ald/model/gradients.h"
 #include "ald/model/model_config.h"
 #include "ald/plan/memory.h"
 #include "ald/plan/micro.h"
@@ -32,6 +33,7 @@ static ald_training_plan_t training_plan(const ald_engine_t *engine)
     ald_training_plan_t plan = {.config = engine->config,
                                 .shape = &engine->params.config,
                                 .parameters = engine->params.total,
+                                .gradients = ald_gradients_bytes(&engine->params),
                                 .steps = engine->steps};
     ald_micro_most_init(engine->config->optimizer.micro_batch_tokens, &plan.most);
     return plan;

@@ -5,6 +5,7 @@
 #include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/data/dataset.h"
+#include "ald/model/gradients.h"
 #include "ald/par/comm.h"
 #include "ald/plan/memory.h"
 #include "ald/plan/micro.h"
@@ -22,6 +23,7 @@ static ald_status_t say_memory(const ald_run_t *run, const ald_beside_plan_t *be
     ald_training_plan_t training = {.config = engine->config,
                                     .shape = &engine->params.config,
                                     .parameters = engine->params.total,
+                                    .gradients = ald_gradients_bytes(&engine->params),
                                     .steps = engine->steps};
     ALD_TRY(ald_micro_most_rows(engine->config, engine->steps, count, run->objective->item,
                                 run->state, &training.most));

@@ -98,8 +98,8 @@ void ald_memory_add_forward(ald_memory_plan_t *plan, const ald_model_config_t *s
 
 double ald_memory_trained(int64_t parameters, int ranks)
 {
-    /* Weight and gradient are floats, a sum has 64 bits; a rank has its share of two moments. */
-    return (double)parameters * (4.0 + 4.0 + 8.0 + 8.0 / (double)ranks);
+    /* A weight is a float, a sum of gradients has 64 bits; a rank has its share of two moments. */
+    return (double)parameters * (4.0 + 8.0 + 8.0 / (double)ranks);
 }
 
 double ald_memory_checkpoint(const ald_training_plan_t *training)
@@ -119,8 +119,9 @@ void ald_memory_add_training(ald_memory_plan_t *plan, const ald_training_plan_t 
     const double logits = logits_bytes(shape, R, 1);
     double work = (double)(bytes.forward > bytes.backward ? bytes.forward : bytes.backward);
     ald_memory_add(plan, hidden + (double)bytes.kept, "activations of %lld tokens", (long long)T);
-    ald_memory_add(plan, work > logits ? work : logits, "logits of %lld positions, or gradients",
+    ald_memory_add(plan, work > logits ? work : logits, "logits of %lld positions, or passes",
                    (long long)R);
+    ald_memory_add(plan, (double)training->gradients, "gradients of a layer and the vocabulary");
     if (wide > 0)
         ald_memory_add(plan, logits_bytes(shape, R, wide), "teacher's rows");
     ald_memory_add_products(plan);

@@ -64,8 +64,9 @@ ald_status_t ald_engine_init(const ald_config_t *config, const ald_comm_t *train
     ALD_TRY(ald_comm_agree(trainers, engine_load(out)));
     ALD_TRY(ald_signals_check(trainers, stage));
     ald_comm_broadcast(trainers, out->values, sizeof(float) * (size_t)out->params.total, 0);
-    ald_log_verbose("%s: %lld parameters, %lld bytes of weights, gradients and moments on rank 0",
-                    stage, (long long)out->params.total, (long long)ald_memory_held());
+    ald_log_verbose(
+        "%s: %lld parameters, %lld bytes of weights, sums of gradients and moments on rank 0",
+        stage, (long long)out->params.total, (long long)ald_memory_held());
 done:
     return status;
 }

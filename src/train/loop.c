@@ -10,6 +10,7 @@
 #include "ald/base/status.h"
 #include "ald/config/config.h"
 #include "ald/model/batch.h"
+#include "ald/model/gradients.h"
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
 #include "ald/par/signals.h"
@@ -37,6 +38,12 @@ done:
     return status;
 }
 
+/* Adds to the sums what a backward pass has completed. */
+static ald_status_t add_gradient(void *optimizer, int64_t offset, int64_t count, float *gradient)
+{
+    return ald_optimizer_add(optimizer, offset, count, gradient);
+}
+
 /* Computes micro-batch m of a run from what the feed has read of its items. */
 static ald_status_t micro(ald_loop_t *loop, ald_run_t *run, const ald_items_t *items, int64_t m,
                           const void *reading)
@@ -44,16 +51,19 @@ static ald_status_t micro(ald_loop_t *loop, ald_run_t *run, const ald_items_t *i
     ald_status_t status = ALD_STATUS_OK;
     const ald_step_t *parts = &run->parts;
     const ald_arena_mark_t mark = ald_arena_mark(&loop->scratch);
+    ald_gradients_t gradients;
     const ald_micro_t at = {.engine = run->engine,
                             .arena = &loop->scratch,
                             .items = items,
                             .first = parts->start[m],
                             .count = parts->start[m + 1] - parts->start[m],
                             .reading = reading,
+                            .gradients = &gradients,
                             .columns = parts->rows + m * ALD_COLUMNS};
     ALD_TRY(ald_fail_point("train_step"));
+    ALD_TRY(ald_gradients_init(&run->engine->params, &loop->scratch, add_gradient,
+                               &run->engine->optimizer, &gradients));
     ALD_TRY(run->objective->micro(run->state, &at));
-    ALD_TRY(ald_optimizer_add(&run->engine->optimizer));
 done:
     ald_arena_release(&loop->scratch, mark);
     return status;

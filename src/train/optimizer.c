@@ -55,19 +55,17 @@ ald_status_t ald_optimizer_init(const ald_config_t *config, const ald_comm_t *tr
                              .weight_decay = config->optimizer.weight_decay,
                              .max_grad_norm = config->optimizer.max_grad_norm};
     out->count = ald_optimizer_share(total, trainers->size, trainers->rank + 1) - out->first;
-    out->gradient = ald_calloc((size_t)total, sizeof(float));
     out->sum = ald_calloc((size_t)total, sizeof(int64_t));
     out->m = ald_calloc((size_t)out->count + 1, sizeof(float));
     out->v = ald_calloc((size_t)out->count + 1, sizeof(float));
-    ALD_CHECK(out->gradient && out->sum && out->m && out->v, ALD_STATUS_RESOURCE,
-              "out of memory: gradients and moments of %lld parameters", (long long)total);
+    ALD_CHECK(out->sum && out->m && out->v, ALD_STATUS_RESOURCE,
+              "out of memory: sums of gradients and moments of %lld parameters", (long long)total);
 done:
     return status;
 }
 
 void ald_optimizer_reset(ald_optimizer_t *optimizer)
 {
-    ald_free(optimizer->gradient);
     ald_free(optimizer->sum);
     ald_free(optimizer->m);
     ald_free(optimizer->v);
@@ -125,19 +123,20 @@ ALD_KERNEL(float, add_block,
     return largest;
 }
 
-ald_status_t ald_optimizer_add(ald_optimizer_t *optimizer)
+ald_status_t ald_optimizer_add(ald_optimizer_t *optimizer, int64_t offset, int64_t count,
+                               float *gradient)
 {
     ald_status_t status = ALD_STATUS_OK;
     float largest = optimizer->largest;
-    int64_t blocks = blocks_of(optimizer->total);
+    int64_t blocks = blocks_of(count);
     const double limit = ldexp(1.0, optimizer->unit + addend_bits(optimizer));
     const float most = limit < (double)FLT_MAX ? (float)limit : FLT_MAX;
     const double inverse_unit = ldexp(1.0, -optimizer->unit);
 #pragma omp parallel for schedule(static) reduction(max : largest)
     for (int64_t b = 0; b < blocks; ++b) {
-        int64_t left = optimizer->total - b * BLOCK;
+        int64_t left = count - b * BLOCK;
         float found = add_block(left < BLOCK ? left : BLOCK, most, inverse_unit,
-                                optimizer->gradient + b * BLOCK, optimizer->sum + b * BLOCK);
+                                gradient + b * BLOCK, optimizer->sum + offset + b * BLOCK);
         largest = found > largest ? found : largest;
     }
     optimizer->largest = largest;
@@ -179,20 +178,11 @@ static ald_spread_t all_shares(const ald_optimizer_t *o, MPI_Datatype type, int6
 /* Adds up the sums of all trainers. The result is left in o->sum, in this rank's share only. */
 static ald_status_t reduce_sums(ald_optimizer_t *o)
 {
-    ald_status_t status = ALD_STATUS_OK;
-    int64_t starts[o->comm->size + 1], *mine = NULL;
+    int64_t starts[o->comm->size + 1];
     if (o->comm->size == 1)
-        return status;
+        return ALD_STATUS_OK;
     const ald_spread_t spread = all_shares(o, MPI_INT64_T, starts);
-    mine = ald_alloc(sizeof(int64_t) * ((size_t)o->count + 1));
-    if (mine == NULL)
-        status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: sums of gradients");
-    ALD_TRY(ald_comm_agree(o->comm, status));
-    ald_collect_sum_shares(&spread, o->sum, mine);
-    memcpy(o->sum + o->first, mine, sizeof(int64_t) * (size_t)o->count);
-done:
-    ald_free(mine);
-    return status;
+    return ald_collect_sum_shares(&spread, o->sum);
 }
 
 ALD_KERNEL(double, block_square, (int64_t count, double unit, const int64_t *sum),

@@ -7,6 +7,7 @@
 #include "ald/model/batch.h"
 #include "ald/model/decode.h"
 #include "ald/model/forward.h"
+#include "ald/model/gradients.h"
 #include "ald/model/head.h"
 #include "ald/model/model.h"
 #include "ald/model/model_config.h"
@@ -63,9 +64,31 @@ typedef struct {
     ald_params_t params;
     float *values;
     ald_model_t model;
-    ald_arena_t arena;
+    ald_arena_t arena, own; /* `own` is of the gradients */
+    float *gradient;        /* [total] of the pass at hand; NAN where none has come */
+    ald_gradients_t gradients;
     int32_t ids[T];
 } fixture_t;
+
+/* Each float comes once. */
+static ald_status_t collect(void *context, int64_t offset, int64_t count, float *gradient)
+{
+    fixture_t *f = context;
+    assert_true(offset >= 0 && count > 0 && offset + count <= f->params.total);
+    for (int64_t i = 0; i < count; ++i) {
+        assert_true(isnan(f->gradient[offset + i]));
+        f->gradient[offset + i] = gradient[i];
+        gradient[i] = 0.0f;
+    }
+    return ALD_STATUS_OK;
+}
+
+/* The gradients of another pass are to come. */
+static void begin_gradients(fixture_t *f)
+{
+    for (int64_t i = 0; i < f->params.total; ++i)
+        f->gradient[i] = NAN;
+}
 
 static void fixture_init(fixture_t *f, int kind, const char *gemm)
 {
@@ -75,6 +98,12 @@ static void fixture_init(fixture_t *f, int kind, const char *gemm)
     f->model =
         (ald_model_t){.params = &f->params, .values = f->values, .gemm = ald_gemm_find(gemm)};
     ald_arena_init(&f->arena);
+    ald_arena_init(&f->own);
+    f->gradient = ald_alloc(sizeof(float) * (size_t)f->params.total);
+    assert_non_null(f->gradient);
+    begin_gradients(f);
+    expect_ok(ald_gradients_init(&f->params, &f->own, collect, f, &f->gradients));
+    expect_near("gradients", (double)f->own.in_use, (double)ald_gradients_bytes(&f->params), 128.0);
     for (int t = 0; t < T; ++t)
         f->ids[t] = (int32_t)(ald_rng_uniform(3, 4, (uint64_t)t) * V);
 }
@@ -82,8 +111,10 @@ static void fixture_init(fixture_t *f, int kind, const char *gemm)
 static void fixture_reset(fixture_t *f)
 {
     ald_arena_reset(&f->arena);
+    ald_arena_reset(&f->own);
     ald_params_reset(&f->params);
     ald_free(f->values);
+    ald_free(f->gradient);
 }
 
 /* Hidden states [count, H] of the sequence ids[0, count), alone, in the arena. */
@@ -219,16 +250,16 @@ static ald_status_t check_chunk(void *context, int64_t first, int64_t count, flo
     return ALD_STATUS_OK;
 }
 
-static void vocabulary_step_in_chunks(void **state)
+/* More positions than two chunks hold, rows in any order and repeated. The gradient of an output
+ * matrix that is the embedding stays, for the backward to add to it. */
+static void check_vocabulary_step(int kind)
 {
-    /* More positions than two chunks hold, rows in any order and repeated. */
     const int64_t R = 2 * ald_head_chunk(V) + 37;
     fixture_t f;
-    (void)state;
-    fixture_init(&f, 1, "openblas");
+    fixture_init(&f, kind, "openblas");
+    const bool tied = f.params.config.tied;
     int64_t *row = ald_alloc(sizeof *row * (size_t)R);
     float *hidden = random_floats(5, T * H, 1.0), *d_hidden = random_floats(6, T * H, 1.0);
-    float *gradients = ald_calloc((size_t)f.params.total, sizeof(float));
     double *dh = to_doubles(d_hidden, T * H), *dw = ald_calloc(V * H, sizeof(double));
     double *hidden2 = to_doubles(hidden, T * H),
            *w = to_doubles(f.values + f.params.lm_head, V * H);
@@ -244,21 +275,29 @@ static void vocabulary_step_in_chunks(void **state)
     }
     head_t head = {0, 0.0, hidden2, w, row};
     expect_ok(
-        ald_head(&f.model, hidden, R, row, &f.arena, check_chunk, &head, d_hidden, gradients));
+        ald_head(&f.model, hidden, R, row, &f.arena, check_chunk, &head, d_hidden, &f.gradients));
     assert_int_equal(head.next, R);
     expect_near("logits", head.worst, 0.0, 2e-6);
     expect_close("d_hidden", T * H, d_hidden, dh, 3e-6);
-    expect_close("d output matrix", V * H, gradients + f.params.lm_head, dw, 3e-6);
-    for (int64_t i = 0; i < f.params.lm_head; ++i)
-        assert_true(gradients[i] == 0.0f);
+    expect_close("d output matrix", V * H,
+                 tied ? f.gradients.vocabulary : f.gradient + f.params.lm_head, dw, 3e-6);
+    for (int64_t i = 0; i < (tied ? f.params.total : f.params.lm_head); ++i)
+        assert_true(isnan(f.gradient[i]));
     head.next = 0; /* without gradients */
     expect_ok(ald_head(&f.model, hidden, R, row, &f.arena, check_chunk, &head, NULL, NULL));
     assert_int_equal(head.next, R);
     assert_int_equal(f.arena.in_use, 0);
-    void *all[] = {row, hidden, d_hidden, gradients, dh, dw, hidden2, w};
+    void *all[] = {row, hidden, d_hidden, dh, dw, hidden2, w};
     for (size_t i = 0; i < sizeof all / sizeof *all; ++i)
         ald_free(all[i]);
     fixture_reset(&f);
+}
+
+static void vocabulary_step_in_chunks(void **state)
+{
+    (void)state;
+    check_vocabulary_step(0);
+    check_vocabulary_step(1);
 }
 
 static void memory_is_what_was_announced(void **state)
@@ -277,7 +316,6 @@ static void memory_is_what_was_announced(void **state)
         }
         const ald_batch_t batch = {LONG, ids, positions, 1, &whole};
         float *hidden = random_floats(1, LONG * H, 1.0);
-        float *gradients = ald_calloc((size_t)f.params.total, sizeof(float));
         const ald_model_bytes_t bytes = ald_model_bytes(&f.params.config, LONG);
         expect_ok(ald_forward(&f.model, &batch, &f.arena, NULL, hidden));
         expect_near("alone", (double)f.arena.high, (double)bytes.alone,
@@ -289,10 +327,10 @@ static void memory_is_what_was_announced(void **state)
         f.arena.high = f.arena.in_use;
         expect_near("kept", (double)f.arena.in_use, (double)bytes.kept,
                     0.01 * (double)f.arena.in_use);
-        expect_ok(ald_backward(&f.model, &batch, kept, &f.arena, hidden, gradients));
+        expect_ok(ald_backward(&f.model, &batch, kept, &f.arena, hidden, &f.gradients));
         expect_near("backward", (double)f.arena.high, (double)(bytes.kept + bytes.backward),
                     0.01 * (double)f.arena.high);
-        ald_free(hidden), ald_free(gradients);
+        ald_free(hidden);
         fixture_reset(&f);
     }
 }

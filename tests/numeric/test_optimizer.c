@@ -9,6 +9,32 @@
 
 enum { N = 70001, STEPS = 4 }; /* more than one block of 65,536 */
 
+/* Adds a whole gradient in pieces, the last ones first, as a backward pass gives it: pieces of two
+ * lengths, of which neither is a block's. It is zero afterwards. */
+static ald_status_t add(ald_optimizer_t *o, float *g)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (int64_t end = N, count = 66001; end > 0; end -= count, count = 1501) {
+        count = count < end ? count : end;
+        ALD_TRY(ald_optimizer_add(o, end - count, count, g + (end - count)));
+    }
+    for (int i = 0; i < N; ++i)
+        assert_true(g[i] == 0.0f);
+done:
+    return status;
+}
+
+/* Adds a gradient that is zero but for one element. */
+static ald_status_t add_one(ald_optimizer_t *o, int64_t place, float value)
+{
+    float *g = ald_calloc(N, sizeof(float));
+    assert_non_null(g);
+    g[place] = value;
+    ald_status_t status = add(o, g);
+    ald_free(g);
+    return status;
+}
+
 static ald_config_t config_of(double limit, double decay)
 {
     return (ald_config_t){.optimizer = {.lr = 0.02,
@@ -70,12 +96,9 @@ static void check_adamw(double limit, double decay)
         ald_optimizer_begin(&o, 3);
         for (uint64_t micro = 0; micro < 3; ++micro) { /* sums of micro-batches */
             float *g = random_floats(10 + 3 * (uint64_t)step + micro, N, 0.01 * step);
-            for (int i = 0; i < N; ++i) {
-                o.gradient[i] = g[i];
+            for (int i = 0; i < N; ++i)
                 g2[i] += g[i];
-            }
-            expect_ok(ald_optimizer_add(&o));
-            assert_true(o.gradient[0] == 0.0f && o.gradient[N - 1] == 0.0f);
+            expect_ok(add(&o, g));
             ald_free(g);
         }
         assert_true(ald_optimizer_fits(&o));
@@ -99,16 +122,25 @@ static void adamw(void **state)
     check_adamw(1e6, 0.0);
 }
 
+/* Adds a copy of a gradient, in pieces or as one. */
+static ald_status_t add_copy(ald_optimizer_t *o, const float *g, bool pieces)
+{
+    float *copy = ald_alloc(sizeof(float) * N);
+    assert_non_null(copy);
+    memcpy(copy, g, sizeof(float) * N);
+    ald_status_t status = pieces ? add(o, copy) : ald_optimizer_add(o, 0, N, copy);
+    ald_free(copy);
+    return status;
+}
+
 /* Adds five micro-batches of `g`, forwards or backwards, as often as the unit asks for. */
 static void add_all(ald_optimizer_t *o, const float *g, bool backwards, int expected)
 {
     int rounds = 0;
     do {
         ald_optimizer_begin(o, 5);
-        for (int micro = 0; micro < 5; ++micro) {
-            memcpy(o->gradient, g + N * (backwards ? 4 - micro : micro), sizeof(float) * N);
-            expect_ok(ald_optimizer_add(o));
-        }
+        for (int micro = 0; micro < 5; ++micro)
+            expect_ok(add_copy(o, g + N * (backwards ? 4 - micro : micro), backwards));
         assert_true(++rounds <= expected);
     } while (!ald_optimizer_fits(o));
     assert_int_equal(rounds, expected);
@@ -155,7 +187,7 @@ static void a_step_without_gradients_keeps_the_unit(void **state)
     (void)state;
     expect_ok(ald_optimizer_init(&config, &alone, N, &o));
     ald_optimizer_begin(&o, 1);
-    expect_ok(ald_optimizer_add(&o));
+    expect_ok(add_one(&o, 0, 0.0f));
     assert_true(ald_optimizer_fits(&o));
     assert_int_equal(o.unit, -40);
     ald_optimizer_reset(&o);
@@ -172,10 +204,8 @@ static void order_and_split_change_no_bit(void **state)
         double norm;
         values[way] = random_floats(1, N, 1.0);
         expect_ok(ald_optimizer_init(&config, &alone, N, &o));
-        for (int micro = 0; micro < 5; ++micro) {
-            memcpy(o.gradient, g + N * (way == 0 ? micro : 4 - micro), sizeof(float) * N);
-            expect_ok(ald_optimizer_add(&o));
-        }
+        for (int micro = 0; micro < 5; ++micro)
+            expect_ok(add_copy(&o, g + N * (way == 0 ? micro : 4 - micro), way == 0));
         expect_ok(ald_optimizer_step(&o, 0.01, values[way], &norm));
         ald_optimizer_reset(&o);
     }
@@ -193,8 +223,7 @@ static void divergence_is_an_error(void **state)
         ald_optimizer_t o;
         expect_ok(ald_optimizer_init(&config, &alone, N, &o));
         o.steps = i / 3;
-        o.gradient[N - 2] = bad[i % 3];
-        expect_failure(ald_optimizer_add(&o), ALD_STATUS_INTERNAL,
+        expect_failure(add_one(&o, N - 2, bad[i % 3]), ALD_STATUS_INTERNAL,
                        o.steps == 0 ? "overflow at its first step" : "diverged");
         ald_optimizer_reset(&o);
     }
@@ -213,8 +242,7 @@ static void squares_cannot_overflow(void **state)
         expect_ok(ald_optimizer_init(&config, &alone, N, &o));
         for (int again = 0; again < 2; ++again) {
             ald_optimizer_begin(&o, 1);
-            o.gradient[5] = 1e25f;
-            expect_ok(ald_optimizer_add(&o));
+            expect_ok(add_one(&o, 5, 1e25f));
             assert_int_equal(ald_optimizer_fits(&o), again);
         }
         if (clipped)
@@ -265,8 +293,8 @@ static void sums_cannot_wrap(void **state)
     for (int again = 0; again < 2; ++again) {
         ald_optimizer_begin(&o, 1000);
         for (int adds = 0; adds < 1000; ++adds) {
-            o.gradient[3] = -1e6f;
-            expect_ok(ald_optimizer_add(&o));
+            float g = -1e6f;
+            expect_ok(ald_optimizer_add(&o, 3, 1, &g));
         }
         assert_int_equal(ald_optimizer_fits(&o), again);
     }

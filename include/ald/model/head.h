@@ -6,6 +6,7 @@
 
 #include "ald/base/arena.h"
 #include "ald/base/status.h"
+#include "ald/model/gradients.h"
 #include "ald/model/model.h"
 
 /* The vocabulary-wide step, chunked over positions so that no [R, V] array exists.
@@ -13,11 +14,12 @@
  * `count` rows of logits, [count, V], for positions first.. and, when gradients are wanted, leaves
  * dloss/dlogits in their place. */
 typedef ald_status_t (*ald_head_fn)(void *context, int64_t first, int64_t count, float *logits);
-/* Runs the step. With d_hidden [T, H] it adds there the gradient at the hidden states, and to
- * `gradients` that of the output matrix; with NULL it computes neither. */
+/* Runs the step. With d_hidden [T, H] it adds there the gradient at the hidden states, and that of
+ * the output matrix goes to `gradients`, to be handed on by ald_backward where the matrix is the
+ * embedding, too; with NULL it computes neither. */
 ald_status_t ald_head(const ald_model_t *model, const float *hidden, int64_t R, const int64_t *row,
                       ald_arena_t *arena, ald_head_fn callback, void *context, float *d_hidden,
-                      float *gradients);
+                      const ald_gradients_t *gradients);
 /* Positions that one chunk holds. */
 int64_t ald_head_chunk(int64_t vocab_size);
 /* logits[count, V] = h[count, H] W^T with the model's output matrix, V = ald_model_vocabulary. */

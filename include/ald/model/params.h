@@ -22,6 +22,7 @@ typedef struct {
 /* Offsets (in floats) of a layer's tensors; -1 where the model has none. q, k, v lie one after the
  * other, and so do gate and up: each group is one matrix for the matrix product. */
 typedef struct {
+    int64_t first;                              /* of all of them, which lie together */
     int64_t attention_norm;                     /* [H] */
     int64_t qkv;                                /* [(NH + 2 NKV) D, H] */
     int64_t qkv_bias;                           /* [(NH + 2 NKV) D] */
@@ -41,6 +42,7 @@ typedef struct {
     ald_tensor_t *tensors;      /* owned */
     int64_t count;              /* tensors */
     int64_t total;              /* floats in all */
+    int64_t layer_floats;       /* floats of a layer */
     int64_t embedding;          /* offset of [V, H] */
     int64_t final_norm;         /* [H] */
     int64_t lm_head;            /* [V, H]; equals `embedding` when tied */

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ald/base/status.h"
 #include "ald/par/comm.h"
 
 typedef struct {
@@ -22,9 +23,9 @@ void ald_collect_starts(const ald_comm_t *comm, int64_t count, int64_t *starts);
 /* values[count] become their reductions over all ranks. Collective. */
 void ald_collect_reduce(const ald_comm_t *comm, void *values, int64_t count, MPI_Datatype type,
                         MPI_Op op);
-/* `mine` becomes this rank's share of the sums of all ranks' arrays `all`, which stay. Collective.
- */
-void ald_collect_sum_shares(const ald_spread_t *spread, const void *all, void *mine);
+/* This rank's share of its `all` becomes that of the sums of all ranks' arrays; the rest stays.
+ * RESOURCE without memory for a buffer of 4 MiB, on all ranks. Collective. */
+ald_status_t ald_collect_sum_shares(const ald_spread_t *spread, void *all);
 /* Every rank gets the shares of the others into its `all`, where its own is. Collective. */
 void ald_collect_share(const ald_spread_t *spread, void *all);
 /* All shares into `all` on rank 0 (else untouched, may be NULL), and back from there. Collective.

@@ -9,6 +9,7 @@
 #include "ald/base/arena.h"
 #include "ald/base/status.h"
 #include "ald/model/batch.h"
+#include "ald/model/gradients.h"
 #include "ald/par/comm.h"
 #include "ald/record/metrics.h"
 #include "ald/train/engine.h"
@@ -29,7 +30,8 @@ typedef struct {
     const ald_items_t *items;
     int64_t first, count;
     const void *reading; /* what the feed has read for these items; NULL: it reads nothing */
-    double *columns;     /* [ALD_COLUMNS] zeroed; summed over the micro-batches in their order */
+    const ald_gradients_t *gradients; /* for ald_head and ald_backward, one call of each */
+    double *columns; /* [ALD_COLUMNS] zeroed; summed over the micro-batches in their order */
 } ald_micro_t;
 
 /* A kind of training. */
@@ -43,7 +45,7 @@ typedef struct {
     /* Drops what the micro-batches of a step have left in the state, before they come, and before
      * they come again (ald_optimizer_fits); NULL: they leave nothing. Local. */
     void (*forget)(void *state);
-    /* Adds the gradient of the loss to engine->optimizer.gradient and fills the columns. Local. */
+    /* Gives the gradient of the loss to micro->gradients and fills the columns. Local. */
     ald_status_t (*micro)(void *state, const ald_micro_t *micro);
     /* Sets the metrics that are the objective's, from the sums of the columns. Collective over the
      * trainers. */

@@ -27,8 +27,7 @@ typedef struct {
     const ald_comm_t *comm; /* the trainers */
     int64_t total;          /* floats in the flat buffer */
     int64_t first, count;   /* this rank's share */
-    float *gradient;        /* [total] of the micro-batch at hand */
-    int64_t *sum;           /* [total] in units of 2^unit */
+    int64_t *sum;           /* [total] of gradients, in units of 2^unit */
     int unit;
     int64_t addends; /* micro-batches of the step, on all trainers together */
     float largest;   /* magnitude of an element of the gradients that this rank has added */
@@ -54,8 +53,11 @@ ald_status_t ald_optimizer_spare(const ald_params_t *params, ald_optimizer_t *op
 
 /* Begins the sums of a step of `addends` micro-batches on all trainers together. Local. */
 void ald_optimizer_begin(ald_optimizer_t *optimizer, int64_t addends);
-/* Adds `gradient` into the sums and zeroes it. INTERNAL when an element isn't finite. Local. */
-ald_status_t ald_optimizer_add(ald_optimizer_t *optimizer);
+/* Adds the gradient of the floats [offset, offset + count) into their sums and zeroes it. A
+ * micro-batch's gradient may come in any pieces, but each float in one. INTERNAL when an element
+ * isn't finite. Local. */
+ald_status_t ald_optimizer_add(ald_optimizer_t *optimizer, int64_t offset, int64_t count,
+                               float *gradient);
 /* Once all are added: whether the unit suits them. If not, it is changed and the sums are zero
  * again, for the same gradients to be added once more. Collective over the trainers; the same
  * answer on all of them. */

@@ -103,7 +103,7 @@ static double planned_bytes(const bench_t *b, ald_bench_phase_t phase)
     case ALD_BENCH_SCORE:
         return weights + forward + 4.0 * T * H + 4.0 * T * H + 4.0 * chunk * (2.0 * V + 2.0 * H);
     default: { /* fixed-point sums of gradients, two moments: 16 bytes a parameter */
-        const ald_model_bytes_t bytes = ald_model_bytes(c, rows(b));
+        const ald_model_bytes_t bytes = ald_model_bytes(c, rows(b), false);
         const double logits = 4.0 * chunk * (V + H), work = (double)bytes.backward;
         return 16.0 * P + (double)ald_gradients_bytes(&b->engine.params) + weights + 8.0 * T * H +
                (double)bytes.kept + (logits > work ? logits : work);

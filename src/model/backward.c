@@ -1,7 +1,9 @@
 /* The backward of the decoder, each function with the forward line that it differentiates. Norms
- * and gated products are computed anew, as keeping them would double the memory. */
+ * and gated products are computed anew, as keeping them would double the memory; with
+ * ald_model_t.recompute so is everything but the layers' inputs. */
 #include "ald/model/backward.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "ald/base/arena.h"
@@ -21,7 +23,7 @@
 /* What the layers' backward shares: gradients, and buffers of one layer. */
 typedef struct {
     ald_pass_t pass;
-    float *gradient;         /* of the parameters from `first` on */
+    float *gradient; /* of the parameters from `first` on */
     int64_t first;
     float *dx;               /* [T, H] of the layer's output, then of its input */
     float *normed, *dnormed; /* [T, H] */
@@ -149,6 +151,24 @@ done:
     return status;
 }
 
+/* Computes again, from its input, what the forward of a layer left in buffers that other layers use
+ * (ald_model_t.recompute). */
+static ald_status_t layer_again(work_t *b, const ald_layer_t *w, const ald_batch_t *batch,
+                                const ald_kept_t *k)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_pass_t *pass = &b->pass;
+    const ald_attention_t attention =
+        ald_layer_attention(pass, w, batch->segments, batch->segment, k->qkv);
+    const ald_mlp_buffers_t mlp = {b->normed, k->gate_up, b->act, k->mlp_raw};
+    ald_layer_qkv(pass, w, k->x, b->normed, k->raw, k->qkv);
+    ALD_TRY(ald_attention(&attention, k->attention, k->lse));
+    ald_layer_output(pass, w, k->x, k->attention, k->attention_raw, k->middle);
+    ald_layer_mlp_again(pass, w, k->middle, &mlp);
+done:
+    return status;
+}
+
 /* The backward of the final norm, in place of b->dx. */
 static ald_status_t final_norm_backward(work_t *b, const ald_model_t *model, const float *x,
                                         const ald_gradients_t *gradients)
@@ -189,6 +209,8 @@ ald_status_t ald_backward(const ald_model_t *model, const ald_batch_t *batch,
         const ald_layer_offsets_t *o = &params->layer[l];
         const ald_kept_t *k = &activations->layer[l];
         work.first = o->first;
+        if (model->recompute && l < params->config.layers - 1)
+            ALD_TRY(layer_again(&work, &w, batch, k));
         mlp_backward(&work, &w, o, k);
         ALD_TRY(attention_backward(&work, &w, o, batch, k));
         ALD_TRY(ald_gradients_take_layer(gradients, o->first, params->layer_floats));
@@ -199,14 +221,15 @@ done:
     return status;
 }
 
-ald_model_bytes_t ald_model_bytes(const ald_model_config_t *config, int64_t T)
+ald_model_bytes_t ald_model_bytes(const ald_model_config_t *config, int64_t T, bool recompute)
 {
     const ald_sizes_t s = ald_sizes(config);
     const int64_t attention = s.NH * s.D, wide = 2 * s.I > attention ? 2 * s.I : attention;
-    const int64_t layer = 2 * s.H + s.Q * (config->qk_norm ? 2 : 1) + attention + s.NH + 2 * s.I +
+    const int64_t layer = s.H + s.Q * (config->qk_norm ? 2 : 1) + attention + s.NH + 2 * s.I +
                           (config->post_norm ? 2 * s.H : 0);
     const int64_t row = (int64_t)sizeof(float) * T;
-    return (ald_model_bytes_t){.kept = row * (layer * config->layers + s.H),
+    const int64_t layers = recompute ? 1 : config->layers;
+    return (ald_model_bytes_t){.kept = row * (layer * layers + s.H * config->layers + s.H),
                                .forward = row * (2 * s.H + s.I),
                                .backward = row * (2 * s.H + 2 * s.I + wide + s.Q),
                                .alone = row * (3 * s.H + 3 * s.I + s.Q + attention)};

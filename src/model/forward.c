@@ -7,6 +7,7 @@
 #include "ald/base/arena.h"
 #include "ald/base/status.h"
 #include "ald/model/model.h"
+#include "ald/model/model_config.h"
 #include "ald/model/params.h"
 #include "ald/num/attention.h"
 #include "ald/num/matrix.h"
@@ -14,31 +15,42 @@
 #include "model/forward_impl.h"
 #include "model/layer_impl.h"
 
-static ald_status_t kept_init(const ald_params_t *params, int64_t T, ald_arena_t *arena,
+/* The buffers of one layer but x; false without memory. */
+static bool layer_init(const ald_sizes_t *s, int64_t T, ald_arena_t *arena, ald_kept_t *k)
+{
+    const ald_model_config_t *config = s->config;
+    k->qkv = ALD_ARENA_ARRAY(arena, float, T * s->Q);
+    k->raw = config->qk_norm ? ALD_ARENA_ARRAY(arena, float, T * s->Q) : NULL;
+    k->attention = ALD_ARENA_ARRAY(arena, float, T * s->NH * s->D);
+    k->lse = ALD_ARENA_ARRAY(arena, float, T * s->NH);
+    k->middle = ALD_ARENA_ARRAY(arena, float, T * s->H);
+    k->gate_up = ALD_ARENA_ARRAY(arena, float, T * 2 * s->I);
+    if (config->post_norm) {
+        k->attention_raw = ALD_ARENA_ARRAY(arena, float, T * s->H);
+        k->mlp_raw = ALD_ARENA_ARRAY(arena, float, T * s->H);
+        if (k->attention_raw == NULL || k->mlp_raw == NULL)
+            return false;
+    }
+    return k->gate_up != NULL && k->middle != NULL && k->lse != NULL && k->qkv != NULL &&
+           k->attention != NULL && (k->raw != NULL) == config->qk_norm;
+}
+
+static ald_status_t kept_init(const ald_model_t *model, int64_t T, ald_arena_t *arena,
                               ald_activations_t *a)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_sizes_t s = ald_sizes(&params->config);
-    a->layer = ald_arena_calloc(arena, (size_t)params->config.layers, sizeof *a->layer);
+    const ald_sizes_t s = ald_sizes(&model->params->config);
+    a->layer = ald_arena_calloc(arena, (size_t)s.config->layers, sizeof *a->layer);
     a->last = ALD_ARENA_ARRAY(arena, float, T *s.H);
     bool enough = a->layer != NULL && a->last != NULL;
-    for (int64_t l = 0; l < params->config.layers && enough; ++l) {
+    for (int64_t l = 0; l < s.config->layers && enough; ++l) {
         ald_kept_t *k = &a->layer[l];
+        if (l > 0 && model->recompute)
+            *k = a->layer[0];
+        else
+            enough = layer_init(&s, T, arena, k);
         k->x = ALD_ARENA_ARRAY(arena, float, T *s.H);
-        k->qkv = ALD_ARENA_ARRAY(arena, float, T *s.Q);
-        k->raw = params->config.qk_norm ? ALD_ARENA_ARRAY(arena, float, T *s.Q) : NULL;
-        k->attention = ALD_ARENA_ARRAY(arena, float, T *s.NH *s.D);
-        k->lse = ALD_ARENA_ARRAY(arena, float, T *s.NH);
-        k->middle = ALD_ARENA_ARRAY(arena, float, T *s.H);
-        k->gate_up = ALD_ARENA_ARRAY(arena, float, T * 2 * s.I);
-        if (params->config.post_norm) {
-            k->attention_raw = ALD_ARENA_ARRAY(arena, float, T *s.H);
-            k->mlp_raw = ALD_ARENA_ARRAY(arena, float, T *s.H);
-            enough = k->attention_raw != NULL && k->mlp_raw != NULL;
-        }
-        enough = enough && k->gate_up != NULL && k->middle != NULL && k->lse != NULL &&
-                 k->x != NULL && k->qkv != NULL && k->attention != NULL &&
-                 (k->raw != NULL) == params->config.qk_norm;
+        enough = enough && k->x != NULL;
     }
     ALD_CHECK(enough, ALD_STATUS_RESOURCE,
               "out of memory: activations of %lld tokens; lower optimizer.micro_batch_tokens",
@@ -75,7 +87,7 @@ ald_status_t ald_forward(const ald_model_t *model, const ald_batch_t *batch, ald
     if (keep != NULL) {
         a = ald_arena_calloc(arena, 1, sizeof *a);
         ALD_CHECK_MEMORY(a, sizeof *a);
-        ALD_TRY(kept_init(params, T, arena, a));
+        ALD_TRY(kept_init(model, T, arena, a));
         *keep = a;
     }
     ald_arena_mark_t mark = ald_arena_mark(arena);

@@ -15,7 +15,8 @@ typedef struct {
 } ald_kept_t;
 
 struct ald_activations {
-    ald_kept_t *layer; /* [L] */
+    ald_kept_t *layer; /* [L]; with ald_model_t.recompute all buffers but x are those of all layers,
+                          and hold the last one's after the forward */
     float *last;       /* [T, H] before the final norm */
 };
 

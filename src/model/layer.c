@@ -163,25 +163,47 @@ void ald_layer_output(const ald_pass_t *pass, const ald_layer_t *w, const float 
     ald_add(T * s->H, x, y);
 }
 
+/* gate_up[T, 2I] = norm(x) W^T + b */
+static void mlp_gate_up(const ald_pass_t *pass, const ald_layer_t *w, const float *x,
+                        const ald_mlp_buffers_t *b)
+{
+    const ald_linear_t sizes = {pass->T, 2 * pass->sizes.I, pass->sizes.H};
+    const float *in = norm_before(pass, x, w->mlp_norm, b->normed);
+    ald_matrix_linear(pass->gemm, sizes, in, &w->gate_up, 0.0f, b->gate_up);
+    if (w->gate_up_bias != NULL)
+        ald_bias(sizes.M, sizes.N, w->gate_up_bias, b->gate_up);
+}
+
+/* out[T, H] = beta out + gated(gate_up) W^T + b */
+static void mlp_down(const ald_pass_t *pass, const ald_layer_t *w, const ald_mlp_buffers_t *b,
+                     float beta, float *out)
+{
+    const ald_linear_t sizes = {pass->T, pass->sizes.H, pass->sizes.I};
+    (pass->sizes.gelu ? ald_geglu : ald_swiglu)(sizes.M, pass->sizes.I, b->gate_up, b->act);
+    ald_matrix_linear(pass->gemm, sizes, b->act, &w->down, beta, out);
+    if (w->down_bias != NULL)
+        ald_bias(sizes.M, sizes.N, w->down_bias, out);
+}
+
+void ald_layer_mlp_again(const ald_pass_t *pass, const ald_layer_t *w, const float *x,
+                         const ald_mlp_buffers_t *b)
+{
+    mlp_gate_up(pass, w, x, b);
+    if (b->raw != NULL)
+        mlp_down(pass, w, b, 0.0f, b->raw);
+}
+
 void ald_layer_mlp(const ald_pass_t *pass, const ald_layer_t *w, const float *x,
                    const ald_mlp_buffers_t *b, float *y)
 {
     const ald_sizes_t *s = &pass->sizes;
     const int64_t T = pass->T;
-    const float *in = norm_before(pass, x, w->mlp_norm, b->normed);
     const bool behind = w->mlp_post_norm != NULL; /* then `normed` is free for the product */
     float *out = behind ? b->normed : y;
-    ald_matrix_linear(pass->gemm, (ald_linear_t){T, 2 * s->I, s->H}, in, &w->gate_up, 0.0f,
-                      b->gate_up);
-    if (w->gate_up_bias != NULL)
-        ald_bias(T, 2 * s->I, w->gate_up_bias, b->gate_up);
-    (s->gelu ? ald_geglu : ald_swiglu)(T, s->I, b->gate_up, b->act);
+    mlp_gate_up(pass, w, x, b);
     if (y != x)
         memcpy(y, x, sizeof(float) * (size_t)(T * s->H));
-    ald_matrix_linear(pass->gemm, (ald_linear_t){T, s->H, s->I}, b->act, &w->down,
-                      behind ? 0.0f : 1.0f, out);
-    if (w->down_bias != NULL)
-        ald_bias(T, s->H, w->down_bias, out);
+    mlp_down(pass, w, b, behind ? 0.0f : 1.0f, out);
     norm_behind(pass, w->mlp_post_norm, b->raw, out);
     if (behind)
         ald_add(T * s->H, out, y);

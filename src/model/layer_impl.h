@@ -93,5 +93,8 @@ typedef struct {
 } ald_mlp_buffers_t;
 void ald_layer_mlp(const ald_pass_t *pass, const ald_layer_t *w, const float *x,
                    const ald_mlp_buffers_t *b, float *y);
+/* Of the same the buffers gate_up and, where it isn't NULL, raw; y isn't computed. */
+void ald_layer_mlp_again(const ald_pass_t *pass, const ald_layer_t *w, const float *x,
+                         const ald_mlp_buffers_t *b);
 
 #endif

@@ -88,7 +88,7 @@ void ald_memory_add_forward(ald_memory_plan_t *plan, const ald_model_config_t *s
                             const ald_micro_most_t *most)
 {
     const double hidden = (double)sizeof(float) * (double)(most->T * shape->hidden_size);
-    ald_memory_add(plan, (double)ald_model_bytes(shape, most->T).alone + models * hidden,
+    ald_memory_add(plan, (double)ald_model_bytes(shape, most->T, false).alone + models * hidden,
                    "forward passes of %lld tokens", (long long)most->T);
     ald_memory_add(plan, models * logits_bytes(shape, most->R, 1), "logits of %lld positions",
                    (long long)most->R);
@@ -114,7 +114,7 @@ void ald_memory_add_training(ald_memory_plan_t *plan, const ald_training_plan_t 
 {
     const int64_t T = training->most.T, R = training->most.R;
     const ald_model_config_t *shape = training->shape;
-    const ald_model_bytes_t bytes = ald_model_bytes(shape, T);
+    const ald_model_bytes_t bytes = ald_model_bytes(shape, T, training->config->runtime.recompute);
     const double hidden = 2.0 * (double)sizeof(float) * (double)(T * shape->hidden_size);
     const double logits = logits_bytes(shape, R, 1);
     double work = (double)(bytes.forward > bytes.backward ? bytes.forward : bytes.backward);

@@ -83,7 +83,9 @@ void ald_engine_reset(ald_engine_t *engine)
 
 ald_model_t ald_engine_model(const ald_engine_t *engine)
 {
-    return ald_model_of(&engine->params, engine->values);
+    ald_model_t model = ald_model_of(&engine->params, engine->values);
+    model.recompute = engine->config->runtime.recompute;
+    return model;
 }
 
 /* Removes what an earlier run left here, which isn't to be resumed. */

@@ -30,8 +30,8 @@ checkpoint: {{ every_steps = 1; resume = false; }};
 """)
 
 
-def check(folder, command, *more):
-    done = harness.run(command, "-c", os.path.join(folder, "run.cfg"), "--verbose", *more, timeout=200)
+def check(folder, command, *more, ranks=1):
+    done = harness.run(command, "-c", os.path.join(folder, "run.cfg"), "--verbose", *more, ranks=ranks, timeout=200)
     said = re.findall(r"^(\w+): memory at most ([\d.]+) MiB", done.err, re.M)
     assert [name for name, _ in said][-1] == command, done
     peak = float(re.search(r"peak memory ([\d.]+) MiB on rank 0", done.err).group(1))
@@ -45,8 +45,23 @@ def sft(folder):
     check(folder, "sft")
 
 
+def recomputed(folder):
+    """Without activations of all layers at once: the same model in less memory, on one trainer and on two."""
+    models = set()
+    for ranks in (1, 2):
+        peaks = []
+        for value in ("false", "true"):
+            done = check(folder, "sft", "--set", f"runtime.recompute={value}", ranks=ranks)
+            peaks.append(float(re.search(r"peak memory ([\d.]+) MiB", done.err).group(1)))
+            with open(os.path.join(folder, "out", "sft", "model.safetensors"), "rb") as file:
+                models.add(file.read())
+        assert peaks[1] < 0.8 * peaks[0], peaks
+    assert len(models) == 1, f"{len(models)} models"
+
+
 def dpo(folder):
     check(folder, "dpo")
+    check(folder, "dpo", ranks=2)
 
 
 def dpo_beside_its_reference(folder):
@@ -105,4 +120,4 @@ def evaluate(folder):
 
 
 if __name__ == "__main__":
-    harness.main([sft, dpo, dpo_beside_its_reference, score, distill, on_policy, on_policy_scalars, read_ahead, generate, evaluate], prepare)
+    harness.main([sft, recomputed, dpo, dpo_beside_its_reference, score, distill, on_policy, on_policy_scalars, read_ahead, generate, evaluate], prepare)

@@ -105,6 +105,7 @@ typedef struct {
         ald_precision_t precision;
         ald_stored_dtype_t dtype;
         char *max_shard_size;
+        bool recompute;
         int64_t threads;
         double deadline;
     } runtime;
@@ -238,6 +239,8 @@ typedef struct {
     K(CHOICE, runtime.dtype, "auto", 0, 0, STORED_DTYPES, "of written weights (auto: as read)")    \
     K(SIZE, runtime.max_shard_size, "5GB", 0, 0, NONE,                                             \
       "weight files above it are cut into several")                                                \
+    K(BOOL, runtime.recompute, "false", 0, 0, NONE,                                                \
+      "compute activations again in the backward, a layer at a time: less memory")                 \
     K(INTEGER, runtime.threads, "0", 0, 4096, NONE, "threads per rank (0: its cores' share)")      \
     K(REAL, runtime.deadline, "36000.0", 0.1, 1e9, NONE, "seconds that a rank waits for others")   \
     K(STRING, debug.fail, "", 0, 0, NONE, "SITE:RANK:TIME[:signal|:hang], for tests of failures")  \

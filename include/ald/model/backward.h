@@ -3,6 +3,7 @@
 #ifndef ALD_MODEL_BACKWARD_H
 #define ALD_MODEL_BACKWARD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ald/base/arena.h"
@@ -19,12 +20,12 @@
 ald_status_t ald_backward(const ald_model_t *model, const ald_batch_t *batch,
                           ald_activations_t *activations, ald_arena_t *arena, float *d_hidden,
                           const ald_gradients_t *gradients);
-/* Bytes that passes over T tokens take from the arena: `kept` by ald_forward for the backward,
- * `forward` besides until it returns, `backward` by ald_backward, and `alone` by an ald_forward
- * that keeps nothing. */
+/* Bytes that passes over T tokens take from the arena: `kept` by ald_forward for the backward (with
+ * ald_model_t.recompute or without), `forward` besides until it returns, `backward` by
+ * ald_backward, and `alone` by an ald_forward that keeps nothing. */
 typedef struct {
     int64_t kept, forward, backward, alone;
 } ald_model_bytes_t;
-ald_model_bytes_t ald_model_bytes(const ald_model_config_t *config, int64_t T);
+ald_model_bytes_t ald_model_bytes(const ald_model_config_t *config, int64_t T, bool recompute);
 
 #endif

@@ -3,6 +3,7 @@
 #ifndef ALD_MODEL_MODEL_H
 #define ALD_MODEL_MODEL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ald/model/params.h"
@@ -19,6 +20,8 @@ typedef struct {
         *mapped;        /* the values' place without `values`, of a frozen model; else NULL */
     int64_t vocabulary; /* how many tokens count, 0: all. The others have no logits, and
                            their rows of the output matrix get no gradient from there */
+    bool recompute;     /* what is kept of a layer for the backward is its input alone, and the
+                           rest is computed again there: the same bits */
 } ald_model_t;
 
 /* A model of these values, which stay the caller's, with the products of ald_gemm_chosen. */

@@ -16,6 +16,7 @@
 #include "ald/num/threads.h"
 #include "ald/par/comm.h"
 #include "ald/par/signals.h"
+#include "ald/par/stop.h"
 #include "cli/commands_impl.h"
 #include "cli/help_impl.h"
 #include "cli/options_impl.h"
@@ -40,7 +41,8 @@ static void print_help(void)
          "ALIGNDISTIL_ISA=x86-64-v3 (or x86-64, x86-64-v4) sets the instruction level, by default\n"
          "this CPU's highest, so that unlike nodes give the same bits.\n"
          "exit codes: 0 done, 2 command line or configuration, 3 input, 4 memory or disk,\n"
-         "            5 internal, 75 stopped by a signal: the same command goes on");
+         "            5 internal, 75 stopped by a signal or in time for the end of the job or of\n"
+         "            --deadline: the same command goes on");
 }
 
 static const ald_command_t *find_command(const char *name)
@@ -51,7 +53,7 @@ static const ald_command_t *find_command(const char *name)
     return NULL;
 }
 
-/* Answers what needs no MPI, help and version, and returns the exit code; -1: it was neither. */
+/* Answers what needs no MPI, and returns the exit code; -1: it is something else. */
 static int answer_alone(int argc, char **argv)
 {
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
@@ -132,6 +134,7 @@ int main(int argc, char **argv)
 {
     ald_comm_t world;
     const ald_command_t *command = argc > 1 ? find_command(argv[1]) : NULL;
+    ald_stop_start();
     if (command != NULL && (command->bit & ALD_FOR_STAGES))
         ald_signals_catch(); /* before MPI starts, as it takes a while */
     hold_signals(SIG_UNBLOCK);

@@ -41,7 +41,7 @@ typedef struct {
     ald_log_level_t level;
     bool json;
     /* stages */
-    const char *config, *part, *sweep;
+    const char *config, *part, *sweep, *deadline;
     ald_vec_t settings; /* const char *, the "path=value" of --set in order */
     bool force;
     ald_role_t role;

@@ -21,6 +21,7 @@
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
 #include "ald/par/signals.h"
+#include "ald/par/stop.h"
 #include "ald/pipeline/stage_eval.h"
 #include "cli/options_impl.h"
 #include "cli/parse_impl.h"
@@ -144,11 +145,16 @@ static ald_status_t load(const ald_options_t *options, ald_setup_t *out, char **
 {
     ald_status_t status = ALD_STATUS_OK;
     static const char *const force = "checkpoint.resume=false";
-    ald_vec_t all;
+    ald_vec_t all, limit;
     ald_vec_init(&all, sizeof(const char *));
+    ald_vec_init(&limit, 1);
     ALD_TRY(ald_vec_append(&all, options->settings.data, options->settings.count));
     if (options->force)
         ALD_TRY(ald_vec_push(&all, &force));
+    if (options->deadline != NULL) {
+        ALD_TRY(ald_vec_printf(&limit, "runtime.time_limit=%s", options->deadline));
+        ALD_TRY(ald_vec_push(&all, &limit.data));
+    }
     const char *const *settings = all.data;
     const int count = (int)all.count;
     ALD_TRY(ald_config_load(options->config, settings, count, &out->config));
@@ -157,7 +163,18 @@ static ald_status_t load(const ald_options_t *options, ald_setup_t *out, char **
         ALD_TRY(ald_sweep_load(options->sweep, options->config, settings, count, &out->sweep));
 done:
     ald_vec_reset(&all);
+    ald_vec_reset(&limit);
     return status;
+}
+
+/* Sets the end of this run. What a stage makes doesn't depend on it, so what it writes down of its
+ * configuration has none. */
+static void set_limit(ald_setup_t *setup)
+{
+    ald_stop_limit(setup->config.runtime.time_limit);
+    setup->config.runtime.time_limit = 0.0;
+    for (int64_t i = 0; i < setup->sweep.count; ++i)
+        setup->sweep.runs[i].config.runtime.time_limit = 0.0;
 }
 
 /* USAGE unless all ranks have read the same sweep. Collective. */
@@ -244,6 +261,7 @@ ald_status_t ald_setup_load(const ald_options_t *options, const ald_comm_t *worl
     ald_log_info("aligndistil %s %s: %d ranks, %d threads each", ALD_VERSION, options->command,
                  world->size, threads);
     ald_log_verbose("%s", text);
+    set_limit(out);
     ALD_TRY(ald_comm_agree(world, ald_fail_point("start")));
     ALD_TRY(ald_signals_check(world, options->command));
 done:

@@ -27,7 +27,7 @@
 #include "ald/par/collect.h"
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
-#include "ald/par/signals.h"
+#include "ald/par/stop.h"
 #include "ald/record/reference.h"
 #include "ald/text/tokenizer.h"
 #include "ald/train/checkpoint.h"
@@ -35,19 +35,30 @@
 #include "ald/train/loop.h"
 #include "ald/train/order.h"
 
-/* Computes this rank's share of the reference's log-probabilities, without the rows that step 0
- * fills. */
-static ald_status_t compute_share(ald_dpo_reference_t *reference, const ald_model_t *model,
-                                  const ald_engine_t *engine)
+/* The micro-batches that a pass has still to take: rows[start[m]] to rows[start[m + 1]]. */
+typedef struct {
+    int64_t *rows, *start, micros; /* one block, owned by `rows` */
+} pass_t;
+
+static bool all_known(const ald_dpo_reference_t *reference, const int64_t *rows, int64_t count)
+{
+    bool known = true;
+    for (int64_t i = 0; i < count; ++i)
+        known = known && reference->known[rows[i]];
+    return known;
+}
+
+/* Cuts the rows that step 0 doesn't fill into micro-batches, which are the same after any stop as
+ * in a run without one, and leaves out those that are known. A micro-batch that isn't known whole,
+ * as others were cut then, is forgotten. */
+static ald_status_t pass_init(ald_dpo_reference_t *reference, const ald_config_t *config,
+                              pass_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_arena_t arena;
-    ald_arena_init(&arena);
-    const ald_comm_t *comm = engine->comm;
-    int64_t n = reference->preferences.pairs->count, wanted = 0;
-    int64_t *rows = ald_alloc(sizeof *rows * (size_t)(3 * n + 1));
-    ALD_CHECK_MEMORY(rows, sizeof *rows * (size_t)(3 * n + 1));
-    int64_t *tokens = rows + n, *start = rows + 2 * n;
+    int64_t n = reference->preferences.pairs->count, wanted = 0, left = 0;
+    out->rows = ald_alloc(sizeof *out->rows * (size_t)(3 * n + 1));
+    ALD_CHECK_MEMORY(out->rows, sizeof *out->rows * (size_t)(3 * n + 1));
+    int64_t *rows = out->rows, *tokens = rows + n, *start = rows + 2 * n;
     for (int64_t row = 0; row < n; ++row) {
         if (reference->skip[row])
             continue;
@@ -55,37 +66,79 @@ static ald_status_t compute_share(ald_dpo_reference_t *reference, const ald_mode
         tokens[wanted] = ald_item_tokens(&item);
         rows[wanted++] = row;
     }
-    int64_t micros =
-        ald_micro_split(tokens, wanted, engine->config->optimizer.micro_batch_tokens, start);
-    ald_progress_t progress;
-    ald_progress_begin(&progress, "reference log-probabilities", micros);
-    for (int64_t m = comm->rank; m < micros && wanted > 0; m += comm->size) {
-        ald_pair_pass_t pass;
-        ald_arena_mark_t mark = ald_arena_mark(&arena);
-        int64_t count = start[m + 1] - start[m];
-        ALD_TRY(ald_fail_point("reference"));
-        ALD_CHECK(!ald_signals_seen(), ALD_STATUS_STOPPED,
-                  "dpo: stopped by a signal before the first step; run the same command again");
-        ALD_TRY(ald_pair_pass(model, &reference->preferences, rows + start[m], count, false, &arena,
-                              &pass));
-        for (int64_t i = 0; i < 2 * count; ++i)
-            reference->values[2 * rows[start[m] + i / 2] + i % 2] =
-                ald_pair_pass_sum(&pass, pass.logprob, i);
-        ald_arena_release(&arena, mark);
-        ald_progress_update(&progress, m + 1, NULL);
+    const int64_t micros =
+        wanted > 0 ? ald_micro_split(tokens, wanted, config->optimizer.micro_batch_tokens, start)
+                   : 0;
+    out->start = start;
+    for (int64_t m = 0; m < micros; ++m) {
+        const int64_t first = start[m], count = start[m + 1] - first;
+        if (all_known(reference, rows + first, count))
+            continue;
+        memmove(rows + start[out->micros], rows + first, sizeof *rows * (size_t)count);
+        start[out->micros + 1] = start[out->micros] + count;
+        out->micros += 1;
     }
-    ald_progress_end(&progress);
+    left = out->micros > 0 ? start[out->micros] : 0;
+    for (int64_t i = 0; i < left; ++i) {
+        reference->known[rows[i]] = false;
+        reference->values[2 * rows[i]] = reference->values[2 * rows[i] + 1] = 0.0;
+    }
 done:
-    ald_arena_reset(&arena);
-    ald_free(rows);
     return status;
 }
 
-/* Adds up the ranks' shares: each row was filled by one of them and is 0 on the others. */
+/* Computes a micro-batch of the reference's log-probabilities. */
+static ald_status_t compute_micro(ald_dpo_reference_t *reference, const ald_model_t *model,
+                                  const int64_t *rows, int64_t count, ald_arena_t *arena)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_pair_pass_t pass;
+    const ald_arena_mark_t mark = ald_arena_mark(arena);
+    ALD_TRY(ald_fail_point("reference"));
+    ALD_TRY(ald_pair_pass(model, &reference->preferences, rows, count, false, arena, &pass));
+    for (int64_t i = 0; i < 2 * count; ++i) {
+        reference->values[2 * rows[i / 2] + i % 2] = ald_pair_pass_sum(&pass, pass.logprob, i);
+        reference->known[rows[i / 2]] = true;
+    }
+done:
+    ald_arena_release(arena, mark);
+    return status;
+}
+
+/* Computes this rank's share of a pass, or what it has of it until it is to stop (*why). */
+static ald_status_t compute_share(ald_dpo_reference_t *reference, const ald_model_t *model,
+                                  const pass_t *pass, const ald_comm_t *comm, ald_stop_t *why)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_arena_t arena;
+    ald_progress_t progress;
+    ald_arena_init(&arena);
+    ald_progress_begin(&progress, "reference log-probabilities", pass->micros);
+    ald_stop_begin("dpo");
+    for (int64_t m = comm->rank; m < pass->micros; m += comm->size) {
+        const double begun = ald_time();
+        const int64_t first = pass->start[m];
+        *why = ald_stop_due(pass->micros - m, 0);
+        if (*why != ALD_STOP_NO)
+            break;
+        ALD_TRY(compute_micro(reference, model, pass->rows + first, pass->start[m + 1] - first,
+                              &arena));
+        ald_stop_stepped(ald_time() - begun);
+        ald_progress_update(&progress, m + 1, NULL);
+    }
+done:
+    ald_progress_end(&progress);
+    ald_arena_reset(&arena);
+    return status;
+}
+
+/* Adds up the ranks' shares: each row was filled by one of them, or known to root, and is 0 on the
+ * others. */
 static void sum_shares(const ald_dpo_reference_t *reference, const ald_comm_t *comm)
 {
-    ald_collect_reduce(comm, reference->values, 2 * reference->preferences.pairs->count, MPI_DOUBLE,
-                       MPI_SUM);
+    const int64_t n = reference->preferences.pairs->count;
+    ald_collect_reduce(comm, reference->values, 2 * n, MPI_DOUBLE, MPI_SUM);
+    ald_collect_reduce(comm, reference->known, n, MPI_C_BOOL, MPI_LOR);
 }
 
 /* The directory of the reference. */
@@ -150,16 +203,21 @@ static void unmap_model(ald_dpo_reference_t *reference)
 
 /* Loads the reference, or takes the policy before its first step, and computes the rows that step 0
  * doesn't give for free. */
-static ald_status_t compute(ald_dpo_reference_t *reference, const ald_engine_t *engine)
+static ald_status_t compute(ald_dpo_reference_t *reference, const ald_engine_t *engine,
+                            ald_stop_t *why)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_model_t policy = ald_engine_model(engine);
+    pass_t pass = {0};
     policy.vocabulary = reference->V;
     if (!reference->own)
         ALD_TRY(map_model(reference, engine->config->dpo.reference, engine->comm));
-    ALD_TRY(compute_share(reference, reference->own ? &policy : &reference->model, engine));
+    ALD_TRY(pass_init(reference, engine->config, &pass));
+    ALD_TRY(compute_share(reference, reference->own ? &policy : &reference->model, &pass,
+                          engine->comm, why));
 done:
     unmap_model(reference);
+    ald_free(pass.rows);
     return status;
 }
 
@@ -177,7 +235,7 @@ done:
     return status;
 }
 
-/* Writes the numbers, on root, once they are all known. Collective. */
+/* Writes the numbers, on root; NaN where they aren't known yet. Collective. */
 static ald_status_t keep(const ald_dpo_reference_t *reference, const ald_comm_t *comm)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -202,27 +260,62 @@ done:
     return status;
 }
 
-/* Computes the numbers, which no file has kept. */
+/* The rows of which the pass has, or had before, the numbers. */
+static int64_t count_known(const ald_dpo_reference_t *reference)
+{
+    int64_t known = 0;
+    for (int64_t row = 0; row < reference->preferences.pairs->count; ++row)
+        known += reference->known[row] && !reference->skip[row];
+    return known;
+}
+
+/* NaN where no number is known, and where step 0 gives it. */
+static void clear_unknown(ald_dpo_reference_t *reference)
+{
+    for (int64_t row = 0; row < reference->preferences.pairs->count; ++row)
+        if (!reference->known[row] || reference->skip[row])
+            reference->values[2 * row] = reference->values[2 * row + 1] = NAN;
+}
+
+/* STOPPED when that came to any rank. Collective. */
+static ald_status_t check_stop(const ald_dpo_reference_t *reference, ald_stop_t why, int64_t before,
+                               double begun)
+{
+    ald_stop_work_t work = {.stage = "dpo",
+                            .unit = "reference pair",
+                            .at = count_known(reference),
+                            .seconds = ald_time() - begun};
+    for (int64_t row = 0; row < reference->preferences.pairs->count; ++row)
+        work.total += !reference->skip[row];
+    work.left = work.total - work.at;
+    work.done = work.at - before;
+    return why == ALD_STOP_NO ? ALD_STATUS_OK : ald_stop_raise(why, &work);
+}
+
+/* Computes the numbers that no file has kept. What a run that stops has of them is kept, and what a
+ * pass has that leaves some to step 0. */
 static ald_status_t make(ald_dpo_reference_t *reference, ald_engine_t *engine)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_comm_t *comm = engine->comm;
-    const int64_t n = reference->preferences.pairs->count;
+    ald_stop_t why = ALD_STOP_NO;
+    const double begun = ald_time();
     const bool resumes = engine->config->checkpoint.resume && ald_checkpoint_newest(engine) > 0;
     int fresh = reference->own && !resumes;
     MPI_Bcast(&fresh, 1, MPI_INT, 0, comm->mpi);
     if (fresh)
         status = skip_first_step(reference, engine->config);
+    const int64_t before = status == ALD_STATUS_OK ? count_known(reference) : 0;
     if (status == ALD_STATUS_OK)
-        status = compute(reference, engine);
+        status = compute(reference, engine, &why);
     ALD_TRY(ald_comm_agree(comm, status));
+    why = ald_stop_agree(comm, why);
     sum_shares(reference, comm);
     ALD_TRY(check_values(reference, engine->config));
-    for (int64_t row = 0; row < n; ++row)
-        if (reference->skip[row])
-            reference->values[2 * row] = reference->values[2 * row + 1] = NAN;
-    if (!fresh)
+    clear_unknown(reference);
+    if (!fresh || count_known(reference) > before)
         ALD_TRY(keep(reference, comm));
+    ALD_TRY(check_stop(reference, why, before, begun));
 done:
     return status;
 }
@@ -233,11 +326,32 @@ static ald_status_t alloc(const ald_engine_t *engine, ald_dpo_reference_t *out)
     const size_t n = (size_t)out->preferences.pairs->count;
     out->values = ald_calloc(2 * n, sizeof *out->values);
     out->skip = ald_calloc(n, sizeof *out->skip);
+    out->known = ald_calloc(n, sizeof *out->known);
     out->path = ald_path_join(engine->output, "reference.h5");
-    ALD_CHECK(out->values != NULL && out->skip != NULL && out->path != NULL, ALD_STATUS_RESOURCE,
-              "out of memory: the reference's log-probabilities");
+    ALD_CHECK(out->values != NULL && out->skip != NULL && out->known != NULL && out->path != NULL,
+              ALD_STATUS_RESOURCE, "out of memory: the reference's log-probabilities");
 done:
     return status;
+}
+
+/* Takes over on root what the file has, on all ranks which rows that is; the numbers of the others
+ * are 0. Returns how many rows it is. Collective. */
+static int64_t take_over(ald_dpo_reference_t *reference, const ald_comm_t *comm)
+{
+    const int64_t n = reference->preferences.pairs->count;
+    double *values = reference->values;
+    const bool there =
+        comm->rank == 0 && ald_reference_read(reference->path, reference->made_from, values, n);
+    int64_t count = 0;
+    for (int64_t row = 0; row < n; ++row) {
+        reference->known[row] = there && isfinite(values[2 * row]) && isfinite(values[2 * row + 1]);
+        if (!reference->known[row]) /* a damaged file may have left some */
+            values[2 * row] = values[2 * row + 1] = 0.0;
+    }
+    ald_comm_broadcast(comm, reference->known, sizeof *reference->known * (size_t)n, 0);
+    for (int64_t row = 0; row < n; ++row)
+        count += reference->known[row];
+    return count;
 }
 
 /* ALD_REFERENCE_SUMS: those of an earlier run, or new ones. */
@@ -246,20 +360,15 @@ static ald_status_t init_sums(ald_engine_t *engine, ald_dpo_reference_t *out)
     ald_status_t status = ALD_STATUS_OK;
     const ald_comm_t *comm = engine->comm;
     const int64_t n = out->preferences.pairs->count;
-    int kept = 0;
     ALD_TRY(ald_comm_agree(comm, alloc(engine, out)));
-    if (comm->rank == 0)
-        kept = ald_reference_read(out->path, out->made_from, out->values, n) &&
-               check_values(out, engine->config) == ALD_STATUS_OK; /* else they are made anew */
-    MPI_Bcast(&kept, 1, MPI_INT, 0, comm->mpi);
-    if (kept) {
+    const int64_t known = take_over(out, comm);
+    if (known > 0)
+        ald_log_info("dpo: the reference's log-probabilities of %lld of %lld pairs are those of %s",
+                     (long long)known, (long long)n, out->path);
+    if (known == n)
         ald_comm_broadcast(comm, out->values, sizeof(double) * (size_t)(2 * n), 0);
-        ald_log_info("dpo: the reference's log-probabilities are those of %s", out->path);
-    } else {
-        memset(out->values, 0,
-               sizeof(double) * (size_t)(2 * n)); /* a damaged file may have left some */
+    else
         ALD_TRY(make(out, engine));
-    }
 done:
     return status;
 }
@@ -298,6 +407,7 @@ void ald_dpo_reference_reset(ald_dpo_reference_t *reference)
     unmap_model(reference);
     ald_free(reference->values);
     ald_free(reference->skip);
+    ald_free(reference->known);
     ald_free(reference->path);
     *reference = (ald_dpo_reference_t){0};
 }

@@ -16,7 +16,7 @@
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
 #include "ald/par/comm.h"
-#include "ald/par/signals.h"
+#include "ald/par/stop.h"
 #include "ald/train/finished.h"
 
 /* The file is a line with the recipe, then records: a line "NAME BYTES SHA256", the bytes, and a
@@ -189,13 +189,17 @@ done:
     return status;
 }
 
-ald_status_t ald_partial_agree(const ald_partial_t *partial, ald_status_t status)
+ald_status_t ald_partial_agree(const ald_partial_t *partial, ald_status_t status,
+                               const ald_stop_work_t *work)
 {
-    if (status == ALD_STATUS_OK && ald_signals_seen())
-        status = ald_status_raise(ALD_STATUS_STOPPED,
-                                  "%s: stopped by a signal; run the same command again to go on",
-                                  partial->made.stage);
-    return ald_comm_agree(partial->comm, status);
+    int64_t left = work->left;
+    ALD_TRY(ald_comm_agree(partial->comm, status));
+    MPI_Bcast(&left, 1, MPI_INT64_T, 0, partial->comm->mpi);
+    const ald_stop_t why = ald_stop_agree(partial->comm, ald_stop_due(left, 1));
+    if (why != ALD_STOP_NO)
+        ALD_TRY(ald_comm_agree(partial->comm, ald_stop_raise(why, work))); /* root's */
+done:
+    return status;
 }
 
 ald_status_t ald_partial_end(ald_partial_t *partial)

@@ -10,6 +10,7 @@
 #include "ald/base/vec.h"
 #include "ald/config/config.h"
 #include "ald/par/comm.h"
+#include "ald/par/stop.h"
 #include "ald/train/finished.h"
 
 /* A stage's results so far, in a file of records beside what it makes. Zeroed before and after. */
@@ -35,8 +36,10 @@ ald_status_t ald_partial_find(const ald_partial_t *partial, const char *name, al
 /* Adds a record to the file; empty ones aren't. Root only. */
 ald_status_t ald_partial_add(const ald_partial_t *partial, const char *name, const void *bytes,
                              size_t count);
-/* The same status on all ranks, STOPPED when a signal came to any. Collective. */
-ald_status_t ald_partial_agree(const ald_partial_t *partial, ald_status_t status);
+/* The same status on all ranks, STOPPED when one of them is to stop. `work` is root's; what the
+ * others say of it doesn't matter. Collective. */
+ald_status_t ald_partial_agree(const ald_partial_t *partial, ald_status_t status,
+                               const ald_stop_work_t *work);
 /* Writes done.json and removes the file. Collective. */
 ald_status_t ald_partial_end(ald_partial_t *partial);
 /* Frees it; takes a zeroed one. The file stays for the next run where `status` is STOPPED or

@@ -15,7 +15,7 @@
 #include "ald/par/collect.h"
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
-#include "ald/par/signals.h"
+#include "ald/par/stop.h"
 #include "ald/role/generator.h"
 
 enum { ROUND = 2 }; /* seconds between looks at what the ranks have, and whether to stop */
@@ -30,7 +30,39 @@ typedef struct {
     int64_t *place, mine;  /* [mine] of these among all */
     bool agreed, left;     /* all ranks have the status; some rank has work left */
     double looked;         /* when the ranks looked last */
+    /* Responses: of all ranks, there at the beginning, there now (root only). This rank's seconds:
+     * when it began, when it looked up last from a token, the longest of these. */
+    int64_t total, before, there;
+    double begun, paused, longest;
 } share_t;
+
+/* The number of records from byte `at` on. */
+static ald_status_t count_records(const ald_vec_t *all, size_t at, int64_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    *out = 0;
+    while (at < all->count) {
+        ald_sampled_t record;
+        const int32_t *ids;
+        const float *logprobs;
+        ALD_TRY(ald_sampled_next(all, &at, &record, &ids, &logprobs));
+        *out += 1;
+    }
+done:
+    return status;
+}
+
+/* What is left, which root knows. */
+static ald_stop_work_t work_left(const share_t *share)
+{
+    return (ald_stop_work_t){.stage = share->partial->made.stage,
+                             .unit = "response",
+                             .at = share->there,
+                             .total = share->total,
+                             .left = share->total - share->there,
+                             .done = share->there - share->before,
+                             .seconds = ald_time() - share->begun};
+}
 
 /* Puts records, which are of this rank's requests, by their place among all. */
 static ald_status_t renumber(const share_t *share, ald_vec_t *records)
@@ -64,9 +96,14 @@ static ald_status_t gather(share_t *share, const ald_vec_t *mine)
     ALD_TRY(ald_comm_agree(share->comm, status));
     char *there = root ? (char *)share->all.data + before : NULL;
     ald_collect_gather(&spread, mine->data, there);
+    int64_t count = 0;
     if (root)
+        status = count_records(&share->all, before, &count);
+    share->there += count;
+    if (root && status == ALD_STATUS_OK)
         status = ald_partial_add(share->partial, share->name, there, bytes);
-    ALD_TRY(ald_partial_agree(share->partial, status));
+    const ald_stop_work_t work = work_left(share);
+    ALD_TRY(ald_partial_agree(share->partial, status, &work));
 done:
     return status;
 }
@@ -90,12 +127,22 @@ done:
     return status;
 }
 
+/* A run that has a response to keep may be out of time. */
 static ald_status_t between_tokens(void *context, ald_vec_t *records)
 {
     share_t *share = context;
-    const ald_status_t status = ald_fail_point("token");
-    const bool due = ald_signals_seen() || ald_time() - share->looked > ROUND;
-    return due && status == ALD_STATUS_OK ? look(share, records, true, status) : status;
+    ald_status_t status = ald_fail_point("token");
+    const double begun = ald_time(), took = begun - share->paused;
+    share->longest = took > share->longest ? took : share->longest;
+    if (records->count > 0)
+        ald_stop_stepped(share->longest);
+    const bool due = ald_stop_due(1, 1) != ALD_STOP_NO || begun - share->looked > ROUND;
+    if (due && status == ALD_STATUS_OK)
+        status = look(share, records, true, status);
+    share->paused = ald_time();
+    if (due)
+        ald_stop_kept(share->paused - begun);
+    return status;
 }
 
 /* Samples this rank's requests, and stays until all ranks have theirs. */
@@ -110,7 +157,8 @@ static ald_status_t sample_share(const ald_generator_t *generator, const ald_pai
     ald_vec_init(&records, 1);
     paused.pause = between_tokens;
     paused.context = share;
-    share->looked = ald_time();
+    ald_stop_begin(share->partial->made.stage);
+    share->begun = share->paused = share->looked = ald_time();
     status = ald_generator_run(&paused, pairs, share->wanted, share->mine, &arena, &records);
     do {
         if (!share->agreed)
@@ -135,6 +183,7 @@ static ald_status_t take_over(share_t *share, int64_t total, bool *there)
                   ALD_STATUS_INPUT, "%s: response %lld: expected each of %lld at most once",
                   share->partial->path, (long long)record.request, (long long)total);
         there[record.request] = true;
+        share->before += 1;
     }
 done:
     return status;
@@ -154,6 +203,8 @@ static ald_status_t share_init(share_t *share, int64_t total, int64_t samples, i
             ald_status_raise(ALD_STATUS_RESOURCE, "out of memory: %lld requests", (long long)total);
     ALD_TRY(ald_comm_agree(comm, status));
     ALD_TRY(ald_comm_agree(comm, comm->rank == 0 ? take_over(share, total, there) : status));
+    share->total = total;
+    share->there = share->before;
     ald_comm_broadcast(comm, there, (size_t)total, 0);
     for (int64_t i = 0, turn = 0; i < total; ++i) {
         if (there[i] || turn++ % comm->size != comm->rank)

@@ -20,7 +20,7 @@
 #include "ald/model/mapped.h"
 #include "ald/par/collect.h"
 #include "ald/par/comm.h"
-#include "ald/par/signals.h"
+#include "ald/par/stop.h"
 #include "ald/plan/memory.h"
 #include "ald/plan/micro.h"
 #include "ald/role/scorer.h"
@@ -156,6 +156,12 @@ done:
     return status;
 }
 
+/* How many shards a part has. */
+static int64_t parts_shards(const scoring_t *s, int64_t part, int64_t parts)
+{
+    return (s->set.shards - part + parts - 1) / parts;
+}
+
 static ald_status_t run_shard(scoring_t *s, int64_t number)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -178,23 +184,45 @@ done:
     return status;
 }
 
-/* This rank's shards. */
-static ald_status_t run_share(scoring_t *s, const ald_comm_t *comm, int64_t part, int64_t parts)
+/* This rank's shards, or those that it has until it is to stop (*why). */
+static ald_status_t run_share(scoring_t *s, const ald_comm_t *comm, int64_t part, int64_t parts,
+                              ald_stop_t *why)
 {
     ald_status_t status = ALD_STATUS_OK;
     int64_t shards = s->set.shards;
     ald_progress_t progress;
-    ald_progress_begin(&progress, "score", (shards - part + parts - 1) / parts);
+    ald_progress_begin(&progress, "score", parts_shards(s, part, parts));
+    ald_stop_begin("score");
     for (int64_t k = part + parts * comm->rank; k < shards; k += parts * comm->size) {
-        ALD_CHECK(!ald_signals_seen(), ALD_STATUS_STOPPED,
-                  "score: stopped by a signal; run the same command again for the shards that are "
-                  "missing");
+        const double begun = ald_time();
+        const int64_t made = s->made;
+        *why = ald_stop_due(shards - k, 0);
+        if (*why != ALD_STOP_NO)
+            break;
         ALD_TRY(run_shard(s, k));
+        if (s->made > made)
+            ald_stop_stepped(ald_time() - begun);
         ald_progress_update(&progress, s->kept + s->made, NULL);
     }
 done:
     ald_progress_end(&progress);
     return status;
+}
+
+/* STOPPED when that came to any rank. Collective. */
+static ald_status_t check_stop(const scoring_t *s, const ald_comm_t *comm, ald_stop_t why,
+                               const ald_stop_work_t *work)
+{
+    ald_stop_work_t all = *work;
+    int64_t sums[2] = {s->made, s->kept};
+    why = ald_stop_agree(comm, why);
+    if (why == ALD_STOP_NO)
+        return ALD_STATUS_OK;
+    ald_comm_sum(comm, sums, 2);
+    all.at = sums[0] + sums[1];
+    all.left = all.total - all.at;
+    all.done = sums[0];
+    return ald_stop_raise(why, &all);
 }
 
 /* Shards beyond the set would be read with it. */
@@ -325,6 +353,7 @@ ald_status_t ald_scoring_run(ald_scorer_t *scorer, const ald_comm_t *comm,
 {
     ald_status_t status = ALD_STATUS_OK;
     int64_t found = 0;
+    ald_stop_t why = ALD_STOP_NO;
     double begun = ald_time();
     scoring_t s = {.scorer = scorer,
                    .set = {.folder = scorer->config->shards.directory, .header = &scorer->header}};
@@ -338,8 +367,13 @@ ald_status_t ald_scoring_run(ald_scorer_t *scorer, const ald_comm_t *comm,
     if (status == ALD_STATUS_OK)
         score_memory(&s);
     if (status == ALD_STATUS_OK)
-        status = run_share(&s, comm, part, parts);
+        status = run_share(&s, comm, part, parts, &why);
     ALD_TRY(ald_comm_agree(comm, status));
+    const ald_stop_work_t work = {.stage = "score",
+                                  .unit = "shard",
+                                  .total = parts_shards(&s, part, parts),
+                                  .seconds = ald_time() - begun};
+    ALD_TRY(check_stop(&s, comm, why, &work));
     ALD_TRY(gather_entries(&s, comm, part, parts, &found));
     report(&s, comm, part, parts, found, ald_time() - begun);
 done:

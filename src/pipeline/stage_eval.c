@@ -9,6 +9,7 @@
 #include "ald/base/arena.h"
 #include "ald/base/interval.h"
 #include "ald/base/json.h"
+#include "ald/base/log.h"
 #include "ald/base/path.h"
 #include "ald/base/show.h"
 #include "ald/base/status.h"
@@ -20,6 +21,7 @@
 #include "ald/model/mapped.h"
 #include "ald/model/model_config.h"
 #include "ald/par/comm.h"
+#include "ald/par/stop.h"
 #include "ald/plan/memory.h"
 #include "ald/plan/micro.h"
 #include "ald/role/frozen.h"
@@ -226,16 +228,31 @@ done:
 typedef struct {
     const ald_eval_t *e;
     const char *name;
+    int64_t total, before, there; /* sequences: all, there at the beginning, there now */
+    double begun, kept;           /* when it began, when it kept some last */
 } measuring_t;
 
 static ald_status_t keep_measured(void *context, const ald_measured_t *measured, int64_t count)
 {
-    const measuring_t *m = context;
+    measuring_t *m = context;
     ald_status_t status = ALD_STATUS_OK;
+    const double now = ald_time();
+    ald_stop_stepped(now - m->kept);
+    m->there += count;
     if (m->e->world->rank == 0)
         status =
             ald_partial_add(&m->e->partial, m->name, measured, sizeof *measured * (size_t)count);
-    return ald_partial_agree(&m->e->partial, status);
+    const ald_stop_work_t work = {.stage = "eval",
+                                  .unit = "measured sequence",
+                                  .at = m->there,
+                                  .total = m->total,
+                                  .left = m->total - m->there,
+                                  .done = m->there - m->before,
+                                  .seconds = now - m->begun};
+    status = ald_partial_agree(&m->e->partial, status, &work);
+    m->kept = ald_time();
+    ald_stop_kept(m->kept - now);
+    return status;
 }
 
 /* Measures the items but for what an earlier run has measured of them. Collective. */
@@ -244,7 +261,7 @@ static ald_status_t measure(ald_eval_t *e, const char *name, const ald_item_t *i
 {
     ald_status_t status = ALD_STATUS_OK;
     const size_t most = sizeof *out * (size_t)sequences;
-    measuring_t measuring = {e, name};
+    measuring_t measuring = {.e = e, .name = name, .total = sequences};
     ald_measure_keep_t keep = {.add = keep_measured, .context = &measuring};
     ald_vec_t known;
     ald_vec_init(&known, 1);
@@ -259,6 +276,9 @@ static ald_status_t measure(ald_eval_t *e, const char *name, const ald_item_t *i
     keep.known = (int64_t)(known.count / sizeof *out);
     MPI_Bcast(&keep.known, 1, MPI_INT64_T, 0, e->world->mpi);
     ald_comm_broadcast(e->world, out, sizeof *out * (size_t)keep.known, 0);
+    measuring.before = measuring.there = keep.known;
+    measuring.begun = measuring.kept = ald_time();
+    ald_stop_begin("eval");
     ALD_TRY(ald_measure(&e->measure, e->world, items, count, strcmp(name, PAIRS) != 0, &keep, out));
 done:
     ald_vec_reset(&known);

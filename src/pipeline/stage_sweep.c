@@ -23,6 +23,7 @@
 #include "ald/objective/guard.h"
 #include "ald/objective/policy_gradient.h"
 #include "ald/par/comm.h"
+#include "ald/par/stop.h"
 #include "ald/plan/memory.h"
 #include "ald/role/placement.h"
 #include "ald/shard/format.h"
@@ -216,8 +217,8 @@ static int64_t most_items(const lane_t *lanes, int64_t n)
     return most;
 }
 
-/* Trains runs that are in memory together over one feed. */
-static ald_status_t run_group(sweep_t *s, int64_t n)
+/* Trains runs that are in memory together over one feed; `later`: steps of those that follow. */
+static ald_status_t run_group(sweep_t *s, int64_t n, int64_t later)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_corpus_feed_t feed = {0};
@@ -225,6 +226,7 @@ static ald_status_t run_group(sweep_t *s, int64_t n)
                        .trainers = &s->trainers,
                        .runs = s->runs,
                        .count = n,
+                       .later = later,
                        .finish = finish_run,
                        .context = s};
     for (int64_t k = 0; k < n; ++k) {
@@ -297,22 +299,50 @@ done:
     return status;
 }
 
+/* STOPPED when there is no time for a step of `size` more runs, or a signal came. Collective. */
+static ald_status_t check_stop(const sweep_t *s, int64_t finished, int64_t size, int64_t count,
+                               double begun)
+{
+    const ald_stop_work_t work = {.stage = "sweep",
+                                  .unit = "run",
+                                  .at = finished,
+                                  .total = count,
+                                  .left = count - finished,
+                                  .done = finished,
+                                  .seconds = ald_time() - begun};
+    const ald_stop_t why = ald_stop_agree(&s->trainers, ald_stop_due(work.left, size));
+    return why == ALD_STOP_NO ? ALD_STATUS_OK : ald_stop_raise(why, &work);
+}
+
+/* The steps of runs, as far as is known before they begin. */
+static int64_t steps_of(const sweep_t *s, const int64_t *wanted, int64_t count)
+{
+    int64_t steps = 0;
+    for (int64_t i = 0; i < count; ++i)
+        steps += ald_total_steps(&s->sweep->runs[wanted[i]].config, s->corpus.set.count);
+    return steps;
+}
+
 /* Trains the runs that aren't finished, group by group. */
 static ald_status_t run_groups(sweep_t *s, const int64_t *wanted, int64_t count)
 {
     ald_status_t status = ALD_STATUS_OK;
+    const double begun = ald_time();
     for (int64_t first = 0, size = 0; first < count; first += size) {
         double budget = rank_budget(s);
         status = group_size(s, wanted + first, count - first, budget, &size);
         ALD_TRY(ald_comm_agree(&s->trainers, status));
         MPI_Allreduce(MPI_IN_PLACE, &size, 1, MPI_INT64_T, MPI_MIN, s->trainers.mpi);
+        if (first > 0)
+            ALD_TRY(check_stop(s, first, size, count, begun));
         ald_log_info("sweep: runs %lld to %lld of %lld in memory together, of %.0f MiB for them on "
                      "rank 0",
                      (long long)first + 1, (long long)(first + size), (long long)count,
                      budget / 1048576.0);
         for (int64_t k = 0; k < size; ++k)
             s->lanes[k] = (lane_t){.run = &s->sweep->runs[wanted[first + k]]};
-        ALD_TRY(run_group(s, size));
+        const int64_t end = first + size;
+        ALD_TRY(run_group(s, size, steps_of(s, wanted + end, count - end)));
     }
 done:
     return status;

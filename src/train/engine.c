@@ -26,6 +26,7 @@
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
 #include "ald/par/signals.h"
+#include "ald/par/stop.h"
 #include "ald/record/metrics.h"
 #include "ald/record/metrics_file.h"
 #include "ald/train/checkpoint.h"
@@ -130,6 +131,8 @@ ald_status_t ald_engine_begin(ald_engine_t *engine, int64_t steps)
         status = ald_metrics_open(engine->output, newest, &engine->metrics);
     ALD_TRY(ald_comm_agree(engine->comm, status));
     ALD_TRY(ald_signals_check(engine->comm, engine->stage));
+    /* Weights and two moments. */
+    ald_stop_expect(3.0 * sizeof(float) * (double)engine->params.total);
     engine->started = ald_time();
     ald_progress_begin(&engine->progress, engine->stage, steps);
 done:
@@ -215,8 +218,11 @@ ald_status_t ald_engine_record(ald_engine_t *engine, ald_metrics_t *metrics, boo
              ald_metrics_get(metrics, "tokens_per_second"));
     ald_progress_update(&engine->progress, engine->step, detail);
     ALD_TRY(ald_comm_agree(engine->comm, status));
-    if (saves)
+    if (saves) {
+        const double begun = ald_time();
         ALD_TRY(ald_checkpoint_write(engine));
+        ald_stop_kept(ald_time() - begun);
+    }
 done:
     if (status != ALD_STATUS_OK || stop || engine->step == engine->steps)
         ald_progress_end(&engine->progress);

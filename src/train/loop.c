@@ -13,7 +13,7 @@
 #include "ald/model/gradients.h"
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
-#include "ald/par/signals.h"
+#include "ald/par/stop.h"
 #include "ald/record/metrics.h"
 #include "ald/train/engine.h"
 #include "ald/train/optimizer.h"
@@ -220,33 +220,63 @@ static ald_status_t group_step(ald_loop_t *loop, ald_run_t *const *group, int64_
             ALD_TRY(feed->metrics(feed->context, group[k], &items, &group[k]->metrics));
         group[k]->stepped = true;
     }
+    loop->taken += n;
 done:
     return status;
 }
 
-/* Whether a signal came to any trainer, or the feed has heard of one. */
-static bool stops(const ald_loop_t *loop)
+/* What is left to do once the round is recorded. */
+static ald_stop_work_t work_left(const ald_loop_t *loop, int64_t step)
 {
-    int stop = ald_signals_seen() || loop->stop;
-    MPI_Allreduce(MPI_IN_PLACE, &stop, 1, MPI_INT, MPI_MAX, loop->trainers->mpi);
-    return stop != 0;
+    ald_stop_work_t work = {.stage = loop->name,
+                            .unit = "step",
+                            .at = step + 1,
+                            .done = loop->taken,
+                            .seconds = ald_time() - loop->begun};
+    for (int64_t k = 0; k < loop->count; ++k) {
+        const ald_run_t *run = &loop->runs[k];
+        if (run->engine == NULL)
+            continue;
+        work.total = run->engine->steps > work.total ? run->engine->steps : work.total;
+        work.left += run->engine->steps - run->engine->step - run->stepped;
+    }
+    return work;
+}
+
+/* Whether a signal came to any trainer, or the feed has heard of one, or root, which keeps what
+ * they have, has no time for another round. After the last one there is as much to write as for a
+ * stop.
+ */
+static ald_stop_t stops(const ald_loop_t *loop, int64_t left)
+{
+    int64_t runs = 0;
+    for (int64_t k = 0; k < loop->count; ++k)
+        runs += loop->runs[k].engine != NULL;
+    const ald_stop_t mine = ald_stop_due(loop->trainers->rank == 0 ? left : 0, runs);
+    return ald_stop_agree(loop->trainers, loop->stop ? ALD_STOP_SIGNAL : mine);
 }
 
 /* Writes down what the runs have done in this round. Collective over the trainers. */
 static ald_status_t record(ald_loop_t *loop, int64_t step)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const bool stop = stops(loop);
+    const double begun = ald_time();
+    ald_stop_work_t work = work_left(loop, step);
+    ald_stop_stepped(begun - loop->recorded + loop->held);
+    const ald_stop_t why = stops(loop, work.left);
     for (int64_t k = 0; k < loop->count; ++k)
         if (loop->runs[k].stepped && loop->feed.hold != NULL &&
-            (stop || ald_engine_is_due(loop->runs[k].engine)))
+            (why != ALD_STOP_NO || ald_engine_is_due(loop->runs[k].engine)))
             ALD_TRY(ald_comm_agree(loop->trainers, loop->feed.hold(loop->feed.context, step + 1)));
+    loop->held = fmax(loop->held, ald_time() - begun);
     for (int64_t k = 0; k < loop->count; ++k)
         if (loop->runs[k].stepped)
-            ALD_TRY(ald_engine_record(loop->runs[k].engine, &loop->runs[k].metrics, stop));
-    ALD_CHECK(!stop, ALD_STATUS_STOPPED,
-              "%s: stopped by a signal after step %lld; run the same command again to go on",
-              loop->name, (long long)step + 1);
+            ALD_TRY(ald_engine_record(loop->runs[k].engine, &loop->runs[k].metrics,
+                                      why != ALD_STOP_NO));
+    work.left += loop->later;
+    if (why != ALD_STOP_NO)
+        ALD_TRY(ald_stop_raise(why, &work));
+    loop->recorded = ald_time();
 done:
     return status;
 }
@@ -276,8 +306,10 @@ static ald_status_t finish_runs(ald_loop_t *loop)
     ald_status_t status = ALD_STATUS_OK;
     for (int64_t k = 0; k < loop->count && loop->finish != NULL; ++k) {
         ald_run_t *run = &loop->runs[k];
-        if (run->engine != NULL && run->engine->step >= run->engine->steps)
-            ALD_TRY(loop->finish(loop->context, run));
+        if (run->engine == NULL || run->engine->step < run->engine->steps)
+            continue;
+        ALD_TRY(loop->finish(loop->context, run));
+        loop->recorded = ald_time(); /* this was no part of a step */
     }
 done:
     return status;
@@ -287,6 +319,8 @@ ald_status_t ald_loop_run(ald_loop_t *loop)
 {
     ald_status_t status = ALD_STATUS_OK;
     int64_t step;
+    ald_stop_begin(loop->name);
+    loop->begun = loop->recorded = ald_time();
     ALD_TRY(finish_runs(loop)); /* a resumed run may have none left to take */
     while ((step = next_step(loop)) >= 0) {
         ALD_TRY(run_round(loop, step));

@@ -3,6 +3,9 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -12,6 +15,7 @@
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
 #include "ald/par/signals.h"
+#include "ald/par/stop.h"
 #include "ranks.h"
 
 static const ald_status_t codes[] = {ALD_STATUS_INPUT, ALD_STATUS_USAGE, ALD_STATUS_RESOURCE};
@@ -204,6 +208,37 @@ static void pauses_grow_to_a_millisecond(void **state)
     EVERYWHERE(slept >= 0.050 && used < slept / 2);
 }
 
+/* By its own clock on each rank. Before the test of signals, which hide it. */
+static void time_stops_a_run_that_has_had_a_step(void **state)
+{
+    char text[32];
+    const ald_stop_work_t work = {"sft", "step", 3, 9, 6, 3, 10.0};
+    const ald_stop_t mine = world.rank == world.size - 1 ? ALD_STOP_LIMIT : ALD_STOP_NO;
+    (void)state;
+    ald_stop_start();
+    ald_stop_limit(1000.0);
+    ald_stop_expect(5e10); /* 500 s */
+    EVERYWHERE(ald_stop_due(1, 1) == ALD_STOP_NO);
+    ald_stop_stepped(300.0);
+    ald_stop_stepped(200.0);
+    EVERYWHERE(ald_stop_due(1, 0) == ALD_STOP_NO && ald_stop_due(1, 1) == ALD_STOP_LIMIT);
+    EVERYWHERE(ald_stop_due(0, 1) == ALD_STOP_NO);
+    ald_stop_kept(10.0);
+    EVERYWHERE(ald_stop_due(1, 1) == ALD_STOP_NO && ald_stop_due(1, 60) == ALD_STOP_LIMIT);
+    EVERYWHERE(ald_stop_agree(&world, mine) == ALD_STOP_LIMIT);
+    EVERYWHERE(ald_stop_raise(ALD_STOP_LIMIT, &work) == ALD_STATUS_STOPPED);
+    EVERYWHERE(strcmp(ald_status_message(),
+                      "sft: stopped by runtime.time_limit after step 3 of 9; run the same command "
+                      "again to go on: 6 steps left, about 20 s") == 0);
+    snprintf(text, sizeof text, "%lld", (long long)time(NULL) + 1000);
+    setenv("SLURM_JOB_END_TIME", text, 1);
+    ald_stop_limit(0.0);
+    EVERYWHERE(ald_stop_due(1, 0) == ALD_STOP_NO && ald_stop_due(1, 60) == ALD_STOP_JOB);
+    unsetenv("SLURM_JOB_END_TIME");
+    ald_stop_limit(0.0);
+    EVERYWHERE(ald_stop_due(1, 60) == ALD_STOP_NO);
+}
+
 /* Of this rank alone: others hear of it when the stage asks them. */
 static void a_signal_sets_the_flag(void **state)
 {
@@ -266,6 +301,7 @@ int main(int argc, char **argv)
         RANKS_TEST(what_differs_on_a_rank_is_named),
         RANKS_TEST(a_broadcast_reaches_all_from_any_root),
         RANKS_TEST(pauses_grow_to_a_millisecond),
+        RANKS_TEST(time_stops_a_run_that_has_had_a_step),
         RANKS_TEST(a_signal_sets_the_flag),
         RANKS_TEST(a_file_size_limit_is_an_errno),
         RANKS_TEST(a_fault_comes_at_its_site_rank_and_time),

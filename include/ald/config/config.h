@@ -107,7 +107,7 @@ typedef struct {
         char *max_shard_size;
         bool recompute;
         int64_t threads;
-        double deadline;
+        double deadline, time_limit;
     } runtime;
     struct {
         char *fail;
@@ -243,6 +243,8 @@ typedef struct {
       "compute activations again in the backward, a layer at a time: less memory")                 \
     K(INTEGER, runtime.threads, "0", 0, 4096, NONE, "threads per rank (0: its cores' share)")      \
     K(REAL, runtime.deadline, "36000.0", 0.1, 1e9, NONE, "seconds that a rank waits for others")   \
+    K(REAL0, runtime.time_limit, "0.0", 1e-3, 1e9, NONE,                                           \
+      "seconds that a run may take before it stops (0: until its job ends)")                       \
     K(STRING, debug.fail, "", 0, 0, NONE, "SITE:RANK:TIME[:signal|:hang], for tests of failures")  \
     K(CHOICE, debug.product, "auto", 0, 0, PRODUCTS,                                               \
       "for tests: matrix products that show what is computed together")

@@ -25,7 +25,8 @@ typedef struct {
      * in, as the policy's numbers before the first step are the reference's when both are one. */
     double *values;
     bool own;            /* reference and policy are one directory */
-    bool *skip;          /* [pairs], owned: rows that step 0 fills */
+    bool *skip, *known;  /* [pairs], owned: rows that step 0 fills; rows of which the pass over the
+                            pairs, which a stop cuts short, has the numbers */
     char *path;          /* of the kept numbers, owned */
     char made_from[512]; /* names the content that the numbers are of */
     int64_t V;           /* tokens that policy and reference share, the tokenizer's */
@@ -35,8 +36,8 @@ typedef struct {
 } ald_dpo_reference_t;
 
 /* Fills `out` for the pairs of `data` with what the configured loss needs. INPUT for a reference of
- * another tokenizer, STOPPED after a signal. Collective over the trainers; reset it also after a
- * failure. */
+ * another tokenizer, STOPPED when it is time; what is computed is kept then. Collective over the
+ * trainers; reset it also after a failure. */
 ald_status_t ald_dpo_reference_init(ald_engine_t *engine, const ald_dataset_t *data,
                                     ald_dpo_reference_t *out);
 void ald_dpo_reference_reset(ald_dpo_reference_t *reference); /* takes a zeroed one */

@@ -94,7 +94,12 @@ typedef struct {
     ald_feed_t feed;
     ald_run_t *runs; /* [count] */
     int64_t count;
-    bool stop; /* the feed has heard of a signal to a rank that is no trainer */
+    bool stop;     /* the feed has heard of a signal to a rank that is no trainer */
+    int64_t later; /* steps of runs that come after these */
+    /* Of the steps that this call has taken: how many, all runs together; when it began; when the
+     * last one was recorded; the longest wait for the feed before a checkpoint. */
+    int64_t taken;
+    double begun, recorded, held;
     /* Called for a run that has taken its last step, or had none left; NULL: not called. Collective
      * over the trainers. */
     ald_status_t (*finish)(void *context, ald_run_t *run);
@@ -103,7 +108,8 @@ typedef struct {
 } ald_loop_t;
 
 /* Takes all steps of all runs: metrics are written, checkpoints made when they are due. STOPPED on
- * all ranks after a signal, once every run at hand has its checkpoint. Runs that draw alike (one
+ * all ranks after a signal, or with too little time for one more step (ald/par/stop.h), once every
+ * run at hand has its checkpoint. Runs that draw alike (one
  * seed, batch_size and micro_batch_tokens) and are at one step take it together: what is read is
  * read once for all of them, and each gives what it gives alone. Collective over the trainers. */
 ald_status_t ald_loop_run(ald_loop_t *loop);

@@ -115,8 +115,8 @@ done:
  * no library has started yet. */
 __attribute__((no_sanitize("address", "undefined"))) static void hold_signals(int how)
 {
-    const uint64_t set =
-        (uint64_t)1 << (SIGUSR1 - 1) | (uint64_t)1 << (SIGUSR2 - 1) | (uint64_t)1 << (SIGTERM - 1);
+    const uint64_t set = (uint64_t)1 << (SIGUSR1 - 1) | (uint64_t)1 << (SIGUSR2 - 1) |
+                         (uint64_t)1 << (SIGTERM - 1) | (uint64_t)1 << (SIGINT - 1);
     syscall(SYS_rt_sigprocmask, how, &set, NULL, sizeof set);
 }
 
@@ -146,6 +146,7 @@ int main(int argc, char **argv)
     ald_threads_begin();
     ald_comm_start(&argc, &argv, &world);
     ald_log_setup(ALD_LOG_NORMAL, world.rank == 0);
+    ald_signals_speak(world.rank == 0);
     ald_status_t status = run(argc, argv, &world);
     ald_lock_release();
     if (world.rank == 0 && status != ALD_STATUS_OK)

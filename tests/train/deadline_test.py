@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 """Runs that end in time: by --deadline and by the end of their job, again and again until they are done,
-with the bytes of a run that nothing stopped."""
+with the bytes of a run that nothing stopped; SIGINT, once and twice."""
 import os
 import re
 import shutil
+import signal
 import sys
 import time
 
@@ -143,9 +144,56 @@ def a_deadline_is_a_number_of_seconds(folder):
     assert "time_limit" not in open(path_of(folder, "sft", "done.json")).read()
 
 
+def in_a_step(folder, ranks, *settings):
+    """A run that has taken a step, and the pids of its ranks."""
+    fresh(folder)
+    process = harness.start(command(folder, "sft", ("optimizer.max_steps=0", "optimizer.epochs=100000",
+                                                    *settings)), ranks)
+    deadline, path = time.monotonic() + 20, path_of(folder, "sft", "metrics.jsonl")
+    while not os.path.exists(path) or os.path.getsize(path) == 0:
+        assert time.monotonic() < deadline and process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    return process, [pid for pid in harness.members(process) if ranks == 1 or pid != process.pid]
+
+
+def one_interrupt_stops_and_two_end(folder):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # children don't ignore it, whoever started us
+    for ranks in (1, 2):
+        process, pids = in_a_step(folder, ranks)
+        for pid in pids:
+            os.kill(pid, signal.SIGINT)
+        done = harness.finish(process)
+        assert done.code == 75 and done.err.count("a second SIGINT ends it at once") == 1, done
+        assert told_long(done)[1] == "a signal" and os.listdir(path_of(folder, "sft", "checkpoints")), done
+    process, pids = in_a_step(folder, 1, "debug.fail=train_step:0:12:hang")
+    path, size = path_of(folder, "sft", "metrics.jsonl"), 0
+    while os.path.getsize(path) != size:  # until it hangs
+        size = os.path.getsize(path)
+        time.sleep(0.5)
+    os.kill(pids[0], signal.SIGINT)
+    time.sleep(0.2)
+    assert process.poll() is None
+    os.kill(pids[0], signal.SIGINT)
+    begun = time.monotonic()
+    assert harness.finish(process).code == -signal.SIGINT and time.monotonic() - begun < 5
+
+
+def a_shell_that_has_it_ignored_is_heeded(folder):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    process, pids = in_a_step(folder, 1)
+    signal.signal(signal.SIGINT, before)
+    for _ in range(3):
+        os.kill(pids[0], signal.SIGINT)
+        time.sleep(0.1)
+    assert process.poll() is None
+    harness.kill(process)
+
+
 if __name__ == "__main__":
     harness.main([
         the_same_bytes_after_any_number_of_stops,
         the_end_of_the_job_stops_a_run,
         a_deadline_is_a_number_of_seconds,
+        one_interrupt_stops_and_two_end,
+        a_shell_that_has_it_ignored_is_heeded,
     ], prepare)

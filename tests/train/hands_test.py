@@ -298,7 +298,8 @@ def a_finished_stage_that_doesnt_say_of_what_is_not_run_again(folder):
 def a_signal_stops_a_stage_that_starts(folder):
     """As soon as the program is there, before its libraries have started; in a while; and at two
     points of loading, to any of its ranks."""
-    kinds = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # children don't ignore it, whoever started us
+    kinds = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
     commands = [*((name, ()) for name in STAGES), ("score", ()), ("distill", ("distill.mode=off-policy",))]
     seen = set()
     for i, (name, mode) in enumerate(commands):
@@ -311,7 +312,7 @@ def a_signal_stops_a_stage_that_starts(folder):
             found = [pid for pid in pids if harness.is_program(pid) and harness.heed(pid)]
         seen.add(harness.heed(found[-1]))
         time.sleep(wait)
-        os.kill(found[-1], kinds[i % 3])
+        os.kill(found[-1], kinds[i % 4])
         done = harness.finish(process)
         assert done.code == 75 and len(done.errors) == 1 and "run the same command again" in done.errors[0], done
     for _ in range(40):  # a busy machine may have shown none of them early enough

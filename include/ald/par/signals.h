@@ -7,9 +7,12 @@
 #include "ald/base/status.h"
 #include "ald/par/comm.h"
 
-/* From now on SIGUSR1, SIGUSR2 and SIGTERM set a flag, for stages that can be resumed. Without this
- * call they end the process. */
+/* From now on SIGUSR1, SIGUSR2, SIGTERM and a first SIGINT set a flag, for stages that can be
+ * resumed. Without this call they end the process, as a second SIGINT does. A SIGINT that is
+ * ignored stays so. */
 void ald_signals_catch(void);
+/* Whether this process says in a line what a first SIGINT does; none does before the call. */
+void ald_signals_speak(bool here);
 /* Whether one of them has come. */
 bool ald_signals_seen(void);
 /* STOPPED on all ranks when one has come to any of them, before the first step of `stage`.

@@ -22,6 +22,7 @@
 #include "cli/options_impl.h"
 #include "cli/parse_impl.h"
 #include "cli/setup_impl.h"
+#include "cli/time_left_impl.h"
 
 static const ald_command_t *const commands[] = {
     &ald_command_sft,      &ald_command_dpo,      &ald_command_score,
@@ -37,7 +38,8 @@ static void print_help(void)
     for (size_t i = 0; i < COMMANDS; ++i)
         printf("  %-9s %s\n", commands[i]->name, commands[i]->summary);
     puts("\nAny command runs alone, under mpirun or under srun.\n"
-         "aligndistil COMMAND --help tells more; aligndistil --version the version.\n"
+         "aligndistil COMMAND --help tells more; aligndistil --version the version; aligndistil\n"
+         "--time-left the seconds that are left of this Slurm job, or \"unlimited\".\n"
          "ALIGNDISTIL_ISA=x86-64-v3 (or x86-64, x86-64-v4) sets the instruction level, by default\n"
          "this CPU's highest, so that unlike nodes give the same bits.\n"
          "exit codes: 0 done, 2 command line or configuration, 3 input, 4 memory or disk,\n"
@@ -64,6 +66,8 @@ static int answer_alone(int argc, char **argv)
         puts("aligndistil " ALD_VERSION);
         return 0;
     }
+    if (strcmp(argv[1], "--time-left") == 0)
+        return ald_time_left_print();
     const ald_command_t *command = find_command(argv[1]);
     for (int i = 2; i < argc && command != NULL; ++i)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {

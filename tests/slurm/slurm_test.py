@@ -134,6 +134,16 @@ def distill_on_policy(sandbox, folder):
     return text
 
 
+def time_left(sandbox, folder):
+    """What --time-left prints in a job of five minutes, and what by the controller alone."""
+    log = os.path.join(folder, "left.log")
+    ask = f"{harness.BINARY} --time-left"
+    sandbox.output("sbatch", "--wait", "--time=5", "--output", log, "--wrap",
+                   f"{ask}; env -u SLURM_JOB_END_TIME {ask}")
+    with open(log) as file:
+        return [int(line) for line in file.read().split()]
+
+
 def prepare(folder):
     desk = harness.make_desk(folder)
     model = harness.make_model(folder, "fresh")
@@ -143,6 +153,8 @@ def prepare(folder):
 def test_whole_route(folder):
     out = os.path.join(folder, "out")
     with Sandbox() as sandbox:
+        left = time_left(sandbox, folder)
+        assert len(left) == 2 and all(200 < seconds <= 300 for seconds in left), left
         jobs = submit(sandbox, folder)
         assert list(jobs) == ["sft", "dpo", "reverse", "score", "distill", "eval"]
         state = sandbox.wait(jobs["eval"], 120)

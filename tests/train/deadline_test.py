@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Runs that end in time: by --deadline and by the end of their job, again and again until they are done,
-with the bytes of a run that nothing stopped; SIGINT, once and twice."""
+with the bytes of a run that nothing stopped; SIGINT, once and twice; the time that is left of a job."""
 import os
 import re
 import shutil
@@ -189,6 +189,30 @@ def a_shell_that_has_it_ignored_is_heeded(folder):
     harness.kill(process)
 
 
+def the_time_left_is_printed(folder):
+    """By the job's environment, else by squeue, for which a script stands here (slurm_test has a real one)."""
+    def ask(code, says=None, **env):
+        path = f"{folder}/bin/squeue"
+        harness.write(path, "#!/bin/sh\n[ \"$*\" = '-h -j 77 -o %L' ] || exit 1\n" +
+                      ("exit 1\n" if says is None else f"echo '{says}'\n"))
+        os.chmod(path, 0o755)
+        done = harness.run("--time-left", env={"PATH": f"{folder}/bin:/usr/bin:/bin", **env}, code=code)
+        assert len(done.errors) == (code != 0) and (code == 0 or done.out == ""), done
+        return done.out.strip()
+
+    now = int(time.time())
+    assert ask(0) == "unlimited"
+    assert 995 <= int(ask(0, SLURM_JOB_END_TIME=str(now + 1000))) <= 1000
+    for says, left in (("1-02:03:04", 93784), ("2:03:04", 7384), ("05:30", 330), ("0:07", 7),
+                       ("UNLIMITED", "unlimited")):
+        assert ask(0, says, SLURM_JOB_ID="77") == str(left), says
+    assert ask(0, "05:30", SLURM_JOB_ID="77", SLURM_JOB_END_TIME=str(now - 9)) == "330"  # it was extended
+    for says in ("NOT_SET", "INVALID", "1:2:", "5", "-3:10", "1:2:3:4", "", None):
+        assert ask(2, says, SLURM_JOB_ID="77") == ""
+    for job in ("", "$(touch x)", "7 7"):
+        assert ask(2, "05:30", SLURM_JOB_ID=job) == ""
+
+
 if __name__ == "__main__":
     harness.main([
         the_same_bytes_after_any_number_of_stops,
@@ -196,4 +220,5 @@ if __name__ == "__main__":
         a_deadline_is_a_number_of_seconds,
         one_interrupt_stops_and_two_end,
         a_shell_that_has_it_ignored_is_heeded,
+        the_time_left_is_printed,
     ], prepare)

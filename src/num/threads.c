@@ -227,3 +227,8 @@ ald_status_t ald_threads_set(int threads, int *given)
 done:
     return status;
 }
+
+void ald_threads_single(void)
+{
+    omp_set_num_threads(1);
+}

@@ -171,7 +171,7 @@ static ald_status_t plan_roles(const ald_roles_t *d, const ald_shard_header_t *h
     if (d->generates)
         ald_memory_add_generator(&plan, training.shape, prompt, d->config->sampling.max_new_tokens,
                                  part_of(batch, d->place.generators.count),
-                                 ald_memory_checkpoint(&training) + lessons.ahead + lessons.open);
+                                 lessons.ahead + lessons.open);
     ald_memory_say(&plan);
 done:
     return status;

@@ -102,11 +102,13 @@ double ald_memory_trained(int64_t parameters, int ranks)
     return (double)parameters * (4.0 + 8.0 + 8.0 / (double)ranks);
 }
 
-double ald_memory_checkpoint(const ald_training_plan_t *training)
+/* What root takes while a checkpoint is written, weights and both moments, which training goes on
+ * beside; 0 where there will be none. */
+static double checkpoint_bytes(const ald_training_plan_t *training)
 {
     const int64_t every = training->config->checkpoint.every_steps;
     const bool some = every > 0 && training->steps > every;
-    return some ? 2.0 * sizeof(float) * (double)training->parameters : 0.0;
+    return some ? 3.0 * sizeof(float) * (double)training->parameters : 0.0;
 }
 
 void ald_memory_add_training(ald_memory_plan_t *plan, const ald_training_plan_t *training,
@@ -125,7 +127,7 @@ void ald_memory_add_training(ald_memory_plan_t *plan, const ald_training_plan_t 
     if (wide > 0)
         ald_memory_add(plan, logits_bytes(shape, R, wide), "teacher's rows");
     ald_memory_add_products(plan);
-    const double checkpoint = ald_memory_checkpoint(training);
+    const double checkpoint = checkpoint_bytes(training);
     if (checkpoint > 0.0)
         ald_memory_add(plan, checkpoint, "checkpoints");
 }

@@ -6,7 +6,32 @@
 #include "ald/base/status.h"
 #include "ald/record/h5.h"
 
-enum { CHUNK = 1 << 18 }; /* floats: 1 MiB, as large as HDF5's cache of chunks */
+enum {
+    CHUNK = 1 << 18,      /* floats: 1 MiB, as large as HDF5's cache of chunks */
+    PIECE = CHUNK * 64LL, /* floats of a call, which other threads wait for */
+};
+
+/* Writes the numbers in pieces. */
+static ald_status_t put_values(hid_t data, hid_t space, const char *path, const ald_array_t *array)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    hid_t memory = -1;
+    for (int64_t at = 0; at < array->count; at += PIECE) {
+        const hsize_t first = (hsize_t)at;
+        const hsize_t some = (hsize_t)(array->count - at < PIECE ? array->count - at : PIECE);
+        ALD_H5(memory = H5Screate_simple(1, &some, NULL), path, array->name);
+        ALD_H5(H5Sselect_hyperslab(space, H5S_SELECT_SET, &first, NULL, &some, NULL), path,
+               array->name);
+        ALD_H5(H5Dwrite(data, H5T_NATIVE_FLOAT, memory, space, H5P_DEFAULT, array->values + at),
+               path, array->name);
+        H5Sclose(memory);
+        memory = -1;
+    }
+done:
+    if (memory >= 0)
+        H5Sclose(memory);
+    return status;
+}
 
 /* One dataset with a checksum. */
 static ald_status_t put(hid_t file, const char *path, const ald_array_t *array)
@@ -21,8 +46,7 @@ static ald_status_t put(hid_t file, const char *path, const ald_array_t *array)
     ALD_H5(H5Pset_fletcher32(plist), path, name);
     ALD_H5(data = H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, plist, H5P_DEFAULT),
            path, name);
-    ALD_H5(H5Dwrite(data, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, array->values), path,
-           name);
+    ALD_TRY(put_values(data, space, path, array));
 done:
     if (data >= 0 && H5Dclose(data) < 0 && status == ALD_STATUS_OK)
         status = ald_h5_raise(path, name);
@@ -64,6 +88,12 @@ done:
     if (status == ALD_STATUS_OK)
         status = ald_file_publish(path, path); /* for its fsync */
     return status;
+}
+
+bool ald_arrays_take_threads(void)
+{
+    hbool_t takes = false;
+    return H5is_library_threadsafe(&takes) >= 0 && takes;
 }
 
 ald_status_t ald_arrays_read(const char *path, const ald_array_t *arrays, int count)

@@ -3,6 +3,9 @@
 #include "ald/train/checkpoint.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +16,7 @@
 #include "ald/base/json.h"
 #include "ald/base/lock.h"
 #include "ald/base/log.h"
+#include "ald/base/memory.h"
 #include "ald/base/path.h"
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
@@ -22,8 +26,10 @@
 #include "ald/model/hf.h"
 #include "ald/model/hf_save.h"
 #include "ald/num/dtype.h"
+#include "ald/num/threads.h"
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
+#include "ald/par/stop.h"
 #include "ald/record/arrays.h"
 #include "ald/record/metrics_file.h"
 #include "ald/train/engine.h"
@@ -211,7 +217,8 @@ done:
     return status;
 }
 
-static ald_status_t write_folder(ald_engine_t *engine, float *m, float *v)
+/* Of what the engine has, or a copy of it. */
+static ald_status_t write_folder(const ald_engine_t *engine, float *m, float *v)
 {
     ald_status_t status = ALD_STATUS_OK;
     char *temporary = checkpoint_path(engine, engine->step, ".tmp");
@@ -219,14 +226,12 @@ static ald_status_t write_folder(ald_engine_t *engine, float *m, float *v)
     ALD_CHECK(temporary != NULL && path != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(ald_dir_remove(temporary));
     ALD_TRY(ald_dir_make(temporary));
-    ALD_TRY(ald_fail_point("checkpoint_write"));
-    ALD_TRY(ald_lock_check());
     ALD_TRY(ald_hf_save(temporary, engine->origin, &engine->params, engine->values, ALD_DTYPE_F32,
                         ald_config_bytes(engine->config->runtime.max_shard_size)));
     ALD_TRY(move_moments(engine, temporary, m, v, ald_arrays_write));
     ALD_TRY(write_state(engine, temporary));
+    ALD_TRY(ald_lock_check());
     ALD_TRY(ald_dir_publish(temporary, path));
-    ALD_TRY(ald_metrics_flush(engine->metrics));
     ALD_TRY(remove_old(engine));
 done:
     if (status != ALD_STATUS_OK && temporary != NULL)
@@ -330,21 +335,163 @@ done:
     return ald_comm_agree(engine->comm, status);
 }
 
-ald_status_t ald_checkpoint_write(ald_engine_t *engine)
+/* --- in the background ------------------------------------------------------------------------ */
+
+/* A checkpoint that a thread writes: its engine as it was, with weights and recipe of its own. */
+static struct {
+    bool running;
+    pthread_t thread;
+    ald_engine_t engine, *owner;
+    float *m; /* both moments */
+    double begun, seconds;
+    atomic_bool ended;
+    ald_status_t status;
+    char message[1024]; /* as long as a status message can be */
+} job;
+
+static void *write_job(void *unused)
+{
+    (void)unused;
+    ald_threads_single();
+    ald_status_t status = ald_fail_point("checkpoint_thread");
+    if (status == ALD_STATUS_OK)
+        status = write_folder(&job.engine, job.m, job.m + job.engine.params.total);
+    job.status = status;
+    snprintf(job.message, sizeof job.message, "%s", ald_status_message());
+    job.seconds = ald_time() - job.begun;
+    atomic_store(&job.ended, true);
+    return NULL;
+}
+
+static void free_job(void)
+{
+    ald_free(job.engine.values);
+    ald_json_free(job.engine.recipe);
+    ald_free(job.m);
+    job.engine = (ald_engine_t){0};
+    job.m = NULL;
+}
+
+bool ald_checkpoint_pending(void)
+{
+    return job.running;
+}
+
+static void set_saved(ald_engine_t *engine, int64_t step)
+{
+    engine->saved = step;
+    ald_log_verbose("%s: checkpoint of step %lld", engine->stage, (long long)step);
+}
+
+ald_status_t ald_checkpoint_settle(bool wait)
 {
     ald_status_t status = ALD_STATUS_OK;
-    float *m = NULL, *v = NULL;
+    if (!job.running || (!wait && !atomic_load(&job.ended)))
+        return status;
+    pthread_join(job.thread, NULL);
+    job.running = false;
+    ald_stop_kept(job.seconds);
+    if (job.status != ALD_STATUS_OK)
+        status = ald_status_raise(job.status, "%s", job.message);
+    else
+        set_saved(job.owner, job.engine.step);
+    free_job();
+    return status;
+}
+
+void ald_checkpoint_forget(const ald_engine_t *engine)
+{
+    if (!job.running || job.owner != engine)
+        return;
+    pthread_join(job.thread, NULL);
+    job.running = false;
+    free_job();
+}
+
+/* Copies weights and recipe of the engine; false where memory is short: as much again must be left
+ * for what the next steps may still need. */
+static bool copy_engine(const ald_engine_t *engine)
+{
+    const size_t bytes = sizeof(float) * (size_t)engine->params.total;
+    if (bytes > ald_memory_available() / 2)
+        return false;
+    job.engine = *engine;
+    job.engine.recipe = engine->recipe == NULL ? NULL : ald_json_copy(engine->recipe);
+    job.engine.values = ald_alloc(bytes);
+    if (job.engine.values == NULL || (engine->recipe != NULL && job.engine.recipe == NULL))
+        return false;
+    memcpy(job.engine.values, engine->values, bytes);
+    return true;
+}
+
+/* Starts the thread, which takes over both moments at `m`; false where it can't be, or where HDF5
+ * was built for one thread. Signals are for the thread that works. */
+static bool start_job(ald_engine_t *engine, float *m)
+{
+    sigset_t all, before;
+    if (!ald_arrays_take_threads() || !copy_engine(engine)) {
+        free_job();
+        return false;
+    }
+    job.m = m;
+    job.owner = engine;
+    job.begun = ald_time();
+    atomic_store(&job.ended, false);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    job.running = pthread_create(&job.thread, NULL, write_job, NULL) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!job.running) {
+        job.m = NULL; /* stays the caller's */
+        free_job();
+    }
+    return job.running;
+}
+
+/* Writes a checkpoint on root, by a thread where `background` says so and it can be. *m is NULL
+ * once the thread has it. */
+static ald_status_t write_on_root(ald_engine_t *engine, bool background, float **m)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(ald_fail_point("checkpoint_write"));
+    ALD_TRY(ald_lock_check());
+    ALD_TRY(ald_metrics_flush(engine->metrics));
+    if (background && start_job(engine, *m)) {
+        *m = NULL;
+        return status;
+    }
+    ALD_TRY(write_folder(engine, *m, *m + engine->params.total));
+    set_saved(engine, engine->step);
+done:
+    return status;
+}
+
+static ald_status_t write_checkpoint(ald_engine_t *engine, bool background)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    float *m = NULL;
+    const double begun = ald_time();
+    ALD_TRY(ald_comm_agree(engine->comm, ald_checkpoint_settle(true)));
     ALD_TRY(moments_alloc(engine, &m));
-    v = m == NULL ? NULL : m + engine->params.total;
-    ald_optimizer_gather(&engine->optimizer, m, v);
+    ald_optimizer_gather(&engine->optimizer, m, m == NULL ? NULL : m + engine->params.total);
     if (engine->comm->rank == 0)
-        status = write_folder(engine, m, v);
+        status = write_on_root(engine, background, &m);
     ALD_TRY(ald_comm_agree(engine->comm, status));
-    engine->saved = engine->step;
-    ald_log_verbose("%s: checkpoint of step %lld", engine->stage, (long long)engine->step);
+    if (!ald_checkpoint_pending())
+        ald_stop_kept(ald_time() - begun);
 done:
     ald_free(m);
     return status;
+}
+
+ald_status_t ald_checkpoint_write(ald_engine_t *engine)
+{
+    return write_checkpoint(engine, false);
+}
+
+ald_status_t ald_checkpoint_begin(ald_engine_t *engine)
+{
+    return write_checkpoint(engine, true);
 }
 
 /* USAGE with what differs unless the run has the recipe that the checkpoint was made by. */

@@ -74,6 +74,7 @@ done:
 
 void ald_engine_reset(ald_engine_t *engine)
 {
+    ald_checkpoint_forget(engine);
     ald_metrics_close(engine->metrics);
     ald_json_free(engine->recipe);
     ald_optimizer_reset(&engine->optimizer);
@@ -213,16 +214,17 @@ ald_status_t ald_engine_record(ald_engine_t *engine, ald_metrics_t *metrics, boo
         status = ald_fail_point("metrics_write");
     if (engine->comm->rank == 0 && status == ALD_STATUS_OK)
         status = ald_metrics_append(engine->metrics, metrics);
+    if (status == ALD_STATUS_OK)
+        status = ald_checkpoint_settle(false);
     snprintf(detail, sizeof detail, "loss %.4f  grad %.3g  %.0f tokens/s",
              ald_metrics_get(metrics, "loss"), ald_metrics_get(metrics, "grad_norm"),
              ald_metrics_get(metrics, "tokens_per_second"));
     ald_progress_update(&engine->progress, engine->step, detail);
     ALD_TRY(ald_comm_agree(engine->comm, status));
-    if (saves) {
-        const double begun = ald_time();
+    if (stop)
         ALD_TRY(ald_checkpoint_write(engine));
-        ald_stop_kept(ald_time() - begun);
-    }
+    else if (saves)
+        ALD_TRY(ald_checkpoint_begin(engine));
 done:
     if (status != ALD_STATUS_OK || stop || engine->step == engine->steps)
         ald_progress_end(&engine->progress);
@@ -273,7 +275,8 @@ done:
 ald_status_t ald_engine_finish(ald_engine_t *engine, ald_json_t *inputs)
 {
     ald_status_t status = ALD_STATUS_OK;
-    if (engine->comm->rank == 0)
+    status = ald_checkpoint_settle(true);
+    if (engine->comm->rank == 0 && status == ALD_STATUS_OK)
         status = write_results(engine, inputs);
     ald_json_free(inputs);
     ALD_TRY(ald_comm_agree(engine->comm, status));

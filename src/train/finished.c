@@ -52,8 +52,7 @@ done:
 
 static char *done_path(const ald_made_t *made)
 {
-    return made->done != NULL ? ald_strdup(made->done)
-                              : ald_path_join(made->output, "done.json");
+    return made->done != NULL ? ald_strdup(made->done) : ald_path_join(made->output, "done.json");
 }
 
 static ald_status_t digest(const char *output, char hex[ALD_SHA256_HEX])

@@ -15,6 +15,7 @@
 #include "ald/par/fault.h"
 #include "ald/par/stop.h"
 #include "ald/record/metrics.h"
+#include "ald/train/checkpoint.h"
 #include "ald/train/engine.h"
 #include "ald/train/optimizer.h"
 
@@ -252,6 +253,7 @@ static ald_stop_t stops(const ald_loop_t *loop, int64_t left)
     int64_t runs = 0;
     for (int64_t k = 0; k < loop->count; ++k)
         runs += loop->runs[k].engine != NULL;
+    runs += ald_checkpoint_pending(); /* one more to wait for */
     const ald_stop_t mine = ald_stop_due(loop->trainers->rank == 0 ? left : 0, runs);
     return ald_stop_agree(loop->trainers, loop->stop ? ALD_STOP_SIGNAL : mine);
 }

@@ -473,7 +473,8 @@ def a_killed_run_goes_on_from_its_checkpoint(folder):
     done = stopped(folder, "distill", "many", settings, 1, signal.SIGKILL, 21, whole=True)
     assert done.code == -9, done
     done = stage(folder, "distill", "many", *settings, ranks=3, keep=True, timeout=120)
-    assert re.search(r"going on from .*step-0000(20|2[48]|[345]\d)", done.err), done
+    # That of step 20 may still be written when the run is killed.
+    assert re.search(r"going on from .*step-0000(16|2[048]|[345]\d)", done.err), done
     same_weights(f"{folder}/one/aligned", f"{folder}/many/aligned", "killed")
     assert metrics(f"{folder}/one/aligned/metrics.jsonl") == \
         metrics(f"{folder}/many/aligned/metrics.jsonl")

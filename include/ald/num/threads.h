@@ -15,4 +15,8 @@ void ald_threads_begin(void);
  * can't map its buffers. Local; call it where no other thread is at work. */
 ald_status_t ald_threads_set(int threads, int *given);
 
+/* Lets parallel regions that the calling thread begins have one thread: a thread beside the one
+ * that works would get a pool of its own, and take the cores of the other. Local. */
+void ald_threads_single(void);
+
 #endif

@@ -51,8 +51,6 @@ typedef struct {
     ald_micro_most_t most;
 } ald_training_plan_t;
 
-/* What root takes while it writes a checkpoint; 0 where there will be none. */
-double ald_memory_checkpoint(const ald_training_plan_t *training);
 /* Training steps, and checkpoints if there will be some; `wide`: rows of the vocabulary that a loss
  * holds beside the logits. */
 void ald_memory_add_training(ald_memory_plan_t *plan, const ald_training_plan_t *training,

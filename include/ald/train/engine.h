@@ -33,7 +33,7 @@ typedef struct {
     ald_optimizer_t optimizer;
     int64_t steps, step; /* number of all steps, which an objective's metrics may lower to end the
                             run; the step at hand, 0-based */
-    int64_t saved; /* the step of the newest whole checkpoint */
+    int64_t saved;       /* root only: the step of the newest whole checkpoint */
     double started, tokens;
     double kept[ALD_KEPT];       /* 0 at the beginning; in checkpoints; the same on every trainer */
     ald_json_t *recipe;          /* root only: what the result follows from; NULL: isn't told */

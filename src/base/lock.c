@@ -399,12 +399,15 @@ done:
 ald_status_t ald_lock_check(void)
 {
     ald_status_t status = ALD_STATUS_OK;
+    pthread_mutex_lock(&locks.mutex); /* a thread may ask while the process gives up its locks */
+    ALD_CHECK(!locks.ends, ALD_STATUS_RESOURCE, "this process ends, and has given up its locks");
     for (size_t i = 0; i < locks.held.count; ++i)
         ALD_CHECK(is_own(held_at(i)), ALD_STATUS_RESOURCE,
                   "%s: isn't this process's any more, which was silent for more than %d s or lost "
                   "the file; another one may write there, so this one ends",
                   held_at(i)->path, ALD_LOCK_SILENCE);
 done:
+    pthread_mutex_unlock(&locks.mutex);
     return status;
 }
 
@@ -420,7 +423,9 @@ void ald_lock_release(void)
         pthread_cond_destroy(&locks.woken);
     }
     locks.renewing = false;
+    pthread_mutex_lock(&locks.mutex);
     while (locks.held.count > 0) /* the last first, whose folder may lie in one made before */
         give_back(held_at(--locks.held.count));
     ald_vec_reset(&locks.held);
+    pthread_mutex_unlock(&locks.mutex);
 }

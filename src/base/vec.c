@@ -41,8 +41,8 @@ done:
 ald_status_t ald_vec_append(ald_vec_t *vec, const void *items, size_t count)
 {
     ald_status_t status = ALD_STATUS_OK;
-    if (count == 0) /* where nothing was ever put, there is no place to go on from either */
-        return status;
+    if (count == 0) /* what was put is a place, be it empty, and no NULL that offsets are from */
+        return ald_vec_reserve(vec, 1);
     ALD_TRY(ald_vec_reserve(vec, vec->count + count));
     char *end = (char *)vec->data + vec->count * vec->item;
     if (items == NULL)

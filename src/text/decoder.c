@@ -154,7 +154,7 @@ void ald_decoded_reset(ald_decoded_t *tokens)
 ald_status_t ald_decoded_push(ald_decoded_t *tokens, const char *text, size_t length)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(length == 0 ? ALD_STATUS_OK : ald_vec_append(&tokens->text, text, length));
+    ALD_TRY(ald_vec_append(&tokens->text, text, length));
     ALD_TRY(ald_vec_push(&tokens->ends, &tokens->text.count));
 done:
     return status;
@@ -253,6 +253,7 @@ static ald_status_t run_step(const ald_decoder_t *decoder, const ald_decode_step
     bool bytes = false;
     size_t start = 0;
     to->text.count = to->ends.count = 0;
+    ALD_TRY(ald_vec_reserve(&to->text, 1)); /* tokens of no text are somewhere, too */
     for (size_t i = 0; i < from->ends.count; ++i) {
         size_t end = ALD_VEC_AT(&from->ends, size_t, i);
         const char *token = (const char *)from->text.data + start;

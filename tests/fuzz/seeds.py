@@ -86,6 +86,7 @@ def tokenizer():
                         "chat_template": "{% for message in messages %}{{ message['content'] }}{% endfor %}"})
     for case in tokenizer_cases.ALL.values():
         yield json.dumps(case).encode() + CUT + extra.encode() + CUT + b'{"eos_token": "</s>"}'
+        yield json.dumps(case).encode().replace(b'"<0x30>"', b'""')  # a token of no text
     for template in re.findall(r'"(\{[%{].{20,}?)"\n', source("tests/data/chat_test.py")):
         yield CUT.join([json.dumps(case).encode(), json.dumps({"chat_template": template}).encode()])
 

@@ -197,6 +197,19 @@ def placed(stage, random_):
         f"{ranks} ranks{' as ' + split if split else ''}"
 
 
+def finish(process, alone=5):
+    """Waits for a run. Open MPI's mpirun may wait for itself for ever when a rank was killed while it
+    started (seen with 4.1.4, in PMIx_server_finalize): where all ranks have been gone for 5 s it is killed."""
+    since, begun = None, time.monotonic()
+    while process.poll() is None and time.monotonic() - begun < 120:
+        now = time.monotonic()
+        since = None if set(harness.members(process)) - {process.pid} else since or now
+        if since and now - since > alone:
+            harness.kill(process)
+        time.sleep(0.02)
+    return harness.finish(process, 1)
+
+
 def disturb(setup, trial, process, ranks, random_):
     """Ends a run at a random moment; returns whether it was ended, and how it went."""
     words, _, end, stops = random_.choices(ENDS, [row[1] for row in ENDS])[0]
@@ -205,7 +218,7 @@ def disturb(setup, trial, process, ranks, random_):
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(moment)
     hit = process.poll() is None and end(process, draw)
-    done = harness.finish(process, 120)
+    done = finish(process)
     trial.told[-1] += f", {words if hit else 'too late for ' + words} after {moment:.2f} s: code {done.code}"
     if done.code != 0 and (not hit or (stops and done.code != 75)):
         trial.fault = fault_of(done)

@@ -22,9 +22,14 @@
 #include "ald/role/roles.h"
 #include "ald/role/scorer.h"
 #include "ald/shard/format.h"
+#include "ald/shard/mix.h"
+#include "ald/shard/read.h"
+#include "ald/shard/set.h"
 #include "ald/teacher/encoding.h"
+#include "ald/teacher/expected.h"
 #include "ald/teacher/teacher.h"
 #include "ald/train/engine.h"
+#include "pipeline/corpus_impl.h"
 #include "pipeline/data_impl.h"
 #include "pipeline/distill_impl.h"
 #include "pipeline/positions_impl.h"
@@ -76,7 +81,7 @@ static ald_status_t open_data(ald_roles_t *d)
     if (config->distill.mode == ALD_MODE_ON_POLICY)
         need = ALD_PAIRS_PROMPT;
     else if (config->distill.mode == ALD_MODE_MIXED)
-        need = needs[config->data.responses];
+        need = config->shards.sources.count > 0 ? ALD_PAIRS_PROMPT : needs[config->data.responses];
     ALD_TRY(ald_comm_agree(d->world, policy_vocab_size(config, &vocab_size)));
     ALD_TRY(ald_data_open(d->world, config, config->distill.policy, vocab_size, config->data.train,
                           "data.train", need, &d->data));
@@ -99,7 +104,7 @@ static ald_status_t distill_init(ald_roles_t *d)
     ALD_CHECK(config->distill.policy[0] != '\0', ALD_STATUS_USAGE,
               "distill.policy: not set; expected a model directory");
     ALD_CHECK(
-        !on_policy(config) || sources == 0, ALD_STATUS_USAGE,
+        config->distill.mode != ALD_MODE_ON_POLICY || sources == 0, ALD_STATUS_USAGE,
         "shards.sources: expected none with distill.mode = \"%s\", which makes its own shards",
         ald_choice_name(ALD_CHOICES_MODES, config->distill.mode));
     ALD_TRY(ald_policy_gradient_check(config));
@@ -143,8 +148,45 @@ done:
     return status;
 }
 
+/* INPUT unless a scorer can write all kept sequences into its own shards. */
+static ald_status_t check_kept(const ald_shardset_t *kept, const ald_shard_header_t *own)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (int64_t i = 0; i < kept->shard_count; ++i) {
+        const ald_shard_header_t *header = ald_shard_header(kept->shards[i]);
+        ALD_TRY(ald_shard_fits_first(kept->paths[i], header, "this run", own));
+        ALD_CHECK(header->certified == own->certified, ALD_STATUS_INPUT,
+                  "%s: an earlier version made it, without the bounds of \"topk\": score it again",
+                  kept->paths[i]);
+    }
+done:
+    return status;
+}
+
+/* Opens the shards that a mixed run takes its off-policy items from. Collective over the world. */
+static ald_status_t open_kept(ald_roles_t *d, ald_corpus_t *kept, ald_mix_t *mix)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_shard_header_t expected;
+    if (!on_policy(d->config) || d->config->shards.sources.count == 0)
+        return status;
+    status = ald_teacher_expected(d->config, &expected);
+    if (status == ALD_STATUS_OK)
+        status = ald_corpus_open(d->config, &expected, kept);
+    if (status == ALD_STATUS_OK && d->scores)
+        status = check_kept(&kept->set, &d->scorer.header);
+    if (status == ALD_STATUS_OK)
+        status = ald_corpus_mix(kept, d->config, mix);
+    ALD_TRY(ald_comm_agree(d->world, status));
+    ald_corpus_report(kept);
+    d->kept = &kept->set;
+    d->mix = mix;
+done:
+    return status;
+}
+
 /* Gives the trainers the recipe of an on-policy run, and looks whether that is finished. */
-static ald_status_t look_at_run(ald_roles_t *d)
+static ald_status_t look_at_run(ald_roles_t *d, const ald_corpus_t *kept)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *recipe = NULL;
@@ -152,6 +194,11 @@ static ald_status_t look_at_run(ald_roles_t *d)
         status = ald_distill_recipe(&d->trainers, d->config, NULL, &recipe);
     if (recipe != NULL)
         ald_json_set(recipe, "data.train", ald_json_new_string(d->data.pairs.sha256));
+    if (recipe != NULL && d->kept != NULL) {
+        char hex[ALD_SHA256_HEX];
+        ald_corpus_sha256(kept, hex);
+        ald_json_set(recipe, "shards", ald_json_new_string(hex));
+    }
     if (d->trains && status == ALD_STATUS_OK)
         status = ald_engine_finished(&d->engine, recipe, &d->finished);
     ALD_TRY(ald_comm_agree(d->world, status));
@@ -165,6 +212,8 @@ static ald_status_t distill_finish(ald_roles_t *d)
     ald_status_t status = ALD_STATUS_OK;
     if (d->trains && !d->finished) {
         ald_json_t *inputs = ald_distill_inputs(d->config);
+        if (d->kept != NULL)
+            ald_json_set(inputs, "sources", ald_corpus_names(d->config));
         if (d->data.pairs.count > 0)
             ald_json_set(inputs, "sha256_data", ald_json_new_string(d->data.pairs.sha256));
         status = ald_engine_finish(&d->engine, inputs);
@@ -176,10 +225,13 @@ ald_status_t ald_stage_distill(const ald_config_t *config, const ald_comm_t *wor
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_roles_t d;
+    ald_corpus_t kept = {0};
+    ald_mix_t mix = {0};
     ald_roles_init(config, world, &d);
     ALD_TRY(distill_init(&d));
+    ALD_TRY(open_kept(&d, &kept, &mix));
     if (on_policy(config))
-        ALD_TRY(look_at_run(&d));
+        ALD_TRY(look_at_run(&d, &kept));
     if (!on_policy(config))
         ALD_TRY(ald_distill_off_policy(&d));
     else if (!d.finished)
@@ -187,5 +239,7 @@ ald_status_t ald_stage_distill(const ald_config_t *config, const ald_comm_t *wor
     ALD_TRY(distill_finish(&d));
 done:
     ald_roles_reset(&d);
+    ald_mix_reset(&mix);
+    ald_corpus_reset(&kept);
     return status;
 }

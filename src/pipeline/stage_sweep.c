@@ -136,6 +136,8 @@ static ald_status_t sweep_init(sweep_t *s)
         status = open_corpus(s);
     if (status == ALD_STATUS_OK && s->trainers.rank == 0)
         status = ald_dir_make(s->config->distill.output);
+    if (status == ALD_STATUS_OK && s->trainers.rank == 0)
+        status = ald_dir_sweep(s->config->distill.output);
     ALD_TRY(ald_comm_agree(&s->trainers, status));
     ALD_TRY(look_at_runs(s));
     ald_corpus_report(&s->corpus);

@@ -20,6 +20,7 @@
 #include "ald/role/scorer.h"
 #include "ald/role/scorer_run.h"
 #include "ald/shard/format.h"
+#include "ald/shard/mix.h"
 #include "ald/shard/set.h"
 #include "ald/shard/write.h"
 #include "role/draw_impl.h"
@@ -49,7 +50,9 @@ ald_status_t ald_blocks_init(ald_work_t *work, ald_blocks_t *out)
         ald_vec_init(&slot->messages, sizeof(ald_vec_t));
         ALD_TRY(ald_draw_init(work->roles, work->order, &slot->draw));
         slot->responses = ald_calloc((size_t)most, sizeof *slot->responses);
-        ALD_CHECK(slot->responses != NULL, ALD_STATUS_RESOURCE, "out of memory");
+        slot->kept = ald_calloc((size_t)most, sizeof *slot->kept);
+        ALD_CHECK(slot->responses != NULL && slot->kept != NULL, ALD_STATUS_RESOURCE,
+                  "out of memory");
     }
 done:
     return status;
@@ -76,6 +79,7 @@ void ald_blocks_reset(ald_blocks_t *blocks)
         ald_vec_reset(&slot->messages);
         ald_draw_reset(&slot->draw);
         ald_free(slot->responses);
+        ald_free(slot->kept);
     }
     ald_free(blocks->steps);
     ald_vec_reset(&blocks->inbox);
@@ -97,6 +101,10 @@ static ald_status_t open_step(ald_blocks_t *blocks, int64_t step, ald_step_block
               (long long)step + 1, (long long)blocks->next + 1);
     ald_draw_step(&slot->draw, step);
     memset(slot->responses, 0, sizeof *slot->responses * (size_t)slot->draw.count);
+    if (roles->kept != NULL) {
+        ald_mix_draw(roles->mix, step);
+        memcpy(slot->kept, roles->mix->items, sizeof *slot->kept * (size_t)slot->draw.count);
+    }
     slot->closed = 0;
     slot->generators = slot->scorer = (ald_shift_t){0};
     slot->next = ald_draw_first_block(&slot->draw, scorer);
@@ -203,26 +211,51 @@ done:
     return status;
 }
 
+/* Copies a kept sequence, teacher and all. */
+static ald_status_t copy_kept(ald_blocks_t *blocks, ald_step_blocks_t *slot, int64_t item)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_arena_mark_t mark = ald_arena_mark(&blocks->arena);
+    ald_scored_t sequence;
+    ALD_TRY(
+        ald_shardset_read(blocks->work->roles->kept, slot->kept[item], &blocks->arena, &sequence));
+    ALD_TRY(ald_shard_writer_append(slot->writer, &sequence));
+done:
+    ald_arena_release(&blocks->arena, mark);
+    return status;
+}
+
+static ald_status_t open_shard(const ald_blocks_t *blocks, ald_step_blocks_t *slot)
+{
+    ald_shard_header_t *header = &blocks->work->roles->scorer.header;
+    if (slot->writer != NULL)
+        return ALD_STATUS_OK;
+    header->policy_step = ald_work_version(blocks->work, slot->draw.step);
+    return ald_shard_writer_open(slot->path, header, &slot->writer);
+}
+
 static ald_status_t score_block(ald_blocks_t *blocks, ald_step_blocks_t *slot)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_scorer_t *scorer = &blocks->work->roles->scorer;
+    ald_roles_t *roles = blocks->work->roles;
     const ald_arena_mark_t mark = ald_arena_mark(&blocks->arena);
     const int64_t first = ald_draw_begin(&slot->draw, slot->next++);
-    const int64_t count = ald_draw_begin(&slot->draw, slot->next) - first;
-    ald_scored_t *sequences = ALD_ARENA_ARRAY(&blocks->arena, ald_scored_t, count);
+    const int64_t end = ald_draw_begin(&slot->draw, slot->next);
+    ald_scored_t *sequences = ALD_ARENA_ARRAY(&blocks->arena, ald_scored_t, end - first);
+    int64_t count = 0; /* of those that are to be scored */
     ALD_CHECK(sequences != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    for (int64_t i = 0; i < count; ++i) {
-        sequences[i] = ald_draw_sequence(&slot->draw, first + i);
-        if (slot->responses[first + i].ids != NULL)
-            ALD_TRY(give_response(blocks, &slot->responses[first + i], &sequences[i]));
-        slot->scorer.tokens += (double)sequences[i].response_count;
+    ALD_TRY(open_shard(blocks, slot));
+    for (int64_t i = first; i < end; ++i) {
+        if (roles->kept != NULL && !ald_draw_is_sampled(&slot->draw, i)) {
+            ALD_TRY(copy_kept(blocks, slot, i));
+            continue;
+        }
+        sequences[count] = ald_draw_sequence(&slot->draw, i);
+        if (slot->responses[i].ids != NULL)
+            ALD_TRY(give_response(blocks, &slot->responses[i], &sequences[count]));
+        slot->scorer.tokens += (double)sequences[count++].response_count;
     }
-    if (slot->writer == NULL) {
-        scorer->header.policy_step = ald_work_version(blocks->work, slot->draw.step);
-        ALD_TRY(ald_shard_writer_open(slot->path, &scorer->header, &slot->writer));
-    }
-    ALD_TRY(ald_scorer_run(scorer, sequences, count, slot->writer));
+    ALD_TRY(ald_scorer_run(&roles->scorer, sequences, count, slot->writer));
 done:
     ald_arena_release(&blocks->arena, mark);
     return status;

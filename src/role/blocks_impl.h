@@ -33,6 +33,8 @@ typedef struct {
     ald_draw_t draw;
     ald_vec_t messages;        /* ald_vec_t of bytes, each owned */
     ald_response_t *responses; /* [batch_size] owned */
+    int64_t *kept;             /* [batch_size] the entry of roles->kept that an item is, where it
+                                  isn't sampled and there are kept ones; owned */
     int64_t closed;            /* generators that have sampled all they have to */
     ald_shift_t generators, scorer;
     int64_t next, end;          /* the block that is scored next, the end of this scorer's */

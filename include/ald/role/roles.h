@@ -11,6 +11,8 @@
 #include "ald/par/comm.h"
 #include "ald/role/placement.h"
 #include "ald/role/scorer.h"
+#include "ald/shard/mix.h"
+#include "ald/shard/set.h"
 #include "ald/train/engine.h"
 
 typedef struct {
@@ -23,7 +25,10 @@ typedef struct {
     ald_scorer_t scorer;            /* scorers */
     ald_engine_t engine;            /* trainers */
     ald_distiller_t distiller;      /* trainers */
-    bool finished;                  /* there is nothing to do: an equal run is finished */
+    ald_shardset_t *kept; /* mode mixed: sequences that it trains on as they are, in place of the
+                             data's responses; NULL: those are scored. Borrowed, as is mix */
+    ald_mix_t *mix;       /* which of them a step takes */
+    bool finished;        /* there is nothing to do: an equal run is finished */
 } ald_roles_t;
 
 /* Without any role yet. Local. */

@@ -125,6 +125,48 @@ def a_share_goes_from_one_to_another(folder):
         assert "distill.on_policy_fraction" in done.errors[0], done
 
 
+def sequences(folder, output):
+    """What the shards say of each sequence: row, source, tokens and their teacher's numbers."""
+    found = []
+    for name in sorted(os.listdir(f"{folder}/{output}/shards")):
+        if not name.endswith(".h5"):
+            continue
+        with h5py.File(f"{folder}/{output}/shards/{name}") as file:
+            start = file["sequence/response_start"][:]
+            for i, (first, last) in enumerate(zip(start, start[1:])):
+                found.append((int(file["sequence/id"][i]), int(file["sequence/source"][i]),
+                              *(file[f"response/{part}"][first:last].tobytes()
+                                for part in ("id", "logprob_dpo", "logprob_reverse", "tvd", "logprob_policy"))))
+    return found
+
+
+def kept_sets_are_trained_on_as_they_are(folder):
+    """The off-policy items of a mixed run, from the shards of an on-policy run and of a data file."""
+    distill(folder, "old", "optimizer.lr=2e-3")
+    run("score", "-c", f"{folder}/run.cfg", "--set", "output=scored", "--set", "data.responses=chosen")
+    kept = set(sequences(folder, "old")), set(sequences(folder, "scored"))
+    mixed = ("distill.mode=mixed", "distill.on_policy_fraction=0.5", "distill.max_staleness=1",
+             "shards.sources=../old/shards:2,../scored/shards:1")
+    done = distill(folder, "all", *mixed)
+    assert "old/shards, weight 2" in done.err, done
+    all_of = sequences(folder, "all")
+    taken = [sum(one in some for one in all_of) for some in kept]
+    assert len(all_of) == 40 and 0.3 < sum(taken) / 40 < 0.7 and taken[0] > taken[1] > 0, taken
+    for ranks, roles in ((3, APART), (4, ()), (6, ("roles.trainers=2", "roles.scorers=2", "roles.generators=2"))):
+        distill(folder, "some", *mixed, *roles, "debug.fail=metrics_write:0:5", ranks=ranks, code=INTERNAL)
+        distill(folder, "some", *mixed, anew=False, ranks=7 - ranks)
+        assert model(folder, "some") == model(folder, "all"), roles
+        assert sorted(sequences(folder, "some")) == sorted(all_of), roles
+    done = distill(folder, "some", *mixed[:-1], anew=False, code=2)
+    assert "shards was " in done.errors[0], done
+    for settings, code, word in ((("shards.encoding=topk",), 3, "encoding"),
+                                 (("teacher.reverse=policy",), 3, "sha256_reverse"),
+                                 (("distill.mode=on-policy",), 2, "shards.sources"),
+                                 (("shards.sources=../nowhere:1",), 3, "nowhere")):
+        done = distill(folder, "other", *mixed, *settings, ranks=2, code=code)
+        assert len(done.errors) == 1 and word in done.errors[0], (settings, done)
+
+
 def the_bottleneck_is_named(folder):
     done = distill(folder, "some", *APART, "distill.max_staleness=1", ranks=3)
     assert re.search(r"of [\d.]+ s the busiest generator worked [\d.]+, scorer [\d.]+, trainer [\d.]+: the "
@@ -191,6 +233,7 @@ def a_job_of_several_commands(folder):
 
 if __name__ == "__main__":
     main([shards_are_kept_as_asked, a_killed_run_samples_nothing_twice, batches_that_are_gone_are_told_of,
-          another_runs_batches_are_not_taken, a_share_goes_from_one_to_another, the_bottleneck_is_named, a_failure_anywhere_ends_all,
+          another_runs_batches_are_not_taken, a_share_goes_from_one_to_another, kept_sets_are_trained_on_as_they_are,
+          the_bottleneck_is_named, a_failure_anywhere_ends_all,
           a_job_of_several_commands],
          lambda folder: prepare_route(folder, CONFIG))

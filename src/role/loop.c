@@ -5,6 +5,7 @@
 #include "ald/role/loop.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ald/base/arena.h"
@@ -205,7 +206,16 @@ static bool is_over(const state_t *s, int64_t step)
 
 /* --- the feed of the training loop ------------------------------------------------------------ */
 
-/* Opens the shards of a step, all of whose sequences are its items. */
+/* By the numbers in the names, which are of one folder. */
+static int compare_paths(const void *a, const void *b)
+{
+    const char *one = *(const char *const *)a, *two = *(const char *const *)b;
+    const size_t m = strlen(one), n = strlen(two);
+    return m != n ? (m > n) - (m < n) : strcmp(one, two);
+}
+
+/* Opens the shards of a step, all of whose sequences are its items. They came in any order: that of
+ * the items decides where sequences have the same row and source. */
 static ald_status_t open_step(state_t *s, int64_t step)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -215,6 +225,7 @@ static ald_status_t open_step(state_t *s, int64_t step)
                                          .contrast = roles->config->teacher.contrast};
     if (step < s->work.kept)
         ALD_TRY(ald_folder_find(roles->config, step, shelf->paths, &shelf->count));
+    qsort(shelf->paths, (size_t)shelf->count, sizeof *shelf->paths, compare_paths);
     ALD_TRY(ald_shardset_open((const char *const *)shelf->paths, shelf->count, &expected, &s->set));
     s->entries = ald_alloc(sizeof *s->entries * (size_t)(s->set.count + 1));
     ALD_CHECK(s->entries != NULL, ALD_STATUS_RESOURCE, "out of memory");

@@ -25,6 +25,7 @@
 #include "ald/objective/pair_pass.h"
 #include "ald/objective/preference.h"
 #include "ald/par/collect.h"
+#include "ald/num/gemm.h"
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
 #include "ald/par/stop.h"
@@ -167,12 +168,13 @@ static ald_status_t check(ald_dpo_reference_t *out, const ald_config_t *config,
     snprintf(
         out->made_from, sizeof out->made_from,
         "weights %s, tokenizer %s, %lld of them, data %s, layout %s, %lld rows shuffled by %lld, "
-        "chat format %s, at most %lld and %lld tokens, %s",
+        "chat format %s, at most %lld and %lld tokens, %s, micro-batches of %lld, products %s",
         weights, tokenizer, (long long)out->V, data->pairs.sha256,
         ald_layout_name(data->pairs.layout), (long long)data->pairs.counts.read,
         config->data.shuffle ? (long long)config->seed : -1LL, data->chat.name,
         (long long)config->data.max_prompt_tokens, (long long)config->data.max_response_tokens,
-        config->dpo.reverse ? "reverse" : "not reverse");
+        config->dpo.reverse ? "reverse" : "not reverse",
+        (long long)config->optimizer.micro_batch_tokens, ald_gemm_chosen()->name);
 done:
     return status;
 }

@@ -570,7 +570,8 @@ def reference_is_computed_once(folder):
     write_rows(f"{folder}/less.jsonl", read_rows(f"{folder}/desk/train.jsonl")[:19])
     copy(f"{folder}/one", f"{folder}/many")
     for settings in (["data.train=less.jsonl"], ["dpo.reference=rev"], ["dpo.reverse=true"],
-                     ["data.max_response_tokens=5"], ["data.chat_format=none"]):
+                     ["data.max_response_tokens=5"], ["data.chat_format=none"],
+                     ["optimizer.micro_batch_tokens=101"]):
         stage(folder, "dpo", "many", broken, anew, *settings, keep=True, code=5)
     os.truncate(f"{folder}/many/dpo/reference.h5", 1500)
     stage(folder, "dpo", "many", anew, keep=True)

@@ -84,7 +84,8 @@ def a_thread_that_fails_ends_the_run(folder):
         done = harness.run(*command(folder, *settings), ranks=ranks, code=5)
         assert len(done.errors) == 1 and f"checkpoint_thread, time {time_}" in done.errors[0], done
         assert checkpoints(folder) == left and not os.path.exists(path_of(folder, "sft", "done.json")), done
-        assert 3 * time_ <= steps_of(folder) < 3 * time_ + 3, steps_of(folder)
+        # On a busy machine the thread may fail late: the next checkpoint waits for it.
+        assert 3 * time_ <= steps_of(folder) <= 3 * time_ + 3, steps_of(folder)
         goes_on(folder, 3 - ranks, model, left[0] if left else None)
 
 

@@ -28,7 +28,7 @@ typedef struct {
     bool *skip, *known;  /* [pairs], owned: rows that step 0 fills; rows of which the pass over the
                             pairs, which a stop cuts short, has the numbers */
     char *path;          /* of the kept numbers, owned */
-    char made_from[512]; /* names the content that the numbers are of */
+    char made_from[640]; /* names the content that the numbers are of */
     int64_t V;           /* tokens that policy and reference share, the tokenizer's */
     ald_params_t params;
     ald_mapped_t *mapped; /* NULL: not mapped */

@@ -152,7 +152,7 @@ static void idle(const state_t *s, double since, int *looks)
     ald_comm_idle(since, looks, whom, what);
 }
 
-/* Does what this rank's roles are ready for until `done` says so of `step`. A failure is told to
+/* Does what this rank's roles are ready for until `is_done` says so of `step`. A failure is told to
  * the other ranks. */
 static ald_status_t serve(state_t *s, bool (*is_done)(const state_t *, int64_t), int64_t step)
 {
@@ -402,7 +402,7 @@ done:
     return status;
 }
 
-/* Takes over those batches, so that going on gives what never stopping gives, and nothing is
+/* Takes over those batches, so that going on gives what never stopping gives, and none of them is
  * sampled twice; removes all other shards to come. Root only. */
 static ald_status_t keep_batches(state_t *s)
 {

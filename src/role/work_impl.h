@@ -10,7 +10,8 @@
 #include "ald/par/post.h"
 #include "ald/role/roles.h"
 
-/* A role's time for one step, seconds, and the tokens that it sampled, scored or trained on. */
+/* A role's time for one step, seconds, and the tokens that it sampled or scored (trainers: 0, as
+ * the metric `tokens` has theirs). */
 typedef struct {
     double work, wait, tokens;
 } ald_shift_t;

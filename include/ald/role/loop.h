@@ -6,9 +6,9 @@
 #include "ald/base/status.h"
 #include "ald/role/roles.h"
 
-/* Trains on what the policy samples, step by step; all ranks go through the same steps, with
- * batches up to distill.max_staleness steps ahead. `say` tells what memory it will take, once all
- * is begun. Collective over the world. */
+/* Trains on what the policy samples, step by step; ranks do what their roles are ready for, in
+ * batches up to distill.max_staleness steps ahead of the trainers. `say` tells what memory it will
+ * take, once all is begun. Collective over the world. */
 ald_status_t ald_roles_run(ald_roles_t *roles, ald_status_t (*say)(const ald_roles_t *roles));
 
 #endif

@@ -315,8 +315,10 @@ done:
     return status;
 }
 
+/* `values`: those of the parameters from `base` on. */
 static ald_status_t write_part(const char *directory, const ald_params_t *params,
-                               const float *values, const ald_dtype_t *dtypes, const part_t *part)
+                               const float *values, int64_t base, const ald_dtype_t *dtypes,
+                               const part_t *part)
 {
     ald_status_t status = ALD_STATUS_OK;
     const int64_t count = part->end - part->first;
@@ -329,7 +331,7 @@ static ald_status_t write_part(const char *directory, const ald_params_t *params
         list[i] = (ald_unstored_t){.name = tensor->name,
                                    .ndim = tensor->ndim,
                                    .shape = {tensor->shape[0], tensor->shape[1]},
-                                   .values = values + tensor->offset,
+                                   .values = values + (tensor->offset - base),
                                    .dtype = dtypes[part->first + i]};
     }
     ALD_TRY(ald_safetensors_write(path, list, count));
@@ -406,26 +408,97 @@ done:
     return status;
 }
 
+/* What is written: tensors in their types, in files. */
+typedef struct {
+    ald_dtype_t *dtypes; /* [params->count] owned */
+    ald_vec_t parts;     /* of part_t */
+} files_t;
+
+static void files_reset(files_t *files)
+{
+    ald_free(files->dtypes);
+    ald_vec_reset(&files->parts);
+}
+
+/* `origin` may be NULL unless the types are those of its files. */
+static ald_status_t files_init(const char *origin, const ald_params_t *params, ald_dtype_t dtype,
+                               int64_t shard_bytes, files_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t limit = shard_bytes > 0 ? shard_bytes : 5000000000;
+    ald_vec_init(&out->parts, sizeof(part_t));
+    out->dtypes = ald_calloc((size_t)params->count, sizeof *out->dtypes);
+    ALD_CHECK_MEMORY(out->dtypes, (size_t)params->count * sizeof *out->dtypes);
+    ALD_TRY(choose_dtypes(origin, params, dtype, out->dtypes));
+    ALD_TRY(plan_parts(params, out->dtypes, limit, &out->parts));
+done:
+    return status;
+}
+
+/* Writes all but the weights. */
+static ald_status_t write_beside(const char *directory, const char *origin,
+                                 const ald_params_t *params, ald_dtype_t dtype,
+                                 const ald_vec_t *parts)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(write_config(directory, origin, dtype));
+    ALD_TRY(copy_others(directory, origin, 0));
+    if (parts->count > 1)
+        ALD_TRY(write_index(directory, params, parts));
+done:
+    return status;
+}
+
+ald_status_t ald_hf_share(const ald_params_t *params, ald_dtype_t dtype, int64_t shard_bytes,
+                          int rank, int size, ald_hf_share_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    files_t files = {0};
+    *out = (ald_hf_share_t){.dtype = dtype, .shard_bytes = shard_bytes, .rank = rank};
+    ALD_TRY(files_init(NULL, params, dtype, shard_bytes, &files));
+    const int64_t parts = (int64_t)files.parts.count;
+    out->first_part = (parts * rank + size - 1) / size;
+    out->end_part = (parts * (rank + 1) + size - 1) / size;
+    if (out->first_part == out->end_part)
+        goto done;
+    const int64_t first = ALD_VEC_AT(&files.parts, part_t, (size_t)out->first_part).first;
+    const int64_t end = ALD_VEC_AT(&files.parts, part_t, (size_t)out->end_part - 1).end;
+    out->first = params->tensors[first].offset;
+    out->count = params->tensors[end - 1].offset + params->tensors[end - 1].count - out->first;
+done:
+    files_reset(&files);
+    return status;
+}
+
+ald_status_t ald_hf_save_share(const char *directory, const char *origin,
+                               const ald_params_t *params, const float *values,
+                               const ald_hf_share_t *share)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    files_t files = {0};
+    ALD_TRY(files_init(NULL, params, share->dtype, share->shard_bytes, &files));
+    if (share->rank == 0)
+        ALD_TRY(write_beside(directory, origin, params, share->dtype, &files.parts));
+    for (int64_t i = share->first_part; i < share->end_part; ++i)
+        ALD_TRY(write_part(directory, params, values, share->first, files.dtypes,
+                           &ALD_VEC_AT(&files.parts, part_t, (size_t)i)));
+done:
+    files_reset(&files);
+    return status;
+}
+
 ald_status_t ald_hf_save(const char *directory, const char *origin, const ald_params_t *params,
                          const float *values, ald_dtype_t dtype, int64_t shard_bytes)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const int64_t limit = shard_bytes > 0 ? shard_bytes : 5000000000;
-    ald_dtype_t *dtypes = ald_calloc((size_t)params->count, sizeof *dtypes);
-    ald_vec_t parts;
-    ald_vec_init(&parts, sizeof(part_t));
-    ALD_CHECK_MEMORY(dtypes, (size_t)params->count * sizeof *dtypes);
-    ALD_TRY(choose_dtypes(origin, params, dtype, dtypes));
-    ALD_TRY(write_config(directory, origin, dtype));
-    ALD_TRY(copy_others(directory, origin, 0));
-    ALD_TRY(plan_parts(params, dtypes, limit, &parts));
-    for (size_t i = 0; i < parts.count; ++i)
-        ALD_TRY(write_part(directory, params, values, dtypes, &ALD_VEC_AT(&parts, part_t, i)));
-    if (parts.count > 1)
-        ALD_TRY(write_index(directory, params, &parts));
-    ALD_TRY(remove_stale(directory, &parts));
+    files_t files = {0};
+    ALD_TRY(files_init(origin, params, dtype, shard_bytes, &files));
+    ALD_TRY(write_beside(directory, origin, params, dtype, &files.parts));
+    for (size_t i = 0; i < files.parts.count; ++i)
+        ALD_TRY(write_part(directory, params, values, 0, files.dtypes,
+                           &ALD_VEC_AT(&files.parts, part_t, i)));
+    ALD_TRY(remove_stale(directory, &files.parts));
 done:
-    ald_free(dtypes);
-    ald_vec_reset(&parts);
+    files_reset(&files);
     return status;
 }

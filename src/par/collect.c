@@ -126,13 +126,3 @@ void ald_collect_gather(const ald_spread_t *spread, const void *mine, void *all)
         MPI_Gatherv(element(mine, p.mine, s->type), counts[s->comm->rank], s->type,
                     element(all, p.first, s->type), counts, starts, s->type, 0, s->comm->mpi);
 }
-
-void ald_collect_scatter(const ald_spread_t *spread, const void *all, void *mine)
-{
-    const ald_spread_t *s = spread;
-    int counts[s->comm->size], starts[s->comm->size];
-    for (ald_piece_t p = {.counts = counts, .starts = starts}; ald_collect_next(s, &p);)
-        MPI_Scatterv(element(all, p.first, s->type), counts, starts, s->type,
-                     element(mine, p.mine, s->type), counts[s->comm->rank], s->type, 0,
-                     s->comm->mpi);
-}

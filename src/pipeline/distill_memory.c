@@ -33,6 +33,7 @@ static ald_training_plan_t training_plan(const ald_engine_t *engine)
     ald_training_plan_t plan = {.config = engine->config,
                                 .shape = &engine->params.config,
                                 .parameters = engine->params.total,
+                                .trainers = engine->comm->size,
                                 .gradients = ald_gradients_bytes(&engine->params),
                                 .steps = engine->steps};
     ald_micro_most_init(engine->config->optimizer.micro_batch_tokens, &plan.most);

@@ -23,6 +23,7 @@ static ald_status_t say_memory(const ald_run_t *run, const ald_beside_plan_t *be
     ald_training_plan_t training = {.config = engine->config,
                                     .shape = &engine->params.config,
                                     .parameters = engine->params.total,
+                                    .trainers = engine->comm->size,
                                     .gradients = ald_gradients_bytes(&engine->params),
                                     .steps = engine->steps};
     ALD_TRY(ald_micro_most_rows(engine->config, engine->steps, count, run->objective->item,
@@ -56,10 +57,8 @@ ald_status_t ald_train_on_rows(ald_engine_t *engine, const ald_objective_t *obje
     const int64_t n = data->pairs.count;
     ald_rows_t rows = {0};
     ald_run_t run = {.objective = objective, .state = state, .engine = engine};
-    ald_loop_t loop = {.name = objective->stage,
-                       .trainers = engine->comm,
-                       .runs = &run,
-                       .count = 1};
+    ald_loop_t loop = {
+        .name = objective->stage, .trainers = engine->comm, .runs = &run, .count = 1};
     ALD_TRY(ald_engine_begin(engine, ald_total_steps(engine->config, n)));
     ALD_TRY(ald_comm_agree(engine->comm, ald_rows_init(engine->config, data, &rows)));
     loop.feed = ald_rows_feed(&rows);

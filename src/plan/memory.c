@@ -2,6 +2,7 @@
  * and in words, so that a reader sees what is large, and a test which term is wrong. */
 #include "ald/plan/memory.h"
 
+#include <math.h>
 #include <omp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -102,13 +103,17 @@ double ald_memory_trained(int64_t parameters, int ranks)
     return (double)parameters * (4.0 + 8.0 + 8.0 / (double)ranks);
 }
 
-/* What root takes while a checkpoint is written, weights and both moments, which training goes on
- * beside; 0 where there will be none. */
+/* What root takes for a checkpoint, which training goes on beside: copies of the files of weights
+ * that it writes, and of its moments; 0 where there will be none. */
 static double checkpoint_bytes(const ald_training_plan_t *training)
 {
     const int64_t every = training->config->checkpoint.every_steps;
-    const bool some = every > 0 && training->steps > every;
-    return some ? 3.0 * sizeof(float) * (double)training->parameters : 0.0;
+    const double weights = (double)sizeof(float) * (double)training->parameters;
+    const double limit = (double)ald_config_bytes(training->config->runtime.max_shard_size);
+    const double files = fmax(1.0, ceil(weights / limit)), trainers = (double)training->trainers;
+    if (every <= 0 || training->steps <= every)
+        return 0.0;
+    return weights * ceil(files / trainers) / files + 2.0 * weights / trainers;
 }
 
 void ald_memory_add_training(ald_memory_plan_t *plan, const ald_training_plan_t *training,

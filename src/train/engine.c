@@ -30,6 +30,7 @@
 #include "ald/record/metrics.h"
 #include "ald/record/metrics_file.h"
 #include "ald/train/checkpoint.h"
+#include "ald/train/checkpoint_write.h"
 #include "ald/train/finished.h"
 #include "ald/train/optimizer.h"
 
@@ -215,7 +216,7 @@ ald_status_t ald_engine_record(ald_engine_t *engine, ald_metrics_t *metrics, boo
     if (engine->comm->rank == 0 && status == ALD_STATUS_OK)
         status = ald_metrics_append(engine->metrics, metrics);
     if (status == ALD_STATUS_OK)
-        status = ald_checkpoint_settle(false);
+        status = ald_checkpoint_look();
     snprintf(detail, sizeof detail, "loss %.4f  grad %.3g  %.0f tokens/s",
              ald_metrics_get(metrics, "loss"), ald_metrics_get(metrics, "grad_norm"),
              ald_metrics_get(metrics, "tokens_per_second"));
@@ -275,15 +276,15 @@ done:
 ald_status_t ald_engine_finish(ald_engine_t *engine, ald_json_t *inputs)
 {
     ald_status_t status = ALD_STATUS_OK;
-    status = ald_checkpoint_settle(true);
-    if (engine->comm->rank == 0 && status == ALD_STATUS_OK)
+    ALD_TRY(ald_checkpoint_settle(engine->comm));
+    if (engine->comm->rank == 0)
         status = write_results(engine, inputs);
-    ald_json_free(inputs);
     ALD_TRY(ald_comm_agree(engine->comm, status));
     double seconds = ald_time() - engine->started;
     ald_log_info("%s: %lld steps in %.1f s, %.0f tokens/s, written to %s", engine->stage,
                  (long long)engine->step, seconds, engine->tokens / (seconds > 0 ? seconds : 1),
                  engine->output);
 done:
+    ald_json_free(inputs);
     return status;
 }

@@ -15,7 +15,7 @@
 #include "ald/par/fault.h"
 #include "ald/par/stop.h"
 #include "ald/record/metrics.h"
-#include "ald/train/checkpoint.h"
+#include "ald/train/checkpoint_write.h"
 #include "ald/train/engine.h"
 #include "ald/train/optimizer.h"
 

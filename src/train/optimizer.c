@@ -349,34 +349,6 @@ done:
     return status;
 }
 
-static void gather_moment(const ald_optimizer_t *o, const float *mine, float *all)
-{
-    int64_t starts[o->comm->size + 1];
-    const ald_spread_t spread = all_shares(o, MPI_FLOAT, starts);
-    ald_collect_gather(&spread, mine, all);
-}
-
-void ald_optimizer_gather(const ald_optimizer_t *optimizer, float *m, float *v)
-{
-    gather_moment(optimizer, optimizer->m, m);
-    gather_moment(optimizer, optimizer->v, v);
-}
-
-static void scatter_moment(const ald_optimizer_t *o, const float *all, float *mine)
-{
-    int64_t starts[o->comm->size + 1];
-    const ald_spread_t spread = all_shares(o, MPI_FLOAT, starts);
-    ald_collect_scatter(&spread, all, mine);
-}
-
-void ald_optimizer_scatter(ald_optimizer_t *optimizer, const float *m, const float *v,
-                           int64_t steps)
-{
-    scatter_moment(optimizer, m, optimizer->m);
-    scatter_moment(optimizer, v, optimizer->v);
-    optimizer->steps = steps;
-}
-
 double ald_schedule(const ald_config_t *config, int64_t step, int64_t steps)
 {
     double lr = config->optimizer.lr, low = lr * config->optimizer.min_lr_ratio;

@@ -82,12 +82,13 @@ static void training_is_planned_without_a_model(void **state)
                                       .kv_heads = 2,
                                       .head_dim = 128,
                                       .vocab_size = 151936};
-    ald_config_t config = {.seed = 1};
-    ald_memory_plan_t plain, checkpointed;
+    ald_config_t config = {.seed = 1, .runtime.max_shard_size = "5GB"};
+    ald_memory_plan_t plain, checkpointed, spread;
     ald_training_plan_t training = {.config = &config,
                                     .shape = &shape,
                                     .parameters = 1543714304,
                                     .steps = 100,
+                                    .trainers = 1,
                                     .gradients = 1000000000,
                                     .most = {.T = 4096, .R = 2048}};
     ald_memory_begin("plan", &plain);
@@ -100,6 +101,11 @@ static void training_is_planned_without_a_model(void **state)
     ald_memory_add_training(&checkpointed, &training, 2);
     /* A checkpoint is written from a copy of weights and both moments. */
     assert_true(fabs(checkpointed.to_come - plain.to_come - (12.0 * 1543714304)) < 1.0);
+    /* Of 16 trainers, root writes one of two files of weights, and has its share of the moments. */
+    training.trainers = 16;
+    ald_memory_begin("plan", &spread);
+    ald_memory_add_training(&spread, &training, 2);
+    assert_true(fabs(spread.to_come - plain.to_come - (2.5 * 1543714304)) < 1.0);
     assert_true(fabs(ald_memory_trained(1543714304, 1) - (20.0 * 1543714304)) < 1.0);
     assert_true(fabs(ald_memory_trained(1543714304, 16) - (12.5 * 1543714304)) < 1.0);
 }

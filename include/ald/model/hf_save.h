@@ -23,4 +23,21 @@
 ald_status_t ald_hf_save(const char *directory, const char *origin, const ald_params_t *params,
                          const float *values, ald_dtype_t dtype, int64_t shard_bytes);
 
+/* What one of several writers has of a model: whole weight files of those that ald_hf_save would
+ * write, and with rank 0 all that isn't weights. */
+typedef struct {
+    ald_dtype_t dtype; /* not ALD_HF_AS_READ */
+    int rank;
+    int64_t shard_bytes, first_part, end_part;
+    int64_t first, count; /* of the parameters, those that it needs; none: 0 */
+} ald_hf_share_t;
+/* Finds the share of writer `rank` of `size`. Local. */
+ald_status_t ald_hf_share(const ald_params_t *params, ald_dtype_t dtype, int64_t shard_bytes,
+                          int rank, int size, ald_hf_share_t *out);
+/* Writes it into an empty folder; all shares together are what ald_hf_save would write. `values`:
+ * [share->count], the parameters from share->first on. Local. */
+ald_status_t ald_hf_save_share(const char *directory, const char *origin,
+                               const ald_params_t *params, const float *values,
+                               const ald_hf_share_t *share);
+
 #endif

@@ -28,10 +28,8 @@ void ald_collect_reduce(const ald_comm_t *comm, void *values, int64_t count, MPI
 ald_status_t ald_collect_sum_shares(const ald_spread_t *spread, void *all);
 /* Every rank gets the shares of the others into its `all`, where its own is. Collective. */
 void ald_collect_share(const ald_spread_t *spread, void *all);
-/* All shares into `all` on rank 0 (else untouched, may be NULL), and back from there. Collective.
- */
+/* All shares into `all` on rank 0 (else untouched, may be NULL). Collective. */
 void ald_collect_gather(const ald_spread_t *spread, const void *mine, void *all);
-void ald_collect_scatter(const ald_spread_t *spread, const void *all, void *mine);
 
 /* A piece of an array, as the calls above give it to MPI. */
 typedef struct {

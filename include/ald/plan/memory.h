@@ -47,6 +47,7 @@ typedef struct {
     const ald_config_t *config;
     const ald_model_config_t *shape; /* of the policy */
     int64_t parameters, steps;
+    int trainers;
     int64_t gradients; /* bytes of those that a pass has at once (ald_gradients_bytes) */
     ald_micro_most_t most;
 } ald_training_plan_t;

@@ -68,10 +68,6 @@ bool ald_optimizer_fits(ald_optimizer_t *optimizer);
  * the moments. Collective over the trainers. */
 ald_status_t ald_optimizer_step(ald_optimizer_t *optimizer, double lr, float *values,
                                 double *grad_norm);
-/* The whole moments [total] on root (else untouched), and back from root. Collective. */
-void ald_optimizer_gather(const ald_optimizer_t *optimizer, float *m, float *v);
-void ald_optimizer_scatter(ald_optimizer_t *optimizer, const float *m, const float *v,
-                           int64_t steps);
 
 /* The learning rate of step `step` (0-based) of `steps`: a linear rise over the first
  * ceil(warmup_ratio steps) steps, then "cosine", "linear" or "constant" to min_lr_ratio lr. */

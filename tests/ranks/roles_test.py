@@ -4,6 +4,7 @@ sampled, and the account that they give."""
 import os
 import re
 import sys
+import time
 
 sys.path.insert(0, os.path.abspath(__file__ + "/../../common"))
 from harness import *  # noqa: E402,F403
@@ -167,6 +168,24 @@ def kept_sets_are_trained_on_as_they_are(folder):
         assert len(done.errors) == 1 and word in done.errors[0], (settings, done)
 
 
+def batches_are_made_while_a_step_is_trained(folder):
+    """With a trainer that never ends its third step: as many batches ahead as the bound allows, and no more."""
+    for lag in (0, 1, 3):
+        shutil.rmtree(f"{folder}/ahead", ignore_errors=True)
+        settings = ("output=ahead", f"distill.max_staleness={lag}", "optimizer.micro_batch_tokens=10000",
+                    "debug.fail=train_step:0:3:hang", *APART)
+        process = start(["distill", "-c", f"{folder}/run.cfg", *(w for s in settings for w in ("--set", s))], 3)
+        deadline = time.monotonic() + 30
+        made = []
+        while made != list(range(2 + lag + 1)):
+            assert time.monotonic() < deadline and process.poll() is None, (lag, made)
+            time.sleep(0.05)
+            made = steps_of(shards(folder, "ahead")) if os.path.exists(f"{folder}/ahead/shards") else []
+        time.sleep(0.5)
+        assert steps_of(shards(folder, "ahead")) == made and len(read_rows(f"{folder}/ahead/aligned/metrics.jsonl")) == 2
+        assert kill(process)
+
+
 def the_bottleneck_is_named(folder):
     done = distill(folder, "some", *APART, "distill.max_staleness=1", ranks=3)
     assert re.search(r"of [\d.]+ s the busiest generator worked [\d.]+, scorer [\d.]+, trainer [\d.]+: the "
@@ -234,6 +253,6 @@ def a_job_of_several_commands(folder):
 if __name__ == "__main__":
     main([shards_are_kept_as_asked, a_killed_run_samples_nothing_twice, batches_that_are_gone_are_told_of,
           another_runs_batches_are_not_taken, a_share_goes_from_one_to_another, kept_sets_are_trained_on_as_they_are,
-          the_bottleneck_is_named, a_failure_anywhere_ends_all,
+          batches_are_made_while_a_step_is_trained, the_bottleneck_is_named, a_failure_anywhere_ends_all,
           a_job_of_several_commands],
          lambda folder: prepare_route(folder, CONFIG))

@@ -23,21 +23,16 @@
 ald_status_t ald_dir_sweep(const char *folder)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char **names = NULL, *path = NULL;
+    char **names = NULL;
     size_t count = 0;
     if (!ald_path_exists(folder))
         return status;
     ALD_TRY(ald_dir_list(folder, &names, &count));
     for (size_t i = 0; i < count; ++i) {
-        if (!ald_path_is_abandoned(names[i]))
-            continue;
-        ald_free(path);
-        path = ald_path_join(folder, names[i]);
-        ALD_CHECK_MEMORY(path, strlen(folder));
-        ALD_TRY(ald_dir_remove(path));
+        if (ald_path_is_abandoned(names[i]))
+            ALD_TRY(ald_dir_remove_in(folder, names[i]));
     }
 done:
-    ald_free(path);
     ald_names_free(names, count);
     return status;
 }
@@ -136,7 +131,7 @@ done:
 ald_status_t ald_dir_remove(const char *path)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char **names = NULL, *child = NULL;
+    char **names = NULL;
     size_t count = 0;
     struct stat info;
     if (lstat(path, &info) != 0)
@@ -147,17 +142,23 @@ ald_status_t ald_dir_remove(const char *path)
         return ALD_STATUS_OK;
     }
     ALD_TRY(ald_dir_list(path, &names, &count));
-    for (size_t i = 0; i < count; ++i) {
-        ald_free(child);
-        child = ald_path_join(path, names[i]);
-        ALD_CHECK_MEMORY(child, strlen(path));
-        ALD_TRY(ald_dir_remove(child));
-    }
+    for (size_t i = 0; i < count; ++i)
+        ALD_TRY(ald_dir_remove_in(path, names[i]));
     if (rmdir(path) != 0 && errno != ENOENT)
         RAISE_ERRNO("remove", path);
 done:
-    ald_free(child);
     ald_names_free(names, count);
+    return status;
+}
+
+ald_status_t ald_dir_remove_in(const char *folder, const char *name)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *path = ald_path_join(folder, name);
+    ALD_CHECK_MEMORY(path, strlen(folder));
+    ALD_TRY(ald_dir_remove(path));
+done:
+    ald_free(path);
     return status;
 }
 

@@ -378,13 +378,8 @@ static ald_status_t remove_stale(const char *directory, const ald_vec_t *parts)
                      (parts->count == 1 && ends_with(names[i], ".safetensors.index.json"));
         for (size_t p = 0; p < parts->count; ++p)
             stale = stale && strcmp(names[i], ALD_VEC_AT(parts, part_t, p).name) != 0;
-        if (!stale || strncmp(names[i], "model", 5) != 0)
-            continue;
-        char *path = ald_path_join(directory, names[i]);
-        ALD_CHECK_MEMORY(path, strlen(directory));
-        status = ald_dir_remove(path);
-        ald_free(path);
-        ALD_TRY(status);
+        if (stale && strncmp(names[i], "model", 5) == 0)
+            ALD_TRY(ald_dir_remove_in(directory, names[i]));
     }
 done:
     ald_names_free(names, count);

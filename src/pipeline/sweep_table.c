@@ -172,12 +172,8 @@ done:
 ald_status_t ald_sweep_table_remove(const char *folder)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char *json = NULL, *markdown = NULL;
-    ALD_TRY(paths_of(folder, &json, &markdown));
-    ALD_TRY(ald_dir_remove(json));
-    ALD_TRY(ald_dir_remove(markdown));
+    ALD_TRY(ald_dir_remove_in(folder, "sweep.json"));
+    ALD_TRY(ald_dir_remove_in(folder, "sweep.md"));
 done:
-    ald_free(json);
-    ald_free(markdown);
     return status;
 }

@@ -50,9 +50,11 @@ ald_status_t ald_blocks_init(ald_work_t *work, ald_blocks_t *out)
         ald_vec_init(&slot->messages, sizeof(ald_vec_t));
         ALD_TRY(ald_draw_init(work->roles, work->order, &slot->draw));
         slot->responses = ald_calloc((size_t)most, sizeof *slot->responses);
+        ALD_CHECK(slot->responses != NULL, ALD_STATUS_RESOURCE, "out of memory");
+        if (work->roles->kept == NULL)
+            continue;
         slot->kept = ald_calloc((size_t)most, sizeof *slot->kept);
-        ALD_CHECK(slot->responses != NULL && slot->kept != NULL, ALD_STATUS_RESOURCE,
-                  "out of memory");
+        ALD_CHECK(slot->kept != NULL, ALD_STATUS_RESOURCE, "out of memory");
     }
 done:
     return status;

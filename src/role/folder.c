@@ -68,13 +68,8 @@ ald_status_t ald_folder_forget(const ald_config_t *config, int64_t step)
     ALD_TRY(ald_dir_list(config->shards.directory, &names, &count));
     for (size_t i = 0; i < count; ++i) {
         const int64_t number = ald_shard_number(names[i]);
-        if (number < 0 || number >= step * config->optimizer.batch_size)
-            continue;
-        char *path = ald_path_join(config->shards.directory, names[i]);
-        ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
-        status = ald_dir_remove(path);
-        ald_free(path);
-        ALD_TRY(status);
+        if (number >= 0 && number < step * config->optimizer.batch_size)
+            ALD_TRY(ald_dir_remove_in(config->shards.directory, names[i]));
     }
 done:
     ald_names_free(names, count);

@@ -270,19 +270,13 @@ ald_status_t ald_manifest_write_part(const ald_manifest_set_t *set, int64_t part
 static ald_status_t remove_parts(const char *folder)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char **names = NULL, *path = NULL;
+    char **names = NULL;
     size_t count = 0;
     ALD_TRY(ald_dir_list(folder, &names, &count));
-    for (size_t i = 0; i < count; ++i) {
-        if (!is_list(names[i]) || strcmp(names[i], MANIFEST) == 0)
-            continue;
-        ald_free(path);
-        path = ald_path_join(folder, names[i]);
-        ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
-        ALD_TRY(ald_dir_remove(path));
-    }
+    for (size_t i = 0; i < count; ++i)
+        if (is_list(names[i]) && strcmp(names[i], MANIFEST) != 0)
+            ALD_TRY(ald_dir_remove_in(folder, names[i]));
 done:
-    ald_free(path);
     ald_names_free(names, count);
     return status;
 }

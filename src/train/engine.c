@@ -11,7 +11,6 @@
 #include "ald/base/json.h"
 #include "ald/base/lock.h"
 #include "ald/base/log.h"
-#include "ald/base/path.h"
 #include "ald/base/status.h"
 #include "ald/config/choices.h"
 #include "ald/config/config.h"
@@ -95,14 +94,9 @@ ald_model_t ald_engine_model(const ald_engine_t *engine)
 static ald_status_t clear_earlier(const ald_engine_t *engine)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char *finished = ald_path_join(engine->output, "done.json");
-    char *checkpoints = ald_path_join(engine->output, "checkpoints");
-    ALD_CHECK(finished != NULL && checkpoints != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    ALD_TRY(ald_dir_remove(finished));
-    ALD_TRY(ald_dir_remove(checkpoints));
+    ALD_TRY(ald_dir_remove_in(engine->output, "done.json"));
+    ALD_TRY(ald_dir_remove_in(engine->output, "checkpoints"));
 done:
-    ald_free(finished);
-    ald_free(checkpoints);
     return status;
 }
 

@@ -23,6 +23,8 @@ ald_status_t ald_dir_list(const char *path, char ***names, size_t *count);
 void ald_names_free(char **names, size_t count);
 /* Removes a folder and everything in it. A folder that isn't there is no error. */
 ald_status_t ald_dir_remove(const char *path);
+/* The same of what has this name in a folder. */
+ald_status_t ald_dir_remove_in(const char *folder, const char *name);
 /* The same after a failure, whose message stays; files that can't be removed are left. */
 void ald_dir_discard(const char *path);
 /* Puts a finished temporary folder in the place of `path`: an older one is moved aside first and

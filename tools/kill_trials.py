@@ -203,7 +203,8 @@ def finish(process, alone=5):
     since, begun = None, time.monotonic()
     while process.poll() is None and time.monotonic() - begun < 120:
         now = time.monotonic()
-        since = None if set(harness.members(process)) - {process.pid} else since or now
+        alive = process.args[0] != "mpirun" or set(harness.members(process)) - {process.pid}
+        since = None if alive else since or now
         if since and now - since > alone:
             harness.kill(process)
         time.sleep(0.02)

@@ -34,6 +34,7 @@ void ald_distiller_init(ald_engine_t *engine, ald_distiller_t *out)
     *out = (ald_distiller_t){.config = engine->config, .engine = engine, .policy_step = -1};
     ald_teacher_init(engine->config, &out->teacher);
     ald_vec_init(&out->alphas, sizeof(float));
+    ald_vec_init(&out->tvds, sizeof(float));
     ald_vec_init(&out->choices, sizeof(double));
     ald_vec_init(&out->returns, sizeof(double));
 }
@@ -45,6 +46,7 @@ void ald_distiller_reset(ald_distiller_t *distiller)
         ald_params_reset(&distiller->heads[which].params);
     }
     ald_vec_reset(&distiller->alphas);
+    ald_vec_reset(&distiller->tvds);
     ald_vec_reset(&distiller->choices);
     ald_vec_reset(&distiller->returns);
     *distiller = (ald_distiller_t){0};
@@ -234,7 +236,7 @@ done:
 static void forget(void *state)
 {
     ald_distiller_t *d = state;
-    d->alphas.count = d->choices.count = 0;
+    d->alphas.count = d->tvds.count = d->choices.count = 0;
     d->worst = 0.0;
 }
 

@@ -45,18 +45,21 @@ done:
     return status;
 }
 
-/* The 95th percentile of all trainers' alphas, on root (0 elsewhere). */
-static ald_status_t alpha_p95(ald_distiller_t *t, double *out)
+/* Adds the distribution of all trainers' numbers, and gives their 95th percentile, on root; 0
+ * elsewhere, or where there is none. */
+static ald_status_t distribution(const ald_comm_t *comm, const ald_vec_t *mine, const char *name,
+                                 ald_metrics_t *metrics, double *p95)
 {
     ald_status_t status = ALD_STATUS_OK;
     void *gathered = NULL;
     int64_t total;
-    *out = 0.0;
-    ALD_TRY(gather(t->engine->comm, &t->alphas, MPI_FLOAT, &gathered, &total));
+    *p95 = 0.0;
+    ALD_TRY(gather(comm, mine, MPI_FLOAT, &gathered, &total));
     float *all = gathered;
     if (all != NULL && total > 0) {
         qsort(all, (size_t)total, sizeof *all, compare_floats);
-        *out = all[(int64_t)(0.95 * (double)(total - 1) + 0.5)];
+        *p95 = all[(int64_t)(0.95 * (double)(total - 1) + 0.5)];
+        ald_metrics_histogram(metrics, name, all, total);
     }
 done:
     ald_free(gathered);
@@ -135,9 +138,10 @@ ald_status_t ald_distill_metrics(void *state, const ald_items_t *items, const do
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_distiller_t *d = state;
-    double p95;
+    double p95, unused;
     (void)items;
-    ALD_TRY(alpha_p95(d, &p95));
+    ALD_TRY(distribution(d->engine->comm, &d->alphas, "alpha", metrics, &p95));
+    ALD_TRY(distribution(d->engine->comm, &d->tvds, "tvd", metrics, &unused));
     distill_metrics(d, columns, p95, metrics);
     error_metrics(d, columns, metrics);
     if (d->teacher.granularity == ALD_GRANULARITY_AUTO)

@@ -67,6 +67,7 @@ static ald_status_t weigh_sequence(micro_t *m, ald_distiller_t *t, int64_t s, do
         columns[ALD_SUM_WEIGHT] += weight;
         columns[ALD_SUM_TVD] += tvd[i];
         ALD_TRY(ald_vec_push(&t->alphas, &kept));
+        ALD_TRY(ald_vec_push(&t->tvds, &tvd[i]));
     }
     if (t->teacher.granularity == ALD_GRANULARITY_AUTO) {
         const double choice[] = {(double)sequence->id, ald_teacher_spread(length, tvd)};

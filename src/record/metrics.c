@@ -8,7 +8,7 @@
 
 void ald_metrics_clear(ald_metrics_t *metrics)
 {
-    metrics->count = 0;
+    metrics->count = metrics->histograms = 0;
 }
 
 static int find(const ald_metrics_t *metrics, const char *name)
@@ -28,6 +28,30 @@ void ald_metrics_set(ald_metrics_t *metrics, const char *name, double value)
         metrics->name[i] = name;
     }
     metrics->value[i] = value;
+}
+
+void ald_metrics_histogram(ald_metrics_t *metrics, const char *name, const float *values,
+                           int64_t count)
+{
+    assert(metrics->histograms < ALD_HISTOGRAMS_MAX && count > 0);
+    ald_histogram_t *h = &metrics->histogram[metrics->histograms++];
+    *h =
+        (ald_histogram_t){.name = name, .min = values[0], .max = values[0], .count = (double)count};
+    for (int64_t i = 0; i < count; ++i) {
+        h->min = fmin(h->min, values[i]);
+        h->max = fmax(h->max, values[i]);
+        h->sum += values[i];
+        h->squares += (double)values[i] * values[i];
+    }
+    /* Where all are the same, any width that shows will do. */
+    const double range = h->max - h->min, least = fmax(1e-6, 1e-6 * fabs(h->max));
+    const double width = fmax(range, least) / ALD_HISTOGRAM_BINS;
+    for (int b = 0; b < ALD_HISTOGRAM_BINS; ++b)
+        h->limit[b] = h->min + width * (b + 1);
+    for (int64_t i = 0; i < count; ++i) {
+        const int b = (int)((values[i] - h->min) / width);
+        h->bin[b < ALD_HISTOGRAM_BINS ? b : ALD_HISTOGRAM_BINS - 1] += 1.0;
+    }
 }
 
 double ald_metrics_get(const ald_metrics_t *metrics, const char *name)

@@ -1,5 +1,6 @@
-/* Metrics on disk, as lines of JSON and as HDF5. A resumed run takes over the lines up to its
- * checkpoint, so that both files end as those of a run that was never stopped. */
+/* Metrics on disk, as lines of JSON, as HDF5 and as TensorBoard's events. A resumed run takes over
+ * the lines up to its checkpoint, so that the files end as those of a run that was never stopped.
+ */
 #include "ald/record/metrics_file.h"
 
 #include <assert.h>
@@ -16,6 +17,7 @@
 #include "ald/base/path.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/record/events.h"
 #include "ald/record/h5.h"
 #include "ald/record/metrics.h"
 
@@ -28,6 +30,7 @@ struct ald_metrics_file {
     char *lines, *hdf5; /* paths */
     ald_vec_t series;   /* series_t, in order of first use */
     size_t steps;
+    ald_events_t *events;
 };
 
 static bool is_integer(const char *name)
@@ -153,6 +156,7 @@ ald_status_t ald_metrics_open(const char *directory, int64_t last_step, ald_metr
     ALD_CHECK_MEMORY(file->hdf5, strlen(directory));
     ALD_TRY(ald_dir_make(directory));
     ALD_TRY(take_earlier_run(file, last_step));
+    ALD_TRY(ald_events_open(directory, last_step, &file->events));
     *out = file;
     file = NULL;
 done:
@@ -179,6 +183,7 @@ ald_status_t ald_metrics_append(ald_metrics_file_t *file, const ald_metrics_t *m
     const size_t length = strlen(text);
     text[length] = '\n'; /* the terminator's place */
     ALD_TRY(ald_file_append(file->lines, text, length + 1));
+    ALD_TRY(ald_events_append(file->events, metrics));
 done:
     ald_json_free(line);
     ald_free(text);
@@ -277,6 +282,7 @@ void ald_metrics_close(ald_metrics_file_t *file)
         ald_vec_reset(&ALD_VEC_AT(&file->series, series_t, i).values);
     }
     ald_vec_reset(&file->series);
+    ald_events_close(file->events);
     ald_free(file->lines);
     ald_free(file->hdf5);
     ald_free(file);

@@ -44,6 +44,7 @@ typedef struct {
                            known yet */
     /* What follows is of the step at hand. */
     ald_vec_t alphas;  /* floats, of this rank's positions */
+    ald_vec_t tvds;    /* the same of their TVD */
     ald_vec_t choices; /* doubles, of this rank's sequences: row and spread (ald/teacher/teacher.h);
                           with granularity "auto" */
     ald_vec_t returns; /* doubles, of the set's entries: a response's mean return; policy gradients

@@ -1,5 +1,5 @@
-/* Metrics on disk: one line of JSON per step in metrics.jsonl, and the same values as series in
- * metrics.h5. Layer: record. */
+/* Metrics on disk: one line of JSON per step in metrics.jsonl, the same values as series in
+ * metrics.h5, and as TensorBoard's events (ald/record/events.h). Layer: record. */
 #ifndef ALD_RECORD_METRICS_FILE_H
 #define ALD_RECORD_METRICS_FILE_H
 
@@ -8,7 +8,7 @@
 #include "ald/base/status.h"
 #include "ald/record/metrics.h"
 
-/* The two files in `directory`. Opening keeps the lines of an earlier run whose "step" is at most
+/* The files in `directory`. Opening keeps the lines of an earlier run whose "step" is at most
  * `last_step` and drops the others (0: start anew). Root only. */
 typedef struct ald_metrics_file ald_metrics_file_t;
 ald_status_t ald_metrics_open(const char *directory, int64_t last_step, ald_metrics_file_t **out);

@@ -41,7 +41,7 @@ grid: { optimizer: { lr = [1e-3, 2e-3]; }; distill: { divergence = ["reverse", "
 """
 RANKS = 6
 # What says how a run went, not what it made: a part of it, times, places, what is there twice.
-BESIDE = re.compile(r"metrics\.h5|sweep\.(json|md)|manifest.*|.*\.sha256|.*\.part.*")
+BESIDE = re.compile(r"metrics\.h5|events\.out.*|sweep\.(json|md)|manifest.*|.*\.sha256|.*\.part.*")
 
 
 @dataclass(frozen=True)
@@ -197,9 +197,9 @@ def placed(stage, random_):
         f"{ranks} ranks{' as ' + split if split else ''}"
 
 
-def finish(process, alone=5):
+def finish(process, alone=20):
     """Waits for a run. Open MPI's mpirun may wait for itself for ever when a rank was killed while it
-    started (seen with 4.1.4, in PMIx_server_finalize): where all ranks have been gone for 5 s it is killed."""
+    started (seen with 4.1.4, in PMIx_server_finalize): where all ranks have been gone for 20 s it is killed."""
     since, begun = None, time.monotonic()
     while process.poll() is None and time.monotonic() - begun < 120:
         now = time.monotonic()

@@ -15,14 +15,25 @@
 
 enum { WIDTH = 98, USAGE_INDENT = 7 }; /* columns; the length of "usage: " */
 
-typedef struct {
-    char text[1024];
-    size_t length;
-} line_t;
+const char ald_help_title[] = "aligns language models with preferences by token-level distillation";
+const char ald_help_synopsis[] =
+    "aligndistil COMMAND -c FILE.cfg [--set path=value]... [--quiet | --verbose]";
+const char ald_help_running[] =
+    "Any command runs alone, under mpirun or under srun.\n"
+    "aligndistil COMMAND --help tells more; aligndistil --version the version; aligndistil\n"
+    "--time-left the seconds that are left of this Slurm job, or \"unlimited\"; aligndistil\n"
+    "--help=man the manual page, --help=bash the completion of commands, options and keys.\n"
+    "ALIGNDISTIL_ISA=x86-64-v3 (or x86-64, x86-64-v4) sets the instruction level, by default\n"
+    "this CPU's highest, so that unlike nodes give the same bits.\n";
+const char ald_help_codes[] =
+    "0 done, 2 command line or configuration, 3 input, 4 memory or disk, 5 internal,\n"
+    "75 stopped by a signal or in time for the end of the job or of --deadline: the same\n"
+    "command goes on\n";
 
 /* A text that is too long is cut. */
-static void add(line_t *line, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void add(line_t *line, const char *format, ...)
+static void add(ald_help_line_t *line, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static void add(ald_help_line_t *line, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -32,16 +43,15 @@ static void add(line_t *line, const char *format, ...)
 }
 
 /* Writes a piece that isn't broken at `column`, or on a new line; returns the column behind it. */
-static int put_piece(const char *piece, int length, int column, int indent)
+static int put_piece(FILE *out, const char *piece, int length, int column, int indent)
 {
     const bool breaks = column > indent && column + 1 + length > WIDTH;
     const int before = breaks ? indent : column > indent;
-    printf("%s%*s%.*s", breaks ? "\n" : "", before, "", length, piece);
+    fprintf(out, "%s%*s%.*s", breaks ? "\n" : "", before, "", length, piece);
     return (breaks ? 0 : column) + before + length;
 }
 
-/* The option as one writes it. */
-static void add_name(line_t *line, const ald_option_t *option)
+void ald_help_add_name(ald_help_line_t *line, const ald_option_t *option)
 {
     const bool valued = option->argument != NULL;
     add(line, "%s%s%s", option->name, valued ? " " : "", valued ? option->argument : "");
@@ -54,16 +64,16 @@ static bool is_inner(const ald_option_t *option)
 }
 
 /* Row `at` with the options that go with it alone. */
-static void add_row(line_t *line, const ald_command_t *command, size_t at)
+static void add_row(ald_help_line_t *line, const ald_command_t *command, size_t at)
 {
-    add_name(line, &ald_option_table[at]);
+    ald_help_add_name(line, &ald_option_table[at]);
     for (size_t i = 0; i < ald_option_count; ++i) {
         const ald_option_t *inner = &ald_option_table[i];
         if (!(inner->commands & command->bit) || !is_inner(inner) ||
             strcmp(inner->needs, ald_option_table[at].name) != 0)
             continue;
         add(line, " [");
-        add_name(line, inner);
+        ald_help_add_name(line, inner);
         add(line, "]");
     }
 }
@@ -81,10 +91,10 @@ static bool is_alternative(const ald_command_t *command, size_t first, size_t at
 }
 
 /* Prints the rows from `first` on that exclude each other, in brackets; returns the next row. */
-static size_t add_alternatives(line_t *line, const ald_command_t *command, size_t first)
+static size_t add_alternatives(ald_help_line_t *line, const ald_command_t *command, size_t first)
 {
     const ald_option_t *option = &ald_option_table[first];
-    line_t inside = {0};
+    ald_help_line_t inside = {0};
     int count = 0;
     size_t at = first;
     for (; at < ald_option_count; ++at) {
@@ -102,24 +112,24 @@ static size_t add_alternatives(line_t *line, const ald_command_t *command, size_
     return at;
 }
 
-static void print_usage(const ald_command_t *command)
+void ald_help_usage(FILE *out, const ald_command_t *command)
 {
-    int column = printf("usage: aligndistil %s", command->name);
+    int column = fprintf(out, "usage: aligndistil %s", command->name);
     for (size_t at = 0; at < ald_option_count;) {
         const ald_option_t *option = &ald_option_table[at];
         if (!(option->commands & command->bit) || is_inner(option)) {
             ++at;
             continue;
         }
-        line_t line = {0};
+        ald_help_line_t line = {0};
         at = add_alternatives(&line, command, at);
-        column = put_piece(line.text, (int)line.length, column, USAGE_INDENT);
+        column = put_piece(out, line.text, (int)line.length, column, USAGE_INDENT);
     }
-    putchar('\n');
+    putc('\n', out);
 }
 
 /* The standard value of an option that has one. */
-static void add_standard(line_t *line, const ald_option_t *option)
+static void add_standard(ald_help_line_t *line, const ald_option_t *option)
 {
     const char *member = (const char *)&ald_options_standard + option->offset;
     if (option->kind == ALD_OPTION_INTEGER && *(const int64_t *)member >= option->low)
@@ -128,19 +138,24 @@ static void add_standard(line_t *line, const ald_option_t *option)
         add(line, " (%s)", ald_choice_name(option->choices, *(const unsigned *)member));
 }
 
+void ald_help_add_meaning(ald_help_line_t *line, const ald_option_t *option)
+{
+    if (option->needs != NULL)
+        add(line, "with %s: ", option->needs);
+    add(line, "%s", option->help);
+    add_standard(line, option);
+}
+
 static void print_option(const ald_option_t *option, int width)
 {
-    line_t name = {0}, help = {0};
+    ald_help_line_t name = {0}, help = {0};
     const int indent = width + 4; /* two blanks on either side of the name */
-    add_name(&name, option);
-    if (option->needs != NULL)
-        add(&help, "with %s: ", option->needs);
-    add(&help, "%s", option->help);
-    add_standard(&help, option);
+    ald_help_add_name(&name, option);
+    ald_help_add_meaning(&help, option);
     int column = printf("  %-*s  ", width, name.text);
     for (const char *at = help.text; *at != '\0'; at += strspn(at, " ")) {
         const int length = (int)strcspn(at, " ");
-        column = put_piece(at, length, column, indent);
+        column = put_piece(stdout, at, length, column, indent);
         at += length;
     }
     putchar('\n');
@@ -150,8 +165,8 @@ static void print_options(const ald_command_t *command)
 {
     size_t width = 0;
     for (size_t i = 0; i < ald_option_count; ++i) {
-        line_t name = {0};
-        add_name(&name, &ald_option_table[i]);
+        ald_help_line_t name = {0};
+        ald_help_add_name(&name, &ald_option_table[i]);
         if (ald_option_table[i].commands & command->bit && name.length > width)
             width = name.length;
     }
@@ -163,7 +178,7 @@ static void print_options(const ald_command_t *command)
 void ald_help_print(const ald_command_t *command)
 {
     char *keys = NULL;
-    print_usage(command);
+    ald_help_usage(stdout, command);
     printf("\n%s\n%s", command->summary, command->help);
     print_options(command);
     printf("%s", command->notes != NULL ? command->notes : "");

@@ -18,7 +18,9 @@
 #include "ald/par/signals.h"
 #include "ald/par/stop.h"
 #include "cli/commands_impl.h"
+#include "cli/completion_impl.h"
 #include "cli/help_impl.h"
+#include "cli/manual_impl.h"
 #include "cli/options_impl.h"
 #include "cli/parse_impl.h"
 #include "cli/setup_impl.h"
@@ -33,18 +35,10 @@ static const ald_command_t *const commands[] = {
 
 static void print_help(void)
 {
-    puts("aligndistil: aligns language models with preferences by token-level distillation\n\n"
-         "usage: aligndistil COMMAND -c FILE.cfg [--set path=value]... [--quiet | --verbose]\n");
+    printf("aligndistil: %s\n\nusage: %s\n\n", ald_help_title, ald_help_synopsis);
     for (size_t i = 0; i < COMMANDS; ++i)
         printf("  %-9s %s\n", commands[i]->name, commands[i]->summary);
-    puts("\nAny command runs alone, under mpirun or under srun.\n"
-         "aligndistil COMMAND --help tells more; aligndistil --version the version; aligndistil\n"
-         "--time-left the seconds that are left of this Slurm job, or \"unlimited\".\n"
-         "ALIGNDISTIL_ISA=x86-64-v3 (or x86-64, x86-64-v4) sets the instruction level, by default\n"
-         "this CPU's highest, so that unlike nodes give the same bits.\n"
-         "exit codes: 0 done, 2 command line or configuration, 3 input, 4 memory or disk,\n"
-         "            5 internal, 75 stopped by a signal or in time for the end of the job or of\n"
-         "            --deadline: the same command goes on");
+    printf("\n%sexit codes:\n%s", ald_help_running, ald_help_codes);
 }
 
 static const ald_command_t *find_command(const char *name)
@@ -62,6 +56,10 @@ static int answer_alone(int argc, char **argv)
         print_help();
         return argc < 2 ? ALD_STATUS_USAGE : 0;
     }
+    if (strcmp(argv[1], "--help=man") == 0)
+        return ald_manual_print(commands, COMMANDS);
+    if (strcmp(argv[1], "--help=bash") == 0)
+        return ald_completion_print(commands, COMMANDS);
     if (strcmp(argv[1], "--version") == 0) {
         puts("aligndistil " ALD_VERSION);
         return 0;

@@ -211,7 +211,7 @@ done:
     return status;
 }
 
-static ald_status_t describe_key(ald_vec_t *text, const ald_config_key_t *key)
+bool ald_config_about(size_t index, ald_config_about_t *out)
 {
     static const char *const kinds[] = {
         [ALD_KIND_STRING] = "string",    [ALD_KIND_INPUT] = "path",  [ALD_KIND_OUTPUT] = "path",
@@ -220,16 +220,30 @@ static ald_status_t describe_key(ald_vec_t *text, const ald_config_key_t *key)
         [ALD_KIND_REALS2] = "2 numbers", [ALD_KIND_BOOL] = "bool",   [ALD_KIND_SOURCES] = "list",
         [ALD_KIND_RAMP] = "number",      [ALD_KIND_KEEP] = "steps",
     };
-    ald_status_t status = ALD_STATUS_OK;
+    if (index >= ald_config_key_count)
+        return false;
+    const ald_config_key_t *key = &ald_config_keys[index];
     const bool quoted =
         ald_config_is_text(key) || key->kind == ALD_KIND_CHOICE || key->kind == ALD_KIND_KEEP;
     const char *quote = quoted ? "\"" : "";
-    char standard[80];
-    snprintf(standard, sizeof standard, "%s%s%s", quote, key->standard, quote);
-    ALD_TRY(ald_vec_printf(text, "  %-30s %-9s %-20s %s", key->path, kinds[key->kind], standard,
-                           key->help));
+    *out = (ald_config_about_t){.path = key->path, .kind = kinds[key->kind], .help = key->help};
     if (key->kind == ALD_KIND_CHOICE)
-        ALD_TRY(ald_vec_printf(text, " (%s)", ald_choice_names(key->choices)));
+        out->choices = ald_choice_names(key->choices);
+    if (key->kind == ALD_KIND_BOOL)
+        out->choices = "true|false";
+    snprintf(out->standard, sizeof out->standard, "%s%s%s", quote, key->standard, quote);
+    return true;
+}
+
+static ald_status_t describe_key(ald_vec_t *text, size_t index)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_config_about_t key;
+    ald_config_about(index, &key);
+    ALD_TRY(
+        ald_vec_printf(text, "  %-30s %-9s %-20s %s", key.path, key.kind, key.standard, key.help));
+    if (ald_config_keys[index].kind == ALD_KIND_CHOICE)
+        ALD_TRY(ald_vec_printf(text, " (%s)", key.choices));
     ALD_TRY(ald_vec_printf(text, "\n"));
 done:
     return status;
@@ -246,7 +260,7 @@ ald_status_t ald_config_describe(const char *group, char **out)
         size_t length = group_length(path);
         if (group == NULL ||
             (length > 0 && strlen(group) == length - 1 && strncmp(path, group, length - 1) == 0))
-            ALD_TRY(describe_key(&text, &ald_config_keys[i]));
+            ALD_TRY(describe_key(&text, i));
     }
     ALD_TRY(ald_vec_printf(&text, "%s", ""));
     *out = text.data;

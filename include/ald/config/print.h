@@ -3,6 +3,7 @@
 #ifndef ALD_CONFIG_PRINT_H
 #define ALD_CONFIG_PRINT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "ald/base/json.h"
@@ -20,6 +21,14 @@ ald_status_t ald_config_print_content(const ald_config_t *config, char **out);
  * since content decides, nor what only says where, how often or how a result is kept. */
 ald_status_t ald_config_settings(const ald_config_t *config, const char *const *groups,
                                  size_t count, ald_json_t *out);
+/* A key of the table, in words; texts are static. */
+typedef struct {
+    const char *path, *kind, *help; /* "data.train", "path" */
+    const char *choices;            /* "a|b|c"; NULL: any value of its kind */
+    char standard[80];              /* the default, as a file would have it */
+} ald_config_about_t;
+/* The `index`-th key; false behind the last one. */
+bool ald_config_about(size_t index, ald_config_about_t *out);
 /* The keys with type, default and meaning, for --help; `group` ("data") or NULL for all. Freed by
  * ald_free. */
 ald_status_t ald_config_describe(const char *group, char **out);

@@ -48,6 +48,22 @@ void ald_map_close(ald_map_t *map)
     *map = (ald_map_t){0};
 }
 
+ald_status_t ald_map_exchange(ald_map_t *map, int file, const char *name)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    struct stat info;
+    if (fstat(file, &info) != 0)
+        RAISE_ERRNO("map", name);
+    ALD_CHECK((size_t)info.st_size == map->size, ALD_STATUS_INPUT,
+              "%s: %zu bytes, of which another rank has found %lld", name, map->size,
+              (long long)info.st_size);
+    if (mmap((void *)map->data, map->size, PROT_READ, MAP_SHARED | MAP_FIXED, file, 0) ==
+        MAP_FAILED)
+        RAISE_ERRNO("map", name);
+done:
+    return status;
+}
+
 ald_status_t ald_file_read(const char *path, char **data, size_t *size)
 {
     ald_status_t status = ALD_STATUS_OK;

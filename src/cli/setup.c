@@ -19,6 +19,7 @@
 #include "ald/num/kernel.h"
 #include "ald/num/threads.h"
 #include "ald/par/comm.h"
+#include "ald/par/domain.h"
 #include "ald/par/fault.h"
 #include "ald/par/signals.h"
 #include "ald/par/stop.h"
@@ -167,6 +168,20 @@ done:
     return status;
 }
 
+/* Finds this rank's memory domain. As of the end of the run, nothing that a stage makes depends on
+ * where frozen models are, and what it writes down of its configuration has the default. Collective
+ * over the world. */
+static void set_domains(ald_setup_t *setup, const ald_comm_t *world)
+{
+    ald_config_t *config = &setup->config;
+    ald_domain_setup(world, config->debug.domains,
+                     config->runtime.frozen_copies == ALD_FROZEN_DOMAIN);
+    config->debug.domains[0] = '\0';
+    config->runtime.frozen_copies = ALD_FROZEN_NODE;
+    for (int64_t i = 0; i < setup->sweep.count; ++i)
+        setup->sweep.runs[i].config.runtime.frozen_copies = ALD_FROZEN_NODE;
+}
+
 /* Sets the end of this run. What a stage makes doesn't depend on it, so what it writes down of its
  * configuration has none. */
 static void set_limit(ald_setup_t *setup)
@@ -262,6 +277,7 @@ ald_status_t ald_setup_load(const ald_options_t *options, const ald_comm_t *worl
                  world->size, threads);
     ald_log_verbose("%s", text);
     set_limit(out);
+    set_domains(out, world);
     ALD_TRY(ald_comm_agree(world, ald_fail_point("start")));
     ALD_TRY(ald_signals_check(world, options->command));
 done:

@@ -109,6 +109,11 @@ ald_model_t ald_mapped_model(const ald_mapped_t *mapped, const ald_params_t *par
     return (ald_model_t){.params = params, .gemm = ald_gemm_chosen(), .mapped = mapped};
 }
 
+int64_t ald_mapped_files(const ald_mapped_t *mapped, ald_map_t *const **maps)
+{
+    return ald_safetensors_maps(mapped->set, maps);
+}
+
 int64_t ald_mapped_file_bytes(const ald_mapped_t *mapped)
 {
     int64_t bytes = 0;

@@ -35,6 +35,7 @@ struct ald_safetensors {
     ald_vec_t files;       /* weight_file_t */
     ald_vec_t tensors;     /* ald_stored_t, files in order of name, in each by offset */
     const char **paths;    /* [files] */
+    ald_map_t **maps;      /* [files] */
     ald_stored_t **sorted; /* [tensors] by name */
 };
 
@@ -251,8 +252,12 @@ static ald_status_t sort_set(ald_safetensors_t *set)
     ALD_CHECK_MEMORY(set->sorted, count * sizeof *set->sorted);
     set->paths = ald_arena_calloc(&set->arena, files + 1, sizeof *set->paths);
     ALD_CHECK_MEMORY(set->paths, files * sizeof *set->paths);
-    for (size_t i = 0; i < files; ++i)
+    set->maps = ald_arena_calloc(&set->arena, files + 1, sizeof *set->maps);
+    ALD_CHECK_MEMORY(set->maps, files * sizeof *set->maps);
+    for (size_t i = 0; i < files; ++i) {
         set->paths[i] = ALD_VEC_AT(&set->files, weight_file_t, i).path;
+        set->maps[i] = &ALD_VEC_AT(&set->files, weight_file_t, i).map;
+    }
     for (size_t i = 0; i < count; ++i)
         set->sorted[i] = &ALD_VEC_AT(&set->tensors, ald_stored_t, i);
     qsort(set->sorted, count, sizeof *set->sorted, compare_tensors);
@@ -384,5 +389,11 @@ const ald_stored_t *ald_safetensors_find(const ald_safetensors_t *set, const cha
 int64_t ald_safetensors_files(const ald_safetensors_t *set, const char *const **paths)
 {
     *paths = set->paths;
+    return (int64_t)set->files.count;
+}
+
+int64_t ald_safetensors_maps(const ald_safetensors_t *set, ald_map_t *const **maps)
+{
+    *maps = set->maps;
     return (int64_t)set->files.count;
 }

@@ -27,6 +27,7 @@
 #include "ald/par/collect.h"
 #include "ald/num/gemm.h"
 #include "ald/par/comm.h"
+#include "ald/par/domain.h"
 #include "ald/par/fault.h"
 #include "ald/par/stop.h"
 #include "ald/record/reference.h"
@@ -180,8 +181,8 @@ done:
 }
 
 /* Maps the reference; root reads it through. Local. */
-static ald_status_t map_model(ald_dpo_reference_t *reference, const char *directory,
-                              const ald_comm_t *comm)
+static ald_status_t open_model(ald_dpo_reference_t *reference, const char *directory,
+                               const ald_comm_t *comm)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_model_config_t shape;
@@ -192,6 +193,19 @@ static ald_status_t map_model(ald_dpo_reference_t *reference, const char *direct
         ALD_TRY(ald_mapped_check(reference->mapped, &reference->params));
     reference->model = ald_mapped_model(reference->mapped, &reference->params);
     reference->model.vocabulary = reference->V;
+done:
+    return status;
+}
+
+/* The same on all ranks, and copies of it where they are wanted. Collective. */
+static ald_status_t map_model(ald_dpo_reference_t *reference, const char *directory,
+                              const ald_comm_t *comm)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_map_t *const *maps = NULL;
+    ALD_TRY(ald_comm_agree(comm, open_model(reference, directory, comm)));
+    const int64_t files = ald_mapped_files(reference->mapped, &maps);
+    ALD_TRY(ald_domain_copy(comm, maps, files, directory));
 done:
     return status;
 }
@@ -307,10 +321,9 @@ static ald_status_t make(ald_dpo_reference_t *reference, ald_engine_t *engine)
     MPI_Bcast(&fresh, 1, MPI_INT, 0, comm->mpi);
     if (fresh)
         status = skip_first_step(reference, engine->config);
-    const int64_t before = status == ALD_STATUS_OK ? count_known(reference) : 0;
-    if (status == ALD_STATUS_OK)
-        status = compute(reference, engine, &why);
     ALD_TRY(ald_comm_agree(comm, status));
+    const int64_t before = count_known(reference);
+    ALD_TRY(ald_comm_agree(comm, compute(reference, engine, &why)));
     why = ald_stop_agree(comm, why);
     sum_shares(reference, comm);
     ALD_TRY(check_values(reference, engine->config));
@@ -378,8 +391,7 @@ done:
 /* ALD_REFERENCE_ROWS */
 static ald_status_t init_rows(ald_engine_t *engine, ald_dpo_reference_t *out)
 {
-    return ald_comm_agree(engine->comm,
-                          map_model(out, directory_of(out, engine->config), engine->comm));
+    return map_model(out, directory_of(out, engine->config), engine->comm);
 }
 
 ald_status_t ald_dpo_reference_init(ald_engine_t *engine, const ald_dataset_t *data,

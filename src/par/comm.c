@@ -81,10 +81,15 @@ void ald_comm_sort(ald_comm_t *world, int key)
     ald_ending_number(world_rank);
 }
 
+void ald_comm_split(const ald_comm_t *parent, int part, ald_comm_t *out)
+{
+    MPI_Comm_split(parent->mpi, part, parent->rank, &out->mpi);
+    comm_describe(out);
+}
+
 void ald_comm_subset(const ald_comm_t *parent, bool member, ald_comm_t *out)
 {
-    MPI_Comm_split(parent->mpi, member ? 0 : MPI_UNDEFINED, parent->rank, &out->mpi);
-    comm_describe(out);
+    ald_comm_split(parent, member ? 0 : MPI_UNDEFINED, out);
 }
 
 void ald_comm_node(const ald_comm_t *parent, ald_comm_t *out)

@@ -1,5 +1,5 @@
 /* Frozen models. They are mapped from their files, so that all ranks and jobs of a node share one
- * copy of the weights. */
+ * copy of the weights; or the ranks of a memory domain share one in it (ald/par/domain.h). */
 #include "ald/role/frozen.h"
 
 #include <stdbool.h>
@@ -13,6 +13,7 @@
 #include "ald/model/params.h"
 #include "ald/model/vocabulary.h"
 #include "ald/par/comm.h"
+#include "ald/par/domain.h"
 #include "ald/par/fault.h"
 
 /* `check`: reads the weights through, which one rank does for all. */
@@ -38,8 +39,11 @@ ald_status_t ald_frozen_load(const ald_comm_t *comm, const char *directory, cons
                              ald_frozen_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
+    ald_map_t *const *maps = NULL;
     *out = (ald_frozen_t){0};
     ALD_TRY(ald_comm_agree(comm, frozen_read(directory, key, comm->rank == 0, out)));
+    const int64_t files = ald_mapped_files(out->mapped, &maps);
+    ALD_TRY(ald_domain_copy(comm, maps, files, directory));
     ald_log_verbose("%s: %s, %lld parameters, %lld bytes mapped, %lld held", key, directory,
                     (long long)out->params.total, (long long)ald_mapped_file_bytes(out->mapped),
                     (long long)ald_mapped_held_bytes(out->mapped));

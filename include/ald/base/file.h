@@ -19,6 +19,9 @@ typedef struct {
 } ald_map_t;
 ald_status_t ald_map_open(const char *path, ald_map_t *out);
 void ald_map_close(ald_map_t *map); /* takes a zeroed one */
+/* Puts the bytes of an open file, of which there must be as many, in the place of the mapped ones:
+ * pointers into the mapping stay valid. `name` is for messages. */
+ald_status_t ald_map_exchange(ald_map_t *map, int file, const char *name);
 
 /* A file that carries its final name only after a commit, and a temporary one between. */
 typedef struct ald_writer ald_writer_t;

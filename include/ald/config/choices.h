@@ -108,6 +108,10 @@
     C(ALD_STORED_DTYPE_BF16, 2, "BF16")                                                            \
     C(ALD_STORED_DTYPE_F16, 3, "F16")
 
+#define ALD_FROZEN_COPIES(C)                                                                       \
+    C(ALD_FROZEN_NODE, 0, "node")                                                                  \
+    C(ALD_FROZEN_DOMAIN, 1, "domain") /* of memory (NUMA) */
+
 /* L(list): the lists above, whose names the table of keys has. */
 #define ALD_CHOICE_LISTS(L)                                                                        \
     L(DATA_LAYOUTS)                                                                                \
@@ -130,7 +134,8 @@
     L(GUARD_ACTIONS)                                                                               \
     L(PRECISIONS)                                                                                  \
     L(PRODUCTS)                                                                                    \
-    L(STORED_DTYPES)
+    L(STORED_DTYPES)                                                                               \
+    L(FROZEN_COPIES)
 
 #define ALD_CHOICE_CONSTANT(constant, value, text) constant = value,
 typedef enum { ALD_DATA_LAYOUTS(ALD_CHOICE_CONSTANT) } ald_layout_t;
@@ -157,6 +162,7 @@ typedef enum { ALD_GUARD_ACTIONS(ALD_CHOICE_CONSTANT) } ald_guard_action_t;
 typedef enum { ALD_PRECISIONS(ALD_CHOICE_CONSTANT) } ald_precision_t;
 typedef enum { ALD_PRODUCTS(ALD_CHOICE_CONSTANT) } ald_product_choice_t;
 typedef enum { ALD_STORED_DTYPES(ALD_CHOICE_CONSTANT) } ald_stored_dtype_t;
+typedef enum { ALD_FROZEN_COPIES(ALD_CHOICE_CONSTANT) } ald_frozen_copies_t;
 #undef ALD_CHOICE_CONSTANT
 
 #define ALD_CHOICE_LIST(list) ALD_CHOICES_##list,

@@ -108,9 +108,10 @@ typedef struct {
         bool recompute;
         int64_t threads;
         double deadline, time_limit;
+        ald_frozen_copies_t frozen_copies;
     } runtime;
     struct {
-        char *fail;
+        char *fail, *domains;
         ald_product_choice_t product;
     } debug;
 } ald_config_t;
@@ -245,7 +246,11 @@ typedef struct {
     K(REAL, runtime.deadline, "36000.0", 0.1, 1e9, NONE, "seconds that a rank waits for others")   \
     K(REAL0, runtime.time_limit, "0.0", 1e-3, 1e9, NONE,                                           \
       "seconds that a run may take before it stops (0: until its job ends)")                       \
+    K(CHOICE, runtime.frozen_copies, "node", 0, 0, FROZEN_COPIES,                                  \
+      "frozen weights in memory: one copy a node, or one a NUMA domain")                           \
     K(STRING, debug.fail, "", 0, 0, NONE, "SITE:RANK:TIME[:signal|:hang], for tests of failures")  \
+    K(STRING, debug.domains, "", 0, 0, NONE,                                                       \
+      "for tests: a folder in place of /sys/devices/system/node")                                  \
     K(CHOICE, debug.product, "auto", 0, 0, PRODUCTS,                                               \
       "for tests: matrix products that show what is computed together")
 

@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#include "ald/base/file.h"
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
 #include "ald/model/model.h"
@@ -23,6 +24,8 @@ void ald_mapped_close(ald_mapped_t *mapped); /* takes NULL */
 /* The model with the "openblas" products. They share scratch memory, so only one may run at a time.
  */
 ald_model_t ald_mapped_model(const ald_mapped_t *mapped, const ald_params_t *params);
+/* The mappings of its files, which may be exchanged for copies (ald/par/domain.h); owned by it. */
+int64_t ald_mapped_files(const ald_mapped_t *mapped, ald_map_t *const **maps);
 /* The bytes of its files, and the bytes that this process has allocated for it. */
 int64_t ald_mapped_file_bytes(const ald_mapped_t *mapped);
 int64_t ald_mapped_held_bytes(const ald_mapped_t *mapped);

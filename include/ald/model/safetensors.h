@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ald/base/file.h"
 #include "ald/base/status.h"
 #include "ald/num/dtype.h"
 
@@ -34,5 +35,7 @@ const ald_stored_t *ald_safetensors_at(const ald_safetensors_t *set, int64_t ind
 const ald_stored_t *ald_safetensors_find(const ald_safetensors_t *set, const char *name);
 /* The weight files, sorted by name; owned by the set. */
 int64_t ald_safetensors_files(const ald_safetensors_t *set, const char *const **paths);
+/* Their mappings, in the same order; owned by the set. */
+int64_t ald_safetensors_maps(const ald_safetensors_t *set, ald_map_t *const **maps);
 
 #endif

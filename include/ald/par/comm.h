@@ -27,6 +27,8 @@ void ald_comm_sort(ald_comm_t *world, int key);
 /* The ranks of `parent` that say `member`, in their order; the others get rank -1 and size 0.
  * Collective over `parent`. Free with ald_comm_free. */
 void ald_comm_subset(const ald_comm_t *parent, bool member, ald_comm_t *out);
+/* The ranks of `parent` that say the same `part`, which is 0 or more; as ald_comm_subset. */
+void ald_comm_split(const ald_comm_t *parent, int part, ald_comm_t *out);
 /* The ranks of `parent` on this node. Collective over `parent`. */
 void ald_comm_node(const ald_comm_t *parent, ald_comm_t *out);
 void ald_comm_free(ald_comm_t *comm); /* collective over it; takes one that this rank isn't in */

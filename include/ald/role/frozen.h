@@ -10,7 +10,8 @@
 #include "ald/par/comm.h"
 #include "ald/shard/format.h"
 
-/* A frozen model, used as it lies in its mapped files, which a node's ranks share. */
+/* A frozen model, used as it lies in its mapped files, which a node's ranks share, or in a copy in
+ * each memory domain (ald/par/domain.h). */
 typedef struct {
     ald_params_t params;
     ald_mapped_t *mapped;

@@ -13,14 +13,15 @@ sys.path.insert(0, os.path.abspath(__file__ + "/../../common"))
 import harness  # noqa: E402
 
 CPUS = sorted(os.sched_getaffinity(0))[:2]
-STAGES = {"score": "shards/shard-000000.h5", "dpo": "dpo/model.safetensors",
-          "generate": "generations.jsonl", "eval": "eval/eval.json"}  # those with frozen models
+STAGES = {"score": "shards/shard-000000.h5", "dpo": "dpo/model.safetensors",  # those with frozen models
+          "distill": "aligned/model.safetensors", "generate": "generations.jsonl", "eval": "eval/eval.json"}
 
 
 def prepare(folder):
     if len(CPUS) < 2:
         return
     harness.prepare_route(folder, """
+distill: { policy = "policy"; };
 generate: { model = "policy"; };
 eval: { model = "policy"; dpo = "dpo"; contrast = "rev"; };
 optimizer: { batch_size = 10; max_steps = 2; };
@@ -80,7 +81,8 @@ def bits_are_those_of_one_copy(folder):
     for command, made in STAGES.items():
         found = []
         for copies in ("node", "domain"):
-            done = run(folder, command, f"runtime.frozen_copies={copies}", f'output="{folder}/{copies}"')
+            done = run(folder, command, f"runtime.frozen_copies={copies}", f'output="{folder}/{copies}"', f"shards.directory="
+                       f"{'sampled' if command == 'distill' else 'shards'}")
             assert ("a copy of" in done.err) == (copies == "domain"), done.err
             with open(f"{folder}/{copies}/{made}", "rb") as file:
                 found.append(file.read())

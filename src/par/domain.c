@@ -106,7 +106,7 @@ static void say(const said_t *all, int count)
         }
         char more[40] = "";
         if (alike > 0)
-            snprintf(more, sizeof more, " and %d nodes like it", alike);
+            snprintf(more, sizeof more, " and %d more", alike);
         if (!before)
             ald_log_info("node %s%s: %s; frozen models are %s (runtime.frozen_copies)", all[i].host,
                          more, all[i].text, copying ? "copied into each" : "shared by all");

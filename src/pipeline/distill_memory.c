@@ -13,7 +13,7 @@
 #include "ald/model/model_config.h"
 #include "ald/plan/memory.h"
 #include "ald/plan/micro.h"
-#include "ald/role/placement.h"
+#include "ald/plan/stage_memory.h"
 #include "ald/role/reader.h"
 #include "ald/role/roles.h"
 #include "ald/role/scorer.h"
@@ -130,49 +130,30 @@ static ald_item_t longest_item(const void *context, int64_t row)
                         .response_count = {response_most(roles, row), 0}};
 }
 
-static int64_t part_of(int64_t count, int64_t parts)
-{
-    return (count + parts - 1) / parts;
-}
-
-/* `items`: of the largest shard. */
-static void add_scoring(ald_memory_plan_t *plan, const ald_scorer_t *scorer, int64_t items,
-                        int64_t prompt, int64_t longest, const ald_micro_most_t *most)
-{
-    const int64_t block = ald_placement_block(scorer->config);
-    const int64_t T = block * (prompt + longest - 1), R = block * longest;
-    ald_scoring_plan_t scoring = ald_scoring_plan(scorer);
-    scoring.most.T = T < most->T ? T : most->T;
-    scoring.most.R = R < most->R ? R : most->R;
-    scoring.positions = items * longest;
-    ald_memory_add_scoring(plan, &scoring);
-}
-
 static ald_status_t plan_roles(const ald_roles_t *d, const ald_shard_header_t *header)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const int64_t n = d->data.pairs.count, most = d->config->optimizer.batch_size;
-    const int64_t batch = most < n ? most : n, prompt = ald_longest_prompt(&d->data, n);
-    int64_t longest = 0;
+    const int64_t n = d->data.pairs.count;
     ald_memory_plan_t plan;
     ald_model_config_t shape;
     ald_training_plan_t training = training_plan(&d->engine);
-    ald_lessons_plan_t lessons = {.header = header,
-                                  .teacher = mapped_teacher(d->config, header, &shape),
-                                  .open = ald_memory_open_shards(header, d->place.scorers.count)};
+    ald_on_policy_plan_t run = {
+        .place = &d->place,
+        .training = &training,
+        .lessons = {.header = header, .teacher = mapped_teacher(d->config, header, &shape)},
+        .rows = n,
+        .prompt = ald_longest_prompt(&d->data, n),
+        .sampled = d->config->sampling.max_new_tokens,
+        .trains = d->trains,
+        .scores = d->scores,
+        .generates = d->generates};
+    if (d->scores)
+        run.scoring = ald_scoring_plan(&d->scorer);
     for (int64_t row = 0; row < n; ++row)
-        longest = response_most(d, row) > longest ? response_most(d, row) : longest;
-    lessons.ahead = ald_memory_ahead(header, part_of(batch, d->trainers.size), longest);
+        run.longest = response_most(d, row) > run.longest ? response_most(d, row) : run.longest;
     ALD_TRY(ald_micro_most_rows(d->config, training.steps, n, longest_item, d, &training.most));
     ald_memory_begin("distill", &plan);
-    ald_memory_add_distilling(&plan, &training, &lessons);
-    if (d->scores)
-        add_scoring(&plan, &d->scorer, part_of(batch, d->place.scorers.count), prompt, longest,
-                    &training.most);
-    if (d->generates)
-        ald_memory_add_generator(&plan, training.shape, prompt, d->config->sampling.max_new_tokens,
-                                 part_of(batch, d->place.generators.count),
-                                 lessons.ahead + lessons.open);
+    ald_memory_on_policy(&plan, &run);
     ald_memory_say(&plan);
 done:
     return status;

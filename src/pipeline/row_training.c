@@ -9,6 +9,7 @@
 #include "ald/par/comm.h"
 #include "ald/plan/memory.h"
 #include "ald/plan/micro.h"
+#include "ald/plan/stage_memory.h"
 #include "ald/train/engine.h"
 #include "ald/train/loop.h"
 #include "ald/train/order.h"
@@ -29,9 +30,7 @@ static ald_status_t say_memory(const ald_run_t *run, const ald_beside_plan_t *be
     ALD_TRY(ald_micro_most_rows(engine->config, engine->steps, count, run->objective->item,
                                 run->state, &training.most));
     ald_memory_begin(engine->stage, &plan);
-    ald_memory_add_training(&plan, &training, 0);
-    if (beside != NULL)
-        ald_memory_add_beside(&plan, beside, &training.most);
+    ald_memory_rows(&plan, &training, beside);
     ald_memory_say(&plan);
 done:
     return status;

@@ -23,6 +23,7 @@
 #include "ald/par/stop.h"
 #include "ald/plan/memory.h"
 #include "ald/plan/micro.h"
+#include "ald/plan/stage_memory.h"
 #include "ald/role/scorer.h"
 #include "ald/role/scorer_run.h"
 #include "ald/shard/format.h"
@@ -283,8 +284,7 @@ static void score_memory(const scoring_t *s)
     ald_scoring_plan_t scoring = ald_scoring_plan(s->scorer);
     look_at_shards(s, &scoring);
     ald_memory_begin("score", &plan);
-    ald_memory_add_scoring(&plan, &scoring);
-    ald_memory_add_products(&plan);
+    ald_memory_score(&plan, &scoring);
     ald_memory_say(&plan);
 }
 

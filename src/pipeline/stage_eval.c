@@ -24,6 +24,7 @@
 #include "ald/par/stop.h"
 #include "ald/plan/memory.h"
 #include "ald/plan/micro.h"
+#include "ald/plan/stage_memory.h"
 #include "ald/role/frozen.h"
 #include "ald/role/generator.h"
 #include "ald/role/measure.h"
@@ -174,31 +175,21 @@ static ald_micro_most_t largest_micro(const ald_eval_t *e)
 
 static void eval_memory(const ald_eval_t *e)
 {
-    const ald_config_t *config = e->config;
-    const ald_model_config_t *shape = NULL;
     ald_memory_plan_t plan;
-    int models = 0;
-    ald_memory_begin("eval", &plan);
+    ald_evaluation_plan_t evaluation = {.config = e->config,
+                                        .samples = e->samples,
+                                        .prompt = ald_longest_prompt(&e->data, e->rows),
+                                        .most = largest_micro(e)};
     for (int k = 0; k < ALD_VIEWS; ++k) {
         if (e->frozen[k].mapped == NULL)
             continue;
-        shape = &e->frozen[k].params.config;
-        models += 1;
-        ald_memory_add_mapped(&plan, ald_mapped_file_bytes(e->frozen[k].mapped),
-                              view_of(config, (ald_view_t)k, true));
+        const int at = evaluation.models++;
+        evaluation.shape = &e->frozen[k].params.config;
+        evaluation.mapped[at] = ald_mapped_file_bytes(e->frozen[k].mapped);
+        evaluation.key[at] = view_of(e->config, (ald_view_t)k, true);
     }
-    const ald_micro_most_t most = largest_micro(e);
-    const double before = plan.to_come;
-    ald_memory_add_forward(&plan, shape, models, &most);
-    const double sampling =
-        (config->eval.teacher ? 2.0 : 1.0) *
-        (double)ald_generator_bytes(shape, ald_longest_prompt(&e->data, e->rows),
-                                    config->sampling.max_new_tokens, e->samples);
-    const double forward = plan.to_come - before; /* sampling comes before, and is gone then */
-    if (e->samples > 0 && sampling > forward)
-        ald_memory_add(&plan, sampling - forward, "more for keys and values of %lld answers",
-                       (long long)e->samples);
-    ald_memory_add_products(&plan);
+    ald_memory_begin("eval", &plan);
+    ald_memory_eval(&plan, &evaluation);
     ald_memory_say(&plan);
 }
 

@@ -1,9 +1,15 @@
 /* The stages of the pipeline as commands: a configuration, then the stage.
  * They differ in what the stage takes besides. */
+#include <stdio.h>
+
+#include "ald/base/arena.h"
+#include "ald/base/log.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/par/comm.h"
+#include "ald/pipeline/measured.h"
 #include "ald/pipeline/stage_distill.h"
 #include "ald/pipeline/stage_dpo.h"
 #include "ald/pipeline/stage_eval.h"
@@ -11,39 +17,80 @@
 #include "ald/pipeline/stage_score.h"
 #include "ald/pipeline/stage_sft.h"
 #include "ald/pipeline/stage_sweep.h"
+#include "ald/record/measured.h"
+#include "ald/role/placement.h"
 #include "cli/commands_impl.h"
 #include "cli/options_impl.h"
 #include "cli/setup_impl.h"
 
-static ald_status_t run_stage(const ald_options_t *options, const ald_comm_t *world,
-                              ald_status_t (*stage)(const ald_config_t *, const ald_comm_t *))
+/* Keeps what the stage took, and returns its status. */
+static ald_status_t measured(const ald_setup_t *setup, const ald_comm_t *world,
+                             const ald_stage_run_t *stage, ald_status_t ended)
+{
+    ald_stage_run_t run = *stage;
+    char *name = run.name != NULL ? NULL : ald_measured_name(setup->config.output, run.outputs[0]);
+    run.name = run.name != NULL ? run.name : name;
+    if (run.name != NULL)
+        ald_measured_write(&setup->config, world, &run, ended);
+    ald_free(name);
+    return ended;
+}
+
+static ald_status_t run_sft(const ald_options_t *options, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_setup_t setup;
+    ald_stage_run_t run = {.stage = "sft", .roles = 1u << ALD_ROLE_TRAINER, .begun = ald_time()};
     ALD_TRY(ald_setup_load(options, world, &setup));
-    ALD_TRY(stage(&setup.config, world));
+    run.outputs[0] = setup.config.sft.output;
+    ALD_TRY(measured(&setup, world, &run, ald_stage_sft(&setup.config, world)));
 done:
     ald_setup_reset(&setup);
     return status;
 }
 
-static ald_status_t run_sft(const ald_options_t *options, const ald_comm_t *world)
-{
-    return run_stage(options, world, ald_stage_sft);
-}
-
 static ald_status_t run_dpo(const ald_options_t *options, const ald_comm_t *world)
 {
-    return run_stage(options, world, ald_stage_dpo);
+    ald_status_t status = ALD_STATUS_OK;
+    ald_setup_t setup;
+    ald_stage_run_t run = {.stage = "dpo", .roles = 1u << ALD_ROLE_TRAINER, .begun = ald_time()};
+    ALD_TRY(ald_setup_load(options, world, &setup));
+    run.stage = setup.config.dpo.reverse ? "reverse" : "dpo";
+    run.outputs[0] = setup.config.dpo.output;
+    ALD_TRY(measured(&setup, world, &run, ald_stage_dpo(&setup.config, world)));
+done:
+    ald_setup_reset(&setup);
+    return status;
+}
+
+/* The roles that a rank of `distill` has, as bits. */
+static unsigned roles_of(const ald_config_t *config, const ald_comm_t *world)
+{
+    ald_placement_t place;
+    if (ald_placement_make(config, world->size, &place) != ALD_STATUS_OK)
+        return 0;
+    const bool samples = config->distill.mode != ALD_MODE_OFF_POLICY;
+    const bool scores = samples || config->data.train[0] != '\0';
+    return (unsigned)ald_ranks_have(&place.trainers, world->rank) << ALD_ROLE_TRAINER |
+           (unsigned)(scores && ald_ranks_have(&place.scorers, world->rank)) << ALD_ROLE_SCORER |
+           (unsigned)(samples && ald_ranks_have(&place.generators, world->rank))
+               << ALD_ROLE_GENERATOR;
 }
 
 static ald_status_t run_distill(const ald_options_t *options, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_setup_t setup;
+    ald_stage_run_t run = {.stage = "distill", .begun = ald_time()};
     ALD_TRY(ald_setup_load(options, world, &setup));
-    ALD_TRY(setup.sweep.count > 0 ? ald_stage_sweep(&setup.config, &setup.sweep, world)
-                                  : ald_stage_distill(&setup.config, world));
+    const ald_config_t *config = &setup.config;
+    run.outputs[0] = config->distill.output;
+    if (config->distill.mode != ALD_MODE_OFF_POLICY)
+        run.outputs[1] = config->shards.directory;
+    run.roles = roles_of(config, world);
+    ALD_TRY(measured(&setup, world, &run,
+                     setup.sweep.count > 0 ? ald_stage_sweep(config, &setup.sweep, world)
+                                           : ald_stage_distill(config, world)));
 done:
     ald_setup_reset(&setup);
     return status;
@@ -51,17 +98,29 @@ done:
 
 static ald_status_t run_generate(const ald_options_t *options, const ald_comm_t *world)
 {
-    return run_stage(options, world, ald_stage_generate);
+    ald_status_t status = ALD_STATUS_OK;
+    ald_setup_t setup;
+    ald_stage_run_t run = {.stage = "generate", .roles = 1u << ALD_ROLE_ANY, .begun = ald_time()};
+    ALD_TRY(ald_setup_load(options, world, &setup));
+    run.outputs[0] = setup.config.generate.output;
+    ALD_TRY(measured(&setup, world, &run, ald_stage_generate(&setup.config, world)));
+done:
+    ald_setup_reset(&setup);
+    return status;
 }
 
 static ald_status_t run_score(const ald_options_t *options, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_setup_t setup = {0};
-    int64_t part, parts;
-    ALD_TRY(ald_comm_agree(world, ald_setup_part(options->part, &part, &parts)));
+    char name[32];
+    ald_stage_run_t run = {
+        .stage = "score", .name = name, .roles = 1u << ALD_ROLE_SCORER, .begun = ald_time()};
+    ALD_TRY(ald_comm_agree(world, ald_setup_part(options->part, &run.part, &run.parts)));
     ALD_TRY(ald_setup_load(options, world, &setup));
-    ALD_TRY(ald_stage_score(&setup.config, world, part, parts));
+    snprintf(name, sizeof name, "score-%lld", (long long)run.part);
+    ALD_TRY(
+        measured(&setup, world, &run, ald_stage_score(&setup.config, world, run.part, run.parts)));
 done:
     ald_setup_reset(&setup);
     return status;
@@ -72,12 +131,15 @@ static ald_status_t run_eval(const ald_options_t *options, const ald_comm_t *wor
     ald_status_t status = ALD_STATUS_OK;
     ald_setup_t setup;
     ald_vec_t points;
+    ald_stage_run_t run = {.stage = "eval", .roles = 1u << ALD_ROLE_ANY, .begun = ald_time()};
     ald_vec_init(&points, sizeof(ald_eval_point_t));
     ALD_TRY(ald_setup_load(options, world, &setup));
     ALD_TRY(ald_comm_agree(world, ald_setup_points(options, &setup.config, &points)));
     setup.config.eval.teacher = setup.config.eval.teacher || points.count > 0;
-    ALD_TRY(
-        ald_stage_eval(&setup.config, world, options->show, points.data, (int64_t)points.count));
+    run.outputs[0] = setup.config.eval.output;
+    ALD_TRY(measured(
+        &setup, world, &run,
+        ald_stage_eval(&setup.config, world, options->show, points.data, (int64_t)points.count)));
 done:
     ald_vec_reset(&points);
     ald_setup_reset(&setup);

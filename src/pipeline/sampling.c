@@ -16,6 +16,7 @@
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
 #include "ald/par/stop.h"
+#include "ald/record/measured.h"
 #include "ald/role/generator.h"
 
 enum { ROUND = 2 }; /* seconds between looks at what the ranks have, and whether to stop */
@@ -270,6 +271,8 @@ ald_status_t ald_sample_all(const ald_generator_t *generator, const ald_dataset_
         status = list_responses(&share.all, rows * samples, out);
     ALD_TRY(ald_comm_agree(comm, status));
 done:
+    if (comm->rank == 0)
+        ald_measured_note(&(ald_work_done_t){.sequences = share.there - share.before});
     ald_free(share.wanted);
     ald_free(share.place);
     ald_vec_reset(&share.all);

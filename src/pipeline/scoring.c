@@ -24,6 +24,7 @@
 #include "ald/plan/memory.h"
 #include "ald/plan/micro.h"
 #include "ald/plan/stage_memory.h"
+#include "ald/record/measured.h"
 #include "ald/role/scorer.h"
 #include "ald/role/scorer_run.h"
 #include "ald/shard/format.h"
@@ -178,6 +179,9 @@ static ald_status_t run_shard(scoring_t *s, int64_t number)
         ALD_TRY(ald_manifest_entry_make(path, &entry));
     }
     ALD_TRY(ald_vec_push(&s->entries, &entry));
+    if (!good)
+        ald_measured_note(&(ald_work_done_t){
+            .sequences = here, .tokens = entry.tokens, .bytes = entry.bytes, .files = 1});
     s->made += !good;
     s->kept += good;
 done:

@@ -25,6 +25,7 @@
 #include "ald/plan/memory.h"
 #include "ald/plan/micro.h"
 #include "ald/plan/stage_memory.h"
+#include "ald/record/measured.h"
 #include "ald/role/frozen.h"
 #include "ald/role/generator.h"
 #include "ald/role/measure.h"
@@ -230,6 +231,8 @@ static ald_status_t keep_measured(void *context, const ald_measured_t *measured,
     const double now = ald_time();
     ald_stop_stepped(now - m->kept);
     m->there += count;
+    if (m->e->world->rank == 0)
+        ald_measured_note(&(ald_work_done_t){.sequences = count});
     if (m->e->world->rank == 0)
         status =
             ald_partial_add(&m->e->partial, m->name, measured, sizeof *measured * (size_t)count);

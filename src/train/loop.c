@@ -14,6 +14,7 @@
 #include "ald/par/comm.h"
 #include "ald/par/fault.h"
 #include "ald/par/stop.h"
+#include "ald/record/measured.h"
 #include "ald/record/metrics.h"
 #include "ald/train/checkpoint_write.h"
 #include "ald/train/engine.h"
@@ -162,6 +163,9 @@ ald_status_t ald_loop_step(ald_loop_t *loop, ald_run_t *const *runs, int64_t n,
     for (int64_t k = 0; k < n; ++k) {
         ald_run_t *run = runs[k];
         double columns[ALD_COLUMNS];
+        if (loop->trainers->rank == 0)
+            ald_measured_note(&(ald_work_done_t){
+                .steps = 1, .sequences = items->count, .tokens = (int64_t)run->parts.tokens});
         ALD_TRY(ald_engine_update(run->engine, &run->parts, items->epoch, columns, &run->metrics));
         ALD_TRY(run->objective->metrics(run->state, items, columns, &run->metrics));
         ALD_TRY(check_numbers(run));

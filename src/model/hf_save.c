@@ -232,51 +232,81 @@ static bool is_written(const char *name)
     return fnmatch("config.json", name, 0) == 0 || fnmatch("model*.safetensors*", name, 0) == 0;
 }
 
-/* Copies one of them, unless it isn't a model's. */
-static ald_status_t copy_file(const char *directory, const char *from, const char *to,
-                              const char *name)
+/* Where files go, or with `directory` NULL the bytes and number of those that would go there. */
+typedef struct {
+    const char *directory;
+    int64_t bytes, files;
+} target_t;
+
+/* Copies, or counts, one of them, unless it isn't a model's. */
+static ald_status_t copy_file(target_t *target, const char *from, const char *name)
 {
     ald_status_t status = ALD_STATUS_OK;
+    char *to = NULL;
     if (!is_carried(name)) {
-        if (!is_written(name))
+        if (!is_written(name) && target->directory != NULL)
             ald_log_verbose("%s is not carried along", from);
         return status;
     }
-    ALD_TRY(ald_dir_make(directory));
+    target->bytes += ald_file_size(from);
+    target->files += 1;
+    if (target->directory == NULL)
+        return status;
+    to = ald_path_join(target->directory, name);
+    ALD_CHECK_MEMORY(to, strlen(target->directory));
+    ALD_TRY(ald_dir_make(target->directory));
     ALD_TRY(ald_file_copy(from, to));
 done:
+    ald_free(to);
+    return status;
+}
+
+static ald_status_t copy_others(target_t *target, const char *origin, int depth);
+
+/* Copies those of a folder in the origin. */
+static ald_status_t copy_folder(target_t *target, const char *from, const char *name, int depth)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    target_t inner = {0};
+    char *to = NULL;
+    if (target->directory != NULL) {
+        to = ald_path_join(target->directory, name);
+        ALD_CHECK_MEMORY(to, strlen(target->directory));
+        inner.directory = to;
+    }
+    ALD_TRY(copy_others(&inner, from, depth));
+    target->bytes += inner.bytes;
+    target->files += inner.files;
+done:
+    ald_free(to);
     return status;
 }
 
 /* Copies the other files of the origin. A folder of which nothing is copied isn't made. */
-static ald_status_t copy_others(const char *directory, const char *origin, int depth)
+static ald_status_t copy_others(target_t *target, const char *origin, int depth)
 {
     enum { DEPTH_MAX = 8 }; /* model directories have a folder or two in them */
     ald_status_t status = ALD_STATUS_OK;
-    char **names = NULL, *from = NULL, *to = NULL;
+    char **names = NULL, *from = NULL;
     size_t count = 0;
     bool alone = false;
     ALD_TRY(ald_dir_list(origin, &names, &count));
     for (size_t i = 0; i < count; ++i) {
         ald_free(from);
-        ald_free(to);
         from = ald_path_join(origin, names[i]);
-        to = ald_path_join(directory, names[i]);
         ALD_CHECK_MEMORY(from, strlen(origin));
-        ALD_CHECK_MEMORY(to, strlen(directory));
         if (names[i][0] == '.' || !may_follow(from, names[i]))
             continue;
         if (!ald_path_is_directory(from)) {
-            ALD_TRY(copy_file(directory, from, to, names[i]));
+            ALD_TRY(copy_file(target, from, names[i]));
         } else if (depth < DEPTH_MAX) {
             ALD_TRY(is_alone(from, &alone));
             if (!alone)
-                ALD_TRY(copy_others(to, from, depth + 1));
+                ALD_TRY(copy_folder(target, from, names[i], depth + 1));
         }
     }
 done:
     ald_free(from);
-    ald_free(to);
     ald_names_free(names, count);
     return status;
 }
@@ -315,39 +345,49 @@ done:
     return status;
 }
 
+/* The tensors of a part as they are to be written, freed by ald_free. `values`: those of the
+ * parameters from `base` on; NULL: none. */
+static ald_status_t list_part(const ald_params_t *params, const float *values, int64_t base,
+                              const ald_dtype_t *dtypes, const part_t *part, ald_unstored_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t count = part->end - part->first;
+    *out = ald_calloc((size_t)count, sizeof **out);
+    ALD_CHECK_MEMORY(*out, (size_t)count * sizeof **out);
+    for (int64_t i = 0; i < count; ++i) {
+        const ald_tensor_t *tensor = &params->tensors[part->first + i];
+        (*out)[i] =
+            (ald_unstored_t){.name = tensor->name,
+                             .ndim = tensor->ndim,
+                             .shape = {tensor->shape[0], tensor->shape[1]},
+                             .values = values == NULL ? NULL : values + (tensor->offset - base),
+                             .dtype = dtypes[part->first + i]};
+    }
+done:
+    return status;
+}
+
 /* `values`: those of the parameters from `base` on. */
 static ald_status_t write_part(const char *directory, const ald_params_t *params,
                                const float *values, int64_t base, const ald_dtype_t *dtypes,
                                const part_t *part)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const int64_t count = part->end - part->first;
-    ald_unstored_t *list = ald_calloc((size_t)count, sizeof *list);
+    ald_unstored_t *list = NULL;
     char *path = ald_path_join(directory, part->name);
-    ALD_CHECK_MEMORY(list, (size_t)count * sizeof *list);
     ALD_CHECK_MEMORY(path, strlen(directory));
-    for (int64_t i = 0; i < count; ++i) {
-        const ald_tensor_t *tensor = &params->tensors[part->first + i];
-        list[i] = (ald_unstored_t){.name = tensor->name,
-                                   .ndim = tensor->ndim,
-                                   .shape = {tensor->shape[0], tensor->shape[1]},
-                                   .values = values + (tensor->offset - base),
-                                   .dtype = dtypes[part->first + i]};
-    }
-    ALD_TRY(ald_safetensors_write(path, list, count));
+    ALD_TRY(list_part(params, values, base, dtypes, part, &list));
+    ALD_TRY(ald_safetensors_write(path, list, part->end - part->first));
 done:
     ald_free(path);
     ald_free(list);
     return status;
 }
 
-static ald_status_t write_index(const char *directory, const ald_params_t *params,
-                                const ald_vec_t *parts)
+static ald_json_t *index_of(const ald_params_t *params, const ald_vec_t *parts)
 {
-    ald_status_t status = ALD_STATUS_OK;
     ald_json_t *index = ald_json_new_object(), *metadata = ald_json_new_object();
     ald_json_t *map = ald_json_new_object();
-    char *path = ald_path_join(directory, "model.safetensors.index.json");
     int64_t total_size = 0;
     for (size_t p = 0; p < parts->count; ++p) {
         const part_t *part = &ALD_VEC_AT(parts, part_t, p);
@@ -358,6 +398,15 @@ static ald_status_t write_index(const char *directory, const ald_params_t *param
     ald_json_set(metadata, "total_size", ald_json_new_integer(total_size));
     ald_json_set(index, "metadata", metadata);
     ald_json_set(index, "weight_map", map);
+    return index;
+}
+
+static ald_status_t write_index(const char *directory, const ald_params_t *params,
+                                const ald_vec_t *parts)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_json_t *index = index_of(params, parts);
+    char *path = ald_path_join(directory, "model.safetensors.index.json");
     ALD_CHECK_MEMORY(path, strlen(directory));
     ALD_TRY(ald_json_write(index, path));
 done:
@@ -437,7 +486,7 @@ static ald_status_t write_beside(const char *directory, const char *origin,
 {
     ald_status_t status = ALD_STATUS_OK;
     ALD_TRY(write_config(directory, origin, dtype));
-    ALD_TRY(copy_others(directory, origin, 0));
+    ALD_TRY(copy_others(&(target_t){.directory = directory}, origin, 0));
     if (parts->count > 1)
         ALD_TRY(write_index(directory, params, parts));
 done:
@@ -495,5 +544,65 @@ ald_status_t ald_hf_save(const char *directory, const char *origin, const ald_pa
     ALD_TRY(remove_stale(directory, &files.parts));
 done:
     files_reset(&files);
+    return status;
+}
+
+/* The bytes of the weight files, and of their index. */
+static ald_status_t weigh_parts(const ald_params_t *params, const ald_dtype_t *dtypes,
+                                const ald_vec_t *parts, int64_t *bytes)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_unstored_t *list = NULL;
+    ald_json_t *index = NULL;
+    char *text = NULL;
+    for (size_t i = 0; i < parts->count; ++i) {
+        const part_t *part = &ALD_VEC_AT(parts, part_t, i);
+        ald_free(list);
+        ALD_TRY(list_part(params, NULL, 0, dtypes, part, &list));
+        ALD_TRY(ald_safetensors_weigh(list, part->end - part->first, bytes));
+    }
+    if (parts->count == 1)
+        goto done;
+    index = index_of(params, parts);
+    ALD_TRY(ald_json_dump(index, true, &text));
+    *bytes += (int64_t)strlen(text) + 1;
+done:
+    ald_free(list);
+    ald_free(text);
+    ald_json_free(index);
+    return status;
+}
+
+/* Chooses types as choose_dtypes, but by config.json where there are no weights to look at. */
+static void guess_dtypes(const char *origin, const ald_params_t *params, ald_dtype_t dtype,
+                         ald_dtype_t *out)
+{
+    if (origin != NULL && choose_dtypes(origin, params, dtype, out) == ALD_STATUS_OK)
+        return;
+    for (int64_t i = 0; i < params->count; ++i)
+        out[i] = dtype == ALD_HF_AS_READ ? params->config.dtype : dtype;
+}
+
+ald_status_t ald_hf_weigh(const char *origin, const ald_params_t *params, ald_dtype_t dtype,
+                          int64_t shard_bytes, int64_t *bytes, int64_t *files)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t limit = shard_bytes > 0 ? shard_bytes : 5000000000;
+    target_t others = {0};
+    ald_dtype_t *dtypes = ald_calloc((size_t)params->count, sizeof *dtypes);
+    ald_vec_t parts;
+    ald_vec_init(&parts, sizeof(part_t));
+    ALD_CHECK_MEMORY(dtypes, (size_t)params->count * sizeof *dtypes);
+    guess_dtypes(origin, params, dtype, dtypes);
+    ALD_TRY(plan_parts(params, dtypes, limit, &parts));
+    ALD_TRY(weigh_parts(params, dtypes, &parts, bytes));
+    *files += (int64_t)parts.count + (parts.count > 1);
+    if (origin != NULL)
+        ALD_TRY(copy_others(&others, origin, 0));
+    *bytes += others.bytes;
+    *files += others.files;
+done:
+    ald_free(dtypes);
+    ald_vec_reset(&parts);
     return status;
 }

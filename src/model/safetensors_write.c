@@ -58,6 +58,20 @@ done:
     return status;
 }
 
+ald_status_t ald_safetensors_weigh(const ald_unstored_t *tensors, int64_t count, int64_t *bytes)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t header;
+    ald_vec_init(&header, 1);
+    ALD_TRY(make_header(tensors, count, &header));
+    *bytes += (int64_t)(sizeof(uint64_t) + header.count);
+    for (int64_t i = 0; i < count; ++i)
+        *bytes += element_count(&tensors[i]) * ald_dtype_size(tensors[i].dtype);
+done:
+    ald_vec_reset(&header);
+    return status;
+}
+
 static ald_status_t write_values(ald_writer_t *writer, const ald_unstored_t *tensor, void *buffer,
                                  int64_t room)
 {

@@ -149,6 +149,14 @@ done:
     return close_written(file, path, status);
 }
 
+int64_t ald_arrays_bytes(int arrays, int64_t count)
+{
+    const int64_t chunk = 4 * (count < CHUNK ? count : CHUNK) + 4; /* with its checksum */
+    const int64_t pages = (chunk + ALD_H5_PAGE - 1) / ALD_H5_PAGE;
+    const int64_t chunks = arrays * ((count + CHUNK - 1) / CHUNK);
+    return ALD_H5_PAGE + (chunks - 1) * pages * ALD_H5_PAGE + chunk;
+}
+
 bool ald_arrays_take_threads(void)
 {
     hbool_t takes = false;

@@ -22,6 +22,11 @@
  * it, or marks it done, afterwards. Root only. */
 ald_status_t ald_hf_save(const char *directory, const char *origin, const ald_params_t *params,
                          const float *values, ald_dtype_t dtype, int64_t shard_bytes);
+/* Adds the bytes and number of the files that ald_hf_save would write, but for config.json.
+ * `origin` may lack weights, whose types are then those that its config.json says, or be NULL:
+ * nothing is carried along. Local. */
+ald_status_t ald_hf_weigh(const char *origin, const ald_params_t *params, ald_dtype_t dtype,
+                          int64_t shard_bytes, int64_t *bytes, int64_t *files);
 
 /* What one of several writers has of a model: whole weight files of those that ald_hf_save would
  * write, and with rank 0 all that isn't weights. */

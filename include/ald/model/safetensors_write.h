@@ -17,5 +17,7 @@ typedef struct {
 } ald_unstored_t;
 /* Writes one file, atomically, tensors in the given order. */
 ald_status_t ald_safetensors_write(const char *path, const ald_unstored_t *tensors, int64_t count);
+/* Adds the bytes of that file, whose values may be missing. Local. */
+ald_status_t ald_safetensors_weigh(const ald_unstored_t *tensors, int64_t count, int64_t *bytes);
 
 #endif

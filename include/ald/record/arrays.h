@@ -25,6 +25,8 @@ typedef struct {
  * (virtual datasets): the parts needn't be there yet. */
 ald_status_t ald_arrays_join(const char *path, const char *const *names, int count,
                              const ald_array_part_t *parts, int parts_count);
+/* Bytes of a file of `arrays` arrays with `count` numbers each. Local. */
+int64_t ald_arrays_bytes(int arrays, int64_t count);
 /* Whether a thread may do so while others read and write HDF5 files, as the library was built. */
 bool ald_arrays_take_threads(void);
 /* Fills the arrays, with the numbers from `first` on of the `total` that each has in the file.

@@ -162,12 +162,13 @@ done:
     return status;
 }
 
-/* Makes sequences with a prompt of one token and a response of `tokens`: that gives `tokens` rows,
- * each of which predicts a token. */
+/* Makes sequences with a prompt and a response that give `tokens` rows: where the prompt is one
+ * token, each of them predicts a token. */
 static ald_status_t init_batch(bench_t *b)
 {
     ald_status_t status = ALD_STATUS_OK;
     const int64_t n = b->options->sequences, row = b->options->tokens + 1;
+    const int64_t prompt = b->options->prompt > 0 ? b->options->prompt : 1;
     const int64_t V = b->options->shape.vocab_size;
     int32_t *ids = ALD_ARENA_ARRAY(&b->data, int32_t, n * row);
     b->items = ald_arena_calloc(&b->data, (size_t)n, sizeof *b->items);
@@ -179,12 +180,13 @@ static ald_status_t init_batch(bench_t *b)
         ids[i] = (int32_t)(ald_rng_uniform(2, 0, (uint64_t)i) * (double)V);
     for (int64_t s = 0; s < n; ++s) {
         b->items[s] = (ald_item_t){.prompt = ids + s * row,
-                                   .prompt_count = 1,
+                                   .prompt_count = prompt,
                                    .responses = 1,
-                                   .response = {ids + s * row + 1, NULL},
-                                   .response_count = {row - 1, 0}};
-        b->pairs.rows[s] = (ald_pair_t){.prompt = {.ids = ids + s * row, .count = 1},
-                                        .chosen = {.ids = ids + s * row + 1, .count = row - 1}};
+                                   .response = {ids + s * row + prompt, NULL},
+                                   .response_count = {row - prompt, 0}};
+        b->pairs.rows[s] =
+            (ald_pair_t){.prompt = {.ids = ids + s * row, .count = prompt},
+                         .chosen = {.ids = ids + s * row + prompt, .count = row - prompt}};
         b->order[s] = s;
     }
     b->ids = ids;
@@ -288,6 +290,9 @@ static ald_status_t score_begin(bench_t *b)
                                             .vocab_size = b->options->shape.vocab_size,
                                             .hidden_size = b->options->shape.hidden_size,
                                             .policy_step = -1};
+    if (ald_encoding_has_k(b->scorer.header.encoding))
+        b->scorer.header.top_k = b->options->top_k;
+    ald_shard_choose_form(b->config.shards.full_dtype, &b->scorer.header);
     snprintf(b->folder, sizeof b->folder, "%s/aligndistil-bench-XXXXXX",
              parent != NULL && parent[0] != '\0' ? parent : "/tmp");
     ALD_CHECK(mkdtemp(b->folder) != NULL, ALD_STATUS_RESOURCE,
@@ -386,6 +391,25 @@ static double median(double *x, int64_t count)
     return 0.5 * (x[(count - 1) / 2] + x[count / 2]);
 }
 
+/* The median of the repeats, and nothing beside them. */
+static ald_status_t measure_bare(bench_t *b, ald_bench_phase_t phase, ald_bench_figures_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t repeat = b->options->repeat;
+    for (int64_t i = 0; i < repeat; ++i) {
+        const seconds_t begun = bench_now();
+        ALD_TRY(phases[phase].run(b));
+        const seconds_t ended = bench_now();
+        b->times[i] = ended.wall - begun.wall;
+        b->times[repeat + i] = ended.cpu - begun.cpu;
+    }
+    out->seconds = median(b->times, repeat);
+    out->cpu_seconds = median(b->times + repeat, repeat);
+    out->measured = true;
+done:
+    return status;
+}
+
 /* Times the repeats, with their limit before and after each: what else loads the machine then falls
  * on both. */
 static ald_status_t measure(bench_t *b, ald_bench_phase_t phase, const products_t *products,
@@ -434,12 +458,13 @@ static ald_status_t run_phase(bench_t *b, ald_bench_phase_t phase, ald_bench_fig
     out->tokens = phase == ALD_BENCH_DECODE ? (double)(b->options->sequences * DECODE_STEPS)
                                             : (double)rows(b);
     out->planned_bytes = planned_bytes(b, phase);
-    ald_log_info("bench: %s, %.1f MiB planned", ald_bench_names[phase],
-                 out->planned_bytes / 1048576.0);
+    if (!b->options->bare)
+        ald_log_info("bench: %s, %.1f MiB planned", ald_bench_names[phase],
+                     out->planned_bytes / 1048576.0);
     ALD_TRY(phases[phase].begin(b));
     ALD_TRY(phases[phase].run(b));
     out->held_bytes = (double)ald_memory_held();
-    ALD_TRY(measure(b, phase, &products, out));
+    ALD_TRY(b->options->bare ? measure_bare(b, phase, out) : measure(b, phase, &products, out));
 done:
     phases[phase].end(b);
     return status;
@@ -451,6 +476,8 @@ static ald_status_t bench_init(bench_t *b)
     b->self = (ald_comm_t){MPI_COMM_SELF, 0, 1};
     ALD_TRY(ald_config_load(NULL, NULL, 0, &b->config));
     b->config.optimizer.micro_batch_tokens = rows(b);
+    if (b->options->bare)
+        b->config.shards.encoding = b->options->encoding;
     b->times = ald_calloc((size_t)b->options->repeat, 5 * sizeof(double));
     ALD_CHECK_MEMORY(b->times, (size_t)b->options->repeat * 5 * sizeof(double));
     ALD_TRY(init_weights(b));
@@ -480,7 +507,8 @@ ald_status_t ald_bench_run(const ald_bench_options_t *options, ald_bench_report_
     out->parameters = b->engine.params.total;
     out->step_bytes = step_bytes(b);
     b->limit_bytes[ALD_BENCH_DECODE] = DECODE_STEPS * out->step_bytes;
-    ALD_TRY(bench_machine(&out->sgemm_gflops, &out->read_gigabytes));
+    if (!options->bare)
+        ALD_TRY(bench_machine(&out->sgemm_gflops, &out->read_gigabytes));
     for (int phase = 0; phase < ALD_BENCH_PHASES; ++phase)
         if (options->wanted[phase])
             ALD_TRY(run_phase(b, (ald_bench_phase_t)phase, &out->phase[phase]));

@@ -583,6 +583,21 @@ static void guess_dtypes(const char *origin, const ald_params_t *params, ald_dty
         out[i] = dtype == ALD_HF_AS_READ ? params->config.dtype : dtype;
 }
 
+ald_status_t ald_hf_weights_bytes(const char *origin, const ald_params_t *params, ald_dtype_t dtype,
+                                  int64_t *bytes)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_dtype_t *dtypes = ald_calloc((size_t)params->count, sizeof *dtypes);
+    ALD_CHECK_MEMORY(dtypes, (size_t)params->count * sizeof *dtypes);
+    guess_dtypes(origin, params, dtype, dtypes);
+    *bytes = 0;
+    for (int64_t i = 0; i < params->count; ++i)
+        *bytes += params->tensors[i].count * ald_dtype_size(dtypes[i]);
+done:
+    ald_free(dtypes);
+    return status;
+}
+
 ald_status_t ald_hf_weigh(const char *origin, const ald_params_t *params, ald_dtype_t dtype,
                           int64_t shard_bytes, int64_t *bytes, int64_t *files)
 {

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/model/model_config.h"
 
 typedef enum {
@@ -31,6 +32,10 @@ typedef struct {
     ald_model_config_t shape; /* of the model */
     int64_t sequences, tokens; /* rows of the batch; each has a prompt of one token */
     int64_t repeat;
+    int64_t prompt; /* tokens of each row that are its prompt; 0: one */
+    bool bare;      /* without the limits beside: figures have tokens and seconds, nothing else */
+    ald_encoding_t encoding; /* of scoring, with `bare`; else "hidden" */
+    int64_t top_k;
     bool wanted[ALD_BENCH_PHASES];
 } ald_bench_options_t;
 

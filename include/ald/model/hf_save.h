@@ -27,6 +27,10 @@ ald_status_t ald_hf_save(const char *directory, const char *origin, const ald_pa
  * nothing is carried along. Local. */
 ald_status_t ald_hf_weigh(const char *origin, const ald_params_t *params, ald_dtype_t dtype,
                           int64_t shard_bytes, int64_t *bytes, int64_t *files);
+/* The bytes of the tensors alone, as they lie in a directory's files or as its config.json says.
+ * Local. */
+ald_status_t ald_hf_weights_bytes(const char *origin, const ald_params_t *params, ald_dtype_t dtype,
+                                  int64_t *bytes);
 
 /* What one of several writers has of a model: whole weight files of those that ald_hf_save would
  * write, and with rank 0 all that isn't weights. */

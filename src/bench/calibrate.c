@@ -2,7 +2,6 @@
  * is linear in its layers and its vocabulary, so that a large one needn't be run whole. */
 #include "ald/bench/calibrate.h"
 
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -196,25 +195,6 @@ done:
     return status;
 }
 
-/* Adds to the seconds of `sum` `times` what those of `more` have more than those of `base`. */
-static void add_difference(ald_rates_t *sum, const ald_rates_t *more, const ald_rates_t *base,
-                           double times)
-{
-    static const size_t members[] = {
-        offsetof(ald_rates_t, train),     offsetof(ald_rates_t, pair),
-        offsetof(ald_rates_t, micro),     offsetof(ald_rates_t, update),
-        offsetof(ald_rates_t, lesson),    offsetof(ald_rates_t, score),
-        offsetof(ald_rates_t, prefill),   offsetof(ald_rates_t, decode[0]),
-        offsetof(ald_rates_t, decode[1]), offsetof(ald_rates_t, decode[2]),
-        offsetof(ald_rates_t, decode[3])};
-    for (size_t i = 0; i < sizeof members / sizeof *members; ++i) {
-        const double with = *(const double *)((const char *)more + members[i]);
-        const double without = *(const double *)((const char *)base + members[i]);
-        double *to = (double *)((char *)sum + members[i]);
-        *to += with > without ? times * (with - without) : 0.0;
-    }
-}
-
 /* The trial of a model that is run whole or in part, with fewer tokens where a step would take
  * long. */
 static ald_status_t trial_of(const ald_calibration_t *what, bool *whole, trial_t *out)
@@ -262,15 +242,15 @@ ald_status_t ald_calibrate(const ald_calibration_t *what, ald_rates_t *out)
         larger = trial;
         larger.shape.layers = 2;
         ALD_TRY(measure(&larger, &more));
-        add_difference(out, &more, &base, (double)(what->shape->layers - 1));
+        ald_rates_add(out, &more, &base, (double)(what->shape->layers - 1));
     }
     if (trial.shape.vocab_size < what->shape->vocab_size) {
         larger = trial;
         larger.shape.vocab_size *= 2;
         ALD_TRY(measure(&larger, &more));
-        add_difference(out, &more, &base,
-                       (double)(what->shape->vocab_size - trial.shape.vocab_size) /
-                           (double)trial.shape.vocab_size);
+        ald_rates_add(out, &more, &base,
+                      (double)(what->shape->vocab_size - trial.shape.vocab_size) /
+                          (double)trial.shape.vocab_size);
     }
     out->source = whole ? ALD_RATES_MEASURED : ALD_RATES_EXTRAPOLATED;
     ALD_TRY(disk(&out->writing));

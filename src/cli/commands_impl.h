@@ -26,5 +26,6 @@ extern const ald_command_t ald_command_eval;
 extern const ald_command_t ald_command_inspect;
 extern const ald_command_t ald_command_tokenize;
 extern const ald_command_t ald_command_bench;
+extern const ald_command_t ald_command_plan;
 
 #endif

@@ -10,7 +10,7 @@
 
 enum {
     STAGES = ALD_FOR_STAGES,
-    ALL = STAGES | ALD_FOR_INSPECT | ALD_FOR_TOKENIZE | ALD_FOR_BENCH,
+    ALL = STAGES | ALD_FOR_INSPECT | ALD_FOR_TOKENIZE | ALD_FOR_BENCH | ALD_FOR_PLAN,
 };
 
 /* Offset and kind of a member: its type says what can be stored in it. */
@@ -29,8 +29,9 @@ enum {
 
 const ald_option_t ald_option_table[] = {
     /* stages */
-    {"-c", "FILE.cfg", "the configuration", STAGES, TARGET(config), .required = true},
-    {"--set", "path=value", "changes one of its values; the last one counts", STAGES,
+    {"-c", "FILE.cfg", "the configuration", STAGES | ALD_FOR_PLAN, TARGET(config),
+     .required = true},
+    {"--set", "path=value", "changes one of its values; the last one counts", STAGES | ALD_FOR_PLAN,
      TARGET(settings)},
     {"--force", NULL, "makes anew what is finished, and goes on from no checkpoint",
      STAGES & ~ALD_FOR_SCORE, TARGET(force)},
@@ -116,9 +117,31 @@ const ald_option_t ald_option_table[] = {
     {"--repeat", "N", "timed runs of each phase; medians are printed", ALD_FOR_BENCH,
      TARGET(repeat), .low = 1, .high = 1000},
     {"--only", "PHASES", "some of forward,decode,score,train", ALD_FOR_BENCH, TARGET(only)},
+    /* plan */
+    {"--nodes", "N", "nodes (1)", ALD_FOR_PLAN, TARGET(nodes), .low = 1, .high = 100000},
+    {"--ranks", "N", "ranks of each (1)", ALD_FOR_PLAN, TARGET(ranks), .low = 1, .high = 4096},
+    {"--cores", "N", "cores of each (as here)", ALD_FOR_PLAN, TARGET(cores), .low = 1,
+     .high = 65536},
+    {"--memory", "SIZE", "memory of each, as in 256GB (as here)", ALD_FOR_PLAN, TARGET(memory)},
+    {"--calibrate", NULL, "measures here, in a minute at most, what the model's work takes",
+     ALD_FOR_PLAN, TARGET(calibrate)},
+    {"--model-config", "FILE", "a config.json for models that aren't there", ALD_FOR_PLAN,
+     TARGET(shape)},
+    {"--rows", "N", "rows of data.train, in place of reading it", ALD_FOR_PLAN, TARGET(rows),
+     .low = 1, .high = 10000000},
+    {"--prompt-tokens", "N", "tokens of a prompt on average", ALD_FOR_PLAN, TARGET(prompt_tokens),
+     .low = 1, .high = 1 << 24},
+    {"--response-tokens", "N", "tokens of a response on average", ALD_FOR_PLAN,
+     TARGET(response_tokens), .low = 1, .high = 1 << 24},
+    {"--sbatch", NULL, "sizes of the jobs as shell assignments, to be read after jobs/site.sh",
+     ALD_FOR_PLAN, TARGET(sbatch), .excludes = "--json|--compare"},
+    {"--task-hours", "H", "hours of a task of the score array (1)", ALD_FOR_PLAN,
+     TARGET(task_hours)},
+    {"--compare", "RUN", "what the stages of an output folder have taken, beside what is promised",
+     ALD_FOR_PLAN, TARGET(compare)},
     /* several commands */
-    {"--json", NULL, "one JSON object for each report", ALD_FOR_INSPECT | ALD_FOR_BENCH,
-     TARGET(json)},
+    {"--json", NULL, "one JSON object for each report",
+     ALD_FOR_INSPECT | ALD_FOR_BENCH | ALD_FOR_PLAN, TARGET(json)},
     {"--quiet", NULL, "warnings and errors alone", ALL, TARGET(level), .constant = ALD_LOG_QUIET,
      .excludes = "--verbose"},
     {"--verbose", NULL, "more of what happens: settings, files, memory", ALL, TARGET(level),

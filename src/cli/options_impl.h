@@ -22,6 +22,7 @@ typedef enum {
     ALD_FOR_INSPECT = 1 << 6,
     ALD_FOR_TOKENIZE = 1 << 7,
     ALD_FOR_BENCH = 1 << 8,
+    ALD_FOR_PLAN = 1 << 9,
     /* the stages, which a signal stops and which go on */
     ALD_FOR_STAGES = ALD_FOR_SFT | ALD_FOR_DPO | ALD_FOR_DISTILL | ALD_FOR_GENERATE |
                      ALD_FOR_SCORE | ALD_FOR_EVAL,
@@ -63,6 +64,11 @@ typedef struct {
     bool kernels;
     int64_t layers, threads; /* 0: those of the file, this rank's share */
     int64_t sequences, tokens, repeat, megabytes;
+    /* plan; 0 and NULL: as it is here, or measured */
+    int64_t nodes, ranks, cores;
+    const char *memory, *shape, *compare, *task_hours;
+    int64_t rows, prompt_tokens, response_tokens;
+    bool calibrate, sbatch;
 } ald_options_t;
 
 /* The values of options that aren't given. */

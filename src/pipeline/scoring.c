@@ -17,6 +17,7 @@
 #include "ald/config/config.h"
 #include "ald/data/dataset.h"
 #include "ald/data/pairs.h"
+#include "ald/model/batch.h"
 #include "ald/model/mapped.h"
 #include "ald/par/collect.h"
 #include "ald/par/comm.h"
@@ -85,7 +86,7 @@ typedef struct {
     ald_scorer_t *scorer;
     ald_manifest_set_t set;
     ald_scored_t *list;
-    int64_t count, per_shard;
+    int64_t count, per_shard, per_row;
     ald_vec_t known, entries; /* ald_manifest_entry_t: what lists say; this rank's shards */
     int64_t kept, made, damaged;
 } scoring_t;
@@ -247,27 +248,12 @@ done:
     return status;
 }
 
-/* The largest micro-batches and shard, which depend on the shards' sequences alone: neighbours of
- * one prompt go together. */
-static void look_at_shards(const scoring_t *s, ald_scoring_plan_t *plan)
+static ald_item_t item_of(const void *list, int64_t i)
 {
-    for (int64_t first = 0; first < s->count; first += s->per_shard) {
-        const int64_t end = first + s->per_shard < s->count ? first + s->per_shard : s->count;
-        int64_t all = 0;
-        for (int64_t i = first; i < end; ++i) {
-            const ald_scored_t *one = &s->list[i], *next = one + 1;
-            int64_t positions = one->response_count, tokens = one->prompt_count + positions - 1;
-            if ((i - first) % 2 == 0 && i + 1 < end && next->prompt_ids == one->prompt_ids) {
-                positions += next->response_count;
-                tokens += next->response_count - 1;
-                i += 1;
-            }
-            ald_micro_most_add(&plan->most, tokens, positions);
-            all += positions;
-        }
-        ald_micro_most_end(&plan->most);
-        plan->positions = all > plan->positions ? all : plan->positions;
-    }
+    const ald_scored_t *one = (const ald_scored_t *)list + i;
+    return (ald_item_t){.prompt_count = one->prompt_count,
+                        .responses = 1,
+                        .response_count = {one->response_count, 0}};
 }
 
 ald_scoring_plan_t ald_scoring_plan(const ald_scorer_t *scorer)
@@ -286,7 +272,8 @@ static void score_memory(const scoring_t *s)
 {
     ald_memory_plan_t plan;
     ald_scoring_plan_t scoring = ald_scoring_plan(s->scorer);
-    look_at_shards(s, &scoring);
+    ald_micro_most_shards(item_of, s->list, s->count, s->per_shard, s->per_row, &scoring.most,
+                          &scoring.positions);
     ald_memory_begin("score", &plan);
     ald_memory_score(&plan, &scoring);
     ald_memory_say(&plan);
@@ -321,15 +308,13 @@ done:
 static ald_status_t prepare(scoring_t *s, const ald_dataset_t *data, bool root)
 {
     ald_status_t status = ALD_STATUS_OK;
-    int64_t per_row = 1;
     if (root) {
         ALD_TRY(ald_lock_look(s->set.folder)); /* tasks of an array share it */
         ALD_TRY(ald_dir_make(s->set.folder));
         ALD_TRY(ald_dir_sweep(s->set.folder));
     }
-    ALD_TRY(ald_scoring_list(s->scorer->config, data, &s->list, &s->count, &per_row));
-    s->per_shard = s->scorer->config->shards.sequences_per_shard / per_row * per_row;
-    s->per_shard = s->per_shard > 0 ? s->per_shard : per_row;
+    ALD_TRY(ald_scoring_list(s->scorer->config, data, &s->list, &s->count, &s->per_row));
+    s->per_shard = ald_plan_per_shard(s->scorer->config, s->per_row);
     s->set.shards = (s->count + s->per_shard - 1) / s->per_shard;
     if (root)
         ALD_TRY(refuse_others(&s->set));

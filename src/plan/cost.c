@@ -3,6 +3,7 @@
 #include "ald/plan/cost.h"
 
 #include <math.h>
+#include <stddef.h>
 
 #include "ald/model/params.h"
 
@@ -29,6 +30,38 @@ void ald_rates_assume(const ald_params_t *params, double response_share, int cor
     for (int i = 0; i < ALD_DECODE_POINTS; ++i)
         out->decode[i] = fmax(4.0 * (layers + head) / reading,
                               2.0 * (layers + head) * (double)ald_decode_counts[i] / (0.5 * speed));
+}
+
+/* The members that are seconds of work. */
+static const size_t seconds_of_work[] = {
+    offsetof(ald_rates_t, train),     offsetof(ald_rates_t, pair),
+    offsetof(ald_rates_t, micro),     offsetof(ald_rates_t, update),
+    offsetof(ald_rates_t, lesson),    offsetof(ald_rates_t, score),
+    offsetof(ald_rates_t, prefill),   offsetof(ald_rates_t, decode[0]),
+    offsetof(ald_rates_t, decode[1]), offsetof(ald_rates_t, decode[2]),
+    offsetof(ald_rates_t, decode[3])};
+enum { SECONDS = sizeof seconds_of_work / sizeof *seconds_of_work };
+
+static double *member(ald_rates_t *rates, int i)
+{
+    return (double *)((char *)rates + seconds_of_work[i]);
+}
+
+void ald_rates_add(ald_rates_t *sum, const ald_rates_t *more, const ald_rates_t *base, double times)
+{
+    ald_rates_t with = *more, without = *base;
+    for (int i = 0; i < SECONDS; ++i) {
+        const double difference = *member(&with, i) - *member(&without, i);
+        *member(sum, i) += difference > 0.0 ? times * difference : 0.0;
+    }
+}
+
+void ald_rates_scale(ald_rates_t *rates, double factor)
+{
+    for (int i = 0; i < SECONDS; ++i)
+        *member(rates, i) *= factor;
+    if (rates->source == ALD_RATES_MEASURED)
+        rates->source = ALD_RATES_EXTRAPOLATED;
 }
 
 double ald_cost_decode(const ald_rates_t *rates, double count)

@@ -82,6 +82,7 @@ void ald_memory_add_products(ald_memory_plan_t *plan)
 
 void ald_memory_add_mapped(ald_memory_plan_t *plan, int64_t bytes, const char *key)
 {
+    plan->mapped += (double)bytes;
     ald_memory_add(plan, (double)bytes, "mapped from %s", key);
 }
 
@@ -171,11 +172,12 @@ void ald_memory_add_distilling(ald_memory_plan_t *plan, const ald_training_plan_
     ald_memory_add(plan, (double)read, "teacher data");
     ald_memory_add(plan, lessons->ahead, "read ahead");
     ald_memory_add(plan, lessons->open, "of the reader");
-    ald_memory_add(plan,
-                   teacher == NULL ? 0.0
-                                   : 2.0 * (double)(teacher->vocab_size * teacher->hidden_size *
-                                                    ald_dtype_size(teacher->dtype)),
-                   "mapped output matrices");
+    const double matrices = teacher == NULL
+                                ? 0.0
+                                : 2.0 * (double)(teacher->vocab_size * teacher->hidden_size *
+                                                 ald_dtype_size(teacher->dtype));
+    plan->mapped += matrices;
+    ald_memory_add(plan, matrices, "mapped output matrices");
 }
 
 /* --- scorer, generator ------------------------------------------------------------------------ */

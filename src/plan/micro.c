@@ -18,6 +18,9 @@ void ald_micro_most_add(ald_micro_most_t *most, int64_t tokens, int64_t position
 {
     if (ald_micro_full(most->tokens, tokens, most->limit))
         ald_micro_most_end(most);
+    most->micros += most->tokens == 0;
+    most->all_tokens += (double)tokens;
+    most->all_positions += (double)positions;
     most->tokens += tokens;
     most->positions += positions;
     most->T = most->tokens > most->T ? most->tokens : most->T;
@@ -51,4 +54,33 @@ ald_status_t ald_micro_most_rows(const ald_config_t *config, int64_t steps, int6
 done:
     ald_free(order);
     return status;
+}
+
+void ald_micro_most_shards(ald_plan_item_fn item, const void *context, int64_t count,
+                           int64_t per_shard, int64_t per_row, ald_micro_most_t *most,
+                           int64_t *positions)
+{
+    *positions = 0;
+    for (int64_t first = 0; first < count; first += per_shard) {
+        const int64_t end = first + per_shard < count ? first + per_shard : count;
+        int64_t all = 0;
+        for (int64_t i = first; i < end; i += per_row) {
+            int64_t R = 0, T = 0;
+            for (int64_t k = i; k < i + per_row && k < end; ++k) {
+                const ald_item_t one = item(context, k);
+                T += one.response_count[0] - 1 + (k == i ? one.prompt_count : 0);
+                R += one.response_count[0];
+            }
+            ald_micro_most_add(most, T, R);
+            all += R;
+        }
+        ald_micro_most_end(most);
+        *positions = all > *positions ? all : *positions;
+    }
+}
+
+int64_t ald_plan_per_shard(const ald_config_t *config, int64_t per_row)
+{
+    const int64_t whole = config->shards.sequences_per_shard / per_row * per_row;
+    return whole > 0 ? whole : per_row;
 }

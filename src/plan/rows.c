@@ -11,6 +11,7 @@
 #include "ald/data/dataset.h"
 #include "ald/data/pairs.h"
 #include "ald/data/row_file.h"
+#include "ald/text/tokenizer.h"
 
 /* Where nothing is known. A token of English has about four letters. */
 enum { ROWS = 10000, PROMPT = 256, RESPONSE = 256, LETTERS = 4, ROW = 240 };
@@ -130,6 +131,7 @@ static ald_status_t measure(const ald_config_t *config, const char *path, const 
     ALD_TRY(take_lengths(&data.pairs, out));
     const double share = (double)data.pairs.count / (double)data.pairs.counts.read;
     const double here = (double)data.pairs.count;
+    out->vocabulary = ald_tokenizer_size(data.tokenizer);
     out->source = rows > ALD_ROWS_SAMPLE ? ALD_LENGTHS_SAMPLED : ALD_LENGTHS_MEASURED;
     out->count = rows > ALD_ROWS_SAMPLE ? (int64_t)((double)rows * share) : data.pairs.count;
     const double tokens = out->prompt + out->chosen + out->rejected;

@@ -17,6 +17,7 @@ typedef struct {
     const char *stage;
     double now, peak; /* of this process: resident now, and at most so far */
     double to_come;
+    double mapped;  /* of that, pages of frozen models, which a node has once */
     char text[512]; /* what is to come, in words */
 } ald_memory_plan_t;
 

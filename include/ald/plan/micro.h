@@ -14,6 +14,8 @@
 typedef struct {
     int64_t T, R;
     int64_t limit, tokens, positions; /* of the micro-batch at hand */
+    int64_t micros;                   /* that there were */
+    double all_tokens, all_positions; /* of them all */
 } ald_micro_most_t;
 
 /* Zeroes; `limit`: optimizer.micro_batch_tokens. */
@@ -29,5 +31,12 @@ typedef ald_item_t (*ald_plan_item_fn)(const void *context, int64_t row);
  */
 ald_status_t ald_micro_most_rows(const ald_config_t *config, int64_t steps, int64_t count,
                                  ald_plan_item_fn item, const void *context, ald_micro_most_t *out);
+/* The largest of scored shards of `per_shard` sequences, in which the `per_row` sequences of a row
+ * share their prompt; *positions becomes those of the largest shard. `item` has one response. */
+void ald_micro_most_shards(ald_plan_item_fn item, const void *context, int64_t count,
+                           int64_t per_shard, int64_t per_row, ald_micro_most_t *most,
+                           int64_t *positions);
+/* Sequences of a shard: whole rows, as shards.sequences_per_shard allows. */
+int64_t ald_plan_per_shard(const ald_config_t *config, int64_t per_row);
 
 #endif

@@ -26,6 +26,7 @@ typedef struct {
     ald_lengths_t longest;
     double prompt, chosen, rejected; /* means */
     double text;                     /* bytes of a row's texts, on average */
+    int64_t vocabulary;              /* ids of the tokenizer; 0: there is none */
     double held;                     /* bytes that a process holds for all rows and the tokenizer */
 } ald_plan_rows_t;
 

@@ -1,0 +1,126 @@
+/* Storage. Weights, moments and shards are counted by those who write them; the rest, a thousandth
+ * of it in any run that is worth planning, by what such files have been seen to take. */
+#include "ald/plan/storage.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "ald/base/arena.h"
+#include "ald/base/folder.h"
+#include "ald/base/path.h"
+#include "ald/base/status.h"
+#include "ald/config/choices.h"
+#include "ald/config/config.h"
+#include "ald/model/hf_save.h"
+#include "ald/record/arrays.h"
+#include "ald/shard/format.h"
+#include "ald/shard/weigh.h"
+
+enum {
+    CONFIG = 700, /* config.json */
+    DONE = 1500,
+    STATE = 4300,  /* done.json, state.json of a checkpoint */
+    LINE = 18,     /* a number in metrics.jsonl */
+    SERIES = 2400, /* a series of metrics.h5, and what a step adds to it */
+    SERIES_STEP = 22,
+    REFERENCE = 8800,   /* reference.h5 without its numbers */
+    REPORT = 13000,     /* eval.json, eval.html, done.json */
+    ANSWER = 460,       /* what answers.jsonl has of an answer besides texts */
+    CARRIED = 11 << 20, /* tokenizer and other files of a directory that isn't there */
+    CARRIED_FILES = 4,
+};
+#define TRIAL 6.4e7 /* bytes of a shard up to which one is written to see */
+
+/* A model directory of this type. */
+static ald_status_t add_model(const ald_config_t *config, const ald_plan_model_t *model,
+                              ald_dtype_t dtype, ald_storage_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t bytes = CONFIG, files = 1;
+    ALD_TRY(ald_hf_weigh(model->directory, &model->params, dtype,
+                         ald_config_bytes(config->runtime.max_shard_size), &bytes, &files));
+    if (model->directory == NULL) {
+        bytes += CARRIED;
+        files += CARRIED_FILES;
+    }
+    out->bytes += (double)bytes;
+    out->files += (double)files;
+done:
+    return status;
+}
+
+ald_status_t ald_storage_training(const ald_config_t *config, const ald_plan_model_t *model,
+                                  int64_t steps, int64_t metrics, ald_storage_t *out)
+{
+    static const ald_dtype_t dtypes[] = {[ALD_STORED_DTYPE_AUTO] = ALD_HF_AS_READ,
+                                         [ALD_STORED_DTYPE_F32] = ALD_DTYPE_F32,
+                                         [ALD_STORED_DTYPE_BF16] = ALD_DTYPE_BF16,
+                                         [ALD_STORED_DTYPE_F16] = ALD_DTYPE_F16};
+    ald_status_t status = ALD_STATUS_OK;
+    const int64_t every = config->checkpoint.every_steps, keep = config->checkpoint.keep_last;
+    const int64_t made = every > 0 && steps > 0 ? (steps - 1) / every : 0;
+    const int64_t kept = keep > 0 && keep < made ? keep : made;
+    ald_storage_t one = {.bytes = STATE, .files = 2};
+    *out = (ald_storage_t){.bytes = DONE, .files = 3};
+    ALD_TRY(add_model(config, model, dtypes[config->runtime.dtype], out));
+    ALD_TRY(add_model(config, model, ALD_DTYPE_F32, &one));
+    one.bytes += (double)ald_arrays_bytes(2, model->params.total);
+    out->bytes += (double)metrics * ((double)steps * (LINE + SERIES_STEP) + SERIES);
+    out->bytes += (double)kept * one.bytes;
+    out->files += (double)kept * one.files;
+    out->most =
+        out->bytes + (made > kept ? one.bytes : 0.0); /* the next one, before the oldest goes */
+done:
+    return status;
+}
+
+void ald_storage_reference(int64_t pairs, ald_storage_t *storage)
+{
+    storage->bytes += REFERENCE + 16.0 * (double)pairs;
+    storage->most += REFERENCE + 16.0 * (double)pairs;
+    storage->files += 1;
+}
+
+/* The bytes of one shard: of a small one that is written, where that can be done. */
+static double shard_bytes(const ald_shard_header_t *header, const ald_shard_content_t *content)
+{
+    const char *parent = getenv("TMPDIR");
+    const double estimate = ald_shard_bytes(header, content);
+    char folder[4096];
+    double bytes = estimate;
+    snprintf(folder, sizeof folder, "%s/aligndistil-plan-XXXXXX",
+             parent != NULL && parent[0] != '\0' ? parent : "/tmp");
+    if (estimate > TRIAL || mkdtemp(folder) == NULL)
+        return estimate;
+    char *path = ald_path_join(folder, "shard.h5");
+    if (path == NULL || ald_shard_trial(path, header, content, &bytes) != ALD_STATUS_OK)
+        bytes = estimate;
+    ald_free(path);
+    ald_dir_discard(folder);
+    return bytes;
+}
+
+void ald_storage_shards(const ald_shard_header_t *header, double prompt, double response,
+                        double text, int64_t sequences, int64_t per_shard, ald_storage_t *storage)
+{
+    const int64_t whole = sequences / per_shard, rest = sequences % per_shard;
+    const int64_t counts[] = {per_shard, rest}, times[] = {whole, rest > 0};
+    for (int i = 0; i < 2; ++i) {
+        const double n = (double)counts[i];
+        const ald_shard_content_t content = {.sequences = counts[i],
+                                             .tokens = (int64_t)(n * (prompt + response)),
+                                             .positions = (int64_t)(n * response),
+                                             .text_bytes = (int64_t)(n * text)};
+        if (times[i] == 0)
+            continue;
+        storage->bytes += (double)times[i] * shard_bytes(header, &content);
+        storage->files += (double)times[i];
+    }
+    storage->most = storage->most > storage->bytes ? storage->most : storage->bytes;
+}
+
+void ald_storage_eval(int64_t answers, double text, ald_storage_t *out)
+{
+    *out = (ald_storage_t){.bytes = REPORT + (double)answers * (ANSWER + text), .files = 4};
+    out->most = out->bytes;
+}

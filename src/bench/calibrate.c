@@ -1,5 +1,5 @@
-/* Rates for plans. The phases of the benchmark are run without their limits; all of a model's work
- * is linear in its layers and its vocabulary, so that a large one needn't be run whole. */
+/* Rates for plans. The phases of the benchmark are run without their limits. A large model is run
+ * as a smaller one of its kind, and the rates are scaled by what both are assumed to take. */
 #include "ald/bench/calibrate.h"
 
 #include <stdio.h>
@@ -24,11 +24,11 @@
 #include "ald/teacher/teacher.h"
 #include "bench/products_impl.h"
 
-enum { VOCABULARY = 16384 }; /* of a large model's first run */
-/* Parameters up to which a model is run whole; the floating-point operations of a training step
- * that is long enough to be measured, of which some dozen are done. */
-#define WHOLE 6e7
-#define STEP  1.5e11
+enum { LAYERS = 2, VOCABULARY = 8192, WIDTH = 512 }; /* at least, of a large model that is run */
+/* Parameters up to which a model is run whole; floating-point operations of a training step that is
+ * long enough to be measured. A dozen are done. */
+#define WHOLE 3e7
+#define STEP  5e10
 
 /* A calibration at a shape that is run as it is. */
 typedef struct {
@@ -59,19 +59,15 @@ done:
     return status;
 }
 
-/* A micro-batch of rows with this response, and one of next to nothing: what is left of that is the
- * work of each micro-batch and of the step, about half each. */
-static ald_status_t train(const trial_t *t, int64_t response, double *token, ald_rates_t *out)
+/* Seconds of a token in a micro-batch of rows with this response, beside `least`. */
+static ald_status_t train(const trial_t *t, int64_t response, double least, double *token)
 {
     ald_status_t status = ALD_STATUS_OK;
     const int64_t row = t->prompt + response - 1;
     const int64_t rows = t->limit > row ? t->limit / row : 1;
-    const trial_t nothing = {.what = t->what, .shape = t->shape, .prompt = 1};
-    double whole, least;
+    double whole;
     ALD_TRY(run(t, ALD_BENCH_TRAIN, rows, response, &whole));
-    ALD_TRY(run(&nothing, ALD_BENCH_TRAIN, 1, 1, &least));
-    out->micro = out->update = 0.5 * least;
-    *token = whole > least ? (whole - least) / (double)(rows * row) : whole / (double)(rows * row);
+    *token = (whole > least ? whole - least : whole) / (double)(rows * row);
 done:
     return status;
 }
@@ -159,8 +155,11 @@ static ald_status_t measure(const trial_t *t, ald_rates_t *out)
     const trial_t prompt = {.what = t->what, .shape = t->shape, .prompt = 1};
     double seconds;
     *out = (ald_rates_t){.source = ALD_RATES_MEASURED};
-    ALD_TRY(train(t, 2 * t->response, &out->pair, out));
-    ALD_TRY(train(t, t->response, &out->train, out));
+    /* A step of one token: what each micro-batch, and the step, take besides, about half each. */
+    ALD_TRY(run(&prompt, ALD_BENCH_TRAIN, 1, 1, &seconds));
+    out->micro = out->update = 0.5 * seconds;
+    ALD_TRY(train(t, 2 * t->response, seconds, &out->pair));
+    ALD_TRY(train(t, t->response, seconds, &out->train));
     ALD_TRY(lessons(t, out));
     ALD_TRY(run(t, ALD_BENCH_SCORE, rows, t->response, &seconds));
     out->score = seconds / (double)(rows * row);
@@ -195,36 +194,71 @@ done:
     return status;
 }
 
-/* The trial of a model that is run whole or in part, with fewer tokens where a step would take
- * long. */
-static ald_status_t trial_of(const ald_calibration_t *what, bool *whole, trial_t *out)
+/* A model of fewer layers, a smaller vocabulary, half the width, until it is small enough. */
+static ald_status_t shrink(ald_model_config_t *shape, int64_t *parameters)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_params_t params = {0};
+    for (;;) {
+        ald_params_reset(&params);
+        ALD_TRY(ald_params_init(shape, &params));
+        *parameters = params.total;
+        if ((double)params.total <= WHOLE || shape->hidden_size <= WIDTH || shape->heads % 2 != 0)
+            break;
+        if (shape->layers > LAYERS) {
+            shape->layers = LAYERS;
+        } else if (shape->vocab_size > VOCABULARY) {
+            shape->vocab_size = VOCABULARY;
+        } else {
+            shape->hidden_size /= 2;
+            shape->intermediate_size /= 2;
+            shape->heads /= 2;
+            shape->kv_heads = 1;
+        }
+    }
+done:
+    ald_params_reset(&params);
+    return status;
+}
+
+/* What is run of a model, with fewer tokens where a step would take long. */
+static ald_status_t trial_of(const ald_calibration_t *what, trial_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    int64_t parameters;
     *out = (trial_t){.what = what,
                      .shape = *what->shape,
                      .prompt = what->prompt,
                      .response = what->response,
                      .limit = what->config->optimizer.micro_batch_tokens};
-    ALD_TRY(ald_params_init(&out->shape, &params));
-    *whole = (double)params.total <= WHOLE;
-    if (!*whole) {
-        ald_params_reset(&params);
-        out->shape.layers = 1;
-        if (out->shape.vocab_size > 2 * VOCABULARY)
-            out->shape.vocab_size = VOCABULARY;
-        ALD_TRY(ald_params_init(&out->shape, &params));
-    }
-    const double most = STEP / (6.0 * (double)params.total);
-    const int64_t tokens = most < 64.0 ? 64 : most > 1e9 ? 1000000000 : (int64_t)most;
+    ALD_TRY(shrink(&out->shape, &parameters));
+    const double most = STEP / (6.0 * (double)parameters);
+    const int64_t tokens = most > 1e9 ? 1000000000 : (int64_t)most + 64;
     out->limit = tokens < out->limit ? tokens : out->limit;
     while (out->prompt + 2 * out->response > out->limit && out->prompt + out->response > 32) {
-        out->prompt = out->prompt / 2 > 0 ? out->prompt / 2 : 1;
-        out->response = out->response / 2 > 0 ? out->response / 2 : 1;
+        out->prompt = (out->prompt + 1) / 2;
+        out->response = (out->response + 1) / 2;
     }
-    *whole = *whole && out->prompt == what->prompt;
 done:
-    ald_params_reset(&params);
+    return status;
+}
+
+/* Scales the rates of the trial to the model. */
+static ald_status_t scale(const trial_t *trial, ald_rates_t *rates)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const double share =
+        (double)trial->response / (double)(trial->prompt + trial->response); /* of responses */
+    ald_params_t whole = {0}, part = {0};
+    ald_rates_t of_whole, of_part;
+    ALD_TRY(ald_params_init(trial->what->shape, &whole));
+    ALD_TRY(ald_params_init(&trial->shape, &part));
+    ald_rates_assume(&whole, share, 1, &of_whole);
+    ald_rates_assume(&part, share, 1, &of_part);
+    ald_rates_scale_as(rates, &of_whole, &of_part);
+done:
+    ald_params_reset(&whole);
+    ald_params_reset(&part);
     return status;
 }
 
@@ -232,27 +266,13 @@ ald_status_t ald_calibrate(const ald_calibration_t *what, ald_rates_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     const double begun = ald_time();
-    trial_t trial, larger;
-    ald_rates_t base, more;
-    bool whole;
-    ALD_TRY(trial_of(what, &whole, &trial));
-    ALD_TRY(measure(&trial, &base));
-    *out = base;
-    if (trial.shape.layers < what->shape->layers) {
-        larger = trial;
-        larger.shape.layers = 2;
-        ALD_TRY(measure(&larger, &more));
-        ald_rates_add(out, &more, &base, (double)(what->shape->layers - 1));
-    }
-    if (trial.shape.vocab_size < what->shape->vocab_size) {
-        larger = trial;
-        larger.shape.vocab_size *= 2;
-        ALD_TRY(measure(&larger, &more));
-        ald_rates_add(out, &more, &base,
-                      (double)(what->shape->vocab_size - trial.shape.vocab_size) /
-                          (double)trial.shape.vocab_size);
-    }
-    out->source = whole ? ALD_RATES_MEASURED : ALD_RATES_EXTRAPOLATED;
+    trial_t trial;
+    ALD_TRY(trial_of(what, &trial));
+    ALD_TRY(measure(&trial, out));
+    if (memcmp(&trial.shape, what->shape, sizeof trial.shape) != 0)
+        ALD_TRY(scale(&trial, out));
+    if (trial.prompt != what->prompt)
+        out->source = ALD_RATES_EXTRAPOLATED;
     ALD_TRY(disk(&out->writing));
     out->start = 0.5;
     ald_log_verbose("calibrate: %.1f s", ald_time() - begun);

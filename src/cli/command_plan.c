@@ -94,6 +94,17 @@ done:
     return status;
 }
 
+/* As many ranks as the configured roles ask for, where nothing says how many there are. */
+static void take_roles(const ald_options_t *options, const ald_config_t *config,
+                       ald_plan_site_t *site)
+{
+    const int64_t roles = config->roles.trainers + config->roles.scorers + config->roles.generators;
+    if (options->ranks == 0 && roles > site->nodes)
+        site->ranks = (int)((roles + site->nodes - 1) / site->nodes);
+    if (site->cores < site->ranks)
+        site->cores = site->ranks;
+}
+
 static ald_status_t plan_alone(const ald_options_t *options, const ald_plan_site_t *site,
                                int threads)
 {
@@ -103,6 +114,7 @@ static ald_status_t plan_alone(const ald_options_t *options, const ald_plan_site
     ALD_TRY(ald_config_load(options->config, options->settings.data, (int)options->settings.count,
                             &config));
     p.plan.config = &config;
+    take_roles(options, &config, &p.plan.site);
     ALD_TRY(make(options, &p, threads));
 done:
     ald_plan_close(&p.plan);

@@ -119,7 +119,8 @@ const ald_option_t ald_option_table[] = {
     {"--only", "PHASES", "some of forward,decode,score,train", ALD_FOR_BENCH, TARGET(only)},
     /* plan */
     {"--nodes", "N", "nodes (1)", ALD_FOR_PLAN, TARGET(nodes), .low = 1, .high = 100000},
-    {"--ranks", "N", "ranks of each (1)", ALD_FOR_PLAN, TARGET(ranks), .low = 1, .high = 4096},
+    {"--ranks", "N", "ranks of each (1, or those that roles.* ask for)", ALD_FOR_PLAN,
+     TARGET(ranks), .low = 1, .high = 4096},
     {"--cores", "N", "cores of each (as here)", ALD_FOR_PLAN, TARGET(cores), .low = 1,
      .high = 65536},
     {"--memory", "SIZE", "memory of each, as in 256GB (as here)", ALD_FOR_PLAN, TARGET(memory)},

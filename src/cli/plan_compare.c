@@ -75,19 +75,24 @@ done:
     return status;
 }
 
-/* Promises the stage for a run on so many ranks. */
-static ald_status_t promise(ald_planning_t *p, int s, int nodes, int ranks, pair_t *out)
+/* The ranks that a stage ran on, and each one's threads. */
+typedef struct {
+    int nodes, ranks, threads;
+} run_t;
+
+/* Promises the stage for such a run. */
+static ald_status_t promise(ald_planning_t *p, int s, const run_t *run, pair_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_plan_t *plan = &p->plan;
     ald_promise_t *made = &plan->promise[s];
     const ald_plan_site_t site = plan->site;
-    ALD_CHECK(nodes > 0 && ranks >= nodes, ALD_STATUS_INPUT,
-              "measured: %d ranks on %d nodes: expected what a stage writes", ranks, nodes);
-    plan->site.nodes = nodes;
-    plan->site.ranks = ranks / nodes;
-    if (plan->site.cores < plan->site.ranks)
-        plan->site.cores = plan->site.ranks;
+    ALD_CHECK(run->nodes > 0 && run->ranks >= run->nodes && run->threads > 0, ALD_STATUS_INPUT,
+              "measured/%s: %d ranks on %d nodes: expected what a stage writes", made->stage,
+              run->ranks, run->nodes);
+    plan->site.nodes = run->nodes;
+    plan->site.ranks = run->ranks / run->nodes;
+    plan->site.cores = run->threads * plan->site.ranks;
     memset(plan->promise, 0, sizeof plan->promise);
     ALD_TRY(ald_plan_promise(plan, &p->rates));
     for (int r = 0; r < made->roles; ++r)
@@ -111,7 +116,7 @@ static ald_status_t compare_score(ald_planning_t *p, const char *run, pair_t *ou
     if (!*there)
         goto done;
     const double all = (double)p->plan.promise[ALD_PLAN_SCORE].sequences;
-    ALD_TRY(promise(p, ALD_PLAN_SCORE, tasks.nodes, tasks.ranks, out));
+    ALD_TRY(promise(p, ALD_PLAN_SCORE, &(run_t){tasks.nodes, tasks.ranks, tasks.threads}, out));
     for (int q = STORAGE; q < QUANTITIES && tasks.sequences < all; ++q)
         out->promised[q] *= tasks.sequences / all;
     out->measured[MEMORY] = tasks.peak;
@@ -138,11 +143,13 @@ static ald_status_t compare_stage(ald_planning_t *p, const char *run, int s, pai
     if (!*there)
         goto done;
     ALD_TRY(ald_json_read(path, &json));
+    const run_t ran = {(int)number(json, "nodes"), (int)number(json, "ranks"),
+                       (int)number(json, "threads")};
     out->measured[MEMORY] = peak_of(json);
     out->measured[STORAGE] = number(json, "bytes");
     out->measured[FILES] = number(json, "files");
     out->measured[SECONDS] = number(json, "seconds");
-    ALD_TRY(promise(p, s, (int)number(json, "nodes"), (int)number(json, "ranks"), out));
+    ALD_TRY(promise(p, s, &ran, out));
 done:
     ald_json_free(json);
     ald_free(name);

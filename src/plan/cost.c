@@ -47,13 +47,12 @@ static double *member(ald_rates_t *rates, int i)
     return (double *)((char *)rates + seconds_of_work[i]);
 }
 
-void ald_rates_add(ald_rates_t *sum, const ald_rates_t *more, const ald_rates_t *base, double times)
+void ald_rates_scale_as(ald_rates_t *rates, const ald_rates_t *whole, const ald_rates_t *part)
 {
-    ald_rates_t with = *more, without = *base;
-    for (int i = 0; i < SECONDS; ++i) {
-        const double difference = *member(&with, i) - *member(&without, i);
-        *member(sum, i) += difference > 0.0 ? times * difference : 0.0;
-    }
+    ald_rates_t large = *whole, small = *part;
+    for (int i = 0; i < SECONDS; ++i)
+        *member(rates, i) *= *member(&large, i) / *member(&small, i);
+    rates->source = ALD_RATES_EXTRAPOLATED;
 }
 
 void ald_rates_scale(ald_rates_t *rates, double factor)

@@ -44,8 +44,10 @@ static double resident_bytes(void)
 
 void ald_memory_begin(const char *stage, ald_memory_plan_t *out)
 {
-    *out = (ald_memory_plan_t){
-        .stage = stage, .now = resident_bytes(), .peak = (double)ald_memory_peak_rss()};
+    *out = (ald_memory_plan_t){.stage = stage,
+                               .threads = omp_get_max_threads(),
+                               .now = resident_bytes(),
+                               .peak = (double)ald_memory_peak_rss()};
 }
 
 void ald_memory_add(ald_memory_plan_t *plan, double bytes, const char *format, ...)
@@ -77,7 +79,7 @@ static double logits_bytes(const ald_model_config_t *shape, int64_t R, int64_t r
 
 void ald_memory_add_products(ald_memory_plan_t *plan)
 {
-    ald_memory_add(plan, PRODUCT_BYTES * omp_get_max_threads(), "packed matrices");
+    ald_memory_add(plan, PRODUCT_BYTES * plan->threads, "packed matrices");
 }
 
 void ald_memory_add_mapped(ald_memory_plan_t *plan, int64_t bytes, const char *key)

@@ -23,6 +23,8 @@
 #include "plan/stages_impl.h"
 
 enum { EVAL_ROWS = 1000 }; /* where there is no data.eval */
+/* Bytes that the heap keeps of dpo's pass over its reference, when the steps begin; measured. */
+#define REFERENCE_LEAVES 1e7
 /* Numbers that a step of each kind of training writes down. */
 enum { SFT_METRICS = 15, DPO_METRICS = 21 };
 
@@ -83,7 +85,8 @@ ald_plan_scored_t ald_plan_scoring(const ald_plan_t *plan)
 
 void ald_plan_begin(const ald_plan_t *plan, const char *stage, double held, ald_memory_plan_t *out)
 {
-    *out = (ald_memory_plan_t){.stage = stage, .now = plan->base + held, .peak = 0.0};
+    *out = (ald_memory_plan_t){
+        .stage = stage, .threads = plan->site.cores / plan->site.ranks, .now = plan->base + held};
 }
 
 void ald_plan_add_role(ald_promise_t *promise, const char *name, int ranks,
@@ -235,6 +238,7 @@ static ald_status_t promise_dpo(ald_plan_t *plan, const ald_rates_t *rates, bool
     promise->seconds =
         ald_plan_training_seconds(plan, rates, &training, ald_cost_train(rates, &step, ranks));
     if (need == ALD_REFERENCE_SUMS) {
+        promise->role[0].peak += REFERENCE_LEAVES;
         ald_storage_reference(plan->train.count, &promise->storage);
         promise->seconds += reference_seconds(plan, rates, &training);
     }

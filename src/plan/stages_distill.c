@@ -17,6 +17,7 @@
 #include "ald/teacher/teacher.h"
 #include "plan/stages_impl.h"
 
+enum { RUN = 1500 };                               /* bytes of run.json */
 enum { DISTILL_METRICS = 29, ROLES_METRICS = 43 }; /* numbers that a step writes down */
 
 /* The shape of the teachers whose output matrices a trainer maps; NULL: none are. */
@@ -199,6 +200,8 @@ static void add_kept(ald_plan_t *plan, const ald_shard_header_t *header,
     ald_promise_t *promise = &plan->promise[ALD_PLAN_DISTILL];
     const int64_t keep = plan->config->shards.keep, kept = keep < steps ? keep : steps;
     const int64_t in_shard = (step->items + scorers - 1) / scorers;
+    promise->storage.bytes += RUN; /* the recipe beside them */
+    promise->storage.files += 1;
     ald_storage_shards(header, step->prompt, step->response, plan->train.text * 0.67,
                        kept * step->items, in_shard, &promise->storage);
 }

@@ -17,10 +17,9 @@ typedef struct {
 } ald_calibration_t;
 
 /* Runs micro-batches of training, scoring, and steps of decoding, on random weights and as many
- * threads as are set: some seconds for a small model, about half a minute at most. A large model is
- * run with a layer and a part of its vocabulary, then with two layers and with more of it, and what
- * that adds is counted as often as the model has it (EXTRAPOLATED). RESOURCE without memory. Local.
- */
+ * threads as are set: about half a minute at most. Of a large model a smaller one is run, of fewer
+ * layers and tokens, less vocabulary and width, and its rates are scaled (EXTRAPOLATED). RESOURCE
+ * without memory. Local. */
 ald_status_t ald_calibrate(const ald_calibration_t *what, ald_rates_t *out);
 
 #endif

@@ -53,9 +53,9 @@ typedef struct {
 /* Rates for a model on `cores` cores. */
 void ald_rates_assume(const ald_params_t *params, double response_share, int cores,
                       ald_rates_t *out);
-/* Adds to the seconds of `sum`, `times`, what those of `more` have more than those of `base`. */
-void ald_rates_add(ald_rates_t *sum, const ald_rates_t *more, const ald_rates_t *base,
-                   double times);
+/* Multiplies the seconds of work by what they are in `whole` over what they are in `part`, as one
+ * model is to another; the rates are extrapolated ones then. */
+void ald_rates_scale_as(ald_rates_t *rates, const ald_rates_t *whole, const ald_rates_t *part);
 /* Multiplies the seconds of work; measured rates are extrapolated ones then. */
 void ald_rates_scale(ald_rates_t *rates, double factor);
 /* One more token for `count` sequences, at most 48 at once. */

@@ -15,6 +15,7 @@
 
 typedef struct {
     const char *stage;
+    int threads;      /* of a rank, each with buffers for products */
     double now, peak; /* of this process: resident now, and at most so far */
     double to_come;
     double mapped;  /* of that, pages of frozen models, which a node has once */

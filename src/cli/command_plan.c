@@ -81,7 +81,8 @@ static ald_status_t make(const ald_options_t *options, ald_planning_t *p, int th
                      plan->site.cores / plan->site.ranks, &p->rates);
     if (options->calibrate)
         ALD_TRY(calibrate(p, threads));
-    ALD_TRY(ald_plan_promise(plan, &p->rates));
+    for (int s = 0; s < ALD_PLAN_STAGES; ++s)
+        ALD_TRY(ald_plan_promise(plan, &p->rates, (ald_plan_stage_t)s));
     if (options->compare != NULL)
         ALD_TRY(ald_plan_compare(p, options->compare, options->json));
     else if (options->sbatch)

@@ -93,8 +93,7 @@ static ald_status_t promise(ald_planning_t *p, int s, const run_t *run, pair_t *
     plan->site.nodes = run->nodes;
     plan->site.ranks = run->ranks / run->nodes;
     plan->site.cores = run->threads * plan->site.ranks;
-    memset(plan->promise, 0, sizeof plan->promise);
-    ALD_TRY(ald_plan_promise(plan, &p->rates));
+    ALD_TRY(ald_plan_promise(plan, &p->rates, (ald_plan_stage_t)s));
     for (int r = 0; r < made->roles; ++r)
         out->promised[MEMORY] =
             made->role[r].peak > out->promised[MEMORY] ? made->role[r].peak : out->promised[MEMORY];

@@ -2,7 +2,6 @@
  * and what doesn't fit is said before anything is submitted. */
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "ald/base/status.h"
 #include "ald/config/config.h"
@@ -39,8 +38,7 @@ static ald_status_t nodes_for(ald_planning_t *p, int s, int *out)
     *out = 0;
     for (int nodes = 2 * site.nodes; nodes <= NODES_MOST && *out == 0; nodes *= 2) {
         plan->site.nodes = nodes;
-        memset(plan->promise, 0, sizeof plan->promise);
-        ALD_TRY(ald_plan_promise(plan, &p->rates));
+        ALD_TRY(ald_plan_promise(plan, &p->rates, (ald_plan_stage_t)s));
         if (MEMORY_MARGIN * plan->promise[s].node <= site.memory)
             *out = nodes;
     }

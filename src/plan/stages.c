@@ -23,6 +23,8 @@
 #include "plan/stages_impl.h"
 
 enum { EVAL_ROWS = 1000 }; /* where there is no data.eval */
+/* Of the texts of a row, which has two responses, those of a prompt and one of them. */
+#define TEXTS_OF_ONE 0.67
 /* Bytes that the heap keeps of dpo's pass over its reference, when the steps begin; measured. */
 #define REFERENCE_LEAVES 1e7
 /* Numbers that a step of each kind of training writes down. */
@@ -101,7 +103,7 @@ void ald_plan_add_role(ald_promise_t *promise, const char *name, int ranks,
 }
 
 /* The fullest node has as many as it can of the largest ranks; mapped pages once. */
-void ald_plan_fill_node(const ald_plan_t *plan, ald_promise_t *promise)
+static void fill_node(const ald_plan_t *plan, ald_promise_t *promise)
 {
     double own[ALD_PLAN_ROLES], mapped = 0.0;
     int left = plan->site.ranks, there[ALD_PLAN_ROLES];
@@ -249,6 +251,15 @@ done:
 
 /* --- score ------------------------------------------------------------------------------------ */
 
+/* The digests of a model, of which only their lengths count. */
+static ald_shard_model_t any_model(void)
+{
+    ald_shard_model_t model = {.head = {.dtype = "BF16"}};
+    memset(model.sha256, '0', sizeof model.sha256 - 1);
+    memset(model.head.sha256, '0', sizeof model.head.sha256 - 1);
+    return model;
+}
+
 ald_status_t ald_plan_header(const ald_plan_t *plan, ald_shard_header_t *out, char **text)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -264,8 +275,15 @@ ald_status_t ald_plan_header(const ald_plan_t *plan, ald_shard_header_t *out, ch
         out->top_k =
             config->shards.top_k < out->vocab_size ? config->shards.top_k : out->vocab_size;
     ald_shard_choose_form(config->shards.full_dtype, out);
-    if (config->shards.with_reference) /* any text says that it is there */
-        strcpy(out->contrasts[ALD_CONTRAST_REFERENCE].sha256, "planned");
+    out->dpo = any_model();
+    out->contrasts[out->contrast] = any_model();
+    if (config->shards.with_reference)
+        out->contrasts[ALD_CONTRAST_REFERENCE] = any_model();
+    memcpy(out->sha256_tokenizer, out->dpo.sha256, sizeof out->sha256_tokenizer);
+    memcpy(out->sha256_data, out->dpo.sha256, sizeof out->sha256_data);
+    strcpy(out->chat_format, "chatml");
+    strcpy(out->tool_version, ALD_VERSION);
+    strcpy(out->created, "2000-01-01T00:00:00Z");
     ALD_TRY(ald_config_print_content(config, text));
     out->config = *text;
 done:
@@ -281,6 +299,37 @@ void ald_plan_fill_scoring(const ald_plan_t *plan, const ald_shard_header_t *hea
     if (plan->config->shards.with_reference)
         out->mapped[1 + ALD_CONTRAST_REFERENCE] = plan->teacher.weights;
     ald_micro_most_init(plan->config->optimizer.micro_batch_tokens, &out->most);
+}
+
+/* What sequences [first, end) have together. */
+static ald_shard_content_t content_of(const ald_plan_t *plan, const ald_plan_scored_t *scored,
+                                      int64_t first, int64_t end)
+{
+    const double text = TEXTS_OF_ONE * plan->train.text * (double)(end - first);
+    ald_shard_content_t out = {.sequences = end - first, .text_bytes = (int64_t)text};
+    for (int64_t i = first; i < end; ++i) {
+        const ald_item_t item = ald_plan_scored(scored, i);
+        out.tokens += item.prompt_count + item.response_count[0];
+        out.positions += item.response_count[0];
+    }
+    return out;
+}
+
+/* Whole shards are alike, as they have many sequences; the last one is what is left. */
+static void add_shards(const ald_plan_t *plan, const ald_plan_scored_t *scored, int64_t per_shard,
+                       const ald_shard_header_t *header, ald_storage_t *storage)
+{
+    const int64_t whole = scored->count / per_shard, end = whole * per_shard;
+    const ald_shard_content_t rest = content_of(plan, scored, end, scored->count);
+    ald_shard_content_t one = content_of(plan, scored, 0, end);
+    if (whole > 0) {
+        one.sequences /= whole;
+        one.tokens /= whole;
+        one.positions /= whole;
+        one.text_bytes /= whole;
+    }
+    ald_storage_shards(header, &one, whole, storage);
+    ald_storage_shards(header, &rest, 1, storage);
 }
 
 static ald_status_t promise_score(ald_plan_t *plan, const ald_rates_t *rates)
@@ -306,9 +355,7 @@ static ald_status_t promise_score(ald_plan_t *plan, const ald_rates_t *rates)
     ald_plan_begin(plan, "score", plan->train.held, &memory);
     ald_memory_score(&memory, &scoring);
     ald_plan_add_role(promise, "scorer", ranks, &memory);
-    ald_storage_shards(&header, plan->train.prompt, scored.response,
-                       plan->train.text / (scored.per_row == 2 ? 1.5 : 1.0), scored.count,
-                       per_shard, &promise->storage);
+    add_shards(plan, &scored, per_shard, &header, &promise->storage);
     const double shards = ceil((double)scored.count / (double)per_shard);
     const double rounds = ceil(shards / ranks) / shards;
     promise->seconds = rates->start + 2.0 * (double)plan->teacher.weights / rates->writing +
@@ -320,18 +367,23 @@ done:
 
 /* --- all -------------------------------------------------------------------------------------- */
 
-ald_status_t ald_plan_promise(ald_plan_t *plan, const ald_rates_t *rates)
+ald_status_t ald_plan_promise(ald_plan_t *plan, const ald_rates_t *rates, ald_plan_stage_t stage)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(promise_sft(plan, rates));
-    ALD_TRY(promise_dpo(plan, rates, false));
-    ALD_TRY(promise_dpo(plan, rates, true));
-    ALD_TRY(promise_score(plan, rates));
-    ALD_TRY(ald_plan_promise_distill(plan, rates));
-    ald_plan_promise_eval(plan, rates);
-    for (int s = 0; s < ALD_PLAN_STAGES; ++s)
-        ald_plan_fill_node(plan, &plan->promise[s]);
-done:
+    ald_promise_t *promise = &plan->promise[stage];
+    *promise = (ald_promise_t){.stage = NULL};
+    if (stage == ALD_PLAN_SFT)
+        status = promise_sft(plan, rates);
+    else if (stage == ALD_PLAN_DPO || stage == ALD_PLAN_REVERSE)
+        status = promise_dpo(plan, rates, stage == ALD_PLAN_REVERSE);
+    else if (stage == ALD_PLAN_SCORE)
+        status = promise_score(plan, rates);
+    else if (stage == ALD_PLAN_DISTILL)
+        status = ald_plan_promise_distill(plan, rates);
+    else
+        ald_plan_promise_eval(plan, rates);
+    if (status == ALD_STATUS_OK)
+        fill_node(plan, promise);
     return status;
 }
 

@@ -202,8 +202,12 @@ static void add_kept(ald_plan_t *plan, const ald_shard_header_t *header,
     const int64_t in_shard = (step->items + scorers - 1) / scorers;
     promise->storage.bytes += RUN; /* the recipe beside them */
     promise->storage.files += 1;
-    ald_storage_shards(header, step->prompt, step->response, plan->train.text * 0.67,
-                       kept * step->items, in_shard, &promise->storage);
+    const double n = (double)in_shard;
+    const ald_shard_content_t content = {.sequences = in_shard,
+                                         .tokens = (int64_t)(n * (step->prompt + step->response)),
+                                         .positions = (int64_t)(n * step->response),
+                                         .text_bytes = (int64_t)(n * 0.67 * plan->train.text)};
+    ald_storage_shards(header, &content, kept * scorers, &promise->storage);
 }
 
 static ald_status_t on_policy(ald_plan_t *plan, const ald_rates_t *rates,

@@ -100,22 +100,13 @@ static double shard_bytes(const ald_shard_header_t *header, const ald_shard_cont
     return bytes;
 }
 
-void ald_storage_shards(const ald_shard_header_t *header, double prompt, double response,
-                        double text, int64_t sequences, int64_t per_shard, ald_storage_t *storage)
+void ald_storage_shards(const ald_shard_header_t *header, const ald_shard_content_t *content,
+                        int64_t times, ald_storage_t *storage)
 {
-    const int64_t whole = sequences / per_shard, rest = sequences % per_shard;
-    const int64_t counts[] = {per_shard, rest}, times[] = {whole, rest > 0};
-    for (int i = 0; i < 2; ++i) {
-        const double n = (double)counts[i];
-        const ald_shard_content_t content = {.sequences = counts[i],
-                                             .tokens = (int64_t)(n * (prompt + response)),
-                                             .positions = (int64_t)(n * response),
-                                             .text_bytes = (int64_t)(n * text)};
-        if (times[i] == 0)
-            continue;
-        storage->bytes += (double)times[i] * shard_bytes(header, &content);
-        storage->files += (double)times[i];
-    }
+    if (times == 0 || content->sequences == 0)
+        return;
+    storage->bytes += (double)times * shard_bytes(header, content);
+    storage->files += (double)times;
     storage->most = storage->most > storage->bytes ? storage->most : storage->bytes;
 }
 

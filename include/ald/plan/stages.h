@@ -65,8 +65,9 @@ typedef struct {
 /* Reads shapes of models and lengths of rows; config and site must be set. INPUT for what is
  * missing or damaged, USAGE where the configuration names no model at all. */
 ald_status_t ald_plan_open(ald_plan_t *plan, const ald_rows_given_t *given);
-/* Fills in the promises, with rates of one of the site's ranks. */
-ald_status_t ald_plan_promise(ald_plan_t *plan, const ald_rates_t *rates);
+/* Fills in the promise of a stage, with rates of one of the site's ranks. That of off-policy
+ * distillation comes after that of score, whose shards it reads. */
+ald_status_t ald_plan_promise(ald_plan_t *plan, const ald_rates_t *rates, ald_plan_stage_t stage);
 void ald_plan_close(ald_plan_t *plan);
 
 #endif

@@ -9,6 +9,7 @@
 #include "ald/plan/rows.h"
 #include "ald/plan/shapes.h"
 #include "ald/shard/format.h"
+#include "ald/shard/weigh.h"
 
 typedef struct {
     double bytes, files;
@@ -21,10 +22,10 @@ ald_status_t ald_storage_training(const ald_config_t *config, const ald_plan_mod
                                   int64_t steps, int64_t metrics, ald_storage_t *out);
 /* Adds to it the numbers of dpo's reference for so many pairs. */
 void ald_storage_reference(int64_t pairs, ald_storage_t *storage);
-/* Adds shards of `sequences` sequences, `per_shard` in each, of so many tokens and bytes of text on
- * average. A small shard is written into a temporary folder, to be weighed. */
-void ald_storage_shards(const ald_shard_header_t *header, double prompt, double response,
-                        double text, int64_t sequences, int64_t per_shard, ald_storage_t *storage);
+/* Adds `times` shards of such content. One of a small shard is written into a temporary folder, to
+ * be weighed. */
+void ald_storage_shards(const ald_shard_header_t *header, const ald_shard_content_t *content,
+                        int64_t times, ald_storage_t *storage);
 /* An evaluation's reports with so many answers of so many bytes, prompts included. */
 void ald_storage_eval(int64_t answers, double text, ald_storage_t *out);
 

@@ -195,7 +195,7 @@ static ald_json_t *rates_json(const ald_rates_t *rates)
 
 static ald_json_t *rows_json(const ald_plan_rows_t *rows)
 {
-    static const char *const sources[] = {"measured", "sampled", "given", "assumed"};
+    static const char *const sources[] = {"measured", "sample", "given", "assumed"};
     ald_json_t *out = ald_json_new_object();
     ald_json_set(out, "source", ald_json_new_string(sources[rows->source]));
     set(out, "count", (double)rows->count);

@@ -25,22 +25,27 @@ static bool is_there(const char *path)
     return there;
 }
 
-/* Whether the path lies in the folder of everything that stages write. */
-static bool is_output(const ald_config_t *config, const char *path)
+/* Whether the path lies in the folder. */
+static bool is_within(const char *folder, const char *path)
 {
-    const size_t length = strlen(config->output);
-    return strncmp(path, config->output, length) == 0 && path[length] == '/';
+    const size_t length = strlen(folder);
+    return strncmp(path, folder, length) == 0 && path[length] == '/';
+}
+
+bool ald_plan_same_path(const char *one, const char *other)
+{
+    return strcmp(one, other) == 0;
 }
 
 /* What the stage that writes the path begins with; "" where none does. The reverse model's stage is
  * a second `dpo`, whose output isn't in the configuration. */
 static const char *origin_of(const ald_config_t *config, const char *path)
 {
-    if (strcmp(path, config->sft.output) == 0)
+    if (ald_plan_same_path(path, config->sft.output))
         return config->sft.model;
-    if (strcmp(path, config->distill.output) == 0)
+    if (ald_plan_same_path(path, config->distill.output))
         return config->distill.policy;
-    if (strcmp(path, config->dpo.output) == 0 || is_output(config, path))
+    if (ald_plan_same_path(path, config->dpo.output) || is_within(config->output, path))
         return config->dpo.policy;
     return "";
 }

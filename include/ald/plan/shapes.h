@@ -3,6 +3,7 @@
 #ifndef ALD_PLAN_SHAPES_H
 #define ALD_PLAN_SHAPES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ald/base/status.h"
@@ -23,5 +24,7 @@ typedef struct {
 ald_status_t ald_plan_model(const ald_config_t *config, const char *key, const char *path,
                             const char *file, ald_plan_model_t *out);
 void ald_plan_model_reset(ald_plan_model_t *model); /* takes a zeroed one */
+/* Whether both are the path of one model, which needn't be there. */
+bool ald_plan_same_path(const char *one, const char *other);
 
 #endif

@@ -4,7 +4,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "ald/base/rng.h"
@@ -12,8 +14,11 @@
 #include "ald/config/config.h"
 #include "ald/model/batch.h"
 #include "ald/model/model_config.h"
+#include "ald/plan/cost.h"
 #include "ald/plan/memory.h"
 #include "ald/plan/micro.h"
+#include "ald/shard/format.h"
+#include "ald/shard/weigh.h"
 #include "ald/train/order.h"
 
 enum { ROWS = 97 };
@@ -110,11 +115,107 @@ static void training_is_planned_without_a_model(void **state)
     assert_true(fabs(ald_memory_trained(1543714304, 16) - (12.5 * 1543714304)) < 1.0);
 }
 
+/* Rates of a machine on which a response takes much, but no more for 16 at once than for one. */
+static ald_rates_t slow_sampling(void)
+{
+    return (ald_rates_t){.train = 1e-3,
+                         .micro = 0.01,
+                         .update = 0.01,
+                         .score = 1e-3,
+                         .prefill = 1e-4,
+                         .decode = {0.1, 0.1, 0.1, 0.3}};
+}
+
+static ald_step_work_t some_step(void)
+{
+    return (ald_step_work_t){.items = 64,
+                             .prompt = 50.0,
+                             .response = 50.0,
+                             .tokens = 6336.0,
+                             .positions = 3200.0,
+                             .micros = 16.0,
+                             .blocks = 16,
+                             .parameters = 1e6};
+}
+
+static double seconds_of(const ald_rates_t *rates, const ald_step_work_t *step, int t, int s, int g)
+{
+    return fmax(ald_cost_train(rates, step, t),
+                fmax(ald_cost_score(rates, step, s), ald_cost_generate(rates, step, g)));
+}
+
+/* No split of the three kinds is better, and one that can't be had isn't proposed. */
+static void a_split_takes_least(void **state)
+{
+    (void)state;
+    const ald_rates_t rates = slow_sampling();
+    const ald_step_work_t step = some_step();
+    const ald_split_t one = ald_plan_split(&rates, &step, 1, 1);
+    assert_int_equal(one.trainers + one.scorers + one.generators, 0);
+    for (int ranks = 3; ranks <= 12; ++ranks) {
+        const ald_split_t best = ald_plan_split(&rates, &step, ranks, 1);
+        for (int t = 1; t < ranks - 1; ++t)
+            for (int s = 1; s < ranks - t; ++s)
+                assert_true(best.seconds <=
+                            seconds_of(&rates, &step, t, s, ranks - t - s) * (1.0 + 1e-12));
+        assert_true(best.trainers + best.scorers + best.generators <= ranks);
+        assert_true(best.seconds > 0.0 && isfinite(best.seconds));
+    }
+    /* Sampling is cheaper for 16 at once: four generators, and others beside them. */
+    const ald_split_t beside = ald_plan_split(&rates, &step, 12, 1);
+    assert_true(beside.trainers > 0);
+    assert_true(beside.seconds < ald_plan_split(&rates, &step, 12, 0).seconds);
+}
+
+/* Decoding costs lie between the points that were measured, and beyond the last one stay. */
+static void decoding_is_interpolated(void **state)
+{
+    (void)state;
+    const ald_rates_t rates = {.decode = {1.0, 2.0, 6.0, 22.0}};
+    const double count[] = {0.5, 1.0, 2.5, 4.0, 10.0, 16.0, 32.0, 48.0, 100.0};
+    const double seconds[] = {1.0, 1.0, 1.5, 2.0, 4.0, 6.0, 14.0, 22.0, 22.0};
+    for (int i = 0; i < 9; ++i)
+        assert_true(fabs(ald_cost_decode(&rates, count[i]) - seconds[i]) < 1e-12);
+}
+
+/* The arithmetic of a shard's size, against shards that are written. */
+static void shards_weigh_what_is_said(void **state)
+{
+    (void)state;
+    const int64_t sizes[] = {4, 60, 500};
+    for (int e = 0; e < ALD_ENCODING_COUNT; ++e)
+        for (int k = 0; k < 3; ++k) {
+            ald_shard_header_t header = {.encoding = (ald_encoding_t)e,
+                                         .vocab_size = 700,
+                                         .hidden_size = 512,
+                                         .policy_step = -1,
+                                         .config = ""};
+            const ald_shard_content_t content = {.sequences = sizes[k],
+                                                 .tokens = 90 * sizes[k],
+                                                 .positions = 40 * sizes[k],
+                                                 .text_bytes = 300 * sizes[k]};
+            char path[64];
+            double bytes = 0.0;
+            header.top_k = ald_encoding_has_k(header.encoding) ? 64 : 0;
+            ald_shard_choose_form(ALD_FULL_DTYPE_F32, &header);
+            snprintf(path, sizeof path, "/tmp/test_plan-%ld.h5", (long)getpid());
+            assert_int_equal(ald_shard_trial(path, &header, &content, &bytes), ALD_STATUS_OK);
+            const double said = ald_shard_bytes(&header, &content);
+            assert_true(fabs(said - bytes) < 0.02 * bytes + 8.0 * 262144.0);
+            assert_true(bytes > (double)(content.positions * ald_shard_position_bytes(&header)) *
+                                    (k == 0 ? 0.4 : 0.5)); /* halves are floats in memory */
+            remove(path);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(largest_micro_batches_are_those_of_training),
         cmocka_unit_test(training_is_planned_without_a_model),
+        cmocka_unit_test(a_split_takes_least),
+        cmocka_unit_test(decoding_is_interpolated),
+        cmocka_unit_test(shards_weigh_what_is_said),
     };
     return cmocka_run_group_tests_name("plan", tests, NULL, NULL);
 }

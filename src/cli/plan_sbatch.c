@@ -29,14 +29,19 @@ static void print_size(const char *name, const ald_plan_site_t *site, int nodes,
            floor(minutes / 60.0), fmod(minutes, 60.0));
 }
 
-/* The fewest nodes that the stage fits into; 0: none that are tried. */
-static ald_status_t nodes_for(ald_planning_t *p, int s, int *out)
+/* The fewest nodes, of those that are there or twice as many again and again, that the stage fits
+ * into; 0: none. */
+static ald_status_t nodes_for(ald_planning_t *p, int s, bool recompute, int *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_plan_t *plan = &p->plan;
     const ald_plan_site_t site = plan->site;
+    const ald_config_t *config = plan->config;
+    ald_config_t changed = *config; /* its texts stay the plan's */
+    changed.runtime.recompute = recompute;
+    plan->config = &changed;
     *out = 0;
-    for (int nodes = 2 * site.nodes; nodes <= NODES_MOST && *out == 0; nodes *= 2) {
+    for (int nodes = site.nodes; nodes <= NODES_MOST && *out == 0; nodes *= 2) {
         plan->site.nodes = nodes;
         ALD_TRY(ald_plan_promise(plan, &p->rates, (ald_plan_stage_t)s));
         if (MEMORY_MARGIN * plan->promise[s].node <= site.memory)
@@ -44,6 +49,7 @@ static ald_status_t nodes_for(ald_planning_t *p, int s, int *out)
     }
 done:
     plan->site = site;
+    plan->config = config;
     return status;
 }
 
@@ -53,19 +59,22 @@ static ald_status_t check(ald_planning_t *p, int s)
     ald_status_t status = ALD_STATUS_OK;
     const ald_promise_t promise = p->plan.promise[s];
     const ald_plan_site_t *site = &p->plan.site;
-    char needs[32], has[32], more[64] = "";
-    int nodes = 0;
+    char needs[32], has[32], more[80] = "";
+    int plain = 0, recomputed = 0;
     if (promise.stage == NULL || MEMORY_MARGIN * promise.node <= site->memory)
         return status;
-    ALD_TRY(nodes_for(p, s, &nodes));
-    if (nodes > 0)
-        snprintf(more, sizeof more, "%d such nodes, ", nodes);
-    ALD_CHECK(false, ALD_STATUS_RESOURCE,
-              "plan: %s takes %s on a node, with a margin of %g, which has %s; %snodes of that "
-              "memory%s or a smaller optimizer.micro_batch_tokens would do",
-              promise.stage, ald_plan_bytes(MEMORY_MARGIN * promise.node, needs), MEMORY_MARGIN,
-              ald_plan_bytes(site->memory, has), more,
-              p->plan.config->runtime.recompute ? "" : ", runtime.recompute=true");
+    ALD_TRY(nodes_for(p, s, p->plan.config->runtime.recompute, &plain));
+    ALD_TRY(nodes_for(p, s, true, &recomputed));
+    if (plain > 0)
+        snprintf(more, sizeof more, ", or %d such nodes", plain);
+    if (recomputed > 0 && (plain == 0 || recomputed < plain))
+        snprintf(more, sizeof more, ", or runtime.recompute=true on %d such nodes", recomputed);
+    ald_plan_bytes(MEMORY_MARGIN * promise.node, needs);
+    ALD_CHECK(
+        false, ALD_STATUS_RESOURCE,
+        "plan: %s takes %s on a node, a margin of %g included, but a node has %s; nodes of %s%s "
+        "would do",
+        promise.stage, needs, MEMORY_MARGIN, ald_plan_bytes(site->memory, has), needs, more);
 done:
     return status;
 }

@@ -164,7 +164,10 @@ def sizes_of_jobs(folder):
     assert re.search(r'^DISTILL_ROLES="(roles.trainers=\d roles.scorers=\d roles.generators=\d)?"$', roles, re.M), roles
     done = plan(folder, *words, "--memory", "16GB", "--sbatch", config="empty.cfg", code=4)
     assert len(done.errors) == 1 and "sft takes" in done.errors[0] and "16.0 GB" in done.errors[0], done
-    assert "runtime.recompute=true" in done.errors[0] and done.out == "", done
+    assert re.search(r"nodes of [\d.]+ GB would do$", done.errors[0]) and done.out == "", done
+    done = plan(folder, *words, "--memory", "59GB", "--sbatch", "--set", "optimizer.micro_batch_tokens=8192",
+                config="empty.cfg", code=4)
+    assert re.search(r"or runtime.recompute=true on \d+ such nodes would do$", done.errors[0]), done
 
 
 def tasks_of_the_array(folder):

@@ -66,6 +66,9 @@ char *ald_measured_name(const char *root, const char *path)
     const char *last = strrchr(path, '/');
     const bool below = length > 0 && strncmp(path, root, length) == 0 && path[length] == '/';
     char *name = ald_strdup(below ? path + length + 1 : last == NULL ? path : last + 1);
+    const size_t end = name == NULL ? 0 : strlen(name), suffix = strlen(".jsonl");
+    if (end > suffix && strcmp(name + end - suffix, ".jsonl") == 0)
+        name[end - suffix] = '\0';
     for (char *at = name; at != NULL && *at != '\0'; ++at)
         *at = *at == '/' ? '-' : *at;
     return name;

@@ -25,7 +25,7 @@ const ald_work_done_t *ald_measured_noted(void);
  * ones; nothing where there is none. Local. */
 ald_status_t ald_measured_weigh(const char *path, int64_t *bytes, int64_t *files);
 /* The name of what was measured: the path relative to `root` with "-" for "/", or the last part of
- * another path; freed by ald_free, NULL without memory. */
+ * another path, without ".jsonl"; freed by ald_free, NULL without memory. */
 char *ald_measured_name(const char *root, const char *path);
 /* ROOT/measured/NAME.json, freed by ald_free, NULL without memory. */
 char *ald_measured_path(const char *root, const char *name);

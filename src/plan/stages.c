@@ -95,8 +95,8 @@ static ald_status_t promise_sft(ald_plan_t *plan, const ald_rates_t *rates)
                    &memory);
     ald_memory_rows(&memory, &training, NULL);
     ald_plan_add_role(promise, "trainer", ranks, &memory);
-    ALD_TRY(
-        ald_storage_training(plan->config, &model, training.steps, SFT_METRICS, &promise->storage));
+    ALD_TRY(ald_storage_training(plan->config, &model, training.steps, ranks, SFT_METRICS,
+                                 &promise->storage));
     const ald_step_work_t step = ald_plan_step(&training, false, false);
     promise->seconds =
         ald_plan_training_seconds(plan, rates, &training, ald_cost_train(rates, &step, ranks));
@@ -145,7 +145,8 @@ static ald_status_t promise_dpo(ald_plan_t *plan, const ald_rates_t *rates, bool
         .shape = &model.params.config, .mapped = model.weights, .key = "dpo.reference"};
     ald_memory_rows(&memory, &training, need == ALD_REFERENCE_ROWS ? &beside : NULL);
     ald_plan_add_role(promise, "trainer", ranks, &memory);
-    ALD_TRY(ald_storage_training(config, &model, training.steps, DPO_METRICS, &promise->storage));
+    ALD_TRY(ald_storage_training(config, &model, training.steps, ranks, DPO_METRICS,
+                                 &promise->storage));
     const ald_step_work_t step = ald_plan_step(&training, true, false);
     promise->seconds =
         ald_plan_training_seconds(plan, rates, &training, ald_cost_train(rates, &step, ranks));

@@ -60,8 +60,8 @@ static ald_status_t off_policy(ald_plan_t *plan, const ald_rates_t *rates,
     ald_plan_begin(plan, "distill", plan->train.held + held_by_trainer(plan, ranks), &memory);
     ald_memory_add_distilling(&memory, &training, &lessons);
     ald_plan_add_role(promise, "trainer", ranks, &memory);
-    ALD_TRY(ald_storage_training(plan->config, &plan->policy, training.steps, DISTILL_METRICS,
-                                 &promise->storage));
+    ALD_TRY(ald_storage_training(plan->config, &plan->policy, training.steps, ranks,
+                                 DISTILL_METRICS, &promise->storage));
     const ald_step_work_t step =
         ald_plan_step(&training, false, plan->config->distill.signal == ALD_SIGNAL_DISTRIBUTION);
     promise->seconds =
@@ -226,14 +226,15 @@ static ald_status_t on_policy(ald_plan_t *plan, const ald_rates_t *rates,
                                 .longest = longest_response(plan)};
     const ald_step_work_t step = step_of(plan, &training);
     ALD_TRY(choose_split(plan, rates, &step, &place));
+    training.trainers = place.trainers.count;
     ALD_TRY(ald_micro_most_rows(plan->config, training.steps, plan->train.count, item_longest, plan,
                                 &training.most));
     ald_plan_fill_scoring(plan, header, &run.scoring);
     promise->steps = training.steps;
     promise->sequences = training.steps * step.items;
     add_ranks(plan, &run);
-    ALD_TRY(ald_storage_training(plan->config, &plan->policy, training.steps, ROLES_METRICS,
-                                 &promise->storage));
+    ALD_TRY(ald_storage_training(plan->config, &plan->policy, training.steps, place.trainers.count,
+                                 ROLES_METRICS, &promise->storage));
     add_kept(plan, header, &step, training.steps, place.scorers.count);
     promise->seconds =
         ald_plan_training_seconds(plan, rates, &training, step_seconds(plan, rates, &step, &place));

@@ -51,10 +51,16 @@ ald_plan_scored_t ald_plan_scoring(const ald_plan_t *plan)
     return out;
 }
 
+/* What MPI takes where there are several ranks: shared memory and pieces of reductions; measured.
+ */
+#define MESSAGES 1e7
+
 void ald_plan_begin(const ald_plan_t *plan, const char *stage, double held, ald_memory_plan_t *out)
 {
-    *out = (ald_memory_plan_t){
-        .stage = stage, .threads = plan->site.cores / plan->site.ranks, .now = plan->base + held};
+    *out =
+        (ald_memory_plan_t){.stage = stage,
+                            .threads = plan->site.cores / plan->site.ranks,
+                            .now = plan->base + held + (ald_plan_ranks(plan) > 1 ? MESSAGES : 0.0)};
 }
 
 void ald_plan_add_role(ald_promise_t *promise, const char *name, int ranks,
@@ -74,6 +80,7 @@ ald_training_plan_t ald_plan_training(const ald_plan_t *plan, const ald_plan_mod
     return (ald_training_plan_t){.config = plan->config,
                                  .shape = &model->params.config,
                                  .parameters = model->params.total,
+                                 .trainers = ald_plan_ranks(plan),
                                  .gradients = ald_gradients_bytes(&model->params),
                                  .steps = ald_total_steps(plan->config, count)};
 }

@@ -17,10 +17,12 @@
 #include "ald/shard/weigh.h"
 
 enum {
-    CONFIG = 700, /* config.json */
+    CONFIG = 700,  /* config.json */
+    BLOCK = 65536, /* parameters, of which whole ones belong to a trainer */
+    JOINED = 6144, /* a file of virtual datasets */
     DONE = 1500,
     STATE = 4300,  /* done.json, state.json of a checkpoint */
-    LINE = 18,     /* a number in metrics.jsonl */
+    LINE = 30,     /* a number in metrics.jsonl and the event file */
     SERIES = 2400, /* a series of metrics.h5, and what a step adds to it */
     SERIES_STEP = 22,
     REFERENCE = 8800,   /* reference.h5 without its numbers */
@@ -49,8 +51,19 @@ done:
     return status;
 }
 
+/* The moments: a file, or one of each trainer that has some, and one that joins them. Trainers have
+ * about as many each (ald/train/optimizer.h). */
+static void add_moments(int64_t total, int trainers, ald_storage_t *out)
+{
+    const int64_t blocks = (total + BLOCK - 1) / BLOCK,
+                  files = trainers < blocks ? trainers : blocks;
+    out->files += (double)(files + (files > 1));
+    out->bytes += (double)(files * ald_arrays_bytes(2, (total + files - 1) / files)) +
+                  (files > 1 ? JOINED : 0.0);
+}
+
 ald_status_t ald_storage_training(const ald_config_t *config, const ald_plan_model_t *model,
-                                  int64_t steps, int64_t metrics, ald_storage_t *out)
+                                  int64_t steps, int trainers, int64_t metrics, ald_storage_t *out)
 {
     static const ald_dtype_t dtypes[] = {[ALD_STORED_DTYPE_AUTO] = ALD_HF_AS_READ,
                                          [ALD_STORED_DTYPE_F32] = ALD_DTYPE_F32,
@@ -60,11 +73,11 @@ ald_status_t ald_storage_training(const ald_config_t *config, const ald_plan_mod
     const int64_t every = config->checkpoint.every_steps, keep = config->checkpoint.keep_last;
     const int64_t made = every > 0 && steps > 0 ? (steps - 1) / every : 0;
     const int64_t kept = keep > 0 && keep < made ? keep : made;
-    ald_storage_t one = {.bytes = STATE, .files = 2};
-    *out = (ald_storage_t){.bytes = DONE, .files = 3};
+    ald_storage_t one = {.bytes = STATE, .files = 1};
+    *out = (ald_storage_t){.bytes = DONE, .files = 4};
     ALD_TRY(add_model(config, model, dtypes[config->runtime.dtype], out));
     ALD_TRY(add_model(config, model, ALD_DTYPE_F32, &one));
-    one.bytes += (double)ald_arrays_bytes(2, model->params.total);
+    add_moments(model->params.total, trainers, &one);
     out->bytes += (double)metrics * ((double)steps * (LINE + SERIES_STEP) + SERIES);
     out->bytes += (double)kept * one.bytes;
     out->files += (double)kept * one.files;

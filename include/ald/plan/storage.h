@@ -16,10 +16,10 @@ typedef struct {
     double most; /* bytes while the stage runs, at most */
 } ald_storage_t;
 
-/* A training stage of so many steps: model directory, checkpoints that stay, records of `metrics`
- * numbers a step. */
+/* A training stage of so many steps on so many trainers: model directory, checkpoints that stay,
+ * records of `metrics` numbers a step. */
 ald_status_t ald_storage_training(const ald_config_t *config, const ald_plan_model_t *model,
-                                  int64_t steps, int64_t metrics, ald_storage_t *out);
+                                  int64_t steps, int trainers, int64_t metrics, ald_storage_t *out);
 /* Adds to it the numbers of dpo's reference for so many pairs. */
 void ald_storage_reference(int64_t pairs, ald_storage_t *storage);
 /* Adds `times` shards of such content. One of a small shard is written into a temporary folder, to

@@ -41,7 +41,8 @@ bool ald_plan_same_path(const char *one, const char *other)
  * a second `dpo`, whose output isn't in the configuration. */
 static const char *origin_of(const ald_config_t *config, const char *path)
 {
-    if (ald_plan_same_path(path, config->sft.output))
+    if (ald_plan_same_path(path, config->sft.output) ||
+        ald_plan_same_path(path, config->dpo.policy)) /* of another run of sft */
         return config->sft.model;
     if (ald_plan_same_path(path, config->distill.output))
         return config->distill.policy;

@@ -173,7 +173,9 @@ def sizes_of_jobs(folder):
 def tasks_of_the_array(folder):
     """By the seconds of a task that was measured, where there is one."""
     def tasks(*words):
-        text = plan(folder, "--sbatch", "--set", "output=array", "--set", "shards.sequences_per_shard=8",
+        models = [word for key in ("dpo.policy", "teacher.dpo", "teacher.reverse", "distill.policy", "eval.model")
+                  for word in ("--set", f"{key}=base")]
+        text = plan(folder, "--sbatch", "--set", "output=array", "--set", "shards.sequences_per_shard=8", *models,
                     *words).out
         return int(re.search(r"^SCORE_TASKS=(\d+)$", text, re.M).group(1)), "measured/score" in text
     assert tasks() == (1, False)

@@ -102,7 +102,7 @@ def results(folder):
     a file depends on how many score."""
     found = {}
     for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name != "checkpoints"]
+        folders[:] = [name for name in folders if name not in ("checkpoints", "measured")]
         here = os.path.relpath(place, folder)
         if any(name.startswith("shard-") for name in names):
             for key, copies in harness.shard_content(place).items():

@@ -10,6 +10,7 @@
 #include "ald/config/config.h"
 #include "ald/par/comm.h"
 #include "ald/pipeline/measured.h"
+#include "ald/pipeline/placing.h"
 #include "ald/pipeline/stage_distill.h"
 #include "ald/pipeline/stage_dpo.h"
 #include "ald/pipeline/stage_eval.h"
@@ -87,6 +88,7 @@ static ald_status_t run_distill(const ald_options_t *options, const ald_comm_t *
     run.outputs[0] = config->distill.output;
     if (config->distill.mode != ALD_MODE_OFF_POLICY)
         run.outputs[1] = config->shards.directory;
+    ALD_TRY(ald_place_roles(&setup.config, world));
     run.roles = roles_of(config, world);
     ALD_TRY(measured(&setup, world, &run,
                      setup.sweep.count > 0 ? ald_stage_sweep(config, &setup.sweep, world)

@@ -110,15 +110,16 @@ static size_t group_length(const char *path)
     return dot == NULL ? 0 : (size_t)(dot - path) + 1;
 }
 
-/* Whether the key only says where a stage writes, or which fault a test injects: the content of
- * what is written doesn't depend on such a key. It does on the products of a test, so a run that
- * has them says so, and no other run says anything of them. */
+/* Whether the key only says where a stage writes, which ranks do what, or which fault a test
+ * injects: the content of what is written doesn't depend on such a key. It does on the products of
+ * a test, so a run that has them says so, and no other run says anything of them. */
 static bool is_place(const ald_config_t *config, const ald_config_key_t *key)
 {
     if (key->offset == offsetof(ald_config_t, debug.product))
         return config->debug.product == ALD_PRODUCT_AUTO;
     return key->kind == ALD_KIND_ROOT || key->kind == ALD_KIND_OUTPUT ||
-           key->kind == ALD_KIND_SOURCES || strncmp(key->path, "debug.", strlen("debug.")) == 0;
+           key->kind == ALD_KIND_SOURCES || strncmp(key->path, "debug.", strlen("debug.")) == 0 ||
+           strncmp(key->path, "roles.", strlen("roles.")) == 0;
 }
 
 /* Closes the groups of a key's path and opens those of the next one's, of which the first `*depth`

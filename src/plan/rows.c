@@ -2,6 +2,7 @@
  * it reads all as a stage does, of a longer one a sample. */
 #include "ald/plan/rows.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "ald/base/arena.h"
@@ -11,6 +12,7 @@
 #include "ald/data/dataset.h"
 #include "ald/data/pairs.h"
 #include "ald/data/row_file.h"
+#include "ald/role/placement.h"
 #include "ald/text/tokenizer.h"
 
 /* Where nothing is known. A token of English has about four letters. */
@@ -172,4 +174,28 @@ ald_lengths_t ald_plan_row(const ald_plan_rows_t *rows, int64_t i)
     if (rows->source == ALD_LENGTHS_GIVEN || rows->source == ALD_LENGTHS_ASSUMED)
         return rows->row[i > 0];
     return rows->row[i % rows->known];
+}
+
+double ald_plan_sample(const ald_config_t *config, const ald_plan_rows_t *rows)
+{
+    const double most = (double)config->sampling.max_new_tokens;
+    return fmin(rows->chosen > 0.0 ? rows->chosen : most, most);
+}
+
+void ald_plan_sampled_step(const ald_config_t *config, const ald_plan_rows_t *rows,
+                           int64_t parameters, ald_step_work_t *out)
+{
+    const int64_t batch = config->optimizer.batch_size, n = rows->count;
+    const int64_t items = batch < n ? batch : n, block = ald_placement_block(config);
+    const double response = ald_plan_sample(config, rows), tokens = rows->prompt + response - 1.0;
+    const double in_micro = fmax(floor((double)config->optimizer.micro_batch_tokens / tokens), 1.0);
+    *out = (ald_step_work_t){.items = items,
+                             .prompt = rows->prompt,
+                             .response = response,
+                             .tokens = (double)items * tokens,
+                             .positions = (double)items * response,
+                             .micros = ceil((double)items / in_micro),
+                             .blocks = (items + block - 1) / block,
+                             .lessons = config->distill.signal == ALD_SIGNAL_DISTRIBUTION,
+                             .parameters = (double)parameters};
 }

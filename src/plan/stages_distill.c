@@ -1,5 +1,5 @@
-/* Distillation and evaluation: the stages that learn from shards, or sample. How long a sample will
- * be nobody knows before: its mean is taken to be that of the data's responses. */
+/* Distillation and evaluation: the stages that learn from shards, or sample. Their samples are of
+ * the mean length of the data's responses. */
 #include <math.h>
 #include <string.h>
 
@@ -90,32 +90,6 @@ static ald_item_t item_longest(const void *context, int64_t i)
     return (ald_item_t){.prompt_count = ald_plan_row(&plan->train, i).prompt,
                         .responses = 1,
                         .response_count = {longest_response(plan), 0}};
-}
-
-static double mean_sample(const ald_plan_t *plan)
-{
-    const double most = (double)plan->config->sampling.max_new_tokens;
-    const double data = plan->train.chosen > 0.0 ? plan->train.chosen : most;
-    return fmin(data, most);
-}
-
-/* A step of as many items of mean length. */
-static ald_step_work_t step_of(const ald_plan_t *plan, const ald_training_plan_t *training)
-{
-    const int64_t batch = plan->config->optimizer.batch_size, n = plan->train.count;
-    const int64_t items = batch < n ? batch : n, block = ald_placement_block(plan->config);
-    const double response = mean_sample(plan), tokens = plan->train.prompt + response - 1.0;
-    const double whole = fmax(floor((double)plan->config->optimizer.micro_batch_tokens / tokens),
-                              1.0); /* in a micro */
-    return (ald_step_work_t){.items = items,
-                             .prompt = plan->train.prompt,
-                             .response = response,
-                             .tokens = (double)items * tokens,
-                             .positions = (double)items * response,
-                             .micros = ceil((double)items / whole),
-                             .blocks = (items + block - 1) / block,
-                             .lessons = plan->config->distill.signal == ALD_SIGNAL_DISTRIBUTION,
-                             .parameters = (double)training->parameters};
 }
 
 /* The configured split, or the one that takes least. */
@@ -224,7 +198,8 @@ static ald_status_t on_policy(ald_plan_t *plan, const ald_rates_t *rates,
                                 .prompt = plan->train.longest.prompt,
                                 .sampled = plan->config->sampling.max_new_tokens,
                                 .longest = longest_response(plan)};
-    const ald_step_work_t step = step_of(plan, &training);
+    ald_step_work_t step;
+    ald_plan_sampled_step(plan->config, &plan->train, training.parameters, &step);
     ALD_TRY(choose_split(plan, rates, &step, &place));
     training.trainers = place.trainers.count;
     ALD_TRY(ald_micro_most_rows(plan->config, training.steps, plan->train.count, item_longest, plan,
@@ -312,7 +287,7 @@ void ald_plan_promise_eval(ald_plan_t *plan, const ald_rates_t *rates)
                                         .samples = rows->count * config->eval.generate,
                                         .prompt = rows->longest.prompt};
     const int ranks = ald_plan_ranks(plan);
-    const double sampled = mean_sample(plan);
+    const double sampled = ald_plan_sample(plan->config, &plan->train);
     if (config->eval.model[0] == '\0' && config->eval.dpo[0] == '\0')
         return;
     count_models(plan, &evaluation);

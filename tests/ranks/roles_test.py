@@ -186,6 +186,30 @@ def batches_are_made_while_a_step_is_trained(folder):
         assert kill(process)
 
 
+def a_calibration_may_choose_the_split(folder):
+    """Asked for, or with work enough: whatever it chooses, the same model; roles that are set are left alone."""
+    stale = ("distill.max_staleness=1", "sampling.max_new_tokens=24")
+    distill(folder, "all", *stale)
+    done = distill(folder, "some", *stale, "roles.calibrate=always", ranks=3)
+    told = re.search(r"calibrated in ([\d.]+) s: a step of every role on all 3 ranks takes about ([\d.e-]+) s, "
+                     r"(and no split a tenth less|with this split about ([\d.e-]+) s)", done.err)
+    assert told and float(told[1]) < 60, done
+    split = re.search(r"on-policy, (\d) trainers, (\d) scorers, (\d) generators", done.err)
+    counts = [int(split[k]) for k in (1, 2, 3)]
+    if told[4]:
+        assert float(told[4]) < 0.91 * float(told[2]) and counts[0] < 3, done
+    else:
+        assert counts == [3, 3, 3], done
+    assert model(folder, "some") == model(folder, "all")
+    for settings, ranks in ((("roles.calibrate=never",), 2), ((), 2), ((*APART, "roles.calibrate=always"), 3),
+                            (("roles.calibrate=always",), 1)):
+        done = distill(folder, "some", *stale, *settings, ranks=ranks)
+        assert "calibrated" not in done.err, done
+        assert model(folder, "some") == model(folder, "all")
+    done = distill(folder, "some", "data.train=nowhere.jsonl", "roles.calibrate=always", ranks=2, code=3)
+    assert len(done.errors) == 1 and "nowhere.jsonl" in done.errors[0], done
+
+
 def the_bottleneck_is_named(folder):
     done = distill(folder, "some", *APART, "distill.max_staleness=1", ranks=3)
     assert re.search(r"of [\d.]+ s the busiest generator worked [\d.]+, scorer [\d.]+, trainer [\d.]+: the "
@@ -253,6 +277,6 @@ def a_job_of_several_commands(folder):
 if __name__ == "__main__":
     main([shards_are_kept_as_asked, a_killed_run_samples_nothing_twice, batches_that_are_gone_are_told_of,
           another_runs_batches_are_not_taken, a_share_goes_from_one_to_another, kept_sets_are_trained_on_as_they_are,
-          batches_are_made_while_a_step_is_trained, the_bottleneck_is_named, a_failure_anywhere_ends_all,
+          batches_are_made_while_a_step_is_trained, a_calibration_may_choose_the_split, the_bottleneck_is_named, a_failure_anywhere_ends_all,
           a_job_of_several_commands],
          lambda folder: prepare_route(folder, CONFIG))

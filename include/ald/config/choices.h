@@ -96,6 +96,10 @@
     C(ALD_GUARD_WARN, 0, "warn")                                                                   \
     C(ALD_GUARD_REDUCE, 1, "reduce") /* teacher.strength */                                        \
     C(ALD_GUARD_STOP, 2, "stop")
+#define ALD_CALIBRATIONS(C)                                                                        \
+    C(ALD_CALIBRATE_AUTO, 0, "auto") /* where the run is long enough */                            \
+    C(ALD_CALIBRATE_ALWAYS, 1, "always")                                                           \
+    C(ALD_CALIBRATE_NEVER, 2, "never")
 #define ALD_PRECISIONS(C)                                                                          \
     C(ALD_PRECISION_AUTO, 0, "auto")                                                               \
     C(ALD_PRECISION_FP32, 1, "fp32")
@@ -132,6 +136,7 @@
     L(TOKEN_WEIGHTS)                                                                               \
     L(GRANULARITIES)                                                                               \
     L(GUARD_ACTIONS)                                                                               \
+    L(CALIBRATIONS)                                                                                \
     L(PRECISIONS)                                                                                  \
     L(PRODUCTS)                                                                                    \
     L(STORED_DTYPES)                                                                               \
@@ -159,6 +164,7 @@ typedef enum { ALD_PENALTIES(ALD_CHOICE_CONSTANT) } ald_penalty_t;
 typedef enum { ALD_TOKEN_WEIGHTS(ALD_CHOICE_CONSTANT) } ald_token_weight_t;
 typedef enum { ALD_GRANULARITIES(ALD_CHOICE_CONSTANT) } ald_granularity_t;
 typedef enum { ALD_GUARD_ACTIONS(ALD_CHOICE_CONSTANT) } ald_guard_action_t;
+typedef enum { ALD_CALIBRATIONS(ALD_CHOICE_CONSTANT) } ald_calibration_choice_t;
 typedef enum { ALD_PRECISIONS(ALD_CHOICE_CONSTANT) } ald_precision_t;
 typedef enum { ALD_PRODUCTS(ALD_CHOICE_CONSTANT) } ald_product_choice_t;
 typedef enum { ALD_STORED_DTYPES(ALD_CHOICE_CONSTANT) } ald_stored_dtype_t;

@@ -82,6 +82,7 @@ typedef struct {
     } distill;
     struct {
         int64_t trainers, scorers, generators;
+        ald_calibration_choice_t calibrate;
     } roles;
     struct {
         char *model, *output;
@@ -213,6 +214,8 @@ typedef struct {
     K(INTEGER, roles.trainers, "0", 0, 1e6, NONE, "ranks that train (0: automatic)")               \
     K(INTEGER, roles.scorers, "0", 0, 1e6, NONE, "ranks that score (0: automatic)")                \
     K(INTEGER, roles.generators, "0", 0, 1e6, NONE, "ranks that sample (0: automatic)")            \
+    K(CHOICE, roles.calibrate, "auto", 0, 0, CALIBRATIONS,                                         \
+      "measure which ranks should do what, where all is automatic")                                \
     K(INPUT, generate.model, "", 0, 0, NONE, "model directory to sample from")                     \
     K(OUTPUT, generate.output, "generations.jsonl", 0, 0, NONE, "responses (JSONL)")               \
     K(INTEGER, generate.samples, "1", 1, 1e6, NONE, "responses per prompt")                        \

@@ -13,7 +13,7 @@
 /* The effective configuration in libconfig's syntax, every key, paths as resolved; freed by
  * ald_free. Equal configurations give equal text. */
 ald_status_t ald_config_print(const ald_config_t *config, char **out);
-/* The same without the places that a stage writes to and without debug.fail: what content can
+/* The same without the places that a stage writes to, roles.* and debug.fail: what content can
  * depend on. */
 ald_status_t ald_config_print_content(const ald_config_t *config, char **out);
 /* Sets into an object the values of the keys in `count` groups ("optimizer."; or one key, "seed"),

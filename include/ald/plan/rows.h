@@ -6,6 +6,7 @@
 
 #include "ald/base/status.h"
 #include "ald/config/config.h"
+#include "ald/plan/cost.h"
 
 typedef enum {
     ALD_LENGTHS_MEASURED, /* all rows */
@@ -43,6 +44,12 @@ typedef struct {
 ald_status_t ald_plan_rows(const ald_config_t *config, const char *path, const char *model,
                            int64_t vocab_size, const ald_rows_given_t *given, ald_plan_rows_t *out);
 void ald_plan_rows_reset(ald_plan_rows_t *rows); /* takes a zeroed one */
+/* A step of on-policy distillation on these rows: items of mean length. How long samples will be
+ * nobody knows before: as the data's responses, where it has some, else as long as they may be. */
+void ald_plan_sampled_step(const ald_config_t *config, const ald_plan_rows_t *rows,
+                           int64_t parameters, ald_step_work_t *out);
+/* Mean tokens of such a sample. */
+double ald_plan_sample(const ald_config_t *config, const ald_plan_rows_t *rows);
 ald_lengths_t ald_plan_row(const ald_plan_rows_t *rows, int64_t i);
 
 #endif

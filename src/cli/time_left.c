@@ -41,7 +41,7 @@ static bool ask_controller(const char *job, char *out, int size)
 {
     char command[96];
     out[0] = '\0';
-    if (job[0] == '\0' || strlen(job) > 20 || strspn(job, "0123456789") != strlen(job))
+    if (job[0] == '\0' || strlen(job) > 41 || strspn(job, "0123456789_") != strlen(job))
         return false; /* no word of a command */
     snprintf(command, sizeof command, "squeue -h -j %s -o %%L 2>/dev/null", job);
     FILE *answer = popen(command, "r");
@@ -53,10 +53,21 @@ static bool ask_controller(const char *job, char *out, int size)
     return said;
 }
 
+/* This job as squeue knows it alone: a task of an array may have the number of the whole array. */
+static const char *own_job(void)
+{
+    static char task[64];
+    const char *array = getenv("SLURM_ARRAY_JOB_ID"), *id = getenv("SLURM_ARRAY_TASK_ID");
+    if (array == NULL || id == NULL)
+        return getenv("SLURM_JOB_ID");
+    snprintf(task, sizeof task, "%s_%s", array, id);
+    return task;
+}
+
 int ald_time_left_print(void)
 {
     const int64_t end = ald_stop_job_end();
-    const char *job = getenv("SLURM_JOB_ID");
+    const char *job = own_job();
     char said[64];
     int64_t left = end - (int64_t)time(NULL);
     if (end == 0 && job != NULL) {

@@ -1,5 +1,4 @@
 #!/bin/sh
 # Direct preference optimisation.
 . "$ALD_ROOT/jobs/common.sh"
-needs sft
-stage dpo
+run dpo

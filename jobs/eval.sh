@@ -1,7 +1,4 @@
 #!/bin/sh
-# Evaluation of every stage on held-out prompts.
+# Evaluation of every model of the chain on held-out prompts.
 . "$ALD_ROOT/jobs/common.sh"
-needs aligned
-for model in sft dpo aligned; do
-    stage eval "eval.model=$ALD_OUTPUT/$model" "eval.output=eval/$model"
-done
+run eval

@@ -1,6 +1,4 @@
 #!/bin/sh
-# Teacher shards: each task of the array makes its own part; a rerun only what is missing.
+# Teacher shards: each task of the array makes its own part, a rerun only what is missing.
 . "$ALD_ROOT/jobs/common.sh"
-needs dpo
-needs reverse
-stage score
+run score

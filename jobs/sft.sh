@@ -1,4 +1,4 @@
 #!/bin/sh
 # Supervised fine-tuning.
 . "$ALD_ROOT/jobs/common.sh"
-stage sft
+run sft

@@ -1,25 +1,56 @@
-# What differs between clusters: edit this file, nothing else. Every job reads it.
+# What differs between clusters: edit this file, or a copy that ALD_SITE names. Every job reads it.
+# shellcheck shell=sh disable=SC2034
 
-# The program; it needs no Python and no network.
-ALIGNDISTIL=${ALIGNDISTIL:-$ALD_ROOT/build/release/aligndistil}
+# The program; it needs no Python and no network. Built here, else installed beside these scripts.
+for ALIGNDISTIL in "${ALIGNDISTIL-}" "$ALD_ROOT/build/release/aligndistil" \
+    "$ALD_ROOT/../../bin/aligndistil" aligndistil; do
+    command -v "$ALIGNDISTIL" >/dev/null 2>&1 && break
+done
+# What comes before it on the nodes, for instance: CONTAINER="apptainer exec $HOME/aligndistil.sif"
+CONTAINER=""
 
-# How a job starts its ranks: "srun --mpi=pmix", or "mpirun" where Slurm lacks PMIx.
-LAUNCH="srun --mpi=pmix"
+# How a job starts its ranks: "auto" takes "srun --mpi=pmix" (pmi2 for MPICH and its kin) where
+# Slurm has it, else "mpirun"; the log says which. Or the command itself.
+LAUNCH="auto"
 
-# Options of every sbatch call: account, partition, time limit.
+# Options of every sbatch call: time limit; account, partition, quality of service, ...
 SBATCH_OPTIONS="--time=24:00:00"
+# SBATCH_OPTIONS="--time=24:00:00 --account=NAME --partition=NAME"
 
-# Size of each job: nodes, ranks a node and cores a rank.
+# Size of each job: nodes, ranks a node, cores a rank; options of its own, as --time or --mem.
+# `aligndistil plan --sbatch` proposes them: jobs/submit.sh --plan, with the nodes that it may use.
+PLAN_NODE="--nodes 4 --cores 16 --memory 64G"
 SFT_SIZE="--nodes=2 --ntasks-per-node=1 --cpus-per-task=16"
 DPO_SIZE="--nodes=2 --ntasks-per-node=1 --cpus-per-task=16"
 SCORE_SIZE="--nodes=1 --ntasks-per-node=1 --cpus-per-task=16"
-SCORE_TASKS=4
+SCORE_TASKS=4                  # of the array; or its form: SCORE_ARRAY="0-15%4"
 DISTILL_SIZE="--nodes=2 --ntasks-per-node=2 --cpus-per-task=8"
+EVAL_SIZE="--nodes=1 --ntasks-per-node=1 --cpus-per-task=16"
+
 # Off-policy distillation trains on the shards of score, with every rank a trainer. On-policy:
 # DISTILL_ROLES="distill.mode=on-policy shards.directory=rounds
 #     roles.trainers=2 roles.scorers=1 roles.generators=1"
 DISTILL_ROLES=""
-EVAL_SIZE="--nodes=1 --ntasks-per-node=1 --cpus-per-task=16"
+# Roles on unlike nodes, as one heterogeneous job (in place of DISTILL_SIZE and roles.*):
+# TRAINER_SIZE="--nodes=2 --ntasks-per-node=1 --cpus-per-task=32 --mem=200G"
+# SCORER_SIZE="--nodes=1 --ntasks-per-node=2 --cpus-per-task=16"
+# GENERATOR_SIZE="--nodes=8 --ntasks-per-node=1 --cpus-per-task=16"
 
-# Modules and environment, for instance: module load openmpi hdf5 openblas
+# At the end of its time a stage keeps what it has, by itself; this signal, so many seconds before,
+# is the second belt. USR1 where USR2 is the site's own.
+SIGNAL="USR2"
+SIGNAL_SECONDS=180
+# Going on after that: by "requeue" of the job itself, or where jobs have no scontrol, as in many
+# containers, by FOLLOW_UPS jobs that wait behind each stage and go away when it is done.
+REQUEUE="yes"                  # "no": a stage that isn't finished ends the chain
+FOLLOW_UPS=2
+MAX_RESTARTS=20                # of a stage; preemptions and failed nodes don't count
+
+# Modules and environment:
+# module load openmpi hdf5 openblas
+# . /opt/spack/share/spack/setup-env.sh && spack load aligndistil
+# Files of Open MPI belong on a disk of the node, not into a shared TMPDIR:
+# export OMPI_MCA_orte_tmpdir_base=/tmp
+# Models on a disk of each node, which are read again and again:
+# export ALD_BEFORE="cp -ru /project/models /local/"     # a command, once in each job
 export OMP_WAIT_POLICY=passive

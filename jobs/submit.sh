@@ -1,40 +1,248 @@
 #!/bin/sh
-# Submits the whole route: sft, then dpo and its reverse side by side, then score as an array, then
-# distill, then eval, each waiting for those before it.
+# Submits the route of a configuration to Slurm, each stage behind those that it needs: sft, dpo and
+# its reverse side by side, score as an array, distill, eval. Finished stages are left out.
 #
-# usage: jobs/submit.sh [CONFIG.cfg]     (jobs/align.cfg)
+# usage: jobs/submit.sh [CONFIG.cfg] [--from STAGE] [--only STAGE,...] [--sizes FILE | --plan] [--dry-run]
+#        jobs/submit.sh [CONFIG.cfg] --status | --cancel
+#   CONFIG.cfg        jobs/align.cfg
+#   --from, --only    this stage and those after it; these stages
+#   --sizes FILE      sizes of jobs, read after site.sh; --plan: those that `aligndistil plan` proposes
+#   --dry-run         prints every call of sbatch and its script, submits nothing
+#   --status          what is done, what runs, what has failed
+#   --cancel          takes the chain's jobs out of the queue
+# Exit codes: 0 done; 2 usage or configuration; 4 a chain for this output is in the queue; 5 Slurm failed
+# shellcheck disable=SC1007,SC2013,SC2015,SC2046,SC2086
 set -eu
-ALD_ROOT=$(cd "$(dirname "$0")/.." && pwd)
-ALD_CONFIG=$(realpath "${1:-$ALD_ROOT/jobs/align.cfg}")
-export ALD_ROOT ALD_CONFIG
-. "${ALD_SITE:-$ALD_ROOT/jobs/site.sh}"
-[ -f "$ALD_CONFIG" ] || { echo "submit: $ALD_CONFIG: no such file" >&2; exit 2; }
-[ -x "$ALIGNDISTIL" ] || { echo "submit: $ALIGNDISTIL: no program; build it, or see site.sh" >&2; exit 2; }
+exec 3>&1 # what --dry-run prints, from within substitutions
 
-# Where the stages write: `output` of the configuration, relative to its folder.
-output=$(sed -n 's/^ *output *= *"\([^"]*\)".*/\1/p' "$ALD_CONFIG" | head -n 1)
-case $output in
-/*) ALD_OUTPUT=$output ;;
-*) ALD_OUTPUT=$(realpath -m "$(dirname "$ALD_CONFIG")/$output") ;;
-esac
-export ALD_OUTPUT
-mkdir -p "$ALD_OUTPUT/logs"
-
-# submit NAME "SIZE" [sbatch options]: the new job's number.
-submit()
+die()
 {
-    name=$1 size=$2
-    shift 2
-    # shellcheck disable=SC2086
-    sbatch --parsable --job-name="ald-$name" --output="$ALD_OUTPUT/logs/$name-%A_%a.log" \
-        --kill-on-invalid-dep=yes $SBATCH_OPTIONS $size "$@" "$ALD_ROOT/jobs/$name.sh"
+    code=$1
+    shift
+    echo "submit: $*" >&2
+    exit "$code"
 }
 
-sft=$(submit sft "$SFT_SIZE")
-dpo=$(submit dpo "$DPO_SIZE" --dependency="afterok:$sft")
-reverse=$(submit reverse "$DPO_SIZE" --dependency="afterok:$sft")
-score=$(submit score "$SCORE_SIZE" --dependency="afterok:$dpo:$reverse" --array="0-$((SCORE_TASKS - 1))")
-distill=$(submit distill "$DISTILL_SIZE" --dependency="afterok:$score")
-eval=$(submit eval "$EVAL_SIZE" --dependency="afterok:$distill")
-echo "submitted: sft $sft, dpo $dpo, reverse $reverse, score $score, distill $distill, eval $eval"
-echo "logs and results: $ALD_OUTPUT"
+usage()
+{
+    sed -n 's/^# \{0,1\}//; 2,13p' "$0"
+}
+
+action=submit from= only= ALD_CONFIG= ALD_SIZES=${ALD_SIZES-} plan=
+while [ $# -gt 0 ]; do
+    case $1 in
+    --from | --only | --sizes) [ $# -gt 1 ] || die 2 "$1: expected a value" ;;
+    esac
+    case $1 in
+    --from) from=$2 && shift ;;
+    --only) only=$(echo "$2" | tr ',' ' ') && shift ;;
+    --sizes) ALD_SIZES=$(realpath "$2") && shift ;;
+    --plan) plan=yes ;;
+    --dry-run | --status | --cancel) action=${1#--} ;;
+    --help | -h) usage && exit 0 ;;
+    -*) die 2 "$1: unknown option; see $0 --help" ;;
+    *) [ -z "$ALD_CONFIG" ] || die 2 "$1: one configuration is all" && ALD_CONFIG=$1 ;;
+    esac
+    shift
+done
+
+ALD_ROOT=$(cd "$(dirname "$0")/.." && pwd)
+ALD_CONFIG=$(realpath "${ALD_CONFIG:-$ALD_ROOT/jobs/align.cfg}")
+[ -f "$ALD_CONFIG" ] || die 2 "$ALD_CONFIG: no such file"
+[ -z "$ALD_SIZES" ] || [ -f "$ALD_SIZES" ] || die 2 "$ALD_SIZES: no such file"
+[ -z "${ALD_SITE-}" ] || ALD_SITE=$(realpath "$ALD_SITE")
+export ALD_ROOT ALD_CONFIG ALD_SIZES
+[ -z "${ALD_SITE-}" ] || export ALD_SITE
+unset SLURM_JOB_END_TIME # of the job that this is called in, if any
+. "$ALD_ROOT/jobs/common.sh"
+command -v "$ALIGNDISTIL" >/dev/null 2>&1 || die 2 "$ALIGNDISTIL: no program; build it, or see site.sh"
+read_configuration
+
+# Of the chain's stages those that were asked for.
+select_stages()
+{
+    chosen= seen=
+    for stage in $from $only; do
+        case " $stages " in *" $stage "*) ;; *) die 2 "$stage: no stage of this chain, which has: $stages" ;; esac
+    done
+    for stage in $stages; do
+        [ "$stage" != "$from" ] || seen=yes
+        case " $only " in
+        *" $stage "*) chosen="$chosen $stage" ;;
+        *) [ -n "$only" ] || { [ -n "$from" ] && [ -z "$seen" ]; } || chosen="$chosen $stage" ;;
+        esac
+    done
+}
+
+# The chain's jobs that Slurm still has, of one stage or of all.
+queued()
+{
+    for file in "$state"/${1:-*}.id; do
+        [ -f "$file" ] || continue
+        for id in $(cat "$file"); do
+            squeue -h -j "$id" -o %i 2>/dev/null | head -n 1 | sed 's/_.*//'
+        done
+    done
+}
+
+# --- submitting -------------------------------------------------------------------------------
+
+size_of()
+{
+    case $1 in
+    sft) echo "$SFT_SIZE" ;;
+    dpo | reverse) echo "$DPO_SIZE" ;;
+    score) echo "$SCORE_SIZE --array=${SCORE_ARRAY:-0-$((SCORE_TASKS - 1))}" ;;
+    distill) echo "$DISTILL_SIZE" ;;
+    eval) echo "$EVAL_SIZE" ;;
+    esac
+}
+
+# call STAGE DEPENDENCY: calls sbatch, or prints what would be called; the job's number.
+call()
+{
+    log="$logs/$1-%j.log"
+    [ "$1" != score ] || log="$logs/$1-%A_%a.log"
+    requeue=--requeue
+    [ "$REQUEUE" = yes ] || requeue=--no-requeue
+    common="--job-name=ald-$1 --open-mode=append $requeue --signal=B:$SIGNAL@$SIGNAL_SECONDS"
+    [ -z "$2" ] || common="$common --kill-on-invalid-dep=yes --dependency=$2"
+    if [ "$1" = distill ] && [ -n "${TRAINER_SIZE-}" ]; then
+        set -- "$1" $common $SBATCH_OPTIONS $TRAINER_SIZE : $SBATCH_OPTIONS $SCORER_SIZE : \
+            $SBATCH_OPTIONS $GENERATOR_SIZE
+    else
+        set -- "$1" $common $SBATCH_OPTIONS $(size_of "$1")
+    fi
+    script=$ALD_ROOT/jobs/$1.sh
+    shift
+    if [ "$action" = dry-run ]; then
+        {
+            echo "sbatch --parsable --export=ALL --output=$log $* $script"
+            sed 's/^/    /' "$script"
+        } >&3
+        return
+    fi
+    sbatch --parsable --export=ALL --output="$log" "$@" "$script" || die 5 "sbatch failed: $script"
+}
+
+# The jobs of the stages before this one that were submitted now, as "12:13:14".
+behind()
+{
+    ids=
+    for need in $(needs_of "$1"); do
+        eval "ids=\"\$ids \${ids_$need-}\""
+    done
+    echo $ids | tr ' ' ':'
+}
+
+# submit STAGE: its job, and the follow-ups that wait behind it; ids_STAGE becomes their numbers.
+submit()
+{
+    before=$(behind "$1") condition=afterok
+    [ "$FOLLOW_UPS" = 0 ] || [ "$REQUEUE" != yes ] || condition=afterany
+    export ALD_FOLLOW_UP=0
+    first=$(call "$1" "${before:+$condition:$before}") || exit $?
+    all=${first:-"<$1>"}
+    failed="afternotok:$all"
+    while [ "$REQUEUE" = yes ] && [ "$ALD_FOLLOW_UP" -lt "$FOLLOW_UPS" ]; do
+        ALD_FOLLOW_UP=$((ALD_FOLLOW_UP + 1))
+        next=$(call "$1" "$failed") || exit $?
+        all="$all ${next:-"<$1+$ALD_FOLLOW_UP>"}"
+        failed="$failed,afternotok:${all##* }"
+    done
+    eval "ids_$1=\$all"
+    [ "$action" = dry-run ] || echo "$all" >"$state/$1.id"
+}
+
+# A lock of a job that has ended without giving it back: Slurm knows that it is gone.
+clear_lock()
+{
+    lock=$(folder_of "$1")/aligndistil.lock
+    [ -f "$lock" ] || return 0
+    id=$(sed -n 's/.*"job": *"\([0-9]*\)".*/\1/p' "$lock")
+    [ -n "$id" ] && [ -z "$(squeue -h -j "$id" -o %i 2>/dev/null)" ] || return 0
+    echo "submit: $lock: its job $id has ended; removed" >&2
+    rm -f "$lock"
+}
+
+submit_chain()
+{
+    list= submitted=
+    for stage in $chosen; do
+        if is_finished "$stage"; then
+            list="$list
+$stage: finished $(date -r "$(mark_of "$stage")" '+%Y-%m-%d %H:%M') ($(mark_of "$stage")), left out"
+            continue
+        fi
+        [ "$action" = dry-run ] || { clear_lock "$stage" && rm -f "$state/$stage."[afr]* "$state/$stage"-*; }
+        submit "$stage"
+        eval "ids=\$ids_$stage"
+        submitted="$submitted${submitted:+, }$stage ${ids%% *}"
+        list="$list
+$stage: job ${ids%% *}$([ "$ids" = "${ids%% *}" ] || echo ", follow-ups ${ids#* }"), behind: $(behind "$stage" | tr ':' ' ')"
+    done
+    if [ -n "$submitted" ]; then echo "submitted: $submitted"; else echo "submitted: nothing, as all is finished"; fi
+    echo "$list" | sed 1d
+    echo "logs: $logs; results: $ALD_OUTPUT; how it goes: $0 $ALD_CONFIG --status"
+}
+
+# --- looking ----------------------------------------------------------------------------------
+
+# The last step in a stage's metrics.
+step_of()
+{
+    tail -n 1 "$(folder_of "$1")/metrics.jsonl" 2>/dev/null | sed -n 's/.*"step": *\([0-9]*\).*/\1/p'
+}
+
+# What there is to say of a stage, in one line.
+describe()
+{
+    mark=$(mark_of "$1") lock=$(folder_of "$1")/aligndistil.lock
+    jobs=$(queued "$1" | sort -u | tr '\n' ' ')
+    step=$(step_of "$1") progress=$(progress_of "$1")
+    failed=$(cat "$state/$1.failed" "$state/$1"-*.failed 2>/dev/null | head -n 1 | cut -d ' ' -f 4-)
+    if is_finished "$1"; then
+        echo "done $(date -r "$mark" '+%Y-%m-%d %H:%M'): $mark"
+    elif [ -f "$lock" ] && [ -n "$(find "$lock" -mmin -5)" ]; then
+        echo "running$(sed -n 's/.*"host": *"\([^"]*\)".*/ on \1/p; s/.*"job": *"\([^"]*\)".*/, job \1/p; s/.*"since": *"\([^"]*\)".*/, since \1/p' "$lock" | tr -d '\n')${step:+, step $step}${jobs:+ (queue: $jobs)}"
+    elif [ -n "$failed" ]; then
+        echo "failed: ${failed#"$1: "}"
+    elif [ -n "$jobs" ]; then
+        echo "queued: $(squeue -h -j "$(echo $jobs | tr ' ' ',')" -o '%i %T (%r)' 2>/dev/null | tr '\n' ' ')${progress:+; so far: $progress}"
+    elif [ -n "$progress" ] && [ "$progress" != "0 files, 0 bytes" ]; then
+        echo "stopped: $progress; submit again to go on"
+    else
+        echo "not begun"
+    fi
+}
+
+case $action in
+status)
+    for stage in $stages; do
+        printf '%-8s %s\n' "$stage" "$(describe "$stage")"
+    done
+    ;;
+cancel)
+    ids=$(queued | sort -u | tr '\n' ' ')
+    [ -n "$ids" ] || { echo "cancelled: nothing, as the chain has no job in the queue" && exit 0; }
+    scancel $ids
+    echo "cancelled: $ids"
+    ;;
+*)
+    select_stages
+    [ -z "$plan" ] || [ "$action" = dry-run ] || mkdir -p "$state"
+    if [ -n "$plan" ]; then
+        proposed=$("$ALIGNDISTIL" plan -c "$ALD_CONFIG" --quiet --sbatch $PLAN_NODE) || exit $?
+        eval "$proposed"
+        [ "$action" = dry-run ] || { echo "$proposed" >"$state/sizes.sh" && ALD_SIZES=$state/sizes.sh && export ALD_SIZES; }
+    fi
+    if [ "$action" = submit ]; then
+        mkdir -p "$state" "$logs"
+        mkdir "$state/submitting" 2>/dev/null || die 4 "$state/submitting: another submit.sh is at it (or was killed: then remove this folder)"
+        trap 'rmdir "$state/submitting"' EXIT
+        busy=$(queued | sort -u | tr '\n' ' ')
+        [ -z "$busy" ] || die 4 "$ALD_OUTPUT: a chain is in the queue: jobs $busy(--status shows it, --cancel ends it)"
+    fi
+    submit_chain
+    ;;
+esac

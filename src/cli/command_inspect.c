@@ -107,6 +107,10 @@ static ald_status_t inspect(const ald_options_t *options)
     const char *const *paths = options->paths.data;
     ald_json_t *report = NULL;
     for (size_t i = 0; i < options->paths.count; ++i) {
+        if (ends_with(paths[i], ".cfg")) {
+            ALD_TRY(ald_inspect_config(paths[i], &options->settings, options->key));
+            continue;
+        }
         if (i > 0 && !options->json)
             putchar('\n');
         ald_json_free(report);
@@ -139,9 +143,9 @@ static ald_status_t run(const ald_options_t *options, const ald_comm_t *world)
 const ald_command_t ald_command_inspect = {
     .bit = ALD_FOR_INSPECT,
     .name = "inspect",
-    .summary = "shows what is in a model, shard, checkpoint, metrics or data file",
+    .summary = "shows what is in a model, shard, checkpoint, metrics, data or configuration file",
     .help = "PATH is a model directory, a shard, a folder of shards, a checkpoint folder,\n"
-            "metrics.jsonl or metrics.h5, or rows of generations, pairs or prompts, JSONL or a\n"
-            "JSON array, gzipped or not.\n",
+            "metrics.jsonl or metrics.h5, rows of generations, pairs or prompts, JSONL or a\n"
+            "JSON array, gzipped or not, or a configuration (.cfg): its values, paths resolved.\n",
     .run = run,
 };

@@ -118,8 +118,8 @@ static ald_status_t run_score(const ald_options_t *options, const ald_comm_t *wo
     char name[32];
     ald_stage_run_t run = {
         .stage = "score", .name = name, .roles = 1u << ALD_ROLE_SCORER, .begun = ald_time()};
-    ALD_TRY(ald_comm_agree(world, ald_setup_part(options->part, &run.part, &run.parts)));
     ALD_TRY(ald_setup_load(options, world, &setup));
+    ALD_TRY(ald_setup_part(options->part, &setup.config, world, &run.part, &run.parts));
     snprintf(name, sizeof name, "score-%lld", (long long)run.part);
     ALD_TRY(
         measured(&setup, world, &run, ald_stage_score(&setup.config, world, run.part, run.parts)));

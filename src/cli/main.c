@@ -20,6 +20,7 @@
 #include "cli/commands_impl.h"
 #include "cli/completion_impl.h"
 #include "cli/help_impl.h"
+#include "cli/launch_impl.h"
 #include "cli/manual_impl.h"
 #include "cli/options_impl.h"
 #include "cli/parse_impl.h"
@@ -105,6 +106,8 @@ static ald_status_t run(int argc, char **argv, ald_comm_t *world)
     ald_options_t options = ald_options_standard;
     ALD_TRY(ald_comm_agree(world, ald_isa_set(getenv("ALIGNDISTIL_ISA"))));
     ALD_TRY(ald_comm_agree(world, parse(command, argc, argv, &options)));
+    if (command->bit & ALD_FOR_STAGES)
+        ALD_TRY(ald_comm_agree(world, ald_launch_check(world)));
     ALD_TRY(ald_comm_agree(world, ald_setup_roles(&options, world)));
     ald_log_setup(options.level, world->rank == 0);
     ALD_TRY(command->run(&options, world));
@@ -146,6 +149,7 @@ int main(int argc, char **argv)
     double begun = ald_time();
     ald_memory_setup();
     ald_threads_begin();
+    ald_launch_note();
     ald_comm_start(&argc, &argv, &world);
     ald_log_setup(ALD_LOG_NORMAL, world.rank == 0);
     ald_signals_speak(world.rank == 0);

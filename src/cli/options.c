@@ -31,8 +31,8 @@ const ald_option_t ald_option_table[] = {
     /* stages */
     {"-c", "FILE.cfg", "the configuration", STAGES | ALD_FOR_PLAN, TARGET(config),
      .required = true},
-    {"--set", "path=value", "changes one of its values; the last one counts", STAGES | ALD_FOR_PLAN,
-     TARGET(settings)},
+    {"--set", "path=value", "changes one of its values; the last one counts",
+     STAGES | ALD_FOR_PLAN | ALD_FOR_INSPECT, TARGET(settings)},
     {"--force", NULL, "makes anew what is finished, and goes on from no checkpoint",
      STAGES & ~ALD_FOR_SCORE, TARGET(force)},
     {"--deadline", "SECONDS",
@@ -64,6 +64,8 @@ const ald_option_t ald_option_table[] = {
     {"--diff", NULL,
      "two shards, or folders of them: which rows and datasets differ, and by how much",
      ALD_FOR_INSPECT, TARGET(diff), .excludes = VIEWS},
+    {"--key", "KEYS", "of a configuration the values of these keys alone, as in output,seed",
+     ALD_FOR_INSPECT, TARGET(key), .excludes = VIEWS},
     /* tokenize */
     {"MODEL_DIR", NULL, "model directory with the tokenizer", ALD_FOR_TOKENIZE, TARGET(directory),
      .required = true},

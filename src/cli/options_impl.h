@@ -51,7 +51,7 @@ typedef struct {
     /* inspect */
     ald_vec_t paths; /* const char * */
     int64_t row;     /* -1: none */
-    const char *tokenizer;
+    const char *tokenizer, *key;
     bool verify, index, diff;
     /* tokenize */
     const char *directory, *file;

@@ -24,45 +24,18 @@
 #include "ald/par/signals.h"
 #include "ald/par/stop.h"
 #include "ald/pipeline/stage_eval.h"
+#include "cli/array_impl.h"
 #include "cli/options_impl.h"
 #include "cli/parse_impl.h"
 
-static bool parse_whole(const char *text, int64_t *out)
-{
-    return ald_parse_integer(text, 0, INT64_MAX, out);
-}
-
-/* The part of a Slurm array's task: its place among _MIN, _MIN + _STEP, ... and their number. */
-static ald_status_t part_of_array(int64_t *part, int64_t *parts)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    const char *id = getenv("SLURM_ARRAY_TASK_ID"), *count = getenv("SLURM_ARRAY_TASK_COUNT");
-    const char *low = getenv("SLURM_ARRAY_TASK_MIN"), *step = getenv("SLURM_ARRAY_TASK_STEP");
-    int64_t i, n, first = 0, stride = 1;
-    *part = 0;
-    *parts = 1;
-    if (id == NULL || count == NULL)
-        return status;
-    ALD_CHECK(parse_whole(id, &i) && parse_whole(count, &n) &&
-                  (low == NULL || parse_whole(low, &first)) &&
-                  (step == NULL || parse_whole(step, &stride)) && stride > 0 && n > 0 &&
-                  (i - first) % stride == 0 && i >= first && (i - first) / stride < n,
-              ALD_STATUS_USAGE,
-              "SLURM_ARRAY_TASK_ID=%s, _COUNT=%s, _MIN=%s, _STEP=%s: not a regular array", id,
-              count, low ? low : "", step ? step : "");
-    *part = (i - first) / stride;
-    *parts = n;
-done:
-    return status;
-}
-
-ald_status_t ald_setup_part(const char *text, int64_t *part, int64_t *parts)
+ald_status_t ald_setup_part(const char *text, const ald_config_t *config, const ald_comm_t *world,
+                            int64_t *part, int64_t *parts)
 {
     ald_status_t status = ALD_STATUS_OK;
     long long i, n;
     int end = 0;
     if (text == NULL)
-        return part_of_array(part, parts);
+        return ald_array_part(config->output, world, part, parts);
     ALD_CHECK(sscanf(text, "%lld/%lld%n", &i, &n, &end) == 2 && text[end] == '\0' && i >= 0 &&
                   i < n,
               ALD_STATUS_USAGE, "--part %s: expected I/N with 0 <= I < N", text);

@@ -27,8 +27,9 @@ ald_status_t ald_setup_load(const ald_options_t *options, const ald_comm_t *worl
 ald_status_t ald_setup_roles(ald_options_t *options, ald_comm_t *world);
 void ald_setup_reset(ald_setup_t *setup);
 
-/* The part of --part I/N; for NULL that of this task of a Slurm array, or 0 of 1. Local. */
-ald_status_t ald_setup_part(const char *text, int64_t *part, int64_t *parts);
+/* The part of --part I/N; for NULL that of this task of a Slurm array. Collective over `world`. */
+ald_status_t ald_setup_part(const char *text, const ald_config_t *config, const ald_comm_t *world,
+                            int64_t *part, int64_t *parts);
 
 /* Appends the settings (ald_eval_point_t) that the lists of --strengths and --plausibilities name,
  * every one with every other; a list that is NULL has the configuration's value. Nothing when both

@@ -178,6 +178,26 @@ ald_status_t ald_config_print_content(const ald_config_t *config, char **out)
     return print_keys(config, false, out);
 }
 
+ald_status_t ald_config_value(const ald_config_t *config, const char *key, ald_vec_t *text)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (size_t i = 0; i < ald_config_key_count; ++i) {
+        const ald_config_key_t *one = &ald_config_keys[i];
+        if (strcmp(one->path, key) != 0)
+            continue;
+        const void *member = (const char *)config + one->offset;
+        if (ald_config_is_text(one))
+            return ald_vec_printf(text, "%s", *(char *const *)member);
+        if (one->kind == ALD_KIND_CHOICE)
+            return ald_vec_printf(text, "%s",
+                                  ald_choice_name(one->choices, *(const unsigned *)member));
+        return print_value(text, config, one);
+    }
+    ALD_CHECK(0, ALD_STATUS_USAGE, "%s: no key of the configuration", key);
+done:
+    return status;
+}
+
 /* Whether results depend on the key's value: not on a path but on what is there, and not on what is
  * kept or checked on the way. */
 static bool is_setting(const ald_config_t *config, const ald_config_key_t *key)

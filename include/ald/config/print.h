@@ -8,6 +8,7 @@
 
 #include "ald/base/json.h"
 #include "ald/base/status.h"
+#include "ald/base/vec.h"
 #include "ald/config/config.h"
 
 /* The effective configuration in libconfig's syntax, every key, paths as resolved; freed by
@@ -29,6 +30,9 @@ typedef struct {
 } ald_config_about_t;
 /* The `index`-th key; false behind the last one. */
 bool ald_config_about(size_t index, ald_config_about_t *out);
+/* Appends the value of one key to a text: as printed, but words without their quotes. USAGE for a
+ * key that there isn't. */
+ald_status_t ald_config_value(const ald_config_t *config, const char *key, ald_vec_t *text);
 /* The keys with type, default and meaning, for --help; `group` ("data") or NULL for all. Freed by
  * ald_free. */
 ald_status_t ald_config_describe(const char *group, char **out);

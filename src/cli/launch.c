@@ -1,0 +1,43 @@
+/* A launcher that speaks another protocol than this program's MPI starts N programs of one rank
+ * each, which would all do the whole work on one output. */
+#include "cli/launch_impl.h"
+
+#include <limits.h>
+#include <stdlib.h>
+
+#include "ald/base/status.h"
+#include "ald/par/comm.h"
+#include "cli/parse_impl.h"
+
+/* The variables that tell the ranks of a command, those of the innermost launcher first: mpirun of
+ * Open MPI, Hydra's mpiexec and PMI servers, srun. SLURM_NTASKS isn't one: a batch script has it.
+ */
+static const char *const variables[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"};
+
+static struct {
+    const char *variable;
+    int64_t ranks;
+} said = {"", 1};
+
+void ald_launch_note(void)
+{
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; ++i) {
+        const char *text = getenv(variables[i]);
+        if (text == NULL || !ald_parse_integer(text, 1, INT_MAX, &said.ranks))
+            continue;
+        said.variable = variables[i];
+        return;
+    }
+}
+
+ald_status_t ald_launch_check(const ald_comm_t *world)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_CHECK(world->size > 1 || said.ranks <= 1, ALD_STATUS_USAGE,
+              "the launcher has started %lld ranks (%s), but each is alone: it doesn't speak to "
+              "this program's MPI; try srun --mpi=pmix (srun --mpi=list shows what there is), or "
+              "mpirun",
+              (long long)said.ranks, said.variable);
+done:
+    return status;
+}

@@ -1,10 +1,27 @@
 # Read by submit.sh and by every job, after ALD_ROOT and ALD_CONFIG: the stages, where they leave
 # what they make, and how a job runs one of them.
-# shellcheck shell=sh disable=SC1007,SC1090,SC2012,SC2015,SC2034,SC2046,SC2086
+# shellcheck shell=sh disable=SC1007,SC1090,SC2012,SC2013,SC2015,SC2034,SC2046,SC2086
 set -eu
 : "${ALD_ROOT:?submit with jobs/submit.sh}" "${ALD_CONFIG:?submit with jobs/submit.sh}"
+
+# A job may be told to stop at any time, before it has read anything too.
+child= stopped= woken=
+heed()
+{
+    stopped=$1 woken=yes
+    [ -z "$child" ] || kill -"${SIGNAL:-USR2}" "$child" 2>/dev/null || true
+}
+trap 'heed USR1' USR1
+trap 'heed USR2' USR2
+trap 'heed TERM' TERM
+
 . "${ALD_SITE:-$ALD_ROOT/jobs/site.sh}"
 [ -z "${ALD_SIZES-}" ] || . "$ALD_SIZES"
+# What a site may leave out.
+: "${CONTAINER=}" "${LAUNCH:=auto}" "${SBATCH_OPTIONS=}" "${DISTILL_ROLES=}" "${PLAN_NODE=}"
+: "${SFT_SIZE=}" "${DPO_SIZE=}" "${SCORE_SIZE=}" "${SCORE_TASKS:=1}" "${DISTILL_SIZE=}" "${EVAL_SIZE=}"
+: "${SIGNAL:=USR2}" "${SIGNAL_SECONDS:=180}" "${REQUEUE:=yes}" "${FOLLOW_UPS:=2}" "${MAX_RESTARTS:=20}"
+: "${SEEN_SECONDS:=35}"
 
 # --- stages -----------------------------------------------------------------------------------
 
@@ -15,11 +32,12 @@ read_configuration()
     for setting in $DISTILL_ROLES; do
         set -- "$@" --set "$setting"
     done
-    values=$("$ALIGNDISTIL" inspect "$ALD_CONFIG" "$@" --key \
-        output,distill.mode,sft.model,sft.output,dpo.output,shards.directory,distill.output) || exit 2
+    keys=output,distill.mode,shards.sources,sft.model,sft.output,dpo.output,shards.directory,distill.output
+    values=$($CONTAINER "$ALIGNDISTIL" inspect "$ALD_CONFIG" "$@" --key $keys) || exit 2
     {
         IFS= read -r ALD_OUTPUT
         IFS= read -r mode
+        IFS= read -r sources
         IFS= read -r sft_model
         IFS= read -r folder_sft
         IFS= read -r folder_dpo
@@ -32,7 +50,7 @@ END
     state=$ALD_OUTPUT/jobs logs=$ALD_OUTPUT/logs
     stages="dpo reverse"
     [ -z "$sft_model" ] || stages="sft $stages"
-    [ "$mode" != off-policy ] || stages="$stages score"
+    [ "$mode" != off-policy ] || [ "$sources" != "( )" ] || stages="$stages score"
     stages="$stages distill eval"
 }
 
@@ -82,14 +100,36 @@ after()
     esac
 }
 
-# What a stage has got so far, in a word that changes when it gets on.
+# The newest checkpoint of a stage.
+checkpoint_of()
+{
+    ls "$(folder_of "$1")/checkpoints" 2>/dev/null | sed -n 's/^\(step-[0-9]*\)$/\1/p' | tail -n 1
+}
+
+# What a stage has kept so far, in words that change when it gets on: its checkpoint, and the results
+# that it has beside it.
 progress_of()
 {
-    case $1 in
-    score | eval) find "$(folder_of "$1")" -type f -exec ls -ln {} + 2>/dev/null |
-        awk '{ n += $5; ++k } END { print k + 0 " files, " n + 0 " bytes" }' ;;
-    *) ls "$(folder_of "$1")/checkpoints" 2>/dev/null | sed -n 's/^\(step-[0-9]*\)$/\1/p' | tail -n 1 ;;
-    esac
+    folder=$(folder_of "$1")
+    [ "$1" != distill ] || set -- "$1" "$folder_score"
+    find "$folder" ${2+"$2"} -name checkpoints -prune -o -type f ! -name 'metrics.*' ! -name 'events.*' \
+        ! -name '*.lock' ! -name '*.tmp-*' -exec ls -ln {} + 2>/dev/null |
+        awk -v step="$(checkpoint_of "$1")" '{ bytes += $5 }
+            END { results = NR " files, " bytes + 0 " bytes"
+                  if (step != "" || NR > 0) print NR == 0 ? step : step == "" ? results : step ", " results }'
+}
+
+# The locks of what a stage writes to.
+locks_of()
+{
+    ls "$(folder_of "$1")"/aligndistil.lock "$(folder_of "$1")"/*/aligndistil.lock 2>/dev/null || true
+    [ "$1" != distill ] || ls "$folder_score/aligndistil.lock" 2>/dev/null || true
+}
+
+# The job that a lock is of.
+owner_of()
+{
+    sed -n 's/.*"job": *"\([0-9]*\)".*/\1/p' "$1" 2>/dev/null || true
 }
 
 say()
@@ -99,21 +139,28 @@ say()
 
 # --- one job ----------------------------------------------------------------------------------
 
+# cancel ID...: takes jobs out of the queue, where jobs can.
+cancel()
+{
+    command -v scancel >/dev/null 2>&1 && scancel "$@" 2>/dev/null
+}
+
 # Ends the job for good, with a line, and what can't be made without it.
 fail()
 {
     code=$1
     shift
-    say "$stage: $*" | tee "$state/$key.failed" >&2
+    say "$stage: $*" >&2
+    say "$stage: $*" >"$state/$key.failed" || true
     cancelled=
     for later in $(after "$stage"); do
-        [ -f "$state/$later.id" ] && command -v scancel >/dev/null 2>&1 || continue
-        scancel $(cat "$state/$later.id") 2>/dev/null && cancelled="$cancelled $later"
+        [ ! -f "$state/$later.id" ] || ! cancel $(cat "$state/$later.id") || cancelled="$cancelled $later"
     done
-    [ -f "$state/$stage.id" ] && [ -z "${SLURM_ARRAY_JOB_ID-}" ] && command -v scancel >/dev/null 2>&1 &&
+    if [ -f "$state/$stage.id" ] && [ -z "${SLURM_ARRAY_JOB_ID-}" ]; then
         for id in $(cat "$state/$stage.id"); do
-            [ "$id" = "${SLURM_JOB_ID-}" ] || scancel "$id" 2>/dev/null || true
+            [ "$id" = "${SLURM_JOB_ID-}" ] || cancel "$id" || true
         done
+    fi
     [ -z "$cancelled" ] || say "cancelled, as they need $stage:$cancelled" >&2
     exit "$code"
 }
@@ -130,49 +177,55 @@ choose_launcher()
     else
         case $types in *pmix*) LAUNCH="srun --mpi=pmix" why="Open MPI's protocol, which srun has" ;; esac
     fi
+    # Else mpirun binds one or two ranks to a core each, with all their threads.
+    export OMPI_MCA_hwloc_base_binding_policy="${OMPI_MCA_hwloc_base_binding_policy:-none}"
 }
 
 # Sets SLURM_JOB_END_TIME where Slurm hasn't (before 23.02), now: the limit may have been shortened.
 find_end()
 {
     [ -z "${SLURM_JOB_END_TIME-}" ] || return 0
-    left=$("$ALIGNDISTIL" --time-left 2>/dev/null || true)
+    left=$($CONTAINER "$ALIGNDISTIL" --time-left 2>/dev/null || true)
     case $left in
     '' | *[!0-9]*) say "no end of this job is known" ;;
     *) SLURM_JOB_END_TIME=$(($(date +%s) + left)) && export SLURM_JOB_END_TIME ;;
     esac
 }
 
-# launch COMMAND [path=value]...: starts a command of the program on the ranks of this job.
+# launch COMMAND [path=value]...: becomes a command of the program on the ranks of this job.
 launch()
 {
     command=$1
     shift
     say "job ${SLURM_JOB_ID:-none} on ${SLURM_JOB_NODELIST:-this node}: $LAUNCH ($why): $command $*"
-    settings=
+    count=$#
     for setting in "$@"; do
-        settings="$settings --set $setting"
+        set -- "$@" --set "$setting"
     done
-    if [ "${SLURM_HET_SIZE:-1}" -gt 1 ]; then
-        role="$CONTAINER $ALIGNDISTIL $command -c $ALD_CONFIG $settings --role"
-        exec $LAUNCH --het-group=0 $role trainer : --het-group=1 $role scorer : \
-            --het-group=2 $role generator
-    fi
-    exec $LAUNCH $CONTAINER "$ALIGNDISTIL" "$command" -c "$ALD_CONFIG" $settings
+    shift "$count"
+    set -- $CONTAINER "$ALIGNDISTIL" "$command" -c "$ALD_CONFIG" "$@"
+    [ "${SLURM_HET_SIZE:-1}" = 1 ] || exec $LAUNCH --het-group=0 "$@" --role trainer : \
+        --het-group=1 "$@" --role scorer : --het-group=2 "$@" --role generator
+    exec $LAUNCH "$@"
 }
 
-# wait_for COMMAND [path=value]...: the same, and waits for it; its exit code is in $code.
+# wait_for COMMAND [path=value]...: the same beside this shell, and waits for it; its exit code is in
+# $code: 75 where it was told to stop before it could understand.
 wait_for()
 {
-    (launch "$@") &
+    code=75
+    [ -z "$stopped" ] || return 0
+    (trap - USR1 USR2 TERM && launch "$@") &
     child=$!
-    code=0
-    wait $child || code=$?
-    while [ $code -gt 128 ] && kill -0 $child 2>/dev/null; do # a trap came between
-        code=0
-        wait $child || code=$?
+    [ -z "$stopped" ] || kill -"$SIGNAL" $child 2>/dev/null || true # between the two
+    code=127 woken=yes
+    while [ -n "$woken" ]; do # a signal ends `wait`, not the command
+        woken= status=0
+        wait $child || status=$?
+        [ $status = 127 ] || code=$status
     done
     child=
+    [ -z "$stopped" ] || [ $code -le 128 ] || code=75
 }
 
 # Evaluates what there is of the chain's models, one after the other.
@@ -197,33 +250,39 @@ work()
     esac
 }
 
+# Ends the job when Slurm does. A shell that ends before, by itself or by the TERM that comes first, has
+# been seen to make a failure of a requeue that was under way.
+end_with_slurm()
+{
+    trap '' USR1 USR2 TERM
+    sleep 120
+    exit "$1"
+}
+
 # This stage, or this task of it, once more: as this job, or as the one that waits behind it.
 go_on()
 {
     now=$(progress_of "$stage")
     [ "$REQUEUE" = yes ] || fail 75 "stopped, and site.sh has REQUEUE=$REQUEUE: submit again to go on"
     [ ! -f "$state/$key.at" ] || [ "$now" != "$(cat "$state/$key.at")" ] ||
-        fail 5 "no progress since it stopped last (${now:-no checkpoint}): it needs more time than it is given"
+        fail 5 "no progress since it stopped last (${now:-nothing is kept yet}): it needs more time than it is given"
     echo "$now" >"$state/$key.at"
     restarts=$(($(cat "$state/$key.restarts" 2>/dev/null || echo 0) + 1))
-    [ $restarts -le "$MAX_RESTARTS" ] || fail 5 "stopped more than MAX_RESTARTS=$MAX_RESTARTS times (now: $now)"
+    [ $restarts -le "$MAX_RESTARTS" ] || fail 5 "stopped more than MAX_RESTARTS=$MAX_RESTARTS times (${now:-nothing is kept yet})"
     echo $restarts >"$state/$key.restarts"
-    if [ -n "${SLURM_ARRAY_JOB_ID-}" ]; then # by the array's number all its tasks would start anew
-        self=${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}
-    else
-        self=${SLURM_JOB_ID:-none}
-    fi
-    say "$stage: stopped at ${now:-its begin}; restart $restarts of at most $MAX_RESTARTS"
-    if command -v scontrol >/dev/null 2>&1 && scontrol requeue "$self"; then
-        exit 75
-    fi
+    say "$stage: $1; kept: ${now:-nothing yet}; restart $restarts of at most $MAX_RESTARTS"
+    self=${SLURM_JOB_ID:-none}
+    # By an array's number all its tasks would start anew.
+    [ -z "${SLURM_ARRAY_JOB_ID-}" ] || self=${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}
+    ! command -v scontrol >/dev/null 2>&1 || ! scontrol requeue "$self" || end_with_slurm 75
     [ "${ALD_FOLLOW_UP:-0}" -lt "$FOLLOW_UPS" ] ||
         fail 75 "can't be requeued from within the job, and no follow-up is left: submit again to go on"
-    say "$stage: no scontrol here; the follow-up job that waits behind this one goes on"
+    say "$stage: can't be requeued from within the job: the follow-up job behind this one goes on"
     exit 75
 }
 
-# A follow-up has nothing to do when the stage is finished, or has failed for good.
+# A follow-up has nothing to do when the stage is finished, or has failed for good. It starts when
+# those before it have ended: what they have locked is nobody's.
 follow_up()
 {
     say "$stage: follow-up $ALD_FOLLOW_UP of $FOLLOW_UPS"
@@ -232,6 +291,38 @@ follow_up()
         exit 0
     fi
     [ ! -f "$state/$key.failed" ] || exit 5
+    locks_of "$stage" | while IFS= read -r lock; do
+        owner=$(owner_of "$lock")
+        case " $(cat "$state/$stage.id" 2>/dev/null || true) " in
+        *" ${owner:-none} "*) [ "$owner" = "${SLURM_JOB_ID-}" ] || rm -f "$lock" ;;
+        esac
+    done
+}
+
+# Stops unless what the stage is made from is there. A folder of a file server may be seen as it was.
+check_needs()
+{
+    for need in $(needs_of "$stage"); do
+        is_finished "$need" || sleep "$SEEN_SECONDS"
+        is_finished "$need" || fail 3 "needs $need, which isn't finished: $(mark_of "$need") isn't there"
+    done
+}
+
+# What the end of the stage's command means for the job.
+conclude()
+{
+    if [ "$stopped" = TERM ] && [ "$(date +%s)" -lt $((${SLURM_JOB_END_TIME:-9999999999} - 10)) ]; then
+        say "$stage: ended by TERM: cancelled, preempted, or a node was lost"
+        end_with_slurm 143
+    fi
+    case $code in
+    0) [ "$stage" = score ] || is_finished "$stage" || go_on "ended with 0, but isn't finished" ;;
+    75) go_on "stopped" ;;
+    [2-5] | 126 | 127) fail "$code" "failed with $code; its own line is above" ;;
+    *) go_on "its launcher ended with $code, as when a node or a rank is lost" ;;
+    esac
+    rm -f "$state/$key.at" "$state/$key.restarts"
+    if is_finished "$stage"; then say "$stage: finished"; else say "$stage: this task's part is done"; fi
 }
 
 # run STAGE: all that a job does.
@@ -239,32 +330,17 @@ run()
 {
     stage=$1
     key=$stage${SLURM_ARRAY_TASK_ID:+-$SLURM_ARRAY_TASK_ID}
-    child= signalled= 
     read_configuration
     mkdir -p "$state"
     [ "${ALD_FOLLOW_UP:-0}" = 0 ] || follow_up
     rm -f "$state/$key.failed"
-    for need in $(needs_of "$stage"); do
-        is_finished "$need" || fail 3 "needs $need, which isn't finished: $(mark_of "$need") isn't there"
-    done
+    check_needs
     export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}" SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"
     [ "${SLURM_HET_SIZE:-1}" = 1 ] || unset OMP_NUM_THREADS SRUN_CPUS_PER_TASK
     choose_launcher
     find_end
-    trap 'say "$stage: $SIGNAL: keeps what it has"; [ -z "$child" ] || kill -"$SIGNAL" "$child" 2>/dev/null || true' "$SIGNAL"
-    trap 'signalled=TERM; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true' TERM
-    eval "${ALD_BEFORE-}"
+    eval "${ALD_BEFORE-}" || fail 5 "ALD_BEFORE of site.sh failed: $ALD_BEFORE"
     work
-    if [ -n "$signalled" ]; then
-        [ "$(date +%s)" -ge $((${SLURM_JOB_END_TIME:-9999999999} - 30)) ] && go_on
-        say "$stage: ended by TERM: cancelled or preempted"
-        exit 143
-    fi
-    case $code in
-    0) [ "$stage" = score ] || is_finished "$stage" || { say "$stage: ended with 0, but isn't finished" && go_on; } ;;
-    75) go_on ;;
-    *) fail "$code" "failed with $code; its own line is above" ;;
-    esac
-    rm -f "$state/$key.at" "$state/$key.restarts"
-    say "$stage: $(is_finished "$stage" && echo finished || echo "this task's part is done")"
+    [ -z "$stopped" ] || say "$stage: $stopped: keeps what it has"
+    conclude
 }

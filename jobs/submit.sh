@@ -10,8 +10,9 @@
 #   --dry-run         prints every call of sbatch and its script, submits nothing
 #   --status          what is done, what runs, what has failed
 #   --cancel          takes the chain's jobs out of the queue
+# ALD_SITE names the site file (else site.sh beside this script).
 # Exit codes: 0 done; 2 usage or configuration; 4 a chain for this output is in the queue; 5 Slurm failed
-# shellcheck disable=SC1007,SC2013,SC2015,SC2046,SC2086
+# shellcheck disable=SC1007,SC2013,SC2015,SC2046,SC2086,SC2153
 set -eu
 exec 3>&1 # what --dry-run prints, from within substitutions
 
@@ -25,7 +26,7 @@ die()
 
 usage()
 {
-    sed -n 's/^# \{0,1\}//; 2,13p' "$0"
+    sed -n 's/^# \{0,1\}//; 2,14p' "$0"
 }
 
 action=submit from= only= ALD_CONFIG= ALD_SIZES=${ALD_SIZES-} plan=
@@ -36,7 +37,7 @@ while [ $# -gt 0 ]; do
     case $1 in
     --from) from=$2 && shift ;;
     --only) only=$(echo "$2" | tr ',' ' ') && shift ;;
-    --sizes) ALD_SIZES=$(realpath "$2") && shift ;;
+    --sizes) ALD_SIZES=$(realpath -m "$2") && shift ;;
     --plan) plan=yes ;;
     --dry-run | --status | --cancel) action=${1#--} ;;
     --help | -h) usage && exit 0 ;;
@@ -47,15 +48,17 @@ while [ $# -gt 0 ]; do
 done
 
 ALD_ROOT=$(cd "$(dirname "$0")/.." && pwd)
-ALD_CONFIG=$(realpath "${ALD_CONFIG:-$ALD_ROOT/jobs/align.cfg}")
+ALD_CONFIG=$(realpath -m "${ALD_CONFIG:-$ALD_ROOT/jobs/align.cfg}")
 [ -f "$ALD_CONFIG" ] || die 2 "$ALD_CONFIG: no such file"
 [ -z "$ALD_SIZES" ] || [ -f "$ALD_SIZES" ] || die 2 "$ALD_SIZES: no such file"
-[ -z "${ALD_SITE-}" ] || ALD_SITE=$(realpath "$ALD_SITE")
-export ALD_ROOT ALD_CONFIG ALD_SIZES
-[ -z "${ALD_SITE-}" ] || export ALD_SITE
-unset SLURM_JOB_END_TIME # of the job that this is called in, if any
+ALD_SITE=$(realpath -m "${ALD_SITE:-$ALD_ROOT/jobs/site.sh}")
+[ -f "$ALD_SITE" ] || die 2 "$ALD_SITE: no such file"
+export ALD_ROOT ALD_CONFIG ALD_SIZES ALD_SITE
+# What a job that this is called in has is not for the jobs that it submits.
+unset $(env | sed -n 's/^\(SLURM_[A-Z_]*\)=.*/\1/p' | grep -v -x -e SLURM_CONF -e SLURM_CLUSTERS) ALD_FOLLOW_UP
 . "$ALD_ROOT/jobs/common.sh"
-command -v "$ALIGNDISTIL" >/dev/null 2>&1 || die 2 "$ALIGNDISTIL: no program; build it, or see site.sh"
+trap - USR1 USR2 TERM
+[ -n "$CONTAINER" ] || command -v "$ALIGNDISTIL" >/dev/null 2>&1 || die 2 "$ALIGNDISTIL: no program; build it, or see site.sh"
 read_configuration
 
 # Of the chain's stages those that were asked for.
@@ -80,7 +83,7 @@ queued()
     for file in "$state"/${1:-*}.id; do
         [ -f "$file" ] || continue
         for id in $(cat "$file"); do
-            squeue -h -j "$id" -o %i 2>/dev/null | head -n 1 | sed 's/_.*//'
+            squeue -h -j "$id" -o %i 2>/dev/null | head -n 1 | sed 's/[_+].*//'
         done
     done
 }
@@ -135,53 +138,77 @@ behind()
     echo $ids | tr ' ' ':'
 }
 
+# sbatch has refused a job: what was submitted before it would wait for it, or do half of the work.
+give_up()
+{
+    [ -z "$mine" ] || { scancel $mine && echo "submit: cancelled again: $mine" >&2; }
+    exit 5
+}
+
 # submit STAGE: its job, and the follow-ups that wait behind it; ids_STAGE becomes their numbers.
 submit()
 {
     before=$(behind "$1") condition=afterok
     [ "$FOLLOW_UPS" = 0 ] || [ "$REQUEUE" != yes ] || condition=afterany
     export ALD_FOLLOW_UP=0
-    first=$(call "$1" "${before:+$condition:$before}") || exit $?
-    all=${first:-"<$1>"}
+    all=$(call "$1" "${before:+$condition:$before}") || give_up
+    all=${all:-"<$1>"} mine="$mine $all"
     failed="afternotok:$all"
     while [ "$REQUEUE" = yes ] && [ "$ALD_FOLLOW_UP" -lt "$FOLLOW_UPS" ]; do
         ALD_FOLLOW_UP=$((ALD_FOLLOW_UP + 1))
-        next=$(call "$1" "$failed") || exit $?
-        all="$all ${next:-"<$1+$ALD_FOLLOW_UP>"}"
-        failed="$failed,afternotok:${all##* }"
+        next=$(call "$1" "$failed") || give_up
+        next=${next:-"<$1+$ALD_FOLLOW_UP>"}
+        all="$all $next" mine="$mine $next"
+        failed="$failed,afternotok:$next"
     done
     eval "ids_$1=\$all"
     [ "$action" = dry-run ] || echo "$all" >"$state/$1.id"
 }
 
-# A lock of a job that has ended without giving it back: Slurm knows that it is gone.
-clear_lock()
+# Locks of jobs that have ended without giving them back: Slurm knows that these are gone.
+clear_locks()
 {
-    lock=$(folder_of "$1")/aligndistil.lock
-    [ -f "$lock" ] || return 0
-    id=$(sed -n 's/.*"job": *"\([0-9]*\)".*/\1/p' "$lock")
-    [ -n "$id" ] && [ -z "$(squeue -h -j "$id" -o %i 2>/dev/null)" ] || return 0
-    echo "submit: $lock: its job $id has ended; removed" >&2
-    rm -f "$lock"
+    locks=$(locks_of "$1")
+    [ -n "$locks" ] && alive=$(squeue -h -r -u "$(id -u)" -o %A 2>/dev/null) || return 0
+    echo "$locks" | while IFS= read -r lock; do
+        owner=$(owner_of "$lock")
+        [ -n "$owner" ] && ! echo "$alive" | grep -q -x "$owner" || continue
+        echo "submit: $lock: its job $owner has ended; removed" >&2
+        rm -f "$lock"
+    done
+}
+
+# What each stage needs is there, or is submitted before it.
+check_chosen()
+{
+    for stage in $chosen; do
+        is_finished "$stage" && continue
+        for need in $(needs_of "$stage"); do
+            case " $chosen " in *" $need "*) continue ;; esac
+            is_finished "$need" || die 2 "$stage needs $need, which is neither finished ($(mark_of "$need")) nor submitted now"
+        done
+    done
 }
 
 submit_chain()
 {
-    list= submitted=
+    list= submitted= mine=
     for stage in $chosen; do
         if is_finished "$stage"; then
             list="$list
 $stage: finished $(date -r "$(mark_of "$stage")" '+%Y-%m-%d %H:%M') ($(mark_of "$stage")), left out"
             continue
         fi
-        [ "$action" = dry-run ] || { clear_lock "$stage" && rm -f "$state/$stage."[afr]* "$state/$stage"-*; }
+        [ "$action" = dry-run ] || { clear_locks "$stage" && rm -f "$state/$stage."[afr]* "$state/$stage"-*; }
         submit "$stage"
         eval "ids=\$ids_$stage"
         submitted="$submitted${submitted:+, }$stage ${ids%% *}"
         list="$list
 $stage: job ${ids%% *}$([ "$ids" = "${ids%% *}" ] || echo ", follow-ups ${ids#* }"), behind: $(behind "$stage" | tr ':' ' ')"
     done
-    if [ -n "$submitted" ]; then echo "submitted: $submitted"; else echo "submitted: nothing, as all is finished"; fi
+    verb=submitted
+    [ "$action" != dry-run ] || verb="would be submitted"
+    echo "$verb: ${submitted:-nothing, as all is finished}"
     echo "$list" | sed 1d
     echo "logs: $logs; results: $ALD_OUTPUT; how it goes: $0 $ALD_CONFIG --status"
 }
@@ -197,7 +224,7 @@ step_of()
 # What there is to say of a stage, in one line.
 describe()
 {
-    mark=$(mark_of "$1") lock=$(folder_of "$1")/aligndistil.lock
+    mark=$(mark_of "$1") lock=$(locks_of "$1" | tail -n 1)
     jobs=$(queued "$1" | sort -u | tr '\n' ' ')
     step=$(step_of "$1") progress=$(progress_of "$1")
     failed=$(cat "$state/$1.failed" "$state/$1"-*.failed 2>/dev/null | head -n 1 | cut -d ' ' -f 4-)
@@ -209,7 +236,7 @@ describe()
         echo "failed: ${failed#"$1: "}"
     elif [ -n "$jobs" ]; then
         echo "queued: $(squeue -h -j "$(echo $jobs | tr ' ' ',')" -o '%i %T (%r)' 2>/dev/null | tr '\n' ' ')${progress:+; so far: $progress}"
-    elif [ -n "$progress" ] && [ "$progress" != "0 files, 0 bytes" ]; then
+    elif [ -n "$progress" ]; then
         echo "stopped: $progress; submit again to go on"
     else
         echo "not begun"
@@ -230,6 +257,7 @@ cancel)
     ;;
 *)
     select_stages
+    check_chosen
     [ -z "$plan" ] || [ "$action" = dry-run ] || mkdir -p "$state"
     if [ -n "$plan" ]; then
         proposed=$("$ALIGNDISTIL" plan -c "$ALD_CONFIG" --quiet --sbatch $PLAN_NODE) || exit $?
@@ -240,6 +268,7 @@ cancel)
         mkdir -p "$state" "$logs"
         mkdir "$state/submitting" 2>/dev/null || die 4 "$state/submitting: another submit.sh is at it (or was killed: then remove this folder)"
         trap 'rmdir "$state/submitting"' EXIT
+        trap 'exit 130' INT TERM HUP
         busy=$(queued | sort -u | tr '\n' ' ')
         [ -z "$busy" ] || die 4 "$ALD_OUTPUT: a chain is in the queue: jobs $busy(--status shows it, --cancel ends it)"
     fi

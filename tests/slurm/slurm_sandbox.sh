@@ -1,18 +1,26 @@
 #!/bin/sh
-# A real Slurm of two nodes on this machine: munged, slurmctld and two slurmd in a folder of their own.
+# A real Slurm on this machine: munged, slurmctld and a slurmd for each node, in a folder of their own.
 #
-# usage: tests/slurm/slurm_sandbox.sh start DIR | stop DIR      (DIR short: socket paths; needs root)
+# usage: tests/slurm/slurm_sandbox.sh start DIR [NODES] | node DIR N | stop DIR
+#   DIR       short: socket paths; needs root
+#   NODES     2 without it; the partition "urgent" has them too, and preempts jobs of "main"
+#   node      starts the daemon of node N anew
 # After start: export SLURM_CONF=DIR/slurm.conf
 set -eu
-[ $# = 2 ] || { echo "usage: $0 start|stop DIR" >&2; exit 2; }
-action=$1 DIR=$2
+usage()
+{
+    echo "usage: $0 start DIR [NODES] | node DIR N | stop DIR" >&2
+    exit 2
+}
+[ $# -ge 2 ] && [ $# -le 3 ] || usage
+action=$1 DIR=$2 number=${3:-2} port=${ALD_SLURM_PORT:-21800}
 
 configuration()
 {
     cat <<EOF
 ClusterName=sandbox
 SlurmctldHost=$(hostname -s)(127.0.0.1)
-SlurmctldPort=${ALD_SLURM_PORT:-21800}
+SlurmctldPort=$port
 SlurmUser=root
 SlurmdUser=root
 AuthInfo=socket=$DIR/run/munge.socket,cred_expire=5
@@ -34,15 +42,27 @@ SlurmdParameters=config_overrides
 PropagateResourceLimits=NONE
 ReturnToService=1
 KillWait=2
-NodeName=node[1-2] NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=[$((${ALD_SLURM_PORT:-21800} + 1))-$((${ALD_SLURM_PORT:-21800} + 2))] CPUs=4 RealMemory=4000 State=UNKNOWN
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=10 State=UP
+SlurmdTimeout=20
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+NodeName=node[1-$number] NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=[$((port + 1))-$((port + number))] CPUs=4 RealMemory=4000 State=UNKNOWN
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=10 State=UP PriorityTier=1
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE DefaultTime=10 State=UP PriorityTier=10
 EOF
+}
+
+# Nodes have names of their own, or Open MPI's shared memory files collide.
+node()
+{
+    unshare -u sh -c "hostname node$1; exec slurmd -f '$DIR/slurm.conf' -N node$1"
 }
 
 start()
 {
-    mkdir -p "$DIR/run" "$DIR/log" "$DIR/state" "$DIR/spool/node1" "$DIR/spool/node2" \
-        "$DIR/tmp/node1" "$DIR/tmp/node2"
+    mkdir -p "$DIR/run" "$DIR/log" "$DIR/state"
+    for i in $(seq "$number"); do
+        mkdir -p "$DIR/spool/node$i" "$DIR/tmp/node$i"
+    done
     configuration >"$DIR/slurm.conf"
     head -c 1024 /dev/urandom >"$DIR/munge.key"
     chmod 600 "$DIR/munge.key"
@@ -53,11 +73,11 @@ start()
         --log-file="$DIR/log/munged.log"
     export SLURM_CONF="$DIR/slurm.conf"
     slurmctld -f "$DIR/slurm.conf"
-    for node in node1 node2; do # names of their own, or Open MPI's shared memory files collide
-        unshare -u sh -c "hostname $node; exec slurmd -f '$DIR/slurm.conf' -N $node"
+    for i in $(seq "$number"); do
+        node "$i"
     done
     for _ in $(seq 100); do
-        [ "$(sinfo -h -o '%T' 2>/dev/null)" = idle ] && return
+        [ "$(sinfo -h -p main -o '%T' 2>/dev/null)" = idle ] && return
         sleep 0.1
     done
     echo "slurm_sandbox: the nodes are not idle after 10 s; see $DIR/log" >&2
@@ -67,12 +87,13 @@ start()
 stop()
 {
     for file in "$DIR"/run/slurmd-*.pid "$DIR/run/slurmctld.pid" "$DIR/run/munged.pid"; do
-        [ -f "$file" ] && kill "$(cat "$file")" 2>/dev/null || true
+        [ ! -f "$file" ] || kill "$(cat "$file")" 2>/dev/null || true
     done
 }
 
 case $action in
 start) start ;;
+node) node "$number" ;;
 stop) stop ;;
-*) echo "usage: $0 start|stop DIR" >&2; exit 2 ;;
+*) usage ;;
 esac

@@ -1,200 +1,427 @@
 #!/usr/bin/python3
-"""The jobs of jobs/, submitted by submit.sh to a real Slurm controller with two nodes."""
+"""The jobs of jobs/, submitted by submit.sh to a real Slurm controller with three nodes: the whole chain,
+stops, kills, arrays, failures, launchers, heterogeneous jobs, and what submit.sh refuses."""
+import glob
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
-import time
-
-import h5py
 
 sys.path.insert(0, os.path.abspath(__file__ + "/../../common"))
 import harness  # noqa: E402
+import chain  # noqa: E402
 
-PROGRAMS = ["slurmctld", "slurmd", "munged", "sbatch", "unshare"]
-SITE = """
-ALIGNDISTIL={binary}
-LAUNCH="srun --mpi=pmix"
-SBATCH_OPTIONS="--time=5"
-SFT_SIZE="--nodes=2 --ntasks-per-node=1"
-DPO_SIZE="--nodes=1 --ntasks-per-node=1"
-SCORE_SIZE="--nodes=1 --ntasks-per-node=1"
-SCORE_TASKS=3
-DISTILL_SIZE="--nodes=2 --ntasks-per-node=2"
-DISTILL_ROLES="{roles}"
-EVAL_SIZE="--nodes=1 --ntasks-per-node=1"
-export OMPI_MCA_mpi_yield_when_idle=1 OMP_WAIT_POLICY=passive
-export OMPI_MCA_oob_tcp_if_include=lo OMPI_MCA_btl_tcp_if_include=lo
-"""
-CONFIG = """
-seed = 1;
-output = "out";
-data: {{ train = "{desk}/train.jsonl"; eval = "{desk}/eval.jsonl";
-        max_prompt_tokens = 96; max_response_tokens = 64; }};
-optimizer: {{ lr = 1e-3; batch_size = 8; max_steps = 3; }};
-sft: {{ model = "{model}"; }};
-dpo: {{ policy = "out/sft"; reference = "out/sft"; }};
-teacher: {{ dpo = "out/dpo"; reverse = "out/reverse"; }};
-shards: {{ sequences_per_shard = 5; }};
-distill: {{ policy = "out/dpo"; mode = "off-policy"; }};
-eval: {{ dpo = "out/dpo"; contrast = "out/reverse"; reference = "out/sft"; }};
-sampling: {{ max_new_tokens = 12; }};
-"""
-
-
-ON_POLICY = ("distill.mode=on-policy distill.output=on-policy shards.directory=rounds "
-             "roles.trainers=2 roles.scorers=1 roles.generators=1")
-
-
-class Sandbox:
-    """A Slurm of its own for the length of a `with` block."""
-
-    def __enter__(self):
-        missing = [p for p in PROGRAMS if shutil.which(p) is None]
-        if missing:
-            raise harness.Skip(f"{', '.join(missing)}: not installed (tools/setup.sh --test)")
-        if os.getuid() != 0:
-            raise harness.Skip("two nodes on one machine need root (unshare -u)")
-        if not os.path.ismount("/sys/fs/cgroup"):
-            raise harness.Skip("slurmd needs the control groups, and /sys/fs/cgroup isn't mounted")
-        self.folder = tempfile.mkdtemp(prefix="ald-sl-", dir="/tmp")
-        self.script = os.path.abspath(__file__ + "/../slurm_sandbox.sh")
-        started = subprocess.run([self.script, "start", self.folder], capture_output=True, text=True)
-        if started.returncode != 0:
-            why = started.stderr + logs_of(os.path.join(self.folder, "log"))
-            self.clean()
-            raise AssertionError(why)
-        self.env = harness.environment({"SLURM_CONF": os.path.join(self.folder, "slurm.conf")})
-        for name in ("OMPI_MCA_pml", "OMPI_MCA_btl", "OMPI_MCA_ess_singleton_isolated"):
-            self.env.pop(name, None)  # more than one node
-        return self
-
-    def __exit__(self, *_):
-        subprocess.run(["scancel", "--user=root"], env=self.env, capture_output=True)
-        self.clean()
-
-    def clean(self):
-        subprocess.run([self.script, "stop", self.folder], capture_output=True)
-        time.sleep(0.5)
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def output(self, *command):
-        done = subprocess.run(command, env=self.env, capture_output=True, text=True)
-        assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
-        return done.stdout
-
-    def wait(self, job, timeout):
-        """The job's state once it has ended."""
-        for _ in range(timeout * 4):
-            text = self.output("scontrol", "show", "job", job)
-            state = text.split("JobState=")[1].split()[0]
-            if state not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING"):
-                return state
-            time.sleep(0.25)
-        raise AssertionError(f"job {job} is {state} after {timeout} s")
-
-
-def logs_of(folder):
-    texts = []
-    for name in sorted(os.listdir(folder)):
-        with open(os.path.join(folder, name), errors="replace") as file:
-            texts.append(f"--- {name}\n{file.read()[-1500:]}")
-    return "\n".join(texts)
-
-
-def write_site(folder, name, roles=""):
-    return harness.write(os.path.join(folder, name), SITE.format(binary=harness.BINARY, roles=roles))
-
-
-def submit(sandbox, folder):
-    """Runs submit.sh; {stage: job number}."""
-    site = write_site(folder, "site.sh")
-    config = os.path.join(folder, "align.cfg")
-    done = subprocess.run([os.path.join(harness.ROOT, "jobs", "submit.sh"), config],
-                          env={**sandbox.env, "ALD_SITE": site}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    line = done.stdout.splitlines()[0].removeprefix("submitted: ")
-    return dict(word.split() for word in line.split(", "))
-
-
-def distill_on_policy(sandbox, folder):
-    """The distill job alone, by hand, with roles: what it printed."""
-    out = os.path.join(folder, "out")
-    log = os.path.join(out, "logs", "on-policy.log")
-    env = {**sandbox.env, "ALD_ROOT": harness.ROOT, "ALD_OUTPUT": out,
-           "ALD_CONFIG": os.path.join(folder, "align.cfg"),
-           "ALD_SITE": write_site(folder, "roles.sh", ON_POLICY)}
-    done = subprocess.run(["sbatch", "--wait", "--output", log, "--nodes=2", "--ntasks-per-node=2",
-                           os.path.join(harness.ROOT, "jobs", "distill.sh")], env=env,
-                          capture_output=True, text=True, timeout=100)
-    with open(log, errors="replace") as file:
-        text = file.read()
-    assert done.returncode == 0, text
-    return text
-
-
-def time_left(sandbox, folder):
-    """What --time-left prints in a job of five minutes, and what by the controller alone."""
-    log = os.path.join(folder, "left.log")
-    ask = f"{harness.BINARY} --time-left"
-    sandbox.output("sbatch", "--wait", "--time=5", "--output", log, "--wrap",
-                   f"{ask}; env -u SLURM_JOB_END_TIME {ask}")
-    with open(log) as file:
-        return [int(line) for line in file.read().split()]
+LONG = {"rows": 300, "steps": 250, "held_out": 100, "every": 1000}
+ROUTE = (("sft",), ("dpo",), ("dpo", "dpo.reverse=true", "dpo.output=reverse"), ("score",), ("distill",),
+         *(("eval", f"eval.model=out/{m}", f"eval.output=eval/{m}") for m in ("sft", "dpo", "aligned")))
+state = {}
 
 
 def prepare(folder):
-    desk = harness.make_desk(folder)
-    model = harness.make_model(folder, "fresh")
-    harness.write(os.path.join(folder, "align.cfg"), CONFIG.format(desk=desk, model=model))
+    harness.make_desk(folder, 300, 100)
+    harness.make_model(folder, "fresh")
 
 
-def test_whole_route(folder):
-    out = os.path.join(folder, "out")
-    with Sandbox() as sandbox:
-        left = time_left(sandbox, folder)
-        assert len(left) == 2 and all(200 < seconds <= 300 for seconds in left), left
-        jobs = submit(sandbox, folder)
-        assert list(jobs) == ["sft", "dpo", "reverse", "score", "distill", "eval"]
-        state = sandbox.wait(jobs["eval"], 120)
-        assert state == "COMPLETED", f"{state}\n{logs_of(os.path.join(out, 'logs'))}"
-        log = distill_on_policy(sandbox, folder)
-    assert "on-policy, 2 trainers, 1 scorers, 1 generators" in log, log
-    for stage in ("sft", "dpo", "reverse", "aligned", "on-policy"):
-        assert harness.read_json(os.path.join(out, stage, "done.json"))["steps"] == 3
-    shards = sorted(os.listdir(os.path.join(out, "shards")))
-    assert shards == ["manifest.json", *(f"shard-{k:06d}.h5" for k in range(4))], shards
-    ids = []
-    for name in shards[1:]:
-        with h5py.File(os.path.join(out, "shards", name)) as file:
-            ids += file["sequence/id"][:].tolist()
-    assert ids == list(range(20))
-    logs = os.listdir(os.path.join(out, "logs"))
-    assert sum(name.startswith("score-") for name in logs) == 3, logs
+def sandbox():
+    if "sandbox" not in state:
+        state["sandbox"] = chain.Sandbox(3)
+    return state["sandbox"]
+
+
+def new_chain(folder, trained=False, **options):
+    """A chain on an empty output; `trained`: with the models of a short one."""
+    made = chain.Chain(sandbox(), folder, **options)
+    if trained and not os.path.exists(f"{folder}/trained"):
+        by_hand(made, ROUTE[:3])
+        os.rename(made.out, f"{folder}/trained")
+    shutil.rmtree(made.out, ignore_errors=True)
+    if trained:
+        shutil.copytree(f"{folder}/trained", made.out)
+    return made
+
+
+def by_hand(made, route):
+    """The same stages without Slurm; what they leave."""
+    shutil.rmtree(made.out, ignore_errors=True)
+    for command, *settings in route:
+        harness.run(command, "-c", made.config, *(word for s in settings for word in ("--set", s)))
+    return chain.results(made.out)
+
+
+# --- the chain -----------------------------------------------------------------------------------
+
+
+def the_whole_route(folder):
+    made = new_chain(folder)
+    said = made.submit()
+    assert list(made.jobs) == chain.STAGES, said
+    made.finish()
+    sandbox().empty()
+    for stage in chain.STAGES:
+        log = made.log(stage)
+        assert "ald: job " in log and "srun --mpi=pmix (Open MPI's protocol, which srun has): " in log, log
+        assert "s are left before the end of its job" in log and f"ald: {stage}: finished" in log, log
+    assert "follow-up" not in made.log(), made.log()
+    assert len(glob.glob(f"{made.out}/logs/score-*.log")) == 3
+    check_shards(made, 4)
     for model in ("sft", "dpo", "aligned"):
-        metrics = harness.read_json(os.path.join(out, "eval", model, "eval.json"))["metrics"]
-        assert metrics["exact"]["count"] == 6
-    harness.check_files(out)
+        assert harness.read_json(f"{made.out}/eval/{model}/eval.json")["metrics"]["exact"]["count"] == 6
+    found = chain.results(made.out)
+    assert len(found) == 1 + 4 + 6 and not chain.differences(found, by_hand_again(made)), sorted(found)
+    harness.check_files(made.out)
 
 
-def test_failure_stops_the_chain(folder):
-    """A stage that fails takes those behind it with it, and says why in its log."""
-    out = os.path.join(folder, "out")
-    shutil.rmtree(out, ignore_errors=True)
-    config = os.path.join(folder, "align.cfg")
-    with open(config) as file:
-        good = file.read()
-    harness.write(config, good.replace('policy = "out/sft"', 'policy = "out/nowhere"'))
-    with Sandbox() as sandbox:
-        jobs = submit(sandbox, folder)
-        assert sandbox.wait(jobs["sft"], 60) == "COMPLETED"
-        assert sandbox.wait(jobs["dpo"], 60) == "FAILED"
-        assert sandbox.wait(jobs["eval"], 60) == "CANCELLED"
-    log = logs_of(os.path.join(out, "logs"))
-    assert "out/nowhere" in log and "aligndistil: error:" in log, log
-    harness.write(config, good)
+def by_hand_again(made):
+    """What the route makes without Slurm; the chain's output is in its place again afterwards."""
+    os.rename(made.out, made.out + "-kept")
+    found = by_hand(made, ROUTE)
+    shutil.rmtree(made.out)
+    os.rename(made.out + "-kept", made.out)
+    return found
+
+
+def a_second_submission_leaves_out_what_is_finished(folder):
+    made = chain.Chain(sandbox(), folder)
+    if not os.path.exists(f"{made.out}/eval/aligned/done.json"):
+        the_whole_route(folder)
+    said = made.submit()
+    lines = said.splitlines()
+    assert lines[0] == "submitted: nothing, as all is finished" and not made.jobs, said
+    for stage, line in zip(chain.STAGES, lines[1:]):
+        assert line.startswith(f"{stage}: finished 2") and line.endswith("), left out"), line
+        assert f"({made.out}/{chain.MARKS[stage]})" in line, line
+    assert sandbox().queue() == ""
+    assert all(text.startswith("done 2") for text in made.status().values()), made.status()
+    shutil.rmtree(f"{made.out}/eval")
+    assert list(made_jobs(made)) == ["eval"]
+    made.finish()
+    sandbox().empty()
+
+
+def made_jobs(made, *words):
+    made.submit(*words)
+    return made.jobs
+
+
+def check_shards(made, count):
+    """Each row once, the set complete, and whole by its own account."""
+    files = sorted(os.listdir(f"{made.out}/shards"))
+    assert files == ["manifest.json", *(f"shard-{k:06d}.h5" for k in range(count))], files
+    rows = [(key[1], len(value)) for key, value in harness.shard_content(f"{made.out}/shards").items()]
+    assert sorted(rows) == [(k, 1) for k in range(5 * count)], rows
+    harness.run("inspect", "--verify", f"{made.out}/shards")
+
+
+def stops_in_every_stage_change_nothing(folder):
+    """A stop signal to the job's shell in the middle of each stage's work: requeued, gone on, same bytes."""
+    made = new_chain(folder, size=LONG, site={"SCORE_TASKS": "2", "DISTILL_SIZE": chain.SITE["SFT_SIZE"]})
+    whole = by_hand(made, ROUTE)
+    shutil.rmtree(made.out)
+    made.submit()
+    for stage in ("sft", "dpo", "score", "distill", "eval"):
+        job = made.jobs[stage] + ("_0" if stage == "score" else "")
+        made.at_work(stage)
+        sandbox().output("scancel", "--signal=USR2", "--batch", job)
+        chain.until(lambda: made.restarts(stage) == 1, lambda: f"{stage} isn't requeued\n{made.log(stage)}")
+        made.finish(stage)
+        log = made.log(stage)
+        assert f"{stage}: USR2: keeps what it has" in log and "restart 1 of at most 20" in log, log
+        assert log.count("ald: ") >= 4 and made.restarts(stage) == 1, log
+    sandbox().empty()
+    assert "follow-up" not in made.log(), made.log()
+    assert "restart 1 of at most 20" not in made.log("reverse")
+    for stage in ("sft", "dpo", "distill"):
+        assert "kept: step-" in made.log(stage), made.log(stage)
+    found = chain.results(made.out)
+    assert not chain.differences(found, whole), chain.differences(found, whole)
+    left = [name for name in os.listdir(f"{made.out}/jobs") if name.endswith((".at", ".restarts", ".failed"))]
+    assert not left, left
+
+
+def a_cancelled_chain_goes_on_when_submitted_again(folder):
+    made = new_chain(folder, size={**LONG, "steps": 2000})
+    made.submit()
+    made.at_work("sft")
+    status = made.status()
+    assert status["sft"].startswith("running on node1, since 20") and f"job {made.jobs['sft']}" in status["sft"] and ", step " in status["sft"], status
+    assert status["eval"].startswith("queued: ") and "Dependency" in status["eval"], status
+    said, _ = made.call("--cancel")
+    assert said.startswith("cancelled: ") and len(said.split()) == 1 + 2 * len(chain.STAGES), said
+    sandbox().empty()
+    status = made.status()
+    assert status["sft"].startswith("stopped: ") and "submit again to go on" in status["sft"], status
+    assert status["dpo"] == "not begun" and status["eval"] == "not begun", status
+    assert made.call("--cancel")[0] == "cancelled: nothing, as the chain has no job in the queue\n"
+    made.submit("--only", "sft")
+    kept = status["sft"].split()[1].rstrip(";")
+    chain.until(lambda: f"sft: going on from {made.out}/sft/checkpoints/{kept}" in made.log("sft"), lambda: made.log("sft"))
+    made.call("--cancel")
+    sandbox().empty()
+    assert "ended by TERM: cancelled, preempted, or a node was lost" in made.log("sft"), made.log("sft")
+
+
+# --- arrays --------------------------------------------------------------------------------------
+
+
+def arrays_of_any_form_make_each_row_once(folder):
+    """Gaps, steps, limits, one task: every set is whole; the same set, twice and late."""
+    for form in ("0,3,7", "1-9:2", "0-2%1", "5"):
+        made = new_chain(folder, trained=True, site={"SCORE_ARRAY": form, "FOLLOW_UPS": "0"})
+        made.submit("--only", "score")
+        made.finish("score")
+        sandbox().empty()
+        check_shards(made, 4)
+        assert "4 of 4" in made.log("score"), made.log("score")
+    late = made.sbatch("score", "--array=3")
+    twice = [made.sbatch("score", "--array=1"), made.sbatch("score", "--array=1")]
+    for job in (late, *twice):
+        assert sandbox().wait(job) == "COMPLETED", made.log("score")
+    check_shards(made, 4)
+    shutil.rmtree(f"{made.out}/shards")
+    twice = [made.sbatch("score", "--array=1"), made.sbatch("score", "--array=1")]
+    for job in twice:
+        assert sandbox().wait(job) == "COMPLETED", made.log("score")
+    sandbox().empty()
+    check_shards(made, 4)
+
+
+def a_killed_task_is_made_good(folder):
+    """One task of an array is cancelled, another one killed; the others go on, and what is missing is made."""
+    made = new_chain(folder, trained=True, size={"rows": 300}, site={"SCORE_TASKS": "3", "FOLLOW_UPS": "0"})
+    made.submit("--only", "score")
+    job = made.jobs["score"]
+    made.at_work("score")
+    sandbox().output("scancel", f"{job}_0")
+    chain.kill_task(sandbox(), "score", SLURM_ARRAY_TASK_ID="1")
+    assert sandbox().wait(f"{job}_0") == "CANCELLED" and sandbox().wait(f"{job}_2") == "COMPLETED", made.log("score")
+    chain.until(lambda: made.restarts("score") == 1, lambda: made.log("score"))
+    made.sandbox.hasten(f"{job}_1")
+    assert sandbox().wait(f"{job}_1") == "COMPLETED", made.log("score")
+    sandbox().empty()
+    there = glob.glob(f"{made.out}/shards/shard-*.h5")
+    assert 40 <= len(there) < 60, there
+    assert made.status()["score"].startswith("stopped: "), made.status()
+    made.submit("--only", "score")
+    made.finish("score")
+    sandbox().empty()
+    check_shards(made, 60)
+
+
+# --- failures ------------------------------------------------------------------------------------
+
+
+def without_clients(folder, *names):
+    """Lines of a site whose jobs lack these programs."""
+    bin_folder = os.path.join(folder, "bin-without-" + "-".join(names))
+    if not os.path.isdir(bin_folder):
+        os.mkdir(bin_folder)
+        for name in os.listdir("/usr/bin"):
+            if name not in names:
+                os.symlink(f"/usr/bin/{name}", f"{bin_folder}/{name}")
+    return f'[ -z "${{SLURM_JOB_ID-}}" ] || PATH={bin_folder}'
+
+
+def a_failed_stage_ends_the_chain(folder):
+    """With one clear line; everything behind it is cancelled."""
+    made = new_chain(folder, site={"SBATCH_OPTIONS": "--time=5"})
+    harness.write(made.config, open(made.config).read().replace('reference = "out/sft"; }', 'reference = "out/none"; }', 1))
+    made.submit()
+    sandbox().empty(60)
+    for stage, expected in (("sft", "COMPLETED"), ("dpo", "FAILED"), ("score", "CANCELLED"), ("distill", "CANCELLED"),
+                            ("eval", "CANCELLED")):
+        assert sandbox().show(made.jobs[stage]) == expected, (stage, made.log())
+    log = made.log("dpo")
+    assert log.count("aligndistil: error: ") == 1 and "out/none" in log, log
+    assert log.count("failed with 3; its own line is above") == 1, log
+    assert "cancelled, as they need dpo: score distill eval" in log, log
+    status = made.status()
+    assert status["dpo"] == "failed: failed with 3; its own line is above", status
+    assert status["score"] == "not begun", status
+
+
+def a_failed_stage_ends_the_chain_without_clients_in_jobs(folder):
+    """The same where jobs can't cancel others: those behind it see that what they need isn't there."""
+    made = new_chain(folder, site={"lines": without_clients(folder, "scontrol", "scancel", "squeue", "sbatch")})
+    harness.write(made.config, open(made.config).read().replace('model = "fresh"', 'model = "none"'))
+    made.submit()
+    sandbox().empty(60)
+    assert "failed with 3; its own line is above" in made.log("sft"), made.log("sft")
+    for need, stage in (("sft", "dpo"), ("sft", "reverse"), ("dpo", "score"), ("dpo", "distill"), ("distill", "eval")):
+        log = made.log(stage)
+        assert f"{stage}: needs {need}, which isn't finished: {made.out}/{chain.MARKS[need]} isn't there" in log, log
+        assert "launcher" not in log and sandbox().show(made.jobs[stage]) == "FAILED", log
+
+
+def follow_ups_go_on_where_jobs_have_no_scontrol(folder):
+    """After a stop; after a KILL that left its lock; not where the stage was done in one go."""
+    made = new_chain(folder, size=LONG, site={
+        "FOLLOW_UPS": "2", "lines": without_clients(folder, "scontrol")})
+    made.submit("--only", "sft,dpo,reverse")
+    first = int(made.jobs["sft"])
+    made.at_work("sft")
+    sandbox().output("scancel", "--signal=USR2", "--batch", str(first))
+    chain.until(lambda: "follow-up 1 of 2" in made.log("sft"), lambda: made.log("sft"))
+    made.finish("sft")
+    log = made.log("sft")
+    assert "the follow-up job behind this one goes on" in log and "sft: finished" in log, log
+    assert sandbox().wait(first) == "FAILED" and sandbox().wait(first + 1) == "COMPLETED"
+    assert sandbox().wait(first + 2) == "CANCELLED"
+    made.at_work("dpo")
+    sandbox().output("scancel", "--signal=KILL", "--full", made.jobs["dpo"])
+    made.finish("dpo")
+    log = made.log("dpo")
+    assert "follow-up 1 of 2" in log and "taken over" not in log and "writes here since" not in log, log
+    made.finish("reverse")
+    sandbox().empty()
+    assert "follow-up" not in made.log("reverse")
+
+
+# --- launchers -----------------------------------------------------------------------------------
+
+
+def launchers_that_do_not_fit_are_refused(folder):
+    """N singletons are noticed; a plain call in a batch job of several tasks is none of them."""
+    made = new_chain(folder)
+    program = f"{harness.BINARY} sft -c {made.config} --set optimizer.max_steps=1"
+    def job(command):
+        log = f"{folder}/launch.log"
+        harness.write(log, "")
+        code = os.waitstatus_to_exitcode(os.spawnvpe(os.P_WAIT, "sbatch", [
+            "sbatch", "--wait", "-Q", "--nodes=1", "--ntasks=2", f"--output={log}", "--wrap",
+            f". {made.site}\n{command}"], sandbox().env) << 8)
+        shutil.rmtree(made.out, ignore_errors=True)
+        return code, open(log).read()
+    # As in a container whose environment is cleaned; Open MPI itself refuses to start in a step without PMI.
+    code, log = job(f"srun --mpi=none -n 2 env -u SLURM_NODELIST {program}")
+    assert code == 2 and "sft: 2 ranks" not in log, log
+    assert log.count("aligndistil: error: the launcher has started 2 ranks (SLURM_STEP_NUM_TASKS), but each is "
+                     "alone: ") >= 1, log
+    for command, ranks in ((program, 1), (f"mpirun -n 1 {program}", 1), (f"mpirun {program}", 2),
+                           (f"srun --mpi=pmix {program}", 2)):
+        code, log = job(command)
+        assert code == 0 and f"sft: {ranks} ranks" in log, (command, log)
+
+
+def mpirun_where_the_site_says_so(folder):
+    """A stop goes through mpirun, too."""
+    made = new_chain(folder, size=LONG, site={"LAUNCH": "mpirun"})
+    made.submit("--only", "sft")
+    made.at_work("sft")
+    sandbox().output("scancel", "--signal=USR2", "--batch", made.jobs["sft"])
+    chain.until(lambda: made.restarts("sft") == 1, lambda: made.log("sft"))
+    made.finish("sft")
+    sandbox().empty()
+    log = made.log("sft")
+    assert "on node[1-2]: mpirun (of site.sh): sft" in log and "kept: step-" in log and "sft: 2 ranks" in log, log
+
+
+ON_POLICY = "distill.mode=on-policy shards.directory=rounds"
+
+
+def roles_on_unlike_nodes(folder):
+    """A heterogeneous job makes what the same roles make in one."""
+    sizes = {f"{role}_SIZE": f"--nodes=1 --ntasks-per-node={n}" for role, n in
+             (("TRAINER", 2), ("SCORER", 1), ("GENERATOR", 2))}
+    made = new_chain(folder, trained=True, size={"steps": 4}, site={**sizes, "DISTILL_ROLES": ON_POLICY})
+    harness.run("distill", "-c", made.config, *(w for s in ON_POLICY.split() for w in ("--set", s)),
+                *(w for s in ("trainers=2", "scorers=1", "generators=2") for w in ("--set", f"roles.{s}")), ranks=5)
+    one = open(f"{made.out}/aligned/model.safetensors", "rb").read()
+    shutil.rmtree(f"{made.out}/aligned")
+    shutil.rmtree(f"{made.out}/rounds")
+    made.submit("--only", "distill")
+    made.finish("distill")
+    sandbox().empty()
+    assert "on-policy, 2 trainers, 1 scorers, 2 generators" in made.log("distill"), made.log("distill")
+    assert open(f"{made.out}/aligned/model.safetensors", "rb").read() == one
+    assert list(made.status()) == ["sft", "dpo", "reverse", "distill", "eval"]
+
+
+# --- submit.sh -----------------------------------------------------------------------------------
+
+
+def two_chains_on_one_output(folder):
+    made = new_chain(folder, site={"SBATCH_OPTIONS": "--time=5 --hold"})
+    made.submit()
+    _, err = made.call(code=4)
+    assert err.startswith(f"submit: {made.out}: a chain is in the queue: jobs {made.jobs['sft']} "), err
+    assert len(sandbox().queue().splitlines()) == 2 * len(chain.STAGES)
+    made.call("--cancel")
+    sandbox().empty()
+    os.mkdir(f"{made.out}/jobs/submitting")
+    assert "another submit.sh is at it" in made.call(code=4)[1]
+    os.rmdir(f"{made.out}/jobs/submitting")
+
+
+def a_dry_run_submits_nothing(folder):
+    made = new_chain(folder)
+    said, _ = made.call("--dry-run")
+    assert sandbox().queue() == "" and not os.path.exists(made.out), said
+    calls = [line for line in said.splitlines() if line.startswith("sbatch ")]
+    assert len(calls) == 2 * len(chain.STAGES), said
+    for stage in chain.STAGES:
+        assert sum(call.endswith(f"jobs/{stage}.sh") for call in calls) == 2, said
+        assert f"    run {stage}" in said.splitlines(), said
+    assert "--array=0-2" in calls[6] and "--dependency=afternotok:<score>" in calls[7], calls
+    assert "would be submitted: sft <sft>, dpo <dpo>, " in said, said
+
+
+def words_that_are_wrong(folder):
+    made = new_chain(folder)
+    for words, code, text in (
+            (("--from", "training"), 2, "training: no stage of this chain, which has: sft dpo reverse score distill eval"),
+            (("--only", "sft,scores"), 2, "scores: no stage of this chain"),
+            (("--only",), 2, "--only: expected a value"),
+            (("--fast",), 2, "--fast: unknown option"),
+            (("--sizes", "none.sh"), 2, "none.sh: no such file"),
+            (("--only", "distill"), 2, "distill needs dpo, which is neither finished"),
+            (("--from", "score"), 2, "score needs dpo, which is neither finished"),
+            ((f"{folder}/two.cfg",), 2, "one configuration is all")):
+        out, err = made.call(*words, code=code)
+        assert err.startswith("submit: ") and text in err and err.count("\n") == 1, (words, out, err)
+    for config, text in ((f"{folder}/none.cfg", "none.cfg: no such file"), ("bad.cfg", "no such file")):
+        assert text in made.call(config=config, code=2)[1]
+    bad = harness.write(f"{folder}/bad.cfg", 'output = "out"; sed = 1;')
+    assert "bad.cfg:1: " in made.call(config=bad, code=2)[1]
+    made = new_chain(folder, site={"SFT_SIZE": "--nodes=2", "DPO_SIZE": "--mem=99G"})
+    _, err = made.call(code=5)
+    assert "sbatch failed: " in err and "cancelled again: " in err, err
+    sandbox().empty()
+
+
+def runs_that_do_not_get_on_end_with_a_line(folder):
+    """The same step twice; more restarts than allowed; a site without requeues."""
+    for site, times, line in (
+            ({}, 2, "no progress since it stopped last (nothing is kept yet): it needs more time than it is given"),
+            ({"MAX_RESTARTS": "0"}, 1, "stopped more than MAX_RESTARTS=0 times (nothing is kept yet)"),
+            ({"REQUEUE": "no"}, 1, "stopped, and site.sh has REQUEUE=no: submit again to go on")):
+        made = new_chain(folder, site={**site, "lines": "export ALD_BEFORE='kill -USR2 $$'"})
+        made.submit("--only", "sft,dpo,reverse")
+        job = made.jobs["sft"]
+        assert sandbox().wait(job, states=("FAILED",)) == "FAILED", made.log("sft")
+        sandbox().empty()
+        log = made.log("sft")
+        assert log.count("keeps what it has") == times and log.count(f"sft: {line}") == 1, log
+        assert sandbox().show(made.jobs["dpo"]) == "CANCELLED", log
+        assert made.status()["sft"] == f"failed: {line}", made.status()
+
+
+def the_time_that_is_left_of_a_task(folder):
+    """By the variable and by the controller; of an array's task its own, though its tasks share a number."""
+    ask = f"{harness.BINARY} --time-left"
+    job = sandbox().output("sbatch", "--parsable", "--array=0-1", "--time=5", f"--output={folder}/left-%a.log", "--wrap",
+                           f"env -u SLURM_JOB_END_TIME {ask}; sleep 2; env -u SLURM_JOB_END_TIME {ask}").strip()
+    chain.until(lambda: all(os.path.exists(f"{folder}/left-{k}.log") for k in (0, 1)), "no task is running")
+    sandbox().output("scontrol", "update", f"jobid={job}_0", "timelimit=9")
+    for k in (0, 1):
+        assert sandbox().wait(f"{job}_{k}") == "COMPLETED"
+    left = [[int(line) for line in open(f"{folder}/left-{k}.log").read().split()] for k in (0, 1)]
+    assert all(200 < one[0] <= 540 for one in left) and 400 < left[0][1] <= 540 and 200 < left[1][1] <= 300, left
 
 
 if __name__ == "__main__":
-    harness.main([test_whole_route, test_failure_stops_the_chain], prepare)
+    harness.main([the_whole_route, a_second_submission_leaves_out_what_is_finished, stops_in_every_stage_change_nothing,
+                  a_cancelled_chain_goes_on_when_submitted_again, arrays_of_any_form_make_each_row_once,
+                  a_killed_task_is_made_good, a_failed_stage_ends_the_chain,
+                  a_failed_stage_ends_the_chain_without_clients_in_jobs, follow_ups_go_on_where_jobs_have_no_scontrol,
+                  launchers_that_do_not_fit_are_refused, mpirun_where_the_site_says_so, roles_on_unlike_nodes,
+                  two_chains_on_one_output, a_dry_run_submits_nothing, words_that_are_wrong,
+                  runs_that_do_not_get_on_end_with_a_line, the_time_that_is_left_of_a_task], prepare)

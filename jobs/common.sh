@@ -106,13 +106,11 @@ checkpoint_of()
     ls "$(folder_of "$1")/checkpoints" 2>/dev/null | sed -n 's/^\(step-[0-9]*\)$/\1/p' | tail -n 1
 }
 
-# What a stage has kept so far, in words that change when it gets on: its checkpoint, and the results
-# that it has beside it.
+# progress_of STAGE [FOLDER]: what a stage has kept so far, in words that change when it gets on: its
+# checkpoint, and the results that it has beside it and in another folder.
 progress_of()
 {
-    folder=$(folder_of "$1")
-    [ "$1" != distill ] || set -- "$1" "$folder_score"
-    find "$folder" ${2+"$2"} -name checkpoints -prune -o -type f ! -name 'metrics.*' ! -name 'events.*' \
+    find "$(folder_of "$1")" ${2:+"$2"} -name checkpoints -prune -o -type f ! -name 'metrics.*' ! -name 'events.*' \
         ! -name '*.lock' ! -name '*.tmp-*' -exec ls -ln {} + 2>/dev/null |
         awk -v step="$(checkpoint_of "$1")" '{ bytes += $5 }
             END { results = NR " files, " bytes + 0 " bytes"
@@ -262,7 +260,9 @@ end_with_slurm()
 # This stage, or this task of it, once more: as this job, or as the one that waits behind it.
 go_on()
 {
-    now=$(progress_of "$stage")
+    beside= # on-policy, its batches
+    [ "$stage" != distill ] || beside=$folder_score
+    now=$(progress_of "$stage" "$beside")
     [ "$REQUEUE" = yes ] || fail 75 "stopped, and site.sh has REQUEUE=$REQUEUE: submit again to go on"
     [ ! -f "$state/$key.at" ] || [ "$now" != "$(cat "$state/$key.at")" ] ||
         fail 5 "no progress since it stopped last (${now:-nothing is kept yet}): it needs more time than it is given"

@@ -40,17 +40,19 @@ DISTILL_ROLES=""
 # is the second belt. USR1 where USR2 is the site's own.
 SIGNAL="USR2"
 SIGNAL_SECONDS=180
-# Going on after that: by "requeue" of the job itself, or where jobs have no scontrol, as in many
-# containers, by FOLLOW_UPS jobs that wait behind each stage and go away when it is done.
+# Going on after that: by requeue of the job itself; where jobs have no scontrol, as in many containers,
+# or were killed, by FOLLOW_UPS jobs that wait behind each stage and go away when it is done.
 REQUEUE="yes"                  # "no": a stage that isn't finished ends the chain
 FOLLOW_UPS=2
-MAX_RESTARTS=20                # of a stage; preemptions and failed nodes don't count
+MAX_RESTARTS=20                # of a stage; preemptions and nodes that Slurm finds dead don't count
 
 # Modules and environment:
 # module load openmpi hdf5 openblas
 # . /opt/spack/share/spack/setup-env.sh && spack load aligndistil
 # Files of Open MPI belong on a disk of the node, not into a shared TMPDIR:
 # export OMPI_MCA_orte_tmpdir_base=/tmp
-# Models on a disk of each node, which are read again and again:
-# export ALD_BEFORE="cp -ru /project/models /local/"     # a command, once in each job
+# What is to be done in each job before its ranks start, for instance models to a disk of each node:
+# export ALD_BEFORE='srun --ntasks=$SLURM_NNODES --ntasks-per-node=1 cp -ru /project/models /local/'
+# Seconds until a node sees for sure what another one has written (of NFS: acdirmax, and some):
+# SEEN_SECONDS=35
 export OMP_WAIT_POLICY=passive

@@ -89,6 +89,21 @@ def files_are_where_they_belong(folder):
     call(harness.PYTHON, "-c", "import aligndistil_shards", cwd=f"{share}/aligndistil/tools")
 
 
+def the_installed_jobs_find_the_program(folder):
+    """site.sh beside them names it, and so does a copy of it in a user's folder."""
+    prefix = os.path.join(folder, "prefix")
+    root = f"{prefix}/share/aligndistil"
+    harness.write(f"{folder}/mine/site.sh", read(root, "jobs/site.sh"))
+    for site in (f"{root}/jobs/site.sh", f"{folder}/mine/site.sh"):
+        done = call("env", "-u", "ALIGNDISTIL", f"ALD_ROOT={root}", "PATH=/usr/bin:/bin", "sh", "-euc",
+                    f'. "{site}"; command -v "$ALIGNDISTIL"; "$ALIGNDISTIL" --version')
+        path, said = done.stdout.splitlines()
+        assert os.path.realpath(path) == f"{prefix}/bin/aligndistil" and said == f"aligndistil {version()}", done
+    harness.write(f"{folder}/mine/align.cfg", read(root, "jobs/align.cfg"))
+    done = call("env", f"ALD_SITE={folder}/mine/site.sh", f"{root}/jobs/submit.sh", f"{folder}/mine/align.cfg", "--dry-run")
+    assert "/jobs/sft.sh\n    #!/bin/sh\n" in done.stdout and "would be submitted: sft <sft>, " in done.stdout, done
+
+
 def the_manual_page_is_whole(folder):
     """groff has nothing to say of it, and it names every command, option and key, with its choices."""
     page = os.path.join(folder, "prefix", "share", "man", "man1", "aligndistil.1")
@@ -244,7 +259,8 @@ def the_image_has_the_checkout(folder):
 
 
 if __name__ == "__main__":
-    harness.main([the_installed_program_runs, files_are_where_they_belong, the_manual_page_is_whole,
+    harness.main([the_installed_program_runs, files_are_where_they_belong, the_installed_jobs_find_the_program,
+                  the_manual_page_is_whole,
                   completion_knows_the_tables, completion_knows_files_and_cut_words,
                   the_citation_is_of_this_version, the_recipe_needs_what_the_build_needs,
                   the_image_has_the_checkout], install)

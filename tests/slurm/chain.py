@@ -81,6 +81,10 @@ class Sandbox:
         time.sleep(0.5)
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def restart_node(self, number):
+        subprocess.run([SCRIPT, "node", self.folder, str(number)], check=True, capture_output=True,
+                       env={**os.environ, **self.port, "SLURM_CONF": self.env["SLURM_CONF"]})
+
     def output(self, *command, env=None, code=0):
         done = subprocess.run(command, env={**self.env, **(env or {})}, capture_output=True, text=True)
         assert done.returncode == code, f"{' '.join(command)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -137,6 +141,15 @@ def texts_of(folder):
         with open(os.path.join(folder, name), errors="replace") as file:
             texts.append(f"--- {name}\n{file.read()[-2500:]}")
     return "\n".join(texts)
+
+
+def place_of(folder, name):
+    """FOLDER/NAME, for a chain of its own with the folder's data and model."""
+    place = f"{folder}/{name}"
+    os.makedirs(place)
+    for link in ("desk", "fresh", "tok"):
+        os.symlink(f"{folder}/{link}", f"{place}/{link}")
+    return place
 
 
 class Chain:
@@ -231,8 +244,10 @@ def processes(sandbox, word):
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             line = open(f"/proc/{name}/cmdline", "rb").read().decode(errors="replace").split("\0")
+            if line[0] != harness.BINARY or word not in line:
+                continue
             variables = open(f"/proc/{name}/environ", "rb").read().decode(errors="replace").split("\0")
-            if line[0] == harness.BINARY and word in line and f"SLURM_CONF={sandbox.env['SLURM_CONF']}" in variables:
+            if f"SLURM_CONF={sandbox.env['SLURM_CONF']}" in variables:
                 found.append((int(name), dict(v.split("=", 1) for v in variables if "=" in v)))
     return found
 

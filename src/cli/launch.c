@@ -3,6 +3,7 @@
 #include "cli/launch_impl.h"
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "ald/base/status.h"
@@ -19,15 +20,28 @@ static struct {
     int64_t ranks;
 } said = {"", 1};
 
-void ald_launch_note(void)
+/* Variables of which every protocol between a launcher and MPI sets one. */
+static const char *const protocols[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_FD"};
+
+ald_status_t ald_launch_note(void)
 {
+    ald_status_t status = ALD_STATUS_OK;
+    bool speaks = false;
+    for (size_t i = 0; i < sizeof protocols / sizeof *protocols; ++i)
+        speaks = speaks || getenv(protocols[i]) != NULL;
     for (size_t i = 0; i < sizeof variables / sizeof *variables; ++i) {
         const char *text = getenv(variables[i]);
         if (text == NULL || !ald_parse_integer(text, 1, INT_MAX, &said.ranks))
             continue;
         said.variable = variables[i];
-        return;
+        break;
     }
+    ALD_CHECK(speaks || said.ranks == 1, ALD_STATUS_USAGE,
+              "srun has started %lld ranks, but without a protocol that MPI knows: try srun "
+              "--mpi=pmix (srun --mpi=list shows what there is), or mpirun",
+              (long long)said.ranks);
+done:
+    return status;
 }
 
 ald_status_t ald_launch_check(const ald_comm_t *world)

@@ -135,6 +135,15 @@ __attribute__((no_sanitize("address", "undefined"))) static void before_librarie
 __attribute__((section(".preinit_array"),
                used)) static void (*const first)(void) = before_libraries;
 
+/* One of the ranks that were started says why none of them begins. */
+static int refuse(ald_status_t status)
+{
+    const char *rank = getenv("SLURM_PROCID");
+    if (rank == NULL || strcmp(rank, "0") == 0)
+        ald_log_error("%s", ald_status_message());
+    return (int)status;
+}
+
 int main(int argc, char **argv)
 {
     ald_comm_t world;
@@ -149,11 +158,13 @@ int main(int argc, char **argv)
     double begun = ald_time();
     ald_memory_setup();
     ald_threads_begin();
-    ald_launch_note();
+    ald_status_t status = ald_launch_note();
+    if (status != ALD_STATUS_OK && command != NULL && (command->bit & ALD_FOR_STAGES))
+        return refuse(status);
     ald_comm_start(&argc, &argv, &world);
     ald_log_setup(ALD_LOG_NORMAL, world.rank == 0);
     ald_signals_speak(world.rank == 0);
-    ald_status_t status = run(argc, argv, &world);
+    status = run(argc, argv, &world);
     ald_lock_release();
     if (world.rank == 0 && status != ALD_STATUS_OK)
         ald_log_error("%s", ald_status_message());

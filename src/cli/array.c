@@ -48,11 +48,18 @@ done:
     return status;
 }
 
-/* Whether all of MIN, MIN + STEP, ... are there, so that a task's place is told by its number. */
-static bool is_regular(const array_t *a)
+/* Whether all of MIN, MIN + 1, ..., MAX are there, so that a task's place is told by its number. A
+ * STEP is that of the last range of several, as in "1,2-8:3", and says nothing of the others. */
+static bool is_whole(const array_t *a)
 {
-    return (a->id - a->min) % a->step == 0 && (a->id - a->min) / a->step < a->count &&
-           (a->max == a->min || (a->max - a->min) / a->step + 1 == a->count);
+    return a->max - a->min + 1 == a->count && a->id <= a->max;
+}
+
+/* Whether a caller that isn't Slurm, as it names no array, has counted in steps. */
+static bool is_counted(const array_t *a)
+{
+    return a->job == NULL && (a->id - a->min) % a->step == 0 &&
+           (a->id - a->min) / a->step < a->count;
 }
 
 /* Takes this task's place in an array with gaps, or finds it. */
@@ -92,8 +99,8 @@ done:
 static ald_status_t find_place(const char *output, const array_t *array, int64_t *place)
 {
     ald_status_t status = ALD_STATUS_OK;
-    if (is_regular(array)) {
-        *place = (array->id - array->min) / array->step;
+    if (is_whole(array) || is_counted(array)) {
+        *place = is_whole(array) ? array->id - array->min : (array->id - array->min) / array->step;
         return status;
     }
     ALD_TRY(take_place(output, array, place));

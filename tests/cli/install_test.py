@@ -93,14 +93,14 @@ def the_installed_jobs_find_the_program(folder):
     """site.sh beside them names it, and so does a copy of it in a user's folder."""
     prefix = os.path.join(folder, "prefix")
     root = f"{prefix}/share/aligndistil"
-    harness.write(f"{folder}/mine/site.sh", read(root, "jobs/site.sh"))
-    for site in (f"{root}/jobs/site.sh", f"{folder}/mine/site.sh"):
+    harness.write(f"{folder}/site/site.sh", read(root, "jobs/site.sh"))
+    for site in (f"{root}/jobs/site.sh", f"{folder}/site/site.sh"):
         done = call("env", "-u", "ALIGNDISTIL", f"ALD_ROOT={root}", "PATH=/usr/bin:/bin", "sh", "-euc",
                     f'. "{site}"; command -v "$ALIGNDISTIL"; "$ALIGNDISTIL" --version')
         path, said = done.stdout.splitlines()
         assert os.path.realpath(path) == f"{prefix}/bin/aligndistil" and said == f"aligndistil {version()}", done
-    harness.write(f"{folder}/mine/align.cfg", read(root, "jobs/align.cfg"))
-    done = call("env", f"ALD_SITE={folder}/mine/site.sh", f"{root}/jobs/submit.sh", f"{folder}/mine/align.cfg", "--dry-run")
+    harness.write(f"{folder}/site/align.cfg", read(root, "jobs/align.cfg"))
+    done = call("env", f"ALD_SITE={folder}/site/site.sh", f"{root}/jobs/submit.sh", f"{folder}/site/align.cfg", "--dry-run")
     assert "/jobs/sft.sh\n    #!/bin/sh\n" in done.stdout and "would be submitted: sft <sft>, " in done.stdout, done
 
 

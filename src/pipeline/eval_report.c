@@ -19,22 +19,13 @@
 #include "ald/role/measure.h"
 #include "ald/teacher/teacher.h"
 #include "pipeline/eval_impl.h"
+#include "pipeline/report_impl.h"
 #include "pipeline/sampling_impl.h"
 #include "pipeline/turns_impl.h"
 
 /* Answers on the page: enough to see what a model does, few enough to be read. All are in
  * answers.jsonl. */
 #define SHOWN 20
-
-static ald_json_t *json_of_interval(const ald_interval_t *value)
-{
-    ald_json_t *json = ald_json_new_object();
-    ald_json_set(json, "value", ald_json_new_number(value->value));
-    ald_json_set(json, "low", ald_json_new_number(value->low));
-    ald_json_set(json, "high", ald_json_new_number(value->high));
-    ald_json_set(json, "count", ald_json_new_integer(value->count));
-    return json;
-}
 
 static ald_json_t *json_of_models(const ald_eval_t *e)
 {
@@ -83,7 +74,7 @@ static ald_json_t *json_of_metrics(const ald_eval_metrics_t *metrics)
 {
     ald_json_t *json = ald_json_new_object();
     for (int i = 0; i < metrics->count; ++i)
-        ald_json_set(json, metrics->list[i].name, json_of_interval(&metrics->list[i].value));
+        ald_json_set(json, metrics->list[i].name, ald_report_interval(&metrics->list[i].value));
     return json;
 }
 
@@ -154,32 +145,14 @@ done:
     return status;
 }
 
-static ald_status_t put_escaped(ald_vec_t *page, const char *text)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    for (; *text != '\0'; ++text) {
-        const char *name = *text == '&'   ? "&amp;"
-                           : *text == '<' ? "&lt;"
-                           : *text == '>' ? "&gt;"
-                           : *text == '"' ? "&quot;"
-                                          : NULL;
-        if (name != NULL)
-            ALD_TRY(ald_vec_printf(page, "%s", name));
-        else
-            ALD_TRY(ald_vec_append(page, text, 1));
-    }
-done:
-    return status;
-}
-
 static ald_status_t put_answer(const ald_eval_t *e, int64_t i, ald_vec_t *page)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_answer_t *answer = &e->answers[i];
     ALD_TRY(ald_vec_printf(page, "<tr><td>%lld<td><pre>", (long long)row_of(e, i)->id));
-    ALD_TRY(put_escaped(page, row_of(e, i)->prompt.text));
+    ALD_TRY(ald_report_escape(page, row_of(e, i)->prompt.text));
     ALD_TRY(ald_vec_printf(page, "</pre><td><pre>"));
-    ALD_TRY(put_escaped(page, answer->text));
+    ALD_TRY(ald_report_escape(page, answer->text));
     ALD_TRY(ald_vec_printf(page, "</pre><td>%s %s %s\n",
                            answer->exact < 0   ? ""
                            : answer->exact > 0 ? "exact"
@@ -202,11 +175,11 @@ static ald_status_t write_page(const ald_eval_t *e, const char *path)
                "pre{white-space:pre-wrap;margin:0}b{color:#a00}</style>\n<h1>"));
     if (e->config->eval.teacher)
         ALD_TRY(ald_vec_printf(&page, "the composed teacher of "));
-    ALD_TRY(put_escaped(&page, e->directory[ALD_VIEW_POLICY][0] != '\0'
-                                   ? e->directory[ALD_VIEW_POLICY]
-                                   : e->directory[ALD_VIEW_DPO]));
+    ALD_TRY(ald_report_escape(&page, e->directory[ALD_VIEW_POLICY][0] != '\0'
+                                         ? e->directory[ALD_VIEW_POLICY]
+                                         : e->directory[ALD_VIEW_DPO]));
     ALD_TRY(ald_vec_printf(&page, "</h1>\n<p>%lld rows of ", (long long)e->rows));
-    ALD_TRY(put_escaped(&page, e->config->data.eval));
+    ALD_TRY(ald_report_escape(&page, e->config->data.eval));
     ALD_TRY(ald_vec_printf(&page, "; intervals of 95%%.\n<table><tr><th>metric<th>value<th>low"
                                   "<th>high<th>of<th>meaning\n"));
     for (int i = 0; i < e->metrics.count; ++i) {

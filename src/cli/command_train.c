@@ -11,6 +11,7 @@
 #include "ald/par/comm.h"
 #include "ald/pipeline/measured.h"
 #include "ald/pipeline/placing.h"
+#include "ald/pipeline/stage_audit.h"
 #include "ald/pipeline/stage_distill.h"
 #include "ald/pipeline/stage_dpo.h"
 #include "ald/pipeline/stage_eval.h"
@@ -45,6 +46,17 @@ static ald_status_t run_sft(const ald_options_t *options, const ald_comm_t *worl
     ALD_TRY(ald_setup_load(options, world, &setup));
     run.outputs[0] = setup.config.sft.output;
     ALD_TRY(measured(&setup, world, &run, ald_stage_sft(&setup.config, world)));
+done:
+    ald_setup_reset(&setup);
+    return status;
+}
+
+static ald_status_t run_audit(const ald_options_t *options, const ald_comm_t *world)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_setup_t setup;
+    ALD_TRY(ald_setup_load(options, world, &setup));
+    ALD_TRY(ald_stage_audit(&setup.config, world, options->fail_on.data, options->fail_on.count));
 done:
     ald_setup_reset(&setup);
     return status;
@@ -148,6 +160,15 @@ done:
     return status;
 }
 
+const ald_command_t ald_command_audit = {
+    .bit = ALD_FOR_AUDIT,
+    .name = "audit",
+    .summary = "says what is in data.train, and writes it without what is wrong",
+    .help = "Reads data.train in any layout; writes audit.json, audit.html, clean.jsonl and "
+            "removed.jsonl into\n"
+            "audit.output, and prints a summary. src/data/AUDIT.md says what each reason means.\n",
+    .run = run_audit,
+};
 const ald_command_t ald_command_sft = {
     .bit = ALD_FOR_SFT,
     .name = "sft",

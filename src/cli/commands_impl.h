@@ -17,6 +17,7 @@ typedef struct {
     ald_status_t (*run)(const ald_options_t *options, const ald_comm_t *world);
 } ald_command_t;
 
+extern const ald_command_t ald_command_audit;
 extern const ald_command_t ald_command_sft;
 extern const ald_command_t ald_command_dpo;
 extern const ald_command_t ald_command_score;

@@ -28,9 +28,9 @@
 #include "cli/time_left_impl.h"
 
 static const ald_command_t *const commands[] = {
-    &ald_command_sft,     &ald_command_dpo,  &ald_command_score,   &ald_command_generate,
-    &ald_command_distill, &ald_command_eval, &ald_command_inspect, &ald_command_tokenize,
-    &ald_command_bench,   &ald_command_plan,
+    &ald_command_audit,    &ald_command_sft,     &ald_command_dpo,  &ald_command_score,
+    &ald_command_generate, &ald_command_distill, &ald_command_eval, &ald_command_inspect,
+    &ald_command_tokenize, &ald_command_bench,   &ald_command_plan,
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
 

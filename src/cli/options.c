@@ -10,7 +10,8 @@
 
 enum {
     STAGES = ALD_FOR_STAGES,
-    ALL = STAGES | ALD_FOR_INSPECT | ALD_FOR_TOKENIZE | ALD_FOR_BENCH | ALD_FOR_PLAN,
+    ALL =
+        STAGES | ALD_FOR_INSPECT | ALD_FOR_TOKENIZE | ALD_FOR_BENCH | ALD_FOR_PLAN | ALD_FOR_AUDIT,
 };
 
 /* Offset and kind of a member: its type says what can be stored in it. */
@@ -29,10 +30,10 @@ enum {
 
 const ald_option_t ald_option_table[] = {
     /* stages */
-    {"-c", "FILE.cfg", "the configuration", STAGES | ALD_FOR_PLAN, TARGET(config),
+    {"-c", "FILE.cfg", "the configuration", STAGES | ALD_FOR_PLAN | ALD_FOR_AUDIT, TARGET(config),
      .required = true},
     {"--set", "path=value", "changes one of its values; the last one counts",
-     STAGES | ALD_FOR_PLAN | ALD_FOR_INSPECT, TARGET(settings)},
+     STAGES | ALD_FOR_PLAN | ALD_FOR_INSPECT | ALD_FOR_AUDIT, TARGET(settings)},
     {"--force", NULL, "makes anew what is finished, and goes on from no checkpoint",
      STAGES & ~ALD_FOR_SCORE, TARGET(force)},
     {"--deadline", "SECONDS",
@@ -49,6 +50,10 @@ const ald_option_t ald_option_table[] = {
      TARGET(plausibilities), .excludes = "--show"},
     {"--role", "ROLE", "what the ranks of this command do, where mpirun or srun starts several",
      ALD_FOR_DISTILL, TARGET(role), .choices = ALD_CHOICES_ROLES},
+    /* audit */
+    {"--fail-on", "REASON=SHARE",
+     "exit code 3 when more than that share of the rows has the reason", ALD_FOR_AUDIT,
+     TARGET(fail_on)},
     /* inspect */
     {"PATH", NULL, "file or folder", ALD_FOR_INSPECT, TARGET(paths), .required = true},
     {"--row", "N", "sequence N (from 0) of a shard, token by token", ALD_FOR_INSPECT, TARGET(row),
@@ -159,6 +164,7 @@ const ald_options_t ald_options_standard = {
     .settings = {.item = sizeof(const char *)},
     .role = ALD_ROLE_ANY,
     .show = -1,
+    .fail_on = {.item = sizeof(const char *)},
     .paths = {.item = sizeof(const char *)},
     .row = -1,
     .layout = ALD_LAYOUT_AUTO,
@@ -172,6 +178,7 @@ const ald_options_t ald_options_standard = {
 void ald_options_reset(ald_options_t *options)
 {
     ald_vec_reset(&options->settings);
+    ald_vec_reset(&options->fail_on);
     ald_vec_reset(&options->paths);
 }
 

@@ -23,6 +23,7 @@ typedef enum {
     ALD_FOR_TOKENIZE = 1 << 7,
     ALD_FOR_BENCH = 1 << 8,
     ALD_FOR_PLAN = 1 << 9,
+    ALD_FOR_AUDIT = 1 << 10,
     /* the stages, which a signal stops and which go on */
     ALD_FOR_STAGES = ALD_FOR_SFT | ALD_FOR_DPO | ALD_FOR_DISTILL | ALD_FOR_GENERATE |
                      ALD_FOR_SCORE | ALD_FOR_EVAL,
@@ -48,6 +49,8 @@ typedef struct {
     ald_role_t role;
     int64_t show; /* -1: none */
     const char *strengths, *plausibilities;
+    /* audit */
+    ald_vec_t fail_on; /* const char *, "REASON=SHARE" */
     /* inspect */
     ald_vec_t paths; /* const char * */
     int64_t row;     /* -1: none */

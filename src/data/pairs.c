@@ -56,8 +56,7 @@ done:
     return status;
 }
 
-/* The first row of part `part`, where all parts have about the same number of bytes. */
-static size_t part_begin(const ald_vec_t *rows, int part, int parts)
+size_t ald_pairs_part_begin(const ald_vec_t *rows, int part, int parts)
 {
     double whole = 0, before = 0;
     size_t i = 0;
@@ -72,18 +71,17 @@ static void take_part(const ald_pairs_options_t *options, ald_vec_t *rows)
 {
     if (options->parts <= 1)
         return;
-    size_t first = part_begin(rows, options->part, options->parts),
-           last = part_begin(rows, options->part + 1, options->parts);
+    size_t first = ald_pairs_part_begin(rows, options->part, options->parts),
+           last = ald_pairs_part_begin(rows, options->part + 1, options->parts);
     memmove(rows->data, &ALD_VEC_AT(rows, ald_raw_row_t, first),
             (last - first) * sizeof(ald_raw_row_t));
     rows->count = last - first;
 }
 
-/* The layout that the first rows show; a broken row gets its message when it is read. */
-static ald_layout_t find_layout(const ald_pairs_options_t *options, const ald_row_file_t *source)
+ald_layout_t ald_pairs_find_layout(ald_layout_t forced, const ald_row_file_t *source)
 {
     enum { ROWS = 100 }; /* that are looked at: the first may lack the members that tell */
-    ald_layout_t found = options->layout;
+    ald_layout_t found = forced;
     bool whole = true;
     for (size_t i = 0; i < source->rows.count && i < ROWS && whole && found == ALD_LAYOUT_AUTO;
          ++i) {
@@ -264,7 +262,7 @@ static ald_status_t load(const ald_pairs_options_t *options, ald_row_file_t *sou
     ald_pairs_note_t *notes = NULL;
     memcpy(out->sha256, source->sha256, sizeof out->sha256);
     out->array = source->array;
-    out->layout = find_layout(options, source);
+    out->layout = ald_pairs_find_layout(options->layout, source);
     ALD_TRY(take_rows(options, &source->rows));
     take_part(options, &source->rows);
     size_t count = source->rows.count;

@@ -105,7 +105,7 @@ static const ald_json_t *given_text(const ald_json_t *row, const char *key)
     return json;
 }
 
-static bool has_response(const ald_json_t *row, const char *key)
+bool ald_pairs_has_response(const ald_json_t *row, const char *key)
 {
     return ald_json_get(row, key) != NULL || given_text(row, key) != NULL;
 }
@@ -131,10 +131,8 @@ done:
     return status;
 }
 
-/* Finds the text of a response: in KEY_text, a string, or the assistant's message that ends a list.
- */
-static ald_status_t response_text(const ald_json_t *row, const char *key, ald_skip_t *skip,
-                                  const char **text, size_t *length)
+ald_status_t ald_pairs_response_text(const ald_json_t *row, const char *key, ald_skip_t *skip,
+                                     const char **text, size_t *length)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_json_t *given = given_text(row, key);
@@ -308,7 +306,7 @@ static ald_status_t read_response(const ald_pairs_reader_t *reader, const ald_js
     const ald_json_t *given = slot == 2 ? ald_json_get(json, "response_ids") : NULL;
     bool as_is = given_text(json, key) != NULL;
     row->responses[slot].shared = row->ids.count;
-    ALD_TRY(response_text(json, key, &row->note->skip, &text, &length));
+    ALD_TRY(ald_pairs_response_text(json, key, &row->note->skip, &text, &length));
     ALD_CHECK(length > 0 || given != NULL, ald_skip(&row->note->skip, ALD_SKIP_EMPTY),
               "\"%s\" is empty", key);
     status = keep_text(reader, text, length, row->responses[slot].out);
@@ -531,14 +529,15 @@ done:
 static int needed(const ald_pairs_reader_t *reader, const ald_json_t *row)
 {
     int need = (int)reader->options->need;
-    if ((need & ALD_PAIRS_PRESENT) != 0 && has_response(row, "chosen") &&
-        has_response(row, "rejected"))
+    if ((need & ALD_PAIRS_PRESENT) != 0 && ald_pairs_has_response(row, "chosen") &&
+        ald_pairs_has_response(row, "rejected"))
         return need | ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED;
     if ((need & ALD_PAIRS_SCORED) == 0)
         return need;
-    bool ranked = has_response(row, "chosen") && has_response(row, "rejected");
-    return has_response(row, "response") && !ranked ? ALD_PAIRS_RESPONSE
-                                                    : ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED;
+    bool ranked = ald_pairs_has_response(row, "chosen") && ald_pairs_has_response(row, "rejected");
+    return ald_pairs_has_response(row, "response") && !ranked
+               ? ALD_PAIRS_RESPONSE
+               : ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED;
 }
 
 static ald_status_t read_conversation(const ald_pairs_reader_t *reader, const ald_json_t *json,
@@ -613,20 +612,30 @@ done:
     return status;
 }
 
+ald_status_t ald_pairs_convert(const ald_pairs_reader_t *reader, const ald_json_t *json,
+                               ald_pairs_note_t *note, ald_json_t **made)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    bool unread = false;
+    *made = NULL;
+    ALD_CHECK(ald_json_is_object(json), ALD_STATUS_INPUT, "expected an object, found %s",
+              ald_json_type_name(json));
+    ALD_TRY(check_layout(reader, json));
+    note->unread = ald_members_unread(reader->layout, json);
+    ALD_TRY(ald_layout_convert(reader->layout, json, &note->skip, made));
+    ALD_TRY(ald_system_put(reader->layout, json, made, &unread));
+    note->unread |= (unsigned)unread << ALD_MEMBER_SYSTEM;
+done:
+    return status;
+}
+
 ald_status_t ald_pairs_read_row(const ald_pairs_reader_t *reader, const ald_json_t *json,
                                 ald_pair_t *out, ald_pairs_note_t *note)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *made = NULL;
-    bool unread = false;
     out->policy_step = -1;
-    ALD_CHECK(ald_json_is_object(json), ALD_STATUS_INPUT, "expected an object, found %s",
-              ald_json_type_name(json));
-    ALD_TRY(check_layout(reader, json));
-    note->unread = ald_members_unread(reader->layout, json);
-    ALD_TRY(ald_layout_convert(reader->layout, json, &note->skip, &made));
-    ALD_TRY(ald_system_put(reader->layout, json, &made, &unread));
-    note->unread |= (unsigned)unread << ALD_MEMBER_SYSTEM;
+    ALD_TRY(ald_pairs_convert(reader, json, note, &made));
     ALD_TRY(read_plain(reader, made != NULL ? made : json, note, out));
     ALD_TRY(ald_pairs_keep_extra(reader, json, out));
     note->tie = is_tie(json);

@@ -29,6 +29,18 @@ typedef struct {
     ald_vec_t *kept;     /* JSON that rows refer to; appended to in a critical section */
 } ald_pairs_reader_t;
 
+/* Checks the layout of a row and turns it into prompt and answers. *made is that object, NULL where
+ * the row has these members itself; the caller frees it, also after a failure. note->unread and
+ * note->skip are set. INPUT without file and line. */
+ald_status_t ald_pairs_convert(const ald_pairs_reader_t *reader, const ald_json_t *json,
+                               ald_pairs_note_t *note, ald_json_t **made);
+/* Whether a converted row has an answer "chosen", "rejected" or "response". */
+bool ald_pairs_has_response(const ald_json_t *row, const char *key);
+/* Finds the text of such an answer: in KEY_text, a string, or the assistant's message that ends a
+ * list. Borrowed. INPUT without file and line, with *skip where the row isn't damaged. */
+ald_status_t ald_pairs_response_text(const ald_json_t *row, const char *key, ald_skip_t *skip,
+                                     const char **text, size_t *length);
+
 /* Fills *out, whose id and line are set already, and *note. INPUT without file and line for a
  * damaged row; also for a row that is to be left out, with note->skip set. */
 ald_status_t ald_pairs_read_row(const ald_pairs_reader_t *reader, const ald_json_t *json,

@@ -471,7 +471,7 @@ def options_that_exclude_each_other(folder):
 # What help calls a value: one that is taken. Others are paths to nowhere.
 VALUES = {"N": 1, "ROW": 0, "I/N": "0/2", "path=value": "seed=2", "LAYOUT": "pairs", "FORMAT": "chatml",
           "PHASES": "train"}
-COMMANDS = ("sft", "dpo", "score", "generate", "distill", "eval", "inspect", "tokenize", "bench")
+COMMANDS = ("audit", "sft", "dpo", "score", "generate", "distill", "eval", "inspect", "tokenize", "bench")
 
 
 def options_of(command):

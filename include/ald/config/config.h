@@ -95,6 +95,12 @@ typedef struct {
         bool teacher;
     } eval;
     struct {
+        char *output, *remove, *refusals, *terms;
+        int64_t bands, rows, shingle;
+        double similarity;
+        bool figures;
+    } audit;
+    struct {
         double temperature, top_p;
         int64_t top_k, max_new_tokens;
     } sampling;
@@ -232,6 +238,20 @@ typedef struct {
     K(INTEGER, eval.generate, "1", 0, 1e6, NONE, "sampled responses per prompt (0: none)")         \
     K(BOOL, eval.teacher, "false", 0, 0, NONE,                                                     \
       "evaluate the composed teacher (teacher.*) in place of eval.model")                          \
+    K(OUTPUT, audit.output, "audit", 0, 0, NONE, "folder of reports, clean.jsonl, removed.jsonl")  \
+    K(STRING, audit.remove,                                                                        \
+      "duplicate-pair,contradiction,same-answers,same-after-cut,empty,wrong-roles,"                \
+      "prompts-differ,not-used,eval-prompt",                                                       \
+      0, 0, NONE, "reasons for which rows go to removed.jsonl (src/data/AUDIT.md)")                \
+    K(INTEGER, audit.bands, "14", 1, 1024, NONE, "bands of MinHash")                               \
+    K(INTEGER, audit.rows, "8", 1, 1024, NONE, "hash functions in a band; at most 1024 in all")    \
+    K(INTEGER, audit.shingle, "5", 1, 1000, NONE,                                                  \
+      "words in an n-gram (characters where a script has no spaces)")                              \
+    K(REAL, audit.similarity, "0.8", 0, 1, NONE, "Jaccard similarity of near duplicates")          \
+    K(INPUT, audit.refusals, "", 0, 0, NONE, "file of phrases of refusals, one a line")            \
+    K(INPUT, audit.terms, "", 0, 0, NONE, "file of forbidden terms, one a line")                   \
+    K(BOOL, audit.figures, "false", 0, 0, NONE,                                                    \
+      "report numbers of an answer that a prompt with numbers doesn't have")                       \
     K(REAL0, sampling.temperature, "1.0", 1e-6, 1e3, NONE, "0: greedy")                            \
     K(REAL, sampling.top_p, "1.0", 0, 1, NONE, "nucleus")                                          \
     K(INTEGER, sampling.top_k, "0", 0, 1e9, NONE, "most likely tokens kept (0: all)")              \

@@ -179,11 +179,6 @@ static bool refuses(const ald_audit_t *audit, ald_slice_t answer)
     return false;
 }
 
-static bool is_refusal(const ald_audit_t *audit, ald_audit_texts_t *texts)
-{
-    return refuses(audit, texts->answer[0]);
-}
-
 /* A list of strings of the row, or NULL. */
 static const ald_json_t *list_of(const ald_audit_texts_t *texts, const char *key)
 {
@@ -259,7 +254,6 @@ static const struct {
     {ALD_REASON_UNFINISHED, is_unfinished},
     {ALD_REASON_REPEATED, is_repeated},
     {ALD_REASON_SCRIPTS, differs_in_script},
-    {ALD_REASON_REFUSAL, is_refusal},
     {ALD_REASON_FORBIDDEN, has_forbidden},
     {ALD_REASON_FIGURES, has_wrong_figures},
 };
@@ -286,6 +280,7 @@ ald_status_t ald_audit_answers(const ald_audit_t *audit, ald_audit_texts_t *text
         out->answered[i] = answer.data != NULL;
         out->length[i] = characters(answer);
         out->refuses[i] = answer.data != NULL && refuses(audit, answer);
+        ald_audit_set(out, ALD_REASON_REFUSAL, i == 0 && out->refuses[i]);
         ald_audit_hash(answer.data, answer.length, out->answer[i]);
     }
 done:

@@ -526,7 +526,7 @@ def every_option_in_help_is_taken(folder):
             if {"--diff", "--mask"} & words.keys():
                 words["FILE"] = [f"{folder}/nowhere"]
             done = run(command, *itertools.chain(*words.values()), code=None)
-            assert done.code == (2 if command in COMMANDS[:6] else 3), done
+            assert done.code == (2 if command in COMMANDS[:7] else 3), done
             assert len(done.errors) == 1 and "nowhere" in done.errors[0], (words, done)
 
 

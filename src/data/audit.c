@@ -64,15 +64,24 @@ ald_status_t ald_reason_find(const char *text, size_t length, const char *place,
     return refuse_reason(text, length, place);
 }
 
+/* Rows with these teach nothing, teach both sides, or are read by no stage. */
+static const uint32_t standard = 1u << ALD_REASON_DUPLICATE_PAIR | 1u << ALD_REASON_CONTRADICTION |
+                                 1u << ALD_REASON_SAME_ANSWERS | 1u << ALD_REASON_SAME_CUT |
+                                 1u << ALD_REASON_EMPTY | 1u << ALD_REASON_WRONG_ROLES |
+                                 1u << ALD_REASON_PROMPTS_DIFFER | 1u << ALD_REASON_NOT_USED |
+                                 1u << ALD_REASON_EVAL_PROMPT;
+
 ald_status_t ald_reasons_parse(const char *list, const char *place, uint32_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     *out = 0;
     for (const char *at = list; *at != '\0'; at += strspn(at, ", ")) {
         const size_t length = strcspn(at, ", ");
-        ald_reason_t reason;
-        ALD_TRY(ald_reason_find(at, length, place, &reason));
-        *out |= 1u << reason;
+        ald_reason_t reason = ALD_REASON_COUNT;
+        const bool all = length == strlen("standard") && memcmp(at, "standard", length) == 0;
+        if (!all)
+            ALD_TRY(ald_reason_find(at, length, place, &reason));
+        *out |= all ? standard : 1u << reason;
         at += length;
     }
 done:

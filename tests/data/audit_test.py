@@ -257,6 +257,8 @@ def tokens_are_those_that_the_stages_train_on(folder):
     options = ["--set", f"sft.model={place}/model", "--set", "data.max_prompt_tokens=16", "--set",
                "data.max_response_tokens=12", "--set", "data.chat_format=none", "--set",
                "audit.remove=prompt-too-long,answer-too-long,same-after-cut,lossy-tokens,same-answers"]
+    report, done = audit(place, data, *options[:-1], "audit.remove=standard,prompt-too-long")
+    assert lines_of(place) == {"prompt-too-long": [1], "same-after-cut": [3], "same-answers": [4]}
     report, done = audit(place, data, *options)
     assert lines_of(place) == {"prompt-too-long": [1], "answer-too-long": [3], "same-after-cut": [3],
                                "same-answers": [4]}, lines_of(place)

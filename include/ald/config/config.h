@@ -239,10 +239,7 @@ typedef struct {
     K(BOOL, eval.teacher, "false", 0, 0, NONE,                                                     \
       "evaluate the composed teacher (teacher.*) in place of eval.model")                          \
     K(OUTPUT, audit.output, "audit", 0, 0, NONE, "folder of reports, clean.jsonl, removed.jsonl")  \
-    K(STRING, audit.remove,                                                                        \
-      "duplicate-pair,contradiction,same-answers,same-after-cut,empty,wrong-roles,"                \
-      "prompts-differ,not-used,eval-prompt",                                                       \
-      0, 0, NONE, "reasons for which rows go to removed.jsonl (src/data/AUDIT.md)")                \
+    K(STRING, audit.remove, "standard", 0, 0, NONE, "reasons to remove rows (src/data/AUDIT.md)")  \
     K(INTEGER, audit.bands, "14", 1, 1024, NONE, "bands of MinHash")                               \
     K(INTEGER, audit.rows, "8", 1, 1024, NONE, "hash functions in a band; at most 1024 in all")    \
     K(INTEGER, audit.shingle, "5", 1, 1000, NONE,                                                  \

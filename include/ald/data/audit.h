@@ -64,7 +64,8 @@ const char *ald_reason_meaning(ald_reason_t reason);
 /* Finds a reason by the first `length` characters of a text. USAGE, with the names, for another;
  * `place` begins the message. Local. */
 ald_status_t ald_reason_find(const char *text, size_t length, const char *place, ald_reason_t *out);
-/* Reads names with commas between as bits, 1 << reason. USAGE as above. Local. */
+/* Reads names with commas between as bits, 1 << reason; "standard" stands for those that
+ * src/data/AUDIT.md calls removed. USAGE as above. Local. */
 ald_status_t ald_reasons_parse(const char *list, const char *place, uint32_t *out);
 
 /* What is known of a row. Hashes are of 128 bits. */

@@ -265,7 +265,7 @@ go_on()
     now=$(progress_of "$stage" "$beside")
     [ "$REQUEUE" = yes ] || fail 75 "stopped, and site.sh has REQUEUE=$REQUEUE: submit again to go on"
     [ ! -f "$state/$key.at" ] || [ "$now" != "$(cat "$state/$key.at")" ] ||
-        fail 5 "no progress since it stopped last (${now:-nothing is kept yet}): it needs more time than it is given"
+        fail 5 "no progress since it stopped last (${now:-nothing is kept yet}): it needs more time than it is given, or fails again and again"
     echo "$now" >"$state/$key.at"
     restarts=$(($(cat "$state/$key.restarts" 2>/dev/null || echo 0) + 1))
     [ $restarts -le "$MAX_RESTARTS" ] || fail 5 "stopped more than MAX_RESTARTS=$MAX_RESTARTS times (${now:-nothing is kept yet})"

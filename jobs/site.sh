@@ -19,7 +19,7 @@ SBATCH_OPTIONS="--time=24:00:00"
 
 # Size of each job: nodes, ranks a node, cores a rank; options of its own, as --time or --mem.
 # `aligndistil plan --sbatch` proposes them: jobs/submit.sh --plan, with the nodes that it may use.
-PLAN_NODE="--nodes 4 --cores 16 --memory 64G"
+PLAN_NODE="--nodes 4 --cores 16 --memory 64GB"
 SFT_SIZE="--nodes=2 --ntasks-per-node=1 --cpus-per-task=16"
 DPO_SIZE="--nodes=2 --ntasks-per-node=1 --cpus-per-task=16"
 SCORE_SIZE="--nodes=1 --ntasks-per-node=1 --cpus-per-task=16"

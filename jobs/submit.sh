@@ -12,7 +12,7 @@
 #   --cancel          takes the chain's jobs out of the queue
 # ALD_SITE names the site file (else site.sh beside this script).
 # Exit codes: 0 done; 2 usage or configuration; 4 a chain for this output is in the queue; 5 Slurm failed
-# shellcheck disable=SC1007,SC2013,SC2015,SC2046,SC2086,SC2153
+# shellcheck disable=SC1007,SC2013,SC2015,SC2016,SC2046,SC2086,SC2153
 set -eu
 exec 3>&1 # what --dry-run prints, from within substitutions
 
@@ -260,7 +260,13 @@ cancel)
     check_chosen
     [ -z "$plan" ] || [ "$action" = dry-run ] || mkdir -p "$state"
     if [ -n "$plan" ]; then
-        proposed=$("$ALIGNDISTIL" plan -c "$ALD_CONFIG" --quiet --sbatch $PLAN_NODE) || exit $?
+        set --
+        for setting in $DISTILL_ROLES; do
+            set -- "$@" --set "$setting"
+        done
+        proposed=$($CONTAINER "$ALIGNDISTIL" plan -c "$ALD_CONFIG" --quiet --sbatch $PLAN_NODE "$@") || exit $?
+        # Behind what the site has the roles be, such as on-policy.
+        proposed=$(echo "$proposed" | sed 's/^DISTILL_ROLES="/DISTILL_ROLES="${DISTILL_ROLES-} /')
         eval "$proposed"
         [ "$action" = dry-run ] || { echo "$proposed" >"$state/sizes.sh" && ALD_SIZES=$state/sizes.sh && export ALD_SIZES; }
     fi

@@ -51,9 +51,12 @@ PartitionName=urgent Nodes=ALL MaxTime=INFINITE DefaultTime=10 State=UP Priority
 EOF
 }
 
-# Nodes have names of their own, or Open MPI's shared memory files collide.
+# Nodes have names of their own, or Open MPI's shared memory files collide. One that starts anew has an empty
+# disk: what PMIx left of a killed step stops the same step of a requeued job.
 node()
 {
+    rm -rf "$DIR/tmp/node$1"
+    mkdir "$DIR/tmp/node$1"
     unshare -u sh -c "hostname node$1; exec slurmd -f '$DIR/slurm.conf' -N node$1"
 }
 

@@ -393,7 +393,8 @@ def words_that_are_wrong(folder):
 def runs_that_do_not_get_on_end_with_a_line(folder):
     """The same step twice; more restarts than allowed; a site without requeues."""
     for site, times, line in (
-            ({}, 2, "no progress since it stopped last (nothing is kept yet): it needs more time than it is given"),
+            ({}, 2, "no progress since it stopped last (nothing is kept yet): it needs more time than it is given, "
+             "or fails again and again"),
             ({"MAX_RESTARTS": "0"}, 1, "stopped more than MAX_RESTARTS=0 times (nothing is kept yet)"),
             ({"REQUEUE": "no"}, 1, "stopped, and site.sh has REQUEUE=no: submit again to go on")):
         made = new_chain(folder, site={**site, "lines": "export ALD_BEFORE='kill -USR2 $$'"})

@@ -12,7 +12,7 @@ usage()
     echo "usage: $0 start DIR [NODES] | node DIR N | stop DIR" >&2
     exit 2
 }
-[ $# -ge 2 ] && [ $# -le 3 ] || usage
+case $# in 2 | 3) ;; *) usage ;; esac
 action=$1 DIR=$2 number=${3:-2} port=${ALD_SLURM_PORT:-21800}
 
 configuration()
@@ -55,7 +55,7 @@ EOF
 # disk: what PMIx left of a killed step stops the same step of a requeued job.
 node()
 {
-    rm -rf "$DIR/tmp/node$1"
+    rm -rf "$DIR/tmp/node$1" "$DIR/spool/node$1"/*pmix*
     mkdir "$DIR/tmp/node$1"
     unshare -u sh -c "hostname node$1; exec slurmd -f '$DIR/slurm.conf' -N node$1"
 }

@@ -9,8 +9,6 @@
 #include "ald/role/generator.h"
 #include "ald/role/placement.h"
 
-#define SAMPLING_LEAVES 8388608.0 /* pieces too small to be given back; measured */
-
 void ald_memory_rows(ald_memory_plan_t *plan, const ald_training_plan_t *training,
                      const ald_beside_plan_t *beside)
 {
@@ -79,7 +77,5 @@ void ald_memory_eval(ald_memory_plan_t *plan, const ald_evaluation_plan_t *evalu
     if (evaluation->samples > 0 && sampling > forward)
         ald_memory_add(plan, sampling - forward, "more for keys and values of %lld answers",
                        (long long)evaluation->samples);
-    if (evaluation->samples > 0)
-        ald_memory_add(plan, SAMPLING_LEAVES, "that sampling leaves in the heap");
     ald_memory_add_products(plan);
 }

@@ -2,12 +2,18 @@
  * which a reader of the stage meets it. */
 #include "ald/plan/stage_memory.h"
 
+#include <math.h>
+
 #include "ald/config/config.h"
 #include "ald/model/model_config.h"
 #include "ald/plan/memory.h"
 #include "ald/plan/micro.h"
 #include "ald/role/generator.h"
 #include "ald/role/placement.h"
+
+/* Pieces of the heap too small to be given back, of each answer and at most; measured. */
+#define SAMPLE_LEAVES 153600.0
+#define SAMPLES_LEAVE 8388608.0
 
 void ald_memory_rows(ald_memory_plan_t *plan, const ald_training_plan_t *training,
                      const ald_beside_plan_t *beside)
@@ -77,5 +83,8 @@ void ald_memory_eval(ald_memory_plan_t *plan, const ald_evaluation_plan_t *evalu
     if (evaluation->samples > 0 && sampling > forward)
         ald_memory_add(plan, sampling - forward, "more for keys and values of %lld answers",
                        (long long)evaluation->samples);
+    if (evaluation->samples > 0)
+        ald_memory_add(plan, fmin(SAMPLES_LEAVE, SAMPLE_LEAVES * (double)evaluation->samples),
+                       "that sampling leaves in the heap");
     ald_memory_add_products(plan);
 }

@@ -77,15 +77,11 @@ select_stages()
     done
 }
 
-# The chain's jobs that Slurm still has, of one stage or of all.
+# The chain's jobs that Slurm still has, of one stage or of all; tasks and components are their job's.
 queued()
 {
-    for file in "$state"/${1:-*}.id; do
-        [ -f "$file" ] || continue
-        for id in $(cat "$file"); do
-            squeue -h -j "$id" -o %i 2>/dev/null | head -n 1 | sed 's/[_+].*//'
-        done
-    done
+    ids=$(cat "$state"/${1:-*}.id 2>/dev/null | tr -s ' \n' ',,')
+    [ -z "$ids" ] || squeue -h -j "${ids%,}" -o %i 2>/dev/null | sed 's/[_+].*//' | sort -u
 }
 
 # --- submitting -------------------------------------------------------------------------------
@@ -225,7 +221,7 @@ step_of()
 describe()
 {
     mark=$(mark_of "$1") lock=$(locks_of "$1" | tail -n 1)
-    jobs=$(queued "$1" | sort -u | tr '\n' ' ')
+    jobs=$(queued "$1" | tr '\n' ' ')
     step=$(step_of "$1") progress=$(progress_of "$1")
     failed=$(cat "$state/$1.failed" "$state/$1"-*.failed 2>/dev/null | head -n 1 | cut -d ' ' -f 4-)
     if is_finished "$1"; then
@@ -250,7 +246,7 @@ status)
     done
     ;;
 cancel)
-    ids=$(queued | sort -u | tr '\n' ' ')
+    ids=$(queued | tr '\n' ' ')
     [ -n "$ids" ] || { echo "cancelled: nothing, as the chain has no job in the queue" && exit 0; }
     scancel $ids
     echo "cancelled: $ids"
@@ -275,7 +271,7 @@ cancel)
         mkdir "$state/submitting" 2>/dev/null || die 4 "$state/submitting: another submit.sh is at it (or was killed: then remove this folder)"
         trap 'rmdir "$state/submitting"' EXIT
         trap 'exit 130' INT TERM HUP
-        busy=$(queued | sort -u | tr '\n' ' ')
+        busy=$(queued | tr '\n' ' ')
         [ -z "$busy" ] || die 4 "$ALD_OUTPUT: a chain is in the queue: jobs $busy(--status shows it, --cancel ends it)"
     fi
     submit_chain

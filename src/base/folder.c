@@ -162,6 +162,15 @@ done:
     return status;
 }
 
+ald_status_t ald_path_rename(const char *from, const char *to)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    if (rename(from, to) != 0)
+        RAISE_ERRNO("rename", from);
+done:
+    return status;
+}
+
 void ald_dir_discard(const char *path)
 {
     char *message = ald_strdup(ald_status_message());

@@ -81,10 +81,7 @@ static ald_status_t teach(const trial_t *t, const ald_params_t *params, ald_aren
     const ald_encoding_row_t *row = ald_encoding_row(config->shards.encoding);
     const int64_t V = t->shape.vocab_size, H = t->shape.hidden_size, R = ald_head_chunk(V);
     const ald_contrast_t contrast = config->teacher.contrast;
-    ald_shard_header_t header = {.encoding = config->shards.encoding,
-                                 .contrast = contrast,
-                                 .vocab_size = V,
-                                 .hidden_size = H};
+    ald_shard_header_t header = {.contrast = contrast, .vocab_size = V, .hidden_size = H};
     ald_teacher_t teacher;
     ald_scored_t sequence = {.response_count = R};
     int64_t start[] = {0, R}, *owner = ald_arena_calloc(arena, (size_t)R, sizeof *owner);
@@ -95,9 +92,7 @@ static ald_status_t teach(const trial_t *t, const ald_params_t *params, ald_aren
     double *factor = ALD_ARENA_ARRAY(arena, double, R);
     ALD_CHECK(owner && values && rows && states && factor, ALD_STATUS_RESOURCE,
               "out of memory: a calibration over %lld tokens", (long long)V);
-    if (ald_encoding_has_k(header.encoding))
-        header.top_k = config->shards.top_k < V ? config->shards.top_k : V;
-    ald_shard_choose_form(config->shards.full_dtype, &header);
+    ald_shard_take_settings(config, &header);
     ald_teacher_init(config, &teacher);
     ALD_TRY(ald_scored_alloc(&header, R, arena, &sequence));
     ald_scored_fill(&header, 1, R, &sequence);

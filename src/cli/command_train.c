@@ -1,6 +1,7 @@
 /* The stages of the pipeline as commands: a configuration, then the stage.
  * They differ in what the stage takes besides. */
 #include <stdio.h>
+#include <string.h>
 
 #include "ald/base/arena.h"
 #include "ald/base/log.h"
@@ -25,55 +26,50 @@
 #include "cli/options_impl.h"
 #include "cli/setup_impl.h"
 
-/* Keeps what the stage took, and returns its status. */
-static ald_status_t measured(const ald_setup_t *setup, const ald_comm_t *world,
-                             const ald_stage_run_t *stage, ald_status_t ended)
+/* Runs a stage of a configuration, and says what it has written to and which roles this rank had.
+ */
+typedef ald_status_t (*stage_fn)(const ald_options_t *options, ald_setup_t *setup,
+                                 const ald_comm_t *world, ald_stage_run_t *run);
+
+/* Keeps what the stage took. */
+static void keep_measured(const ald_setup_t *setup, const ald_comm_t *world, ald_stage_run_t *run,
+                          ald_status_t ended)
 {
-    ald_stage_run_t run = *stage;
-    char *name = run.name != NULL ? NULL : ald_measured_name(setup->config.output, run.outputs[0]);
-    run.name = run.name != NULL ? run.name : name;
-    if (run.name != NULL)
-        ald_measured_write(&setup->config, world, &run, ended);
+    char part[32], *name = NULL;
+    snprintf(part, sizeof part, "score-%lld", (long long)run->part);
+    run->name = part;
+    if (run->parts == 0)
+        run->name = name = ald_measured_name(setup->config.output, run->outputs[0]);
+    if (run->name != NULL)
+        ald_measured_write(&setup->config, world, run, ended);
     ald_free(name);
-    return ended;
 }
 
-static ald_status_t run_sft(const ald_options_t *options, const ald_comm_t *world)
+static ald_status_t audit(const ald_options_t *options, ald_setup_t *setup, const ald_comm_t *world,
+                          ald_stage_run_t *run)
 {
-    ald_status_t status = ALD_STATUS_OK;
-    ald_setup_t setup;
-    ald_stage_run_t run = {.stage = "sft", .roles = 1u << ALD_ROLE_TRAINER, .begun = ald_time()};
-    ALD_TRY(ald_setup_load(options, world, &setup));
-    run.outputs[0] = setup.config.sft.output;
-    ALD_TRY(measured(&setup, world, &run, ald_stage_sft(&setup.config, world)));
-done:
-    ald_setup_reset(&setup);
-    return status;
+    (void)run;
+    return ald_stage_audit(&setup->config, world, options->fail_on.data, options->fail_on.count);
 }
 
-static ald_status_t run_audit(const ald_options_t *options, const ald_comm_t *world)
+static ald_status_t sft(const ald_options_t *options, ald_setup_t *setup, const ald_comm_t *world,
+                        ald_stage_run_t *run)
 {
-    ald_status_t status = ALD_STATUS_OK;
-    ald_setup_t setup;
-    ALD_TRY(ald_setup_load(options, world, &setup));
-    ALD_TRY(ald_stage_audit(&setup.config, world, options->fail_on.data, options->fail_on.count));
-done:
-    ald_setup_reset(&setup);
-    return status;
+    (void)options;
+    run->roles = 1u << ALD_ROLE_TRAINER;
+    run->outputs[0] = setup->config.sft.output;
+    return ald_stage_sft(&setup->config, world);
 }
 
-static ald_status_t run_dpo(const ald_options_t *options, const ald_comm_t *world)
+static ald_status_t dpo(const ald_options_t *options, ald_setup_t *setup, const ald_comm_t *world,
+                        ald_stage_run_t *run)
 {
-    ald_status_t status = ALD_STATUS_OK;
-    ald_setup_t setup;
-    ald_stage_run_t run = {.stage = "dpo", .roles = 1u << ALD_ROLE_TRAINER, .begun = ald_time()};
-    ALD_TRY(ald_setup_load(options, world, &setup));
-    run.stage = setup.config.dpo.reverse ? "reverse" : "dpo";
-    run.outputs[0] = setup.config.dpo.output;
-    ALD_TRY(measured(&setup, world, &run, ald_stage_dpo(&setup.config, world)));
-done:
-    ald_setup_reset(&setup);
-    return status;
+    (void)options;
+    if (setup->config.dpo.reverse)
+        run->stage = "reverse";
+    run->roles = 1u << ALD_ROLE_TRAINER;
+    run->outputs[0] = setup->config.dpo.output;
+    return ald_stage_dpo(&setup->config, world);
 }
 
 /* The roles that a rank of `distill` has, as bits. */
@@ -90,72 +86,84 @@ static unsigned roles_of(const ald_config_t *config, const ald_comm_t *world)
                << ALD_ROLE_GENERATOR;
 }
 
-static ald_status_t run_distill(const ald_options_t *options, const ald_comm_t *world)
+static ald_status_t distill(const ald_options_t *options, ald_setup_t *setup,
+                            const ald_comm_t *world, ald_stage_run_t *run)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_setup_t setup;
-    ald_stage_run_t run = {.stage = "distill", .begun = ald_time()};
-    ALD_TRY(ald_setup_load(options, world, &setup));
-    const ald_config_t *config = &setup.config;
-    run.outputs[0] = config->distill.output;
+    const ald_config_t *config = &setup->config;
+    (void)options;
+    ALD_TRY(ald_place_roles(&setup->config, world));
+    run->roles = roles_of(config, world);
+    run->outputs[0] = config->distill.output;
     if (config->distill.mode != ALD_MODE_OFF_POLICY)
-        run.outputs[1] = config->shards.directory;
-    ALD_TRY(ald_place_roles(&setup.config, world));
-    run.roles = roles_of(config, world);
-    ALD_TRY(measured(&setup, world, &run,
-                     setup.sweep.count > 0 ? ald_stage_sweep(config, &setup.sweep, world)
-                                           : ald_stage_distill(config, world)));
+        run->outputs[1] = config->shards.directory;
+    ALD_TRY(setup->sweep.count > 0 ? ald_stage_sweep(config, &setup->sweep, world)
+                                   : ald_stage_distill(config, world));
 done:
-    ald_setup_reset(&setup);
     return status;
 }
 
-static ald_status_t run_generate(const ald_options_t *options, const ald_comm_t *world)
+static ald_status_t generate(const ald_options_t *options, ald_setup_t *setup,
+                             const ald_comm_t *world, ald_stage_run_t *run)
+{
+    (void)options;
+    run->roles = 1u << ALD_ROLE_ANY;
+    run->outputs[0] = setup->config.generate.output;
+    return ald_stage_generate(&setup->config, world);
+}
+
+static ald_status_t score(const ald_options_t *options, ald_setup_t *setup, const ald_comm_t *world,
+                          ald_stage_run_t *run)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_setup_t setup;
-    ald_stage_run_t run = {.stage = "generate", .roles = 1u << ALD_ROLE_ANY, .begun = ald_time()};
-    ALD_TRY(ald_setup_load(options, world, &setup));
-    run.outputs[0] = setup.config.generate.output;
-    ALD_TRY(measured(&setup, world, &run, ald_stage_generate(&setup.config, world)));
+    run->roles = 1u << ALD_ROLE_SCORER;
+    ALD_TRY(ald_setup_part(options->part, &setup->config, world, &run->part, &run->parts));
+    ALD_TRY(ald_stage_score(&setup->config, world, run->part, run->parts));
 done:
-    ald_setup_reset(&setup);
     return status;
 }
 
-static ald_status_t run_score(const ald_options_t *options, const ald_comm_t *world)
+static ald_status_t eval(const ald_options_t *options, ald_setup_t *setup, const ald_comm_t *world,
+                         ald_stage_run_t *run)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t points;
+    ald_vec_init(&points, sizeof(ald_eval_point_t));
+    ALD_TRY(ald_comm_agree(world, ald_setup_points(options, &setup->config, &points)));
+    setup->config.eval.teacher = setup->config.eval.teacher || points.count > 0;
+    run->roles = 1u << ALD_ROLE_ANY;
+    run->outputs[0] = setup->config.eval.output;
+    ALD_TRY(
+        ald_stage_eval(&setup->config, world, options->show, points.data, (int64_t)points.count));
+done:
+    ald_vec_reset(&points);
+    return status;
+}
+
+static const struct {
+    const char *command;
+    stage_fn run;
+} stages[] = {{"audit", audit},     {"sft", sft},           {"dpo", dpo},  {"score", score},
+              {"distill", distill}, {"generate", generate}, {"eval", eval}};
+
+static stage_fn find_stage(const char *command)
+{
+    size_t i = 0;
+    while (strcmp(stages[i].command, command) != 0)
+        ++i;
+    return stages[i].run;
+}
+
+static ald_status_t run(const ald_options_t *options, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_setup_t setup = {0};
-    char name[32];
-    ald_stage_run_t run = {
-        .stage = "score", .name = name, .roles = 1u << ALD_ROLE_SCORER, .begun = ald_time()};
+    ald_stage_run_t stage = {.stage = options->command, .begun = ald_time()};
     ALD_TRY(ald_setup_load(options, world, &setup));
-    ALD_TRY(ald_setup_part(options->part, &setup.config, world, &run.part, &run.parts));
-    snprintf(name, sizeof name, "score-%lld", (long long)run.part);
-    ALD_TRY(
-        measured(&setup, world, &run, ald_stage_score(&setup.config, world, run.part, run.parts)));
+    ALD_TRY(find_stage(options->command)(options, &setup, world, &stage));
 done:
-    ald_setup_reset(&setup);
-    return status;
-}
-
-static ald_status_t run_eval(const ald_options_t *options, const ald_comm_t *world)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    ald_setup_t setup;
-    ald_vec_t points;
-    ald_stage_run_t run = {.stage = "eval", .roles = 1u << ALD_ROLE_ANY, .begun = ald_time()};
-    ald_vec_init(&points, sizeof(ald_eval_point_t));
-    ALD_TRY(ald_setup_load(options, world, &setup));
-    ALD_TRY(ald_comm_agree(world, ald_setup_points(options, &setup.config, &points)));
-    setup.config.eval.teacher = setup.config.eval.teacher || points.count > 0;
-    run.outputs[0] = setup.config.eval.output;
-    ALD_TRY(measured(
-        &setup, world, &run,
-        ald_stage_eval(&setup.config, world, options->show, points.data, (int64_t)points.count)));
-done:
-    ald_vec_reset(&points);
+    if (stage.outputs[0] != NULL || stage.parts > 0)
+        keep_measured(&setup, world, &stage, status);
     ald_setup_reset(&setup);
     return status;
 }
@@ -167,7 +175,7 @@ const ald_command_t ald_command_audit = {
     .help = "Reads data.train in any layout; writes audit.json, audit.html, clean.jsonl and "
             "removed.jsonl into\n"
             "audit.output, and prints a summary. src/data/AUDIT.md says what each reason means.\n",
-    .run = run_audit,
+    .run = run,
 };
 const ald_command_t ald_command_sft = {
     .bit = ALD_FOR_SFT,
@@ -176,7 +184,7 @@ const ald_command_t ald_command_sft = {
     .help = "Reads sft.model and data.train (pairs, of which \"chosen\" is trained on, or rows "
             "{\"text\"}),\n"
             "writes the model directory sft.output.\n",
-    .run = run_sft,
+    .run = run,
 };
 const ald_command_t ald_command_dpo = {
     .bit = ALD_FOR_DPO,
@@ -184,7 +192,7 @@ const ald_command_t ald_command_dpo = {
     .summary = "trains on preference pairs; dpo.reverse swaps them",
     .help = "Reads dpo.policy, dpo.reference and data.train, writes the model directory "
             "dpo.output.\n",
-    .run = run_dpo,
+    .run = run,
 };
 const ald_command_t ald_command_distill = {
     .bit = ALD_FOR_DISTILL,
@@ -198,7 +206,7 @@ const ald_command_t ald_command_distill = {
         "each\n"
         "into a folder of its name in distill.output, and prints a table. jobs/README.md shows a "
         "FILE.\n",
-    .run = run_distill,
+    .run = run,
 };
 const ald_command_t ald_command_generate = {
     .bit = ALD_FOR_GENERATE,
@@ -206,7 +214,7 @@ const ald_command_t ald_command_generate = {
     .summary = "samples responses to the prompts of data.train",
     .help = "Reads generate.model and data.train, writes generate.output (JSONL). With\n"
             "generate.teacher = true responses are the composed teacher's (teacher.*).\n",
-    .run = run_generate,
+    .run = run,
 };
 const ald_command_t ald_command_score = {
     .bit = ALD_FOR_SCORE,
@@ -216,7 +224,7 @@ const ald_command_t ald_command_score = {
             "array,\n"
             "or with --part I/N, each task makes its own part. Shards that are there and fit are "
             "kept.\n",
-    .run = run_score,
+    .run = run,
 };
 const ald_command_t ald_command_eval = {
     .bit = ALD_FOR_EVAL,
@@ -227,5 +235,5 @@ const ald_command_t ald_command_eval = {
         "and\n"
         "eval.html into eval.output. With eval.teacher = true the composed teacher (teacher.*) is\n"
         "evaluated; --strengths does so at each r, prints one table, and writes strengths.json.\n",
-    .run = run_eval,
+    .run = run,
 };

@@ -24,6 +24,15 @@
 #include "ald/num/dtype.h"
 #include "model/weights_impl.h"
 
+ald_dtype_t ald_hf_dtype(ald_stored_dtype_t stored)
+{
+    static const ald_dtype_t dtypes[] = {[ALD_STORED_DTYPE_AUTO] = ALD_HF_AS_READ,
+                                         [ALD_STORED_DTYPE_F32] = ALD_DTYPE_F32,
+                                         [ALD_STORED_DTYPE_BF16] = ALD_DTYPE_BF16,
+                                         [ALD_STORED_DTYPE_F16] = ALD_DTYPE_F16};
+    return dtypes[stored];
+}
+
 static const char *dtype_text(ald_dtype_t dtype)
 {
     static const char *const names[] = {"\"float32\"", "\"bfloat16\"", "\"float16\""};

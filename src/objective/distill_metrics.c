@@ -46,7 +46,8 @@ done:
 }
 
 /* Adds the distribution of all trainers' numbers, and gives their 95th percentile, on root; 0
- * elsewhere, or where there is none. */
+ * elsewhere, or where there is none. They are sorted for both: sums of floats depend on the order,
+ * and that in which they come depends on the trainers. */
 static ald_status_t distribution(const ald_comm_t *comm, const ald_vec_t *mine, const char *name,
                                  ald_metrics_t *metrics, double *p95)
 {

@@ -65,11 +65,7 @@ done:
 /* The bytes of the weights: by the types of the files, or those that a stage will write. */
 static ald_status_t weigh(const ald_config_t *config, ald_plan_model_t *model)
 {
-    static const ald_dtype_t dtypes[] = {[ALD_STORED_DTYPE_AUTO] = ALD_HF_AS_READ,
-                                         [ALD_STORED_DTYPE_F32] = ALD_DTYPE_F32,
-                                         [ALD_STORED_DTYPE_BF16] = ALD_DTYPE_BF16,
-                                         [ALD_STORED_DTYPE_F16] = ALD_DTYPE_F16};
-    const ald_dtype_t dtype = model->there ? ALD_HF_AS_READ : dtypes[config->runtime.dtype];
+    const ald_dtype_t dtype = model->there ? ALD_HF_AS_READ : ald_hf_dtype(config->runtime.dtype);
     return ald_hf_weights_bytes(model->directory, &model->params, dtype, &model->weights);
 }
 

@@ -124,16 +124,12 @@ ald_status_t ald_plan_header(const ald_plan_t *plan, ald_shard_header_t *out, ch
     ald_status_t status = ALD_STATUS_OK;
     const ald_config_t *config = plan->config;
     const ald_model_config_t *shape = &plan->teacher.params.config;
-    *out = (ald_shard_header_t){.encoding = config->shards.encoding,
-                                .vocab_size = plan->train.vocabulary > 0 ? plan->train.vocabulary
+    *out = (ald_shard_header_t){.vocab_size = plan->train.vocabulary > 0 ? plan->train.vocabulary
                                                                          : shape->vocab_size,
                                 .hidden_size = shape->hidden_size,
                                 .contrast = config->teacher.contrast,
                                 .policy_step = -1};
-    if (ald_encoding_has_k(out->encoding))
-        out->top_k =
-            config->shards.top_k < out->vocab_size ? config->shards.top_k : out->vocab_size;
-    ald_shard_choose_form(config->shards.full_dtype, out);
+    ald_shard_take_settings(config, out);
     out->dpo = any_model();
     out->contrasts[out->contrast] = any_model();
     if (config->shards.with_reference)

@@ -65,17 +65,13 @@ static void add_moments(int64_t total, int trainers, ald_storage_t *out)
 ald_status_t ald_storage_training(const ald_config_t *config, const ald_plan_model_t *model,
                                   int64_t steps, int trainers, int64_t metrics, ald_storage_t *out)
 {
-    static const ald_dtype_t dtypes[] = {[ALD_STORED_DTYPE_AUTO] = ALD_HF_AS_READ,
-                                         [ALD_STORED_DTYPE_F32] = ALD_DTYPE_F32,
-                                         [ALD_STORED_DTYPE_BF16] = ALD_DTYPE_BF16,
-                                         [ALD_STORED_DTYPE_F16] = ALD_DTYPE_F16};
     ald_status_t status = ALD_STATUS_OK;
     const int64_t every = config->checkpoint.every_steps, keep = config->checkpoint.keep_last;
     const int64_t made = every > 0 && steps > 0 ? (steps - 1) / every : 0;
     const int64_t kept = keep > 0 && keep < made ? keep : made;
     ald_storage_t one = {.bytes = STATE, .files = 1};
     *out = (ald_storage_t){.bytes = DONE, .files = 4};
-    ALD_TRY(add_model(config, model, dtypes[config->runtime.dtype], out));
+    ALD_TRY(add_model(config, model, ald_hf_dtype(config->runtime.dtype), out));
     ALD_TRY(add_model(config, model, ALD_DTYPE_F32, &one));
     add_moments(model->params.total, trainers, &one);
     out->bytes += (double)metrics * ((double)steps * (LINE + SERIES_STEP) + SERIES);

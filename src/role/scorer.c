@@ -94,15 +94,11 @@ static ald_status_t fill_header(ald_scorer_t *scorer)
     const ald_config_t *config = scorer->config;
     const ald_model_config_t *shape = &scorer->dpo.params.config;
     ALD_TRY(ald_config_print_content(config, &scorer->config_text));
-    h->encoding = config->shards.encoding;
     h->hidden_size = shape->hidden_size;
-    h->top_k = 0;
-    if (ald_encoding_has_k(h->encoding))
-        h->top_k = config->shards.top_k < h->vocab_size ? config->shards.top_k : h->vocab_size;
+    ald_shard_take_settings(config, h);
     ALD_CHECK(h->top_k <= ALD_TOP_K_MOST, ALD_STATUS_USAGE,
               "shards.top_k: expected at most %d, found %lld; \"hidden\" takes less",
               ALD_TOP_K_MOST, (long long)config->shards.top_k);
-    ald_shard_choose_form(config->shards.full_dtype, h);
     h->policy_step = -1;
     h->seed = config->seed;
     h->config = scorer->config_text;

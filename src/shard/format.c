@@ -119,6 +119,14 @@ void ald_shard_choose_form(ald_full_dtype_t full_dtype, ald_shard_header_t *head
     header->certified = ald_encoding_in(header->encoding, ALD_MAY_BE_CERTIFIED);
 }
 
+void ald_shard_take_settings(const ald_config_t *config, ald_shard_header_t *header)
+{
+    const int64_t k = config->shards.top_k, V = header->vocab_size;
+    header->encoding = config->shards.encoding;
+    header->top_k = !ald_encoding_has_k(header->encoding) ? 0 : k < V ? k : V;
+    ald_shard_choose_form(config->shards.full_dtype, header);
+}
+
 const char *ald_shard_full_dtype(const ald_shard_header_t *header)
 {
     return ald_choice_name(ALD_CHOICES_FULL_DTYPES,

@@ -2,7 +2,6 @@
  * damaged one is set aside, and the one before it is gone on from. */
 #include "ald/train/checkpoint.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -159,8 +158,7 @@ static ald_status_t set_aside(const ald_engine_t *engine, int64_t step)
          *to = ald_checkpoint_path(engine, step, ".damaged");
     ALD_CHECK(from != NULL && to != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(ald_dir_remove(to));
-    ALD_CHECK(rename(from, to) == 0, ald_status_of_errno(errno), "%s: cannot rename: %s", from,
-              strerror(errno));
+    ALD_TRY(ald_path_rename(from, to));
 done:
     ald_free(from);
     ald_free(to);

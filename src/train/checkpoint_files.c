@@ -2,7 +2,6 @@
  * killed while it writes still has the checkpoint before to go on from. */
 #include "train/checkpoint_files_impl.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -209,8 +208,7 @@ static ald_status_t take_files(const ald_json_t *files, const char *from, const 
         old = ald_path_join(from, name);
         new = ald_path_join(folder, name);
         ALD_CHECK(old != NULL && new != NULL, ALD_STATUS_RESOURCE, "out of memory");
-        ALD_CHECK(rename(old, new) == 0, ald_status_of_errno(errno), "%s: cannot rename: %s", old,
-                  strerror(errno));
+        ALD_TRY(ald_path_rename(old, new));
         ald_json_set(all, name, ald_json_copy(digest));
     }
 done:

@@ -248,11 +248,7 @@ done:
 static ald_status_t write_results(ald_engine_t *engine, const ald_json_t *inputs)
 {
     ald_status_t status = ALD_STATUS_OK;
-    static const ald_dtype_t dtypes[] = {[ALD_STORED_DTYPE_AUTO] = ALD_HF_AS_READ,
-                                         [ALD_STORED_DTYPE_F32] = ALD_DTYPE_F32,
-                                         [ALD_STORED_DTYPE_BF16] = ALD_DTYPE_BF16,
-                                         [ALD_STORED_DTYPE_F16] = ALD_DTYPE_F16};
-    const ald_dtype_t dtype = dtypes[engine->config->runtime.dtype];
+    const ald_dtype_t dtype = ald_hf_dtype(engine->config->runtime.dtype);
     const ald_made_t made = {.stage = engine->stage, .output = engine->output};
     ALD_TRY(ald_fail_point("model_save"));
     ALD_TRY(ald_lock_check());

@@ -25,8 +25,11 @@ void ald_names_free(char **names, size_t count);
 ald_status_t ald_dir_remove(const char *path);
 /* The same of what has this name in a folder. */
 ald_status_t ald_dir_remove_in(const char *folder, const char *name);
-/* The same after a failure, whose message stays; files that can't be removed are left. */
+/* The same as ald_dir_remove after a failure, whose message stays; files that can't be removed are
+ * left. */
 void ald_dir_discard(const char *path);
+/* Gives a file or folder another name in the same file system. */
+ald_status_t ald_path_rename(const char *from, const char *to);
 /* Puts a finished temporary folder in the place of `path`: an older one is moved aside first and
  * removed after. fsyncs the parent. */
 ald_status_t ald_dir_publish(const char *temporary, const char *path);

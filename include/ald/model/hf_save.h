@@ -5,11 +5,14 @@
 #include <stdint.h>
 
 #include "ald/base/status.h"
+#include "ald/config/choices.h"
 #include "ald/model/params.h"
 #include "ald/num/dtype.h"
 
 /* A value of `dtype`: each tensor in the type that it has in the origin's files. */
 #define ALD_HF_AS_READ ((ald_dtype_t)(ALD_DTYPE_F16 + 1))
+/* What runtime.dtype asks for. Local. */
+ald_dtype_t ald_hf_dtype(ald_stored_dtype_t stored);
 /* Writes a model into `directory`, which must be there: weights in `dtype` (rounded to nearest
  * even), config.json with a torch_dtype that fits, otherwise unchanged, and the other files and
  * folders of `origin` (generation_config.json, tokenizer files, licence,

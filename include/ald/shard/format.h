@@ -12,6 +12,7 @@
 #include "ald/base/sha256.h"
 #include "ald/base/status.h"
 #include "ald/config/choices.h"
+#include "ald/config/config.h"
 
 /* The version of the format that is written; readers refuse newer ones. In 1 the vocabulary had the
  * models' padding rows, since 2 it has the tokenizer's tokens alone. */
@@ -107,6 +108,8 @@ typedef struct {
 bool ald_shard_has(const ald_shard_header_t *header, ald_contrast_t contrast);
 /* Sets full16 and certified as a writer of this version has them for the header's encoding. */
 void ald_shard_choose_form(ald_full_dtype_t full_dtype, ald_shard_header_t *header);
+/* Sets the encoding, its top_k, which is at most vocab_size, and its form as shards.* has them. */
+void ald_shard_take_settings(const ald_config_t *config, ald_shard_header_t *header);
 /* The sha256 of the reference that the shard holds beside the reverse; "": none. */
 const char *ald_shard_reference(const ald_shard_header_t *header);
 /* Bytes in memory of everything that a shard with this header has of a response position. */

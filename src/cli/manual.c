@@ -102,7 +102,7 @@ static void put_keys(void)
 
 ald_status_t ald_manual_print(const ald_command_t *const *commands, size_t count)
 {
-    puts(".TH ALIGNDISTIL 1 \"\" \"aligndistil " ALD_VERSION
+    puts(".TH ALIGNDISTIL 1 \"" ALD_RELEASED "\" \"aligndistil " ALD_VERSION
          "\" \"User Commands\"\n.ad l\n.nh\n.SH NAME");
     put_line("aligndistil \\- ", ald_help_title);
     puts(".SH SYNOPSIS\n.nf");

@@ -108,7 +108,8 @@ static void print_roles(const ald_plan_t *plan)
     if (split->seconds == 0.0 || split->trainers == 0 || plan->split_is_set)
         puts("DISTILL_ROLES=\"\"");
     else
-        printf("DISTILL_ROLES=\"roles.trainers=%d roles.scorers=%d roles.generators=%d\"\n",
+        printf("# a role of 0 ranks shares those that no other role has\n"
+               "DISTILL_ROLES=\"roles.trainers=%d roles.scorers=%d roles.generators=%d\"\n",
                split->trainers, split->scorers, split->generators);
 }
 

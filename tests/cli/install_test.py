@@ -174,6 +174,8 @@ def the_citation_is_of_this_version(folder):
     citation = yaml.safe_load(read(harness.ROOT, "CITATION.cff"))
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
     assert citation["version"] == version() and citation["license"] == "Apache-2.0", citation
+    manual = subprocess.run([harness.BINARY, "--help=man"], capture_output=True, text=True, check=True).stdout
+    assert f'"{citation["date-released"]}"' in manual.splitlines()[0], manual.splitlines()[0]
     paper, = citation["references"]
     assert paper["type"] == "conference-paper" and len(paper["authors"]) == 6, paper
 

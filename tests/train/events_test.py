@@ -3,9 +3,11 @@
 TensorBoard's own where that is installed. The numbers are those of metrics.jsonl, also after a stop."""
 import glob
 import importlib.util
+import json
 import os
 import shutil
 import struct
+import subprocess
 import sys
 
 import h5py
@@ -189,6 +191,29 @@ def tensorboards_own_reader(folder):
     assert [e.step for e in accumulator.Histograms("alpha")] == [row["step"] for row in rows]
 
 
+def import_of(*arguments, code=0):
+    done = subprocess.run(["/usr/bin/python3", f"{harness.ROOT}/tools/import_metrics.py", *arguments], capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    return [json.loads(text) for text in done.stdout.splitlines()] if code == 0 else done.stderr
+
+
+def what_is_imported_elsewhere(folder):
+    """import_metrics.py as far as it goes without W&B and MLflow, which are on no node: what would be sent."""
+    shutil.rmtree(f"{folder}/out", ignore_errors=True)
+    command(folder, "sft")
+    out = f"{folder}/out/sft"
+    for target in ("wandb", "mlflow"):
+        head, *steps = import_of("--to", target, "--dry-run", out)
+        assert steps == harness.read_rows(f"{out}/metrics.jsonl") and len(steps) == 6
+        assert head["run"] == "sft" and head["config"]["optimizer.batch_size"] == 4, head
+        if importlib.util.find_spec(target) is None:
+            assert target in import_of("--to", target, out, code=1)
+    with open(f"{out}/metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write("[1]\n")
+    assert f"{out}/metrics.jsonl:7: expected an object" in import_of("--to", "wandb", "--dry-run", out, code=1)
+    assert "metrics.jsonl: No such file" in import_of("--to", "wandb", "--dry-run", f"{folder}/none", code=1)
+
+
 if __name__ == "__main__":
     harness.main([numbers_are_those_of_the_metrics, histograms_are_of_all_positions,
-                  a_run_that_goes_on_has_each_step_once, tensorboards_own_reader], prepare)
+                  a_run_that_goes_on_has_each_step_once, what_is_imported_elsewhere, tensorboards_own_reader], prepare)

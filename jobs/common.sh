@@ -257,7 +257,7 @@ end_with_slurm()
     exit "$1"
 }
 
-# This stage, or this task of it, once more: as this job, or as the one that waits behind it.
+# go_on WHY [lost]: this stage, or this task of it, once more: as this job, or as the one that waits behind it.
 go_on()
 {
     beside= # on-policy, its batches
@@ -271,13 +271,18 @@ go_on()
     [ $restarts -le "$MAX_RESTARTS" ] || fail 5 "stopped more than MAX_RESTARTS=$MAX_RESTARTS times (${now:-nothing is kept yet})"
     echo $restarts >"$state/$key.restarts"
     say "$stage: $1; kept: ${now:-nothing yet}; restart $restarts of at most $MAX_RESTARTS"
-    self=${SLURM_JOB_ID:-none}
+    self=${SLURM_JOB_ID:-none} after= why="can't be requeued from within the job"
+    [ "${ALD_FOLLOW_UP:-0}" -ge "$FOLLOW_UPS" ] || after=yes
     # By an array's number all its tasks would start anew.
     [ -z "${SLURM_ARRAY_JOB_ID-}" ] || self=${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}
-    ! command -v scontrol >/dev/null 2>&1 || ! scontrol requeue "$self" || end_with_slurm 75
-    [ "${ALD_FOLLOW_UP:-0}" -lt "$FOLLOW_UPS" ] ||
-        fail 75 "can't be requeued from within the job, and no follow-up is left: submit again to go on"
-    say "$stage: can't be requeued from within the job: the follow-up job behind this one goes on"
+    # What a node keeps of a job may be what its launcher fails at: another job goes on, where one waits.
+    if [ "${2-}" = lost ] && [ -n "$after" ] && [ -z "${SLURM_ARRAY_JOB_ID-}" ]; then
+        why="this job's own start may be what fails"
+    else
+        ! command -v scontrol >/dev/null 2>&1 || ! scontrol requeue "$self" || end_with_slurm 75
+    fi
+    [ -n "$after" ] || fail 75 "$why, and no follow-up is left: submit again to go on"
+    say "$stage: $why: the follow-up job behind this one goes on"
     exit 75
 }
 
@@ -319,7 +324,7 @@ conclude()
     0) [ "$stage" = score ] || is_finished "$stage" || go_on "ended with 0, but isn't finished" ;;
     75) go_on "stopped" ;;
     [2-5] | 126 | 127) fail "$code" "failed with $code; its own line is above" ;;
-    *) go_on "its launcher ended with $code, as when a node or a rank is lost" ;;
+    *) go_on "its launcher ended with $code, as when a node or a rank is lost" lost ;;
     esac
     rm -f "$state/$key.at" "$state/$key.restarts"
     if is_finished "$stage"; then say "$stage: finished"; else say "$stage: this task's part is done"; fi

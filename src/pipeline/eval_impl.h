@@ -14,6 +14,7 @@
 #include "ald/pipeline/stage_eval.h"
 #include "ald/role/frozen.h"
 #include "ald/role/measure.h"
+#include "ald/text/patterns.h"
 #include "pipeline/partial_impl.h"
 #include "pipeline/sampling_impl.h"
 #include "pipeline/turns_impl.h"
@@ -47,6 +48,7 @@ typedef struct {
     const char *directory[ALD_VIEWS];    /* "": not set */
     ald_measure_t measure;
     ald_dataset_t data;
+    ald_patterns_t *patterns;  /* of rows without figures and terms, or NULL */
     int64_t rows;              /* number of rows of the data that are used */
     int64_t *pair_row;         /* [pairs] rows with chosen and rejected */
     int64_t pairs, samples;    /* samples: responses sampled, rows * eval.generate */

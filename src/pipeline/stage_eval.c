@@ -31,6 +31,7 @@
 #include "ald/role/measure.h"
 #include "ald/teacher/teacher.h"
 #include "ald/text/figures.h"
+#include "ald/text/patterns.h"
 #include "ald/text/tokenizer.h"
 #include "ald/train/finished.h"
 #include "pipeline/claim_impl.h"
@@ -319,6 +320,38 @@ done:
     return status;
 }
 
+/* What a row asks for under a key: its own list, or what the patterns find in its prompt; NULL:
+ * nothing. *made is for the caller to free. */
+static ald_status_t asked(const ald_eval_t *e, const ald_pair_t *row, const char *key,
+                          const ald_json_t **out, ald_json_t **made)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    *out = ald_json_get(row->extra, key);
+    if (*out == NULL && e->patterns != NULL) {
+        if (ald_patterns_of(e->patterns, row->prompt.text, key, made) != ALD_STATUS_OK)
+            status = ald_status_prefix(ALD_STATUS_INPUT, "%s, on line %lld of %s",
+                                       e->config->eval.patterns, (long long)row->line,
+                                       e->config->data.eval);
+        *out = *made;
+    }
+    return status;
+}
+
+static ald_status_t judge_answer(const ald_eval_t *e, const ald_pair_t *row, ald_answer_t *answer)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_json_t *made[2] = {NULL, NULL};
+    const ald_json_t *required = NULL, *forbidden = NULL;
+    ALD_TRY(asked(e, row, "required", &required, &made[0]));
+    ALD_TRY(asked(e, row, "forbidden", &forbidden, &made[1]));
+    answer->exact = required == NULL ? -1 : ald_figures_exact(answer->text, required);
+    answer->forbidden = forbidden == NULL ? -1 : ald_terms_found(answer->text, forbidden) > 0;
+done:
+    ald_json_free(made[0]);
+    ald_json_free(made[1]);
+    return status;
+}
+
 /* Texts of the answers, and what they get right. */
 static ald_status_t judge_answers(ald_eval_t *e)
 {
@@ -329,10 +362,7 @@ static ald_status_t judge_answers(ald_eval_t *e)
         ALD_TRY(ald_sampled_text(&e->data, e->responses[i].ids, e->responses[i].count,
                                  &answer->ended, &answer->json));
         answer->text = ald_json_text(answer->json, NULL);
-        const ald_json_t *required = ald_json_get(row->extra, "required"),
-                         *forbidden = ald_json_get(row->extra, "forbidden");
-        answer->exact = required == NULL ? -1 : ald_figures_exact(answer->text, required);
-        answer->forbidden = forbidden == NULL ? -1 : ald_terms_found(answer->text, forbidden) > 0;
+        ALD_TRY(judge_answer(e, row, answer));
     }
 done:
     return status;
@@ -552,6 +582,7 @@ static void eval_reset(ald_eval_t *e)
     ald_free(e->preferred);
     ald_free(e->pair_row);
     ald_dataset_reset(&e->data);
+    ald_patterns_destroy(e->patterns);
     for (int k = 0; k < ALD_VIEWS; ++k)
         ald_frozen_reset(&e->frozen[k]);
 }
@@ -629,6 +660,9 @@ static ald_status_t make_recipe(const ald_eval_t *e, const ald_eval_point_t *poi
                                 points[i].plausibility);
     if (*out != NULL) {
         ald_json_set(*out, "data.eval", ald_json_new_string(e->data.pairs.sha256));
+        if (e->patterns != NULL)
+            ald_json_set(*out, "eval.patterns",
+                         ald_json_new_string(ald_patterns_sha256(e->patterns)));
         ald_json_set(*out, "tokenizer",
                      ald_json_new_string(ald_tokenizer_sha256(e->data.tokenizer)));
         ald_json_set(*out, "strengths", ald_json_new_string(count > 0 ? text.data : "none"));
@@ -698,6 +732,8 @@ ald_status_t ald_stage_eval(const ald_config_t *config, const ald_comm_t *world,
     if (show < 0)
         ALD_TRY(ald_claim(world, "eval", (ald_named_t){"eval.output", config->eval.output}, false,
                           &(ald_named_t){NULL, NULL}));
+    if (config->eval.patterns[0] != '\0')
+        ALD_TRY(ald_comm_agree(world, ald_patterns_load(config->eval.patterns, &e.patterns)));
     ALD_TRY(load_models(&e));
     if (show >= 0) {
         ALD_TRY(ald_comm_agree(world, world->rank == 0 ? show_row(&e, show) : ALD_STATUS_OK));

@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """`eval` recomputed from the model files by the twins, and its answers judged by the order desk's own
 rules; the same on any number of ranks."""
+import json
 import os
+import re
 import subprocess
 import sys
 
@@ -122,6 +124,44 @@ def exact_answers_are_found(folder):
     assert metrics["exact"]["value"] == 0.5 and metrics["forbidden"]["value"] == 0.0
 
 
+def patterns_stand_for_lists(folder):
+    """Figures found in the prompts, for rows that have no lists of their own; against Python's expressions."""
+    rows = [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in harness.read_rows(Setting.data)]
+    rows[1]["required"] = []
+    data = harness.write_rows(os.path.join(folder, "bare.jsonl"), rows)
+    path = os.path.join(folder, "patterns.json")
+    # Letters of what was sampled: which answers have them is different from row to row.
+    items = [{"prompt": r"([a-z])([a-z]+) (?P<next>\w)", "required": ["$2"]},
+             {"prompt": "order (\\w)", "required": ["$1$$"]},
+             {"forbidden": ["a", "i"]}, {"prompt": "zzz", "forbidden": ["$0"]}]
+    for part in ([items[2]], items[:1], items):
+        with open(path, "w") as file:
+            json.dump(part, file)
+        place = evaluate(folder, "patterns", data__eval=data, eval__patterns=path)
+        for answer in harness.read_rows(os.path.join(place, "answers.jsonl")):
+            row = rows[answer["id"]]
+            found = []
+            for item in part:
+                for match in re.finditer(item.get("prompt", "^"), f"<|im_start|>user\n{row['prompt']}<|im_end|>\n<|im_start|>assistant\n"
+                                         ) if "required" in item else ():
+                    found += [text.replace("$2", match[2] if "$2" in text else "").replace("$1", match[1]).replace("$$", "$")
+                              for text in item["required"]]
+            required = row.get("required", found or None)
+            assert answer.get("exact") == (None if required is None else desk.figures_exact(answer["response"], required))
+            forbidden = ["a", "i"] if items[2] in part else None
+            assert answer.get("forbidden") == (None if forbidden is None else bool(desk.terms_found(answer["response"], forbidden))), (answer, part)
+    for text, message in (("{}", "expected a list of objects"), ('[{"prompt": "("}]', 'item 0: expected "required" or "forbidden"'),
+                          ('[{"prompt": "(", "forbidden": []}]', 'item 0: "prompt": bad pattern: missing closing parenthesis at byte 1'),
+                          ('[{"forbidden": [1]}]', 'item 0: "forbidden"[0]: expected a string, found'),
+                          ('[{"needed": []}]', 'item 0: expected "required" or "forbidden"'),
+                          ('[{"prompt": "e", "required": ["$9"]}]', "item 0: \"$9\": unknown substring")):
+        with open(path, "w") as file:
+            file.write(text)
+        done = training.stage("eval", folder, code=3, eval__output="bad", data__eval=data, eval__patterns=path, eval__generate=1,
+                              sampling__max_new_tokens=2, eval__model=Setting.models["policy"])
+        assert message in done.err and path in done.err, done.err
+
+
 def any_number_of_ranks(folder):
     files = []
     for ranks in (1, 2, 3, 4):
@@ -195,5 +235,5 @@ def bad_input(folder):
 
 
 if __name__ == "__main__":
-    harness.main([preferences_are_the_twins, answers_are_judged_right, exact_answers_are_found,
+    harness.main([preferences_are_the_twins, answers_are_judged_right, exact_answers_are_found, patterns_stand_for_lists,
                   any_number_of_ranks, parts_alone, token_table_of_a_row, bad_input], prepare)

@@ -90,7 +90,7 @@ typedef struct {
         bool teacher;
     } generate;
     struct {
-        char *model, *name, *dpo, *contrast, *reference, *output;
+        char *model, *name, *dpo, *contrast, *reference, *output, *patterns;
         int64_t max_rows, generate;
         bool teacher;
     } eval;
@@ -238,6 +238,8 @@ typedef struct {
     K(INTEGER, eval.generate, "1", 0, 1e6, NONE, "sampled responses per prompt (0: none)")         \
     K(BOOL, eval.teacher, "false", 0, 0, NONE,                                                     \
       "evaluate the composed teacher (teacher.*) in place of eval.model")                          \
+    K(INPUT, eval.patterns, "", 0, 0, NONE,                                                        \
+      "file of figures and terms for rows without (src/text/README.md)")                           \
     K(OUTPUT, audit.output, "audit", 0, 0, NONE, "folder of reports, clean.jsonl, removed.jsonl")  \
     K(STRING, audit.remove, "standard", 0, 0, NONE, "reasons to remove rows (src/data/AUDIT.md)")  \
     K(INTEGER, audit.bands, "14", 1, 1024, NONE, "bands of MinHash")                               \

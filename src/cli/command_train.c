@@ -17,6 +17,7 @@
 #include "ald/pipeline/stage_dpo.h"
 #include "ald/pipeline/stage_eval.h"
 #include "ald/pipeline/stage_generate.h"
+#include "ald/pipeline/stage_judged.h"
 #include "ald/pipeline/stage_score.h"
 #include "ald/pipeline/stage_sft.h"
 #include "ald/pipeline/stage_sweep.h"
@@ -129,6 +130,8 @@ static ald_status_t eval(const ald_options_t *options, ald_setup_t *setup, const
     ald_status_t status = ALD_STATUS_OK;
     ald_vec_t points;
     ald_vec_init(&points, sizeof(ald_eval_point_t));
+    if (options->judged != NULL)
+        return ald_stage_judged(&setup->config, world, options->judged);
     ALD_TRY(ald_comm_agree(world, ald_setup_points(options, &setup->config, &points)));
     setup->config.eval.teacher = setup->config.eval.teacher || points.count > 0;
     run->roles = 1u << ALD_ROLE_ANY;

@@ -48,6 +48,8 @@ const ald_option_t ald_option_table[] = {
      ALD_FOR_EVAL, TARGET(strengths), .excludes = "--show"},
     {"--plausibilities", "LIST", "and at each plausibility, as in 0,0.05", ALD_FOR_EVAL,
      TARGET(plausibilities), .excludes = "--show"},
+    {"--judged", "FILE", "counts what the judge of AlpacaEval, MT-Bench or Arena-Hard has written",
+     ALD_FOR_EVAL, TARGET(judged), .excludes = "--show|--strengths|--plausibilities"},
     {"--role", "ROLE", "what the ranks of this command do, where mpirun or srun starts several",
      ALD_FOR_DISTILL, TARGET(role), .choices = ALD_CHOICES_ROLES},
     /* audit */

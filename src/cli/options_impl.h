@@ -48,7 +48,7 @@ typedef struct {
     bool force;
     ald_role_t role;
     int64_t show; /* -1: none */
-    const char *strengths, *plausibilities;
+    const char *strengths, *plausibilities, *judged;
     /* audit */
     ald_vec_t fail_on; /* const char *, "REASON=SHARE" */
     /* inspect */

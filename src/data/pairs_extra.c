@@ -92,6 +92,9 @@ ald_status_t ald_pairs_keep_extra(const ald_pairs_reader_t *reader, const ald_js
     for (size_t i = 0; question && i < sizeof more / sizeof more[0]; ++i)
         if (ald_json_get(row, more[i]) != NULL)
             ald_json_set(extra, more[i], ald_json_share(ald_json_get(row, more[i])));
+    if ((reader->options->need & ALD_PAIRS_PRESENT) != 0 &&
+        ald_json_is_string(ald_json_get(row, "subset")))
+        ald_json_set(extra, "subset", ald_json_share(ald_json_get(row, "subset")));
     if (ald_json_count(extra) > 0) {
 #pragma omp critical(ald_pairs_kept)
         status = ald_vec_push(reader->kept, &extra);

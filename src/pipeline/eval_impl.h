@@ -58,7 +58,19 @@ typedef struct {
     ald_measured_t *sampled;   /* [samples] */
     ald_answer_t *answers;     /* [samples], root only */
     ald_eval_metrics_t metrics;
+    ald_json_t *categories; /* root only: ald_eval_categories */
 } ald_eval_t;
+
+/* The margin log pi_dpo(chosen) / pi_base(chosen) - log pi_dpo(rejected) / pi_base(rejected) of
+ * pair i; a reward's is beta times it. */
+double ald_eval_reward(const ald_eval_t *eval, ald_view_t base, int64_t i);
+/* Reward accuracy by the difference of lengths, by "subset" of the rows, and by RewardBench's
+ * sections:
+ * {"reward": "dpo" | "pair", "length": {kind: interval}, "subset": {...}, "section": {name:
+ * number}}, owned by the caller; NULL without a reward. */
+ald_status_t ald_eval_categories(const ald_eval_t *eval, ald_json_t **out);
+void ald_eval_print_categories(const ald_json_t *categories); /* takes NULL, here and below */
+ald_status_t ald_eval_page_categories(const ald_json_t *categories, ald_vec_t *page);
 
 /* Writes eval.json, eval.html and, with samples, answers.jsonl and what the data's benchmark reads
  * into the folder. Root only. */

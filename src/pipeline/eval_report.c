@@ -97,6 +97,8 @@ static ald_status_t write_json(const ald_eval_t *e, const char *path)
     ald_json_set(json, "beta", ald_json_new_number(e->config->teacher.beta));
     ald_json_set(json, "sampling", json_of_sampling(e->config));
     ald_json_set(json, "metrics", json_of_metrics(&e->metrics));
+    if (e->categories != NULL)
+        ald_json_set(json, "rewards_by", ald_json_share(e->categories));
     ald_status_t status = ald_json_write(json, path);
     ald_json_free(json);
     return status;
@@ -189,6 +191,7 @@ static ald_status_t write_page(const ald_eval_t *e, const char *path)
                                (long long)v->count, e->metrics.list[i].meaning));
     }
     ALD_TRY(ald_vec_printf(&page, "</table>\n"));
+    ALD_TRY(ald_eval_page_categories(e->categories, &page));
     if (e->samples > 0)
         ALD_TRY(ald_vec_printf(&page, "<table><tr><th>row<th>prompt<th>answer<th>\n"));
     for (int64_t i = 0; i < e->samples && i < SHOWN; ++i)

@@ -387,11 +387,7 @@ static void put_rewards(ald_eval_t *e, ald_view_t base, const char *accuracy, co
     if (e->measure.models[ALD_VIEW_DPO] == NULL || e->measure.models[base] == NULL)
         return;
     for (int64_t i = 0; i < e->pairs; ++i) {
-        const ald_measured_t *pair = &e->preferred[2 * i];
-        double reward[2];
-        for (int j = 0; j < 2; ++j)
-            reward[j] = pair[j].logprob[ALD_VIEW_DPO] - pair[j].logprob[base];
-        work[i] = e->config->teacher.beta * (reward[0] - reward[1]);
+        work[i] = e->config->teacher.beta * ald_eval_reward(e, base, i);
         right += work[i] > 0.0;
     }
     put_metric(e, accuracy, "pairs whose chosen response has the higher reward",
@@ -460,6 +456,7 @@ static ald_status_t report(ald_eval_t *e)
     put_perplexity(e, work, work + n);
     if (e->samples > 0)
         put_answers(e, work, work + n);
+    ALD_TRY(ald_eval_categories(e, &e->categories));
     ALD_TRY(ald_eval_report(e));
 done:
     ald_free(work);
@@ -566,6 +563,8 @@ static void results_reset(ald_eval_t *e)
 {
     for (int64_t i = 0; i < e->samples && e->answers != NULL; ++i)
         ald_json_free(e->answers[i].json);
+    ald_json_free(e->categories);
+    e->categories = NULL;
     ald_turns_reset(&e->turns);
     ald_free(e->responses);
     if (e->answers != NULL)
@@ -710,8 +709,10 @@ static ald_status_t run(ald_eval_t *e, const ald_eval_point_t *points, int64_t c
         ALD_TRY(evaluate_points(e, points, count, items));
     } else {
         ALD_TRY(evaluate(e, e->config->eval.output, items));
-        if (e->world->rank == 0)
+        if (e->world->rank == 0) {
             ald_eval_print(&e->metrics);
+            ald_eval_print_categories(e->categories);
+        }
     }
     ALD_TRY(ald_partial_end(&e->partial));
 done:

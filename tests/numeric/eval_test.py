@@ -86,6 +86,40 @@ def preferences_are_the_twins(folder):
     close(metrics["perplexity"]["value"], np.exp(-sums["policy"][:, 0].sum() / tokens), "perplexity")
 
 
+def accuracy_by_kind_of_pair(folder):
+    """By length, subset and RewardBench's sections, whose weights are written once more here."""
+    names = ["alpacaeval-easy", "math-prm", "hep-go", "own", "donotanswer", "mt-bench-hard"]
+    rows = [{**row, "subset": name} for row, name in zip(harness.read_rows(Setting.data), names)]
+    rows = [{**row, "chosen": row["chosen"][:len(row["chosen"]) - 9 * (k % 4)]} for k in range(3) for row in rows]
+    data = harness.write_rows(os.path.join(folder, "kinds.jsonl"), rows)
+    place = evaluate(folder, "kinds", data__eval=data, eval__generate=0)
+    found = harness.read_json(os.path.join(place, "eval.json"))["rewards_by"]
+    encoder = training.bpe.Encoder(harness.read_json(os.path.join(folder, "tok", "tokenizer.json")))
+    prompts = tokens_of(folder)
+    by = {"length": {}, "subset": {}}
+    for i, row in enumerate(rows):
+        ids = [encoder.encode(row[key]) + [training.END] for key in ("chosen", "rejected")]
+        chosen, rejected = (sum(sign * Setting.twins[name].logprobs(prompts[i % len(names)][0], one).sum()
+                                for name, sign in (("dpo", 1), ("reference", -1))) for one in ids)
+        ratio = len(ids[0]) / len(ids[1])
+        kind = "chosen longer" if ratio > 1.1 else "chosen shorter" if ratio < 1 / 1.1 else "within 10%"
+        for key, name in (("length", kind), ("subset", row["subset"])):
+            by[key].setdefault(name, []).append(chosen > rejected)
+    assert found["reward"] == "dpo"
+    for key, kinds in by.items():
+        assert found[key].keys() == kinds.keys(), (found, kinds)
+        for name, right in kinds.items():
+            assert found[key][name]["count"] == len(right)
+            close(found[key][name]["value"], np.mean(right), name, 1e-8)
+    share = {name: np.mean(right) for name, right in by["subset"].items()}
+    sections = {"Chat": share["alpacaeval-easy"], "Chat Hard": share["mt-bench-hard"], "Safety": share["donotanswer"],
+                "Reasoning": (984 * share["math-prm"] + 164 * share["hep-go"]) / (984 + 164)}
+    sections["mean of the sections"] = np.mean(list(sections.values()))
+    assert found["section"].keys() == sections.keys()
+    for name, value in sections.items():
+        close(found["section"][name], value, name, 1e-8)
+
+
 def answers_are_judged_right(folder):
     place = evaluate(folder)
     answers = harness.read_rows(os.path.join(place, "answers.jsonl"))
@@ -235,5 +269,5 @@ def bad_input(folder):
 
 
 if __name__ == "__main__":
-    harness.main([preferences_are_the_twins, answers_are_judged_right, exact_answers_are_found, patterns_stand_for_lists,
+    harness.main([preferences_are_the_twins, accuracy_by_kind_of_pair, answers_are_judged_right, exact_answers_are_found, patterns_stand_for_lists,
                   any_number_of_ranks, parts_alone, token_table_of_a_row, bad_input], prepare)

@@ -90,7 +90,7 @@ typedef struct {
         bool teacher;
     } generate;
     struct {
-        char *model, *name, *dpo, *contrast, *reference, *output, *patterns;
+        char *model, *name, *dpo, *contrast, *reference, *output, *patterns, *gamed;
         int64_t max_rows, generate;
         bool teacher;
     } eval;
@@ -240,6 +240,8 @@ typedef struct {
       "evaluate the composed teacher (teacher.*) in place of eval.model")                          \
     K(INPUT, eval.patterns, "", 0, 0, NONE,                                                        \
       "file of figures and terms for rows without (src/text/README.md)")                           \
+    K(INPUT, eval.gamed, "", 0, 0, NONE,                                                           \
+      "df_gamed.csv of AlpacaEval, for --judged's length-controlled win rate")                     \
     K(OUTPUT, audit.output, "audit", 0, 0, NONE, "folder of reports, clean.jsonl, removed.jsonl")  \
     K(STRING, audit.remove, "standard", 0, 0, NONE, "reasons to remove rows (src/data/AUDIT.md)")  \
     K(INTEGER, audit.bands, "14", 1, 1024, NONE, "bands of MinHash")                               \

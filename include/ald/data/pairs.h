@@ -44,7 +44,8 @@ typedef struct {
     int64_t policy_step;     /* "policy_step" of a generation, else -1 */
     const ald_json_t *extra; /* an object of the row's members that eval and generate use, or NULL:
                                 "required", "forbidden" (lists of strings), "question_id", "uid",
-                                "turns", "prompt", "instruction", "input", "dataset"; borrowed */
+                                "turns", "prompt", "instruction", "input", "dataset"; with
+                                ALD_PAIRS_PRESENT "subset"; borrowed */
 } ald_pair_t;
 
 typedef struct {

@@ -1,0 +1,442 @@
+/* `eval --judged`: the judges' files turned into the benchmarks' figures, on a machine that has
+ * none of their programs. What counts how is theirs; src/pipeline/JUDGED.md says where it stands.
+ */
+#include "ald/pipeline/stage_judged.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ald/base/arena.h"
+#include "ald/base/folder.h"
+#include "ald/base/json.h"
+#include "ald/base/log.h"
+#include "ald/base/path.h"
+#include "ald/base/show.h"
+#include "ald/base/vec.h"
+#include "ald/data/row_file.h"
+#include "pipeline/judged_impl.h"
+
+void ald_judged_put(ald_judged_t *judged, const char *name, double value)
+{
+    judged->values[judged->count].name = name;
+    judged->values[judged->count++].value = value;
+}
+
+static ald_status_t find_model(ald_judgements_t *all, const char *name, ald_judged_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (size_t i = 0; i < all->models.count; ++i) {
+        *out = &ALD_VEC_AT(&all->models, ald_judged_t, i);
+        if (strcmp((*out)->model, name) == 0)
+            return status;
+    }
+    ald_judged_t fresh = {.model = ald_strdup(name)};
+    ALD_CHECK_MEMORY(fresh.model, strlen(name) + 1);
+    for (int i = 0; i < 2; ++i)
+        ald_vec_init(&fresh.scores[i], sizeof(double));
+    if (ald_vec_push(&all->models, &fresh) != ALD_STATUS_OK) {
+        ald_free(fresh.model);
+        return ALD_STATUS_RESOURCE;
+    }
+    *out = &ALD_VEC_AT(&all->models, ald_judged_t, all->models.count - 1);
+done:
+    return status;
+}
+
+static ald_status_t text_of(const ald_json_t *row, const char *key, const char **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_json_t *value = ald_json_get(row, key);
+    *out = ald_json_text(value, NULL);
+    ALD_CHECK(*out != NULL, ALD_STATUS_INPUT, "\"%s\": expected a string, found %s", key,
+              ald_json_type_name(value));
+done:
+    return status;
+}
+
+/* --- the benchmarks' rows -----------------------------------------------------------------------
+ */
+
+/* Characters, as Python counts them. */
+static ald_status_t characters(const ald_json_t *row, const char *key, double *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *text = NULL;
+    size_t length = 0;
+    ALD_TRY(text_of(row, key, &text));
+    ald_json_text(ald_json_get(row, key), &length);
+    *out = 0.0;
+    for (size_t i = 0; i < length; ++i)
+        *out += ((unsigned char)text[i] & 0xC0) != 0x80;
+done:
+    return status;
+}
+
+/* 1: the baseline's output, 2: the model's; between them by the judge's probability, 0 or 1.5 a
+ * draw.
+ */
+static ald_status_t read_alpaca(const ald_json_t *row, ald_judgements_t *all)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *model = NULL, *baseline = NULL;
+    ald_judged_t *judged = NULL;
+    ald_judged_row_t lengths = {NAN, {0.0, 0.0}};
+    const ald_json_t *preference = ald_json_get(row, "preference");
+    ALD_CHECK(ald_json_is_number(preference) || ald_json_is_null(preference), ALD_STATUS_INPUT,
+              "\"preference\": expected a number or null, found %s",
+              ald_json_type_name(preference));
+    double value = ald_json_number(preference, NAN);
+    value = value == 0.0 ? 1.5 : value;
+    ALD_TRY(text_of(row, "generator_1", &baseline));
+    ALD_TRY(text_of(row, "generator_2", &model));
+    ALD_TRY(find_model(all, model, &judged));
+    ALD_CHECK(all->models.count == 1 &&
+                  (all->baseline == NULL || strcmp(all->baseline, baseline) == 0),
+              ALD_STATUS_INPUT,
+              "\"generator_2\" is \"%s\" against \"%s\"; expected one model and one "
+              "baseline in a file",
+              model, baseline);
+    if (all->baseline == NULL)
+        all->baseline = ald_strdup(baseline);
+    ALD_TRY(characters(row, "output_1", &lengths.lengths[0]));
+    ALD_TRY(characters(row, "output_2", &lengths.lengths[1]));
+    if (value >= 1.0 && value <= 2.0) {
+        lengths.preference = value - 1.0;
+        ALD_TRY(ald_vec_push(&judged->scores[0], &lengths.preference));
+        judged->wins += value > 1.5;
+        judged->losses += value < 1.5;
+        judged->ties += value == 1.5;
+    } else {
+        ++all->left_out;
+    }
+    ALD_TRY(ald_vec_push(&all->lengths, &lengths));
+done:
+    return status;
+}
+
+/* What a verdict is worth for A, and how many times it counts; 0 times where it is none. */
+static double worth(const char *verdict, int *times)
+{
+    static const struct {
+        const char *verdict;
+        double worth;
+        int times;
+    } known[] = {{"A>>B", 1.0, 3}, {"A>B", 1.0, 1},  {"A=B", 0.5, 1}, {"B>A", 0.0, 1},
+                 {"B>>A", 0.0, 3}, {"A<<B", 0.0, 3}, {"A<B", 0.0, 1}, {"B=A", 0.5, 1},
+                 {"B<A", 1.0, 1},  {"B<<A", 1.0, 3}};
+    *times = 0;
+    for (size_t i = 0; verdict != NULL && i < sizeof known / sizeof known[0]; ++i)
+        if (strcmp(known[i].verdict, verdict) == 0) {
+            *times = known[i].times;
+            return known[i].worth;
+        }
+    return 0.0;
+}
+
+/* Two games: the baseline as A, then the model as A. A row without both verdicts isn't counted. */
+static ald_status_t read_arena(const ald_json_t *row, ald_judgements_t *all)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *model = NULL;
+    ald_judged_t *judged = NULL;
+    const ald_json_t *games = ald_json_get(row, "games");
+    int times[2];
+    double worths[2];
+    ALD_CHECK(ald_json_is_array(games) && ald_json_count(games) == 2, ALD_STATUS_INPUT,
+              "\"games\": expected a list of two, found %s of %zu", ald_json_type_name(games),
+              ald_json_count(games));
+    ALD_TRY(text_of(row, "model", &model));
+    ALD_TRY(find_model(all, model, &judged));
+    for (int g = 0; g < 2; ++g) {
+        const char *verdict =
+            ald_json_text(ald_json_get(ald_json_at(games, (size_t)g), "score"), NULL);
+        worths[g] = worth(verdict, &times[g]);
+        ALD_CHECK(verdict == NULL || times[g] > 0, ALD_STATUS_INPUT,
+                  "\"games\"[%d].score: \"%s\"; expected A>>B, A>B, A=B, B>A or B>>A", g, verdict);
+    }
+    worths[0] = 1.0 - worths[0];
+    all->left_out += times[0] == 0 || times[1] == 0;
+    for (int g = 0; g < 2 && times[0] > 0 && times[1] > 0; ++g)
+        for (int i = 0; i < times[g]; ++i)
+            ALD_TRY(ald_vec_push(&judged->scores[0], &worths[g]));
+done:
+    return status;
+}
+
+/* A grade from 1 to 10 of one turn's answer; -1: the judge gave none. */
+static ald_status_t read_single(const ald_json_t *row, ald_judgements_t *all)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *model = NULL;
+    ald_judged_t *judged = NULL;
+    const ald_json_t *turn = ald_json_get(row, "turn"), *score = ald_json_get(row, "score");
+    const int64_t number = ald_json_integer(turn, 0);
+    ALD_CHECK(number == 1 || number == 2, ALD_STATUS_INPUT, "\"turn\": expected 1 or 2");
+    ALD_CHECK(ald_json_is_number(score), ALD_STATUS_INPUT, "\"score\": expected a number, found %s",
+              ald_json_type_name(score));
+    const double value = ald_json_number(score, 0.0);
+    ALD_TRY(text_of(row, "model", &model));
+    ALD_TRY(find_model(all, model, &judged));
+    if (value == -1.0)
+        ++all->left_out;
+    else
+        ALD_TRY(ald_vec_push(&judged->scores[number - 1], &value));
+done:
+    return status;
+}
+
+/* Two games with places exchanged: won by who wins both, else a tie. */
+static ald_status_t read_pair(const ald_json_t *row, ald_judgements_t *all)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    static const char *const members[2] = {"model_1", "model_2"};
+    const char *winner[2], *model[2];
+    ALD_TRY(text_of(row, "g1_winner", &winner[0]));
+    ALD_TRY(text_of(row, "g2_winner", &winner[1]));
+    if (strcmp(winner[0], "error") == 0 || strcmp(winner[1], "error") == 0) {
+        ++all->left_out;
+        goto done;
+    }
+    for (int i = 0; i < 2; ++i)
+        ALD_TRY(text_of(row, members[i], &model[i]));
+    for (int i = 0; i < 2; ++i) {
+        ald_judged_t *judged = NULL;
+        ALD_TRY(find_model(all, model[i], &judged));
+        const bool decided = strcmp(winner[0], "tie") != 0 && strcmp(winner[0], winner[1]) == 0;
+        const bool won = strcmp(winner[0], members[i]) == 0;
+        judged->wins += decided && won;
+        judged->losses += decided && !won;
+        judged->ties += !decided;
+    }
+done:
+    return status;
+}
+
+/* --- the benchmarks' figures --------------------------------------------------------------------
+ */
+
+static double mean_of(const ald_vec_t *scores)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < scores->count; ++i)
+        sum += ALD_VEC_AT(scores, double, i);
+    return sum / (double)scores->count;
+}
+
+/* Standard error of the mean. */
+static double error_of(const ald_vec_t *scores)
+{
+    const double mean = mean_of(scores), n = (double)scores->count;
+    double sum = 0.0;
+    for (size_t i = 0; i < scores->count; ++i)
+        sum += pow(ALD_VEC_AT(scores, double, i) - mean, 2.0);
+    return sqrt(sum / (n - 1.0) / n);
+}
+
+static ald_status_t count_alpaca(const ald_config_t *config, ald_judgements_t *all,
+                                 ald_judged_t *judged)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const double n = (double)judged->scores[0].count;
+    double controlled = NAN, length = 0.0;
+    for (size_t i = 0; i < all->lengths.count; ++i)
+        length += ALD_VEC_AT(&all->lengths, ald_judged_row_t, i).lengths[1];
+    if (config->eval.gamed[0] != '\0' && strcmp(judged->model, all->baseline) == 0)
+        controlled = 50.0;
+    else if (config->eval.gamed[0] != '\0')
+        ALD_TRY(ald_judged_length_controlled(config->eval.gamed, all->lengths.data,
+                                             all->lengths.count, &controlled));
+    if (!isnan(controlled))
+        ald_judged_put(judged, "length_controlled_winrate", controlled);
+    ald_judged_put(judged, "win_rate", 100.0 * mean_of(&judged->scores[0]));
+    ald_judged_put(judged, "standard_error", 100.0 * error_of(&judged->scores[0]));
+    ald_judged_put(judged, "discrete_win_rate",
+                   100.0 * ((double)judged->wins + 0.5 * (double)judged->ties) / n);
+    ald_judged_put(judged, "n_wins", (double)judged->wins);
+    ald_judged_put(judged, "n_wins_base", (double)judged->losses);
+    ald_judged_put(judged, "n_draws", (double)judged->ties);
+    ald_judged_put(judged, "n_total", n);
+    ald_judged_put(judged, "avg_length", floor(length / (double)all->lengths.count));
+done:
+    return status;
+}
+
+static ald_status_t count_arena(const ald_config_t *config, ald_judgements_t *all,
+                                ald_judged_t *judged)
+{
+    (void)config;
+    (void)all;
+    const double mean = mean_of(&judged->scores[0]), error = error_of(&judged->scores[0]);
+    static const double z = 1.6448536269514722; /* between the 5th and the 95th percentile */
+    ald_judged_put(judged, "score", 100.0 * mean);
+    ald_judged_put(judged, "standard_error", 100.0 * error);
+    ald_judged_put(judged, "lower", 100.0 * (mean - z * error));
+    ald_judged_put(judged, "upper", 100.0 * (mean + z * error));
+    ald_judged_put(judged, "battles", (double)judged->scores[0].count);
+    return ALD_STATUS_OK;
+}
+
+static ald_status_t count_single(const ald_config_t *config, ald_judgements_t *all,
+                                 ald_judged_t *judged)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    (void)config;
+    (void)all;
+    ald_vec_t both;
+    ald_vec_init(&both, sizeof(double));
+    for (int i = 0; i < 2; ++i)
+        ALD_TRY(ald_vec_append(&both, judged->scores[i].data, judged->scores[i].count));
+    ald_judged_put(judged, "first_turn", mean_of(&judged->scores[0]));
+    ald_judged_put(judged, "second_turn", mean_of(&judged->scores[1]));
+    ald_judged_put(judged, "average", mean_of(&both));
+    ald_judged_put(judged, "standard_error", error_of(&both));
+    ald_judged_put(judged, "grades", (double)both.count);
+done:
+    ald_vec_reset(&both);
+    return status;
+}
+
+static ald_status_t count_pair(const ald_config_t *config, ald_judgements_t *all,
+                               ald_judged_t *judged)
+{
+    (void)config;
+    (void)all;
+    const double n = (double)(judged->wins + judged->losses + judged->ties);
+    ald_judged_put(judged, "win_rate", (double)judged->wins / n);
+    ald_judged_put(judged, "loss_rate", (double)judged->losses / n);
+    ald_judged_put(judged, "win_rate_adjusted",
+                   ((double)judged->wins + 0.5 * (double)judged->ties) / n);
+    ald_judged_put(judged, "win", (double)judged->wins);
+    ald_judged_put(judged, "loss", (double)judged->losses);
+    ald_judged_put(judged, "tie", (double)judged->ties);
+    return ALD_STATUS_OK;
+}
+
+/* --- the table of benchmarks --------------------------------------------------------------------
+ */
+
+typedef struct {
+    const char *name, *member; /* that its rows have, and those of none before it */
+    ald_status_t (*read)(const ald_json_t *row, ald_judgements_t *all);
+    ald_status_t (*count)(const ald_config_t *config, ald_judgements_t *all, ald_judged_t *judged);
+} ald_benchmark_t;
+
+static const ald_benchmark_t benchmarks[] = {
+    {"AlpacaEval 2.0", "preference", read_alpaca, count_alpaca},
+    {"Arena-Hard", "games", read_arena, count_arena},
+    {"MT-Bench, pairs", "g1_winner", read_pair, count_pair},
+    {"MT-Bench, single answers", "score", read_single, count_single},
+};
+enum { BENCHMARKS = sizeof benchmarks / sizeof benchmarks[0] };
+
+static ald_status_t read_rows(const ald_row_file_t *file, const ald_benchmark_t **found,
+                              ald_judgements_t *all)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_json_t *row = NULL;
+    for (size_t i = 0; i < file->rows.count && status == ALD_STATUS_OK; ++i) {
+        const ald_raw_row_t *raw = &ALD_VEC_AT(&file->rows, ald_raw_row_t, i);
+        ald_json_free(row);
+        row = NULL;
+        status = ald_row_file_parse(file, raw, &row);
+        for (int b = 0; b < BENCHMARKS && *found == NULL; ++b)
+            if (ald_json_get(row, benchmarks[b].member) != NULL)
+                *found = &benchmarks[b];
+        if (status == ALD_STATUS_OK && *found == NULL)
+            status = ald_status_raise(
+                ALD_STATUS_INPUT, "expected a row of the judge of AlpacaEval (\"preference\"), "
+                                  "Arena-Hard (\"games\") or MT-Bench (\"score\", \"g1_winner\")");
+        if (status == ALD_STATUS_OK)
+            status = (*found)->read(row, all);
+        if (status != ALD_STATUS_OK)
+            status = ald_row_file_place(file, raw->number, status);
+    }
+    ald_json_free(row);
+    return status;
+}
+
+static ald_json_t *json_of(const ald_benchmark_t *benchmark, const ald_row_file_t *file,
+                           const ald_judgements_t *all)
+{
+    ald_json_t *json = ald_json_new_object(), *models = ald_json_new_object();
+    ald_json_set(json, "format", ald_json_new_string("aligndistil-judged"));
+    ald_json_set(json, "tool_version", ald_json_new_string(ALD_VERSION));
+    ald_json_set(json, "benchmark", ald_json_new_string(benchmark->name));
+    ald_json_set(json, "judgements", ald_json_new_string(file->path));
+    ald_json_set(json, "sha256", ald_json_new_string(file->sha256));
+    if (all->baseline != NULL)
+        ald_json_set(json, "baseline", ald_json_new_string(all->baseline));
+    ald_json_set(json, "rows", ald_json_new_integer((int64_t)file->rows.count));
+    ald_json_set(json, "rows_without_judgement", ald_json_new_integer(all->left_out));
+    for (size_t i = 0; i < all->models.count; ++i) {
+        const ald_judged_t *judged = &ALD_VEC_AT(&all->models, ald_judged_t, i);
+        ald_json_t *values = ald_json_new_object();
+        for (int k = 0; k < judged->count; ++k)
+            ald_json_set(values, judged->values[k].name,
+                         ald_json_new_number(judged->values[k].value));
+        ald_json_set(models, judged->model, values);
+    }
+    ald_json_set(json, "models", models);
+    return json;
+}
+
+static void print(const ald_benchmark_t *benchmark, const ald_judgements_t *all)
+{
+    ald_print("%s%s%s, %lld rows without a judgement\n", benchmark->name,
+              all->baseline != NULL ? " against " : "", all->baseline != NULL ? all->baseline : "",
+              (long long)all->left_out);
+    for (size_t i = 0; i < all->models.count; ++i) {
+        const ald_judged_t *judged = &ALD_VEC_AT(&all->models, ald_judged_t, i);
+        ald_print_word(judged->model);
+        putchar('\n');
+        for (int k = 0; k < judged->count; ++k)
+            printf("  %-26s %.6g\n", judged->values[k].name, judged->values[k].value);
+    }
+}
+
+static void reset(ald_judgements_t *all)
+{
+    for (size_t i = 0; i < all->models.count; ++i) {
+        ald_judged_t *judged = &ALD_VEC_AT(&all->models, ald_judged_t, i);
+        ald_free(judged->model);
+        for (int k = 0; k < 2; ++k)
+            ald_vec_reset(&judged->scores[k]);
+    }
+    ald_vec_reset(&all->models);
+    ald_vec_reset(&all->lengths);
+    ald_free(all->baseline);
+}
+
+static ald_status_t report(const ald_config_t *config, const char *path)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_benchmark_t *benchmark = NULL;
+    ald_row_file_t file = {0};
+    ald_judgements_t all = {0};
+    ald_json_t *json = NULL;
+    char *out = NULL;
+    ald_vec_init(&all.models, sizeof(ald_judged_t));
+    ald_vec_init(&all.lengths, sizeof(ald_judged_row_t));
+    ALD_TRY(ald_row_file_open(path, &file));
+    ALD_TRY(read_rows(&file, &benchmark, &all));
+    for (size_t i = 0; i < all.models.count; ++i)
+        ALD_TRY(benchmark->count(config, &all, &ALD_VEC_AT(&all.models, ald_judged_t, i)));
+    json = json_of(benchmark, &file, &all);
+    out = ald_path_join(config->eval.output, "judged.json");
+    ALD_CHECK_MEMORY(out, strlen(config->eval.output) + 13);
+    ALD_TRY(ald_dir_make(config->eval.output));
+    ALD_TRY(ald_json_write(json, out));
+    print(benchmark, &all);
+done:
+    ald_json_free(json);
+    ald_free(out);
+    reset(&all);
+    ald_row_file_close(&file);
+    return status;
+}
+
+ald_status_t ald_stage_judged(const ald_config_t *config, const ald_comm_t *world, const char *path)
+{
+    return ald_comm_agree(world, world->rank == 0 ? report(config, path) : ALD_STATUS_OK);
+}

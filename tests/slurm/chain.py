@@ -35,7 +35,7 @@ seed = 1;
 output = "out";
 data: {{ train = "desk/train.jsonl"; eval = "desk/eval.jsonl"; max_rows = {rows};
         max_prompt_tokens = 96; max_response_tokens = 64; }};
-optimizer: {{ lr = 1e-3; batch_size = 8; max_steps = {steps}; epochs = 100; }};
+optimizer: {{ lr = 1e-3; batch_size = 8; max_steps = {steps}; epochs = 1000; }};
 runtime: {{ threads = 1; }};
 sft: {{ model = "fresh"; }};
 dpo: {{ policy = "out/sft"; reference = "out/sft"; }};
@@ -222,6 +222,17 @@ class Chain:
                 return open(f"{folder}/metrics.jsonl").read().count("\n") > 60
             return False
         until(busy, lambda: f"{stage} isn't at work\n{self.sandbox.queue()}\n{self.log(stage)}", timeout)
+
+
+def without_clients(folder, *names):
+    """Lines of a site whose jobs lack these programs."""
+    bin_folder = os.path.join(folder, "bin-without-" + "-".join(names))
+    if not os.path.isdir(bin_folder):
+        os.mkdir(bin_folder)
+        for name in os.listdir("/usr/bin"):
+            if name not in names:
+                os.symlink(f"/usr/bin/{name}", f"{bin_folder}/{name}")
+    return f'[ -z "${{SLURM_JOB_ID-}}" ] || PATH={bin_folder}'
 
 
 def results(out):

@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.abspath(__file__ + "/../../common"))
 import harness  # noqa: E402
 import chain  # noqa: E402
 
-ROWS, HELD_OUT, LONG = 20000, 5000, 8000  # rows, held-out rows, steps: each of more than a minute
+ROWS, HELD_OUT, LONG = 20000, 5000, 16000  # rows, held-out rows, steps: each of more than a minute
 STEPS = 3000  # of other scenarios
 FOLDERS = {"sft": "sft", "dpo": "dpo", "score": "shards", "distill": "aligned", "eval": "eval"}
 COMMANDS = {"eval": [(f"eval.model=out/{m}", f"eval.output=eval/{m}") for m in ("sft", "dpo", "aligned")]}
@@ -63,7 +63,7 @@ class Scene:
 
 def limits(scene):
     """--time=1 in each stage, side by side."""
-    sizes = {**{stage: {"steps": LONG} for stage in ("sft", "dpo", "distill")}, "score": {"rows": ROWS}, "eval": {"held_out": HELD_OUT}}
+    sizes = {**{stage: {"steps": LONG} for stage in ("sft", "dpo", "distill")}, "score": {"rows": ROWS}, "eval": {"rows": HELD_OUT, "held_out": HELD_OUT}}
     site = {"SBATCH_OPTIONS": "--time=1", "SFT_SIZE": "--nodes=1 --ntasks=1", "SCORE_TASKS": "1", "DISTILL_SIZE": "--nodes=1 --ntasks=1",
             "FOLLOW_UPS": "0", "SIGNAL_SECONDS": "1"}
     made = {}
@@ -155,7 +155,22 @@ def preemption(scene):
     return f"went on by {how}"
 
 
-SCENARIOS = {one.__name__: one for one in (node, daemon, preemption, late, limits)}
+def clients(scene):
+    """A failed stage where jobs can't cancel others: those behind it see that what they need isn't there."""
+    lines = chain.without_clients(scene.folder, "scontrol", "scancel", "squeue", "sbatch")
+    made = scene.chain("clients", {"lines": lines})
+    harness.write(made.config, open(made.config).read().replace('model = "fresh"', 'model = "none"'))
+    made.submit()
+    scene.sandbox.empty(60)
+    assert "failed with 3; its own line is above" in made.log("sft"), made.log("sft")
+    for need, stage in (("sft", "dpo"), ("sft", "reverse"), ("dpo", "score"), ("dpo", "distill"), ("distill", "eval")):
+        log = made.log(stage)
+        assert f"{stage}: needs {need}, which isn't finished: {made.out}/{chain.MARKS[need]} isn't there" in log, log
+        assert "launcher" not in log and scene.sandbox.show(made.jobs[stage]) == "FAILED", log
+    return "each stage ended by itself, with a line"
+
+
+SCENARIOS = {one.__name__: one for one in (clients, node, daemon, preemption, late, limits)}
 
 
 def main(names):

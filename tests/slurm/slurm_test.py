@@ -214,17 +214,6 @@ def a_killed_task_is_made_good(folder):
 # --- failures ------------------------------------------------------------------------------------
 
 
-def without_clients(folder, *names):
-    """Lines of a site whose jobs lack these programs."""
-    bin_folder = os.path.join(folder, "bin-without-" + "-".join(names))
-    if not os.path.isdir(bin_folder):
-        os.mkdir(bin_folder)
-        for name in os.listdir("/usr/bin"):
-            if name not in names:
-                os.symlink(f"/usr/bin/{name}", f"{bin_folder}/{name}")
-    return f'[ -z "${{SLURM_JOB_ID-}}" ] || PATH={bin_folder}'
-
-
 def a_failed_stage_ends_the_chain(folder):
     """With one clear line; everything behind it is cancelled."""
     made = new_chain(folder, site={"SBATCH_OPTIONS": "--time=5"})
@@ -243,23 +232,12 @@ def a_failed_stage_ends_the_chain(folder):
     assert status["score"] == "not begun", status
 
 
-def a_failed_stage_ends_the_chain_without_clients_in_jobs(folder):
-    """The same where jobs can't cancel others: those behind it see that what they need isn't there."""
-    made = new_chain(folder, site={"lines": without_clients(folder, "scontrol", "scancel", "squeue", "sbatch")})
-    harness.write(made.config, open(made.config).read().replace('model = "fresh"', 'model = "none"'))
-    made.submit()
-    sandbox().empty(60)
-    assert "failed with 3; its own line is above" in made.log("sft"), made.log("sft")
-    for need, stage in (("sft", "dpo"), ("sft", "reverse"), ("dpo", "score"), ("dpo", "distill"), ("distill", "eval")):
-        log = made.log(stage)
-        assert f"{stage}: needs {need}, which isn't finished: {made.out}/{chain.MARKS[need]} isn't there" in log, log
-        assert "launcher" not in log and sandbox().show(made.jobs[stage]) == "FAILED", log
-
-
-def follow_ups_go_on_where_jobs_have_no_scontrol(folder):
-    """After a stop; after a KILL that left its lock; not where the stage was done in one go."""
+def follow_ups_go_on_where_the_job_cannot(folder):
+    """After a stop, without scontrol in jobs; after a KILL that left its lock; where a rank is lost, whose job
+    could be requeued, but might fail at its start again."""
+    lines = chain.without_clients(folder, "scontrol").replace("\n", "; ")
     made = new_chain(folder, size=LONG, site={
-        "FOLLOW_UPS": "2", "lines": without_clients(folder, "scontrol")})
+        "FOLLOW_UPS": "2", "lines": f'[ "${{SLURM_JOB_NAME-}}" != ald-sft ] || {{ {lines}; }}'})
     made.submit("--only", "sft,dpo,reverse")
     first = int(made.jobs["sft"])
     made.at_work("sft")
@@ -269,13 +247,16 @@ def follow_ups_go_on_where_jobs_have_no_scontrol(folder):
     log = made.log("sft")
     assert "the follow-up job behind this one goes on" in log and "sft: finished" in log, log
     made.at_work("dpo")
-    sandbox().output("scancel", "--signal=KILL", "--full", made.jobs["dpo"])
-    made.finish("dpo")
-    log = made.log("dpo")
-    assert "follow-up 1 of 2" in log and "taken over" not in log and "writes here since" not in log, log
-    made.finish("reverse")
+    chain.kill_task(sandbox(), "dpo", SLURM_JOB_ID=made.jobs["dpo"])
+    made.at_work("reverse")
+    sandbox().output("scancel", "--signal=KILL", "--full", made.jobs["reverse"])
+    for stage in ("dpo", "reverse"):
+        made.finish(stage)
+        log = made.log(stage)
+        assert "follow-up 1 of 2" in log and "follow-up 2" not in log, log
+        assert "taken over" not in log and "writes here since" not in log, log
+    assert "its launcher ended with" in made.log("dpo") and "start may be what fails" in made.log("dpo"), made.log("dpo")
     sandbox().empty()
-    assert "follow-up" not in made.log("reverse")
 
 
 # --- launchers -----------------------------------------------------------------------------------
@@ -424,7 +405,7 @@ if __name__ == "__main__":
     harness.main([the_whole_route, a_second_submission_leaves_out_what_is_finished, stops_in_every_stage_change_nothing,
                   a_cancelled_chain_goes_on_when_submitted_again, arrays_of_any_form_make_each_row_once,
                   a_killed_task_is_made_good, a_failed_stage_ends_the_chain,
-                  a_failed_stage_ends_the_chain_without_clients_in_jobs, follow_ups_go_on_where_jobs_have_no_scontrol,
+                  follow_ups_go_on_where_the_job_cannot,
                   launchers_that_do_not_fit_are_refused, mpirun_where_the_site_says_so, roles_on_unlike_nodes,
                   two_chains_on_one_output, a_dry_run_submits_nothing, words_that_are_wrong,
                   runs_that_do_not_get_on_end_with_a_line, the_time_that_is_left_of_a_task], prepare)

@@ -7,6 +7,7 @@
 #include "ald/objective/distill.h"
 #include "ald/objective/objective.h"
 #include "ald/par/comm.h"
+#include "ald/role/monitor.h"
 #include "ald/role/roles.h"
 #include "ald/shard/format.h"
 #include "ald/shard/mix.h"
@@ -30,10 +31,8 @@ static ald_status_t train_on(ald_roles_t *d, ald_corpus_t *corpus)
                      .state = &d->distiller,
                      .engine = &d->engine,
                      .order = &mix};
-    ald_loop_t loop = {.name = "distill",
-                       .trainers = &d->trainers,
-                       .runs = &run,
-                       .count = 1};
+    ald_monitor_t *monitor = NULL;
+    ald_loop_t loop = {.name = "distill", .trainers = &d->trainers, .runs = &run, .count = 1};
     d->distiller.set = &corpus->set;
     status = ald_corpus_mix(corpus, d->config, &mix);
     if (status == ALD_STATUS_OK)
@@ -46,10 +45,14 @@ static ald_status_t train_on(ald_roles_t *d, ald_corpus_t *corpus)
     if (d->finished)
         goto done;
     ALD_TRY(ald_engine_begin(&d->engine, ald_total_steps(d->config, corpus->set.count)));
+    ALD_TRY(ald_monitor_open(&d->engine, &monitor));
+    loop.watch = monitor != NULL ? ald_monitor_watch : NULL;
+    loop.watcher = monitor;
     ALD_TRY(ald_comm_agree(&d->trainers, ald_distill_memory(d, corpus)));
     ALD_TRY(ald_loop_run(&loop));
 done:
     ald_loop_reset(&loop);
+    ald_monitor_close(monitor);
     ald_corpus_feed_reset(&feed);
     ald_mix_reset(&mix);
     return status;

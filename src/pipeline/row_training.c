@@ -10,6 +10,7 @@
 #include "ald/plan/memory.h"
 #include "ald/plan/micro.h"
 #include "ald/plan/stage_memory.h"
+#include "ald/role/monitor.h"
 #include "ald/train/engine.h"
 #include "ald/train/loop.h"
 #include "ald/train/order.h"
@@ -56,15 +57,20 @@ ald_status_t ald_train_on_rows(ald_engine_t *engine, const ald_objective_t *obje
     const int64_t n = data->pairs.count;
     ald_rows_t rows = {0};
     ald_run_t run = {.objective = objective, .state = state, .engine = engine};
+    ald_monitor_t *monitor = NULL;
     ald_loop_t loop = {
         .name = objective->stage, .trainers = engine->comm, .runs = &run, .count = 1};
     ALD_TRY(ald_engine_begin(engine, ald_total_steps(engine->config, n)));
+    ALD_TRY(ald_monitor_open(engine, &monitor));
+    loop.watch = monitor != NULL ? ald_monitor_watch : NULL;
+    loop.watcher = monitor;
     ALD_TRY(ald_comm_agree(engine->comm, ald_rows_init(engine->config, data, &rows)));
     loop.feed = ald_rows_feed(&rows);
     ALD_TRY(ald_comm_agree(engine->comm, say_memory(&run, beside, n)));
     ALD_TRY(ald_loop_run(&loop));
 done:
     ald_loop_reset(&loop);
+    ald_monitor_close(monitor);
     ald_rows_reset(&rows);
     return status;
 }

@@ -23,6 +23,7 @@
 #include "ald/record/metrics.h"
 #include "ald/role/folder.h"
 #include "ald/role/reader.h"
+#include "ald/role/monitor.h"
 #include "ald/role/roles.h"
 #include "ald/shard/format.h"
 #include "ald/shard/read.h"
@@ -52,7 +53,8 @@ typedef struct {
     ald_blocks_t blocks;         /* scorers */
     /* What follows is of trainers. */
     ald_loop_t *loop;
-    shelf_t *shelves; /* a ring */
+    ald_monitor_t *monitor; /* of trainers; NULL: none */
+    shelf_t *shelves;       /* a ring */
     ald_vec_t inbox;
     int64_t whole; /* the first step whose shards aren't all there */
     /* Of the step at hand. */
@@ -439,6 +441,10 @@ static ald_status_t begin(state_t *s)
     if (roles->trains)
         status = ald_engine_begin(&roles->engine,
                                   ald_total_steps(roles->config, roles->data.pairs.count));
+    if (roles->trains && status == ALD_STATUS_OK)
+        status = ald_monitor_open(&roles->engine, &s->monitor);
+    s->loop->watch = s->monitor != NULL ? ald_monitor_watch : NULL;
+    s->loop->watcher = s->monitor;
     ALD_TRY(ald_comm_agree(roles->world, status));
     work->begin = roles->engine.step;
     work->steps = roles->engine.steps;
@@ -463,6 +469,7 @@ done:
 static void reset(state_t *s)
 {
     close_step(s);
+    ald_monitor_close(s->monitor);
     ald_weights_reset(&s->weights);
     if (s->roles->generates)
         ald_generating_reset(&s->generating);

@@ -26,6 +26,12 @@ static const char *find_term(const char *text, const char *from, const char *ter
     return NULL;
 }
 
+const char *ald_figure_find(const char *text, const char *from, const char *term)
+{
+    const char *end = find_term(text, from, term, strncmp);
+    return end != NULL ? end - strlen(term) : NULL;
+}
+
 bool ald_figures_exact(const char *text, const ald_json_t *required)
 {
     const char *place = text;

@@ -169,6 +169,8 @@ ald_status_t ald_loop_step(ald_loop_t *loop, ald_run_t *const *runs, int64_t n,
         ALD_TRY(ald_engine_update(run->engine, &run->parts, items->epoch, columns, &run->metrics));
         ALD_TRY(run->objective->metrics(run->state, items, columns, &run->metrics));
         ALD_TRY(check_numbers(run));
+        if (loop->watch != NULL)
+            ALD_TRY(loop->watch(loop->watcher, run));
     }
 done:
     for (int64_t k = 0; k < n; ++k)

@@ -95,6 +95,10 @@ typedef struct {
         bool teacher;
     } eval;
     struct {
+        char *rows, *terms, *alarm;
+        int64_t every, answer_tokens;
+    } monitor;
+    struct {
         char *output, *remove, *refusals, *terms;
         int64_t bands, rows, shingle;
         double similarity;
@@ -253,6 +257,13 @@ typedef struct {
     K(INPUT, audit.terms, "", 0, 0, NONE, "file of forbidden terms, one a line")                   \
     K(BOOL, audit.figures, "false", 0, 0, NONE,                                                    \
       "report numbers of an answer that a prompt with numbers doesn't have")                       \
+    K(INPUT, monitor.rows, "", 0, 0, NONE, "data file whose rows are looked at during training")   \
+    K(INPUT, monitor.terms, "", 0, 0, NONE,                                                        \
+      "file of terms, one a line (empty: the rows' \"required\" and \"forbidden\")")               \
+    K(INTEGER, monitor.every, "50", 1, 1e12, NONE, "steps between two looks")                      \
+    K(INTEGER, monitor.answer_tokens, "64", 0, 1e6, NONE, "longest greedy answer (0: none)")       \
+    K(STRING, monitor.alarm, "", 0, 0, NONE,                                                       \
+      "as in \"4.60 < 0.5; cheap > 0.01 stop\": warns, or ends the run")                           \
     K(REAL0, sampling.temperature, "1.0", 1e-6, 1e3, NONE, "0: greedy")                            \
     K(REAL, sampling.top_p, "1.0", 0, 1, NONE, "nucleus")                                          \
     K(INTEGER, sampling.top_k, "0", 0, 1e9, NONE, "most likely tokens kept (0: all)")              \

@@ -7,6 +7,9 @@
 
 #include "ald/base/json.h"
 
+/* The first place of `term` from `from` on, within `text`, with no letter or digit (A-Z, a-z, 0-9)
+ * directly before or after it; NULL when there is none. */
+const char *ald_figure_find(const char *text, const char *from, const char *term);
 /* Every string of `required` occurs in the text, one after the other in this order, with no letter
  * or digit (A-Z, a-z, 0-9) directly before or after it. */
 bool ald_figures_exact(const char *text, const ald_json_t *required);

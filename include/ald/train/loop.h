@@ -103,7 +103,11 @@ typedef struct {
     /* Called for a run that has taken its last step, or had none left; NULL: not called. Collective
      * over the trainers. */
     ald_status_t (*finish)(void *context, ald_run_t *run);
-    void *context;               /* for `finish` */
+    void *context; /* for `finish` */
+    /* Looks at a run whose weights have taken the step at hand: engine->step is still that step; it
+     * may set metrics, and lower engine->steps. NULL: not called. Collective over the trainers. */
+    ald_status_t (*watch)(void *watcher, ald_run_t *run);
+    void *watcher;               /* for `watch` */
     ald_arena_t scratch, shared; /* of a micro-batch; of what the feed has read */
 } ald_loop_t;
 

@@ -22,6 +22,7 @@ enum {
         const char *: ALD_OPTION_TEXT,                                                             \
         int64_t: ALD_OPTION_INTEGER,                                                               \
         ald_vec_t: ALD_OPTION_LIST,                                                                \
+        ald_ranges_t: ALD_OPTION_RANGES,                                                           \
         default: ALD_OPTION_CONSTANT)
 
 #define VIEWS  "--row|--verify|--index|--diff"
@@ -42,8 +43,10 @@ const ald_option_t ald_option_table[] = {
     {"--part", "I/N", "part I (from 0) of N; else as the Slurm array says", ALD_FOR_SCORE,
      TARGET(part)},
     {"--sweep", "FILE", "trains several runs over the same shards", ALD_FOR_DISTILL, TARGET(sweep)},
-    {"--show", "ROW", "prints the rewards of a row of data.eval token by token", ALD_FOR_EVAL,
-     TARGET(show), .high = INT64_MAX},
+    {"--show", "ROWS",
+     "rows of data.eval token by token, as in 3 or 0,4,8:11: log-probabilities, alpha, rewards, "
+     "divergences, and what teacher and model would rather say",
+     ALD_FOR_EVAL, TARGET(show)},
     {"--strengths", "LIST", "evaluates the composed teacher at each r, as in 5,10,20,40",
      ALD_FOR_EVAL, TARGET(strengths), .excludes = "--show"},
     {"--plausibilities", "LIST", "and at each plausibility, as in 0,0.05", ALD_FOR_EVAL,
@@ -58,8 +61,8 @@ const ald_option_t ald_option_table[] = {
      TARGET(fail_on)},
     /* inspect */
     {"PATH", NULL, "file or folder", ALD_FOR_INSPECT, TARGET(paths), .required = true},
-    {"--row", "N", "sequence N (from 0) of a shard, token by token", ALD_FOR_INSPECT, TARGET(row),
-     .high = INT64_MAX, .excludes = VIEWS},
+    {"--row", "ROWS", "sequences (from 0) of a shard, as in 3 or 0,4,8:11, token by token",
+     ALD_FOR_INSPECT, TARGET(row), .excludes = VIEWS},
     {"--tokenizer", "DIR", "also the tokens' texts", ALD_FOR_INSPECT, TARGET(tokenizer),
      .needs = "--row"},
     {"--verify", NULL,
@@ -150,6 +153,13 @@ const ald_option_t ald_option_table[] = {
     {"--compare", "RUN", "what the stages of an output folder have taken, beside what is promised",
      ALD_FOR_PLAN, TARGET(compare)},
     /* several commands */
+    {"--format", "FORMAT",
+     "of the tokens: text has the main numbers, jsonl a line of all for each, html is a page that "
+     "needs no server",
+     ALD_FOR_EVAL | ALD_FOR_INSPECT, TARGET(format), .choices = ALD_CHOICES_TABLE_FORMATS,
+     .needs = "--show|--row", .excludes = "--json"},
+    {"--out", "FILE", "where they go, in place of the screen", ALD_FOR_EVAL | ALD_FOR_INSPECT,
+     TARGET(out), .needs = "--show|--row", .excludes = "--json"},
     {"--json", NULL, "one JSON object for each report",
      ALD_FOR_INSPECT | ALD_FOR_BENCH | ALD_FOR_PLAN, TARGET(json)},
     {"--quiet", NULL, "warnings and errors alone", ALL, TARGET(level), .constant = ALD_LOG_QUIET,
@@ -165,10 +175,10 @@ const ald_options_t ald_options_standard = {
     .level = ALD_LOG_NORMAL,
     .settings = {.item = sizeof(const char *)},
     .role = ALD_ROLE_ANY,
-    .show = -1,
+    .show = {{.item = sizeof(ald_range_t)}},
     .fail_on = {.item = sizeof(const char *)},
     .paths = {.item = sizeof(const char *)},
-    .row = -1,
+    .row = {{.item = sizeof(ald_range_t)}},
     .layout = ALD_LAYOUT_AUTO,
     .chat_format = ALD_CHAT_FORMAT_AUTO,
     .sequences = 2,
@@ -182,6 +192,8 @@ void ald_options_reset(ald_options_t *options)
     ald_vec_reset(&options->settings);
     ald_vec_reset(&options->fail_on);
     ald_vec_reset(&options->paths);
+    ald_vec_reset(&options->show.list);
+    ald_vec_reset(&options->row.list);
 }
 
 bool ald_option_is_positional(const ald_option_t *option)

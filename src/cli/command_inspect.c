@@ -85,7 +85,8 @@ done:
     return status;
 }
 
-/* Sequences of shards, token by token: one table for each PATH, or with --json a report for each. */
+/* Sequences of shards, token by token: one table for each PATH, or with --json a report for each.
+ */
 static ald_status_t tokens(const ald_options_t *options)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -93,8 +94,8 @@ static ald_status_t tokens(const ald_options_t *options)
     const ald_inspect_rows_t rows = {&options->row.list, options->tokenizer, options->format,
                                      options->out};
     ald_json_t *reports = NULL;
-    ALD_CHECK(options->out == NULL || (options->paths.count == 1 && !options->json),
-              ALD_STATUS_USAGE, "inspect: --out: expected one PATH, and no --json");
+    ALD_CHECK(options->out == NULL || options->paths.count == 1, ALD_STATUS_USAGE,
+              "inspect: --out: expected one PATH");
     for (size_t i = 0; i < options->paths.count; ++i) {
         ALD_TRY(ald_inspect_tokens(paths[i], &rows, options->json ? &reports : NULL));
         for (size_t r = 0; r < ald_json_count(reports); ++r)
@@ -156,7 +157,7 @@ static ald_status_t run(const ald_options_t *options, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
     if (world->rank == 0)
-        status = options->diff                  ? diff(options)
+        status = options->diff                 ? diff(options)
                  : options->row.list.count > 0 ? tokens(options)
                                                : inspect(options);
     return ald_comm_agree(world, status);

@@ -363,8 +363,7 @@ static ald_status_t add_row(ald_shard_t *shard, const settings_t *settings, int6
     const ald_shard_header_t *header = ald_shard_header(shard);
     ald_teacher_t teacher = settings->teacher;
     teacher.contrast = settings->contrast;
-    ALD_TRY(ald_shard_read(shard, row, !ald_encoding_is_hidden(header->encoding), arena,
-                           sequence));
+    ALD_TRY(ald_shard_read(shard, row, !ald_encoding_is_hidden(header->encoding), arena, sequence));
     ALD_TRY(ald_tokens_scored(header, &teacher, sequence, row, tokens));
 done:
     return status;

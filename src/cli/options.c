@@ -47,6 +47,12 @@ const ald_option_t ald_option_table[] = {
      "rows of data.eval token by token, as in 3 or 0,4,8:11: log-probabilities, alpha, rewards, "
      "divergences, and what teacher and model would rather say",
      ALD_FOR_EVAL, TARGET(show)},
+    {"--format", "FORM",
+     "the main numbers as text, a line of jsonl with all for each token, or an html page, which "
+     "needs no server",
+     ALD_FOR_EVAL, TARGET(format), .choices = ALD_CHOICES_TABLE_FORMATS, .needs = "--show"},
+    {"--out", "FILE", "writes them there, and nothing to the screen", ALD_FOR_EVAL, TARGET(out),
+     .needs = "--show"},
     {"--strengths", "LIST", "evaluates the composed teacher at each r, as in 5,10,20,40",
      ALD_FOR_EVAL, TARGET(strengths), .excludes = "--show"},
     {"--plausibilities", "LIST", "and at each plausibility, as in 0,0.05", ALD_FOR_EVAL,
@@ -65,6 +71,13 @@ const ald_option_t ald_option_table[] = {
      ALD_FOR_INSPECT, TARGET(row), .excludes = VIEWS},
     {"--tokenizer", "DIR", "also the tokens' texts", ALD_FOR_INSPECT, TARGET(tokenizer),
      .needs = "--row"},
+    {"--format", "FORM",
+     "the main numbers as text, a line of jsonl with all for each token, or an html page, which "
+     "needs no server",
+     ALD_FOR_INSPECT, TARGET(format), .choices = ALD_CHOICES_TABLE_FORMATS, .needs = "--row",
+     .excludes = "--json"},
+    {"--out", "FILE", "writes them there, and nothing to the screen", ALD_FOR_INSPECT, TARGET(out),
+     .needs = "--row", .excludes = "--json"},
     {"--verify", NULL,
      "a folder of shards, or one: all bytes, offsets and ranges, every row once and in order, as "
      "manifest.json says; exit code 3 for problems",
@@ -153,13 +166,6 @@ const ald_option_t ald_option_table[] = {
     {"--compare", "RUN", "what the stages of an output folder have taken, beside what is promised",
      ALD_FOR_PLAN, TARGET(compare)},
     /* several commands */
-    {"--format", "FORMAT",
-     "of the tokens: text has the main numbers, jsonl a line of all for each, html is a page that "
-     "needs no server",
-     ALD_FOR_EVAL | ALD_FOR_INSPECT, TARGET(format), .choices = ALD_CHOICES_TABLE_FORMATS,
-     .needs = "--show|--row", .excludes = "--json"},
-    {"--out", "FILE", "where they go, in place of the screen", ALD_FOR_EVAL | ALD_FOR_INSPECT,
-     TARGET(out), .needs = "--show|--row", .excludes = "--json"},
     {"--json", NULL, "one JSON object for each report",
      ALD_FOR_INSPECT | ALD_FOR_BENCH | ALD_FOR_PLAN, TARGET(json)},
     {"--quiet", NULL, "warnings and errors alone", ALL, TARGET(level), .constant = ALD_LOG_QUIET,

@@ -1,5 +1,5 @@
-/* Rows of data.eval, token by token: what models, teacher and student make of both responses. One rank
- * measures them, as few rows are looked at. */
+/* Rows of data.eval, token by token: what models, teacher and student make of both responses. One
+ * rank measures them, as few rows are looked at. */
 #include <string.h>
 
 #include "ald/base/status.h"
@@ -65,12 +65,12 @@ ald_status_t ald_eval_show(const ald_eval_t *e, const ald_eval_show_t *show)
     ald_tokens_t tokens;
     ald_teacher_init(e->config, &teacher);
     ald_teacher_describe(&teacher, &rule);
-    const ald_tokens_models_t models = {
-        .policy = e->config->eval.teacher ? NULL : views[ALD_VIEW_POLICY],
-        .dpo = views[ALD_VIEW_DPO],
-        .contrast = views[ALD_VIEW_CONTRAST],
-        .reference = views[ALD_VIEW_REFERENCE],
-        .teacher = &teacher};
+    const ald_tokens_models_t models = {.policy =
+                                            e->config->eval.teacher ? NULL : views[ALD_VIEW_POLICY],
+                                        .dpo = views[ALD_VIEW_DPO],
+                                        .contrast = views[ALD_VIEW_CONTRAST],
+                                        .reference = views[ALD_VIEW_REFERENCE],
+                                        .teacher = &teacher};
     ald_tokens_init(e->data.tokenizer, e->config->data.eval, rule.text, &tokens);
     for (int64_t i = 0; i < show->count; ++i)
         for (int64_t r = show->rows[i].first; r <= show->rows[i].last; ++r) {

@@ -46,8 +46,7 @@ static ald_status_t views_init(views_t *views, ald_arena_t *arena)
         views->logits[k] = ALD_ARENA_ARRAY(arena, float, views->chunk * views->V);
         ALD_CHECK(views->hidden[k] != NULL && views->logits[k] != NULL, ALD_STATUS_RESOURCE,
                   "out of memory: a row of %lld tokens", (long long)T);
-        ALD_TRY(
-            ald_forward(views->view[k], &views->packed.batch, arena, NULL, views->hidden[k]));
+        ALD_TRY(ald_forward(views->view[k], &views->packed.batch, arena, NULL, views->hidden[k]));
     }
     views->rows = ALD_ARENA_ARRAY(arena, float, views->chunk *widest);
     views->teacher = ALD_ARENA_ARRAY(arena, float, views->chunk * views->V);
@@ -104,7 +103,8 @@ static void measure_position(const views_t *views, int64_t i, ald_token_list_t *
     list->value[ALD_COLUMN_DPO][t] = row[DPO][token];
     list->value[ALD_COLUMN_CONTRAST][t] = row[DPO][token] - row[CONTRAST][token];
     if (row[REFERENCE] != NULL)
-        list->value[ALD_COLUMN_REFERENCE][t] = row[REFERENCE][token] - ald_logsumexp(V, row[REFERENCE]);
+        list->value[ALD_COLUMN_REFERENCE][t] =
+            row[REFERENCE][token] - ald_logsumexp(V, row[REFERENCE]);
     ald_token_rows_measure(views->models->teacher, &rows, list, t);
 }
 

@@ -1,5 +1,6 @@
 /* A table of tokens as one page without a server: `page.html`, with the table as JSON in its script
- * element. That JSON spells out what could end the element, and texts reach the page as text alone. */
+ * element. That JSON spells out what could end the element, and texts reach the page as text alone.
+ */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,9 +45,8 @@ done:
 
 static ald_status_t put_columns(ald_vec_t *out)
 {
-    static const char *const scales[] = {[ALD_SCALE_SIGNED] = "signed",
-                                         [ALD_SCALE_HIGH] = "high",
-                                         [ALD_SCALE_LOW] = "low"};
+    static const char *const scales[] = {
+        [ALD_SCALE_SIGNED] = "signed", [ALD_SCALE_HIGH] = "high", [ALD_SCALE_LOW] = "low"};
     ald_status_t status = ALD_STATUS_OK;
     for (int c = 0; c < ALD_COLUMNS; ++c) {
         const ald_column_row_t *column = ald_column_row((ald_column_t)c);

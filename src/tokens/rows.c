@@ -83,10 +83,9 @@ void ald_token_rows_measure(const ald_teacher_t *teacher, const ald_token_rows_t
     const int64_t V = rows->V;
     const float *dpo = rows->dpo, *q = rows->teacher;
     const double alpha = list->value[ALD_COLUMN_ALPHA][t];
-    ald_teacher_extrapolate_row(V, (float)ald_teacher_factor(teacher, alpha),
-                                ald_teacher_cutoff(teacher, V, dpo),
-                                (float)(1.0 / teacher->temperature), dpo, rows->ratio,
-                                rows->teacher);
+    ald_teacher_extrapolate_row(
+        V, (float)ald_teacher_factor(teacher, alpha), ald_teacher_cutoff(teacher, V, dpo),
+        (float)(1.0 / teacher->temperature), dpo, rows->ratio, rows->teacher);
     normalise(V, rows->teacher);
     list->value[ALD_COLUMN_TEACHER][t] = q[list->ids[t]];
     list->value[ALD_COLUMN_ENTROPY_TEACHER][t] = -EXPECTED(V, q, q[v]);
@@ -101,6 +100,5 @@ void ald_token_rows_reward(const ald_teacher_t *teacher, ald_token_list_t *list)
 {
     for (int64_t t = 0; t < list->count; ++t)
         list->value[ALD_COLUMN_REWARD][t] =
-            teacher->beta *
-            (list->value[ALD_COLUMN_DPO][t] - list->value[ALD_COLUMN_CONTRAST][t]);
+            teacher->beta * (list->value[ALD_COLUMN_DPO][t] - list->value[ALD_COLUMN_CONTRAST][t]);
 }

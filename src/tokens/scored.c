@@ -103,8 +103,8 @@ done:
     return status;
 }
 
-/* The draws are of the teacher of the shard's own settings, so that each counts as much. They are in
- * the order of their ids. */
+/* The draws are of the teacher of the shard's own settings, so that each counts as much. They are
+ * in the order of their ids. */
 static ald_status_t put_draws(const scored_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;

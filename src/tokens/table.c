@@ -1,5 +1,5 @@
-/* The one table of columns, and rows of tokens that have them. Who fills a row makes room for what it
- * knows; what isn't there stays NULL, so that no writer takes the unknown for a zero. */
+/* The one table of columns, and rows of tokens that have them. Who fills a row makes room for what
+ * it knows; what isn't there stays NULL, so that no writer takes the unknown for a zero. */
 #include "ald/tokens/table.h"
 
 #include <math.h>
@@ -19,13 +19,15 @@ static const ald_column_row_t columns[ALD_COLUMNS] = {
                             ALD_SCALE_LOW, true},
     [ALD_COLUMN_DPO] = {"dpo", "log p, DPO model",
                         "log-probability of the token under the DPO model", ALD_SCALE_LOW, true},
-    [ALD_COLUMN_CONTRAST] = {"contrast", "log p, contrast",
-                             "log-probability of the token under the contrast, the reverse model or "
-                             "the reference",
-                             ALD_SCALE_LOW, true},
-    [ALD_COLUMN_REFERENCE] = {"reference", "log p, reference",
-                              "log-probability of the token under the reference beside the contrast",
-                              ALD_SCALE_LOW, false},
+    [ALD_COLUMN_CONTRAST] =
+        {"contrast", "log p, contrast",
+         "log-probability of the token under the contrast, the reverse model or "
+         "the reference",
+         ALD_SCALE_LOW, true},
+    [ALD_COLUMN_REFERENCE] =
+        {"reference", "log p, reference",
+         "log-probability of the token under the reference beside the contrast", ALD_SCALE_LOW,
+         false},
     [ALD_COLUMN_REWARD] = {"reward", "reward",
                            "beta0 (log p of the DPO model - log p of the contrast) of the token",
                            ALD_SCALE_SIGNED, true},
@@ -38,13 +40,15 @@ static const ald_column_row_t columns[ALD_COLUMNS] = {
     [ALD_COLUMN_EXPECTED] = {"expected", "expected reward",
                              "mean reward of the student's next token", ALD_SCALE_SIGNED, false},
     [ALD_COLUMN_KL_TEACHER] = {"kl_teacher", "KL to teacher",
-                               "KL(student || teacher) in nats, before the weight", ALD_SCALE_HIGH, true},
+                               "KL(student || teacher) in nats, before the weight", ALD_SCALE_HIGH,
+                               true},
     [ALD_COLUMN_KL_DPO] = {"kl_dpo", "KL to DPO model", "KL(student || DPO model) in nats",
                            ALD_SCALE_HIGH, false},
     [ALD_COLUMN_ENTROPY] = {"entropy", "entropy, student", "entropy of the student in nats",
                             ALD_SCALE_HIGH, false},
     [ALD_COLUMN_ENTROPY_TEACHER] = {"entropy_teacher", "entropy, teacher",
-                                    "entropy of the composed teacher in nats", ALD_SCALE_HIGH, false},
+                                    "entropy of the composed teacher in nats", ALD_SCALE_HIGH,
+                                    false},
     [ALD_COLUMN_ENTROPY_DPO] = {"entropy_dpo", "entropy, DPO model",
                                 "entropy of the DPO model in nats", ALD_SCALE_HIGH, false},
 };
@@ -56,9 +60,8 @@ const ald_column_row_t *ald_column_row(ald_column_t column)
 
 const char *ald_voice_name(ald_voice_t voice)
 {
-    static const char *const names[ALD_VOICES] = {[ALD_VOICE_TEACHER] = "teacher",
-                                                  [ALD_VOICE_POLICY] = "policy",
-                                                  [ALD_VOICE_DPO] = "dpo"};
+    static const char *const names[ALD_VOICES] = {
+        [ALD_VOICE_TEACHER] = "teacher", [ALD_VOICE_POLICY] = "policy", [ALD_VOICE_DPO] = "dpo"};
     return names[voice];
 }
 
@@ -137,7 +140,7 @@ void ald_alternatives_pick(int64_t count, const int32_t *id, const float *logpro
         const ald_alternative_t new = {id == NULL ? (int32_t)i : id[i], logprob[i]};
         int at = some;
         while (at > 0 && (new.logprob > out[at - 1].logprob ||
-                          (new.logprob == out[at - 1].logprob && new.id < out[at - 1].id)))
+                          (new.logprob == out[at - 1].logprob &&new.id < out[at - 1].id)))
             --at;
         if (at >= ALD_ALTERNATIVES)
             continue;

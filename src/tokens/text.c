@@ -1,5 +1,5 @@
-/* A table of tokens as text: a line for each, with what the teacher and the student would rather have
- * said. Texts are quoted as JSON, and what would command a terminal is spelled out. */
+/* A table of tokens as text: a line for each, with what the teacher and the student would rather
+ * have said. Texts are quoted as JSON, and what would command a terminal is spelled out. */
 #include <math.h>
 #include <string.h>
 

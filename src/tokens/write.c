@@ -1,5 +1,5 @@
-/* A table of tokens as JSON lines, and the choice of a form. The whole output is made before any of it
- * is written, so that a failure leaves no half of a file. */
+/* A table of tokens as JSON lines, and the choice of a form. The whole output is made before any of
+ * it is written, so that a failure leaves no half of a file. */
 #include "ald/tokens/write.h"
 
 #include <math.h>
@@ -43,8 +43,7 @@ static ald_status_t set_text(const ald_tokens_t *tokens, int32_t id, ald_json_t 
     if (tokens->tokenizer == NULL)
         goto done;
     ALD_TRY(ald_token_bytes(tokens, id, &text));
-    ald_json_set(json, "token",
-                 ald_json_new_text(text.data == NULL ? "" : text.data, text.count));
+    ald_json_set(json, "token", ald_json_new_text(text.data == NULL ? "" : text.data, text.count));
     if (text.count > 0 && !ald_utf8_is_valid(text.data, text.count)) {
         ALD_TRY(ald_token_hex(&text, &hex));
         ald_json_set(json, "bytes", ald_json_new_text(hex.data, hex.count));

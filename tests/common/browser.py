@@ -55,10 +55,8 @@ class Browser:
             self.call(domain + ".enable")
         self.size(width, height)
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
+    def close(self):
+        """Without its pipe the browser ends."""
         os.close(self.send_end)
         try:
             self.process.wait(10)

@@ -1,5 +1,5 @@
-/* Tokens with their numbers: a table of which text, JSON lines and a page are made. R positions of a
- * response. All functions are local. Layer: tokens. */
+/* Tokens with their numbers: a table of which text, JSON lines and a page are made. R positions of
+ * a response. All functions are local. Layer: tokens. */
 #ifndef ALD_TOKENS_TABLE_H
 #define ALD_TOKENS_TABLE_H
 
@@ -69,8 +69,8 @@ typedef struct {
 } ald_token_row_t;
 
 typedef struct {
-    ald_arena_t arena; /* of everything that rows point to */
-    ald_vec_t rows;    /* ald_token_row_t */
+    ald_arena_t arena;                /* of everything that rows point to */
+    ald_vec_t rows;                   /* ald_token_row_t */
     const ald_tokenizer_t *tokenizer; /* NULL: tokens have no texts; borrowed */
     const char *title, *settings;     /* borrowed */
 } ald_tokens_t;

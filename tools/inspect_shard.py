@@ -255,7 +255,7 @@ def shares(teacher, position):
     """(id, log share) of the tokens that were drawn at a position, the likeliest first."""
     ids, weights = teacher.ids[position], np.exp(teacher.logprob[position])
     found = {int(i): np.log(weights[ids == i].sum()) for i in np.unique(ids)}
-    return sorted(found.items(), key=lambda pair: (-round(pair[1], 6), pair[0]))[:ALTERNATIVES]
+    return sorted(found.items(), key=lambda pair: (-round(pair[1], 4), pair[0]))[:ALTERNATIVES]
 
 
 def add_teacher(shard, row, heads, out, said):

@@ -21,6 +21,7 @@
 #include "ald/shard/set.h"
 #include "ald/teacher/teacher.h"
 #include "ald/text/tokenizer.h"
+#include "ald/tokens/lines.h"
 #include "ald/tokens/scored.h"
 #include "ald/tokens/table.h"
 #include "ald/tokens/write.h"

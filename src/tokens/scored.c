@@ -133,18 +133,14 @@ done:
     return status;
 }
 
-static ald_status_t put_encoding(const scored_t *s)
+/* By what is there: rows over the vocabulary, K tokens with a tail, draws, or none of these. */
+static ald_status_t put_teacher(const scored_t *s)
 {
-    switch (s->header->encoding) {
-    case ALD_ENCODING_FULL:
+    if (s->sequence->full_logprob_dpo != NULL)
         return put_full(s);
-    case ALD_ENCODING_TOPK:
-        return put_topk(s);
-    case ALD_ENCODING_SAMPLED:
-        return put_draws(s);
-    default:
-        return ALD_STATUS_OK;
-    }
+    if (s->sequence->topk_id != NULL)
+        return s->sequence->tail_dpo != NULL ? put_topk(s) : put_draws(s);
+    return ALD_STATUS_OK;
 }
 
 ald_status_t ald_tokens_scored(const ald_shard_header_t *header, const ald_teacher_t *teacher,
@@ -166,7 +162,7 @@ ald_status_t ald_tokens_scored(const ald_shard_header_t *header, const ald_teach
     if (beside != contrast && beside->logprob != NULL)
         ALD_TRY(put_column(&s, ALD_COLUMN_REFERENCE, beside->logprob));
     ALD_TRY(ald_token_rows_compose(teacher, contrast->tvd, tokens, s.list));
-    ALD_TRY(put_encoding(&s));
+    ALD_TRY(put_teacher(&s));
     ALD_TRY(ald_tokens_column(tokens, s.list, ALD_COLUMN_REWARD));
     ald_token_rows_reward(teacher, s.list);
 done:

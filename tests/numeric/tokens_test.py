@@ -198,6 +198,8 @@ def shards_say_what_they_hold(folder):
             if encoding == "full":
                 check_columns(tokens, {name: columns[name] for name in there})
                 check_voices(tokens, {name: voices[name] for name in ("teacher", "dpo")})
+            if row not in (1, 5):  # a start of Python takes longer than all of the rest
+                continue
             others = [json.loads(line) for line in tool(path, "--row", row, "--json", *words).splitlines()]
             assert len(others) == len(tokens)
             for token, other in zip(tokens, others):

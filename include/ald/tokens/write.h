@@ -2,9 +2,6 @@
 #ifndef ALD_TOKENS_WRITE_H
 #define ALD_TOKENS_WRITE_H
 
-#include <stdint.h>
-
-#include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/config/choices.h"
 #include "ald/tokens/table.h"
@@ -13,9 +10,5 @@
  * where it would command a terminal, and is never markup of the page. Local. */
 ald_status_t ald_tokens_write(const ald_tokens_t *tokens, ald_table_format_t format,
                               const char *path);
-/* {"position", "id", "token", ...} of token t, as a JSON line has it behind its row; the caller's.
- */
-ald_status_t ald_tokens_json(const ald_tokens_t *tokens, const ald_token_list_t *list, int64_t t,
-                             ald_json_t **out);
 
 #endif

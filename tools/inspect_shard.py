@@ -5,7 +5,7 @@ Needs h5py and NumPy, and matplotlib for --plot. alpha = r TVD + epsilon (or r, 
 shard's configuration says extrapolation "constant" or "none"), of the response's mean TVD where it
 says granularity "response"; the reward of a token is beta (log pi_dpo - log pi_c). r, epsilon and
 beta are the configuration's unless given. Token texts
-need --tokenizer.
+need --tokenizer. Columns have the names that `aligndistil inspect --row` and `eval --show` give them.
 """
 import argparse
 import json
@@ -16,12 +16,19 @@ import sys
 import h5py
 import numpy as np
 
+import aligndistil_shards
 import terminal
 
 FORMAT = "aligndistil-shard"
 # Of keys that a configuration doesn't say, as the program has them.
 DEFAULTS = {"teacher.strength": "20.0", "teacher.epsilon": "1e-3", "teacher.beta": "0.1",
-            "teacher.extrapolation": "adaptive", "distill.granularity": "token"}
+            "teacher.extrapolation": "adaptive", "teacher.temperature": "1.0",
+            "teacher.plausibility": "0.0", "distill.granularity": "token",
+            "distill.token_weight": "beta"}
+# In the order of the table of columns in src/tokens/table.c; those of text, and those of --json alone.
+BRIEF = ("policy", "teacher", "dpo", "contrast", "reward", "tvd", "alpha", "weight")
+COLUMNS = BRIEF[:4] + ("reference",) + BRIEF[4:] + ("entropy_teacher", "entropy_dpo")
+ALTERNATIVES = 5
 # What libconfig's syntax is made of: blanks and comments, texts, words and numbers, signs.
 TOKEN = re.compile(r'\s+|#[^\n]*|//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\])*"|[-+.\w]+|.', re.S)
 
@@ -79,6 +86,7 @@ class Shard:
         for name in ("strength", "epsilon", "beta"):
             given = getattr(options, name)
             setattr(self, name, float(said["teacher." + name]) if given is None else given)
+        self.said = said
         kind, granularity = said["teacher.extrapolation"], said["distill.granularity"]
         mean = granularity != "token"
         if kind not in ("adaptive", "constant", "none"):
@@ -141,7 +149,7 @@ class Vocabulary:
                 tokenizer = json.load(file)
             self.bytes = self.byte_table()
             self.texts = {i: self.decode(t) for t, i in tokenizer["model"]["vocab"].items()}
-            self.texts.update({t["id"]: t["content"] for t in tokenizer.get("added_tokens", [])})
+            self.texts.update({t["id"]: t["content"].encode() for t in tokenizer.get("added_tokens", [])})
 
     @staticmethod
     def byte_table():
@@ -152,13 +160,23 @@ class Vocabulary:
 
     def decode(self, token):
         if not all(c in self.bytes for c in token):
-            return token
-        return bytes(self.bytes[c] for c in token).decode("utf-8", "backslashreplace")
+            return token.encode()
+        return bytes(self.bytes[c] for c in token)
 
     def text(self, number):
         if self.texts is None:
             return ""
-        return json.dumps(self.texts.get(int(number), "?"), ensure_ascii=False)
+        text = self.texts.get(int(number), b"?").decode("utf-8", "backslashreplace")
+        return json.dumps(text, ensure_ascii=False)
+
+    def members(self, number):
+        """What a line of JSON says of a token: "bytes" of one that is a part of characters."""
+        text = {} if self.texts is None else {"token": self.texts.get(int(number), b"")}
+        if text and "\ufffd" in text["token"].decode("utf-8", "replace"):
+            text["bytes"] = text["token"].hex()
+        if text:
+            text["token"] = text["token"].decode("utf-8", "replace")
+        return {"id": int(number), **text}
 
 
 # --- the summary -------------------------------------------------------------------------------
@@ -221,7 +239,83 @@ def print_summary(shard):
 # --- one row -----------------------------------------------------------------------------------
 
 
-def print_row(shard, row, vocabulary):
+def entropy(logprob):
+    p = np.exp(logprob)
+    return -np.where(p > 0, p * logprob, 0.0).sum(axis=1)
+
+
+def best(logprob, ids=None):
+    """([R, 5] ids, their log-probabilities), the likeliest first, the lower id first among equals."""
+    ids = np.broadcast_to(np.arange(logprob.shape[1]), logprob.shape) if ids is None else ids
+    order = np.stack([np.lexsort((i, -l)) for i, l in zip(ids, logprob)])[:, :ALTERNATIVES]
+    return np.take_along_axis(ids, order, axis=1), np.take_along_axis(logprob, order, axis=1)
+
+
+def shares(teacher, position):
+    """(id, log share) of the tokens that were drawn at a position, the likeliest first."""
+    ids, weights = teacher.ids[position], np.exp(teacher.logprob[position])
+    found = {int(i): np.log(weights[ids == i].sum()) for i in np.unique(ids)}
+    return sorted(found.items(), key=lambda pair: (-round(pair[1], 4), pair[0]))[:ALTERNATIVES]
+
+
+def add_teacher(shard, row, heads, out, said):
+    """Columns and alternatives that need the teacher's distribution, where the encoding has one."""
+    file = aligndistil_shards.Shard(shard.path)
+    sequence, kind, ids = file[row], file.encoding, file[row].response_ids
+    if kind in ("hidden", "hidden32") and heads is None:
+        return
+    teacher = sequence.teacher(
+        shard.strength, shard.epsilon, shard.said["teacher.extrapolation"],
+        shard.said["distill.granularity"], float(shard.said["teacher.temperature"]), heads,
+        plausibility=float(shard.said["teacher.plausibility"]) if kind != "sampled" else 0.0)
+    if kind == "sampled":
+        said["teacher"] = [shares(teacher, t) for t in range(len(ids))]
+        return
+    if teacher.ids is None:
+        dpo, at, stored = sequence.log_pair(heads)[0], ids[:, None], None
+        out["teacher"] = np.take_along_axis(teacher.logprob, at, axis=1)[:, 0]
+        out["entropy_teacher"], out["entropy_dpo"] = entropy(teacher.logprob), entropy(dpo)
+    else:
+        dpo, stored = sequence.encoded("logprob_dpo").astype(np.float64), teacher.ids
+        here = stored == ids[:, None]
+        out["teacher"] = np.where(here.any(axis=1), np.where(here, teacher.logprob, 0).sum(axis=1), np.nan)
+    for name, values in (("teacher", teacher.logprob), ("dpo", dpo)):
+        said[name] = [list(zip(*pair)) for pair in zip(*best(values, stored))]
+
+
+def columns_of(shard, row, heads=None):
+    """({column: [R]}, {voice: [R] lists of (id, log-probability)}) of a row, as far as the shard has them."""
+    mine = shard.row_range(row)
+    response = shard.file["response"]
+    out, said = {}, {}
+    for name, stored in (("policy", "logprob_policy"), ("dpo", "logprob_dpo"), ("contrast", "logprob_reverse"),
+                         ("reference", "logprob_reference"), ("tvd", "tvd")):
+        if stored in response:
+            out[name] = shard.numbers("/response/" + stored)[mine]
+    if not np.isfinite(out["policy"]).any():
+        del out["policy"]
+    out["alpha"], out["reward"] = shard.alpha[mine], shard.reward[mine]
+    uniform = shard.said["distill.token_weight"] == "uniform"
+    out["weight"] = np.ones_like(out["alpha"]) if uniform else shard.beta / out["alpha"]
+    if "encoding" in shard.attributes:
+        add_teacher(shard, row, heads, out, said)
+    return {name: out[name] for name in COLUMNS if name in out}, said
+
+
+def print_lines(shard, row, vocabulary, heads):
+    """A line of JSON for each token, as `aligndistil inspect --row N --format jsonl` has it."""
+    columns, said = columns_of(shard, row, heads)
+    head = {"row": row, "dataset_row": int(shard.dataset("/sequence/id")[row]), "response": shard.sources()[row]}
+    for t, token in enumerate(shard.dataset("/response/id")[shard.row_range(row)]):
+        line = {**head, "position": t, **vocabulary.members(token)}
+        line.update({name: float(values[t]) for name, values in columns.items() if np.isfinite(values[t])})
+        others = {name: [{**vocabulary.members(i), "logprob": float(logprob)} for i, logprob in lists[t]]
+                  for name, lists in said.items()}
+        text = json.dumps({**line, **({"alternatives": others} if others else {})})
+        print(text.replace("\x7f", "\\u007f"))  # the one control that json leaves
+
+
+def print_row(shard, row, vocabulary, heads):
     mine = shard.row_range(row)
     tokens = shard.dataset("/token/id")[shard.token_start[row]:shard.token_start[row + 1]]
     response = shard.dataset("/response/id")[mine]
@@ -232,12 +326,16 @@ def print_row(shard, row, vocabulary):
     print("prompt: " + shard.text("prompt", row))
     print("response: " + shard.text("response", row))
     print("prompt tokens: " + " ".join(vocabulary.text(t) or str(t) for t in prompt))
-    print(f"{'':>5} {'id':>7} {'alpha':>9} {'TVD':>8} {'reward':>9} {'log dpo':>9}  token")
-    dpo = shard.dataset("/response/logprob_dpo")[mine]
-    for i, token in enumerate(response):
-        at = mine.start + i
-        print(f"{i:5} {token:7} {shard.alpha[at]:9.4f} {shard.tvd[at]:8.5f} "
-              f"{shard.reward[at]:9.4f} {dpo[i]:9.4f}  {vocabulary.text(token)}")
+    columns, said = columns_of(shard, row, heads)
+    names = [name for name in BRIEF if name in columns]
+    print(f"{'t':>5} {'id':>7} " + " ".join(f"{name:>9}" for name in names) + "  token")
+    for t, token in enumerate(response):
+        numbers = " ".join(f"{columns[name][t]:9.4f}" if np.isfinite(columns[name][t]) else f"{'-':>9}"
+                           for name in names)
+        first = {name: lists[t][0] for name, lists in said.items() if lists[t] and lists[t][0][0] != token}
+        others = "".join(f"  {name}: {vocabulary.text(i) or int(i)} {np.exp(logprob):.2f}"
+                         for name, (i, logprob) in first.items())
+        print(f"{t:5} {token:7} {numbers}  {vocabulary.text(token)}{others}")
 
 
 # --- plots -------------------------------------------------------------------------------------
@@ -291,6 +389,9 @@ def parse(argv):
     add("--row", type=int, metavar="N", help="print sequence N (from 0) token by token")
     add("--plot", metavar="OUT.png", help="alpha and token reward: along --row, or histograms")
     add("--tokenizer", metavar="DIR", help="folder of the tokenizer.json, for the token texts")
+    add("--json", action="store_true", help="--row as lines of JSON, one a token, with all columns")
+    add("--heads", nargs=2, metavar=("DPO", "CONTRAST"),
+        help="model directories, for the teacher of a shard that holds hidden states")
     add("--config", action="store_true", help="print the configuration that made the shard")
     add("--strength", type=float, metavar="R", help="r (the shard's, else 20)")
     add("--epsilon", type=float, metavar="E", help="epsilon (the shard's, else 0.001)")
@@ -303,12 +404,14 @@ def show(options):
     if options.row is not None and not 0 <= options.row < shard.count:
         raise Unusable(f"{options.file}: row {options.row}: expected 0 to {shard.count - 1}")
     vocabulary = Vocabulary(options.tokenizer)
+    heads = options.heads and aligndistil_shards.Heads(
+        options.heads[0], **{text_of(shard.attributes["contrast"]): options.heads[1]})
     if options.plot:
         plot(shard, options.row, vocabulary, options.plot)
     if options.config:
         print(text_of(shard.attributes.get("config", "")))
     elif options.row is not None:
-        print_row(shard, options.row, vocabulary)
+        (print_lines if options.json else print_row)(shard, options.row, vocabulary, heads)
     else:
         print_summary(shard)
 

@@ -7,7 +7,8 @@ BUILD="gcc libc6-dev cmake make pkg-config openmpi-bin libopenmpi-dev libhdf5-de
     libopenblas-openmp-dev libdnnl-dev libconfig-dev libjansson-dev libpcre2-dev libutf8proc-dev
     libssl-dev zlib1g-dev
     python3 python3-h5py python3-numpy python3-matplotlib python3-jinja2"
-TEST="libcmocka-dev slurmctld slurmd slurm-client munge iproute2 groff-base python3-yaml"
+TEST="libcmocka-dev slurmctld slurmd slurm-client munge iproute2 groff-base python3-yaml
+    chromium-headless-shell"
 TORCH="python3-torch"
 
 usage()

@@ -51,8 +51,6 @@ static ald_status_t inspect_path(const char *path, const ald_options_t *options,
         return ald_inspect_verify(path, out);
     if (options->index)
         return ald_inspect_index(path, out);
-    if (options->row >= 0)
-        return ald_inspect_row(path, options->row, options->tokenizer, out);
     if (ald_path_is_directory(path))
         return inspect_folder(path, out);
     bool rows = false;
@@ -84,6 +82,29 @@ static ald_status_t print_report(const ald_json_t *report, bool json)
     puts(text);
 done:
     ald_free(text);
+    return status;
+}
+
+/* Sequences of shards, token by token: one table for each PATH, or with --json a report for each.
+ */
+static ald_status_t tokens(const ald_options_t *options)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *const *paths = options->paths.data;
+    const ald_inspect_rows_t rows = {&options->row.list, options->tokenizer, options->format,
+                                     options->out};
+    ald_json_t *reports = NULL;
+    ALD_CHECK(options->out == NULL || options->paths.count == 1, ALD_STATUS_USAGE,
+              "inspect: --out: expected one PATH");
+    for (size_t i = 0; i < options->paths.count; ++i) {
+        ALD_TRY(ald_inspect_tokens(paths[i], &rows, options->json ? &reports : NULL));
+        for (size_t r = 0; r < ald_json_count(reports); ++r)
+            ALD_TRY(print_report(ald_json_at(reports, r), true));
+        ald_json_free(reports);
+        reports = NULL;
+    }
+done:
+    ald_json_free(reports);
     return status;
 }
 
@@ -136,7 +157,9 @@ static ald_status_t run(const ald_options_t *options, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
     if (world->rank == 0)
-        status = options->diff ? diff(options) : inspect(options);
+        status = options->diff                 ? diff(options)
+                 : options->row.list.count > 0 ? tokens(options)
+                                               : inspect(options);
     return ald_comm_agree(world, status);
 }
 

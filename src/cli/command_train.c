@@ -136,8 +136,9 @@ static ald_status_t eval(const ald_options_t *options, ald_setup_t *setup, const
     setup->config.eval.teacher = setup->config.eval.teacher || points.count > 0;
     run->roles = 1u << ALD_ROLE_ANY;
     run->outputs[0] = setup->config.eval.output;
-    ALD_TRY(
-        ald_stage_eval(&setup->config, world, options->show, points.data, (int64_t)points.count));
+    const ald_eval_show_t show = {options->show.list.data, (int64_t)options->show.list.count,
+                                  options->format, options->out};
+    ALD_TRY(ald_stage_eval(&setup->config, world, &show, points.data, (int64_t)points.count));
 done:
     ald_vec_reset(&points);
     return status;

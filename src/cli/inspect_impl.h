@@ -8,15 +8,22 @@
 #include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/config/choices.h"
 
 /* Each makes a report on what lies at `path`; freed by ald_json_free. Local. */
 ald_status_t ald_inspect_model(const char *path, ald_json_t **out);
 /* One shard, or all shard-NNNNNN.h5 of a folder together. */
 ald_status_t ald_inspect_shards(const char *path, ald_json_t **out);
-/* Sequence `row` of one shard, token by token; `tokenizer` is a model directory for the tokens'
- * texts, or NULL. */
-ald_status_t ald_inspect_row(const char *path, int64_t row, const char *tokenizer,
-                             ald_json_t **out);
+/* Sequences of one shard, token by token. */
+typedef struct {
+    const ald_vec_t *ranges; /* of ald_range_t */
+    const char *tokenizer;   /* a model directory for the tokens' texts, or NULL */
+    ald_table_format_t format;
+    const char *out; /* NULL: stdout */
+} ald_inspect_rows_t;
+/* Writes them as a table of that format, or makes an array of reports where it is asked for. */
+ald_status_t ald_inspect_tokens(const char *path, const ald_inspect_rows_t *rows,
+                                ald_json_t **reports);
 /* What ald_manifest_verify finds; "problems" is an array of texts. */
 ald_status_t ald_inspect_verify(const char *path, ald_json_t **out);
 /* What ald_shard_diff finds between two shards or folders of them. */

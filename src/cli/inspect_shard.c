@@ -21,27 +21,18 @@
 #include "ald/shard/set.h"
 #include "ald/teacher/teacher.h"
 #include "ald/text/tokenizer.h"
+#include "ald/tokens/lines.h"
+#include "ald/tokens/scored.h"
+#include "ald/tokens/table.h"
+#include "ald/tokens/write.h"
 #include "cli/inspect_impl.h"
 
 /* The teacher as a run of the shard's own configuration composes it. */
 typedef struct {
     ald_teacher_t teacher;
     ald_contrast_t contrast; /* of the shard */
-    char rule[160];          /* the same in words */
+    ald_teacher_rule_t rule; /* the same in words */
 } settings_t;
-
-static void describe(const ald_config_t *config, settings_t *out)
-{
-    static const char *const by[] = {[ALD_GRANULARITY_TOKEN] = "",
-                                     [ALD_GRANULARITY_RESPONSE] = " by the response's mean TVD",
-                                     [ALD_GRANULARITY_AUTO] =
-                                         " by each TVD or the response's mean"};
-    const bool adaptive = out->teacher.extrapolation == ALD_EXTRAPOLATION_ADAPTIVE;
-    snprintf(out->rule, sizeof out->rule, "%s%s, r %g, epsilon %g, beta %g",
-             ald_choice_name(ALD_CHOICES_EXTRAPOLATIONS, config->teacher.extrapolation),
-             adaptive ? by[out->teacher.granularity] : "", out->teacher.strength,
-             out->teacher.epsilon, out->teacher.beta);
-}
 
 /* The data that the shard has of the contrast that it was scored for. */
 static const ald_contrasted_t *contrast_of(const settings_t *settings, const ald_scored_t *sequence)
@@ -59,7 +50,7 @@ static ald_status_t read_settings(const char *path, const ald_shard_t *shard, se
     ALD_TRY(ald_config_load_text(ald_shard_header(shard)->config, name.data, &config));
     ald_teacher_init(&config, &out->teacher);
     out->contrast = ald_shard_header(shard)->contrast;
-    describe(&config, out);
+    ald_teacher_describe(&out->teacher, &out->rule);
 done:
     ald_config_reset(&config);
     ald_vec_reset(&name);
@@ -232,7 +223,7 @@ static void put_totals(ald_json_t *report, totals_t *totals, const settings_t *s
     ald_json_set(report, "tvd_spread", ald_inspect_spread(&totals->spread));
     ald_json_set(report, "alpha", ald_inspect_spread(&totals->alpha));
     ald_json_set(report, "reward", ald_inspect_spread(&totals->reward));
-    put_text(report, "settings", settings->rule);
+    put_text(report, "settings", settings->rule.text);
 }
 
 static void totals_init(totals_t *totals)
@@ -365,95 +356,108 @@ done:
     return status;
 }
 
-static ald_status_t token_text(const ald_tokenizer_t *tokenizer, int32_t id, ald_json_t *row)
+/* Appends sequence `row` of the shard, of which `sequence` becomes what was read into the arena. */
+static ald_status_t add_row(ald_shard_t *shard, const settings_t *settings, int64_t row,
+                            ald_arena_t *arena, ald_tokens_t *tokens, ald_scored_t *sequence)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_vec_t text;
-    ald_vec_init(&text, 1);
-    ALD_TRY(ald_tokenizer_decode(tokenizer, &id, 1, false, &text));
-    ald_json_set(row, "token", ald_json_new_text(text.data == NULL ? "" : text.data, text.count));
+    const ald_shard_header_t *header = ald_shard_header(shard);
+    ald_teacher_t teacher = settings->teacher;
+    teacher.contrast = settings->contrast;
+    ALD_TRY(ald_shard_read(shard, row, !ald_encoding_is_hidden(header->encoding), arena, sequence));
+    ALD_TRY(ald_tokens_scored(header, &teacher, sequence, row, tokens));
 done:
-    ald_vec_reset(&text);
     return status;
 }
 
-static ald_status_t put_tokens(ald_json_t *report, const ald_scored_t *sequence,
-                               const settings_t *settings, const double *alpha,
-                               const ald_tokenizer_t *tokenizer)
+static ald_status_t put_tokens(const ald_tokens_t *tokens, ald_json_t *report)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_json_t *rows = ald_json_new_array();
-    double total = 0;
-    for (int64_t t = 0; t < sequence->response_count; ++t) {
-        ald_json_t *row = ald_json_new_object();
-        const ald_contrasted_t *c = contrast_of(settings, sequence);
-        const double dpo = sequence->logprob_dpo[t], contrast = c->logprob[t];
-        const double reward = settings->teacher.beta * (dpo - contrast);
-        ald_json_push(rows, row);
-        put_integer(row, "position", t);
-        put_integer(row, "id", sequence->response_ids[t]);
-        ald_json_set(row, "dpo", ald_json_new_number(dpo));
-        ald_json_set(row, "contrast", ald_json_new_number(contrast));
-        ald_json_set(row, "policy", ald_json_new_number(sequence->logprob_policy[t]));
-        ald_json_set(row, "tvd", ald_json_new_number(c->tvd[t]));
-        ald_json_set(row, "alpha", ald_json_new_number(alpha[t]));
-        ald_json_set(row, "reward", ald_json_new_number(reward));
-        total += reward;
-        if (tokenizer != NULL)
-            ALD_TRY(token_text(tokenizer, sequence->response_ids[t], row));
+    const ald_token_row_t *row =
+        &ALD_VEC_AT(&tokens->rows, ald_token_row_t, tokens->rows.count - 1);
+    const ald_token_list_t *list = &row->list[0];
+    ald_json_t *all = ald_json_new_array(), *one;
+    int64_t some;
+    ald_json_set(report, "reward",
+                 ald_json_new_number(ald_tokens_sum(list, ALD_COLUMN_REWARD, &some)));
+    ald_json_set(report, "tokens", all);
+    for (int64_t t = 0; t < list->count; ++t) {
+        ALD_TRY(ald_tokens_json(tokens, list, t, &one));
+        ald_json_push(all, one);
     }
-    ald_json_set(report, "reward", ald_json_new_number(total));
-    ald_json_set(report, "tokens", rows);
-    rows = NULL;
 done:
-    ald_json_free(rows);
     return status;
 }
 
-static ald_status_t make_row_report(const char *path, ald_shard_t *shard, int64_t row,
-                                    const ald_tokenizer_t *tokenizer, ald_json_t *report)
+static ald_status_t make_row_report(const char *path, const settings_t *settings,
+                                    const ald_scored_t *sequence, const ald_tokens_t *tokens,
+                                    ald_json_t *report)
+{
+    put_text(report, "path", path);
+    put_integer(report, "row",
+                ALD_VEC_AT(&tokens->rows, ald_token_row_t, tokens->rows.count - 1).row);
+    put_integer(report, "dataset_row", sequence->id);
+    put_text(report, "source", ald_source_name(sequence->source));
+    put_text(report, "prompt", sequence->prompt);
+    put_text(report, "response", sequence->response);
+    put_integer(report, "prompt_tokens", sequence->prompt_count);
+    put_integer(report, "response_tokens", sequence->response_count);
+    ald_json_set(report, "tvd_spread",
+                 ald_json_new_number(ald_teacher_spread(sequence->response_count,
+                                                        contrast_of(settings, sequence)->tvd)));
+    return put_tokens(tokens, report);
+}
+
+/* All rows, in order; each as a report where there is a list for these. */
+static ald_status_t add_rows(const char *path, ald_shard_t *shard, const settings_t *settings,
+                             const ald_inspect_rows_t *rows, ald_tokens_t *tokens,
+                             ald_json_t *reports)
 {
     ald_status_t status = ALD_STATUS_OK;
-    settings_t settings;
-    double *alpha;
-    ald_arena_t arena = {0};
+    ald_json_t *report = NULL;
     ald_scored_t sequence;
-    ALD_TRY(read_settings(path, shard, &settings));
-    ALD_TRY(ald_shard_read(shard, row, false, &arena, &sequence));
-    ALD_TRY(alphas_of(&settings, &sequence, &arena, &alpha));
-    put_text(report, "path", path);
-    put_integer(report, "row", row);
-    put_integer(report, "dataset_row", sequence.id);
-    put_text(report, "source", ald_source_name(sequence.source));
-    put_text(report, "prompt", sequence.prompt);
-    put_text(report, "response", sequence.response);
-    put_integer(report, "prompt_tokens", sequence.prompt_count);
-    put_integer(report, "response_tokens", sequence.response_count);
-    ald_json_set(report, "tvd_spread",
-                 ald_json_new_number(ald_teacher_spread(sequence.response_count,
-                                                        contrast_of(&settings, &sequence)->tvd)));
-    ALD_TRY(put_tokens(report, &sequence, &settings, alpha, tokenizer));
+    ald_arena_t arena = {0};
+    for (size_t i = 0; i < rows->ranges->count; ++i) {
+        const ald_range_t range = ALD_VEC_AT(rows->ranges, ald_range_t, i);
+        for (int64_t row = range.first; row <= range.last; ++row) {
+            ald_arena_release(&arena, (ald_arena_mark_t){0});
+            ALD_TRY(add_row(shard, settings, row, &arena, tokens, &sequence));
+            if (reports == NULL)
+                continue;
+            report = ald_json_new_object();
+            ald_json_push(reports, report);
+            ALD_TRY(make_row_report(path, settings, &sequence, tokens, report));
+        }
+    }
 done:
     ald_arena_reset(&arena);
     return status;
 }
 
-ald_status_t ald_inspect_row(const char *path, int64_t row, const char *tokenizer, ald_json_t **out)
+ald_status_t ald_inspect_tokens(const char *path, const ald_inspect_rows_t *rows,
+                                ald_json_t **reports)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_shard_t *shard = NULL;
     ald_tokenizer_t *words = NULL;
-    ald_json_t *report = ald_json_new_object();
-    *out = NULL;
+    ald_json_t *list = reports == NULL ? NULL : ald_json_new_array();
+    ald_tokens_t tokens = {0};
+    settings_t settings;
     ALD_TRY(ald_shard_open(path, &shard));
-    if (tokenizer != NULL)
-        ALD_TRY(ald_tokenizer_open(tokenizer, &words));
-    ALD_TRY(make_row_report(path, shard, row, words, report));
-    *out = report;
-    report = NULL;
+    if (rows->tokenizer != NULL)
+        ALD_TRY(ald_tokenizer_open(rows->tokenizer, &words));
+    ALD_TRY(read_settings(path, shard, &settings));
+    ald_tokens_init(words, path, settings.rule.text, &tokens);
+    ALD_TRY(add_rows(path, shard, &settings, rows, &tokens, list));
+    if (reports == NULL)
+        ALD_TRY(ald_tokens_write(&tokens, rows->format, rows->out));
+    else
+        *reports = list;
+    list = NULL;
 done:
+    ald_json_free(list);
+    ald_tokens_reset(&tokens);
     ald_tokenizer_destroy(words);
     ald_shard_close(shard);
-    ald_json_free(report);
     return status;
 }

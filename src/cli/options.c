@@ -22,6 +22,7 @@ enum {
         const char *: ALD_OPTION_TEXT,                                                             \
         int64_t: ALD_OPTION_INTEGER,                                                               \
         ald_vec_t: ALD_OPTION_LIST,                                                                \
+        ald_ranges_t: ALD_OPTION_RANGES,                                                           \
         default: ALD_OPTION_CONSTANT)
 
 #define VIEWS  "--row|--verify|--index|--diff"
@@ -42,8 +43,16 @@ const ald_option_t ald_option_table[] = {
     {"--part", "I/N", "part I (from 0) of N; else as the Slurm array says", ALD_FOR_SCORE,
      TARGET(part)},
     {"--sweep", "FILE", "trains several runs over the same shards", ALD_FOR_DISTILL, TARGET(sweep)},
-    {"--show", "ROW", "prints the rewards of a row of data.eval token by token", ALD_FOR_EVAL,
-     TARGET(show), .high = INT64_MAX},
+    {"--show", "ROWS",
+     "rows of data.eval token by token, as in 3 or 0,4,8:11: log-probabilities, alpha, rewards, "
+     "divergences, and what teacher and model would rather say",
+     ALD_FOR_EVAL, TARGET(show)},
+    {"--format", "FORM",
+     "the main numbers as text, a line of jsonl with all for each token, or an html page, which "
+     "needs no server",
+     ALD_FOR_EVAL, TARGET(format), .choices = ALD_CHOICES_TABLE_FORMATS, .needs = "--show"},
+    {"--out", "FILE", "writes them there, and nothing to the screen", ALD_FOR_EVAL, TARGET(out),
+     .needs = "--show"},
     {"--strengths", "LIST", "evaluates the composed teacher at each r, as in 5,10,20,40",
      ALD_FOR_EVAL, TARGET(strengths), .excludes = "--show"},
     {"--plausibilities", "LIST", "and at each plausibility, as in 0,0.05", ALD_FOR_EVAL,
@@ -58,10 +67,17 @@ const ald_option_t ald_option_table[] = {
      TARGET(fail_on)},
     /* inspect */
     {"PATH", NULL, "file or folder", ALD_FOR_INSPECT, TARGET(paths), .required = true},
-    {"--row", "N", "sequence N (from 0) of a shard, token by token", ALD_FOR_INSPECT, TARGET(row),
-     .high = INT64_MAX, .excludes = VIEWS},
+    {"--row", "ROWS", "sequences (from 0) of a shard, as in 3 or 0,4,8:11, token by token",
+     ALD_FOR_INSPECT, TARGET(row), .excludes = VIEWS},
     {"--tokenizer", "DIR", "also the tokens' texts", ALD_FOR_INSPECT, TARGET(tokenizer),
      .needs = "--row"},
+    {"--format", "FORM",
+     "the main numbers as text, a line of jsonl with all for each token, or an html page, which "
+     "needs no server",
+     ALD_FOR_INSPECT, TARGET(format), .choices = ALD_CHOICES_TABLE_FORMATS, .needs = "--row",
+     .excludes = "--json"},
+    {"--out", "FILE", "writes them there, and nothing to the screen", ALD_FOR_INSPECT, TARGET(out),
+     .needs = "--row", .excludes = "--json"},
     {"--verify", NULL,
      "a folder of shards, or one: all bytes, offsets and ranges, every row once and in order, as "
      "manifest.json says; exit code 3 for problems",
@@ -165,10 +181,10 @@ const ald_options_t ald_options_standard = {
     .level = ALD_LOG_NORMAL,
     .settings = {.item = sizeof(const char *)},
     .role = ALD_ROLE_ANY,
-    .show = -1,
+    .show = {{.item = sizeof(ald_range_t)}},
     .fail_on = {.item = sizeof(const char *)},
     .paths = {.item = sizeof(const char *)},
-    .row = -1,
+    .row = {{.item = sizeof(ald_range_t)}},
     .layout = ALD_LAYOUT_AUTO,
     .chat_format = ALD_CHAT_FORMAT_AUTO,
     .sequences = 2,
@@ -182,6 +198,8 @@ void ald_options_reset(ald_options_t *options)
     ald_vec_reset(&options->settings);
     ald_vec_reset(&options->fail_on);
     ald_vec_reset(&options->paths);
+    ald_vec_reset(&options->show.list);
+    ald_vec_reset(&options->row.list);
 }
 
 bool ald_option_is_positional(const ald_option_t *option)

@@ -10,6 +10,7 @@
 #include "ald/base/log.h"
 #include "ald/base/vec.h"
 #include "ald/config/choices.h"
+#include "ald/tokens/table.h"
 
 /* The commands as bits: a row says which ones take it. */
 typedef enum {
@@ -37,6 +38,11 @@ typedef enum {
     ALD_TOKENIZE_MASK,
 } ald_tokenize_mode_t;
 
+/* Rows as "3", "0:5" (both ends) or "0,3,8:9"; none: not given. */
+typedef struct {
+    ald_vec_t list; /* ald_range_t */
+} ald_ranges_t;
+
 /* What a command line says. Texts point into argv; those that weren't given are NULL. */
 typedef struct {
     const char *command; /* its name */
@@ -47,15 +53,18 @@ typedef struct {
     ald_vec_t settings; /* const char *, the "path=value" of --set in order */
     bool force;
     ald_role_t role;
-    int64_t show; /* -1: none */
+    ald_ranges_t show;
     const char *strengths, *plausibilities, *judged;
     /* audit */
     ald_vec_t fail_on; /* const char *, "REASON=SHARE" */
     /* inspect */
     ald_vec_t paths; /* const char * */
-    int64_t row;     /* -1: none */
+    ald_ranges_t row;
     const char *tokenizer, *key;
     bool verify, index, diff;
+    /* eval and inspect */
+    ald_table_format_t format;
+    const char *out;
     /* tokenize */
     const char *directory, *file;
     ald_tokenize_mode_t mode;
@@ -84,6 +93,7 @@ typedef enum {
     ALD_OPTION_FLAG,     /* bool: true */
     ALD_OPTION_TEXT,     /* const char *: the value */
     ALD_OPTION_INTEGER,  /* int64_t from `low` to `high` */
+    ALD_OPTION_RANGES,   /* ald_ranges_t */
     ALD_OPTION_LIST,     /* ald_vec_t of const char *: the values, as it may be given many times */
     ALD_OPTION_CONSTANT, /* an enum: the value, one of `choices`; `constant` where the option
                              has no value */

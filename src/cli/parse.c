@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
@@ -45,6 +46,35 @@ done:
     return status;
 }
 
+/* Reads "3" or "0:5". */
+static bool parse_range(const char *text, ald_range_t *out)
+{
+    const char *colon = strchr(text, ':');
+    char first[32];
+    const size_t length = colon == NULL ? strlen(text) : (size_t)(colon - text);
+    snprintf(first, sizeof first, "%.*s", (int)length, text);
+    return length < sizeof first && ald_parse_integer(first, 0, INT64_MAX, &out->first) &&
+           ald_parse_integer(colon == NULL ? first : colon + 1, out->first, INT64_MAX, &out->last);
+}
+
+static ald_status_t store_ranges(const ald_option_t *option, const char *value, ald_ranges_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (const char *at = value, *comma; at != NULL; at = comma == NULL ? NULL : comma + 1) {
+        char piece[64];
+        ald_range_t range;
+        comma = strchr(at, ',');
+        const size_t length = comma == NULL ? strlen(at) : (size_t)(comma - at);
+        snprintf(piece, sizeof piece, "%.*s", (int)length, at);
+        ALD_CHECK(length < sizeof piece && parse_range(piece, &range), ALD_STATUS_USAGE,
+                  "%s %s: expected a whole number from 0, or some as in 0,4,8:11", option->name,
+                  value);
+        ALD_TRY(ald_vec_push(&out->list, &range));
+    }
+done:
+    return status;
+}
+
 /* Enumerations are unsigned, as those of the configuration. */
 static ald_status_t store_constant(const ald_option_t *option, const char *value, unsigned *out)
 {
@@ -68,6 +98,8 @@ static ald_status_t store(const ald_option_t *option, const char *value, ald_opt
         break;
     case ALD_OPTION_INTEGER:
         return store_integer(option, value, target);
+    case ALD_OPTION_RANGES:
+        return store_ranges(option, value, target);
     case ALD_OPTION_LIST:
         return ald_vec_push(target, &value);
     case ALD_OPTION_CONSTANT:

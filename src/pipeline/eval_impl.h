@@ -10,6 +10,7 @@
 #include "ald/base/status.h"
 #include "ald/config/config.h"
 #include "ald/data/dataset.h"
+#include "ald/data/pairs.h"
 #include "ald/par/comm.h"
 #include "ald/pipeline/stage_eval.h"
 #include "ald/role/frozen.h"
@@ -72,6 +73,13 @@ ald_status_t ald_eval_categories(const ald_eval_t *eval, ald_json_t **out);
 void ald_eval_print_categories(const ald_json_t *categories); /* takes NULL, here and below */
 ald_status_t ald_eval_page_categories(const ald_json_t *categories, ald_vec_t *page);
 
+static inline bool ald_eval_has_pair(const ald_pair_t *row)
+{
+    return row->chosen.count > 0 && row->rejected.count > 0;
+}
+
+/* Shows rows of the data token by token. Root only. */
+ald_status_t ald_eval_show(const ald_eval_t *eval, const ald_eval_show_t *show);
 /* Writes eval.json, eval.html and, with samples, answers.jsonl and what the data's benchmark reads
  * into the folder. Root only. */
 ald_status_t ald_eval_report(const ald_eval_t *eval);

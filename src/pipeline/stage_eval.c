@@ -129,11 +129,6 @@ done:
     return status;
 }
 
-static bool has_pair(const ald_pair_t *row)
-{
-    return row->chosen.count > 0 && row->rejected.count > 0;
-}
-
 /* Memory for all that follows, and the rows that have pairs. */
 static ald_status_t make_room(ald_eval_t *e, ald_item_t **items)
 {
@@ -150,7 +145,7 @@ static ald_status_t make_room(ald_eval_t *e, ald_item_t **items)
     ALD_CHECK(e->pair_row && e->preferred && e->sampled && e->answers && *items,
               ALD_STATUS_RESOURCE, "out of memory: %lld rows", (long long)e->rows);
     for (int64_t i = 0; i < e->rows; ++i)
-        if (has_pair(&e->data.pairs.rows[i]))
+        if (ald_eval_has_pair(&e->data.pairs.rows[i]))
             e->pair_row[e->pairs++] = i;
 done:
     return status;
@@ -463,101 +458,6 @@ done:
     return status;
 }
 
-/* alpha [count] as in training; freed by ald_free. */
-static ald_status_t alphas_of(const ald_config_t *config, const ald_measured_t *position,
-                              int64_t count, double **out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    ald_teacher_t teacher;
-    float *tvd = ald_alloc(sizeof *tvd * ((size_t)count + 1));
-    *out = ald_alloc(sizeof **out * ((size_t)count + 1));
-    ALD_CHECK(tvd != NULL && *out != NULL, ALD_STATUS_RESOURCE, "out of memory: a row's distances");
-    for (int64_t t = 0; t < count; ++t)
-        tvd[t] = (float)position[t].tvd;
-    ald_teacher_init(config, &teacher);
-    ald_teacher_alphas(&teacher, count, tvd, *out);
-done:
-    ald_free(tvd);
-    return status;
-}
-
-/* The rewards of one response, token by token. */
-static ald_status_t show_response(const ald_eval_t *e, const char *title,
-                                  const ald_text_t *response, const ald_measured_t *position)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    ald_teacher_t teacher;
-    double sum = 0.0, *alpha = NULL;
-    ald_vec_t text;
-    ald_vec_init(&text, 1);
-    ald_teacher_init(e->config, &teacher);
-    ALD_TRY(alphas_of(e->config, position, response->count, &alpha));
-    printf("%s\n%4s %8s  %-18s %9s %9s %9s %7s %8s %8s\n", title, "t", "id", "token", "log dpo",
-           "log c", "reward", "tvd", "alpha", "weight");
-    for (int64_t t = 0; t < response->count; ++t) {
-        const ald_measured_t *p = &position[t];
-        double dpo = p->logprob[ALD_VIEW_DPO], c = p->logprob[ALD_VIEW_CONTRAST];
-        double reward = e->config->teacher.beta * (dpo - c);
-        char *quoted = NULL;
-        text.count = 0;
-        sum += reward;
-        ALD_TRY(ald_tokenizer_decode(e->data.tokenizer, &response->ids[t], 1, false, &text));
-        ald_json_t *json = ald_json_new_text(text.data, text.count);
-        status = ald_json_dump(json, false, &quoted);
-        ald_json_free(json);
-        if (status == ALD_STATUS_OK)
-            ald_print("%4lld %8d  %-18s %9.4f %9.4f %+9.4f %7.4f %8.4f %8.4f\n", (long long)t,
-                      response->ids[t], quoted, dpo, c, reward, p->tvd, alpha[t],
-                      ald_teacher_weight(&teacher, alpha[t]));
-        ald_free(quoted);
-        ALD_TRY(status);
-    }
-    printf("sum of rewards %+.4f\n\n", sum);
-done:
-    ald_free(alpha);
-    ald_vec_reset(&text);
-    return status;
-}
-
-/* The row with that number in the file, which may have been left out. */
-static ald_status_t find_row(const ald_eval_t *e, int64_t number, const ald_pair_t **out)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    const ald_pairs_t *pairs = &e->data.pairs;
-    const int64_t last = pairs->rows[pairs->count - 1].line - 1;
-    int64_t i = 0;
-    ALD_CHECK(number <= last, ALD_STATUS_USAGE, "--show %lld: %s has rows 0 to %lld",
-              (long long)number, e->config->data.eval, (long long)last);
-    while (pairs->rows[i].line - 1 < number)
-        ++i;
-    *out = &pairs->rows[i];
-    ALD_CHECK((*out)->line - 1 == number, ALD_STATUS_USAGE,
-              "--show %lld: that row of %s is empty or was left out", (long long)number,
-              e->config->data.eval);
-done:
-    return status;
-}
-
-static ald_status_t show_row(const ald_eval_t *e, int64_t show)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    ald_measured_t *positions = NULL;
-    const ald_pair_t *row = NULL;
-    ALD_TRY(find_row(e, show, &row));
-    ALD_CHECK(has_pair(row), ALD_STATUS_INPUT, "%s:%lld: expected \"chosen\" and \"rejected\"",
-              e->config->data.eval, (long long)row->line);
-    ald_item_t item = ald_item_of(row, &row->chosen, &row->rejected);
-    positions = ald_calloc((size_t)(row->chosen.count + row->rejected.count), sizeof *positions);
-    ALD_CHECK_MEMORY(positions, sizeof *positions);
-    ALD_TRY(ald_measure_positions(&e->measure, &item, positions));
-    ald_print("row %lld\n%s\n\n", (long long)row->id, row->prompt.text);
-    ALD_TRY(show_response(e, "chosen", &row->chosen, positions));
-    ALD_TRY(show_response(e, "rejected", &row->rejected, positions + row->chosen.count));
-done:
-    ald_free(positions);
-    return status;
-}
-
 /* Frees what one evaluation has made of the models and the data. */
 static void results_reset(ald_eval_t *e)
 {
@@ -720,24 +620,25 @@ done:
     return status;
 }
 
-ald_status_t ald_stage_eval(const ald_config_t *config, const ald_comm_t *world, int64_t show,
-                            const ald_eval_point_t *points, int64_t count)
+ald_status_t ald_stage_eval(const ald_config_t *config, const ald_comm_t *world,
+                            const ald_eval_show_t *show, const ald_eval_point_t *points,
+                            int64_t count)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_eval_t e = {.config = config, .world = world};
     ald_json_t *recipe = NULL;
     paths_t paths = {0};
     bool finished = false;
-    ALD_CHECK(show < 0 || (config->eval.dpo[0] != '\0' && config->eval.contrast[0] != '\0'),
+    ALD_CHECK(show->count == 0 || (config->eval.dpo[0] != '\0' && config->eval.contrast[0] != '\0'),
               ALD_STATUS_USAGE, "--show: needs eval.dpo and eval.contrast");
-    if (show < 0)
+    if (show->count == 0)
         ALD_TRY(ald_claim(world, "eval", (ald_named_t){"eval.output", config->eval.output}, false,
                           &(ald_named_t){NULL, NULL}));
     if (config->eval.patterns[0] != '\0')
         ALD_TRY(ald_comm_agree(world, ald_patterns_load(config->eval.patterns, &e.patterns)));
     ALD_TRY(load_models(&e));
-    if (show >= 0) {
-        ALD_TRY(ald_comm_agree(world, world->rank == 0 ? show_row(&e, show) : ALD_STATUS_OK));
+    if (show->count > 0) {
+        ALD_TRY(ald_comm_agree(world, world->rank == 0 ? ald_eval_show(&e, show) : ALD_STATUS_OK));
         goto done;
     }
     ALD_TRY(ald_comm_agree(world, paths_init(config, count > 0, &paths)));

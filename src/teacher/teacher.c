@@ -3,6 +3,7 @@
 #include "ald/teacher/teacher.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "ald/base/status.h"
@@ -29,6 +30,19 @@ void ald_teacher_init(const ald_config_t *config, ald_teacher_t *out)
         .plausibility = config->teacher.plausibility,
         .divergence = config->distill.divergence,
     };
+}
+
+void ald_teacher_describe(const ald_teacher_t *teacher, ald_teacher_rule_t *out)
+{
+    static const char *const by[] = {[ALD_GRANULARITY_TOKEN] = "",
+                                     [ALD_GRANULARITY_RESPONSE] = " by the response's mean TVD",
+                                     [ALD_GRANULARITY_AUTO] =
+                                         " by each TVD or the response's mean"};
+    const bool adaptive = teacher->extrapolation == ALD_EXTRAPOLATION_ADAPTIVE;
+    snprintf(out->text, sizeof out->text, "%s%s, r %g, epsilon %g, beta %g",
+             ald_choice_name(ALD_CHOICES_EXTRAPOLATIONS, teacher->extrapolation),
+             adaptive ? by[teacher->granularity] : "", teacher->strength, teacher->epsilon,
+             teacher->beta);
 }
 
 /* An adaptive alpha is at least teacher.epsilon, which isn't 0. */

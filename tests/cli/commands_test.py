@@ -271,8 +271,9 @@ def alpha_is_the_trainers(folder):
         tvd = np.array([token["tvd"] for token in row])
         assert np.isclose(found["tvd_spread"], tvd.sum() ** 2 / (len(tvd) * (tvd ** 2).sum()), rtol=1e-5)
         assert np.allclose([t["alpha"] for t in row], alpha[at[2]:at[3]]), (place, row)
-        table = [line.split() for line in viewed(path, "--row", 2).splitlines()[-len(row):]]
-        assert np.allclose([float(line[2]) for line in table], alpha[at[2]:at[3]], atol=6e-5), place
+        table = [line.split() for line in viewed(path, "--row", 2).splitlines()[-len(row) - 1:]]
+        alphas_at = table.pop(0).index("alpha")
+        assert np.allclose([float(line[alphas_at]) for line in table], alpha[at[2]:at[3]], atol=6e-5), place
         assert f"mean {alpha.mean():9.4g}" in viewed(path).split("alpha")[-1].split("\n")[0], place
         run("distill", "-c", f"{folder}/run.cfg", *words, "--set", "distill.mode=off-policy", "--set",
             "optimizer.batch_size=20", "--set", "optimizer.max_steps=1", "--set", "output=one",
@@ -469,7 +470,7 @@ def options_that_exclude_each_other(folder):
 
 
 # What help calls a value: one that is taken. Others are paths to nowhere.
-VALUES = {"N": 1, "ROW": 0, "I/N": "0/2", "path=value": "seed=2", "LAYOUT": "pairs", "FORMAT": "chatml",
+VALUES = {"N": 1, "ROWS": 0, "FORM": "html", "I/N": "0/2", "path=value": "seed=2", "LAYOUT": "pairs", "FORMAT": "chatml",
           "PHASES": "train"}
 COMMANDS = ("audit", "sft", "dpo", "score", "generate", "distill", "eval", "inspect", "tokenize", "bench")
 
@@ -564,8 +565,8 @@ def dependent_options(folder):
                 refused_words(command, *words, *words_of(folder, options, name),
                               expected=[f"{command}: {name}: only with {'|'.join(needs)}"])
                 seen.append(name)
-    assert sorted(seen) == ["--add-generation-prompt", "--chat-format", "--layers", "--layout",
-                            "--megabytes", "--rejected", "--text", "--tokenizer"], seen
+    assert sorted(seen) == ["--add-generation-prompt", "--chat-format", *2 * ["--format"], "--layers", "--layout",
+                            "--megabytes", *2 * ["--out"], "--rejected", "--text", "--tokenizer"], seen
     model = f"{folder}/policy"
     refused_words("tokenize", model, "--decode", "--chat-format", "auto", expected=["--jsonl|--render|--mask"])
     refused_words("bench", "--model", model, "--megabytes", 300, expected=["--megabytes", "--store"])
@@ -580,7 +581,7 @@ def values_that_are_missing_or_wrong(folder):
                 continue
             for words in ([name], [name, ""]):
                 refused_words(command, *words, expected=[f"{name}: expected a value", argument])
-            if argument in ("N", "ROW"):
+            if argument in ("N", "ROWS"):
                 refused_words(command, name, "-1", expected=[f"{name} -1: expected a whole number from "])
     for value in ("x", "1.5", "2x", "9" * 20):
         refused_words("inspect", "--row", value, expected=[f"--row {value}: expected a whole number from 0"])

@@ -222,19 +222,28 @@ def parts_alone(folder):
     assert set(metrics) == {"finished", "response_length"}
 
 
+def token_lines(text):
+    """The lines of both tables as {column: number}."""
+    names = next(line.split() for line in text.splitlines() if line.split()[:3] == ["t", "id", "token"])[3:]
+    return [{"id": int(line[5:13]), **dict(zip(names, map(float, re.search(
+        r'"(?:[^"\\]|\\.)*"\s+(.*?)(?:  \w+: |$)', line)[1].split())))}
+            for line in text.splitlines() if line[:4].strip().isdigit()]
+
+
 def token_table_of_a_row(folder):
     path = os.path.join(folder, "empty.cfg")
     values = {"output": folder, "data__eval": Setting.data, "teacher__beta": BETA,
               "eval__dpo": Setting.models["dpo"], "eval__contrast": Setting.models["contrast"]}
     shown = harness.run("eval", "-c", path, *training.settings(values), "--show", 2)
     prompt, chosen, rejected = tokens_of(folder)[2]
-    lines = [line.split() for line in shown.out.splitlines() if line[:4].strip().isdigit()]
+    lines = token_lines(shown.out)
     assert len(lines) == len(chosen) + len(rejected)
     z = [losses.log_softmax(Setting.twins[n].response_logits(prompt, chosen))
          for n in ("dpo", "contrast")]
     for t, token in enumerate(chosen):
-        log_dpo, log_c, reward, distance, alpha, weight = map(float, lines[t][-6:])
-        assert int(lines[t][1]) == token
+        log_dpo, reward, distance, alpha, weight = (
+            lines[t][name] for name in ("dpo", "reward", "tvd", "alpha", "weight"))
+        assert lines[t]["id"] == token
         close(log_dpo, z[0][t, token], "log dpo", 1e-3)
         close(reward, BETA * (z[0][t, token] - z[1][t, token]), "reward", 1e-3)
         close(distance, losses.tvd(z[0][t], z[1][t]), "tvd", 1e-3)
@@ -246,9 +255,9 @@ def token_table_of_a_row(folder):
     mean = np.mean([losses.tvd(*rows) for rows in zip(*z)])
     shown = harness.run("eval", "-c", path, *training.settings({**values, "distill__granularity": "sequence"}),
                         "--show", 2)
-    lines = [line.split() for line in shown.out.splitlines() if line[:4].strip().isdigit()]
+    lines = token_lines(shown.out)
     for t in range(len(chosen)):
-        close(float(lines[t][-2]), 20 * mean + 1e-3, "alpha of the mean", 1e-3)
+        close(lines[t]["alpha"], 20 * mean + 1e-3, "alpha of the mean", 1e-3)
 
 
 def bad_input(folder):

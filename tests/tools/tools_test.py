@@ -387,13 +387,14 @@ def test_shard_viewer(folder):
     assert "chosen" in summary and "rejected" in summary and "policy " not in summary.split("TVD")[0]
     row = tool("inspect_shard.py", path, "--row", 0)[0]
     assert "prompt 0 ü" in row and "2 + 3 tokens" in row
-    lines = [line.split() for line in row.splitlines()[-3:]]
+    lines = [line.split() for line in row.splitlines()[-4:]]
+    assert lines.pop(0) == ["t", "id", "dpo", "contrast", "reward", "tvd", "alpha", "weight", "token"]
     assert [line[1] for line in lines] == ["300", "301", "2"]
-    assert [float(line[2]) for line in lines] == [2.001, 0.001, 4.001]  # 8 TVD + 0.001
+    assert [float(line[6]) for line in lines] == [2.001, 0.001, 4.001]  # 8 TVD + 0.001
     assert [float(line[4]) for line in lines] == [0.5, 0.0, -0.25]      # beta 0.5
     row = tool("inspect_shard.py", path, "--row", 1, "--strength", 2, "--epsilon", 0, "--beta",
                1)[0].splitlines()[-2].split()
-    assert row[2:5] == ["2.0000", "1.00000", "2.0000"], row
+    assert row[4:8] == ["2.0000", "1.0000", "2.0000", "0.5000"], row
 
 
 def test_shard_viewer_text_and_plot(folder):

@@ -64,6 +64,10 @@
 #define ALD_COMPRESSIONS(C)                                                                        \
     C(ALD_COMPRESSION_NONE, 0, "none")                                                             \
     C(ALD_COMPRESSION_GZIP, 1, "gzip")
+#define ALD_TABLE_FORMATS(C)                                                                       \
+    C(ALD_TABLE_FORMAT_TEXT, 0, "text")                                                            \
+    C(ALD_TABLE_FORMAT_JSONL, 1, "jsonl")                                                          \
+    C(ALD_TABLE_FORMAT_HTML, 2, "html")
 #define ALD_ROLES(C)                                                                               \
     C(ALD_ROLE_TRAINER, 0, "trainer")                                                              \
     C(ALD_ROLE_SCORER, 1, "scorer")                                                                \
@@ -127,6 +131,7 @@
     L(EXTRAPOLATIONS)                                                                              \
     L(ENCODINGS)                                                                                   \
     L(FULL_DTYPES)                                                                                 \
+    L(TABLE_FORMATS)                                                                               \
     L(ROLES)                                                                                       \
     L(COMPRESSIONS)                                                                                \
     L(MODES)                                                                                       \
@@ -154,6 +159,7 @@ typedef enum {
     ALD_ENCODINGS(ALD_CHOICE_CONSTANT) ALD_ENCODING_COUNT,
     ALD_ENCODING_ANY = ALD_ENCODING_COUNT, /* in what is expected of a shard, in none itself */
 } ald_encoding_t;
+typedef enum { ALD_TABLE_FORMATS(ALD_CHOICE_CONSTANT) } ald_table_format_t;
 typedef enum { ALD_ROLES(ALD_CHOICE_CONSTANT) } ald_role_t;
 typedef enum { ALD_FULL_DTYPES(ALD_CHOICE_CONSTANT) } ald_full_dtype_t;
 typedef enum { ALD_COMPRESSIONS(ALD_CHOICE_CONSTANT) } ald_compression_t;

@@ -28,6 +28,11 @@ typedef struct {
     ald_divergence_t divergence;
 } ald_teacher_t;
 void ald_teacher_init(const ald_config_t *config, ald_teacher_t *out);
+/* How alpha, reward and weight are made, in words. */
+typedef struct {
+    char text[160];
+} ald_teacher_rule_t;
+void ald_teacher_describe(const ald_teacher_t *teacher, ald_teacher_rule_t *out);
 /* USAGE where the settings give a constant alpha that no token weight can be divided by. Local. */
 ald_status_t ald_teacher_check(const ald_config_t *config);
 /* The same for sampling from the teacher. USAGE unless alpha is of each token, since the distances

@@ -1,0 +1,233 @@
+#!/usr/bin/python3
+"""Every number that is shown of a token, by `eval --show`, `inspect --row` and the Python tool, against the
+twins; and that text, lines and page say the same."""
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+
+sys.path.insert(0, os.path.abspath(__file__ + "/../../common"))
+import harness  # noqa: E402
+import training  # noqa: E402
+from reference import losses, model  # noqa: E402
+
+NAMES = ("policy", "dpo", "contrast", "reference")
+COLUMNS = ("policy", "teacher", "dpo", "contrast", "reference", "reward", "tvd", "alpha", "weight", "expected",
+           "kl_teacher", "kl_dpo", "entropy", "entropy_teacher", "entropy_dpo")
+# Texts whose characters the small tokenizer spreads over several tokens.
+ROWS = [{"prompt": "Two teas", "chosen": "Of course:\n\ttwo teas 😀", "rejected": "No <b>tea</b> & no ☕."},
+        {"prompt": "שלום", "chosen": "שלום, תודה", "rejected": "مرحبا"},
+        {"prompt": "ご注文", "chosen": "お茶です。", "rejected": "</script><!--"}]
+
+
+class Setting:
+    pass
+
+
+def prepare(folder):
+    harness.make_desk(folder)
+    Setting.models = {name: harness.make_model(folder, name, seed) for seed, name in enumerate(NAMES, 1)}
+    Setting.twins = {name: model.Model.load(path) for name, path in Setting.models.items()}
+    Setting.data = harness.write_rows(f"{folder}/rows.jsonl", ROWS)
+    for encoding in ("full", "hidden32", "topk", "sampled"):
+        score(folder, encoding)
+
+
+def score(folder, encoding):
+    training.stage("score", folder, data__train=Setting.data, teacher__dpo=Setting.models["dpo"],
+                   teacher__reverse=Setting.models["contrast"], data__responses="both", shards__directory=encoding,
+                   shards__encoding=encoding, shards__top_k=40, teacher__temperature=1.3)
+
+
+def shown(folder, rows, form, *words, **options):
+    values = {"output": folder, "data__eval": Setting.data, "eval__model": Setting.models["policy"],
+              **{f"eval__{name}": Setting.models[name] for name in NAMES[1:]}, **options}
+    path = harness.write(f"{folder}/empty.cfg", "")
+    return harness.run("eval", "-c", path, *training.settings(values), "--show", rows, "--format", form, *words).out
+
+
+def lines_of(text):
+    """{(row, response): its tokens}"""
+    found = {}
+    for line in map(json.loads, text.splitlines()):
+        found.setdefault((line["row"], line["response"]), []).append(line)
+    return found
+
+
+def prompt_of(folder, row):
+    text = f"<|im_start|>user\n{ROWS[row]['prompt']}<|im_end|>\n<|im_start|>assistant\n"
+    listed = subprocess.run([harness.BINARY, "tokenize", f"{folder}/tok"], input=text.encode(),
+                            capture_output=True, check=True, env=harness.environment())
+    return [int(i) for i in listed.stdout.split()]
+
+
+def twin_columns(prompt, ids, teacher):
+    """({column: [R]}, {voice: log-probabilities [R, V]}) in double precision."""
+    z = {name: losses.log_softmax(twin.response_logits(prompt, ids)) for name, twin in Setting.twins.items()}
+    _, parts = losses.distill(teacher, z["policy"], z["dpo"], z["contrast"])
+    q = teacher.log_distribution(z["dpo"], z["contrast"], parts["alpha"])
+    at = np.arange(len(ids)), ids
+    columns = {"teacher": q[at], **{name: z[name][at] for name in NAMES}}
+    columns.update(tvd=parts["tvd"], alpha=parts["alpha"], weight=parts["weight"], expected=parts["reward/token"],
+                   kl_teacher=parts["kl/teacher"], kl_dpo=parts["kl/dpo"])
+    columns["reward"] = teacher.beta * (columns["dpo"] - columns["contrast"])
+    for name, rows in (("entropy", z["policy"]), ("entropy_teacher", q), ("entropy_dpo", z["dpo"])):
+        columns[name] = -(np.exp(rows) * rows).sum(axis=1)
+    return columns, {"teacher": q, "policy": z["policy"], "dpo": z["dpo"]}
+
+
+def check_columns(tokens, columns, bound=2e-4):
+    for name, wanted in columns.items():
+        got = np.array([token[name] for token in tokens])
+        worst = (np.abs(got - wanted) / np.maximum(1, np.abs(wanted))).max()
+        assert worst <= bound, f"{name}: off by {worst}: {got}, expected {wanted}"
+
+
+def check_voices(tokens, voices, bound=1e-3):
+    """The five likeliest, up to the order of those that float32 can't tell apart."""
+    for name, rows in voices.items():
+        for token, row in zip(tokens, rows):
+            listed = token["alternatives"][name]
+            best = np.sort(row)[::-1][:5]
+            assert np.allclose([one["logprob"] for one in listed], best, rtol=bound, atol=bound), (name, listed, best)
+            assert np.allclose(row[[one["id"] for one in listed]], best, rtol=bound, atol=bound), (name, listed)
+            assert len({one["id"] for one in listed}) == 5
+
+
+def columns_are_the_twins(folder):
+    for options, teacher in (
+            ({}, losses.Teacher()),
+            ({"distill__granularity": "sequence", "teacher__temperature": 1.7, "teacher__plausibility": 0.05},
+             losses.Teacher(granularity="response", temperature=1.7, plausibility=0.05)),
+            ({"teacher__contrast": "reference", "distill__token_weight": "uniform", "teacher__strength": 3.0},
+             losses.Teacher(contrast="reference", token_weight="uniform", strength=3.0))):
+        found = lines_of(shown(folder, "0:2", "jsonl", **options))
+        assert list(found) == [(row, kind) for row in range(3) for kind in ("chosen", "rejected")]
+        for (row, kind), tokens in found.items():
+            ids = [token["id"] for token in tokens]
+            assert [token["position"] for token in tokens] == list(range(len(ids)))
+            columns, voices = twin_columns(prompt_of(folder, row), ids, teacher)
+            assert tuple(name for name in tokens[0] if name in COLUMNS) == COLUMNS, tokens[0]
+            check_columns(tokens, columns)
+            check_voices(tokens, voices)
+            whole = b"".join(bytes.fromhex(t["bytes"]) if "bytes" in t else t["token"].encode() for t in tokens)
+            assert whole.decode() == ROWS[row][kind] + "<|im_end|>", whole
+    assert any("bytes" in token for tokens in found.values() for token in tokens)
+
+
+def what_is_not_set_is_not_there(folder):
+    token = lines_of(shown(folder, "1", "jsonl", eval__model="", eval__reference=""))[1, "chosen"][0]
+    gone = {"policy", "reference", "expected", "kl_teacher", "kl_dpo", "entropy"}
+    assert gone.isdisjoint(token) and "entropy_teacher" in token, token
+    assert list(token["alternatives"]) == ["teacher", "dpo"], token
+
+
+def page_table(page):
+    """The table in a page, and what is around it."""
+    before, text, after = re.fullmatch(r'(.*<script type="application/json" id="table">)(.*?)(</script>.*)', page,
+                                       re.S).groups()
+    return json.loads(text), text, before + after
+
+
+def forms_say_the_same(folder):
+    found = lines_of(shown(folder, "0,2", "jsonl"))
+    assert shown(folder, "2", "html", "--out", f"{folder}/page.html") == ""
+    with open(f"{folder}/page.html", encoding="utf-8") as file:
+        table, text, around = page_table(file.read())
+    assert not set("<>&") & set(text) and "//" not in re.sub("/[*].*?[*]/", "", around, flags=re.S) and table["rows"][0]["row"] == 2
+    for response in table["rows"][0]["responses"]:
+        tokens = found[2, response["name"]]
+        assert response["ids"] == [token["id"] for token in tokens]
+        for name, values in response["values"].items():
+            assert np.allclose(values, [token[name] for token in tokens], rtol=1e-5), name
+        for voice, flat in response["alternatives"].items():
+            assert flat[::2] == [one["id"] for token in tokens for one in token["alternatives"][voice]], voice
+        for token in tokens:
+            key = str(token["id"])
+            assert (table["bytes"][key] == token["bytes"]) if "bytes" in token else \
+                table["texts"][key] == token["token"], token
+    for row, text in ((0, shown(folder, "0", "text")), (2, shown(folder, "2", "text"))):
+        for kind, part in zip(("chosen", "rejected"), re.split(r"^chosen\n|^rejected\n", text, flags=re.M)[1:]):
+            names = part.split("\n")[0].split()[3:]
+            for line, token in zip(part.splitlines()[1:], found[row, kind]):
+                numbers = re.search(r'"(?:[^"\\]|\\.)*"\s+(.*?)(?:  \w+: |$)', line)[1].split()
+                assert np.allclose([float(n) for n in numbers], [token[n] for n in names], atol=6e-5), (line, token)
+
+
+def tool(*words):
+    done = subprocess.run([harness.PYTHON, f"{harness.TOOLS}/inspect_shard.py", *map(str, words)],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def same(one, other, place):
+    """Lines of two programs, their numbers to 1e-5."""
+    assert list(one) == list(other), (place, one, other)
+    for name, value in one.items():
+        if isinstance(value, float):
+            assert abs(value - other[name]) <= 2e-5 * max(1, abs(value)), (place, name, value, other[name])
+        elif isinstance(value, dict):
+            same(value, other[name], place)
+        elif isinstance(value, list):
+            assert len(value) == len(other[name]), (place, value, other[name])
+            for a, b in zip(value, other[name]):
+                same(a, b, place)
+        elif name != "token" or "bytes" not in one:  # both show such bytes with replacements
+            assert value == other[name], (place, name, value, other[name])
+
+
+def shards_say_what_they_hold(folder):
+    """Of each encoding; `full` against the twins, all against the Python tool."""
+    words = ("--tokenizer", f"{folder}/tok")
+    teacher = losses.Teacher(temperature=1.3)
+    for encoding, there in (("full", {"teacher", "entropy_teacher", "entropy_dpo"}), ("hidden32", set()),
+                            ("topk", {"teacher"}), ("sampled", set())):
+        path = f"{folder}/{encoding}/shard-000000.h5"
+        found = lines_of(harness.run("inspect", path, "--row", "0:3,5", "--format", "jsonl", *words).out)
+        assert [row for row, _ in found] == [0, 1, 2, 3, 5]
+        for (row, kind), tokens in found.items():
+            ids = [token["id"] for token in tokens]
+            columns, voices = twin_columns(prompt_of(folder, tokens[0]["dataset_row"]), ids, teacher)
+            basic = {"dpo", "contrast", "tvd", "alpha", "weight", "reward"}
+            assert {n for t in tokens for n in t if n in COLUMNS} == basic | there, (encoding, tokens[0])
+            check_columns(tokens, {name: columns[name] for name in basic})
+            if encoding == "full":
+                check_columns(tokens, {name: columns[name] for name in there})
+                check_voices(tokens, {name: voices[name] for name in ("teacher", "dpo")})
+            if row not in (1, 5):  # a start of Python takes longer than all of the rest
+                continue
+            others = [json.loads(line) for line in tool(path, "--row", row, "--json", *words).splitlines()]
+            assert len(others) == len(tokens)
+            for token, other in zip(tokens, others):
+                same(token, other, (encoding, row))
+        assert "alternatives" not in tokens[0] if encoding == "hidden32" else tokens[0]["alternatives"], tokens[0]
+    report = json.loads(harness.run("inspect", path, "--row", 5, "--json", *words).out)
+    assert report["tokens"] == [{k: v for k, v in token.items() if k not in ("row", "dataset_row", "response")}
+                                for token in found[5, "rejected"]]
+    heads = tool(f"{folder}/hidden32/shard-000000.h5", "--row", 5, "--json", *words, "--heads",
+                 Setting.models["dpo"], Setting.models["contrast"])
+    check_columns(list(map(json.loads, heads.splitlines())), {
+        name: values for name, values in twin_columns(prompt_of(folder, 2), [t["id"] for t in tokens], teacher)[0].items()
+        if name in ("teacher", "entropy_teacher", "entropy_dpo")})
+
+
+def rows_that_are_not_there(folder):
+    for rows, word in (("9", "rows 0 to 2"), ("1:9", "rows 0 to 2")):
+        done = harness.run("eval", "-c", f"{folder}/empty.cfg", *training.settings(
+            {"output": folder, "data__eval": Setting.data, "eval__dpo": Setting.models["dpo"],
+             "eval__contrast": Setting.models["contrast"]}), "--show", rows, "--out", f"{folder}/none.html", code=2)
+        assert len(done.errors) == 1 and word in done.errors[0] and done.out == "", done
+    assert not os.path.exists(f"{folder}/none.html")
+    path = f"{folder}/full/shard-000000.h5"
+    for rows, code in (("6", 3), ("0:6", 3), ("3:1", 2), ("1,,2", 2), ("1:", 2), ("-1", 2)):
+        done = harness.run("inspect", path, "--row", rows, code=code)
+        assert len(done.errors) == 1 and done.out == "", done
+
+
+if __name__ == "__main__":
+    harness.main([columns_are_the_twins, what_is_not_set_is_not_there, forms_say_the_same, shards_say_what_they_hold,
+                  rows_that_are_not_there], prepare)

@@ -118,7 +118,7 @@ static ald_status_t put_curve(const ald_audit_run_t *run, ald_vec_t *page)
     for (int tenth = 5; tenth < 10; ++tenth)
         ALD_TRY(ald_vec_printf(page, "<td class=\"n\">%.4f",
                                ald_minhash_probability(tenth / 10.0, bands, rows)));
-    ALD_TRY(ald_vec_printf(page, "\n</table>\n</html>\n"));
+    ALD_TRY(ald_vec_printf(page, "\n</table>\n"));
 done:
     return status;
 }
@@ -137,9 +137,13 @@ static ald_status_t put_page(const ald_audit_run_t *run, ald_vec_t *page)
                        (long long)run->sums.pairs, (long long)(run->count - run->sums.removed),
                        (long long)run->sums.removed, run->audit.file.sha256));
     for (int r = 0; r < ALD_REASON_COUNT; ++r)
-        ALD_TRY(put_reason(run, r, page));
+        if (ald_audit_looked_for(run, (ald_reason_t)r))
+            ALD_TRY(put_reason(run, r, page));
     ALD_TRY(put_lengths(run, page));
     ALD_TRY(put_curve(run, page));
+    if (run->labels.count > 0)
+        ALD_TRY(ald_audit_put_labels(run, page));
+    ALD_TRY(ald_vec_printf(page, "</html>\n"));
 done:
     return status;
 }

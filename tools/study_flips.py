@@ -24,7 +24,7 @@ sft: {{ model = "fresh"; }};
 dpo: {{ policy = "{base}"; reference = "{base}"; }};
 eval: {{ reference = "{base}"; }};
 teacher: {{ beta = 1.0; }};
-sampling: {{ max_new_tokens = 128; temperature = 0.0; }};
+sampling: {{ max_new_tokens = 128; }};
 checkpoint: {{ every_steps = 0; }};
 runtime: {{ threads = 1; }};
 """
@@ -182,7 +182,7 @@ def print_reliability(flip, runs):
 
 
 def print_trained(flip, runs):
-    print(f"\n| at {flip}: trained on | reward accuracy | less that as it is | reward margin, nats | exact, greedy |")
+    print(f"\n| at {flip}: trained on | reward accuracy | less that as it is | reward margin, nats | exact |")
     print("|---|---|---|---|---|")
     for name in runs[0]:
         def values(metric, name=name):
@@ -199,7 +199,8 @@ def parse(arguments):
     parser.add_argument("--output", required=True, metavar="DIR")
     parser.add_argument("--flips", type=float, nargs="+", default=[0.05, 0.2, 0.4])
     parser.add_argument("--train", type=float, nargs="*", default=[0.2], help="shares at which DPO is trained on the cleaned file (0.2)")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=1, help="at each share (1)")
+    parser.add_argument("--train-seeds", type=int, default=3, help="at those of --train (3)")
     parser.add_argument("--errors", choices=list(study.TASKS), default="habits", help="the task of make_orderdesk.py")
     parser.add_argument("--pairs", type=int, default=1200, help="of an audited file (1200)")
     parser.add_argument("--base-pairs", type=int, default=6000, help="of the model that all start from")
@@ -220,7 +221,7 @@ def main(arguments):
     base = make_base(program, options)
     results, trained = {}, {}
     for flip in options.flips:
-        for seed in range(1, options.seeds + 1):
+        for seed in range(1, (options.train_seeds if flip in options.train else options.seeds) + 1):
             figures, place = audit(program, options, base, flip, seed)
             for models, figure in figures.items():
                 results.setdefault((flip, models), []).append(figure)

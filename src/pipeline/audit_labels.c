@@ -24,7 +24,7 @@
 #include "ald/model/batch.h"
 #include "ald/model/model_config.h"
 #include "ald/par/comm.h"
-#include "ald/par/stop.h"
+#include "ald/par/fault.h"
 #include "ald/role/frozen.h"
 #include "ald/role/measure.h"
 #include "ald/train/finished.h"
@@ -32,6 +32,8 @@
 #include "pipeline/claim_impl.h"
 #include "pipeline/data_impl.h"
 #include "pipeline/dpo_training_impl.h"
+#include "pipeline/measuring_impl.h"
+#include "pipeline/partial_impl.h"
 #include "pipeline/positions_impl.h"
 #include "pipeline/recipe_impl.h"
 
@@ -125,7 +127,6 @@ typedef struct {
     ald_item_t *items;        /* [pairs] */
     ald_measured_t *measured; /* [2 pairs] */
     ald_json_t *recipe;       /* of the trainings, or of the given pair; root only */
-    double begun, kept;       /* measuring: when it began, when its last part was there */
 } cross_t;
 
 static bool trains(const cross_t *c)
@@ -206,26 +207,46 @@ static void cross_reset(cross_t *c)
     ald_free(c->measured);
 }
 
-/* A fold's paths in audit.output. */
+/* A fold's paths in audit.output: folds/K-of-N, and that with the endings of the files of its
+ * margins, of what says that they are made, and of those so far. */
 typedef struct {
     int64_t k;
-    char *model, *margins; /* folds/K-of-N, and the same with .json; owned */
+    char *model, *margins, *done, *progress; /* owned */
     int64_t scored, trained;
     char sha256[ALD_SHA256_HEX]; /* of the file and of which of its rows are in which fold */
 } fold_t;
 
+static void fold_reset(fold_t *fold)
+{
+    ald_free(fold->model);
+    ald_free(fold->margins);
+    ald_free(fold->done);
+    ald_free(fold->progress);
+}
+
+static ald_status_t fold_paths(const cross_t *c, fold_t *out)
+{
+    static const char *const ends[] = {"", ".json", ".done.json", ".progress"};
+    char **const paths[] = {&out->model, &out->margins, &out->done, &out->progress};
+    ald_status_t status = ALD_STATUS_OK;
+    for (int i = 0; i < 4; ++i) {
+        char name[80];
+        snprintf(name, sizeof name, "folds/%lld-of-%lld%s", (long long)out->k + 1,
+                 (long long)c->config.audit.folds, ends[i]);
+        *paths[i] = ald_path_join(c->config.audit.output, name);
+        ALD_CHECK(*paths[i] != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    }
+done:
+    return status;
+}
+
 static ald_status_t fold_init(const cross_t *c, int64_t k, fold_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char name[80], which[120];
+    char which[160];
     ald_sha256_t sha;
     *out = (fold_t){.k = k};
-    snprintf(name, sizeof name, "folds/%lld-of-%lld", (long long)k + 1,
-             (long long)c->config.audit.folds);
-    out->model = ald_path_join(c->config.audit.output, name);
-    snprintf(name + strlen(name), sizeof name - strlen(name), ".json");
-    out->margins = ald_path_join(c->config.audit.output, name);
-    ALD_CHECK(out->model != NULL && out->margins != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(fold_paths(c, out));
     for (int64_t i = 0; i < c->data.pairs.count; ++i)
         out->scored += c->fold[i] == k;
     out->trained = c->data.pairs.count - out->scored;
@@ -236,12 +257,6 @@ static ald_status_t fold_init(const cross_t *c, int64_t k, fold_t *out)
     ald_sha256_final(&sha, out->sha256);
 done:
     return status;
-}
-
-static void fold_reset(fold_t *fold)
-{
-    ald_free(fold->model);
-    ald_free(fold->margins);
 }
 
 /* Trains on the pairs that aren't in the fold. */
@@ -264,26 +279,6 @@ static ald_status_t train_fold(cross_t *c, const fold_t *fold)
     ALD_TRY(ald_dpo_train(&config, c->world, &others));
 done:
     return status;
-}
-
-/* Stops between micro-batches; what the fold has had is measured again then. */
-static ald_status_t look_for_stop(void *context, const ald_measured_t *measured, int64_t count)
-{
-    cross_t *c = context;
-    const double now = ald_time();
-    (void)measured;
-    (void)count;
-    ald_stop_stepped(now - c->kept);
-    c->kept = now;
-    const ald_stop_t why = ald_stop_agree(c->world, ald_stop_due(1, 0));
-    const ald_stop_work_t work = {.stage = "audit",
-                                  .unit = "fold's pairs",
-                                  .at = 0,
-                                  .total = 1,
-                                  .left = 1,
-                                  .done = 0,
-                                  .seconds = now - c->begun};
-    return why == ALD_STOP_NO ? ALD_STATUS_OK : ald_stop_raise(why, &work);
 }
 
 /* Nine digits, as files have it: a margin that was read back is the same. */
@@ -316,14 +311,14 @@ done:
 }
 
 /* Measures the fold's pairs with a model and its reference. */
-static ald_status_t measure_fold(cross_t *c, const fold_t *fold)
+static ald_status_t measure_fold(cross_t *c, const fold_t *fold, const ald_partial_t *partial)
 {
     ald_status_t status = ALD_STATUS_OK;
     const char *directory = trains(c) ? fold->model : c->policy;
     ald_frozen_t policy = {0};
     int64_t common = 0, count = 0;
     ald_measure_t measure = {.micro_batch_tokens = c->config.optimizer.micro_batch_tokens};
-    const ald_measure_keep_t keep = {.add = look_for_stop, .context = c};
+    const ald_measuring_t measuring = {"audit", "pairs", partial, &measure, false};
     ALD_TRY(
         ald_frozen_load(c->world, directory, trains(c) ? "dpo.output" : "audit.policy", &policy));
     ALD_TRY(ald_comm_agree(
@@ -336,102 +331,107 @@ static ald_status_t measure_fold(cross_t *c, const fold_t *fold)
         if (c->fold[i] == fold->k)
             c->items[count++] = ald_item_of(row, &row->chosen, &row->rejected);
     }
-    c->begun = c->kept = ald_time();
-    ald_stop_begin("audit");
-    ALD_TRY(ald_measure(&measure, c->world, c->items, count, false, &keep, c->measured));
+    ALD_TRY(ald_measure_kept(&measuring, c->items, count, 2 * count, c->measured));
     ALD_TRY(take_margins(c, fold, directory));
 done:
     ald_frozen_reset(&policy);
     return status;
 }
 
-/* What a fold's margins follow from. Root only. */
-static ald_json_t *recipe_of(const cross_t *c, const fold_t *fold)
-{
-    ald_json_t *recipe = ald_json_copy(c->recipe);
-    ald_json_set(recipe, "data.train", ald_json_new_string(fold->sha256));
-    return recipe;
-}
-
-/* Takes over the margins that an earlier run has kept: *known. Of another recipe they are made
- * anew, as the file has nothing else. Root only. */
-static ald_status_t read_margins(cross_t *c, const fold_t *fold, int *known)
+/* Takes over the margins of a fold that is made. Root only. */
+static ald_status_t read_margins(cross_t *c, const fold_t *fold)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_json_t *json = NULL, *recipe = recipe_of(c, fold);
-    ald_vec_t text;
+    ald_json_t *list = NULL;
     int64_t n = 0;
-    ald_vec_init(&text, 1);
-    *known = 0;
-    if (!c->config.checkpoint.resume || !ald_path_exists(fold->margins))
-        goto done;
-    ALD_TRY(ald_json_read(fold->margins, &json));
-    const ald_json_t *list = ald_json_get(json, "margins");
-    ALD_TRY(ald_recipe_differences(ald_json_get(json, "recipe"), recipe, &text));
-    if (text.count > 0 || (int64_t)ald_json_count(list) != fold->scored)
-        goto done;
+    ALD_TRY(ald_json_read(fold->margins, &list));
+    ALD_CHECK((int64_t)ald_json_count(list) == fold->scored, ALD_STATUS_INPUT,
+              "%s: %zu margins; expected %lld", fold->margins, ald_json_count(list),
+              (long long)fold->scored);
     for (int64_t i = 0; i < c->data.pairs.count; ++i)
         if (c->fold[i] == fold->k)
             c->margin[i] = ald_json_number(ald_json_at(list, (size_t)n++), NAN);
-    *known = 1;
 done:
-    ald_vec_reset(&text);
-    ald_json_free(recipe);
-    ald_json_free(json);
+    ald_json_free(list);
     return status;
 }
 
-/* Keeps the margins; the model isn't needed any more. Root only. */
-static ald_status_t keep_margins(const cross_t *c, const fold_t *fold)
+/* Root only. */
+static ald_status_t write_margins(const cross_t *c, const fold_t *fold)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_json_t *json = ald_json_new_object(), *list = ald_json_new_array();
-    ald_json_set(json, "recipe", recipe_of(c, fold));
-    ald_json_set(json, "margins", list);
+    ald_json_t *list = ald_json_new_array();
     for (int64_t i = 0; i < c->data.pairs.count; ++i)
         if (c->fold[i] == fold->k)
             ald_json_push(list, ald_json_new_number(c->margin[i]));
-    char *folder = ald_path_folder(fold->margins);
-    ALD_CHECK(folder != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    ALD_TRY(ald_dir_make(folder));
-    ALD_TRY(ald_json_write(json, fold->margins));
-    if (trains(c) && !c->config.audit.keep_models)
-        ALD_TRY(ald_dir_remove(fold->model));
+    ALD_TRY(ald_fail_point("output_write"));
+    ALD_TRY(ald_json_write(list, fold->margins));
 done:
-    ald_free(folder);
-    ald_json_free(json);
+    ald_json_free(list);
     return status;
 }
 
-static ald_status_t make_fold(cross_t *c, const fold_t *fold)
+static ald_status_t make_fold(cross_t *c, const fold_t *fold, ald_partial_t *partial)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_log_info("audit: fold %lld of %lld: %lld pairs, by a model %s %lld", (long long)fold->k + 1,
-                 (long long)c->config.audit.folds, (long long)fold->scored,
-                 trains(c) ? "trained on the other" : "that is given, beside the other",
-                 (long long)fold->trained);
+    ald_log_info("audit: fold %lld of %lld: %lld pairs, by a model %s %lld others",
+                 (long long)fold->k + 1, (long long)c->config.audit.folds, (long long)fold->scored,
+                 trains(c) ? "trained on the" : "that is given, as the", (long long)fold->trained);
     if (trains(c))
         ALD_TRY(train_fold(c, fold));
-    ALD_TRY(measure_fold(c, fold));
-    ALD_TRY(ald_comm_agree(c->world, c->world->rank == 0 ? keep_margins(c, fold) : ALD_STATUS_OK));
+    ALD_TRY(measure_fold(c, fold, partial));
+    ALD_TRY(ald_comm_agree(c->world, c->world->rank == 0 ? write_margins(c, fold) : ALD_STATUS_OK));
+    ALD_TRY(ald_partial_end(partial));
 done:
     return status;
 }
 
+/* What a fold's margins follow from, on root. */
+static ald_json_t *recipe_of(const cross_t *c, const fold_t *fold)
+{
+    ald_json_t *recipe = c->recipe == NULL ? NULL : ald_json_copy(c->recipe);
+    if (recipe != NULL)
+        ald_json_set(recipe, "data.train", ald_json_new_string(fold->sha256));
+    return recipe;
+}
+
+/* Takes a fold's margins from an earlier run, or makes them. Its model isn't needed any more then.
+ */
 static ald_status_t take_fold(cross_t *c, int64_t k)
 {
     ald_status_t status = ALD_STATUS_OK;
     fold_t fold = {0};
-    int known = 0;
-    status = fold_init(c, k, &fold);
-    if (status == ALD_STATUS_OK && c->world->rank == 0)
-        status = read_margins(c, &fold, &known);
+    ald_partial_t partial = {0};
+    bool finished = false;
+    ALD_TRY(ald_comm_agree(c->world, fold_init(c, k, &fold)));
+    if (fold.scored == 0)
+        goto done;
+    const ald_made_t made = {"audit", fold.margins, fold.done};
+    ALD_TRY(ald_partial_begin(c->world, &c->config, &made, fold.progress, recipe_of(c, &fold),
+                              &partial, &finished));
+    if (!finished)
+        ALD_TRY(make_fold(c, &fold, &partial));
+    if (c->world->rank == 0 && finished)
+        status = read_margins(c, &fold);
+    if (c->world->rank == 0 && status == ALD_STATUS_OK && trains(c) && !c->config.audit.keep_models)
+        status = ald_dir_remove(fold.model);
     ALD_TRY(ald_comm_agree(c->world, status));
-    MPI_Bcast(&known, 1, MPI_INT, 0, c->world->mpi);
-    if (!known && fold.scored > 0)
-        ALD_TRY(make_fold(c, &fold));
 done:
+    ald_partial_reset(&partial, status);
     fold_reset(&fold);
+    return status;
+}
+
+/* Root makes the folder of the folds. */
+static ald_status_t make_folder(const cross_t *c)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *path = ald_path_join(c->config.audit.output, "folds");
+    ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(ald_dir_make(path));
+    ALD_TRY(ald_dir_sweep(path));
+done:
+    ald_free(path);
     return status;
 }
 
@@ -524,6 +524,7 @@ static ald_status_t cross_fit(const ald_comm_t *world, ald_audit_run_t *run)
     ald_status_t status = ALD_STATUS_OK;
     cross_t c = {0};
     ALD_TRY(cross_init(&c, world, run->config));
+    ALD_TRY(ald_comm_agree(world, world->rank == 0 ? make_folder(&c) : ALD_STATUS_OK));
     for (int64_t k = 0; k < run->config->audit.folds; ++k)
         ALD_TRY(take_fold(&c, k));
     ALD_TRY(ald_comm_agree(world, world->rank == 0 ? labels_of_models(&c, run) : ALD_STATUS_OK));

@@ -195,13 +195,16 @@ def a_stopped_audit_goes_on(folder):
     assert 2 <= stops < 40, stops
     for name in FILES:
         assert read_bytes(f"{place}/parts/audit/{name}") == read_bytes(f"{place}/whole/audit/{name}"), name
-    assert sorted(os.listdir(f"{place}/parts/audit/folds")) == ["1-of-2.json", "2-of-2.json"]
+    assert sorted(os.listdir(f"{place}/parts/audit/folds")) == \
+        [f"{k}-of-2{end}" for k in (1, 2) for end in (".done.json", ".json")]
     before = os.stat(f"{place}/parts/audit/folds/1-of-2.json").st_mtime_ns
     audit(f"{place}/parts", made.path, audit__remove="likely-flipped", **made.training)  # nothing is trained
     assert before == os.stat(f"{place}/parts/audit/folds/1-of-2.json").st_mtime_ns
     flipped = [label["line"] for label in labels_of(f"{place}/parts") if label["label"] == "flipped"]
     assert [row["line"] for row in read_rows(f"{place}/parts/audit/removed.jsonl")] == flipped
-    audit(f"{place}/parts", made.path, **{**made.training, "optimizer__lr": 0.02})
+    done = audit(f"{place}/parts", made.path, code=2, **{**made.training, "optimizer__lr": 0.02})
+    assert "1-of-2" in done.errors[0] and "optimizer.lr" in done.errors[0] and "--force" in done.errors[0], done
+    audit(f"{place}/parts", made.path, more=["--force"], **{**made.training, "optimizer__lr": 0.02})
     assert before != os.stat(f"{place}/parts/audit/folds/1-of-2.json").st_mtime_ns
 
 

@@ -1,4 +1,5 @@
-/* Measuring that goes on where a run was stopped: results are kept as they come. */
+/* Measuring that goes on where a run was stopped: results are kept as they come, since a large
+ * model's pass over a file takes longer than a job may. */
 #include "pipeline/measuring_impl.h"
 
 #include <string.h>

@@ -1,4 +1,5 @@
-/* The stage `dpo`: claims its output and trains. */
+/* The stage `dpo`: claims its output and trains. The training is apart, as an audit's folds are
+ * trained by the same code in an output that the audit has claimed. */
 #include "ald/pipeline/stage_dpo.h"
 
 #include "ald/base/status.h"

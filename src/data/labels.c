@@ -23,10 +23,13 @@ int64_t ald_labels_fold(const ald_text_t *prompt, uint64_t seed, int64_t folds)
 
 /* --- the fit --------------------------------------------------------------------------------- */
 
+enum { BLOCK = 4096 }; /* margins whose terms one thread adds up */
+
 typedef struct {
     const double *margins;
     int64_t count;
-    double *right; /* [count] p of each margin, at the scale at hand; owned */
+    double *right; /* [count] p of each margin, at the scale at hand; owned, with the next */
+    double *parts; /* sums of blocks */
 } fit_t;
 
 static double probability_right(double scale, double margin)
@@ -37,32 +40,53 @@ static double probability_right(double scale, double margin)
 static void set_scale(const fit_t *fit, double log_scale)
 {
     const double scale = exp(log_scale);
+#pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < fit->count; ++i)
         fit->right[i] = probability_right(scale, fit->margins[i]);
 }
 
-static double likelihood(const fit_t *fit, double rate)
+/* A term of a sum over the margins: of a margin that is right with the probability p. */
+typedef double (*term_fn)(double margin, double p, double rate);
+
+/* The sum of all terms, in one order on any number of threads. */
+static double sum_of(const fit_t *fit, term_fn term, double rate)
 {
     double sum = 0.0;
-    for (int64_t i = 0; i < fit->count; ++i) {
-        const double p = fit->right[i], agrees = (1.0 - rate) * p + rate * (1.0 - p);
-        if (fit->margins[i] != 0.0)
-            sum += log(fit->margins[i] > 0.0 ? agrees : 1.0 - agrees);
+    const int64_t blocks = (fit->count + BLOCK - 1) / BLOCK;
+#pragma omp parallel for schedule(static)
+    for (int64_t b = 0; b < blocks; ++b) {
+        const int64_t end = (b + 1) * BLOCK < fit->count ? (b + 1) * BLOCK : fit->count;
+        fit->parts[b] = 0.0;
+        for (int64_t i = b * BLOCK; i < end; ++i)
+            if (fit->margins[i] != 0.0)
+                fit->parts[b] += term(fit->margins[i], fit->right[i], rate);
     }
+    for (int64_t b = 0; b < blocks; ++b)
+        sum += fit->parts[b];
     return sum;
 }
 
-/* The likelihood's derivative by the rate. */
+static double log_likelihood(double margin, double p, double rate)
+{
+    const double agrees = (1.0 - rate) * p + rate * (1.0 - p);
+    return log(margin > 0.0 ? agrees : 1.0 - agrees);
+}
+
+static double likelihood(const fit_t *fit, double rate)
+{
+    return sum_of(fit, log_likelihood, rate);
+}
+
+/* The derivative of the above by the rate. */
+static double log_slope(double margin, double p, double rate)
+{
+    const double agrees = (1.0 - rate) * p + rate * (1.0 - p);
+    return margin > 0.0 ? (1.0 - 2.0 * p) / agrees : (2.0 * p - 1.0) / (1.0 - agrees);
+}
+
 static double slope(const fit_t *fit, double rate)
 {
-    double sum = 0.0;
-    for (int64_t i = 0; i < fit->count; ++i) {
-        const double p = fit->right[i], agrees = (1.0 - rate) * p + rate * (1.0 - p);
-        if (fit->margins[i] != 0.0)
-            sum +=
-                fit->margins[i] > 0.0 ? (1.0 - 2.0 * p) / agrees : (2.0 * p - 1.0) / (1.0 - agrees);
-    }
-    return sum;
+    return sum_of(fit, log_slope, rate);
 }
 
 /* The likeliest rate at the scale at hand, at which the likelihood is concave. */
@@ -172,12 +196,13 @@ ald_status_t ald_noise_fit(const double *margins, int64_t count, ald_noise_t *ou
 {
     ald_status_t status = ALD_STATUS_OK;
     const double unit = mean_size(margins, count);
-    const size_t bytes = sizeof(double) * (size_t)(count + 1);
-    fit_t fit = {margins, count, ald_alloc(bytes)};
+    const size_t bytes = sizeof(double) * (size_t)(count + count / BLOCK + 2);
+    fit_t fit = {margins, count, ald_alloc(bytes), NULL};
     ALD_CHECK_MEMORY(fit.right, bytes);
     ALD_CHECK(unit > 0.0, ALD_STATUS_INPUT,
               "the margins of all %lld pairs are 0: nothing tells their answers apart",
               (long long)count);
+    fit.parts = fit.right + count;
     fit_noise(&fit, unit, out);
 done:
     ald_free(fit.right);

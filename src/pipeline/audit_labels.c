@@ -455,6 +455,8 @@ static ald_status_t labels_of_models(const cross_t *c, ald_audit_run_t *run)
     ald_status_t status = ALD_STATUS_OK;
     ald_labels_t *labels = &run->labels;
     int64_t row = 0;
+    ALD_CHECK(strcmp(c->data.pairs.sha256, run->audit.file.sha256) == 0, ALD_STATUS_INPUT,
+              "%s: was changed while it was audited", run->config->data.train);
     ALD_TRY(labels_room(labels, c->data.pairs.count));
     for (int64_t i = 0; i < c->data.pairs.count; ++i) {
         while (ALD_VEC_AT(&run->audit.file.rows, ald_raw_row_t, row).number !=

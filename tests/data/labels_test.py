@@ -110,6 +110,16 @@ def the_noise_model_is_that_of_a_search(folder):
         assert sum(b[k] for b in report["margins"] for k in ("right", "ambiguous", "flipped")) == 700
 
 
+@test
+def threads_give_the_same_bytes(folder):
+    place = f"{folder}/threads"
+    data = write_rows(f"{place}/data.jsonl", rows_of_lengths(9000, 0.1, 0.2, 9))
+    for threads in ("1", "3"):
+        audit(f"{place}/{threads}", data, audit__models="length", env={"OMP_NUM_THREADS": threads})
+    for name in FILES:
+        assert read_bytes(f"{place}/1/audit/{name}") == read_bytes(f"{place}/3/audit/{name}"), name
+
+
 # --- models --------------------------------------------------------------------------------------
 
 

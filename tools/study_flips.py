@@ -28,6 +28,7 @@ sampling: {{ max_new_tokens = 128; }};
 checkpoint: {{ every_steps = 0; }};
 runtime: {{ threads = 1; }};
 """
+THRESHOLDS = (0.2, 0.3, 0.5, 0.7, 0.9)
 BINS = (0.0, 0.05, 0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 1.0)
 
 
@@ -171,6 +172,15 @@ def print_found(results):
               f"{mean(r['ambiguous'] for r in runs)} | {rates} | {mean(r['brier'] for r in runs)} |")
 
 
+def print_thresholds(flip, runs):
+    """What other second numbers of audit.ambiguous would give."""
+    print(f"\n| at {flip}: flipped from | found | false alarms |\n|---|---|---|")
+    for least in THRESHOLDS:
+        shares = [[[p >= least for p, f in run["predictions"] if f == flipped] for flipped in (True, False)]
+                  for run in runs]
+        print(f"| {least:g} | " + " | ".join(mean(sum(s[k]) / max(1, len(s[k])) for s in shares) for k in (0, 1)) + " |")
+
+
 def print_reliability(flip, runs):
     print(f"\n| at {flip}: predicted | pairs | mean predicted | flipped |\n|---|---|---|---|")
     pairs = [p for run in runs for p in run["predictions"]]
@@ -233,6 +243,7 @@ def main(arguments):
     repeats = sum(run["repeats"] for runs in results.values() for run in runs)
     print(f"\nRows with a reason of repeats (duplicate-pair, near-duplicate, contradiction), all files: {repeats}.")
     for flip in options.flips:
+        print_thresholds(flip, results[flip, "crossfit"])
         print_reliability(flip, results[flip, "crossfit"])
     for flip, runs in trained.items():
         print_trained(flip, runs)

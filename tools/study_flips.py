@@ -192,15 +192,15 @@ def print_reliability(flip, runs):
 
 
 def print_trained(flip, runs):
-    print(f"\n| at {flip}: trained on | reward accuracy | less that as it is | reward margin, nats | exact |")
-    print("|---|---|---|---|---|")
+    metrics = {"reward_accuracy/dpo": "reward accuracy", "reward_margin/dpo": "reward margin, nats", "exact": "exact"}
+    print(f"\n| at {flip}: trained on | " + " | ".join(f"{m} | less as it is" for m in metrics.values()) + " |")
+    print("|---|" + "---|" * 2 * len(metrics))
     for name in runs[0]:
-        def values(metric, name=name):
-            return [run[name][metric] for run in runs]
-        gaps = [run[name]["reward_accuracy/dpo"] - run["as it is"]["reward_accuracy/dpo"] for run in runs]
-        print(f"| {name} | {mean(values('reward_accuracy/dpo'))} | "
-              f"{'' if name == 'as it is' else mean(gaps)} | {mean(values('reward_margin/dpo'))} | "
-              f"{mean(values('exact'))} |")
+        cells = []
+        for metric in metrics:
+            gaps = [run[name][metric] - run["as it is"][metric] for run in runs]
+            cells += [mean(run[name][metric] for run in runs), "" if name == "as it is" else mean(gaps)]
+        print(f"| {name} | " + " | ".join(cells) + " |")
 
 
 def parse(arguments):

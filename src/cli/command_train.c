@@ -178,7 +178,9 @@ const ald_command_t ald_command_audit = {
     .summary = "says what is in data.train, and writes it without what is wrong",
     .help = "Reads data.train in any layout; writes audit.json, audit.html, clean.jsonl and "
             "removed.jsonl into\n"
-            "audit.output, and prints a summary. src/data/AUDIT.md says what each reason means.\n",
+            "audit.output, and prints a summary; with audit.models also says which labels are "
+            "likely flipped.\n"
+            "src/data/AUDIT.md says what each reason means.\n",
     .run = run,
 };
 const ald_command_t ald_command_sft = {

@@ -4,6 +4,7 @@
 
 #include "ald/base/arena.h"
 #include "ald/base/file.h"
+#include "ald/base/html.h"
 #include "ald/base/interval.h"
 #include "ald/base/path.h"
 #include "ald/base/status.h"
@@ -40,7 +41,7 @@ static ald_status_t put_example(const ald_audit_run_t *run, int r, int64_t row, 
     ALD_TRY(ald_vec_printf(page, ": <code dir=\"auto\">"));
     ALD_TRY(ald_audit_excerpt(&run->audit, row, &text));
     ALD_TRY(ald_vec_append(&text, "", 1));
-    ALD_TRY(ald_report_escape(page, text.data));
+    ALD_TRY(ald_html_escape(page, text.data));
     ALD_TRY(ald_vec_printf(page, "</code>\n"));
 done:
     ald_vec_reset(&text);
@@ -57,7 +58,7 @@ static ald_status_t put_reason(const ald_audit_run_t *run, int r, ald_vec_t *pag
                            ald_reason_name((ald_reason_t)r), ald_reason_name((ald_reason_t)r),
                            (long long)run->sums.reasons[r], share, share,
                            (run->remove >> r & 1) != 0 ? "removed" : "reported"));
-    ALD_TRY(ald_report_escape(page, ald_reason_meaning((ald_reason_t)r)));
+    ALD_TRY(ald_html_escape(page, ald_reason_meaning((ald_reason_t)r)));
     if (run->sums.reasons[r] > 0)
         ALD_TRY(ald_vec_printf(page, "<details><summary>examples</summary><ul>\n"));
     for (int k = 0; k < ALD_AUDIT_EXAMPLES && run->sums.examples[r][k] >= 0; ++k)
@@ -118,7 +119,7 @@ static ald_status_t put_curve(const ald_audit_run_t *run, ald_vec_t *page)
     for (int tenth = 5; tenth < 10; ++tenth)
         ALD_TRY(ald_vec_printf(page, "<td class=\"n\">%.4f",
                                ald_minhash_probability(tenth / 10.0, bands, rows)));
-    ALD_TRY(ald_vec_printf(page, "\n</table>\n</html>\n"));
+    ALD_TRY(ald_vec_printf(page, "\n</table>\n"));
 done:
     return status;
 }
@@ -127,7 +128,7 @@ static ald_status_t put_page(const ald_audit_run_t *run, ald_vec_t *page)
 {
     ald_status_t status = ALD_STATUS_OK;
     ALD_TRY(ald_vec_printf(page, "%s<h1>audit of ", head));
-    ALD_TRY(ald_report_escape(page, run->config->data.train));
+    ALD_TRY(ald_html_escape(page, run->config->data.train));
     ALD_TRY(
         ald_vec_printf(page,
                        "</h1>\n<p>%lld rows of layout %s, %lld pairs; %lld rows clean, %lld "
@@ -137,9 +138,13 @@ static ald_status_t put_page(const ald_audit_run_t *run, ald_vec_t *page)
                        (long long)run->sums.pairs, (long long)(run->count - run->sums.removed),
                        (long long)run->sums.removed, run->audit.file.sha256));
     for (int r = 0; r < ALD_REASON_COUNT; ++r)
-        ALD_TRY(put_reason(run, r, page));
+        if (ald_audit_looked_for(run, (ald_reason_t)r))
+            ALD_TRY(put_reason(run, r, page));
     ALD_TRY(put_lengths(run, page));
     ALD_TRY(put_curve(run, page));
+    if (run->labels.count > 0)
+        ALD_TRY(ald_audit_put_labels(run, page));
+    ALD_TRY(ald_vec_printf(page, "</html>\n"));
 done:
     return status;
 }

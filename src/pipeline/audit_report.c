@@ -33,6 +33,11 @@ static void sum_reasons(ald_audit_run_t *run, int64_t row)
     sums->removed += (reasons & run->remove) != 0;
 }
 
+bool ald_audit_looked_for(const ald_audit_run_t *run, ald_reason_t reason)
+{
+    return reason != ALD_REASON_FLIPPED || run->labels.count > 0;
+}
+
 void ald_audit_sum(ald_audit_run_t *run)
 {
     ald_audit_sums_t *sums = &run->sums;
@@ -41,6 +46,7 @@ void ald_audit_sum(ald_audit_run_t *run)
     for (int64_t i = 0; i < run->count; ++i) {
         const ald_audit_row_t *row = &run->rows[i];
         sum_reasons(run, i);
+        run->labels.exchanged += ald_audit_exchanges(run, i);
         if (!row->read)
             continue;
         ++sums->read;
@@ -91,8 +97,10 @@ static ald_status_t json_of_reasons(const ald_audit_run_t *run, ald_json_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     for (int r = 0; r < ALD_REASON_COUNT; ++r) {
-        ald_json_t *json = ald_json_new_object(), *examples = ald_json_new_array();
         const ald_reason_t reason = (ald_reason_t)r;
+        if (!ald_audit_looked_for(run, reason))
+            continue;
+        ald_json_t *json = ald_json_new_object(), *examples = ald_json_new_array();
         ald_json_set(out, ald_reason_name(reason), json);
         ald_json_set(json, "rows", ald_json_new_integer(run->sums.reasons[r]));
         ald_json_set(json, "share",
@@ -180,6 +188,8 @@ ald_status_t ald_audit_write_json(const ald_audit_run_t *run)
     ald_json_set(json, "reasons", reasons);
     ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(json_of_reasons(run, reasons));
+    if (run->labels.count > 0)
+        ald_json_set(json, "labels", ald_audit_json_of_labels(run));
     ald_json_set(json, "length", json_of_length(&run->sums));
     ald_json_set(json, "near", json_of_near(run));
     ald_json_set(json, "scripts", json_of_scripts(&run->sums));
@@ -219,6 +229,8 @@ ald_status_t ald_audit_print(const ald_audit_run_t *run)
     print_share("the chosen answer is longer", ald_audit_longer(sums));
     print_share("\"the longer is better\" is right, where lengths differ",
                 ald_audit_accuracy(sums));
+    if (run->labels.count > 0)
+        ald_audit_print_labels(run);
     if (run->audit.tokenizer == NULL)
         printf("no tokenizer (neither sft.model nor dpo.policy is there): nothing about tokens\n");
     ald_print("%lld rows clean, %lld removed: %s\n", (long long)(run->count - sums->removed),

@@ -1,16 +1,18 @@
 /* The rows that an audit keeps and those that it takes out, in the order of the file and byte by
  * byte as they were. What is taken out is wrapped with its reasons, so that it can be looked at,
- * and put back. */
+ * and put back; rows whose answers are exchanged are kept as they were in a file of their own. */
 #include <string.h>
 
 #include "ald/base/arena.h"
 #include "ald/base/file.h"
+#include "ald/base/folder.h"
 #include "ald/base/json.h"
 #include "ald/base/path.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
 #include "ald/data/audit.h"
 #include "ald/data/audit_repeats.h"
+#include "ald/data/labels.h"
 #include "ald/data/row_file.h"
 #include "pipeline/audit_impl.h"
 
@@ -91,7 +93,59 @@ done:
     return status;
 }
 
-static ald_status_t write_rows(const ald_audit_run_t *run, bool removed, const char *path)
+bool ald_audit_exchanges(const ald_audit_run_t *run, int64_t row)
+{
+    const uint32_t reasons = run->rows[row].reasons;
+    return run->config->audit.flip && (reasons & run->remove) == 0 &&
+           (reasons >> ALD_REASON_FLIPPED & 1) != 0;
+}
+
+/* Appends a row with its answers exchanged, which it was looked at for before. */
+static ald_status_t put_exchanged(const ald_row_file_t *file, int64_t row, ald_vec_t *line)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_json_t *json = NULL, *exchanged = NULL;
+    char *text = NULL;
+    ALD_TRY(ald_row_file_parse(file, &ALD_VEC_AT(&file->rows, ald_raw_row_t, row), &json));
+    ALD_TRY(ald_labels_exchange(json, &exchanged));
+    ALD_TRY(ald_json_dump(exchanged, false, &text));
+    ALD_TRY(ald_vec_append(line, text, strlen(text)));
+done:
+    ald_free(text);
+    ald_json_free(exchanged);
+    ald_json_free(json);
+    return status;
+}
+
+static bool is_removed(const ald_audit_run_t *run, int64_t row)
+{
+    return (run->rows[row].reasons & run->remove) != 0;
+}
+
+static bool is_clean(const ald_audit_run_t *run, int64_t row)
+{
+    return !is_removed(run, row);
+}
+
+static ald_status_t put_clean(const ald_audit_run_t *run, int64_t row, ald_vec_t *line)
+{
+    return ald_audit_exchanges(run, row) ? put_exchanged(&run->audit.file, row, line)
+                                         : put_row(&run->audit.file, row, line);
+}
+
+static ald_status_t put_as_it_was(const ald_audit_run_t *run, int64_t row, ald_vec_t *line)
+{
+    return put_row(&run->audit.file, row, line);
+}
+
+/* A file of rows: which they are, and how they are written. */
+typedef struct {
+    const char *name;
+    bool (*has)(const ald_audit_run_t *run, int64_t row);
+    ald_status_t (*put)(const ald_audit_run_t *run, int64_t row, ald_vec_t *line);
+} rows_of_t;
+
+static ald_status_t write_rows(const ald_audit_run_t *run, const rows_of_t *of, const char *path)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_writer_t *writer = NULL;
@@ -99,10 +153,10 @@ static ald_status_t write_rows(const ald_audit_run_t *run, bool removed, const c
     ald_vec_init(&line, 1);
     ALD_TRY(ald_writer_open(path, &writer));
     for (int64_t i = 0; i < run->count; ++i) {
-        if (((run->rows[i].reasons & run->remove) != 0) != removed)
+        if (!of->has(run, i))
             continue;
         line.count = 0;
-        ALD_TRY(removed ? put_removed(run, i, &line) : put_row(&run->audit.file, i, &line));
+        ALD_TRY(of->put(run, i, &line));
         ALD_TRY(ald_vec_append(&line, "\n", 1));
         ALD_TRY(ald_writer_write(writer, line.data, line.count));
     }
@@ -116,12 +170,17 @@ done:
 
 ald_status_t ald_audit_write_rows(const ald_audit_run_t *run)
 {
-    static const char *const names[] = {"clean.jsonl", "removed.jsonl"};
+    static const rows_of_t files[] = {{"clean.jsonl", is_clean, put_clean},
+                                      {"removed.jsonl", is_removed, put_removed},
+                                      {"flipped.jsonl", ald_audit_exchanges, put_as_it_was}};
     ald_status_t status = ALD_STATUS_OK;
-    for (int k = 0; k < 2 && status == ALD_STATUS_OK; ++k) {
-        char *path = ald_path_join(run->config->audit.output, names[k]);
+    const int count = run->config->audit.flip ? 3 : 2;
+    if (count == 2) /* that of an earlier audit */
+        status = ald_dir_remove_in(run->config->audit.output, files[2].name);
+    for (int k = 0; k < count && status == ALD_STATUS_OK; ++k) {
+        char *path = ald_path_join(run->config->audit.output, files[k].name);
         status = path == NULL ? ald_status_raise(ALD_STATUS_RESOURCE, "out of memory")
-                              : write_rows(run, k == 1, path);
+                              : write_rows(run, &files[k], path);
         ald_free(path);
     }
     return status;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ald/base/html.h"
 #include "ald/base/interval.h"
 #include "ald/base/json.h"
 #include "ald/base/show.h"
@@ -199,7 +200,7 @@ ald_status_t ald_eval_page_categories(const ald_json_t *categories, ald_vec_t *p
             const ald_json_t *share =
                 ald_json_is_object(value) ? ald_json_get(value, "value") : value;
             ALD_TRY(ald_vec_printf(page, "<tr><td>"));
-            ALD_TRY(ald_report_escape(page, name));
+            ALD_TRY(ald_html_escape(page, name));
             ALD_TRY(ald_vec_printf(page, "<td>%.4f<td>", ald_json_number(share, 0.0)));
             if (ald_json_is_object(value))
                 ALD_TRY(ald_vec_printf(

@@ -7,6 +7,7 @@
 #include "ald/base/arena.h"
 #include "ald/base/file.h"
 #include "ald/base/folder.h"
+#include "ald/base/html.h"
 #include "ald/base/interval.h"
 #include "ald/base/json.h"
 #include "ald/base/log.h"
@@ -152,9 +153,9 @@ static ald_status_t put_answer(const ald_eval_t *e, int64_t i, ald_vec_t *page)
     ald_status_t status = ALD_STATUS_OK;
     const ald_answer_t *answer = &e->answers[i];
     ALD_TRY(ald_vec_printf(page, "<tr><td>%lld<td><pre>", (long long)row_of(e, i)->id));
-    ALD_TRY(ald_report_escape(page, row_of(e, i)->prompt.text));
+    ALD_TRY(ald_html_escape(page, row_of(e, i)->prompt.text));
     ALD_TRY(ald_vec_printf(page, "</pre><td><pre>"));
-    ALD_TRY(ald_report_escape(page, answer->text));
+    ALD_TRY(ald_html_escape(page, answer->text));
     ALD_TRY(ald_vec_printf(page, "</pre><td>%s %s %s\n",
                            answer->exact < 0   ? ""
                            : answer->exact > 0 ? "exact"
@@ -177,11 +178,11 @@ static ald_status_t write_page(const ald_eval_t *e, const char *path)
                "pre{white-space:pre-wrap;margin:0}b{color:#a00}</style>\n<h1>"));
     if (e->config->eval.teacher)
         ALD_TRY(ald_vec_printf(&page, "the composed teacher of "));
-    ALD_TRY(ald_report_escape(&page, e->directory[ALD_VIEW_POLICY][0] != '\0'
-                                         ? e->directory[ALD_VIEW_POLICY]
-                                         : e->directory[ALD_VIEW_DPO]));
+    ALD_TRY(ald_html_escape(&page, e->directory[ALD_VIEW_POLICY][0] != '\0'
+                                       ? e->directory[ALD_VIEW_POLICY]
+                                       : e->directory[ALD_VIEW_DPO]));
     ALD_TRY(ald_vec_printf(&page, "</h1>\n<p>%lld rows of ", (long long)e->rows));
-    ALD_TRY(ald_report_escape(&page, e->config->data.eval));
+    ALD_TRY(ald_html_escape(&page, e->config->data.eval));
     ALD_TRY(ald_vec_printf(&page, "; intervals of 95%%.\n<table><tr><th>metric<th>value<th>low"
                                   "<th>high<th>of<th>meaning\n"));
     for (int i = 0; i < e->metrics.count; ++i) {

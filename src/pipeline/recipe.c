@@ -30,6 +30,7 @@ static const row_t rows[] = {
     {"on-policy", {COMMON, "teacher.", "distill.", "sampling.", "shards."}},
     {"generate", {"seed", "data.", PRODUCTS, "generate.", "sampling."}},
     {"generate-teacher", {"seed", "data.", PRODUCTS, "generate.", "sampling.", "teacher."}},
+    {"audit", {"seed", "data.", "optimizer.micro_batch_tokens", PRODUCTS}},
     {"eval",
      {"seed", "data.", "optimizer.micro_batch_tokens", PRODUCTS, "eval.", "sampling.", "teacher."}},
 };

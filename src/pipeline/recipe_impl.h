@@ -9,9 +9,9 @@
 #include "pipeline/claim_impl.h"
 
 /* Makes a recipe on root (NULL elsewhere): the settings that a result of this kind
- * ("sft", "dpo", "off-policy", "on-policy", "generate", "generate-teacher", "eval") depends on, and
- * under the keys of model directories, whose list a NULL closes, the sha256 of their weights. The
- * caller adds that of its data. Freed by ald_json_free. Collective. */
+ * ("sft", "dpo", "off-policy", "on-policy", "generate", "generate-teacher", "audit", "eval")
+ * depends on, and under the keys of model directories, whose list a NULL closes, the sha256 of
+ * their weights. The caller adds that of its data. Freed by ald_json_free. Collective. */
 ald_status_t ald_recipe(const ald_comm_t *comm, const ald_config_t *config, const char *kind,
                         const ald_named_t *models, ald_json_t **out);
 

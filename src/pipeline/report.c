@@ -15,21 +15,3 @@ ald_json_t *ald_report_interval(const ald_interval_t *value)
     ald_json_set(json, "count", ald_json_new_integer(value->count));
     return json;
 }
-
-ald_status_t ald_report_escape(ald_vec_t *page, const char *text)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    for (; *text != '\0'; ++text) {
-        const char *name = *text == '&'   ? "&amp;"
-                           : *text == '<' ? "&lt;"
-                           : *text == '>' ? "&gt;"
-                           : *text == '"' ? "&quot;"
-                                          : NULL;
-        if (name != NULL)
-            ALD_TRY(ald_vec_printf(page, "%s", name));
-        else
-            ALD_TRY(ald_vec_append(page, text, 1));
-    }
-done:
-    return status;
-}

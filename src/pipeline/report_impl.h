@@ -9,7 +9,5 @@
 
 /* {"value", "low", "high", "count"}; the caller's. */
 ald_json_t *ald_report_interval(const ald_interval_t *value);
-/* Appends text to a page (bytes) of HTML, with its markup spelled out. */
-ald_status_t ald_report_escape(ald_vec_t *page, const char *text);
 
 #endif

@@ -62,10 +62,11 @@ done:
  */
 static ald_status_t check_inputs(const ald_config_t *config)
 {
-    static const char *const names[] = {"clean.jsonl", "removed.jsonl"};
+    static const char *const names[] = {"clean.jsonl", "removed.jsonl", "flipped.jsonl",
+                                        "labels.jsonl"};
     ald_status_t status = ALD_STATUS_OK;
     const char *const inputs[] = {config->data.train, config->data.eval};
-    for (int k = 0; k < 4 && status == ALD_STATUS_OK; ++k) {
+    for (int k = 0; k < 8 && status == ALD_STATUS_OK; ++k) {
         char *path = ald_path_join(config->audit.output, names[k / 2]);
         if (path != NULL && inputs[k % 2][0] != '\0' && ald_path_same(path, inputs[k % 2]))
             status =
@@ -82,8 +83,13 @@ static ald_status_t check_inputs(const ald_config_t *config)
 static ald_status_t begin(const ald_config_t *config, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_named_t inputs[] = {
-        {"data.train", config->data.train}, {"data.eval", config->data.eval}, {NULL, NULL}};
+    const ald_named_t inputs[] = {{"data.train", config->data.train},
+                                  {"data.eval", config->data.eval},
+                                  {"audit.policy", config->audit.policy},
+                                  {"audit.reference", config->audit.reference},
+                                  {"dpo.policy", config->dpo.policy},
+                                  {"dpo.reference", config->dpo.reference},
+                                  {NULL, NULL}};
     if (world->rank == 0)
         status = check_inputs(config);
     ALD_TRY(ald_comm_agree(world, status));
@@ -225,6 +231,7 @@ static ald_status_t write_all(ald_audit_run_t *run)
     ald_audit_sum(run);
     ALD_TRY(ald_fail_point("output_write"));
     ALD_TRY(ald_audit_write_rows(run));
+    ALD_TRY(ald_audit_write_labels(run));
     ALD_TRY(ald_audit_write_page(run));
     ALD_TRY(ald_audit_write_json(run));
     ALD_TRY(ald_audit_print(run));
@@ -247,6 +254,14 @@ done:
     return status;
 }
 
+static bool is_limited(const ald_vec_t *limits, ald_reason_t reason)
+{
+    bool found = false;
+    for (size_t i = 0; i < limits->count; ++i)
+        found = found || ALD_VEC_AT(limits, limit_t, i).reason == reason;
+    return found;
+}
+
 static ald_status_t run_audit(const ald_comm_t *world, const ald_vec_t *limits,
                               ald_audit_run_t *run)
 {
@@ -261,6 +276,7 @@ static ald_status_t run_audit(const ald_comm_t *world, const ald_vec_t *limits,
     for (int text = 0; text < ALD_AUDIT_TEXTS; ++text)
         ALD_TRY(find_near(world, &part, (ald_audit_text_t)text, run));
     ald_log_verbose("audit: near duplicates found after %.1f s", ald_time() - begun);
+    ALD_TRY(ald_audit_labels(world, run));
     if (world->rank == 0)
         status = write_all(run);
     if (world->rank == 0 && status == ALD_STATUS_OK)
@@ -281,12 +297,15 @@ ald_status_t ald_stage_audit(const ald_config_t *config, const ald_comm_t *world
     ALD_TRY(ald_comm_agree(world, parse_limits(limits, count, &parsed)));
     ALD_TRY(ald_comm_agree(world,
                            ald_reasons_parse(config->audit.remove, "audit.remove", &run.remove)));
+    ALD_TRY(ald_comm_agree(world, ald_audit_labels_check(config, run.remove,
+                                                         is_limited(&parsed, ALD_REASON_FLIPPED))));
     ALD_TRY(begin(config, world));
     ALD_TRY(run_audit(world, &parsed, &run));
 done:
     ald_audit_close(&run.audit);
     for (int r = 0; r < ALD_REASON_OTHERS; ++r)
         ald_free(run.others[r]);
+    ald_audit_labels_reset(&run.labels);
     ald_free(run.rows);
     ald_vec_reset(&parsed);
     return status;

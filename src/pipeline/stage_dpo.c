@@ -1,82 +1,26 @@
-/* The stage `dpo`: a policy, its reference and preference pairs; with dpo.reverse the pairs
- * with chosen and rejected swapped, since a teacher needs both models. */
+/* The stage `dpo`: claims its output and trains. The training is apart, as an audit's folds are
+ * trained by the same code in an output that the audit has claimed. */
 #include "ald/pipeline/stage_dpo.h"
 
-#include <stdbool.h>
-
-#include "ald/base/json.h"
 #include "ald/base/status.h"
-#include "ald/config/choices.h"
 #include "ald/config/config.h"
-#include "ald/data/dataset.h"
-#include "ald/data/pairs.h"
-#include "ald/model/mapped.h"
-#include "ald/objective/dpo.h"
-#include "ald/objective/dpo_reference.h"
-#include "ald/objective/objective.h"
 #include "ald/objective/preference.h"
 #include "ald/par/comm.h"
-#include "ald/plan/memory.h"
-#include "ald/train/engine.h"
 #include "pipeline/claim_impl.h"
-#include "pipeline/data_impl.h"
-#include "pipeline/positions_impl.h"
-#include "pipeline/row_training_impl.h"
-
-static ald_json_t *inputs_of(const ald_config_t *config, const ald_dataset_t *data)
-{
-    ald_json_t *inputs = ald_json_new_object();
-    ald_json_set(inputs, "policy", ald_json_new_string(config->dpo.policy));
-    ald_json_set(inputs, "reference", ald_json_new_string(config->dpo.reference));
-    ald_json_set(
-        inputs, "loss",
-        ald_json_new_string(ald_choice_name(ALD_CHOICES_PREFERENCE_LOSSES, config->dpo.loss)));
-    ald_json_set(inputs, "reverse", ald_json_new_bool(config->dpo.reverse));
-    ald_json_set(inputs, "data", ald_json_new_string(config->data.train));
-    ald_json_set(inputs, "sha256_data", ald_json_new_string(data->pairs.sha256));
-    return inputs;
-}
-
-/* What running the reference in each micro-batch takes; nothing is mapped for most losses. */
-static ald_beside_plan_t beside_of(const ald_dpo_reference_t *reference)
-{
-    const bool mapped = reference->mapped != NULL;
-    return (ald_beside_plan_t){.shape = &reference->params.config,
-                               .mapped = mapped ? ald_mapped_file_bytes(reference->mapped) : 0,
-                               .key = reference->own ? "dpo.policy" : "dpo.reference"};
-}
+#include "pipeline/dpo_training_impl.h"
 
 ald_status_t ald_stage_dpo(const ald_config_t *config, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_engine_t engine = {0};
-    ald_dataset_t data = {0};
-    ald_dpo_t dpo = {.comm = world};
-    bool finished = false;
+    ald_preference_t settings;
     const ald_named_t inputs[] = {
         {"dpo.policy", config->dpo.policy}, {"dpo.reference", config->dpo.reference}, {NULL, NULL}};
     ALD_CHECK(config->dpo.policy[0] != '\0', ALD_STATUS_USAGE,
               "dpo.policy: not set; expected a model directory");
-    ALD_TRY(ald_preference_init(config, &dpo.settings));
+    ALD_TRY(ald_preference_init(config, &settings)); /* before the output is touched */
     ALD_TRY(
         ald_claim(world, "dpo", (ald_named_t){"dpo.output", config->dpo.output}, false, inputs));
-    ALD_TRY(ald_engine_init(config, world, "dpo", config->dpo.policy, config->dpo.output, &engine));
-    ALD_TRY(ald_data_open(world, config, config->dpo.policy, engine.params.config.vocab_size,
-                          config->data.train, "data.train", ALD_PAIRS_CHOSEN | ALD_PAIRS_REJECTED,
-                          &data));
-    const char *const models[] = {config->dpo.policy, config->dpo.reference};
-    ald_positions_warn(models, 2, ald_longest_row(&data, data.pairs.count, 0));
-    ALD_TRY(ald_rows_finished(&engine, &data, inputs, &finished));
-    if (finished)
-        goto done;
-    ALD_TRY(ald_dpo_reference_init(&engine, &data, &dpo.reference));
-    const ald_beside_plan_t beside = beside_of(&dpo.reference);
-    ALD_TRY(ald_train_on_rows(&engine, ald_objective(ALD_OBJECTIVE_DPO), &dpo, &data,
-                              beside.mapped > 0 ? &beside : NULL));
-    ALD_TRY(ald_engine_finish(&engine, inputs_of(config, &data)));
+    ALD_TRY(ald_dpo_train(config, world, NULL));
 done:
-    ald_dpo_reference_reset(&dpo.reference);
-    ald_dataset_reset(&data);
-    ald_engine_reset(&engine);
     return status;
 }

@@ -9,7 +9,6 @@
 #include "ald/base/arena.h"
 #include "ald/base/interval.h"
 #include "ald/base/json.h"
-#include "ald/base/log.h"
 #include "ald/base/path.h"
 #include "ald/base/show.h"
 #include "ald/base/status.h"
@@ -21,11 +20,9 @@
 #include "ald/model/mapped.h"
 #include "ald/model/model_config.h"
 #include "ald/par/comm.h"
-#include "ald/par/stop.h"
 #include "ald/plan/memory.h"
 #include "ald/plan/micro.h"
 #include "ald/plan/stage_memory.h"
-#include "ald/record/measured.h"
 #include "ald/role/frozen.h"
 #include "ald/role/generator.h"
 #include "ald/role/measure.h"
@@ -37,6 +34,7 @@
 #include "pipeline/claim_impl.h"
 #include "pipeline/data_impl.h"
 #include "pipeline/eval_impl.h"
+#include "pipeline/measuring_impl.h"
 #include "pipeline/partial_impl.h"
 #include "pipeline/positions_impl.h"
 #include "pipeline/recipe_impl.h"
@@ -212,67 +210,16 @@ done:
     return status;
 }
 
-/* Sequences that are measured, by what they are kept as. */
-typedef struct {
-    const ald_eval_t *e;
-    const char *name;
-    int64_t total, before, there; /* sequences: all, there at the beginning, there now */
-    double begun, kept;           /* when it began, when it kept some last */
-} measuring_t;
-
-static ald_status_t keep_measured(void *context, const ald_measured_t *measured, int64_t count)
-{
-    measuring_t *m = context;
-    ald_status_t status = ALD_STATUS_OK;
-    const double now = ald_time();
-    ald_stop_stepped(now - m->kept);
-    m->there += count;
-    if (m->e->world->rank == 0)
-        ald_measured_note(&(ald_work_done_t){.sequences = count});
-    if (m->e->world->rank == 0)
-        status =
-            ald_partial_add(&m->e->partial, m->name, measured, sizeof *measured * (size_t)count);
-    const ald_stop_work_t work = {.stage = "eval",
-                                  .unit = "measured sequence",
-                                  .at = m->there,
-                                  .total = m->total,
-                                  .left = m->total - m->there,
-                                  .done = m->there - m->before,
-                                  .seconds = now - m->begun};
-    status = ald_partial_agree(&m->e->partial, status, &work);
-    m->kept = ald_time();
-    ald_stop_kept(m->kept - now);
-    return status;
-}
-
 /* Measures the items but for what an earlier run has measured of them. Collective. */
 static ald_status_t measure(ald_eval_t *e, const char *name, const ald_item_t *items, int64_t count,
                             int64_t sequences, ald_measured_t *out)
 {
-    ald_status_t status = ALD_STATUS_OK;
-    const size_t most = sizeof *out * (size_t)sequences;
-    measuring_t measuring = {.e = e, .name = name, .total = sequences};
-    ald_measure_keep_t keep = {.add = keep_measured, .context = &measuring};
-    ald_vec_t known;
-    ald_vec_init(&known, 1);
-    if (e->world->rank == 0)
-        status = ald_partial_find(&e->partial, name, &known);
-    if (status == ALD_STATUS_OK && (known.count > most || known.count % sizeof *out != 0))
-        status = ald_status_raise(ALD_STATUS_INPUT, "%s: %s: expected %lld sequences at most",
-                                  e->partial.path, name, (long long)sequences);
-    ALD_TRY(ald_comm_agree(e->world, status));
-    if (known.count > 0)
-        memcpy(out, known.data, known.count);
-    keep.known = (int64_t)(known.count / sizeof *out);
-    MPI_Bcast(&keep.known, 1, MPI_INT64_T, 0, e->world->mpi);
-    ald_comm_broadcast(e->world, out, sizeof *out * (size_t)keep.known, 0);
-    measuring.before = measuring.there = keep.known;
-    measuring.begun = measuring.kept = ald_time();
-    ald_stop_begin("eval");
-    ALD_TRY(ald_measure(&e->measure, e->world, items, count, strcmp(name, PAIRS) != 0, &keep, out));
-done:
-    ald_vec_reset(&known);
-    return status;
+    const ald_measuring_t measuring = {.stage = "eval",
+                                       .name = name,
+                                       .partial = &e->partial,
+                                       .measure = &e->measure,
+                                       .distributions = strcmp(name, PAIRS) != 0};
+    return ald_measure_kept(&measuring, items, count, sequences, out);
 }
 
 static ald_status_t measure_pairs(ald_eval_t *e, ald_item_t *items)

@@ -250,3 +250,18 @@ done:
     ald_free(cut.start);
     return status;
 }
+
+ald_status_t ald_measure_positions(const ald_measure_t *measure, const ald_item_t *item,
+                                   ald_measured_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_arena_t arena;
+    ald_packed_t packed;
+    ald_measured_t *positions;
+    ald_arena_init(&arena);
+    ALD_TRY(measure_packed(measure, item, 1, true, &arena, &packed, &positions));
+    memcpy(out, positions, sizeof *out * (size_t)packed.positions);
+done:
+    ald_arena_reset(&arena);
+    return status;
+}

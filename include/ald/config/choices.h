@@ -100,6 +100,11 @@
     C(ALD_GUARD_WARN, 0, "warn")                                                                   \
     C(ALD_GUARD_REDUCE, 1, "reduce") /* teacher.strength */                                        \
     C(ALD_GUARD_STOP, 2, "stop")
+#define ALD_AUDIT_MODELS(C)                                                                        \
+    C(ALD_AUDIT_MODELS_NONE, 0, "none")                                                            \
+    C(ALD_AUDIT_MODELS_LENGTH, 1, "length") /* the answers' lengths in place of models */          \
+    C(ALD_AUDIT_MODELS_GIVEN, 2, "given")                                                          \
+    C(ALD_AUDIT_MODELS_CROSSFIT, 3, "crossfit")
 #define ALD_CALIBRATIONS(C)                                                                        \
     C(ALD_CALIBRATE_AUTO, 0, "auto") /* where the run is long enough */                            \
     C(ALD_CALIBRATE_ALWAYS, 1, "always")                                                           \
@@ -141,6 +146,7 @@
     L(TOKEN_WEIGHTS)                                                                               \
     L(GRANULARITIES)                                                                               \
     L(GUARD_ACTIONS)                                                                               \
+    L(AUDIT_MODELS)                                                                                \
     L(CALIBRATIONS)                                                                                \
     L(PRECISIONS)                                                                                  \
     L(PRODUCTS)                                                                                    \
@@ -170,6 +176,7 @@ typedef enum { ALD_PENALTIES(ALD_CHOICE_CONSTANT) } ald_penalty_t;
 typedef enum { ALD_TOKEN_WEIGHTS(ALD_CHOICE_CONSTANT) } ald_token_weight_t;
 typedef enum { ALD_GRANULARITIES(ALD_CHOICE_CONSTANT) } ald_granularity_t;
 typedef enum { ALD_GUARD_ACTIONS(ALD_CHOICE_CONSTANT) } ald_guard_action_t;
+typedef enum { ALD_AUDIT_MODELS(ALD_CHOICE_CONSTANT) } ald_audit_models_t;
 typedef enum { ALD_CALIBRATIONS(ALD_CHOICE_CONSTANT) } ald_calibration_choice_t;
 typedef enum { ALD_PRECISIONS(ALD_CHOICE_CONSTANT) } ald_precision_t;
 typedef enum { ALD_PRODUCTS(ALD_CHOICE_CONSTANT) } ald_product_choice_t;

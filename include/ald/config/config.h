@@ -99,10 +99,11 @@ typedef struct {
         int64_t every, answer_tokens;
     } monitor;
     struct {
-        char *output, *remove, *refusals, *terms;
-        int64_t bands, rows, shingle;
-        double similarity;
-        bool figures;
+        char *output, *remove, *refusals, *terms, *policy, *reference;
+        int64_t bands, rows, shingle, folds;
+        double similarity, ambiguous[2]; /* at or below: right; at or above: flipped */
+        ald_audit_models_t models;
+        bool figures, flip, keep_models;
     } audit;
     struct {
         double temperature, top_p;
@@ -257,6 +258,15 @@ typedef struct {
     K(INPUT, audit.terms, "", 0, 0, NONE, "file of forbidden terms, one a line")                   \
     K(BOOL, audit.figures, "false", 0, 0, NONE,                                                    \
       "report numbers of an answer that a prompt with numbers doesn't have")                       \
+    K(CHOICE, audit.models, "none", 0, 0, AUDIT_MODELS, "whose margins tell flipped labels")       \
+    K(INPUT, audit.policy, "", 0, 0, NONE, "given: a DPO model that hasn't seen the rows")         \
+    K(INPUT, audit.reference, "", 0, 0, NONE, "given: what it was trained from")                   \
+    K(INTEGER, audit.folds, "5", 2, 1000, NONE, "crossfit: parts, each scored without having it")  \
+    K(REALS2, audit.ambiguous, "0.2 0.5", 0, 1, NONE,                                              \
+      "a label is right up to the first probability of a flip, flipped from the second on")        \
+    K(BOOL, audit.flip, "false", 0, 0, NONE,                                                       \
+      "clean.jsonl has likely flipped rows with their answers exchanged")                          \
+    K(BOOL, audit.keep_models, "false", 0, 0, NONE, "crossfit: keep the models of the folds")      \
     K(INPUT, monitor.rows, "", 0, 0, NONE, "data file whose rows are looked at during training")   \
     K(INPUT, monitor.terms, "", 0, 0, NONE,                                                        \
       "file of terms, one a line (empty: the rows' \"required\" and \"forbidden\")")               \

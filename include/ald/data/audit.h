@@ -49,7 +49,9 @@
     R(EVAL_8, "eval-8-gram", "the prompt has 8 words in a row that a prompt of data.eval has")     \
     R(LONG_PROMPT, "prompt-too-long", "more tokens than data.max_prompt_tokens")                   \
     R(LONG_ANSWER, "answer-too-long", "an answer of more tokens than data.max_response_tokens")    \
-    R(LOSSY, "lossy-tokens", "a text that the tokenizer doesn't give back as it was")
+    R(LOSSY, "lossy-tokens", "a text that the tokenizer doesn't give back as it was")              \
+    R(FLIPPED, "likely-flipped",                                                                   \
+      "models that haven't seen the row prefer the rejected answer (audit.models)")
 
 typedef enum {
 #define ALD_REASON_CONSTANT(name, text, meaning) ALD_REASON_##name,

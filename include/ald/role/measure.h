@@ -51,5 +51,8 @@ typedef struct {
 ald_status_t ald_measure(const ald_measure_t *measure, const ald_comm_t *comm,
                          const ald_item_t *items, int64_t count, bool distributions,
                          const ald_measure_keep_t *keep, ald_measured_t *out);
+/* Every position of one item, [sum of its response_count]. Local. */
+ald_status_t ald_measure_positions(const ald_measure_t *measure, const ald_item_t *item,
+                                   ald_measured_t *out);
 
 #endif

@@ -1,4 +1,5 @@
-/* Escaping of text in pages: whatever a model or a data file says is shown, and does nothing. */
+/* Escaping of text in pages: whatever a model or a data file says is shown, and does nothing. Pages
+ * of every stage go through here, so that none has a hole of its own. */
 #include "ald/base/html.h"
 
 ald_status_t ald_html_escape(ald_vec_t *page, const char *text)

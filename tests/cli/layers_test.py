@@ -378,7 +378,7 @@ def choice_names(tree, choices=r"\w+"):
 
 ENCODING_FILES = 8
 # Texts that are the name of a choice, and mean something else: a model's width, a member of a row.
-HOMONYMS = {("src/cli/inspect_model.c", "hidden"), ("src/data/pairs_row.c", "chosen")}
+HOMONYMS = {("src/cli/inspect_model.c", "hidden"), ("src/data/pairs_row.c", "chosen"), ("src/role/monitor.c", "stop")}
 
 
 def files_of_encodings(tree):

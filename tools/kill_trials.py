@@ -41,7 +41,7 @@ grid: { optimizer: { lr = [1e-3, 2e-3]; }; distill: { divergence = ["reverse", "
 """
 RANKS = 6
 # What says how a run went, not what it made: a part of it, times, places, what is there twice.
-BESIDE = re.compile(r"metrics\.h5|events\.out.*|sweep\.(json|md)|manifest.*|.*\.sha256|.*\.part.*")
+BESIDE = re.compile(r"metrics\.h5|events\.out.*|sweep\.(json|md)|manifest.*|(.*\.|)run\.json|.*\.sha256|.*\.part.*")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,10 @@
 #include "ald/base/arena.h"
 #include "ald/base/json.h"
 #include "ald/base/path.h"
+#include "ald/base/show.h"
 #include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/lineage/walk.h"
 #include "ald/par/comm.h"
 #include "cli/commands_impl.h"
 #include "cli/inspect_impl.h"
@@ -47,6 +50,8 @@ static ald_status_t inspect_path(const char *path, const ald_options_t *options,
     ald_status_t status = ALD_STATUS_OK;
     *out = NULL;
     ALD_CHECK(ald_path_exists(path), ALD_STATUS_INPUT, "%s: no such file or folder", path);
+    if (options->lineage)
+        return ald_lineage_walk(path, options->verify, out);
     if (options->verify)
         return ald_inspect_verify(path, out);
     if (options->index)
@@ -70,10 +75,29 @@ done:
     return status;
 }
 
-static ald_status_t print_report(const ald_json_t *report, bool json)
+/* A lineage as a tree, and what isn't as it says. */
+static ald_status_t print_lineage(const ald_json_t *tree)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_json_t *problems = ald_json_get(tree, "problems");
+    ald_vec_t text;
+    ald_vec_init(&text, 1);
+    ALD_TRY(ald_lineage_text(tree, false, &text));
+    for (size_t i = 0; i < ald_json_count(problems); ++i)
+        ALD_TRY(
+            ald_vec_printf(&text, "changed: %s\n", ald_json_text(ald_json_at(problems, i), NULL)));
+    ald_print("%s", (const char *)text.data);
+done:
+    ald_vec_reset(&text);
+    return status;
+}
+
+static ald_status_t print_report(const ald_json_t *report, bool lineage, bool json)
 {
     ald_status_t status = ALD_STATUS_OK;
     char *text = NULL;
+    if (!json && lineage)
+        return print_lineage(report);
     if (!json) {
         ald_inspect_print(report);
         return status;
@@ -99,7 +123,7 @@ static ald_status_t tokens(const ald_options_t *options)
     for (size_t i = 0; i < options->paths.count; ++i) {
         ALD_TRY(ald_inspect_tokens(paths[i], &rows, options->json ? &reports : NULL));
         for (size_t r = 0; r < ald_json_count(reports); ++r)
-            ALD_TRY(print_report(ald_json_at(reports, r), true));
+            ALD_TRY(print_report(ald_json_at(reports, r), false, true));
         ald_json_free(reports);
         reports = NULL;
     }
@@ -116,7 +140,7 @@ static ald_status_t diff(const ald_options_t *options)
     ALD_CHECK(options->paths.count == 2, ALD_STATUS_USAGE,
               "inspect --diff: expected two shards, or folders of them");
     ALD_TRY(ald_inspect_diff(paths[0], paths[1], &report));
-    ALD_TRY(print_report(report, options->json));
+    ALD_TRY(print_report(report, false, options->json));
 done:
     ald_json_free(report);
     return status;
@@ -137,7 +161,7 @@ static ald_status_t inspect(const ald_options_t *options)
         ald_json_free(report);
         report = NULL;
         ALD_TRY(inspect_path(paths[i], options, &report));
-        ALD_TRY(print_report(report, options->json));
+        ALD_TRY(print_report(report, options->lineage, options->json));
         const ald_json_t *problems = ald_json_get(report, "problems");
         const char *first = ald_json_text(ald_json_at(problems, 0), NULL);
         if (first !=

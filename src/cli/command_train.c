@@ -9,9 +9,12 @@
 #include "ald/base/vec.h"
 #include "ald/config/choices.h"
 #include "ald/config/config.h"
+#include "ald/lineage/ledger.h"
+#include "ald/lineage/run.h"
 #include "ald/par/comm.h"
 #include "ald/pipeline/measured.h"
 #include "ald/pipeline/placing.h"
+#include "ald/pipeline/run_record.h"
 #include "ald/pipeline/stage_audit.h"
 #include "ald/pipeline/stage_distill.h"
 #include "ald/pipeline/stage_dpo.h"
@@ -44,6 +47,23 @@ static void keep_measured(const ald_setup_t *setup, const ald_comm_t *world, ald
     if (run->name != NULL)
         ald_measured_write(&setup->config, world, run, ended);
     ald_free(name);
+}
+
+/* Keeps what the result was made from. */
+static void keep_record(const ald_options_t *options, const ald_setup_t *setup,
+                        const ald_comm_t *world, const ald_stage_run_t *run, ald_status_t ended)
+{
+    const ald_recorded_t what = {.stage = run->stage,
+                                 .sweep = &setup->sweep,
+                                 .points =
+                                     options->strengths != NULL || options->plausibilities != NULL,
+                                 .part = run->part,
+                                 .parts = run->parts,
+                                 .begun = run->begun};
+    if (options->show.list.count == 0 && options->judged == NULL)
+        ald_run_record(&setup->config, world, &what, ended);
+    else
+        ald_run_end();
 }
 
 static ald_status_t audit(const ald_options_t *options, ald_setup_t *setup, const ald_comm_t *world,
@@ -164,10 +184,16 @@ static ald_status_t run(const ald_options_t *options, const ald_comm_t *world)
     ald_setup_t setup = {0};
     ald_stage_run_t stage = {.stage = options->command, .begun = ald_time()};
     ALD_TRY(ald_setup_load(options, world, &setup));
-    ALD_TRY(find_stage(options->command)(options, &setup, world, &stage));
-done:
+    ald_run_setup(setup.config.checkpoint.resume);
+    if (setup.config.runtime.ledger[0] != '\0')
+        ALD_TRY(ald_comm_agree(world, world->rank == 0
+                                          ? ald_ledger_check(setup.config.runtime.ledger)
+                                          : ALD_STATUS_OK));
+    status = find_stage(options->command)(options, &setup, world, &stage);
     if (stage.outputs[0] != NULL || stage.parts > 0)
         keep_measured(&setup, world, &stage, status);
+    keep_record(options, &setup, world, &stage, status);
+done:
     ald_setup_reset(&setup);
     return status;
 }

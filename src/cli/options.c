@@ -40,6 +40,9 @@ const ald_option_t ald_option_table[] = {
     {"--deadline", "SECONDS",
      "stops in time for these to be enough, as runtime.time_limit; the same command goes on",
      STAGES | ALD_FOR_AUDIT, TARGET(deadline)},
+    {"--ledger", "FILE",
+     "appends a line for the finished stage, as runtime.ledger; many may write to one file",
+     STAGES | ALD_FOR_AUDIT, TARGET(ledger)},
     {"--part", "I/N", "part I (from 0) of N; else as the Slurm array says", ALD_FOR_SCORE,
      TARGET(part)},
     {"--sweep", "FILE", "trains several runs over the same shards", ALD_FOR_DISTILL, TARGET(sweep)},
@@ -82,6 +85,10 @@ const ald_option_t ald_option_table[] = {
      "a folder of shards, or one: all bytes, offsets and ranges, every row once and in order, as "
      "manifest.json says; exit code 3 for problems",
      ALD_FOR_INSPECT, TARGET(verify), .excludes = VIEWS},
+    {"--lineage", NULL,
+     "what a result was made from, back to the data, as run.json says; with --verify all digests "
+     "of what is there, exit code 3 where something changed",
+     ALD_FOR_INSPECT, TARGET(lineage), .excludes = "--row|--index|--diff|--key"},
     {"--index", NULL, "a folder of shards: writes index.h5, which h5py opens as one",
      ALD_FOR_INSPECT, TARGET(index), .excludes = VIEWS},
     {"--diff", NULL,

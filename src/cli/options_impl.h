@@ -49,7 +49,7 @@ typedef struct {
     ald_log_level_t level;
     bool json;
     /* stages */
-    const char *config, *part, *sweep, *deadline;
+    const char *config, *part, *sweep, *deadline, *ledger;
     ald_vec_t settings; /* const char *, the "path=value" of --set in order */
     bool force;
     ald_role_t role;
@@ -61,7 +61,7 @@ typedef struct {
     ald_vec_t paths; /* const char * */
     ald_ranges_t row;
     const char *tokenizer, *key;
-    bool verify, index, diff;
+    bool verify, lineage, index, diff;
     /* eval and inspect */
     ald_table_format_t format;
     const char *out;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "ald/base/arena.h"
 #include "ald/base/log.h"
@@ -119,15 +120,23 @@ static ald_status_t load(const ald_options_t *options, ald_setup_t *out, char **
 {
     ald_status_t status = ALD_STATUS_OK;
     static const char *const force = "checkpoint.resume=false";
-    ald_vec_t all, limit;
+    ald_vec_t all, limit, ledger;
     ald_vec_init(&all, sizeof(const char *));
     ald_vec_init(&limit, 1);
+    ald_vec_init(&ledger, 1);
     ALD_TRY(ald_vec_append(&all, options->settings.data, options->settings.count));
     if (options->force)
         ALD_TRY(ald_vec_push(&all, &force));
     if (options->deadline != NULL) {
         ALD_TRY(ald_vec_printf(&limit, "runtime.time_limit=%s", options->deadline));
         ALD_TRY(ald_vec_push(&all, &limit.data));
+    }
+    if (options->ledger != NULL) { /* relative to the folder that the command is given in */
+        char here[PATH_MAX];
+        const bool bare = options->ledger[0] != '/' && getcwd(here, sizeof here) != NULL;
+        ALD_TRY(ald_vec_printf(&ledger, "runtime.ledger=%s%s%s", bare ? here : "", bare ? "/" : "",
+                               options->ledger));
+        ALD_TRY(ald_vec_push(&all, &ledger.data));
     }
     const char *const *settings = all.data;
     const int count = (int)all.count;
@@ -138,6 +147,7 @@ static ald_status_t load(const ald_options_t *options, ald_setup_t *out, char **
 done:
     ald_vec_reset(&all);
     ald_vec_reset(&limit);
+    ald_vec_reset(&ledger);
     return status;
 }
 

@@ -5,6 +5,7 @@
 #include "ald/base/lock.h"
 #include "ald/base/path.h"
 #include "ald/base/status.h"
+#include "ald/lineage/run.h"
 #include "ald/par/comm.h"
 
 static ald_status_t claim(const char *stage, ald_named_t output, bool file,
@@ -16,6 +17,7 @@ static ald_status_t claim(const char *stage, ald_named_t output, bool file,
                   ALD_STATUS_USAGE, "%s: %s is %s too, and would be overwritten; expected another",
                   output.key, output.path, inputs->key);
     ALD_TRY(ald_lock_take(output.path, file, stage));
+    ald_run_begin(output.path, file);
 done:
     return status;
 }

@@ -17,7 +17,7 @@
 #include "ald/teacher/teacher.h"
 #include "plan/stages_impl.h"
 
-enum { RUN = 1500 };                               /* bytes of run.json */
+enum { RUN = 1500 };                               /* bytes of run.recipe.json */
 enum { DISTILL_METRICS = 29, ROLES_METRICS = 43 }; /* numbers that a step writes down */
 
 /* The shape of the teachers whose output matrices a trainer maps; NULL: none are. */

@@ -79,7 +79,7 @@ done:
 ald_status_t ald_folder_claim(const ald_config_t *config, const ald_json_t *recipe)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char *path = ald_path_join(config->shards.directory, "run.json");
+    char *path = ald_path_join(config->shards.directory, "run.recipe.json");
     ALD_CHECK(path != NULL, ALD_STATUS_RESOURCE, "out of memory");
     status = ald_json_write(recipe, path);
 done:
@@ -91,7 +91,7 @@ bool ald_folder_is_of(const ald_config_t *config, const ald_json_t *recipe, bool
 {
     ald_json_t *there = NULL;
     ald_vec_t differences;
-    char *path = ald_path_join(config->shards.directory, "run.json");
+    char *path = ald_path_join(config->shards.directory, "run.recipe.json");
     bool same = false;
     ald_vec_init(&differences, 1);
     if (path == NULL || ald_file_size(path) < 0)

@@ -12,8 +12,8 @@ sys.path.insert(0, os.path.abspath(__file__ + "/../../common"))
 import harness  # noqa: E402
 
 LAYERS = ["base", "par", "config", "num", "text", "model", "record", "data", "shard", "teacher",
-          "tokens", "train", "objective", "role", "plan", "bench", "pipeline", "cli"]
-MPI = {"par", "train", "objective", "role", "bench", "pipeline", "cli"}
+          "tokens", "train", "objective", "role", "plan", "lineage", "bench", "pipeline", "cli"]
+MPI = {"par", "train", "objective", "role", "lineage", "bench", "pipeline", "cli"}
 # Header of a library: the layers and files that may see it, by whatever way it comes in.
 LIBRARIES = {
     r"mpi\.h": MPI,

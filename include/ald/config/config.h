@@ -121,6 +121,7 @@ typedef struct {
         int64_t threads;
         double deadline, time_limit;
         ald_frozen_copies_t frozen_copies;
+        char *ledger;
     } runtime;
     struct {
         char *fail, *domains;
@@ -293,6 +294,7 @@ typedef struct {
       "seconds that a run may take before it stops (0: until its job ends)")                       \
     K(CHOICE, runtime.frozen_copies, "node", 0, 0, FROZEN_COPIES,                                  \
       "frozen weights in memory: one copy a node, or one a NUMA domain")                           \
+    K(OUTPUT, runtime.ledger, "", 0, 0, NONE, "file that gets a line for each finished stage")     \
     K(STRING, debug.fail, "", 0, 0, NONE, "SITE:RANK:TIME[:signal|:hang], for tests of failures")  \
     K(STRING, debug.domains, "", 0, 0, NONE,                                                       \
       "for tests: a folder in place of /sys/devices/system/node")                                  \

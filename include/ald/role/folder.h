@@ -17,7 +17,7 @@
 ald_status_t ald_folder_clear(const ald_config_t *config, int64_t first);
 /* Removes the shards of the steps before this one. */
 ald_status_t ald_folder_forget(const ald_config_t *config, int64_t step);
-/* Notes, in run.json, of which run the shards are: its recipe. */
+/* Notes, in run.recipe.json, of which run the shards are: its recipe. */
 ald_status_t ald_folder_claim(const ald_config_t *config, const ald_json_t *recipe);
 /* Whether the shards there are of the run with this recipe, or, where `unknown` says so, of one
  * that isn't known. */

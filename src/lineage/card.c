@@ -1,0 +1,331 @@
+/* Model cards say what records say, and claim nothing. They have no times and places, so that equal
+ * runs give equal cards. */
+#include "ald/lineage/card.h"
+
+#include <string.h>
+
+#include "ald/base/arena.h"
+#include "ald/base/file.h"
+#include "ald/base/json.h"
+#include "ald/base/path.h"
+#include "ald/base/sha256.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/lineage/walk.h"
+
+#define MARK  "<!-- made by aligndistil: without this line it keeps the file as it is -->"
+#define BEGIN "<!-- evaluations -->\n"
+#define END   "<!-- end of evaluations -->\n"
+
+static const char *text_of(const ald_json_t *object, const char *key)
+{
+    return ald_json_text(ald_json_get(object, key), NULL);
+}
+
+/* *out becomes FOLDER/README.md whole, or NULL; freed by ald_free. */
+static void read_card(const char *folder, char **out)
+{
+    char *path = ald_path_join(folder, "README.md");
+    size_t size = 0;
+    *out = NULL;
+    if (path != NULL && ald_path_exists(path) && ald_file_read(path, out, &size) != ALD_STATUS_OK)
+        *out = NULL;
+    ald_free(path);
+}
+
+static ald_status_t write_card(const char *folder, const ald_vec_t *text)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *path = ald_path_join(folder, "README.md");
+    ALD_CHECK_MEMORY(path, strlen(folder));
+    ALD_TRY(ald_file_write(path, text->data, text->count));
+done:
+    ald_free(path);
+    return status;
+}
+
+/* --- the block for the hub ---------------------------------------------------------------------
+ */
+
+/* The lines "KEY: ..." of a card's block, as they are: *length 0 where there is none. */
+static const char *find_line(const char *card, const char *key, size_t *length)
+{
+    const size_t wide = strlen(key);
+    *length = 0;
+    if (card == NULL || strncmp(card, "---\n", 4) != 0)
+        return NULL;
+    for (const char *at = card + 4; *at != '\0' && strncmp(at, "---", 3) != 0;) {
+        const size_t line = strcspn(at, "\n");
+        const size_t text = strspn(at + (line > wide ? wide + 1 : line), " ");
+        if (line > wide + 1 + text && strncmp(at, key, wide) == 0 && at[wide] == ':') {
+            *length = line;
+            return at;
+        }
+        at += line + (at[line] == '\n');
+    }
+    return NULL;
+}
+
+static ald_status_t put_quoted(ald_vec_t *out, const char *key, const char *value)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *quoted = NULL;
+    ald_json_t *json = ald_json_new_text(value, strlen(value));
+    ALD_TRY(ald_json_dump(json, false, &quoted)); /* a string of JSON is one of YAML */
+    ALD_TRY(ald_vec_printf(out, "%s: %s\n", key, quoted));
+done:
+    ald_json_free(json);
+    ald_free(quoted);
+    return status;
+}
+
+/* The name of the origin: config.json's where it is one of the hub's, or its folder's. */
+static ald_status_t put_base(ald_vec_t *out, const char *origin)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *path = ald_path_join(origin, "config.json");
+    ald_json_t *config = NULL;
+    const char *name = NULL, *last = strrchr(origin, '/');
+    if (path != NULL && ald_json_read(path, &config) == ALD_STATUS_OK)
+        name = text_of(config, "_name_or_path");
+    const char *slash = name == NULL ? NULL : strchr(name, '/');
+    if (slash == NULL || slash == name || name[0] == '.' || strchr(slash + 1, '/') != NULL)
+        name = last == NULL || last[1] == '\0' ? origin : last + 1;
+    ALD_TRY(put_quoted(out, "base_model", name));
+done:
+    ald_json_free(config);
+    ald_free(path);
+    return status;
+}
+
+static ald_status_t put_block(ald_vec_t *out, const char *origin, const char *stage)
+{
+    static const char *const carried[] = {"license", "license_name", "license_link"};
+    ald_status_t status = ALD_STATUS_OK;
+    char *card;
+    read_card(origin, &card);
+    size_t length;
+    const bool ours = card != NULL && strstr(card, MARK) != NULL;
+    const char *base = find_line(card, "base_model", &length);
+    ALD_TRY(ald_vec_printf(out, "---\nlibrary_name: transformers\n"
+                                "pipeline_tag: text-generation\n"));
+    if (ours && base != NULL)
+        ALD_TRY(ald_vec_printf(out, "%.*s\n", (int)length, base));
+    else
+        ALD_TRY(put_base(out, origin));
+    for (size_t i = 0; i < sizeof carried / sizeof *carried; ++i) {
+        const char *line = find_line(card, carried[i], &length);
+        if (line != NULL)
+            ALD_TRY(ald_vec_printf(out, "%.*s\n", (int)length, line));
+    }
+    ALD_TRY(ald_vec_printf(out, "tags:\n- aligndistil\n- %s\n---\n%s\n\n", stage, MARK));
+done:
+    ald_free(card);
+    return status;
+}
+
+/* --- the sections ------------------------------------------------------------------------------
+ */
+
+static const struct {
+    const char *stage, *text;
+} methods[] = {
+    {"sft", "Supervised fine-tuning: the mean cross-entropy of the responses' tokens (AdamW)."},
+    {"dpo", "Training on preference pairs against a reference model (dpo.loss, AdamW)."},
+    {"reverse", "Training on preference pairs with chosen and rejected swapped, as the contrast of "
+                "a teacher; it is not for use by itself."},
+    {"distill", "Token-level distillation of a teacher that is composed of a DPO model and a "
+                "contrast model (distill.*, AdamW)."},
+};
+
+static ald_status_t put_method(ald_vec_t *out, const ald_json_t *record)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *stage = text_of(record, "stage");
+    ALD_TRY(ald_vec_printf(out, "## Method\n\n"));
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; ++i)
+        if (strcmp(methods[i].stage, stage) == 0)
+            ALD_TRY(ald_vec_printf(out, "%s\n", methods[i].text));
+    ALD_TRY(ald_vec_printf(
+        out,
+        "Stage `%s` of aligndistil %s, %lld steps. `run.json` says with which program, where "
+        "and when.\n\n",
+        stage, text_of(ald_json_get(record, "program"), "version"),
+        (long long)ald_json_integer(ald_json_get(record, "steps"), 0)));
+done:
+    return status;
+}
+
+/* Names without the folders before the last part. */
+static ald_status_t put_data(ald_vec_t *out, const ald_json_t *record)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_json_t *inputs = ald_json_get(record, "inputs");
+    ALD_TRY(ald_vec_printf(out, "## Data\n\n| what | name | sha256 |\n|---|---|---|\n"));
+    for (size_t i = 0; i < ald_json_count(inputs); ++i) {
+        const ald_json_t *input = ald_json_at(inputs, i);
+        const char *path = text_of(input, "path"), *digest = text_of(input, "sha256");
+        const char *last = path == NULL ? NULL : strrchr(path, '/');
+        ALD_TRY(ald_vec_printf(out, "| `%s` | `%s` | `%s` |\n", text_of(input, "role"),
+                               last != NULL ? last + 1 : path, digest == NULL ? "none" : digest));
+    }
+    ALD_TRY(ald_vec_printf(out, "\n"));
+done:
+    return status;
+}
+
+static bool is_digest(const char *text)
+{
+    return strlen(text) == ALD_SHA256_HEX - 1 && strspn(text, "0123456789abcdef") == strlen(text);
+}
+
+static ald_status_t put_settings(ald_vec_t *out, const ald_json_t *record)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    void *at = NULL;
+    const char *key;
+    const ald_json_t *value;
+    ALD_TRY(ald_vec_printf(out, "## Settings\n\n| key | value |\n|---|---|\n"));
+    while (ald_json_next(ald_json_get(record, "settings"), &at, &key, &value)) {
+        const char *text = ald_json_text(value, NULL);
+        if (text != NULL && !is_digest(text))
+            ALD_TRY(ald_vec_printf(out, "| `%s` | `%s` |\n", key, text));
+    }
+    ALD_TRY(ald_vec_printf(out, "\n"));
+done:
+    return status;
+}
+
+/* Names the models whose own data isn't known: ends of the lineage. */
+static ald_status_t put_unknown(ald_vec_t *out, const ald_json_t *node)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *kind = text_of(node, "kind"), *path = text_of(node, "path");
+    const char *last = path == NULL ? NULL : strrchr(path, '/');
+    const ald_json_t *inputs = ald_json_get(node, "inputs");
+    if (kind != NULL && strcmp(kind, "model") == 0 && text_of(node, "note") != NULL && last != NULL)
+        ALD_TRY(ald_vec_printf(out, "- What `%s` was trained on isn't known here.\n", last + 1));
+    for (size_t i = 0; i < ald_json_count(inputs); ++i)
+        ALD_TRY(put_unknown(out, ald_json_at(inputs, i)));
+done:
+    return status;
+}
+
+static ald_status_t put_limits(ald_vec_t *out, const ald_json_t *record, const ald_json_t *tree)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_json_t *settings = ald_json_get(record, "settings");
+    const char *prompt = text_of(settings, "data.max_prompt_tokens");
+    const char *response = text_of(settings, "data.max_response_tokens");
+    ALD_TRY(ald_vec_printf(out, "## Limits\n\n"
+                                "- The figures above hold for the rows that they were measured on, "
+                                "and for no others.\n"));
+    if (prompt != NULL && response != NULL)
+        ALD_TRY(ald_vec_printf(out,
+                               "- Trained on prompts of at most %s tokens and responses of at most "
+                               "%s; longer ones were cut.\n",
+                               prompt, response));
+    ALD_TRY(put_unknown(out, tree));
+    ALD_TRY(ald_vec_printf(out, "\n"));
+done:
+    return status;
+}
+
+static ald_status_t compose(ald_vec_t *out, const char *directory, const char *origin,
+                            const ald_json_t *record)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_json_t *tree = NULL;
+    const char *last = strrchr(directory, '/');
+    const char *name = last == NULL || last[1] == '\0' ? directory : last + 1;
+    ALD_TRY(ald_lineage_walk(directory, false, &tree));
+    ALD_TRY(put_block(out, origin, text_of(record, "stage")));
+    ALD_TRY(ald_vec_printf(out, "# %s\n\n", name));
+    ALD_TRY(put_data(out, record));
+    ALD_TRY(put_method(out, record));
+    ALD_TRY(put_settings(out, record));
+    ALD_TRY(ald_vec_printf(out,
+                           "## Evaluations\n\n%sNone yet: `aligndistil eval` of this folder "
+                           "puts its figures here.\n%s\n",
+                           BEGIN, END));
+    ALD_TRY(put_limits(out, record, tree));
+    ALD_TRY(ald_vec_printf(out, "## Lineage\n\n```\n"));
+    ALD_TRY(ald_lineage_text(tree, true, out));
+    ALD_TRY(ald_vec_printf(out, "```\n\n`aligndistil inspect --lineage --verify` of this folder "
+                                "checks it.\n"));
+done:
+    ald_json_free(tree);
+    return status;
+}
+
+ald_status_t ald_card_write(const char *directory, const char *origin, const ald_json_t *record)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *there, *carried;
+    read_card(directory, &there);
+    read_card(origin, &carried);
+    ald_vec_t text;
+    ald_vec_init(&text, 1);
+    if (there != NULL && strstr(there, MARK) == NULL &&
+        (carried == NULL || strcmp(there, carried) != 0))
+        goto done; /* its user's */
+    ALD_TRY(compose(&text, directory, origin, record));
+    ALD_TRY(write_card(directory, &text));
+done:
+    ald_vec_reset(&text);
+    ald_free(there);
+    ald_free(carried);
+    return status;
+}
+
+/* --- evaluations -------------------------------------------------------------------------------
+ */
+
+static ald_status_t put_figures(ald_vec_t *out, const ald_json_t *eval)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *path = text_of(eval, "data"), *key;
+    const char *last = path == NULL ? NULL : strrchr(path, '/');
+    void *at = NULL;
+    const ald_json_t *value;
+    ALD_TRY(ald_vec_printf(out,
+                           "By `aligndistil eval` on %lld rows of `%s` (sha256 `%s`); intervals of "
+                           "95%%.\n\n| metric | value | low | high | of |\n|---|---|---|---|---|\n",
+                           (long long)ald_json_integer(ald_json_get(eval, "rows"), 0),
+                           last != NULL ? last + 1 : path, text_of(eval, "sha256_data")));
+    while (ald_json_next(ald_json_get(eval, "metrics"), &at, &key, &value))
+        ALD_TRY(ald_vec_printf(out, "| `%s` | %.4g | %.4g | %.4g | %lld |\n", key,
+                               ald_json_number(ald_json_get(value, "value"), 0.0),
+                               ald_json_number(ald_json_get(value, "low"), 0.0),
+                               ald_json_number(ald_json_get(value, "high"), 0.0),
+                               (long long)ald_json_integer(ald_json_get(value, "count"), 0)));
+done:
+    return status;
+}
+
+ald_status_t ald_card_evaluated(const char *directory, const char *eval)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *card, *path = ald_path_join(eval, "eval.json");
+    read_card(directory, &card);
+    ald_json_t *report = NULL;
+    ald_vec_t text;
+    ald_vec_init(&text, 1);
+    if (card == NULL || strstr(card, MARK) == NULL || path == NULL || !ald_path_exists(path))
+        goto done;
+    const char *begin = strstr(card, BEGIN), *end = begin == NULL ? NULL : strstr(begin, END);
+    if (end == NULL)
+        goto done;
+    ALD_TRY(ald_json_read(path, &report));
+    ALD_TRY(ald_vec_append(&text, card, (size_t)(begin - card)));
+    ALD_TRY(ald_vec_printf(&text, BEGIN));
+    ALD_TRY(put_figures(&text, report));
+    ALD_TRY(ald_vec_printf(&text, "%s", end));
+    ALD_TRY(write_card(directory, &text));
+done:
+    ald_vec_reset(&text);
+    ald_json_free(report);
+    ald_free(card);
+    ald_free(path);
+    return status;
+}

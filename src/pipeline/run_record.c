@@ -1,0 +1,422 @@
+/* What stages are made from and make, as their records say it: one table of keys, since a record
+ * that left an input out would break the chain without a word. */
+#include "ald/pipeline/run_record.h"
+
+#include <mpi.h>
+#include <omp.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ald/base/arena.h"
+#include "ald/base/folder.h"
+#include "ald/base/json.h"
+#include "ald/base/log.h"
+#include "ald/base/path.h"
+#include "ald/base/status.h"
+#include "ald/base/vec.h"
+#include "ald/config/choices.h"
+#include "ald/config/config.h"
+#include "ald/config/print.h"
+#include "ald/lineage/card.h"
+#include "ald/lineage/ledger.h"
+#include "ald/lineage/run.h"
+#include "ald/par/comm.h"
+#include "ald/shard/format.h"
+#include "ald/shard/set.h"
+#include "ald/teacher/teacher.h"
+
+enum { INPUTS = ALD_SOURCES_MAX + 10, HOST = 64 };
+
+/* --- inputs ------------------------------------------------------------------------------------
+ */
+
+typedef struct {
+    ald_run_input_t list[INPUTS + 1];
+    int count;
+} inputs_t;
+
+static void add(inputs_t *to, const char *role, const char *kind, const char *path)
+{
+    if (path[0] != '\0' && to->count < INPUTS)
+        to->list[to->count++] = (ald_run_input_t){role, kind, path};
+}
+
+static void add_teacher(inputs_t *to, const ald_config_t *config)
+{
+    const ald_contrast_t contrast = config->teacher.contrast;
+    add(to, "teacher.dpo", "model", config->teacher.dpo);
+    add(to, ald_contrast_key(contrast), "model", ald_contrast_directory(config, contrast));
+}
+
+static void add_scored(inputs_t *to, const ald_config_t *config)
+{
+    add_teacher(to, config);
+    if (config->shards.with_reference && config->teacher.contrast != ALD_CONTRAST_REFERENCE)
+        add(to, "teacher.reference", "model", config->teacher.reference);
+    add(to, "data.train", "file", config->data.train);
+}
+
+static void add_sources(inputs_t *to, const ald_config_t *config)
+{
+    const ald_sources_t *sources = &config->shards.sources;
+    for (int64_t i = 0; i < sources->count; ++i)
+        add(to, "shards.sources", "shards", sources->directory[i]);
+}
+
+static void of_sft(const ald_config_t *config, inputs_t *to)
+{
+    add(to, "sft.model", "model", config->sft.model);
+    add(to, "data.train", "file", config->data.train);
+}
+
+static void of_dpo(const ald_config_t *config, inputs_t *to)
+{
+    add(to, "dpo.policy", "model", config->dpo.policy);
+    add(to, "dpo.reference", "model", config->dpo.reference);
+    add(to, "data.train", "file", config->data.train);
+}
+
+static void of_distill(const ald_config_t *config, inputs_t *to)
+{
+    add(to, "distill.policy", "model", config->distill.policy);
+    if (config->distill.mode != ALD_MODE_OFF_POLICY)
+        add_scored(to, config);
+    else if (config->shards.sources.count == 0)
+        add(to, "shards.directory", "shards", config->shards.directory);
+    add_sources(to, config);
+}
+
+static void of_generate(const ald_config_t *config, inputs_t *to)
+{
+    if (config->generate.teacher)
+        add_teacher(to, config);
+    else
+        add(to, "generate.model", "model", config->generate.model);
+    add(to, "data.train", "file", config->data.train);
+}
+
+static void of_eval(const ald_config_t *config, inputs_t *to)
+{
+    if (config->eval.teacher)
+        add_teacher(to, config);
+    else
+        add(to, "eval.model", "model", config->eval.model);
+    add(to, "eval.dpo", "model", config->eval.dpo);
+    add(to, "eval.contrast", "model", config->eval.contrast);
+    add(to, "eval.reference", "model", config->eval.reference);
+    add(to, "data.eval", "file", config->data.eval);
+    add(to, "eval.patterns", "file", config->eval.patterns);
+}
+
+static void of_audit(const ald_config_t *config, inputs_t *to)
+{
+    add(to, "data.train", "file", config->data.train);
+    add(to, "data.eval", "file", config->data.eval);
+    add(to, "audit.refusals", "file", config->audit.refusals);
+    add(to, "audit.terms", "file", config->audit.terms);
+    if (config->audit.models == ALD_AUDIT_MODELS_GIVEN) {
+        add(to, "audit.policy", "model", config->audit.policy);
+        add(to, "audit.reference", "model", config->audit.reference);
+    } else if (config->audit.models == ALD_AUDIT_MODELS_CROSSFIT) {
+        add(to, "dpo.policy", "model", config->dpo.policy);
+        add(to, "dpo.reference", "model", config->dpo.reference);
+    }
+}
+
+static void of_score(const ald_config_t *config, inputs_t *to)
+{
+    add_scored(to, config);
+}
+
+/* --- one record --------------------------------------------------------------------------------
+ */
+
+/* What all records of a stage have in common, on root. */
+typedef struct {
+    const ald_config_t *config;
+    const ald_recorded_t *what;
+    const ald_json_t *hosts;
+    int ranks;
+} stage_t;
+
+/* FOLDER/NAME, or with a NULL name PATH + `end`; freed by ald_free. */
+static char *file_path(const char *path, const char *name, const char *end)
+{
+    ald_vec_t text;
+    ald_vec_init(&text, 1);
+    if (name != NULL)
+        return ald_path_join(path, name);
+    if (ald_vec_printf(&text, "%s%s", path, end) != ALD_STATUS_OK)
+        ald_vec_reset(&text);
+    return text.data;
+}
+
+/* The settings where no done.json has them. */
+static ald_json_t *settings_of(const ald_config_t *config, const char *stage)
+{
+    static const char *const scored[] = {"data.", "teacher.", "shards.", "runtime.precision"};
+    static const char *const audited[] = {"data.", "audit."};
+    const bool audit = strcmp(stage, "audit") == 0;
+    ald_json_t *out = ald_json_new_object();
+    if (ald_config_settings(config, audit ? audited : scored, audit ? 2 : 4, out) != ALD_STATUS_OK)
+        ald_log_verbose("%s", ald_status_message());
+    return out;
+}
+
+/* Writes a record; *made is what was written, or NULL. */
+static ald_status_t record(const stage_t *s, const ald_config_t *config, ald_run_t run,
+                           const inputs_t *inputs, ald_json_t **made)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_json_t *settings = settings_of(config, s->what->stage);
+    run.stage = s->what->stage;
+    run.root = config->output;
+    run.inputs = inputs->list;
+    run.settings = settings;
+    run.hosts = s->hosts;
+    run.ranks = s->ranks;
+    run.threads = omp_get_max_threads();
+    run.part = s->what->part;
+    run.parts = s->what->parts;
+    run.seconds = ald_time() - s->what->begun;
+    status = ald_run_write(&run, made);
+    ald_json_free(settings);
+    return status;
+}
+
+/* A model's record, card and line in the ledger; `origin`: what it was trained from. */
+static ald_status_t model(const stage_t *s, const ald_config_t *config, const char *output,
+                          const char *origin, void (*list)(const ald_config_t *, inputs_t *))
+{
+    ald_status_t status = ALD_STATUS_OK;
+    inputs_t inputs = {0};
+    ald_json_t *made = NULL;
+    char *where = ald_path_join(output, "run.json"), *done = ald_path_join(output, "done.json");
+    ALD_CHECK(where != NULL && done != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    if (!ald_path_exists(done))
+        goto done; /* of a sweep a run that wasn't trained */
+    list(config, &inputs);
+    const ald_run_t run = {
+        .output = output, .claimed = output, .kind = "model", .record = where, .done = done};
+    ALD_TRY(record(s, config, run, &inputs, &made));
+    if (made == NULL)
+        goto done;
+    ALD_TRY(ald_card_write(output, origin, made));
+    if (config->runtime.ledger[0] != '\0')
+        ALD_TRY(ald_ledger_append(config->runtime.ledger, made, where));
+done:
+    ald_json_free(made);
+    ald_free(where);
+    ald_free(done);
+    return status;
+}
+
+static bool has_shards(const char *folder)
+{
+    char **names = NULL;
+    size_t count = 0;
+    bool out = false;
+    if (!ald_path_is_directory(folder) || ald_dir_list(folder, &names, &count) != ALD_STATUS_OK)
+        return false;
+    for (size_t i = 0; i < count; ++i)
+        out = out || ald_shard_number(names[i]) >= 0;
+    ald_names_free(names, count);
+    return out;
+}
+
+/* The record of a folder of shards; of one that several tasks make, once it is complete. */
+static ald_status_t shards(const stage_t *s, void (*list)(const ald_config_t *, inputs_t *),
+                           bool alone)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *folder = s->config->shards.directory;
+    inputs_t inputs = {0};
+    ald_json_t *made = NULL;
+    char *where = ald_path_join(folder, "run.json"), *all = ald_path_join(folder, "manifest.json");
+    ALD_CHECK(where != NULL && all != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    if (!has_shards(folder) || (s->what->parts > 1 && !ald_path_exists(all)))
+        goto done;
+    list(s->config, &inputs);
+    const ald_run_t run = {
+        .output = folder, .claimed = s->config->distill.output, .kind = "shards", .record = where};
+    ALD_TRY(record(s, s->config, run, &inputs, &made));
+    if (made != NULL && alone && s->config->runtime.ledger[0] != '\0')
+        ALD_TRY(ald_ledger_append(s->config->runtime.ledger, made, where));
+done:
+    ald_json_free(made);
+    ald_free(where);
+    ald_free(all);
+    return status;
+}
+
+/* The record of reports or rows. `done` and `where`: the caller's, freed here. */
+static ald_status_t others(const stage_t *s, ald_run_t run, char *where, char *done,
+                           void (*list)(const ald_config_t *, inputs_t *))
+{
+    ald_status_t status = ALD_STATUS_OK;
+    inputs_t inputs = {0};
+    ald_json_t *made = NULL;
+    ALD_CHECK(where != NULL && run.output != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    list(s->config, &inputs);
+    run.record = where;
+    run.done = done;
+    ALD_TRY(record(s, s->config, run, &inputs, &made));
+    if (made != NULL && s->config->runtime.ledger[0] != '\0')
+        ALD_TRY(ald_ledger_append(s->config->runtime.ledger, made, where));
+done:
+    ald_json_free(made);
+    ald_free(where);
+    ald_free(done);
+    return status;
+}
+
+/* --- stages ------------------------------------------------------------------------------------
+ */
+
+static ald_status_t after_sft(const stage_t *s)
+{
+    return model(s, s->config, s->config->sft.output, s->config->sft.model, of_sft);
+}
+
+static ald_status_t after_dpo(const stage_t *s)
+{
+    return model(s, s->config, s->config->dpo.output, s->config->dpo.policy, of_dpo);
+}
+
+static ald_status_t after_distill(const stage_t *s)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_config_t *config = s->config;
+    const ald_sweep_t *sweep = s->what->sweep;
+    const bool on_policy = config->distill.mode != ALD_MODE_OFF_POLICY;
+    const bool scored = config->data.train[0] != '\0' && config->shards.sources.count == 0;
+    if (sweep->count == 0 && (on_policy || scored))
+        ALD_TRY(shards(s, on_policy ? of_distill : of_score, false));
+    if (sweep->count == 0)
+        return model(s, config, config->distill.output, config->distill.policy, of_distill);
+    for (int64_t i = 0; i < sweep->count; ++i) {
+        const ald_config_t *run = &sweep->runs[i].config;
+        ALD_TRY(model(s, run, run->distill.output, run->distill.policy, of_distill));
+    }
+done:
+    return status;
+}
+
+static ald_status_t after_score(const stage_t *s)
+{
+    return shards(s, of_score, true);
+}
+
+static ald_status_t after_generate(const stage_t *s)
+{
+    const char *file = s->config->generate.output;
+    const ald_run_t run = {.output = file, .claimed = file, .claimed_file = true, .kind = "file"};
+    return others(s, run, file_path(file, NULL, ".run.json"), file_path(file, NULL, ".done.json"),
+                  of_generate);
+}
+
+static ald_status_t after_eval(const stage_t *s)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    static const char *const names[] = {"eval.json", "eval.html", "answers.jsonl", NULL};
+    const char *folder = s->config->eval.output;
+    ald_run_t run = {.output = folder, .claimed = folder, .kind = "folder", .names = names};
+    if (s->what->points) {
+        char *table = ald_path_join(folder, "strengths.json");
+        run.output = table;
+        run.kind = "file";
+        status = others(s, run, ald_path_join(folder, "strengths.json.run.json"),
+                        ald_path_join(folder, "strengths.done.json"), of_eval);
+        ald_free(table);
+        return status;
+    }
+    char *report = ald_path_join(folder, "eval.json");
+    const bool made = report != NULL && ald_path_exists(report); /* not by --show */
+    ald_free(report);
+    if (!made)
+        return status;
+    ALD_TRY(others(s, run, ald_path_join(folder, "run.json"), ald_path_join(folder, "done.json"),
+                   of_eval));
+    if (!s->config->eval.teacher && s->config->eval.model[0] != '\0')
+        ALD_TRY(ald_card_evaluated(s->config->eval.model, folder));
+done:
+    return status;
+}
+
+static ald_status_t after_audit(const stage_t *s)
+{
+    static const char *const names[] = {"clean.jsonl", "removed.jsonl", "audit.json", "audit.html",
+                                        NULL};
+    const char *folder = s->config->audit.output;
+    const ald_run_t run = {.output = folder, .claimed = folder, .kind = "folder", .names = names};
+    return others(s, run, ald_path_join(folder, "run.json"), NULL, of_audit);
+}
+
+static const struct {
+    const char *stage;
+    ald_status_t (*after)(const stage_t *s);
+} stages[] = {{"sft", after_sft},         {"dpo", after_dpo},     {"reverse", after_dpo},
+              {"distill", after_distill}, {"score", after_score}, {"generate", after_generate},
+              {"eval", after_eval},       {"audit", after_audit}};
+
+/* The names of the nodes, each once, on root. Collective. */
+static ald_json_t *gather_hosts(const ald_comm_t *world)
+{
+    char mine[HOST] = "", *all = NULL;
+    ald_json_t *out = NULL;
+    gethostname(mine, sizeof mine - 1);
+    int there = 1;
+    if (world->rank == 0)
+        there = (all = ald_calloc((size_t)world->size, HOST)) != NULL;
+    MPI_Bcast(&there, 1, MPI_INT, 0, world->mpi);
+    if (there)
+        MPI_Gather(mine, HOST, MPI_CHAR, all, HOST, MPI_CHAR, 0, world->mpi);
+    if (world->rank == 0)
+        out = ald_json_new_array();
+    for (int r = 0; all != NULL && r < world->size; ++r) {
+        bool known = false;
+        for (int k = 0; k < r && !known; ++k)
+            known = strcmp(all + (size_t)k * HOST, all + (size_t)r * HOST) == 0;
+        if (!known)
+            ald_json_push(out, ald_json_new_string(all + (size_t)r * HOST));
+    }
+    ald_free(all);
+    return out;
+}
+
+/* The output that a stage claims, where a stopped run of it is noted; NULL: score. */
+static const char *claimed(const ald_config_t *config, const char *stage, bool *file)
+{
+    *file = strcmp(stage, "generate") == 0;
+    return *file                           ? config->generate.output
+           : strcmp(stage, "sft") == 0     ? config->sft.output
+           : strcmp(stage, "distill") == 0 ? config->distill.output
+           : strcmp(stage, "eval") == 0    ? config->eval.output
+           : strcmp(stage, "score") == 0   ? NULL
+                                           : config->dpo.output;
+}
+
+void ald_run_record(const ald_config_t *config, const ald_comm_t *world, const ald_recorded_t *what,
+                    ald_status_t ended)
+{
+    size_t i = 0;
+    bool file;
+    char message[1024];
+    if (ended == ALD_STATUS_OK || ended == ALD_STATUS_STOPPED) {
+        ald_json_t *hosts = gather_hosts(world);
+        const char *output = claimed(config, what->stage, &file);
+        strcpy(message, ald_status_message()); /* of the stop */
+        while (strcmp(stages[i].stage, what->stage) != 0)
+            ++i;
+        const stage_t s = {config, what, hosts, world->size};
+        if (world->rank == 0 && ended == ALD_STATUS_OK && stages[i].after(&s) != ALD_STATUS_OK)
+            ald_log_warn("%s: the record of this run isn't complete", ald_status_message());
+        if (world->rank == 0 && ended == ALD_STATUS_STOPPED && output != NULL)
+            ald_run_stopped(output, file, ald_time() - what->begun);
+        if (ended != ALD_STATUS_OK)
+            ald_status_raise(ended, "%s", message);
+        ald_json_free(hosts);
+    }
+    ald_run_end();
+}

@@ -1,0 +1,209 @@
+#!/usr/bin/python3
+"""Where a model came from: records, lineages and their check, model cards, the ledger."""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import yaml
+
+sys.path.insert(0, os.path.abspath(__file__ + "/../../common"))
+import harness  # noqa: E402
+
+CONFIG = """optimizer: { batch_size = 4; epochs = 2; max_steps = 4; };
+checkpoint: { every_steps = 1; };
+sft: { model = "policy"; };
+dpo: { policy = "sft"; reference = "sft"; };
+teacher: { dpo = "dpo"; reverse = "reverse"; };
+distill: { policy = "dpo"; mode = "off-policy"; };
+generate: { model = "aligned"; };
+eval: { model = "aligned"; dpo = "dpo"; contrast = "reverse"; reference = "sft"; };
+sampling: { max_new_tokens = 6; };
+"""
+ROUTE = """seed = 1;
+output = ".";
+data: { train = "desk/train.jsonl"; eval = "desk/eval.jsonl"; };
+"""
+STAGES = (("sft",), ("dpo",), ("dpo", "dpo.reverse=true", "dpo.output=reverse"), ("score",), ("distill",), ("eval",), ("generate",))
+
+
+def command(folder, stage, *settings, options=(), **more):
+    return harness.run(stage, "-c", f"{folder}/run.cfg", *options, *(w for s in settings for w in ("--set", s)), **more)
+
+
+def prepare(folder):
+    place = f"{folder}/first"
+    os.mkdir(place)
+    harness.make_desk(place)
+    harness.make_model(place, "policy", 1)
+    harness.write(f"{place}/run.cfg", ROUTE + CONFIG)
+    for stage, *settings in STAGES:
+        command(place, stage, *settings, ranks=2 if stage == "dpo" else 1, options=("--ledger", f"{place}/ledger.jsonl"))
+
+
+def lineage(path, *options, code=0):
+    done = harness.run("inspect", "--lineage", path, *options, code=code)
+    return done.out + done.err
+
+
+def copy_of(folder, name):
+    return harness.copy(f"{folder}/first", f"{folder}/{name}")
+
+
+def sha256(path):
+    return subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout.split()[0]
+
+
+def records_say_what_was_made_from_what(folder):
+    place = f"{folder}/first"
+    for name, stage, roles in (("sft", "sft", {"sft.model", "data.train"}), ("dpo", "dpo", {"dpo.policy", "dpo.reference", "data.train"}),
+                               ("reverse", "reverse", {"dpo.policy", "dpo.reference", "data.train"}),
+                               ("shards", "score", {"teacher.dpo", "teacher.reverse", "data.train"}),
+                               ("aligned", "distill", {"distill.policy", "shards.directory"}),
+                               ("eval", "eval", {"eval.model", "eval.dpo", "eval.contrast", "eval.reference", "data.eval"}),
+                               ("generations.jsonl", "generate", {"generate.model", "data.train"})):
+        path = f"{place}/{name}"
+        run = harness.read_json(f"{path}/run.json" if os.path.isdir(path) else f"{path}.run.json")
+        assert run["format"] == "aligndistil-run" and run["stage"] == stage, run
+        assert {one["role"] for one in run["inputs"]} == roles, run["inputs"]
+        for one in run["inputs"]:
+            there = os.path.normpath(os.path.join(path if os.path.isdir(path) else os.path.dirname(path), one["path"]))
+            if one["kind"] == "file":
+                assert one["sha256"] == sha256(there)
+            elif one["kind"] == "model":
+                assert one["sha256"] == sha256(f"{there}/model.safetensors")
+                assert one["files"]["tokenizer.json"] == sha256(f"{there}/tokenizer.json")
+        assert run["ranks"] == (2 if stage in ("dpo", "reverse") else 1) and run["restarts"] == 0
+        assert {"version", "commit", "compiler", "kernel", "libraries"} <= run["program"].keys()
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", run["ended"]) and run["began"] <= run["ended"]
+        assert run["settings"]["seed" if stage != "score" else "data.layout"]
+
+
+def a_lineage_is_verified(folder):
+    text = lineage(f"{folder}/first/eval", "--verify")
+    assert "changed" not in text and text.count("verified") == 9, text
+    assert text.count("taken as it is: no run.json") == 3, text  # policy, train.jsonl, eval.jsonl
+    tree = json.loads(harness.run("inspect", "--lineage", f"{folder}/first/aligned", "--json").out)
+    assert {one["role"] for one in tree["inputs"]} == {"distill.policy", "shards.directory"} and not tree.get("problems")
+
+
+def each_broken_link_is_named(folder):
+    def flip(path, at):
+        with open(path, "r+b") as file:
+            file.seek(at)
+            byte = file.read(1)
+            file.seek(at)
+            file.write(bytes([byte[0] ^ 1]))
+
+    def tokenizer(place):
+        path = f"{place}/policy/tokenizer.json"
+        harness.write(path, open(path).read() + "\n")
+
+    for name, damage, told in (
+            ("data", lambda p: flip(f"{p}/desk/train.jsonl", 3), "data.train"),
+            ("weights", lambda p: flip(f"{p}/sft/model.safetensors", 5000), "dpo.policy"),
+            ("base", lambda p: flip(f"{p}/policy/model.safetensors", 5000), "sft.model"),
+            ("tokenizer", tokenizer, "sft.model"),
+            ("shard", lambda p: flip(f"{p}/shards/shard-000000.h5", 6000), "shards.directory"),
+            ("result", lambda p: flip(f"{p}/aligned/model.safetensors", 5000), "result"),
+            ("shape", lambda p: flip(f"{p}/dpo/config.json", 5), "distill.policy")):
+        place = copy_of(folder, name)
+        damage(place)
+        text = lineage(f"{place}/aligned", "--verify", code=3)
+        changed = [line for line in text.splitlines() if line.startswith("changed: ")]
+        assert changed and any(line.startswith(f"changed: {told} ") for line in changed), (name, text)
+        shutil.rmtree(place)
+    place = copy_of(folder, "gone")
+    os.remove(f"{place}/dpo/run.json")
+    text = lineage(f"{place}/aligned", "--verify", code=3)
+    assert "changed: distill.policy " in text and "run.json" in text, text
+    shutil.rmtree(f"{place}/shards")
+    assert "not here" in lineage(f"{place}/aligned", code=3)
+    assert "run.json" in lineage(f"{place}/desk", code=3)
+    shutil.rmtree(place)
+    # made anew with other settings: what it was is no longer there
+    place = copy_of(folder, "again")
+    command(place, "sft", "optimizer.lr=1e-3", options=("--force",))
+    text = lineage(f"{place}/aligned", "--verify", code=3)
+    assert "changed: dpo.policy " in text, text
+
+
+def a_moved_folder_keeps_its_lineage(folder):
+    place = copy_of(folder, "moved")
+    os.rename(f"{folder}/first", f"{folder}/away")
+    try:
+        text = lineage(f"{place}/aligned", "--verify")
+        assert "verified" in text and "changed" not in text and f"{folder}/moved/sft" in text, text
+    finally:
+        os.rename(f"{folder}/away", f"{folder}/first")
+
+
+def restarts_are_counted(folder):
+    place = f"{folder}/stopped"
+    os.mkdir(place)
+    for name in ("desk", "policy", "tok"):
+        if os.path.isdir(f"{folder}/first/{name}"):
+            os.symlink(f"{folder}/first/{name}", f"{place}/{name}")
+    harness.write(f"{place}/run.cfg", ROUTE + CONFIG)
+    for _ in range(2):
+        command(place, "sft", "runtime.time_limit=0.01", code=75)
+    command(place, "sft")
+    run = harness.read_json(f"{place}/sft/run.json")
+    assert run["restarts"] == 2 and run["steps"] == 4 and not os.path.exists(f"{place}/sft/.run.json"), run
+    before = open(f"{place}/sft/run.json").read()
+    command(place, "sft")  # finished: nothing to record
+    assert open(f"{place}/sft/run.json").read() == before
+    assert open(f"{place}/sft/model.safetensors", "rb").read() == open(f"{folder}/first/sft/model.safetensors", "rb").read()
+
+
+def the_ledger_has_a_line_for_each(folder):
+    place = f"{folder}/first"
+    lines = harness.read_rows(f"{place}/ledger.jsonl")
+    assert [line["stage"] for line in lines] == ["sft", "dpo", "reverse", "score", "distill", "eval", "generate"], lines
+    assert lines[0]["sha256"] == sha256(f"{place}/sft/model.safetensors")
+    many = f"{folder}/many.jsonl"
+    running = [harness.start(["sft", "-c", f"{place}/run.cfg", "--ledger", many, "--set", f"sft.output=sft{k}", "--set", "optimizer.max_steps=1"])
+               for k in range(8)]
+    for process in running:
+        assert harness.finish(process).code == 0
+    rows = harness.read_rows(many)
+    assert len(rows) == 8 and len({row["record"] for row in rows}) == 8
+    with open(many, "a", encoding="utf-8") as file:
+        file.write('{"cut')  # another writer's death
+    command(place, "sft", "sft.output=sft8", "optimizer.max_steps=1", options=("--ledger", many))
+    assert json.loads(open(many).read().splitlines()[-1])["stage"] == "sft"
+    done = command(place, "sft", "sft.output=sft9", options=("--ledger", f"{folder}/none/here/ledger"), code=3, ranks=2)
+    assert "ledger" in done.err and not os.path.exists(f"{place}/sft9/model.safetensors"), done.err
+
+
+def cards_say_what_records_say(folder):
+    place = copy_of(folder, "cards")
+    card = open(f"{place}/aligned/README.md").read()
+    _, block, text = card.split("---\n", 2)
+    head = yaml.safe_load(block)
+    assert head["library_name"] == "transformers" and head["pipeline_tag"] == "text-generation" and "aligndistil" in head["tags"], head
+    assert "license" not in head and head["base_model"] == "policy", head
+    run = harness.read_json(f"{place}/aligned/run.json")
+    for one in run["inputs"]:
+        assert one["sha256"] in text
+    for key, value in run["settings"].items():
+        assert f"`{key}` | `{value}`" in text or len(value) == 64, key
+    metrics = harness.read_json(f"{place}/eval/eval.json")["metrics"]
+    for name, value in metrics.items():
+        assert f"| `{name}` | {value['value']:.4g} | {value['low']:.4g} | {value['high']:.4g} | {value['count']} |" in text, name
+    command(place, "eval", "eval.output=eval2", "eval.max_rows=3")
+    again = open(f"{place}/aligned/README.md").read()
+    assert "on 3 rows of" in again and "on 6 rows of" not in again and again.count("## Evaluations") == 1
+    harness.write(f"{place}/aligned/README.md", "mine\n")
+    command(place, "eval", "eval.output=eval3", "eval.max_rows=2")
+    assert open(f"{place}/aligned/README.md").read() == "mine\n"
+    harness.write(f"{place}/policy/README.md", "---\nlicense: apache-2.0\n---\nbase\n")
+    command(place, "sft", "sft.output=licensed", "optimizer.max_steps=1")
+    assert yaml.safe_load(open(f"{place}/licensed/README.md").read().split("---\n", 2)[1])["license"] == "apache-2.0"
+
+
+if __name__ == "__main__":
+    harness.main([records_say_what_was_made_from_what, a_lineage_is_verified, each_broken_link_is_named, a_moved_folder_keeps_its_lineage,
+                  restarts_are_counted, the_ledger_has_a_line_for_each, cards_say_what_records_say], prepare)

@@ -348,6 +348,17 @@ static bool is_recorded(const ald_run_t *run, const ald_json_t *made)
     return out;
 }
 
+/* Whether a record is there that was written since the result was finished. */
+static bool is_current(const ald_run_t *run)
+{
+    struct stat record, done;
+    if (run->done == NULL || stat(run->record, &record) != 0 || stat(run->done, &done) != 0)
+        return false;
+    return record.st_mtim.tv_sec != done.st_mtim.tv_sec
+               ? record.st_mtim.tv_sec > done.st_mtim.tv_sec
+               : record.st_mtim.tv_nsec >= done.st_mtim.tv_nsec;
+}
+
 ald_status_t ald_run_write(const ald_run_t *run, ald_json_t **out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -355,6 +366,8 @@ ald_status_t ald_run_write(const ald_run_t *run, ald_json_t **out)
     char *unfinished = run->claimed == NULL ? NULL : note_path(run->claimed, run->claimed_file);
     ald_json_t *made = ald_json_new_object();
     *out = NULL;
+    if (is_current(run))
+        goto done;
     ald_json_set(made, "format", ald_json_new_string("aligndistil-run"));
     ald_json_set(made, "format_version", ald_json_new_integer(1));
     ald_json_set(made, "stage", ald_json_new_string(run->stage));

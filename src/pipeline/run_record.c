@@ -225,21 +225,27 @@ static bool has_shards(const char *folder)
     return out;
 }
 
-/* The record of a folder of shards; of one that several tasks make, once it is complete. */
+/* The record of a folder of shards, once it is complete: its manifest is there, or the on-policy
+ * run that has made it is done. */
 static ald_status_t shards(const stage_t *s, void (*list)(const ald_config_t *, inputs_t *),
-                           bool alone)
+                           bool on_policy, bool alone)
 {
     ald_status_t status = ALD_STATUS_OK;
     const char *folder = s->config->shards.directory;
     inputs_t inputs = {0};
     ald_json_t *made = NULL;
-    char *where = ald_path_join(folder, "run.json"), *all = ald_path_join(folder, "manifest.json");
+    char *where = ald_path_join(folder, "run.json");
+    char *all = on_policy ? ald_path_join(s->config->distill.output, "done.json")
+                          : ald_path_join(folder, "manifest.json");
     ALD_CHECK(where != NULL && all != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    if (!has_shards(folder) || (s->what->parts > 1 && !ald_path_exists(all)))
+    if (!has_shards(folder) || !ald_path_exists(all))
         goto done;
     list(s->config, &inputs);
-    const ald_run_t run = {
-        .output = folder, .claimed = s->config->distill.output, .kind = "shards", .record = where};
+    const ald_run_t run = {.output = folder,
+                           .claimed = s->config->distill.output,
+                           .kind = "shards",
+                           .record = where,
+                           .done = on_policy ? all : NULL};
     ALD_TRY(record(s, s->config, run, &inputs, &made));
     if (made != NULL && alone && s->config->runtime.ledger[0] != '\0')
         ALD_TRY(ald_ledger_append(s->config->runtime.ledger, made, where));
@@ -292,7 +298,7 @@ static ald_status_t after_distill(const stage_t *s)
     const bool on_policy = config->distill.mode != ALD_MODE_OFF_POLICY;
     const bool scored = config->data.train[0] != '\0' && config->shards.sources.count == 0;
     if (sweep->count == 0 && (on_policy || scored))
-        ALD_TRY(shards(s, on_policy ? of_distill : of_score, false));
+        ALD_TRY(shards(s, on_policy ? of_distill : of_score, on_policy, false));
     if (sweep->count == 0)
         return model(s, config, config->distill.output, config->distill.policy, of_distill);
     for (int64_t i = 0; i < sweep->count; ++i) {
@@ -305,7 +311,7 @@ done:
 
 static ald_status_t after_score(const stage_t *s)
 {
-    return shards(s, of_score, true);
+    return shards(s, of_score, false, true);
 }
 
 static ald_status_t after_generate(const stage_t *s)

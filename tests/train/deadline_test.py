@@ -58,7 +58,7 @@ def results(folder, sampled):
     folder = path_of(folder)
     for place, _, names in os.walk(folder):
         for name in names:
-            if "checkpoints" not in place and not place.endswith("/measured") and not name.startswith(("metrics.", "sweep.", "events.")) and not name.endswith("run.json") and \
+            if "checkpoints" not in place and not place.endswith("/measured") and not name.startswith(("metrics.", "sweep.", "events.")) and not name.endswith(("run.json", ".sha256")) and \
                     not (sampled and name.startswith("shard-")):
                 path = os.path.join(place, name)
                 found[os.path.relpath(path, folder)] = open(path, "rb").read()

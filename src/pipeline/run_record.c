@@ -352,8 +352,9 @@ done:
 
 static ald_status_t after_audit(const stage_t *s)
 {
-    static const char *const names[] = {"clean.jsonl", "removed.jsonl", "audit.json", "audit.html",
-                                        NULL};
+    static const char *const names[] = {
+        "clean.jsonl", "removed.jsonl", "flipped.jsonl", "labels.jsonl", "audit.json", "audit.html",
+        NULL};
     const char *folder = s->config->audit.output;
     const ald_run_t run = {.output = folder, .claimed = folder, .kind = "folder", .names = names};
     return others(s, run, ald_path_join(folder, "run.json"), NULL, of_audit);
@@ -399,6 +400,7 @@ static const char *claimed(const ald_config_t *config, const char *stage, bool *
            : strcmp(stage, "sft") == 0     ? config->sft.output
            : strcmp(stage, "distill") == 0 ? config->distill.output
            : strcmp(stage, "eval") == 0    ? config->eval.output
+           : strcmp(stage, "audit") == 0   ? config->audit.output
            : strcmp(stage, "score") == 0   ? NULL
                                            : config->dpo.output;
 }

@@ -85,10 +85,6 @@ const ald_option_t ald_option_table[] = {
      "a folder of shards, or one: all bytes, offsets and ranges, every row once and in order, as "
      "manifest.json says; exit code 3 for problems",
      ALD_FOR_INSPECT, TARGET(verify), .excludes = VIEWS},
-    {"--lineage", NULL,
-     "what a result was made from, back to the data, as run.json says; with --verify all digests "
-     "of what is there, exit code 3 where something changed",
-     ALD_FOR_INSPECT, TARGET(lineage), .excludes = "--row|--index|--diff|--key"},
     {"--index", NULL, "a folder of shards: writes index.h5, which h5py opens as one",
      ALD_FOR_INSPECT, TARGET(index), .excludes = VIEWS},
     {"--diff", NULL,
@@ -96,6 +92,10 @@ const ald_option_t ald_option_table[] = {
      ALD_FOR_INSPECT, TARGET(diff), .excludes = VIEWS},
     {"--key", "KEYS", "of a configuration the values of these keys alone, as in output,seed",
      ALD_FOR_INSPECT, TARGET(key), .excludes = VIEWS},
+    {"--lineage", NULL,
+     "what a result was made from, back to the data, as run.json says; with --verify all digests "
+     "of what is there, exit code 3 where something changed",
+     ALD_FOR_INSPECT, TARGET(lineage), .excludes = "--row|--index|--diff|--key"},
     /* tokenize */
     {"MODEL_DIR", NULL, "model directory with the tokenizer", ALD_FOR_TOKENIZE, TARGET(directory),
      .required = true},

@@ -40,12 +40,15 @@ void ald_run_time(int64_t when, char out[24])
         strftime(out, 24, "%Y-%m-%dT%H:%M:%SZ", &parts);
 }
 
-/* PATH + end, as of a file; freed by ald_free. */
+/* PATH, without slashes at its end, and `end`; freed by ald_free. */
 static char *with_end(const char *path, const char *end)
 {
+    size_t length = strlen(path);
     ald_vec_t text;
     ald_vec_init(&text, 1);
-    if (ald_vec_printf(&text, "%s%s", path, end) != ALD_STATUS_OK)
+    while (length > 1 && path[length - 1] == '/')
+        --length;
+    if (ald_vec_printf(&text, "%.*s%s", (int)length, path, end) != ALD_STATUS_OK)
         ald_vec_reset(&text);
     return text.data;
 }
@@ -221,12 +224,19 @@ static bool lists(const char *record, const char *name)
     return out;
 }
 
+char *ald_run_beside(const char *path)
+{
+    return with_end(path, ".run.json");
+}
+
 char *ald_run_find(const char *path)
 {
     const char *slash = strrchr(path, '/');
-    char *folder = NULL;
-    char *out =
-        ald_path_is_directory(path) ? ald_path_join(path, "run.json") : with_end(path, ".run.json");
+    char *folder = NULL, *out = ald_run_beside(path);
+    if (out != NULL && ald_path_exists(out))
+        return out;
+    ald_free(out);
+    out = ald_path_is_directory(path) ? ald_path_join(path, "run.json") : NULL;
     if (out != NULL && ald_path_exists(out))
         return out;
     ald_free(out);

@@ -140,14 +140,12 @@ typedef struct {
     int ranks;
 } stage_t;
 
-/* FOLDER/NAME, or with a NULL name PATH + `end`; freed by ald_free. */
-static char *file_path(const char *path, const char *name, const char *end)
+/* PATH.done.json; freed by ald_free. */
+static char *done_beside(const char *path)
 {
     ald_vec_t text;
     ald_vec_init(&text, 1);
-    if (name != NULL)
-        return ald_path_join(path, name);
-    if (ald_vec_printf(&text, "%s%s", path, end) != ALD_STATUS_OK)
+    if (ald_vec_printf(&text, "%s.done.json", path) != ALD_STATUS_OK)
         ald_vec_reset(&text);
     return text.data;
 }
@@ -234,7 +232,7 @@ static ald_status_t shards(const stage_t *s, void (*list)(const ald_config_t *, 
     const char *folder = s->config->shards.directory;
     inputs_t inputs = {0};
     ald_json_t *made = NULL;
-    char *where = ald_path_join(folder, "run.json");
+    char *where = ald_run_beside(folder);
     char *all = on_policy ? ald_path_join(s->config->distill.output, "done.json")
                           : ald_path_join(folder, "manifest.json");
     ALD_CHECK(where != NULL && all != NULL, ALD_STATUS_RESOURCE, "out of memory");
@@ -318,8 +316,7 @@ static ald_status_t after_generate(const stage_t *s)
 {
     const char *file = s->config->generate.output;
     const ald_run_t run = {.output = file, .claimed = file, .claimed_file = true, .kind = "file"};
-    return others(s, run, file_path(file, NULL, ".run.json"), file_path(file, NULL, ".done.json"),
-                  of_generate);
+    return others(s, run, ald_run_beside(file), done_beside(file), of_generate);
 }
 
 static ald_status_t after_eval(const stage_t *s)

@@ -65,11 +65,11 @@ def records_say_what_was_made_from_what(folder):
                                ("eval", "eval", {"eval.model", "eval.dpo", "eval.contrast", "eval.reference", "data.eval"}),
                                ("generations.jsonl", "generate", {"generate.model", "data.train"})):
         path = f"{place}/{name}"
-        run = harness.read_json(f"{path}/run.json" if os.path.isdir(path) else f"{path}.run.json")
+        run = harness.read_json(f"{path}.run.json" if name in ("shards", "generations.jsonl") else f"{path}/run.json")
         assert run["format"] == "aligndistil-run" and run["stage"] == stage, run
         assert {one["role"] for one in run["inputs"]} == roles, run["inputs"]
         for one in run["inputs"]:
-            there = os.path.normpath(os.path.join(path if os.path.isdir(path) else os.path.dirname(path), one["path"]))
+            there = os.path.normpath(os.path.join(os.path.dirname(path) if name in ("shards", "generations.jsonl") else path, one["path"]))
             if one["kind"] == "file":
                 assert one["sha256"] == sha256(there)
             elif one["kind"] == "model":

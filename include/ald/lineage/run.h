@@ -51,6 +51,9 @@ typedef struct {
  * is what was written (the caller's), or NULL. INPUT for content that can't be read. */
 ald_status_t ald_run_write(const ald_run_t *run, ald_json_t **out);
 
+/* PATH.run.json: the path of the record of a file, or of a folder of shards, which holds nothing
+ * but what is the same at all times. Freed by ald_free. */
+char *ald_run_beside(const char *path);
 /* The path of the record that speaks of what lies at `path`: PATH/run.json, PATH.run.json, or of a
  * file the run.json of its folder that lists it; NULL where there is none. Freed by ald_free. */
 char *ald_run_find(const char *path);

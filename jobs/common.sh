@@ -110,7 +110,7 @@ checkpoint_of()
 # checkpoint, and the results that it has beside it and in another folder.
 progress_of()
 {
-    find "$(folder_of "$1")" ${2:+"$2"} -name checkpoints -prune -o -type f ! -name 'metrics.*' ! -name 'events.*' \
+    find "$(folder_of "$1")" ${2:+"$2"} -name checkpoints -prune -o -type f ! -name '.*' ! -name 'metrics.*' ! -name 'events.*' \
         ! -name '*.lock' ! -name '*.tmp-*' -exec ls -ln {} + 2>/dev/null |
         awk -v step="$(checkpoint_of "$1")" '{ bytes += $5 }
             END { results = NR " files, " bytes + 0 " bytes"

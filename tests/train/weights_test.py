@@ -181,7 +181,11 @@ def other_files_are_carried_along(folder):
         assert not os.path.islink(os.path.join(output, name)), name
     for name in CARRIED:
         with open(os.path.join(output, name)) as file:
-            assert file.read() == f"this is {name}"
+            text = file.read()
+        if name == "README.md":  # the origin's card says nothing of this model, which has its own
+            assert "made by aligndistil" in text and f"this is {name}" not in text, text
+        else:
+            assert text == f"this is {name}"
     for name in LEFT:
         if name != "metrics.jsonl":  # this run's own
             assert not os.path.exists(os.path.join(output, name)), name

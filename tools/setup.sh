@@ -7,8 +7,8 @@ BUILD="gcc libc6-dev cmake make pkg-config openmpi-bin libopenmpi-dev libhdf5-de
     libopenblas-openmp-dev libdnnl-dev libconfig-dev libjansson-dev libpcre2-dev libutf8proc-dev
     libssl-dev zlib1g-dev
     python3 python3-h5py python3-numpy python3-matplotlib python3-jinja2"
-TEST="libcmocka-dev slurmctld slurmd slurm-client munge iproute2 groff-base python3-yaml
-    chromium-headless-shell"
+TEST="libcmocka-dev slurmctld slurmd slurm-client munge iproute2 groff-base python3-yaml"
+BROWSER="chromium-headless-shell" # tests that need it are skipped without
 TORCH="python3-torch"
 
 usage()
@@ -47,11 +47,11 @@ step()
     }
 }
 
-wanted=$BUILD
+wanted=$BUILD optional=
 list=no
 for option in "$@"; do
     case $option in
-    --test) wanted="$wanted $TEST" ;;
+    --test) wanted="$wanted $TEST" optional=$BROWSER ;;
     --torch) wanted="$wanted $TORCH" ;;
     --list) list=yes ;;
     -h | --help) usage; exit 0 ;;
@@ -62,11 +62,10 @@ done
 command -v dpkg-query >/dev/null 2>&1 || fail "needs Debian's dpkg and apt-get, and dpkg-query is not here" 4
 
 # shellcheck disable=SC2086
-todo=$(missing $wanted)
-[ -n "$todo" ] || exit 0
-todo=$(echo $todo)
+todo=$(echo $(missing $wanted)) extra=$(missing $optional)
+[ -n "$todo$extra" ] || exit 0
 if [ $list = yes ]; then
-    echo "$todo" | tr ' ' '\n'
+    echo "$todo $extra" | tr -s ' ' '\n' | sed '/^$/d'
     exit 0
 fi
 
@@ -74,15 +73,23 @@ if [ "$(id -u)" = 0 ]; then
     sudo=
 elif command -v sudo >/dev/null 2>&1; then
     sudo=sudo
+elif [ -z "$todo" ]; then
+    exit 0
 else
     fail "missing: $todo; installing them needs root or sudo, and there is neither" 4
 fi
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+install="$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends"
 # shellcheck disable=SC2086
-{
+[ -z "$todo" ] || {
     step "reading the package lists" $sudo apt-get update -qq
-    step "installing $(echo $todo | wc -w) packages: $todo" \
-        $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $todo
+    step "installing $(echo $todo | wc -w) packages: $todo" $install $todo
+}
+# shellcheck disable=SC2086
+[ -z "$extra" ] || {
+    echo "setup: installing $extra" >&2
+    { [ -n "$todo" ] || $sudo apt-get update -qq; } >"$log" 2>&1 && $install $extra >"$log" 2>&1 ||
+        echo "setup: $extra can't be installed; tests that need it are skipped" >&2
 }

@@ -147,7 +147,9 @@ void ald_writer_discard(ald_writer_t *writer)
     writer_free(writer);
 }
 
-/* fsync of the folder that holds `path`, so that a rename in it lasts. */
+/* fsync of the folder that holds `path`, so that a rename in it lasts. A folder that is gone by now
+ * has been taken over by another process, which saw the new name at once, as root does with a
+ * trainer's share of a checkpoint: what lasts is for that one to see to. */
 static ald_status_t sync_folder(const char *path)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -155,6 +157,8 @@ static ald_status_t sync_folder(const char *path)
     char *folder = ald_path_folder(path);
     ALD_CHECK_MEMORY(folder, strlen(path));
     file = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (file < 0 && errno == ENOENT)
+        goto done;
     if (file < 0 || (fsync(file) != 0 && errno != EINVAL))
         RAISE_ERRNO("sync", folder);
 done:

@@ -42,15 +42,11 @@ def settings_of(settings):
     return [word for setting in settings for word in ("--set", setting)]
 
 
-# After a rank's non-zero end mpirun gives the others a second; ours have ended by agreement.
-QUICK_END = {"OMPI_MCA_odls_base_sigkill_timeout": "0"}
-
-
 def refused(folder, arguments, code, words, ranks=RANKS, timeout=10, **options):
     """The command ends so on each number of ranks, leaves no result and nothing damaged."""
     for n in ranks:
         shutil.rmtree(f"{folder}/out", ignore_errors=True)
-        done = run(*arguments, ranks=n, timeout=timeout, code=None, env=QUICK_END, **options)
+        done = run(*arguments, ranks=n, timeout=timeout, code=None, **options)
         where = f"{' '.join(map(str, arguments))} on {n}: "
         assert done.code == code, where + f"expected code {code}: {done}"
         assert len(done.errors) == 1, where + f"expected one error line: {done}"

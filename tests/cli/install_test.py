@@ -42,7 +42,7 @@ def choices(name):
 
 def call(*command, **options):
     return subprocess.run(command, capture_output=True, text=True, check=True,
-                          env=harness.environment(harness.ALONE), **options)
+                          env=harness.environment(), **options)
 
 
 def commands():

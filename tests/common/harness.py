@@ -29,11 +29,11 @@ from train_tokenizer import SYMBOLS  # noqa: E402
 MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
        "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_hwloc_base_binding_policy": "none",
        "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "1",
-       # Shared memory alone, no search for fast networks: a start takes 0.06 s and not 0.4 s.
-       "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader", "OMPI_MCA_ess_singleton_isolated": "1"}
-# Such ranks without mpirun have one session folder, which the first to end removes before another
-# has made its own in it; they need none.
-ALONE = {"OMPI_MCA_orte_create_session_dirs": "0"}
+       # Most of what a test program takes are starts of processes. So: shared memory alone, no search for
+       # fast networks, none for graphics cards; and mpirun doesn't sleep two seconds when a rank has ended
+       # with a code, though nobody is left to be ended.
+       "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader", "OMPI_MCA_odls_base_sigkill_timeout": "0",
+       "HWLOC_PLUGINS_PATH": "/nonexistent", "HWLOC_COMPONENTS": "-pci,-linuxio,-x86"}
 
 
 # Names of the numbers of a step that are times, or follow from them: no two runs have the same.
@@ -67,7 +67,7 @@ def environment(extra=None):
 
 def start(arguments, ranks=1, env=None, cwd=None, program=None):
     return subprocess.Popen(command_line(arguments, ranks, program), cwd=cwd,
-                            env=environment({**(ALONE if ranks == 1 else {}), **(env or {})}),
+                            env=environment(env),
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True, errors="replace",
                             start_new_session=True)

@@ -723,15 +723,13 @@ def fewer_rows_than_ranks(folder):
 def the_smallest_line_is_named(folder):
     """Whichever ranks and threads come across the damage."""
     base = on_ranks(folder)
-    quick_end = {"OMPI_MCA_odls_base_sigkill_timeout": "0"}
     for bad in ([39, 21, 11], [30], [5, 6, 7, 38], [0, 39]):
         rows = many_hh(40)
         for i in bad:
             rows[i]["rejected"] = i
         write_rows(f"{folder}/bad.jsonl", rows)
         for n in (1, 2, 3, 4):
-            done = run("dpo", *base, "--set", "data.train=bad.jsonl", ranks=n, code=INPUT,
-                       env=quick_end)
+            done = run("dpo", *base, "--set", "data.train=bad.jsonl", ranks=n, code=INPUT)
             assert len(done.errors) == 1, done
             assert f"bad.jsonl:{min(bad) + 1}: \"rejected\" isn't a string" in done.errors[0], done
 

@@ -105,7 +105,7 @@ def conclusions_follow(folder):
 def call(folder, *arguments, code=0):
     done = subprocess.run([harness.PYTHON, os.path.join(harness.TOOLS, "study.py"), "--program",
                            harness.BINARY, "--output", folder, *SMALL, *arguments],
-                          capture_output=True, text=True, env=harness.environment(harness.ALONE), check=False)
+                          capture_output=True, text=True, env=harness.environment(), check=False)
     assert done.returncode == code, done
     return done
 

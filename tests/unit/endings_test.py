@@ -9,6 +9,7 @@ sys.path.insert(0, os.path.abspath(__file__ + "/../../common"))
 import harness  # noqa: E402
 
 PROGRAM = os.path.join(harness.BUILD, "tests", "endings")
+USUAL = {"OMPI_MCA_odls_base_sigkill_timeout": "1"}  # seconds that mpirun gives the others, as for users
 RESOURCE, INTERNAL, TERMINATED = 4, 5, (-15, 128 + 15)  # the latter alone, and as mpirun has it
 # What endings.c does: exit code, error line ({} is the last rank), least seconds.
 ENDINGS = {
@@ -32,7 +33,7 @@ WAITS = {
 def check_of(name, ranks):
     def test(folder):
         code, line, least = {**ENDINGS, **WAITS}[name]
-        done = harness.finish(harness.start([name], ranks, program=PROGRAM), timeout=30)
+        done = harness.finish(harness.start([name], ranks, program=PROGRAM, env=USUAL), timeout=30)
         assert done.code in (code if isinstance(code, tuple) else (code,)), done
         assert done.errors == ([line.format(ranks - 1)] if line else []), done
         assert least <= done.seconds < least + 15, done
@@ -44,7 +45,7 @@ def a_killed_rank_is_named(folder):
     """Where the launcher lets the others wait: Slurm's, unless told otherwise."""
     for ranks in (2, 3, 6):
         done = harness.finish(harness.start(["be_killed"], ranks, program=PROGRAM,
-                                            env={"OMPI_MCA_orte_enable_recovery": "1"}), timeout=30)
+                                            env={**USUAL, "OMPI_MCA_orte_enable_recovery": "1"}), timeout=30)
         assert len(done.errors) == 1 and done.seconds < 10, done
         assert re.fullmatch(rf"rank {ranks - 1} \(process \d+\) is gone: killed, or out of memory",
                             done.errors[0]), done

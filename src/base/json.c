@@ -189,6 +189,20 @@ bool ald_json_bool(const ald_json_t *value, bool otherwise)
     return json_is_boolean(in(value)) ? json_is_true(in(value)) : otherwise;
 }
 
+ald_status_t ald_json_check_strings(const ald_json_t *object, const char *key)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_json_t *list = ald_json_get(object, key);
+    ALD_CHECK(ald_json_is_null(list) || ald_json_is_array(list), ALD_STATUS_INPUT,
+              "\"%s\": expected a list of strings, found %s", key, ald_json_type_name(list));
+    for (size_t i = 0; i < ald_json_count(list); ++i)
+        ALD_CHECK(ald_json_is_string(ald_json_at(list, i)), ALD_STATUS_INPUT,
+                  "\"%s\"[%zu]: expected a string, found %s", key, i,
+                  ald_json_type_name(ald_json_at(list, i)));
+done:
+    return status;
+}
+
 bool ald_json_next(const ald_json_t *object, void **iterator, const char **key,
                    const ald_json_t **value)
 {
@@ -225,6 +239,14 @@ bool ald_utf8_is_valid(const char *text, size_t length)
             return false;
     }
     return true;
+}
+
+size_t ald_utf8_count(const char *text, size_t length)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < length; ++i)
+        count += ((unsigned char)text[i] & 0xC0) != 0x80;
+    return count;
 }
 
 ald_json_t *ald_json_new_text(const char *text, size_t length)

@@ -27,6 +27,23 @@ char *ald_path_join(const char *a, const char *b)
     return path;
 }
 
+char *ald_path_beside(const char *path, const char *end)
+{
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/')
+        --length;
+    char *out = ald_alloc(length + strlen(end) + 1);
+    if (out != NULL)
+        sprintf(out, "%.*s%s", (int)length, path, end);
+    return out;
+}
+
+bool ald_path_ends(const char *path, const char *end)
+{
+    const size_t length = strlen(path), tail = strlen(end);
+    return length >= tail && strcmp(path + length - tail, end) == 0;
+}
+
 char *ald_path_folder(const char *path)
 {
     const char *slash = strrchr(path, '/');

@@ -23,12 +23,6 @@ static bool has_file(const char *folder, const char *name)
     return there;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    const size_t length = strlen(text), tail = strlen(end);
-    return length >= tail && strcmp(text + length - tail, end) == 0;
-}
-
 static ald_status_t inspect_folder(const char *path, ald_json_t **out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -59,14 +53,14 @@ static ald_status_t inspect_path(const char *path, const ald_options_t *options,
     if (ald_path_is_directory(path))
         return inspect_folder(path, out);
     bool rows = false;
-    if (ends_with(path, ".json") || ends_with(path, ".gz") ||
-        (ends_with(path, ".jsonl") && !ends_with(path, "metrics.jsonl")))
+    if (ald_path_ends(path, ".json") || ald_path_ends(path, ".gz") ||
+        (ald_path_ends(path, ".jsonl") && !ald_path_ends(path, "metrics.jsonl")))
         ALD_TRY(ald_inspect_rows(path, &rows, out));
     if (rows)
         return status;
-    if (ends_with(path, ".jsonl") || ends_with(path, "metrics.h5"))
+    if (ald_path_ends(path, ".jsonl") || ald_path_ends(path, "metrics.h5"))
         return ald_inspect_metrics(path, out);
-    ALD_CHECK(ends_with(path, ".h5"), ALD_STATUS_INPUT,
+    ALD_CHECK(ald_path_ends(path, ".h5"), ALD_STATUS_INPUT,
               "%s: expected a model directory, a shard, a folder of shards, a checkpoint, metrics, "
               "or rows of data (.jsonl, .json, .gz)",
               path);
@@ -152,7 +146,7 @@ static ald_status_t inspect(const ald_options_t *options)
     const char *const *paths = options->paths.data;
     ald_json_t *report = NULL;
     for (size_t i = 0; i < options->paths.count; ++i) {
-        if (ends_with(paths[i], ".cfg")) {
+        if (ald_path_ends(paths[i], ".cfg")) {
             ALD_TRY(ald_inspect_config(paths[i], &options->settings, options->key));
             continue;
         }

@@ -32,8 +32,8 @@ static double text_length(const ald_json_t *value)
     double sum = 0;
     size_t length = 0;
     const char *text = ald_json_text(value, &length);
-    for (size_t i = 0; i < length; ++i)
-        sum += ((unsigned char)text[i] & 0xC0) != 0x80;
+    if (text != NULL)
+        sum = (double)ald_utf8_count(text, length);
     for (size_t i = 0; text == NULL && i < ald_json_count(value); ++i)
         sum += text_length(ald_json_get(ald_json_at(value, i), "content"));
     return sum;

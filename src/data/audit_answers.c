@@ -5,7 +5,6 @@
 #include <strings.h>
 
 #include "ald/base/arena.h"
-#include "ald/base/file.h"
 #include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
@@ -46,32 +45,11 @@ const char *const ald_audit_refusals[] = {
     NULL,
 };
 
-/* Appends the lines of a file that aren't empty. */
-static ald_status_t read_lines(const char *path, ald_json_t *list)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    char *text = NULL;
-    size_t size = 0;
-    ALD_TRY(ald_file_read(path, &text, &size));
-    ALD_CHECK(ald_utf8_is_valid(text, size) && memchr(text, '\0', size) == NULL, ALD_STATUS_INPUT,
-              "%s: expected lines of text in UTF-8", path);
-    for (const char *at = text; *at != '\0'; at += strspn(at, "\n")) {
-        const size_t length = strcspn(at, "\n");
-        const ald_slice_t line = ald_slice_trim((ald_slice_t){at, length});
-        if (line.length > 0)
-            ald_json_push(list, ald_json_new_text(line.data, line.length));
-        at += length;
-    }
-done:
-    ald_free(text);
-    return status;
-}
-
 ald_status_t ald_audit_phrases(const char *path, const char *const *standard, ald_json_t **out)
 {
-    *out = ald_json_new_array();
     if (path[0] != '\0')
-        return read_lines(path, *out);
+        return ald_phrases_read(path, out);
+    *out = ald_json_new_array();
     for (; standard != NULL && *standard != NULL; ++standard)
         ald_json_push(*out, ald_json_new_string(*standard));
     return ALD_STATUS_OK;
@@ -260,9 +238,7 @@ static const struct {
 
 static uint32_t characters(ald_slice_t text)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < text.length; ++i)
-        count += ((unsigned char)text.data[i] & 0xC0) != 0x80;
+    const size_t count = ald_utf8_count(text.data, text.length);
     return count > UINT32_MAX ? UINT32_MAX : (uint32_t)count;
 }
 

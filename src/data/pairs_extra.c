@@ -60,20 +60,6 @@ done:
     return status;
 }
 
-static ald_status_t check_strings(const ald_json_t *row, const char *key)
-{
-    ald_status_t status = ALD_STATUS_OK;
-    const ald_json_t *list = ald_json_get(row, key);
-    ALD_CHECK(ald_json_is_null(list) || ald_json_is_array(list), ALD_STATUS_INPUT,
-              "\"%s\": expected a list of strings, found %s", key, ald_json_type_name(list));
-    for (size_t i = 0; i < ald_json_count(list); ++i)
-        ALD_CHECK(ald_json_is_string(ald_json_at(list, i)), ALD_STATUS_INPUT,
-                  "\"%s\"[%zu]: expected a string, found %s", key, i,
-                  ald_json_type_name(ald_json_at(list, i)));
-done:
-    return status;
-}
-
 ald_status_t ald_pairs_keep_extra(const ald_pairs_reader_t *reader, const ald_json_t *row,
                                   ald_pair_t *out)
 {
@@ -83,7 +69,7 @@ ald_status_t ald_pairs_keep_extra(const ald_pairs_reader_t *reader, const ald_js
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *extra = ald_json_new_object();
     for (int i = 0; i < 2; ++i) {
-        ALD_TRY(check_strings(row, keys[i]));
+        ALD_TRY(ald_json_check_strings(row, keys[i]));
         if (!ald_json_is_null(ald_json_get(row, keys[i])))
             ald_json_set(extra, keys[i], ald_json_share(ald_json_get(row, keys[i])));
     }

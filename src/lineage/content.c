@@ -14,12 +14,6 @@
 #include "ald/base/vec.h"
 #include "ald/model/digest.h"
 
-static bool ends_with(const char *text, const char *end)
-{
-    const size_t length = strlen(text), tail = strlen(end);
-    return length >= tail && strcmp(text + length - tail, end) == 0;
-}
-
 /* Whether a file of a model's folder is part of the model: not what a run wrote beside it. */
 static bool is_of_model(const char *name)
 {
@@ -27,9 +21,9 @@ static bool is_of_model(const char *name)
     static const char *const beside[] = {"done.json", "state.json", "run.json", "eval.json"};
     bool out = false;
     for (size_t i = 0; i < sizeof ends / sizeof *ends; ++i)
-        out = out || ends_with(name, ends[i]);
+        out = out || ald_path_ends(name, ends[i]);
     for (size_t i = 0; i < sizeof beside / sizeof *beside; ++i)
-        out = out && !ends_with(name, beside[i]);
+        out = out && !ald_path_ends(name, beside[i]);
     return out && name[0] != '.';
 }
 
@@ -60,11 +54,11 @@ static ald_status_t model_files(const char *path, const char *whole, ald_json_t 
     size_t count = 0, weights = 0;
     ALD_TRY(ald_dir_list(path, &names, &count));
     for (size_t i = 0; i < count; ++i)
-        weights += ends_with(names[i], ".safetensors") && names[i][0] != '.';
+        weights += ald_path_ends(names[i], ".safetensors") && names[i][0] != '.';
     for (size_t i = 0; i < count; ++i) {
         if (!is_of_model(names[i]) || !is_there(path, names[i]))
             continue;
-        if (weights == 1 && ends_with(names[i], ".safetensors"))
+        if (weights == 1 && ald_path_ends(names[i], ".safetensors"))
             memcpy(hex, whole, sizeof hex);
         else
             ALD_TRY(file_in(path, names[i], hex));

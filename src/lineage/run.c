@@ -40,19 +40,6 @@ void ald_run_time(int64_t when, char out[24])
         strftime(out, 24, "%Y-%m-%dT%H:%M:%SZ", &parts);
 }
 
-/* PATH, without slashes at its end, and `end`; freed by ald_free. */
-static char *with_end(const char *path, const char *end)
-{
-    size_t length = strlen(path);
-    ald_vec_t text;
-    ald_vec_init(&text, 1);
-    while (length > 1 && path[length - 1] == '/')
-        --length;
-    if (ald_vec_printf(&text, "%.*s%s", (int)length, path, end) != ALD_STATUS_OK)
-        ald_vec_reset(&text);
-    return text.data;
-}
-
 /* --- what has been when a stage began ----------------------------------------------------------
  */
 
@@ -113,7 +100,7 @@ static bool goes_on(const char *output, bool file)
     static const char *const names[] = {"checkpoints", "eval.progress", "strengths.progress"};
     bool out = false;
     if (file) {
-        char *path = with_end(output, ".progress");
+        char *path = ald_path_beside(output, ".progress");
         out = path != NULL && ald_path_exists(path);
         ald_free(path);
         return out;
@@ -156,7 +143,7 @@ void ald_run_begin(const char *output, bool file)
     char *path = note_path(output, file);
     const int before = kept_count;
     if (file) {
-        keep(with_end(output, ".done.json"));
+        keep(ald_path_beside(output, ".done.json"));
     } else {
         keep(ald_path_join(output, "done.json"));
         keep(ald_path_join(output, "strengths.done.json"));
@@ -226,7 +213,7 @@ static bool lists(const char *record, const char *name)
 
 char *ald_run_beside(const char *path)
 {
-    return with_end(path, ".run.json");
+    return ald_path_beside(path, ".run.json");
 }
 
 char *ald_run_find(const char *path)
@@ -372,21 +359,19 @@ static bool is_current(const ald_run_t *run)
 ald_status_t ald_run_write(const ald_run_t *run, ald_json_t **out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const bool shards = strcmp(run->kind, "shards") == 0;
+    const bool shards = strcmp(run->kind, "shards") == 0, same = is_as_before(run->done);
     char *unfinished = run->claimed == NULL ? NULL : note_path(run->claimed, run->claimed_file);
     ald_json_t *made = ald_json_new_object();
     *out = NULL;
-    if (is_current(run))
-        goto done;
+    if (is_current(run) || (same && !ald_path_exists(run->record) &&
+                            (unfinished == NULL || !ald_path_exists(unfinished))))
+        goto done; /* nothing was made; in the second case by a version without records */
     ald_json_set(made, "format", ald_json_new_string("aligndistil-run"));
     ald_json_set(made, "format_version", ald_json_new_integer(1));
     ald_json_set(made, "stage", ald_json_new_string(run->stage));
     ALD_TRY(set_content(run, made));
-    const bool same = is_as_before(run->done);
-    if (((same || shards) && is_recorded(run, made)) ||
-        (same && !ald_path_exists(run->record) &&
-         (unfinished == NULL || !ald_path_exists(unfinished))))
-        goto done; /* nothing was made, by a version without records in the second case */
+    if ((same || shards) && is_recorded(run, made))
+        goto done;
     ald_json_set(made, "program", ald_program_describe());
     set_times(run, made);
     set_place(run, made);

@@ -146,12 +146,6 @@ done:
     return status;
 }
 
-static bool ends_with(const char *name, const char *end)
-{
-    const size_t length = strlen(name), tail = strlen(end);
-    return length >= tail && strcmp(name + length - tail, end) == 0;
-}
-
 /* Whether a file belongs to a model, beside its weights and config.json. Weights in other forms,
  * the adapter that was merged into these, what a run left: all of that would be another model's. */
 static bool is_carried(const char *name)
@@ -432,8 +426,8 @@ static ald_status_t remove_stale(const char *directory, const ald_vec_t *parts)
     size_t count = 0;
     ALD_TRY(ald_dir_list(directory, &names, &count));
     for (size_t i = 0; i < count; ++i) {
-        bool stale = ends_with(names[i], ".safetensors") ||
-                     (parts->count == 1 && ends_with(names[i], ".safetensors.index.json"));
+        bool stale = ald_path_ends(names[i], ".safetensors") ||
+                     (parts->count == 1 && ald_path_ends(names[i], ".safetensors.index.json"));
         for (size_t p = 0; p < parts->count; ++p)
             stale = stale && strcmp(names[i], ALD_VEC_AT(parts, part_t, p).name) != 0;
         if (stale && strncmp(names[i], "model", 5) == 0)

@@ -40,12 +40,6 @@ done:
     return status;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t length = strlen(text), tail = strlen(end);
-    return length >= tail && strcmp(text + length - tail, end) == 0;
-}
-
 /* Refuses tensors that the configuration has no place for. */
 static ald_status_t check_unknown(const ald_safetensors_t *set, const ald_params_t *params)
 {
@@ -57,7 +51,7 @@ static ald_status_t check_unknown(const ald_safetensors_t *set, const ald_params
         goto done;
     for (int64_t i = 0; i < ald_safetensors_count(set); ++i) {
         const ald_stored_t *stored = ald_safetensors_at(set, i);
-        bool found = ends_with(stored->name, "rotary_emb.inv_freq") ||
+        bool found = ald_path_ends(stored->name, "rotary_emb.inv_freq") ||
                      (params->config.tied && strcmp(stored->name, "lm_head.weight") == 0);
         for (int64_t t = 0; t < params->count && !found; ++t)
             found = strcmp(params->tensors[t].name, stored->name) == 0;

@@ -4,7 +4,7 @@
 
 #include <mpi.h>
 #include <omp.h>
-#include <stdio.h>
+#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -14,7 +14,6 @@
 #include "ald/base/log.h"
 #include "ald/base/path.h"
 #include "ald/base/status.h"
-#include "ald/base/vec.h"
 #include "ald/config/choices.h"
 #include "ald/config/config.h"
 #include "ald/config/print.h"
@@ -140,16 +139,6 @@ typedef struct {
     int ranks;
 } stage_t;
 
-/* PATH.done.json; freed by ald_free. */
-static char *done_beside(const char *path)
-{
-    ald_vec_t text;
-    ald_vec_init(&text, 1);
-    if (ald_vec_printf(&text, "%s.done.json", path) != ALD_STATUS_OK)
-        ald_vec_reset(&text);
-    return text.data;
-}
-
 /* The settings where no done.json has them. */
 static ald_json_t *settings_of(const ald_config_t *config, const char *stage)
 {
@@ -162,15 +151,20 @@ static ald_json_t *settings_of(const ald_config_t *config, const char *stage)
     return out;
 }
 
+/* Appends the inputs of a stage. */
+typedef void list_t(const ald_config_t *config, inputs_t *to);
+
 /* Writes a record; *made is what was written, or NULL. */
 static ald_status_t record(const stage_t *s, const ald_config_t *config, ald_run_t run,
-                           const inputs_t *inputs, ald_json_t **made)
+                           list_t *list, ald_json_t **made)
 {
     ald_status_t status = ALD_STATUS_OK;
+    inputs_t inputs = {0};
     ald_json_t *settings = settings_of(config, s->what->stage);
+    list(config, &inputs);
     run.stage = s->what->stage;
     run.root = config->output;
-    run.inputs = inputs->list;
+    run.inputs = inputs.list;
     run.settings = settings;
     run.hosts = s->hosts;
     run.ranks = s->ranks;
@@ -183,26 +177,30 @@ static ald_status_t record(const stage_t *s, const ald_config_t *config, ald_run
     return status;
 }
 
+/* A line in the ledger of what was written. */
+static ald_status_t enter(const stage_t *s, const ald_json_t *made, const char *where)
+{
+    const char *ledger = s->config->runtime.ledger;
+    return made == NULL || ledger[0] == '\0' ? ALD_STATUS_OK
+                                             : ald_ledger_append(ledger, made, where);
+}
+
 /* A model's record, card and line in the ledger; `origin`: what it was trained from. */
 static ald_status_t model(const stage_t *s, const ald_config_t *config, const char *output,
-                          const char *origin, void (*list)(const ald_config_t *, inputs_t *))
+                          const char *origin, list_t *list)
 {
     ald_status_t status = ALD_STATUS_OK;
-    inputs_t inputs = {0};
     ald_json_t *made = NULL;
     char *where = ald_path_join(output, "run.json"), *done = ald_path_join(output, "done.json");
     ALD_CHECK(where != NULL && done != NULL, ALD_STATUS_RESOURCE, "out of memory");
     if (!ald_path_exists(done))
         goto done; /* of a sweep a run that wasn't trained */
-    list(config, &inputs);
     const ald_run_t run = {
         .output = output, .claimed = output, .kind = "model", .record = where, .done = done};
-    ALD_TRY(record(s, config, run, &inputs, &made));
-    if (made == NULL)
-        goto done;
-    ALD_TRY(ald_card_write(output, origin, made));
-    if (config->runtime.ledger[0] != '\0')
-        ALD_TRY(ald_ledger_append(config->runtime.ledger, made, where));
+    ALD_TRY(record(s, config, run, list, &made));
+    if (made != NULL)
+        ALD_TRY(ald_card_write(output, origin, made));
+    ALD_TRY(enter(s, made, where));
 done:
     ald_json_free(made);
     ald_free(where);
@@ -225,12 +223,10 @@ static bool has_shards(const char *folder)
 
 /* The record of a folder of shards, once it is complete: its manifest is there, or the on-policy
  * run that has made it is done. */
-static ald_status_t shards(const stage_t *s, void (*list)(const ald_config_t *, inputs_t *),
-                           bool on_policy, bool alone)
+static ald_status_t shards(const stage_t *s, list_t *list, bool on_policy, bool alone)
 {
     ald_status_t status = ALD_STATUS_OK;
     const char *folder = s->config->shards.directory;
-    inputs_t inputs = {0};
     ald_json_t *made = NULL;
     char *where = ald_run_beside(folder);
     char *all = on_policy ? ald_path_join(s->config->distill.output, "done.json")
@@ -238,15 +234,14 @@ static ald_status_t shards(const stage_t *s, void (*list)(const ald_config_t *, 
     ALD_CHECK(where != NULL && all != NULL, ALD_STATUS_RESOURCE, "out of memory");
     if (!has_shards(folder) || !ald_path_exists(all))
         goto done;
-    list(s->config, &inputs);
     const ald_run_t run = {.output = folder,
-                           .claimed = s->config->distill.output,
+                           .claimed = on_policy ? s->config->distill.output : NULL,
                            .kind = "shards",
                            .record = where,
                            .done = on_policy ? all : NULL};
-    ALD_TRY(record(s, s->config, run, &inputs, &made));
-    if (made != NULL && alone && s->config->runtime.ledger[0] != '\0')
-        ALD_TRY(ald_ledger_append(s->config->runtime.ledger, made, where));
+    ALD_TRY(record(s, s->config, run, list, &made));
+    if (alone)
+        ALD_TRY(enter(s, made, where));
 done:
     ald_json_free(made);
     ald_free(where);
@@ -255,19 +250,15 @@ done:
 }
 
 /* The record of reports or rows. `done` and `where`: the caller's, freed here. */
-static ald_status_t others(const stage_t *s, ald_run_t run, char *where, char *done,
-                           void (*list)(const ald_config_t *, inputs_t *))
+static ald_status_t others(const stage_t *s, ald_run_t run, char *where, char *done, list_t *list)
 {
     ald_status_t status = ALD_STATUS_OK;
-    inputs_t inputs = {0};
     ald_json_t *made = NULL;
     ALD_CHECK(where != NULL && run.output != NULL, ALD_STATUS_RESOURCE, "out of memory");
-    list(s->config, &inputs);
     run.record = where;
     run.done = done;
-    ALD_TRY(record(s, s->config, run, &inputs, &made));
-    if (made != NULL && s->config->runtime.ledger[0] != '\0')
-        ALD_TRY(ald_ledger_append(s->config->runtime.ledger, made, where));
+    ALD_TRY(record(s, s->config, run, list, &made));
+    ALD_TRY(enter(s, made, where));
 done:
     ald_json_free(made);
     ald_free(where);
@@ -316,7 +307,7 @@ static ald_status_t after_generate(const stage_t *s)
 {
     const char *file = s->config->generate.output;
     const ald_run_t run = {.output = file, .claimed = file, .claimed_file = true, .kind = "file"};
-    return others(s, run, ald_run_beside(file), done_beside(file), of_generate);
+    return others(s, run, ald_run_beside(file), ald_path_beside(file, ".done.json"), of_generate);
 }
 
 static ald_status_t after_eval(const stage_t *s)
@@ -357,12 +348,22 @@ static ald_status_t after_audit(const stage_t *s)
     return others(s, run, ald_path_join(folder, "run.json"), NULL, of_audit);
 }
 
+/* `output`: what the stage claims, where a stopped run of it is noted; 0: it claims none. */
+#define OUTPUT(stage) offsetof(ald_config_t, stage.output)
 static const struct {
     const char *stage;
     ald_status_t (*after)(const stage_t *s);
-} stages[] = {{"sft", after_sft},         {"dpo", after_dpo},     {"reverse", after_dpo},
-              {"distill", after_distill}, {"score", after_score}, {"generate", after_generate},
-              {"eval", after_eval},       {"audit", after_audit}};
+    size_t output;
+    bool file;
+} stages[] = {{"sft", after_sft, OUTPUT(sft), false},
+              {"dpo", after_dpo, OUTPUT(dpo), false},
+              {"reverse", after_dpo, OUTPUT(dpo), false},
+              {"distill", after_distill, OUTPUT(distill), false},
+              {"score", after_score, 0, false},
+              {"generate", after_generate, OUTPUT(generate), true},
+              {"eval", after_eval, OUTPUT(eval), false},
+              {"audit", after_audit, OUTPUT(audit), false}};
+#undef OUTPUT
 
 /* The names of the nodes, each once, on root. Collective. */
 static ald_json_t *gather_hosts(const ald_comm_t *world)
@@ -389,36 +390,22 @@ static ald_json_t *gather_hosts(const ald_comm_t *world)
     return out;
 }
 
-/* The output that a stage claims, where a stopped run of it is noted; NULL: score. */
-static const char *claimed(const ald_config_t *config, const char *stage, bool *file)
-{
-    *file = strcmp(stage, "generate") == 0;
-    return *file                           ? config->generate.output
-           : strcmp(stage, "sft") == 0     ? config->sft.output
-           : strcmp(stage, "distill") == 0 ? config->distill.output
-           : strcmp(stage, "eval") == 0    ? config->eval.output
-           : strcmp(stage, "audit") == 0   ? config->audit.output
-           : strcmp(stage, "score") == 0   ? NULL
-                                           : config->dpo.output;
-}
-
 void ald_run_record(const ald_config_t *config, const ald_comm_t *world, const ald_recorded_t *what,
                     ald_status_t ended)
 {
     size_t i = 0;
-    bool file;
     char message[1024];
     if (ended == ALD_STATUS_OK || ended == ALD_STATUS_STOPPED) {
         ald_json_t *hosts = gather_hosts(world);
-        const char *output = claimed(config, what->stage, &file);
         strcpy(message, ald_status_message()); /* of the stop */
         while (strcmp(stages[i].stage, what->stage) != 0)
             ++i;
         const stage_t s = {config, what, hosts, world->size};
         if (world->rank == 0 && ended == ALD_STATUS_OK && stages[i].after(&s) != ALD_STATUS_OK)
             ald_log_warn("%s: the record of this run isn't complete", ald_status_message());
-        if (world->rank == 0 && ended == ALD_STATUS_STOPPED && output != NULL)
-            ald_run_stopped(output, file, ald_time() - what->begun);
+        if (world->rank == 0 && ended == ALD_STATUS_STOPPED && stages[i].output != 0)
+            ald_run_stopped((const char *)config + stages[i].output, stages[i].file,
+                            ald_time() - what->begun);
         if (ended != ALD_STATUS_OK)
             ald_status_raise(ended, "%s", message);
         ald_json_free(hosts);

@@ -2,7 +2,6 @@
  * that scoring sees exactly what was sampled. */
 #include "ald/pipeline/stage_generate.h"
 
-#include <string.h>
 
 #include "ald/base/arena.h"
 #include "ald/base/file.h"
@@ -175,14 +174,10 @@ static ald_status_t look_at_run(const ald_config_t *config, const ald_comm_t *wo
         {ald_contrast_key(contrast), teacher ? ald_contrast_directory(config, contrast) : ""},
         {NULL, NULL}};
     ald_json_t *recipe = NULL;
-    ald_vec_t path;
-    ald_vec_init(&path, 1);
-    status = ald_vec_printf(&path, "%s.done.json", config->generate.output);
-    g->done = path.data;
-    ald_vec_init(&path, 1);
-    if (status == ALD_STATUS_OK)
-        status = ald_vec_printf(&path, "%s.progress", config->generate.output);
-    g->progress = path.data;
+    g->done = ald_path_beside(config->generate.output, ".done.json");
+    g->progress = ald_path_beside(config->generate.output, ".progress");
+    if (g->done == NULL || g->progress == NULL)
+        status = ald_status_raise(ALD_STATUS_RESOURCE, "out of memory");
     ALD_TRY(ald_comm_agree(world, status));
     const ald_made_t made = {"generate", config->generate.output, g->done};
     ALD_TRY(ald_recipe(world, config, teacher ? "generate-teacher" : "generate", models, &recipe));

@@ -66,9 +66,7 @@ static ald_status_t characters(const ald_json_t *row, const char *key, double *o
     size_t length = 0;
     ALD_TRY(text_of(row, key, &text));
     ald_json_text(ald_json_get(row, key), &length);
-    *out = 0.0;
-    for (size_t i = 0; i < length; ++i)
-        *out += ((unsigned char)text[i] & 0xC0) != 0x80;
+    *out = (double)ald_utf8_count(text, length);
 done:
     return status;
 }

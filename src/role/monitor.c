@@ -19,6 +19,7 @@
 #include "ald/role/generator.h"
 #include "ald/role/measure.h"
 #include "ald/text/figures.h"
+#include "ald/text/words.h"
 #include "role/monitor_impl.h"
 
 enum { MOST_SERIES = 16, BEFORE = 24 }; /* terms with a metric; bytes shown in front of a term */
@@ -56,15 +57,13 @@ static ald_status_t read_terms(ald_monitor_t *m)
     ald_status_t status = ALD_STATUS_OK;
     static const char *const keys[] = {"required", "forbidden"};
     const char *path = m->engine->config->monitor.terms;
-    char *text = NULL;
-    size_t size = 0, term = 0;
+    ald_json_t *lines = NULL;
+    size_t length = 0, term = 0;
     if (path[0] != '\0') {
-        ALD_TRY(ald_file_read(path, &text, &size));
-        for (const char *line = text; *line != '\0';) {
-            const size_t length = strcspn(line, "\r\n");
-            if (length > 0)
-                ALD_TRY(find_term(m, line, length, &term));
-            line += length + (line[length] != '\0');
+        ALD_TRY(ald_phrases_read(path, &lines));
+        for (size_t i = 0; i < ald_json_count(lines); ++i) {
+            const char *line = ald_json_text(ald_json_at(lines, i), &length);
+            ALD_TRY(find_term(m, line, length, &term));
         }
         ALD_CHECK(m->terms.count > 0, ALD_STATUS_INPUT, "%s: no terms; expected one a line", path);
     }
@@ -78,7 +77,7 @@ static ald_status_t read_terms(ald_monitor_t *m)
             }
         }
 done:
-    ald_free(text);
+    ald_json_free(lines);
     return status;
 }
 

@@ -1,6 +1,5 @@
 /* Mistral's formats: 7B v0.1 and v0.2 as published first, v1, v3, and Nemo's (tekken). They
  * differ in spaces and in where the system message goes, so they are one renderer. */
-#include <string.h>
 
 #include "ald/base/json.h"
 #include "ald/base/status.h"
@@ -67,11 +66,9 @@ static ald_status_t put_identifier(const ald_json_t *json, const char *key,
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_slice_t id = {NULL, 0};
-    size_t characters = 0;
     id.data = ald_json_text(ald_json_get(json, key), &id.length);
-    for (size_t i = 0; id.data != NULL && i < id.length; ++i)
-        characters += ((unsigned char)id.data[i] & 0xC0) != 0x80;
-    ALD_CHECK(characters == 9, ALD_STATUS_INPUT, "%s", identifier);
+    ALD_CHECK(id.data != NULL && ald_utf8_count(id.data, id.length) == 9, ALD_STATUS_INPUT, "%s",
+              identifier);
     ALD_TRY(ald_chat_put(writer, id));
 done:
     return status;

@@ -348,20 +348,12 @@ done:
     return status;
 }
 
-static size_t characters(const ald_jinja_value_t *string)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < string->length; ++i)
-        count += ((unsigned char)string->text[i] & 0xC0) != 0x80;
-    return count;
-}
-
 ald_status_t ald_jinja_length(const ald_jinja_value_t *value, size_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     *out = 0;
     if (value->kind == ALD_JINJA_STRING)
-        *out = characters(value);
+        *out = ald_utf8_count(value->text, value->length);
     else if (value->kind == ALD_JINJA_MAP)
         *out = value->map->count;
     else if (value->kind == ALD_JINJA_LIST && value->list->kind != ALD_JINJA_LIST_GENERATOR)
@@ -465,7 +457,7 @@ done:
 /* Item `index` of a string, by characters; false out of range. */
 static bool character_at(const ald_jinja_value_t *string, int64_t index, ald_jinja_value_t *out)
 {
-    index += index < 0 ? (int64_t)characters(string) : 0;
+    index += index < 0 ? (int64_t)ald_utf8_count(string->text, string->length) : 0;
     if (index < 0)
         return false;
     for (size_t at = 0, next; at < string->length; at = next, --index) {

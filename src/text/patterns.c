@@ -34,13 +34,10 @@ static ald_status_t check_item(const ald_json_t *item)
         ALD_CHECK(is_prompt || strcmp(key, KEYS[0]) == 0 || strcmp(key, KEYS[1]) == 0,
                   ALD_STATUS_INPUT, "\"%s\": expected \"prompt\", \"required\" or \"forbidden\"",
                   key);
-        ALD_CHECK(is_prompt ? ald_json_is_string(value) : ald_json_is_array(value),
-                  ALD_STATUS_INPUT, "\"%s\": expected %s, found %s", key,
-                  is_prompt ? "a string" : "a list of strings", ald_json_type_name(value));
-        for (size_t j = 0; j < ald_json_count(value); ++j)
-            ALD_CHECK(ald_json_is_string(ald_json_at(value, j)), ALD_STATUS_INPUT,
-                      "\"%s\"[%zu]: expected a string, found %s", key, j,
-                      ald_json_type_name(ald_json_at(value, j)));
+        ALD_CHECK(!is_prompt || ald_json_is_string(value), ALD_STATUS_INPUT,
+                  "\"prompt\": expected a string, found %s", ald_json_type_name(value));
+        if (!is_prompt)
+            ALD_TRY(ald_json_check_strings(item, key));
     }
 done:
     return status;

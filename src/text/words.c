@@ -3,11 +3,16 @@
 #include "ald/text/words.h"
 
 #include <stdbool.h>
+#include <string.h>
 #include <utf8proc.h>
 
+#include "ald/base/arena.h"
+#include "ald/base/file.h"
+#include "ald/base/json.h"
 #include "ald/base/rng.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
+#include "ald/text/chat_parts.h"
 #include "text/unicode_impl.h"
 
 /* In ascending order. */
@@ -185,5 +190,26 @@ ald_status_t ald_words_hash(const char *text, size_t length, ald_vec_t *words)
     if (open)
         ALD_TRY(ald_vec_push(words, &hash));
 done:
+    return status;
+}
+
+ald_status_t ald_phrases_read(const char *path, ald_json_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *text = NULL;
+    size_t size = 0;
+    *out = ald_json_new_array();
+    ALD_TRY(ald_file_read(path, &text, &size));
+    ALD_CHECK(ald_utf8_is_valid(text, size) && memchr(text, '\0', size) == NULL, ALD_STATUS_INPUT,
+              "%s: expected lines of text in UTF-8", path);
+    for (const char *at = text; *at != '\0'; at += strspn(at, "\n")) {
+        const size_t length = strcspn(at, "\n");
+        const ald_slice_t line = ald_slice_trim((ald_slice_t){at, length});
+        if (line.length > 0)
+            ald_json_push(*out, ald_json_new_text(line.data, line.length));
+        at += length;
+    }
+done:
+    ald_free(text);
     return status;
 }

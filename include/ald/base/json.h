@@ -42,6 +42,9 @@ int64_t ald_json_integer(const ald_json_t *value, int64_t otherwise);
 double ald_json_number(const ald_json_t *value, double otherwise); /* integers too */
 bool ald_json_bool(const ald_json_t *value, bool otherwise);
 
+/* INPUT unless the member is a list of strings, null, or not there. */
+ald_status_t ald_json_check_strings(const ald_json_t *object, const char *key);
+
 /* Walks an object in the order of its file: start with *iterator = NULL; false at the end. */
 bool ald_json_next(const ald_json_t *object, void **iterator, const char **key,
                    const ald_json_t **value);
@@ -63,6 +66,8 @@ void ald_json_set(ald_json_t *object, const char *key, ald_json_t *value);
 void ald_json_push(ald_json_t *array, ald_json_t *value);
 
 bool ald_utf8_is_valid(const char *text, size_t length);
+/* The characters (code points) of UTF-8. */
+size_t ald_utf8_count(const char *text, size_t length);
 
 /* Makes text, NUL-terminated, freed by ald_free; one line, or indented by 2. What would command a
  * terminal (ald_show) is spelled \u001b. */

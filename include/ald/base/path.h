@@ -14,6 +14,11 @@ bool ald_path_is_directory(const char *path);
 bool ald_path_same(const char *a, const char *b); /* both are there, and one file or folder */
 /* "a/b" in memory freed by ald_free (NULL without memory); an absolute `b` is taken alone. */
 char *ald_path_join(const char *a, const char *b);
+/* PATH, without slashes at its end, and then `end`: "aligned.run.json"; freed by ald_free (NULL
+ * without memory). */
+char *ald_path_beside(const char *path, const char *end);
+/* Whether a path, or any other name, ends so. */
+bool ald_path_ends(const char *path, const char *end);
 /* The folder of a path ("." when it has none), freed by ald_free. */
 char *ald_path_folder(const char *path);
 /* When a process of this machine began, in the system's ticks; -1: there is none, or it has ended

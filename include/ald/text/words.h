@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ald/base/json.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
 
@@ -59,5 +60,9 @@ ald_script_t ald_script_main(const char *text, size_t length);
  * lower case. A character of a script that is written without spaces (Han, Kana, Thai, Lao, Khmer,
  * Myanmar, Tibetan) is a word by itself. The text is valid UTF-8. Local. */
 ald_status_t ald_words_hash(const char *text, size_t length, ald_vec_t *words);
+
+/* The lines of a file that aren't blank, without spaces at their ends, as a list of texts, which
+ * the caller owns. INPUT for a file that isn't UTF-8. Local. */
+ald_status_t ald_phrases_read(const char *path, ald_json_t **out);
 
 #endif

@@ -2,9 +2,9 @@
 """The same answer on any number of ranks and any split of roles, after a stop and a resume, from
 shards made in parts, and from the same data in other shapes. Everything here is held to bits.
 
-What ranks share is run twice: with the program's own products, and with those of debug.product =
-"perturbed", where a row depends on how many rows its product has and which of them it is. So what is cut
-by rank and not by content shows on every CPU."""
+What ranks share is run with the products of debug.product = "perturbed", where a row depends on how many
+rows its product has and which of them it is: so what is cut by rank and not by content shows on every CPU.
+Each stage is run once with the program's own products too."""
 import concurrent.futures
 import functools
 import hashlib
@@ -37,19 +37,24 @@ def test(function):
     return function
 
 
-def both(function):
-    """A test that runs with either product."""
-    def run_with(product):
-        def run_it(folder):
-            PRODUCTS.append(product)
-            try:
-                function(folder)
-            finally:
-                PRODUCTS.pop()
-        run_it.label = f"{function.__name__} ({product})"
-        return run_it
-    TESTS.extend(map(run_with, ("auto", "perturbed")))
-    return function
+def with_products(*products):
+    """A test that runs with each of these products."""
+    def add(function):
+        def run_with(product):
+            def run_it(folder):
+                PRODUCTS.append(product)
+                try:
+                    function(folder)
+                finally:
+                    PRODUCTS.pop()
+            run_it.label = f"{function.__name__} ({product})"
+            return run_it
+        TESTS.extend(map(run_with, products))
+        return function
+    return add
+
+
+both, perturbed = with_products("auto", "perturbed"), with_products("perturbed")
 
 
 def prepare(folder):
@@ -125,7 +130,7 @@ def training_on_ranks(folder):
         side_by_side(map(compare, ranks))
 
 
-@both
+@perturbed
 def windows_and_norms_behind_on_ranks(folder):
     """A window shorter than the prompts, in one layer of two, which turns otherwise: OLMo 3, Gemma 3."""
     olmo3 = {"sliding_window": 9, "layer_types": ["full_attention", "sliding_attention"],
@@ -257,7 +262,7 @@ def on_policy_on_splits(folder):
     on_splits(folder, ON_POLICY, SPLITS)
 
 
-@both
+@perturbed
 def stale_on_splits(folder):
     """With a staleness too, which version of the policy samples a batch is fixed: steps - staleness. Shards of
     later steps come while a checkpoint is written."""
@@ -272,7 +277,7 @@ def stale_on_splits(folder):
     assert any((fresh[k] != stale[k]).any() for k in fresh)
 
 
-@both
+@perturbed
 def mixed_on_splits(folder):
     on_splits(folder, MIXED, SPLITS)
     rows = metrics(f"{folder}/one/aligned/metrics.jsonl")
@@ -282,12 +287,12 @@ def mixed_on_splits(folder):
     assert sources == {0, 1, 2}, sources
 
 
-@both
+@perturbed
 def off_policy_on_splits(folder):
     on_splits(folder, [], [(3, AUTOMATIC), (6, AUTOMATIC), (2, (1, 1, 0)), (3, (2, 0, 0)), (4, (1, 3, 0))])
 
 
-@both
+@perturbed
 def policy_gradients_on_splits(folder):
     """The baseline is of the whole step."""
     for signal, encoding, more in (("token", "hidden", []), ("sequence", "topk", [
@@ -298,7 +303,7 @@ def policy_gradients_on_splits(folder):
         assert row["advantage/std"] > 0 and "kl/teacher" not in row, row
 
 
-@both
+@perturbed
 def sweeps_on_splits(folder):
     shards = ("data.train=", f"shards.directory={folder}/scored/shards", "optimizer.max_steps=4")
     stage(folder, "score", "scored")
@@ -328,7 +333,7 @@ def state_of(folder):
             for name in os.listdir(folder)}
 
 
-@both
+@perturbed
 def parts_of_an_array(folder):
     """Three tasks of a Slurm array, of which one runs on 2 ranks, are one scoring."""
     stage(folder, "score", "one")
@@ -465,7 +470,7 @@ def a_signal_stops_and_a_rerun_goes_on(folder):
     side_by_side([functools.partial(stop_and_go_on, folder, i) for i in range(len(RESUMED))])
 
 
-@both
+@perturbed
 def a_killed_run_goes_on_from_its_checkpoint(folder):
     settings = [*ON_POLICY, *LONG, "optimizer.epochs=15"]
     stage(folder, "distill", "one", *settings)
@@ -556,7 +561,7 @@ def done_says_what_was_made(folder):
 # --- the reference's numbers -------------------------------------------------------------------
 
 
-@both
+@perturbed
 def reference_is_computed_once(folder):
     broken, anew = "debug.fail=reference:0:1", "checkpoint.resume=false"
     stage(folder, "dpo", "one")

@@ -17,17 +17,6 @@
 #include "pipeline/audit_impl.h"
 #include "pipeline/report_impl.h"
 
-static const char head[] =
-    "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\n"
-    "<meta name=\"viewport\" content=\"width=device-width\"><title>aligndistil audit</title>\n"
-    "<style>:root{color-scheme:light dark}"
-    "body{font:15px/1.45 sans-serif;max-width:72em;margin:2em auto;padding:0 1em}"
-    "table{border-collapse:collapse}"
-    "td,th{padding:.25em .8em;text-align:left;vertical-align:top;border-bottom:1px solid #8884}"
-    "td.n{text-align:right;font-variant-numeric:tabular-nums}"
-    "summary{cursor:pointer}ul{margin:.3em 0}code{overflow-wrap:anywhere}"
-    "meter{width:8em}</style>\n";
-
 static ald_status_t put_example(const ald_audit_run_t *run, int r, int64_t row, ald_vec_t *page)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -127,11 +116,10 @@ done:
 static ald_status_t put_page(const ald_audit_run_t *run, ald_vec_t *page)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(ald_vec_printf(page, "%s<h1>audit of ", head));
-    ALD_TRY(ald_html_escape(page, run->config->data.train));
+    ALD_TRY(ald_html_begin(page, "audit", run->config->data.train));
     ALD_TRY(
         ald_vec_printf(page,
-                       "</h1>\n<p>%lld rows of layout %s, %lld pairs; %lld rows clean, %lld "
+                       "<p>%lld rows of layout %s, %lld pairs; %lld rows clean, %lld "
                        "removed. sha256 <code>%s</code>.\n<table><tr><th>reason<th>rows<th>share"
                        "<th><th><th>meaning\n",
                        (long long)run->count, ald_layout_name(run->audit.layout),

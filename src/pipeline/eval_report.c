@@ -152,9 +152,10 @@ static ald_status_t put_answer(const ald_eval_t *e, int64_t i, ald_vec_t *page)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_answer_t *answer = &e->answers[i];
-    ALD_TRY(ald_vec_printf(page, "<tr><td>%lld<td><pre>", (long long)row_of(e, i)->id));
+    ALD_TRY(
+        ald_vec_printf(page, "<tr><td>%lld<td><pre dir=\"auto\">", (long long)row_of(e, i)->id));
     ALD_TRY(ald_html_escape(page, row_of(e, i)->prompt.text));
-    ALD_TRY(ald_vec_printf(page, "</pre><td><pre>"));
+    ALD_TRY(ald_vec_printf(page, "</pre><td><pre dir=\"auto\">"));
     ALD_TRY(ald_html_escape(page, answer->text));
     ALD_TRY(ald_vec_printf(page, "</pre><td>%s %s %s\n",
                            answer->exact < 0   ? ""
@@ -171,33 +172,32 @@ static ald_status_t write_page(const ald_eval_t *e, const char *path)
     ald_status_t status = ALD_STATUS_OK;
     ald_vec_t page;
     ald_vec_init(&page, 1);
-    ALD_TRY(ald_vec_printf(
-        &page, "<!doctype html><meta charset=\"utf-8\"><title>aligndistil eval</title>\n"
-               "<style>body{font:15px sans-serif;max-width:70em;margin:2em auto}"
-               "td,th{padding:.2em .7em;text-align:left;vertical-align:top}"
-               "pre{white-space:pre-wrap;margin:0}b{color:#a00}</style>\n<h1>"));
-    if (e->config->eval.teacher)
-        ALD_TRY(ald_vec_printf(&page, "the composed teacher of "));
-    ALD_TRY(ald_html_escape(&page, e->directory[ALD_VIEW_POLICY][0] != '\0'
-                                       ? e->directory[ALD_VIEW_POLICY]
-                                       : e->directory[ALD_VIEW_DPO]));
-    ALD_TRY(ald_vec_printf(&page, "</h1>\n<p>%lld rows of ", (long long)e->rows));
+    ALD_TRY(ald_html_begin(&page, "eval",
+                           e->directory[ALD_VIEW_POLICY][0] != '\0' ? e->directory[ALD_VIEW_POLICY]
+                                                                    : e->directory[ALD_VIEW_DPO]));
+    ALD_TRY(ald_vec_printf(&page, "<p>%s%lld rows of ",
+                           e->config->eval.teacher ? "The composed teacher on " : "",
+                           (long long)e->rows));
     ALD_TRY(ald_html_escape(&page, e->config->data.eval));
     ALD_TRY(ald_vec_printf(&page, "; intervals of 95%%.\n<table><tr><th>metric<th>value<th>low"
                                   "<th>high<th>of<th>meaning\n"));
     for (int i = 0; i < e->metrics.count; ++i) {
         const ald_interval_t *v = &e->metrics.list[i].value;
-        ALD_TRY(ald_vec_printf(&page, "<tr><td>%s<td>%.4g<td>%.4g<td>%.4g<td>%lld<td>%s\n",
+        ALD_TRY(ald_vec_printf(&page,
+                               "<tr><td>%s<td class=\"n\">%.4g<td class=\"n\">%.4g"
+                               "<td class=\"n\">%.4g<td class=\"n\">%lld<td>%s\n",
                                e->metrics.list[i].name, v->value, v->low, v->high,
                                (long long)v->count, e->metrics.list[i].meaning));
     }
     ALD_TRY(ald_vec_printf(&page, "</table>\n"));
     ALD_TRY(ald_eval_page_categories(e->categories, &page));
     if (e->samples > 0)
-        ALD_TRY(ald_vec_printf(&page, "<table><tr><th>row<th>prompt<th>answer<th>\n"));
+        ALD_TRY(ald_vec_printf(
+            &page, "<p>Every token of a row: <code>aligndistil eval -c FILE --show ROW --format "
+                   "html --out tokens.html</code>\n<table><tr><th>row<th>prompt<th>answer<th>\n"));
     for (int64_t i = 0; i < e->samples && i < SHOWN; ++i)
         ALD_TRY(put_answer(e, i, &page));
-    ALD_TRY(ald_vec_printf(&page, "</table>\n"));
+    ALD_TRY(ald_vec_printf(&page, "%s</html>\n", e->samples > 0 ? "</table>\n" : ""));
     ALD_TRY(ald_file_write(path, page.data, page.count));
 done:
     ald_vec_reset(&page);

@@ -10,13 +10,6 @@
 
 enum { WIDTH = 240, HEIGHT = 36, ANSWERS = 6 }; /* of a trajectory; answers shown of a row */
 
-static const char style[] =
-    "<!doctype html><meta charset=\"utf-8\"><title>aligndistil monitor</title>\n"
-    "<style>:root{color-scheme:light dark}body{font:15px sans-serif;max-width:75em;margin:2em auto;"
-    "padding:0 1em}td,th{padding:.2em .7em;text-align:left;vertical-align:middle}"
-    "pre{white-space:pre-wrap;margin:0}svg{background:#8882}polyline{fill:none;stroke:#27c;"
-    "stroke-width:1.5}bdi{font-family:monospace}</style>\n";
-
 static double probability(const ald_monitor_t *m, size_t look, size_t place)
 {
     const ald_json_t *list = ald_json_get(ald_json_at(m->seen, look), "places");
@@ -100,9 +93,7 @@ ald_status_t ald_monitor_page(const ald_monitor_t *m, const char *path)
     ald_status_t status = ALD_STATUS_OK;
     ald_vec_t page;
     ald_vec_init(&page, 1);
-    ALD_TRY(ald_vec_printf(&page, "%s<h1>", style));
-    ALD_TRY(ald_html_escape(&page, m->engine->output));
-    ALD_TRY(ald_vec_printf(&page, "</h1>\n"));
+    ALD_TRY(ald_html_begin(&page, "monitor", m->engine->output));
     for (int64_t i = 0; i < m->data.pairs.count; ++i) {
         const ald_pair_t *row = &m->data.pairs.rows[i];
         ALD_TRY(ald_vec_printf(&page, "<h2>row %lld</h2>\n<pre dir=\"auto\">", (long long)row->id));
@@ -111,6 +102,7 @@ ald_status_t ald_monitor_page(const ald_monitor_t *m, const char *path)
         ALD_TRY(put_places(m, i, &page));
         ALD_TRY(put_answers(m, i, &page));
     }
+    ALD_TRY(ald_vec_printf(&page, "</html>\n"));
     ALD_TRY(ald_file_write(path, page.data, page.count));
 done:
     ald_vec_reset(&page);

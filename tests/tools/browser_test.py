@@ -228,23 +228,59 @@ def ten_thousand_tokens(folder):
     assert count > 5000, count
 
 
-def the_audits_page(folder):
-    page, path = Setting.page, f"{folder}/audit/audit.html"
-    rows = [*ROWS, ROWS[0], {"prompt": EVIL, "chosen": EVIL, "rejected": EVIL}]
-    harness.run("audit", "-c", f"{folder}/empty.cfg", *training.settings({
-        "output": folder, "audit__output": "audit",
-        "data__train": harness.write_rows(f"{folder}/audited.jsonl", rows)}))
+def looked_at(page, path, *words):
+    """A page of tables: its texts are there as texts, legible in light and in dark, with nothing run or fetched."""
     for scheme in ("light", "dark"):
         page.scheme(scheme)
         page.requests.clear()
         page.open(path)
-        text = page.run("document.body.innerText")
-        assert "audit of" in text and "duplicate" in text and page.run("document.images.length") == 0
+        page.run("document.querySelectorAll('details').forEach(e => { e.open = true; })")
+        text = page.run("document.body.textContent")
+        for word in words:
+            assert word in text, (path, word)
+        assert page.run("document.title").startswith("aligndistil ") and page.run("document.images.length") == 0
+        assert page.run("document.scripts.length") == 0
         ink = page.run("getComputedStyle(document.querySelector('td')).color.match(/\\d+/g).map(Number)")
         assert (sum(ink[:3]) < 382) == (scheme == "light"), ink
-        page.run("document.querySelectorAll('details').forEach(e => { e.open = true; })")
-        picture("audit-" + scheme)
+        picture(os.path.basename(path) + "-" + scheme)
         clean(page, path)
+
+
+def the_audits_page(folder):
+    rows = [*ROWS, ROWS[0], {"prompt": EVIL, "chosen": EVIL, "rejected": EVIL}]
+    harness.run("audit", "-c", f"{folder}/empty.cfg", *training.settings({
+        "output": folder, "audit__output": "audit",
+        "data__train": harness.write_rows(f"{folder}/audited.jsonl", rows)}))
+    looked_at(Setting.page, f"{folder}/audit/audit.html", f"{folder}/audited.jsonl", "duplicate")
+
+
+def the_evaluations_page(folder):
+    """And the way from it to a page of tokens, whose address names a row."""
+    rows = [*ROWS, {"prompt": EVIL, "chosen": "no", "rejected": EVIL, "subset": EVIL, "required": ["x"]}]
+    harness.run("eval", "-c", f"{folder}/empty.cfg", *training.settings({
+        "output": folder, "eval__output": "measured", "eval__model": f"{folder}/policy", "eval__dpo": f"{folder}/dpo",
+        "eval__reference": f"{folder}/reference", "sampling__max_new_tokens": 5,
+        "data__eval": harness.write_rows(f"{folder}/evaluated.jsonl", rows)}))
+    page, path = Setting.page, f"{folder}/measured/eval.html"
+    looked_at(page, path, "reward_accuracy", "<b>cake</b>", "ご注文をどうぞ", "document.title='owned'", "\\x1b", "\\u202eback", "--show ROW")
+    assert page.run("getComputedStyle(document.querySelector('pre')).unicodeBidi") == "plaintext"
+    page.open(f"{folder}/tokens.html#2")
+    assert page.run("[row, get('row').value]") == [2, "2"]
+    page.run("location.hash = '#1'")
+    assert page.run("new Promise(done => setTimeout(() => done(row), 50))") == 1
+    page.requests.clear()
+
+
+def the_monitors_page(folder):
+    rows = [{**ROWS[0], "required": ["Two teas", "<img src=x>"], "forbidden": ["onerror"]}, ROWS[1]]
+    harness.run("sft", "-c", f"{folder}/empty.cfg", *training.settings({
+        "output": folder, "sft__model": f"{folder}/policy", "data__train": harness.write_rows(f"{folder}/train.jsonl", rows),
+        "monitor__rows": f"{folder}/train.jsonl", "monitor__every": 1, "monitor__answer_tokens": 4,
+        "optimizer__max_steps": 3, "optimizer__epochs": 9}))
+    page, path = Setting.page, f"{folder}/sft/monitor.html"
+    looked_at(page, path, "row 0", "Two teas", "onerror", "greedy answer", "steps 1 to 3")
+    lines = page.run("[...document.querySelectorAll('polyline')].map(e => e.points.length)")
+    assert lines and set(lines) == {3}, lines
 
 
 def pages_are_looked_at(folder):
@@ -253,5 +289,5 @@ def pages_are_looked_at(folder):
 
 if __name__ == "__main__":
     CASES = [a_mouse_shows_a_tokens_numbers, another_column_changes_the_colours, texts_stay_texts, search_and_navigator,
-             light_and_dark, ten_thousand_tokens, the_audits_page]
+             light_and_dark, ten_thousand_tokens, the_audits_page, the_evaluations_page, the_monitors_page]
     harness.main(CASES if browser.find() else [pages_are_looked_at], prepare)

@@ -42,7 +42,7 @@ def settings_of(settings):
     return [word for setting in settings for word in ("--set", setting)]
 
 
-def refused(folder, arguments, code, words, ranks=RANKS, timeout=10, **options):
+def refused(folder, arguments, code, words, ranks=RANKS, timeout=30, **options):
     """The command ends so on each number of ranks, leaves no result and nothing damaged."""
     for n in ranks:
         shutil.rmtree(f"{folder}/out", ignore_errors=True)
@@ -199,7 +199,7 @@ def ranks_with_other_configurations(folder):
     done = subprocess.run(
         ["mpirun", "-q", "-n", "1", BINARY, "sft", "-c", f"{folder}/run.cfg", ":",
          "-n", "1", BINARY, "sft", "-c", f"{folder}/run.cfg", "--set", "seed=2"],
-        env=environment(), capture_output=True, text=True, timeout=10)
+        env=environment(), capture_output=True, text=True, timeout=30)
     assert done.returncode == USAGE, done
     assert done.stderr.count("error: ") == 1 and "the configuration differs" in done.stderr, done
 
@@ -676,7 +676,7 @@ def full_disk(folder):
             with small_disk(folder, f"{max(pages, 1) * 4}k") as disk:
                 if pages == 0:
                     write(f"{disk}/filler", b"x" * 4096)
-                done = run(command, "-c", f"{folder}/run.cfg", ranks=n, timeout=10, code=None,
+                done = run(command, "-c", f"{folder}/run.cfg", ranks=n, timeout=30, code=None,
                            *settings_of([*mode, f"output={disk}/out"]))
                 where = f"{command} {mode} with {pages} pages on {n}: "
                 assert done.code in (0, RESOURCE), where + str(done)
@@ -699,7 +699,7 @@ def small_shared_memory(folder):
     words = [BINARY, "score", "-c", f"{folder}/run.cfg"]
     done = subprocess.run(
         ["unshare", "-m", "bash", "-c", "mount -t tmpfs -o size=32k none /dev/shm || exit 99; "
-         "exec mpirun -q -n 3 \"$@\"", "-", *words], capture_output=True, text=True, timeout=10,
+         "exec mpirun -q -n 3 \"$@\"", "-", *words], capture_output=True, text=True, timeout=30,
         env=environment({"OMPI_MCA_btl_vader_backing_directory": folder}))
     if done.returncode in (1, 99):
         raise Skip("a tmpfs can't be mounted here")
@@ -715,7 +715,7 @@ def file_size_limit(folder):
             shutil.rmtree(f"{folder}/out", ignore_errors=True)
             done = subprocess.run(
                 ["bash", "-c", f"ulimit -f {kibibytes}; exec \"$@\"", "-", BINARY, command, "-c",
-                 f"{folder}/run.cfg", *settings_of(mode)], env=environment(), timeout=10,
+                 f"{folder}/run.cfg", *settings_of(mode)], env=environment(), timeout=30,
                 capture_output=True, text=True)
             done = Run(done.returncode, done.stdout, done.stderr, 0.0)
             where = f"{command} {mode} with files of {kibibytes} KiB: "
@@ -797,7 +797,7 @@ def faults_on_every_rank(folder):
             for rank in (0, 2) if site in ROOT_ONLY else range(3):
                 for time in ((1, 3) if site == "shard_read" else (1,)):
                     shutil.rmtree(f"{folder}/out", ignore_errors=True)
-                    done = run(command, "-c", f"{folder}/run.cfg", ranks=3, timeout=10, code=None,
+                    done = run(command, "-c", f"{folder}/run.cfg", ranks=3, timeout=30, code=None,
                                *settings_of([*settings, f"debug.fail={site}:{rank}:{time}"]))
                     where = f"{command} {settings}, {site}:{rank}:{time}: {done}"
                     assert done.code in (0, INTERNAL), where

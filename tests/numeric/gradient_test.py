@@ -236,35 +236,35 @@ def qwen2_untied(folder):
 
 
 def qwen3_head_norms(folder):
-    check_kind(folder, "qwen3")
+    check_kind(folder, "qwen3", sft=True)
 
 
 def llama_untied_with_biases(folder):
-    check_kind(folder, "llama")
+    check_kind(folder, "llama", sft=True)
 
 
 def mistral_one_kv_head(folder):
-    check_kind(folder, "mistral")
+    check_kind(folder, "mistral", sft=True)
 
 
 def mistral_windows(folder):
-    check_kind(folder, "mistral window")
+    check_kind(folder, "mistral window", sft=True)
 
 
 def qwen2_windows_in_some_layers(folder):
-    check_kind(folder, "qwen2 windows")
+    check_kind(folder, "qwen2 windows", sft=True)
 
 
 def qwen3_yarn_and_windows(folder):
-    check_kind(folder, "qwen3 yarn")
+    check_kind(folder, "qwen3 yarn", sft=True)
 
 
 def llama3_rotation_and_mlp_biases(folder):
-    check_kind(folder, "llama llama3")
+    check_kind(folder, "llama llama3", sft=True)
 
 
 def olmo2_norms_behind(folder):
-    check_kind(folder, "olmo2")
+    check_kind(folder, "olmo2", sft=True)
 
 
 def olmo3_plain_windows(folder):

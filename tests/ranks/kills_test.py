@@ -10,12 +10,12 @@ sys.path.insert(0, os.path.abspath(__file__ + "/../../common"))
 import harness  # noqa: E402
 import kill_trials  # noqa: E402
 
-KILLS, SEED = 30, 1
+KILLS, SEED = 15, 1
 NAMES = list(kill_trials.STAGES)
 
 
 def killed_runs_make_what_undisturbed_ones_make(folder):
-    """Trials until there were 30 kills; some come too late, when the run has ended."""
+    """Trials until there were 15 kills; some come too late, when the run has ended."""
     setup, kills, number, equal = kill_trials.Setup(folder, "perturbed"), 0, 0, set()
     while kills < KILLS:
         wave = range(number, number + len(NAMES))

@@ -233,7 +233,7 @@ def a_failure_anywhere_ends_all(folder):
     splits = ((1, ()), (4, ("roles.generators=2",)), (5, ("roles.trainers=2", "roles.scorers=2")),
               (6, ("roles.trainers=2", "roles.scorers=2", "roles.generators=2")))
     for i, site in enumerate(SITES):
-        for ranks, roles in splits:
+        for ranks, roles in splits if "message" in site else splits[i % 2::2]:
             rank = 0 if "_write" in site and "shard" not in site else (i + 1) % ranks
             settings = ("distill.max_staleness=1", *roles)
             fault = f"debug.fail={site}:{rank}:{2 if site == 'train_step' else 1}"
@@ -245,7 +245,7 @@ def a_failure_anywhere_ends_all(folder):
             assert f"debug.fail: {site}" in done.errors[0], done
             distill(folder, "some", "distill.max_staleness=1", anew=False, ranks=7 - ranks)
             assert model(folder, "some") == model(folder, "all"), (fault, roles)
-    assert fired > 24, fired
+    assert fired > 14, fired
 
 
 def commands_with_roles(folder, output, *roles):

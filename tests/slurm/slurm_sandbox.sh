@@ -5,6 +5,7 @@
 #   DIR       short: socket paths; needs root
 #   NODES     2 without it; the partition "urgent" has them too, and preempts jobs of "main"
 #   node      starts the daemon of node N anew
+# The daemons go before all else that runs, jobs don't: beside other tests a controller would miss calls.
 # After start: export SLURM_CONF=DIR/slurm.conf
 set -eu
 usage()
@@ -40,6 +41,7 @@ SelectTypeParameters=CR_CPU
 SchedulerParameters=sched_interval=1,sched_min_interval=0,bf_interval=1,batch_sched_delay=0
 SlurmdParameters=config_overrides
 PropagateResourceLimits=NONE
+PropagatePrioProcess=1
 ReturnToService=1
 KillWait=2
 SlurmdTimeout=20
@@ -57,7 +59,7 @@ node()
 {
     rm -rf "$DIR/tmp/node$1" "$DIR/spool/node$1"/*pmix*
     mkdir "$DIR/tmp/node$1"
-    unshare -u sh -c "hostname node$1; exec slurmd -f '$DIR/slurm.conf' -N node$1"
+    unshare -u sh -c "hostname node$1; exec slurmd -n -15 -f '$DIR/slurm.conf' -N node$1"
 }
 
 start()
@@ -71,11 +73,11 @@ start()
     chmod 600 "$DIR/munge.key"
     # slurmctld wants an address beside loopback's; a container without network has none.
     ip -4 -o addr show scope global | grep -q . || ip addr add 10.255.255.1/32 dev lo || true
-    munged --force --key-file="$DIR/munge.key" --socket="$DIR/run/munge.socket" \
+    nice -n -15 munged --force --key-file="$DIR/munge.key" --socket="$DIR/run/munge.socket" \
         --pid-file="$DIR/run/munged.pid" --seed-file="$DIR/run/munged.seed" \
         --log-file="$DIR/log/munged.log"
     export SLURM_CONF="$DIR/slurm.conf"
-    slurmctld -f "$DIR/slurm.conf"
+    slurmctld -n -15 -f "$DIR/slurm.conf"
     for i in $(seq "$number"); do
         node "$i"
     done

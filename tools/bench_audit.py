@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""How long an audit of many rows takes, and how much memory: seconds, peak memory, and the share of the time
-in which the same ranks only read the file's bytes.
+"""How long an audit of many rows takes, and how much memory: seconds, peak memory, and how many times as long as
+reading the file's bytes on as many processes.
 
-Rows of made-up words, as frequent as words are (Zipf), about a kilobyte each, with planted defects whose
-numbers the audit must find. `audit.models = "length"` fits the noise of labels too. The answer must be the
-same bytes on every number of ranks. Takes minutes; no part of the tests."""
+The rows are those of tests/data/make_defects.py; what it has planted must be found, and the result be the same
+bytes on every number of ranks. `audit.models = "length"` fits the noise of labels, too. Takes minutes; no part of
+the tests."""
 import argparse
 import filecmp
 import json
@@ -15,48 +15,19 @@ import sys
 import tempfile
 import time
 
-import numpy as np
-
 import terminal
 
-PLANTED = {100: "duplicate-pair", 300: "same-answers", 500: "contradiction", 700: "email", 900: "empty"}
-PERIOD = 1000  # row 100 of a thousand has the first of these, and so on
-LETTERS = np.array(list("abcdefghijklmnopqrstuvwxyz"))
-
-
-def rows(count, seed):
-    rng = np.random.default_rng(seed)
-    words = ["".join(rng.choice(LETTERS, n)) for n in rng.integers(2, 10, 30000)]
-    shares = 1 / (np.arange(len(words)) + 2.7)
-    cumulated = np.cumsum(shares / shares.sum())
-    cumulated[-1] = 1.0
-    before = None
-    for i in range(count):
-        said = [words[k] for k in np.searchsorted(cumulated, rng.random(150))]
-        row = {"prompt": " ".join(said[:40]) + f" {i}?", "chosen": " ".join(said[40:100]) + ".",
-               "rejected": " ".join(said[100:]) + "."}
-        reason = PLANTED.get(i % PERIOD)
-        if reason == "duplicate-pair":
-            row = before
-        elif reason == "contradiction":
-            row = {**before, "chosen": before["rejected"], "rejected": before["chosen"]}
-        elif reason == "same-answers":
-            row["rejected"] = row["chosen"]
-        elif reason == "email":
-            row["chosen"] += " Write to me@example.org."
-        elif reason == "empty":
-            row["rejected"] = " "
-        before = row
-        yield row
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/data"))
+import make_defects  # noqa: E402
 
 
 def make(path, count, seed):
-    """Writes them; {reason: rows that have it}, where both sides of a contradiction have it."""
-    with open(path, "w") as file:
-        for row in rows(count, seed):
-            file.write(json.dumps(row) + "\n")
-    return {reason: (1 + (reason == "contradiction")) * len(range(at, count, PERIOD))
-            for at, reason in PLANTED.items()}
+    """Writes the rows; {reason: how many have it}."""
+    made, planted = make_defects.rows_with_defects(count, seed)
+    with open(path, "w", encoding="utf-8") as file:
+        for row in made:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return {reason: len(lines) for reason, lines in planted.items() if reason != "near-duplicate"}
 
 
 def reading(path, ranks):
@@ -97,7 +68,7 @@ def main():
         data = os.path.join(o.folder, "rows.jsonl")
         wanted = make(data, o.rows, o.seed)
         size = os.path.getsize(data)
-        print(f"{o.rows} rows, {size / 1e9:.2f} GB; planted {wanted}", flush=True)
+        print(f"{o.rows} rows, {size / 1e9:.2f} GB; planted: {sum(wanted.values())} defects of {len(wanted)} kinds", flush=True)
         for ranks in o.ranks:
             output = os.path.join(o.folder, f"on-{ranks}")
             bare = reading(data, ranks)

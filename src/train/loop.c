@@ -149,6 +149,21 @@ done:
     return status;
 }
 
+/* Says once that trainers have nothing to do: a micro-batch is one trainer's. */
+static void tell_of_idle(ald_loop_t *loop, const ald_run_t *run)
+{
+    const int64_t micros = run->parts.micros, trainers = loop->trainers->size;
+    if (loop->idle || micros >= trainers)
+        return;
+    loop->idle = true;
+    ald_log_warn(
+        "%s: %lld of %lld trainers have no work: a step's %.0f tokens are %lld micro-batch%s; "
+        "a smaller optimizer.micro_batch_tokens (here %lld) makes more of them",
+        run->engine->stage, (long long)(trainers - micros), (long long)trainers, run->parts.tokens,
+        (long long)micros, micros == 1 ? "" : "es",
+        (long long)run->engine->config->optimizer.micro_batch_tokens);
+}
+
 ald_status_t ald_loop_step(ald_loop_t *loop, ald_run_t *const *runs, int64_t n,
                            const ald_items_t *items)
 {
@@ -157,6 +172,7 @@ ald_status_t ald_loop_step(ald_loop_t *loop, ald_run_t *const *runs, int64_t n,
         if (runs[k]->objective->ready != NULL)
             ALD_TRY(runs[k]->objective->ready(runs[k]->state, items));
     ALD_TRY(ald_comm_agree(loop->trainers, parts_init(runs, n, items)));
+    tell_of_idle(loop, runs[0]);
     ALD_TRY(gradients(loop, runs, n, items));
     if (loop->feed.update != NULL)
         loop->feed.update(loop->feed.context);

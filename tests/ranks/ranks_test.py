@@ -699,6 +699,14 @@ def unlike_ranks_are_warned_of(folder):
 
 
 @test
+def trainers_without_work_are_told_of(folder):
+    settings = ("optimizer.max_steps=2", "optimizer.micro_batch_tokens=100000")
+    told = [line for line in stage(folder, "sft", "many", *settings, ranks=3).err.splitlines() if "no work" in line]
+    assert len(told) == 1 and "2 of 3 trainers" in told[0] and "1 micro-batch;" in told[0], told
+    assert "no work" not in stage(folder, "sft", "many", "optimizer.max_steps=2", ranks=2).err
+
+
+@test
 def paths_are_relative_to_the_file(folder):
     """Inputs to the configuration's folder, whatever the working directory; results to `output`."""
     os.makedirs(f"{folder}/away", exist_ok=True)

@@ -94,6 +94,7 @@ typedef struct {
     ald_feed_t feed;
     ald_run_t *runs; /* [count] */
     int64_t count;
+    bool idle;     /* that trainers have no work was said */
     bool stop;     /* the feed has heard of a signal to a rank that is no trainer */
     int64_t later; /* steps of runs that come after these */
     /* Of the steps that this call has taken: how many, all runs together; when it began; when the

@@ -94,6 +94,9 @@ def the_route_keeps_what_was_promised(folder):
 def ranks_and_roles(folder):
     """Two trainers, and roles apart: the largest rank of all."""
     out = os.path.join(folder, "out")
+    idle = [line for line in plan(folder, "--nodes", 40).out.splitlines() if line.startswith("! ")]
+    assert len(idle) == 4 and "for 40 trainers; a smaller optimizer.micro_batch_tokens" in idle[0], idle
+    assert "micro-batches" not in plan(folder).out
     run(folder, "sft", "--set", "sft.output=two", ranks=2)
     found = json.loads(plan(folder, "--compare", out, "--json", "--set", "sft.output=two").out)
     near(found, "sft", "memory", MEMORY)

@@ -37,6 +37,7 @@ typedef struct {
     double node; /* bytes of memory of the fullest node */
     ald_storage_t storage;
     int64_t steps, sequences;
+    double micros; /* micro-batches of a step on average, each one trainer's; 0: it doesn't train */
     double seconds;
 } ald_promise_t;
 

@@ -200,7 +200,8 @@ $stage: finished $(date -r "$(mark_of "$stage")" '+%Y-%m-%d %H:%M') ($(mark_of "
         eval "ids=\$ids_$stage"
         submitted="$submitted${submitted:+, }$stage ${ids%% *}"
         list="$list
-$stage: job ${ids%% *}$([ "$ids" = "${ids%% *}" ] || echo ", follow-ups ${ids#* }"), behind: $(behind "$stage" | tr ':' ' ')"
+$stage: job ${ids%% *}$([ "$ids" = "${ids%% *}" ] || echo ", follow-ups ${ids#* }")$(
+            before=$(behind "$stage" | tr ':' ' ') && [ -z "$before" ] || echo ", behind: $before")"
     done
     verb=submitted
     [ "$action" != dry-run ] || verb="would be submitted"

@@ -18,6 +18,8 @@ typedef struct {
 /* Whether lengths, and with `time` rates, are others than those of all rows, measured at the whole
  * model: what is promised is marked then. */
 bool ald_plan_is_rough(const ald_planning_t *p, bool time);
+/* Prints a line, behind the mark, for each stage that has more trainers than micro-batches. */
+void ald_plan_print_idle(const ald_plan_t *plan, char mark);
 /* "3.2 GiB" and the like, and "1.5 h", in `room` of 32 bytes. */
 const char *ald_plan_bytes(double bytes, char *room);
 const char *ald_plan_time(double seconds, char *room);

@@ -98,15 +98,17 @@ static void print_split(const ald_planning_t *p)
     printf("%s\n", plan->split_is_set ? "; planned is the split of the configuration" : "");
 }
 
-/* Trainers beyond the micro-batches of a step have no work. */
-static void print_idle(const ald_promise_t *promise)
+void ald_plan_print_idle(const ald_plan_t *plan, char mark)
 {
-    for (int r = 0; r < promise->roles; ++r)
-        if (strcmp(promise->role[r].name, "trainer") == 0 && promise->micros > 0.0 &&
-            promise->role[r].ranks > ceil(promise->micros))
-            printf("! %s: a step has %.1f micro-batches for %d trainers; a smaller "
-                   "optimizer.micro_batch_tokens gives work to more of them\n",
-                   promise->stage, promise->micros, promise->role[r].ranks);
+    for (int s = 0; s < ALD_PLAN_STAGES; ++s) {
+        const ald_promise_t *promise = &plan->promise[s];
+        for (int r = 0; r < promise->roles; ++r)
+            if (strcmp(promise->role[r].name, "trainer") == 0 && promise->micros > 0.0 &&
+                promise->role[r].ranks > ceil(promise->micros))
+                printf("%c %s: a step has %.1f micro-batches for %d trainers; a smaller "
+                       "optimizer.micro_batch_tokens gives work to more of them\n",
+                       mark, promise->stage, promise->micros, promise->role[r].ranks);
+    }
 }
 
 static void print_notes(const ald_planning_t *p)
@@ -149,8 +151,7 @@ void ald_plan_print(const ald_planning_t *p)
         if (p->plan.promise[s].stage != NULL)
             print_stage(p, &p->plan.promise[s]);
     print_split(p);
-    for (int s = 0; s < ALD_PLAN_STAGES; ++s)
-        print_idle(&p->plan.promise[s]);
+    ald_plan_print_idle(&p->plan, '!');
     print_notes(p);
 }
 

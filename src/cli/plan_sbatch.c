@@ -124,6 +124,7 @@ ald_status_t ald_plan_sbatch(ald_planning_t *p)
     printf("# aligndistil plan --sbatch: memory x %g, time x %g and %d minutes at least%s\n",
            MEMORY_MARGIN, TIME_MARGIN, LEAST_MINUTES,
            ald_plan_is_rough(p, true) ? "; time is assumed or extrapolated" : "");
+    ald_plan_print_idle(plan, '#');
     if (promise[ALD_PLAN_SFT].stage != NULL)
         print_size("SFT_SIZE", site, site->nodes, promise[ALD_PLAN_SFT].node,
                    promise[ALD_PLAN_SFT].seconds);

@@ -2,7 +2,6 @@
  * before it, and the lines at the end say on what. */
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "ald/base/arena.h"
 #include "ald/base/json.h"
@@ -102,12 +101,10 @@ void ald_plan_print_idle(const ald_plan_t *plan, char mark)
 {
     for (int s = 0; s < ALD_PLAN_STAGES; ++s) {
         const ald_promise_t *promise = &plan->promise[s];
-        for (int r = 0; r < promise->roles; ++r)
-            if (strcmp(promise->role[r].name, "trainer") == 0 && promise->micros > 0.0 &&
-                promise->role[r].ranks > ceil(promise->micros))
-                printf("%c %s: a step has %.1f micro-batches for %d trainers; a smaller "
-                       "optimizer.micro_batch_tokens gives work to more of them\n",
-                       mark, promise->stage, promise->micros, promise->role[r].ranks);
+        if (promise->trainers > ceil(promise->micros))
+            printf("%c %s: a step has %.1f micro-batches for %d trainers; a smaller "
+                   "optimizer.micro_batch_tokens gives work to more of them\n",
+                   mark, promise->stage, promise->micros, promise->trainers);
     }
 }
 

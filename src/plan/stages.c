@@ -98,6 +98,7 @@ static ald_status_t promise_sft(ald_plan_t *plan, const ald_rates_t *rates)
     ALD_TRY(ald_storage_training(plan->config, &model, training.steps, ranks, SFT_METRICS,
                                  &promise->storage));
     const ald_step_work_t step = ald_plan_step(&training, false, false);
+    promise->trainers = ranks;
     promise->micros = step.micros;
     promise->seconds =
         ald_plan_training_seconds(plan, rates, &training, ald_cost_train(rates, &step, ranks));
@@ -149,6 +150,7 @@ static ald_status_t promise_dpo(ald_plan_t *plan, const ald_rates_t *rates, bool
     ALD_TRY(ald_storage_training(config, &model, training.steps, ranks, DPO_METRICS,
                                  &promise->storage));
     const ald_step_work_t step = ald_plan_step(&training, true, false);
+    promise->trainers = ranks;
     promise->micros = step.micros;
     promise->seconds =
         ald_plan_training_seconds(plan, rates, &training, ald_cost_train(rates, &step, ranks));

@@ -37,7 +37,8 @@ typedef struct {
     double node; /* bytes of memory of the fullest node */
     ald_storage_t storage;
     int64_t steps, sequences;
-    double micros; /* micro-batches of a step on average, each one trainer's; 0: it doesn't train */
+    int trainers;  /* 0: it doesn't train */
+    double micros; /* micro-batches of a step on average, each of them one trainer's */
     double seconds;
 } ald_promise_t;
 

@@ -178,6 +178,25 @@ def the_ledger_has_a_line_for_each(folder):
     assert "ledger" in done.err and not os.path.exists(f"{place}/sft9/model.safetensors"), done.err
 
 
+def an_audit_is_a_link(folder):
+    """From a model to the rows that an audit has left of a file; its ledger is named by the configuration."""
+    place = copy_of(folder, "audited")
+    command(place, "audit", "audit.models=length", "runtime.ledger=own.jsonl")
+    command(place, "sft", "data.train=audit/clean.jsonl", "sft.output=cleaned", "optimizer.max_steps=1", "runtime.ledger=own.jsonl")
+    assert [row["stage"] for row in harness.read_rows(f"{place}/own.jsonl")] == ["audit", "sft"]
+    run = harness.read_json(f"{place}/audit/run.json")
+    for name in ("clean.jsonl", "removed.jsonl", "labels.jsonl", "audit.json", "audit.html"):
+        assert run["result"]["files"][name] == sha256(f"{place}/audit/{name}"), name
+    assert run["settings"]["audit.models"] == '"length"', run["settings"]
+    tree = lineage(f"{place}/cleaned", "--verify")
+    assert "made by audit" in tree and "desk/train.jsonl" in tree and "changed" not in tree, tree
+    with open(f"{place}/audit/clean.jsonl", "a", encoding="utf-8") as file:
+        file.write("{}\n")
+    assert "clean.jsonl changed" in lineage(f"{place}/cleaned", "--verify", code=3)
+    command(place, "generate", "generate.output=more.jsonl", options=("--ledger", "here.jsonl"), cwd=f"{place}/desk")
+    assert [row["stage"] for row in harness.read_rows(f"{place}/desk/here.jsonl")] == ["generate"]
+
+
 def cards_say_what_records_say(folder):
     place = copy_of(folder, "cards")
     card = open(f"{place}/aligned/README.md").read()
@@ -206,4 +225,4 @@ def cards_say_what_records_say(folder):
 
 if __name__ == "__main__":
     harness.main([records_say_what_was_made_from_what, a_lineage_is_verified, each_broken_link_is_named, a_moved_folder_keeps_its_lineage,
-                  restarts_are_counted, the_ledger_has_a_line_for_each, cards_say_what_records_say], prepare)
+                  restarts_are_counted, the_ledger_has_a_line_for_each, an_audit_is_a_link, cards_say_what_records_say], prepare)

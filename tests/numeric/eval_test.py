@@ -106,6 +106,11 @@ def accuracy_by_kind_of_pair(folder):
         for key, name in (("length", kind), ("subset", row["subset"])):
             by[key].setdefault(name, []).append(chosen > rejected)
     assert found["reward"] == "dpo"
+    with open(os.path.join(place, "eval.html"), encoding="utf-8") as file:
+        page = file.read()
+    for kinds in by.values():
+        for name, right in kinds.items():
+            assert f"<td>{name}<td>{np.mean(right):.4f}<td>{len(right)}" in page, (name, page)
     for key, kinds in by.items():
         assert found[key].keys() == kinds.keys(), (found, kinds)
         for name, right in kinds.items():

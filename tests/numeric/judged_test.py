@@ -53,6 +53,8 @@ def alpaca_eval(folder):
     for array in (False, True):
         found = judged(folder, rows, array=array)["mine"]
     p = preferences(rows)
+    left_out = harness.read_json(os.path.join(folder, "eval", "judged.json"))["rows_without_judgement"]
+    assert left_out == np.isnan(p).sum() > 0, left_out
     p = p[~np.isnan(p)]
     close(found["win_rate"], 100 * p.mean())
     close(found["standard_error"], 100 * p.std(ddof=1) / len(p) ** 0.5)

@@ -123,6 +123,27 @@ def every_kind_of_training_is_watched(folder):
     assert len(harness.read_rows(f"{folder}/out/aligned/monitor.jsonl")) == 3
 
 
+def terms_of_a_file(folder):
+    """In its order, without blanks at their ends; the metrics have the first 16, and no slash in a name."""
+    terms = ["4.60", "boxes", "Order", "17", "茶", "3", "no", "pro", "blem", "asap", "2", "at", "x", ",", "<b>", "of tea", "e"]
+    harness.write(f"{folder}/terms.txt", "".join(f" {term}\t\r\n\n" for term in [*terms[:4], "1/2", *terms[4:]]))
+    harness.write_rows(f"{folder}/half.jsonl", [*ROWS, {"prompt": "Half?", "chosen": "1/2 of 17", "rejected": "none"}])
+    anew(folder, "sft", "monitor.terms=terms.txt", "monitor.rows=half.jsonl", "optimizer.max_steps=1")
+    look, = harness.read_rows(f"{folder}/out/sft/monitor.jsonl")
+    found = {place["term"] for place in look["places"]}
+    assert found - {"4.60"} and found <= {*terms, "1/2"} and {"17", "1/2", "<b>"} <= found, found
+    row, = harness.read_rows(f"{folder}/out/sft/metrics.jsonl")
+    names = [name for name in row if name.startswith("monitor/")]
+    assert "monitor/p(1_2)" in names and "monitor/p(17)" in names and all(name.count("/") == 1 for name in names), names
+    listed = [*terms[:4], "1/2", *terms[4:]][:16]
+    assert {name[len("monitor/p("):-1].replace("_", "/") for name in names} == found & {*listed}, (names, found)
+    harness.write(f"{folder}/latin.txt", "")
+    with open(f"{folder}/latin.txt", "wb") as file:
+        file.write("für\n".encode("latin-1"))
+    done = anew(folder, "sft", "monitor.terms=latin.txt", code=3, ranks=2)
+    assert done.errors == [f"{folder}/latin.txt: expected lines of text in UTF-8"], done
+
+
 def alarms_warn_and_stop(folder):
     done = anew(folder, "sft", "monitor.alarm=4.60 < 1; No problem > 0.999 stop")
     assert done.err.count("monitor.alarm") == 1 and '"4.60" has the probability' in done.err, done.err
@@ -146,4 +167,4 @@ def bad_settings(folder):
 
 if __name__ == "__main__":
     harness.main([probabilities_are_the_twins, answers_are_those_of_generate, any_ranks_and_stops_give_the_same,
-                  every_kind_of_training_is_watched, alarms_warn_and_stop, bad_settings], prepare)
+                  every_kind_of_training_is_watched, terms_of_a_file, alarms_warn_and_stop, bad_settings], prepare)

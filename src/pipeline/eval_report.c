@@ -170,14 +170,15 @@ done:
 static ald_status_t write_page(const ald_eval_t *e, const char *path)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_vec_t page;
+    ald_vec_t page, subject;
     ald_vec_init(&page, 1);
-    ALD_TRY(ald_html_begin(&page, "eval",
+    ald_vec_init(&subject, 1);
+    ALD_TRY(ald_vec_printf(&subject, "%s%s",
+                           e->config->eval.teacher ? "the composed teacher of " : "",
                            e->directory[ALD_VIEW_POLICY][0] != '\0' ? e->directory[ALD_VIEW_POLICY]
                                                                     : e->directory[ALD_VIEW_DPO]));
-    ALD_TRY(ald_vec_printf(&page, "<p>%s%lld rows of ",
-                           e->config->eval.teacher ? "The composed teacher on " : "",
-                           (long long)e->rows));
+    ALD_TRY(ald_html_begin(&page, "eval", subject.data));
+    ALD_TRY(ald_vec_printf(&page, "<p>%lld rows of ", (long long)e->rows));
     ALD_TRY(ald_html_escape(&page, e->config->data.eval));
     ALD_TRY(ald_vec_printf(&page, "; intervals of 95%%.\n<table><tr><th>metric<th>value<th>low"
                                   "<th>high<th>of<th>meaning\n"));
@@ -200,6 +201,7 @@ static ald_status_t write_page(const ald_eval_t *e, const char *path)
     ALD_TRY(ald_vec_printf(&page, "%s</html>\n", e->samples > 0 ? "</table>\n" : ""));
     ALD_TRY(ald_file_write(path, page.data, page.count));
 done:
+    ald_vec_reset(&subject);
     ald_vec_reset(&page);
     return status;
 }

@@ -30,10 +30,10 @@ MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
        "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_hwloc_base_binding_policy": "none",
        "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "1",
        # Most of what a test program takes are starts of processes. So: shared memory alone, no search for
-       # fast networks, none for graphics cards; and mpirun doesn't sleep two seconds when a rank has ended
-       # with a code, though nobody is left to be ended.
+       # fast networks, none for graphics cards, no store in shared memory of what mpirun tells its ranks; and
+       # mpirun doesn't sleep two seconds when a rank has ended with a code, though nobody is left to be ended.
        "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader", "OMPI_MCA_odls_base_sigkill_timeout": "0",
-       "HWLOC_PLUGINS_PATH": "/nonexistent", "HWLOC_COMPONENTS": "-pci,-linuxio,-x86"}
+       "PMIX_MCA_gds": "hash", "HWLOC_PLUGINS_PATH": "/nonexistent", "HWLOC_COMPONENTS": "-pci,-linuxio,-x86"}
 
 
 # Names of the numbers of a step that are times, or follow from them: no two runs have the same.

@@ -67,7 +67,7 @@ class Sandbox:
                                  env={**os.environ, **self.port})
         assert started.returncode == 0, started.stderr + texts_of(os.path.join(self.folder, "log"))
         self.env = harness.environment({"SLURM_CONF": os.path.join(self.folder, "slurm.conf")})
-        for name in ("OMPI_MCA_pml", "OMPI_MCA_btl", "OMPI_MCA_odls_base_sigkill_timeout",
+        for name in ("OMPI_MCA_pml", "OMPI_MCA_btl", "OMPI_MCA_odls_base_sigkill_timeout", "PMIX_MCA_gds",
                      "OMPI_MCA_orte_tmpdir_base", "OMP_NUM_THREADS"):
             self.env.pop(name, None)  # more than one node
 

@@ -26,9 +26,12 @@
 #include "ald/teacher/teacher.h"
 
 #define MEBIBYTE 1048576.0
-#define PRODUCT_BYTES                                                                              \
-    (6.0 * MEBIBYTE) /* OpenBLAS packs matrices into so much a thread; measured                    \
-                      */
+/* OpenBLAS packs matrices into so much a thread, at most: measured. A panel of one factor, and of
+ * the other one as many columns as there are. */
+#define PRODUCT_BYTES  (6.0 * MEBIBYTE)
+#define PRODUCT_PANEL  (4.0 * 384.0 * 768.0)
+#define PRODUCT_COLUMN (4.0 * 384.0)
+#define PRODUCT_LEAST  (4.0 * MEBIBYTE) /* of the thread that calls it */
 
 static double resident_bytes(void)
 {
@@ -77,9 +80,13 @@ static double logits_bytes(const ald_model_config_t *shape, int64_t R, int64_t r
            (double)(rows * shape->vocab_size + shape->hidden_size);
 }
 
-void ald_memory_add_products(ald_memory_plan_t *plan)
+void ald_memory_add_products(ald_memory_plan_t *plan, const ald_model_config_t *shape)
 {
-    ald_memory_add(plan, PRODUCT_BYTES * plan->threads, "packed matrices");
+    const double columns =
+        (double)(shape->vocab_size > shape->intermediate_size ? shape->vocab_size
+                                                              : shape->intermediate_size);
+    const double each = fmin(PRODUCT_BYTES, PRODUCT_PANEL + PRODUCT_COLUMN * columns);
+    ald_memory_add(plan, fmax(each, PRODUCT_LEAST) + each * (plan->threads - 1), "packed matrices");
 }
 
 void ald_memory_add_mapped(ald_memory_plan_t *plan, int64_t bytes, const char *key)
@@ -134,7 +141,7 @@ void ald_memory_add_training(ald_memory_plan_t *plan, const ald_training_plan_t 
     ald_memory_add(plan, (double)training->gradients, "gradients of a layer and the vocabulary");
     if (wide > 0)
         ald_memory_add(plan, logits_bytes(shape, R, wide), "teacher's rows");
-    ald_memory_add_products(plan);
+    ald_memory_add_products(plan, shape);
     const double checkpoint = checkpoint_bytes(training);
     if (checkpoint > 0.0)
         ald_memory_add(plan, checkpoint, "checkpoints");

@@ -26,7 +26,7 @@ void ald_memory_rows(ald_memory_plan_t *plan, const ald_training_plan_t *trainin
 void ald_memory_score(ald_memory_plan_t *plan, const ald_scoring_plan_t *scoring)
 {
     ald_memory_add_scoring(plan, scoring);
-    ald_memory_add_products(plan);
+    ald_memory_add_products(plan, scoring->shape);
 }
 
 static int64_t part_of(int64_t count, int64_t parts)
@@ -59,7 +59,7 @@ void ald_memory_on_policy(ald_memory_plan_t *plan, const ald_on_policy_plan_t *r
     if (run->trains)
         ald_memory_add_distilling(plan, run->training, &lessons);
     else
-        ald_memory_add_products(plan);
+        ald_memory_add_products(plan, run->training->shape);
     if (run->scores)
         add_scoring(plan, run, part_of(batch, place->scorers.count));
     if (run->generates)
@@ -86,5 +86,5 @@ void ald_memory_eval(ald_memory_plan_t *plan, const ald_evaluation_plan_t *evalu
     if (evaluation->samples > 0)
         ald_memory_add(plan, fmin(SAMPLES_LEAVE, SAMPLE_LEAVES * (double)evaluation->samples),
                        "that sampling leaves in the heap");
-    ald_memory_add_products(plan);
+    ald_memory_add_products(plan, evaluation->shape);
 }

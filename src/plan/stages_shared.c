@@ -53,7 +53,7 @@ ald_plan_scored_t ald_plan_scoring(const ald_plan_t *plan)
 
 /* What MPI takes where there are several ranks: shared memory and pieces of reductions; measured.
  */
-#define MESSAGES 1e7
+#define MESSAGES 6e6
 
 void ald_plan_begin(const ald_plan_t *plan, const char *stage, double held, ald_memory_plan_t *out)
 {

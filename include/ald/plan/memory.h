@@ -31,8 +31,8 @@ void ald_memory_say(const ald_memory_plan_t *plan);
 
 /* --- what roles share ------------------------------------------------------------------------- */
 
-/* What the product library holds. */
-void ald_memory_add_products(ald_memory_plan_t *plan);
+/* What the product library holds after products of models of this shape. */
+void ald_memory_add_products(ald_memory_plan_t *plan, const ald_model_config_t *shape);
 /* A frozen model's file, whose pages its use will read; `key` names it. */
 void ald_memory_add_mapped(ald_memory_plan_t *plan, int64_t bytes, const char *key);
 /* Forward passes of `models` models of this shape, one after the other, that keep nothing but their

@@ -13,6 +13,7 @@
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
 #include "ald/model/digest.h"
+#include "ald/shard/set.h"
 
 /* Whether a file of a model's folder is part of the model: not what a run wrote beside it. */
 static bool is_of_model(const char *name)
@@ -96,6 +97,15 @@ static const ald_json_t *listed(const char *path, ald_json_t **manifest)
     return ald_json_get(*manifest, "shards");
 }
 
+/* Adds a line as sha256sum writes it. */
+static void add_line(ald_sha256_t *sha, const char *digest, const char *name)
+{
+    ald_sha256_update(sha, digest, strlen(digest));
+    ald_sha256_update(sha, "  ", 2);
+    ald_sha256_update(sha, name, strlen(name));
+    ald_sha256_update(sha, "\n", 1);
+}
+
 static void digest_of_list(const ald_json_t *list, char hex[ALD_SHA256_HEX])
 {
     ald_sha256_t sha;
@@ -104,26 +114,53 @@ static void digest_of_list(const ald_json_t *list, char hex[ALD_SHA256_HEX])
         const ald_json_t *entry = ald_json_at(list, i);
         const char *name = ald_json_text(ald_json_get(entry, "name"), NULL);
         const char *digest = ald_json_text(ald_json_get(entry, "sha256"), NULL);
-        if (name == NULL || digest == NULL)
-            continue;
-        ald_sha256_update(&sha, digest, strlen(digest));
-        ald_sha256_update(&sha, "  ", 2);
-        ald_sha256_update(&sha, name, strlen(name));
-        ald_sha256_update(&sha, "\n", 1);
+        if (name != NULL && digest != NULL)
+            add_line(&sha, digest, name);
     }
     ald_sha256_final(&sha, hex);
 }
 
-static void describe_shards(const char *path, ald_json_t *out)
+/* Shards without a manifest: those of on-policy runs. */
+static ald_status_t describe_unlisted(const char *path, ald_json_t *out)
 {
-    char hex[ALD_SHA256_HEX] = "";
+    ald_status_t status = ALD_STATUS_OK;
+    char hex[ALD_SHA256_HEX], **names = NULL;
+    ald_json_t *files = ald_json_new_object();
+    ald_sha256_t sha;
+    size_t count = 0;
+    ald_sha256_init(&sha);
+    ALD_TRY(ald_dir_list(path, &names, &count));
+    for (size_t i = 0; i < count; ++i) {
+        if (ald_shard_number(names[i]) < 0)
+            continue;
+        ALD_TRY(file_in(path, names[i], hex));
+        add_line(&sha, hex, names[i]);
+        ald_json_set(files, names[i], ald_json_new_string(hex));
+    }
+    ald_sha256_final(&sha, hex);
+    ald_json_set(out, "sha256", ald_json_new_string(hex));
+    ald_json_set(out, "files", files);
+    files = NULL;
+done:
+    ald_names_free(names, count);
+    ald_json_free(files);
+    return status;
+}
+
+static ald_status_t describe_shards(const char *path, ald_json_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char hex[ALD_SHA256_HEX];
     ald_json_t *manifest = NULL;
     const ald_json_t *list = listed(path, &manifest);
-    if (list != NULL)
+    if (list == NULL) {
+        status = describe_unlisted(path, out);
+    } else {
         digest_of_list(list, hex);
-    if (list != NULL)
         ald_json_set(out, "sha256", ald_json_new_string(hex));
+    }
     ald_json_free(manifest);
+    return status;
 }
 
 static ald_status_t describe_folder(const char *path, const char *const *names, ald_json_t *out)
@@ -156,10 +193,8 @@ ald_status_t ald_content_describe(const char *path, const char *kind, const char
         return describe_model(path, out);
     if (strcmp(kind, "folder") == 0)
         return describe_folder(path, names, out);
-    if (strcmp(kind, "shards") == 0) {
-        describe_shards(path, out);
-        return status;
-    }
+    if (strcmp(kind, "shards") == 0)
+        return describe_shards(path, out);
     ALD_TRY(ald_sha256_file(path, hex));
     ald_json_set(out, "sha256", ald_json_new_string(hex));
 done:
@@ -208,8 +243,6 @@ static ald_status_t verify_shards(const char *path, const char *said, ald_json_t
     char hex[ALD_SHA256_HEX];
     ald_json_t *manifest = NULL;
     const ald_json_t *list = listed(path, &manifest);
-    if (said == NULL)
-        goto done; /* there was no manifest */
     if (list == NULL) {
         ald_json_push(changes, ald_json_new_string("manifest.json is not there any more"));
         goto done;
@@ -238,8 +271,8 @@ ald_status_t ald_content_verify(const char *path, const ald_json_t *said, ald_js
     const ald_json_t *files = ald_json_get(said, "files"), *value;
     const char *name, *last = strrchr(path, '/');
     void *at = NULL;
-    if (kind != NULL && strcmp(kind, "shards") == 0)
-        return verify_shards(path, whole, changes);
+    if (kind != NULL && strcmp(kind, "shards") == 0 && files == NULL)
+        return whole == NULL ? status : verify_shards(path, whole, changes);
     if (files == NULL)
         return compare_file(path, last == NULL ? path : last + 1, whole, changes);
     while (ald_json_next(files, &at, &name, &value))

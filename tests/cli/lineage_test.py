@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """Where a model came from: records, lineages and their check, model cards, the ledger."""
+import hashlib
 import json
 import os
 import re
@@ -197,6 +198,30 @@ def an_audit_is_a_link(folder):
     assert [row["stage"] for row in harness.read_rows(f"{place}/desk/here.jsonl")] == ["generate"]
 
 
+def shards_of_an_on_policy_run(folder):
+    """They have no manifest: each is in the record, and in that of the run that takes them as its source."""
+    place = copy_of(folder, "kept")
+    command(place, "distill", "distill.mode=on-policy", "distill.output=on", "shards.directory=rounds", ranks=2)
+    names = sorted(os.listdir(f"{place}/rounds"))
+    shards = [name for name in names if name.startswith("shard-")]
+    assert shards and "manifest.json" not in names, names
+    result = harness.read_json(f"{place}/rounds.run.json")["result"]
+    assert result["files"] == {name: sha256(f"{place}/rounds/{name}") for name in shards}, result
+    lines = "".join(f"{result['files'][name]}  {name}\n" for name in shards)
+    assert result["sha256"] == hashlib.sha256(lines.encode()).hexdigest()
+    command(place, "distill", "shards.sources=rounds:1", "distill.output=again")
+    tree = lineage(f"{place}/again", "--verify")
+    assert f"shards {place}/rounds {result['sha256'][:16]}  verified" in tree and "made by distill" in tree, tree
+    with open(f"{place}/rounds/{shards[-1]}", "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)[0]
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last ^ 1]))
+    assert f"{shards[-1]} changed" in lineage(f"{place}/again", "--verify", code=3)
+    os.remove(f"{place}/rounds/{shards[0]}")
+    assert f"{shards[0]} is not there any more" in lineage(f"{place}/again", "--verify", code=3)
+
+
 def cards_say_what_records_say(folder):
     place = copy_of(folder, "cards")
     card = open(f"{place}/aligned/README.md").read()
@@ -225,4 +250,4 @@ def cards_say_what_records_say(folder):
 
 if __name__ == "__main__":
     harness.main([records_say_what_was_made_from_what, a_lineage_is_verified, each_broken_link_is_named, a_moved_folder_keeps_its_lineage,
-                  restarts_are_counted, the_ledger_has_a_line_for_each, an_audit_is_a_link, cards_say_what_records_say], prepare)
+                  restarts_are_counted, the_ledger_has_a_line_for_each, an_audit_is_a_link, shards_of_an_on_policy_run, cards_say_what_records_say], prepare)

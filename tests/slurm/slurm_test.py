@@ -370,17 +370,20 @@ def words_that_are_wrong(folder):
 
 
 def runs_that_do_not_get_on_end_with_a_line(folder):
-    """The same step twice; more restarts than allowed; a site without requeues."""
-    for site, times, line in (
-            ({}, 2, "no progress since it stopped last (nothing is kept yet): it needs more time than it is given, "
-             "or fails again and again"),
-            ({"MAX_RESTARTS": "0"}, 1, "stopped more than MAX_RESTARTS=0 times (nothing is kept yet)"),
-            ({"REQUEUE": "no"}, 1, "stopped, and site.sh has REQUEUE=no: submit again to go on")):
-        made = new_chain(folder, site={**site, "lines": "export ALD_BEFORE='kill -USR2 $$'"})
+    """The same step twice; more restarts than allowed; a site without requeues. Three chains at once."""
+    expected = (
+        ({}, 2, "no progress since it stopped last (nothing is kept yet): it needs more time than it is given, "
+         "or fails again and again"),
+        ({"MAX_RESTARTS": "0"}, 1, "stopped more than MAX_RESTARTS=0 times (nothing is kept yet)"),
+        ({"REQUEUE": "no"}, 1, "stopped, and site.sh has REQUEUE=no: submit again to go on"))
+    chains = [new_chain(folder, name=f"still{k}", site={**site, "lines": "export ALD_BEFORE='kill -USR2 $$'"})
+              for k, (site, _, _) in enumerate(expected)]
+    for made in chains:
         made.submit("--only", "sft,dpo,reverse")
-        job = made.jobs["sft"]
-        assert sandbox().wait(job, states=("FAILED",)) == "FAILED", made.log("sft")
-        sandbox().empty()
+    for made, (_, times, line) in zip(chains, expected):
+        assert sandbox().wait(made.jobs["sft"], states=("FAILED",)) == "FAILED", made.log("sft")
+    sandbox().empty()
+    for made, (_, times, line) in zip(chains, expected):
         log = made.log("sft")
         assert log.count("keeps what it has") == times and log.count(f"sft: {line}") == 1, log
         assert sandbox().show(made.jobs["dpo"]) == "CANCELLED", log

@@ -2,11 +2,13 @@
 # Submits the route of a configuration to Slurm, each stage behind those that it needs: sft, dpo and
 # its reverse side by side, score as an array, distill, eval. Finished stages are left out.
 #
-# usage: jobs/submit.sh [CONFIG.cfg] [--from STAGE] [--only STAGE,...] [--sizes FILE | --plan] [--dry-run]
+# usage: jobs/submit.sh [CONFIG.cfg] [--from STAGE] [--only STAGE,...] [--sizes FILE | --plan]
+#                       [--array FORM | --array=auto] [--dry-run]
 #        jobs/submit.sh [CONFIG.cfg] --status | --cancel
 #   CONFIG.cfg        jobs/align.cfg
 #   --from, --only    this stage and those after it; these stages
 #   --sizes FILE      sizes of jobs, read after site.sh; --plan: those that `aligndistil plan` proposes
+#   --array FORM      of score, as in 0-99%10; auto: as many tasks as `aligndistil plan` proposes
 #   --dry-run         prints every call of sbatch and its script, submits nothing
 #   --status          what is done, what runs, what has failed
 #   --cancel          takes the chain's jobs out of the queue
@@ -26,19 +28,21 @@ die()
 
 usage()
 {
-    sed -n 's/^# \{0,1\}//; 2,14p' "$0"
+    sed -n 's/^# \{0,1\}//; 2,16p' "$0"
 }
 
-action=submit from= only= ALD_CONFIG= ALD_SIZES=${ALD_SIZES-} plan=
+action=submit from= only= ALD_CONFIG= ALD_SIZES=${ALD_SIZES-} plan= array=
 while [ $# -gt 0 ]; do
     case $1 in
-    --from | --only | --sizes) [ $# -gt 1 ] || die 2 "$1: expected a value" ;;
+    --from | --only | --sizes | --array) [ $# -gt 1 ] || die 2 "$1: expected a value" ;;
     esac
     case $1 in
     --from) from=$2 && shift ;;
     --only) only=$(echo "$2" | tr ',' ' ') && shift ;;
     --sizes) ALD_SIZES=$(realpath -m "$2") && shift ;;
     --plan) plan=yes ;;
+    --array) array=$2 && shift ;;
+    --array=*) array=${1#*=} ;;
     --dry-run | --status | --cancel) action=${1#--} ;;
     --help | -h) usage && exit 0 ;;
     -*) die 2 "$1: unknown option; see $0 --help" ;;
@@ -256,12 +260,19 @@ cancel)
     select_stages
     check_chosen
     [ -z "$plan" ] || [ "$action" = dry-run ] || mkdir -p "$state"
-    if [ -n "$plan" ]; then
+    if [ -n "$plan" ] || [ "$array" = auto ]; then
         set --
         for setting in $DISTILL_ROLES; do
             set -- "$@" --set "$setting"
         done
         proposed=$($CONTAINER "$ALIGNDISTIL" plan -c "$ALD_CONFIG" --quiet --sbatch $PLAN_NODE "$@") || exit $?
+        [ "$array" != auto ] || {
+            eval "$(echo "$proposed" | grep '^SCORE_TASKS=' || echo :)"
+            array=0-$((SCORE_TASKS - 1))
+        }
+    fi
+    SCORE_ARRAY=${array:-${SCORE_ARRAY-}}
+    if [ -n "$plan" ]; then
         # Behind what the site has the roles be, such as on-policy.
         proposed=$(echo "$proposed" | sed 's/^DISTILL_ROLES="/DISTILL_ROLES="${DISTILL_ROLES-} /')
         eval "$proposed"

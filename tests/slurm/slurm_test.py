@@ -344,6 +344,8 @@ def a_dry_run_submits_nothing(folder):
         assert f"    run {stage}" in said.splitlines(), said
     assert "--array=0-2" in calls[6] and "--dependency=afternotok:<score>" in calls[7], calls
     assert "would be submitted: sft <sft>, dpo <dpo>, " in said, said
+    for form, words in (("0-9:3%2", ("--array", "0-9:3%2")), ("0-0", ("--array=auto",)), ("4", ("--plan", "--array", "4"))):
+        assert made.call("--dry-run", *words)[0].count(f" --array={form} ") == 2, (form, words)
 
 
 def words_that_are_wrong(folder):
@@ -352,6 +354,7 @@ def words_that_are_wrong(folder):
             (("--from", "training"), 2, "training: no stage of this chain, which has: sft dpo reverse score distill eval"),
             (("--only", "sft,scores"), 2, "scores: no stage of this chain"),
             (("--only",), 2, "--only: expected a value"),
+            (("--array",), 2, "--array: expected a value"),
             (("--fast",), 2, "--fast: unknown option"),
             (("--sizes", "none.sh"), 2, "none.sh: no such file"),
             (("--only", "distill"), 2, "distill needs dpo, which is neither finished"),

@@ -2,7 +2,6 @@
  * that scoring sees exactly what was sampled. */
 #include "ald/pipeline/stage_generate.h"
 
-
 #include "ald/base/arena.h"
 #include "ald/base/file.h"
 #include "ald/base/folder.h"

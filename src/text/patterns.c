@@ -36,6 +36,8 @@ static ald_status_t check_item(const ald_json_t *item)
                   key);
         ALD_CHECK(!is_prompt || ald_json_is_string(value), ALD_STATUS_INPUT,
                   "\"prompt\": expected a string, found %s", ald_json_type_name(value));
+        ALD_CHECK(is_prompt || ald_json_is_array(value), ALD_STATUS_INPUT,
+                  "\"%s\": expected a list of strings, found %s", key, ald_json_type_name(value));
         if (!is_prompt)
             ALD_TRY(ald_json_check_strings(item, key));
     }

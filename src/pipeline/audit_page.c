@@ -116,7 +116,10 @@ done:
 static ald_status_t put_page(const ald_audit_run_t *run, ald_vec_t *page)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ALD_TRY(ald_html_begin(page, "audit", run->config->data.train));
+    ald_vec_t subject;
+    ald_vec_init(&subject, 1);
+    ALD_TRY(ald_vec_printf(&subject, "audit of %s", run->config->data.train));
+    ALD_TRY(ald_html_begin(page, "audit", subject.data));
     ALD_TRY(
         ald_vec_printf(page,
                        "<p>%lld rows of layout %s, %lld pairs; %lld rows clean, %lld "
@@ -134,6 +137,7 @@ static ald_status_t put_page(const ald_audit_run_t *run, ald_vec_t *page)
         ALD_TRY(ald_audit_put_labels(run, page));
     ALD_TRY(ald_vec_printf(page, "</html>\n"));
 done:
+    ald_vec_reset(&subject);
     return status;
 }
 

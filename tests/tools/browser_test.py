@@ -251,7 +251,7 @@ def the_audits_page(folder):
     harness.run("audit", "-c", f"{folder}/empty.cfg", *training.settings({
         "output": folder, "audit__output": "audit",
         "data__train": harness.write_rows(f"{folder}/audited.jsonl", rows)}))
-    looked_at(Setting.page, f"{folder}/audit/audit.html", f"{folder}/audited.jsonl", "duplicate")
+    looked_at(Setting.page, f"{folder}/audit/audit.html", f"audit of {folder}/audited.jsonl", "duplicate")
 
 
 def the_evaluations_page(folder):

@@ -170,6 +170,6 @@ int main(int argc, char **argv)
         ald_log_error("%s", ald_status_message());
     fflush(stdout);
     report_end(&world, begun);
-    ald_comm_finish();
+    ald_comm_finish(&world, (int)status);
     return (int)status;
 }

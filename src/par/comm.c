@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "ald/base/arena.h"
 #include "ald/base/lock.h"
@@ -55,10 +56,25 @@ void ald_comm_start(int *argc, char ***argv, ald_comm_t *world)
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is an errno, not the end */
 }
 
-void ald_comm_finish(void)
+static volatile sig_atomic_t code_at_end;
+
+static void end_now(int number)
 {
+    (void)number;
+    _exit(code_at_end);
+}
+
+void ald_comm_finish(const ald_comm_t *world, int code)
+{
+    /* Open MPI may wait for ever for a thread of its own: the word that ends the thread's loop is
+     * lost when it comes just before the thread enters it. To one that isn't alone others speak. */
+    enum { LONGEST = 20 }; /* seconds */
     ald_ending_leave();
+    code_at_end = code;
+    signal(SIGALRM, end_now);
+    alarm(world->size == 1 ? LONGEST : 0);
     MPI_Finalize();
+    alarm(0);
 }
 
 static void comm_describe(ald_comm_t *comm)

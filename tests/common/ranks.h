@@ -59,7 +59,7 @@ static inline int check_memory(void **state)
         if (world.rank != 0 && freopen("/dev/null", "w", stdout) == NULL)                          \
             return 1;                                                                              \
         int failed = cmocka_run_group_tests((tests), NULL, NULL);                                  \
-        ald_comm_finish();                                                                         \
+        ald_comm_finish(&world, failed);                                                           \
         return failed;                                                                             \
     } while (0)
 

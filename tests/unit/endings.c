@@ -1,10 +1,13 @@
 /* endings WHAT: a job that ends, on the last rank, in one of the ways of `par` that no test within
  * a process survives; for endings_test.py. Not a test. */
+#include <dlfcn.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "ald/base/log.h"
 #include "ald/base/status.h"
@@ -15,6 +18,21 @@
 #include "ald/par/signals.h"
 
 enum { LARGE = 8 << 20 }; /* larger than what MPI sends ahead */
+
+struct event_base;
+int event_base_loop(struct event_base *base, int flags);
+
+/* What the threads of MPI wait in, in place of libevent's: late to enter, so that the word that
+ * ends them comes too early. */
+static atomic_bool late;
+int event_base_loop(struct event_base *base, int flags)
+{
+    int (*own)(struct event_base *, int);
+    *(void **)&own = dlsym(RTLD_NEXT, "event_base_loop");
+    if (gettid() != getpid() && atomic_load(&late))
+        sleep(60);
+    return own(base, flags);
+}
 
 /* Nothing was sent to it. */
 static void receive(const ald_comm_t *world)
@@ -120,6 +138,9 @@ static const struct {
 int main(int argc, char **argv)
 {
     ald_comm_t world;
+    const bool enters_late = argc == 2 && strcmp(argv[1], "enter_late") == 0;
+    const int code = enters_late ? ALD_STATUS_INPUT : 0;
+    atomic_store(&late, enters_late);
     ald_comm_start(&argc, &argv, &world);
     ald_log_setup(ALD_LOG_NORMAL, world.rank == 0);
     const char *ours = argc == 2 ? strstr(argv[1], "-agree") : NULL;
@@ -133,6 +154,6 @@ int main(int argc, char **argv)
     if (ours != NULL)
         ald_comm_agree(&world, ALD_STATUS_OK);
     MPI_Barrier(world.mpi);
-    ald_comm_finish();
-    return 0;
+    ald_comm_finish(&world, code);
+    return code;
 }

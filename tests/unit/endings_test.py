@@ -10,7 +10,7 @@ import harness  # noqa: E402
 
 PROGRAM = os.path.join(harness.BUILD, "tests", "endings")
 USUAL = {"OMPI_MCA_odls_base_sigkill_timeout": "1"}  # seconds that mpirun gives the others, as for users
-RESOURCE, INTERNAL, TERMINATED = 4, 5, (-15, 128 + 15)  # the latter alone, and as mpirun has it
+INPUT, RESOURCE, INTERNAL, TERMINATED = 3, 4, 5, (-15, 128 + 15)  # the latter alone, and as mpirun has it
 # What endings.c does: exit code, error line ({} is the last rank), least seconds.
 ENDINGS = {
     "receive": (INTERNAL, "rank {} waited 1 s for rank 0, in a message of tag 11 (runtime.deadline)", 1.0),
@@ -51,6 +51,13 @@ def a_killed_rank_is_named(folder):
                             done.errors[0]), done
 
 
+def an_end_that_mpi_keeps_waiting(folder):
+    """A thread of MPI doesn't hear that it is to end."""
+    alone = {"OMPI_MCA_ess_singleton_isolated": "1", "OMPI_MCA_orte_create_session_dirs": "0"}
+    done = harness.finish(harness.start(["enter_late"], program=PROGRAM, env=alone), timeout=50)
+    assert done.code == INPUT and done.errors == [] and 19 < done.seconds < 45, done
+
+
 def one_rank_says_it(folder):
     """A launcher that gives each rank 8 s for its end, and two ranks whose patience ends."""
     done = harness.finish(harness.start(["stay_away"], 6, program=PROGRAM,
@@ -61,6 +68,6 @@ def one_rank_says_it(folder):
 
 
 if __name__ == "__main__":
-    harness.main([a_killed_rank_is_named, one_rank_says_it] +
+    harness.main([a_killed_rank_is_named, an_end_that_mpi_keeps_waiting, one_rank_says_it] +
                  [check_of(name, ranks) for name in ENDINGS for ranks in (1, 2, 3)] +
                  [check_of(name, ranks) for name in WAITS for ranks in (2, 3)])

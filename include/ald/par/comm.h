@@ -17,8 +17,9 @@ typedef struct {
 /* MPI_Init_thread (FUNNELED); an error of MPI ends the job by ald_comm_abort. Collective over the
  * world. */
 void ald_comm_start(int *argc, char ***argv, ald_comm_t *world);
-/* Collective. */
-void ald_comm_finish(void);
+/* MPI_Finalize. A process that is alone ends at once with `code` where that doesn't return within 20
+ * seconds: nothing is left to do then. Collective over the world. */
+void ald_comm_finish(const ald_comm_t *world, int code);
 
 /* Numbers the ranks of the world anew, lower keys first, and equal ones as they were. Collective
  * over the world, before anything is told by rank. */

@@ -673,7 +673,7 @@ def full_disk(folder):
     for command, mode in (("sft", []), ("sft", checkpointed([])), ("dpo", []), ("score", []),
                           ("generate", []), ("distill", []), ("distill", ON_POLICY),
                           ("distill", checkpointed(ON_POLICY))):
-        for pages in (0, 4, 12, 17, 24, 30):
+        for pages in (0, 4, 12, 17, *some((24, 30), 2)):
             n = RANKS[pages % 8 // 4]
             with small_disk(folder, f"{max(pages, 1) * 4}k") as disk:
                 if pages == 0:
@@ -796,8 +796,9 @@ def faults_on_every_rank(folder):
     fired = {}
     for command, sites, settings in SITES:
         for site in sites:
-            for rank in (0, 2) if site in ROOT_ONLY else range(3):
-                for time in ((1, 3) if site == "shard_read" else (1,)):
+            ranks = (0, 2) if site in ROOT_ONLY else range(3)
+            for rank in ranks if "roles.scorers=1" in settings else some(ranks, 2):
+                for time in some((1, 3) if site == "shard_read" else (1,), 2):
                     shutil.rmtree(f"{folder}/out", ignore_errors=True)
                     done = run(command, "-c", f"{folder}/run.cfg", ranks=3, timeout=30, code=None,
                                *settings_of([*settings, f"debug.fail={site}:{rank}:{time}"]))

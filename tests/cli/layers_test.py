@@ -159,16 +159,16 @@ def include_circles(tree):
 def calls_between(objects):
     """{source: the sources whose functions or data it uses}, from the object files of a folder."""
     defined, wanted = {}, {}
-    for place, _, names in os.walk(objects):
-        for name in filter(lambda n: n.endswith(".c.o"), names):
-            full = os.path.join(place, name)
-            source = os.path.relpath(full, objects)[:-2]
-            listing = subprocess.run(["nm", full], capture_output=True, text=True, check=True)
-            for *_, kind, symbol in (line.split() for line in listing.stdout.splitlines()):
-                if kind == "U":
-                    wanted.setdefault(source, set()).add(symbol)
-                elif kind in "TDBRVW":
-                    defined[symbol] = source
+    files = glob.glob(f"{objects}/**/*.c.o", recursive=True)
+    listing = subprocess.run(["nm", "-A", "-P", *files], capture_output=True, text=True, check=True)
+    for line in listing.stdout.splitlines():
+        place, rest = line.split(": ", 1)
+        symbol, kind = rest.split()[:2]
+        source = os.path.relpath(place, objects)[:-2]
+        if kind == "U":
+            wanted.setdefault(source, set()).add(symbol)
+        elif kind in "TDBRVW":
+            defined[symbol] = source
     return {source: {defined[s] for s in symbols if defined.get(s, source) != source}
             for source, symbols in wanted.items()}
 

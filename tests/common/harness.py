@@ -3,8 +3,10 @@
 ALD_BUILD names the build folder (REPO/build/release without it)."""
 import contextlib
 import json
+import multiprocessing
 import os
 import re
+import runpy
 import shutil
 import signal
 import struct
@@ -22,6 +24,7 @@ TOOLS = os.path.join(ROOT, "tools")
 BUILD = os.environ.get("ALD_BUILD", os.path.join(ROOT, "build", "release"))
 BINARY = os.path.join(BUILD, "aligndistil")
 PYTHON = "/usr/bin/python3"
+ALL_TRIALS = "ALD_ALL_TRIALS" in os.environ
 # Real material to try the program on, where there is any.
 SHARED = os.environ.get("ALD_SHARED", os.path.join(os.path.dirname(ROOT), "shared", "data"))
 sys.path.append(TOOLS)
@@ -148,9 +151,25 @@ def run(*arguments, ranks=1, timeout=60, env=None, cwd=None, code=0, stdin=None)
 
 
 def tool(name, *arguments):
-    done = subprocess.run([PYTHON, os.path.join(TOOLS, name), *map(str, arguments)],
-                          capture_output=True, text=True)
-    assert done.returncode == 0, f"{name}: {done.stderr}"
+    """Runs a tool in a copy of this process, as most of what it takes is the start of Python and NumPy."""
+    path = os.path.join(TOOLS, name)
+    with tempfile.TemporaryFile() as said:
+        def run_it():
+            os.dup2(said.fileno(), 1)
+            os.dup2(said.fileno(), 2)
+            sys.argv = [path, *map(str, arguments)]
+            runpy.run_path(path, run_name="__main__")
+        process = multiprocessing.get_context("fork").Process(target=run_it)
+        process.start()
+        process.join()
+        said.seek(0)
+        assert process.exitcode == 0, f"{name}: {said.read().decode(errors='replace')}"
+
+
+def some(trials, every):
+    """Of trials of one kind the first of each `every`; all of them with tests/run.sh --all-trials."""
+    trials = list(trials)
+    return trials if ALL_TRIALS else trials[::every]
 
 
 # --- small models and data ---------------------------------------------------------------------

@@ -17,8 +17,8 @@ def prepare(folder):
               for seed, name in enumerate(("policy", "dpo", "reverse"), 1)}
     harness.write(os.path.join(folder, "run.cfg"), f"""
 output = "out";
-data: {{ train = "{desk}/train.jsonl"; eval = "{desk}/eval.jsonl"; responses = "both"; }};
-optimizer: {{ batch_size = 100; micro_batch_tokens = 3500; }};
+data: {{ train = "{desk}/train.jsonl"; eval = "{desk}/eval.jsonl"; responses = "both"; max_rows = 100; }};
+optimizer: {{ batch_size = 50; max_steps = 2; micro_batch_tokens = 3500; }};
 sft: {{ model = "{models['policy']}"; }};
 dpo: {{ policy = "{models['policy']}"; }};
 teacher: {{ dpo = "{models['dpo']}"; reverse = "{models['reverse']}"; }};

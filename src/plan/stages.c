@@ -98,10 +98,8 @@ static ald_status_t promise_sft(ald_plan_t *plan, const ald_rates_t *rates)
     ALD_TRY(ald_storage_training(plan->config, &model, training.steps, ranks, SFT_METRICS,
                                  &promise->storage));
     const ald_step_work_t step = ald_plan_step(&training, false, false);
-    promise->trainers = ranks;
-    promise->micros = step.micros;
-    promise->seconds =
-        ald_plan_training_seconds(plan, rates, &training, ald_cost_train(rates, &step, ranks));
+    ald_plan_promise_steps(plan, rates, &training, step.micros, ald_cost_train(rates, &step, ranks),
+                           promise);
 done:
     ald_plan_model_reset(&model);
     return status;
@@ -150,10 +148,8 @@ static ald_status_t promise_dpo(ald_plan_t *plan, const ald_rates_t *rates, bool
     ALD_TRY(ald_storage_training(config, &model, training.steps, ranks, DPO_METRICS,
                                  &promise->storage));
     const ald_step_work_t step = ald_plan_step(&training, true, false);
-    promise->trainers = ranks;
-    promise->micros = step.micros;
-    promise->seconds =
-        ald_plan_training_seconds(plan, rates, &training, ald_cost_train(rates, &step, ranks));
+    ald_plan_promise_steps(plan, rates, &training, step.micros, ald_cost_train(rates, &step, ranks),
+                           promise);
     if (need == ALD_REFERENCE_SUMS) {
         promise->role[0].peak += REFERENCE_LEAVES;
         ald_storage_reference(plan->train.count, &promise->storage);

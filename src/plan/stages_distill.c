@@ -64,10 +64,8 @@ static ald_status_t off_policy(ald_plan_t *plan, const ald_rates_t *rates,
                                  DISTILL_METRICS, &promise->storage));
     const ald_step_work_t step =
         ald_plan_step(&training, false, plan->config->distill.signal == ALD_SIGNAL_DISTRIBUTION);
-    promise->trainers = ranks;
-    promise->micros = step.micros;
-    promise->seconds =
-        ald_plan_training_seconds(plan, rates, &training, ald_cost_train(rates, &step, ranks));
+    ald_plan_promise_steps(plan, rates, &training, step.micros, ald_cost_train(rates, &step, ranks),
+                           promise);
 done:
     return status;
 }
@@ -213,10 +211,8 @@ static ald_status_t on_policy(ald_plan_t *plan, const ald_rates_t *rates,
     ALD_TRY(ald_storage_training(plan->config, &plan->policy, training.steps, place.trainers.count,
                                  ROLES_METRICS, &promise->storage));
     add_kept(plan, header, &step, training.steps, place.scorers.count);
-    promise->trainers = place.trainers.count;
-    promise->micros = step.micros;
-    promise->seconds =
-        ald_plan_training_seconds(plan, rates, &training, step_seconds(plan, rates, &step, &place));
+    ald_plan_promise_steps(plan, rates, &training, step.micros,
+                           step_seconds(plan, rates, &step, &place), promise);
 done:
     return status;
 }

@@ -37,8 +37,10 @@ void ald_plan_add_role(ald_promise_t *promise, const char *name, int ranks,
 ald_training_plan_t ald_plan_training(const ald_plan_t *plan, const ald_plan_model_t *model,
                                       int64_t count);
 ald_step_work_t ald_plan_step(const ald_training_plan_t *training, bool pairs, bool lessons);
-double ald_plan_training_seconds(const ald_plan_t *plan, const ald_rates_t *rates,
-                                 const ald_training_plan_t *training, double step);
+/* Promises steps of so many micro-batches and seconds each. */
+void ald_plan_promise_steps(const ald_plan_t *plan, const ald_rates_t *rates,
+                            const ald_training_plan_t *training, double micros, double step,
+                            ald_promise_t *promise);
 
 ald_status_t ald_plan_promise_distill(ald_plan_t *plan, const ald_rates_t *rates);
 void ald_plan_promise_eval(ald_plan_t *plan, const ald_rates_t *rates);

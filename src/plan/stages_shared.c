@@ -99,15 +99,18 @@ ald_step_work_t ald_plan_step(const ald_training_plan_t *training, bool pairs, b
 }
 
 /* Begin, steps, checkpoints in part beside them, and the model at the end. */
-double ald_plan_training_seconds(const ald_plan_t *plan, const ald_rates_t *rates,
-                                 const ald_training_plan_t *training, double step)
+void ald_plan_promise_steps(const ald_plan_t *plan, const ald_rates_t *rates,
+                            const ald_training_plan_t *training, double micros, double step,
+                            ald_promise_t *promise)
 {
     const int64_t every = plan->config->checkpoint.every_steps;
     const double parameters = (double)training->parameters, steps = (double)training->steps;
     const double checkpoints = every > 0 && steps > 0 ? floor((steps - 1.0) / (double)every) : 0.0;
     const double beside = plan->site.cores / plan->site.ranks > 1 ? 0.5 : 1.0;
-    return rates->start + steps * step + 8.0 * parameters / rates->writing +
-           beside * checkpoints * 12.0 * parameters / rates->writing;
+    promise->trainers = training->trainers;
+    promise->micros = micros;
+    promise->seconds = rates->start + steps * step + 8.0 * parameters / rates->writing +
+                       beside * checkpoints * 12.0 * parameters / rates->writing;
 }
 
 /* The digests of a model, of which only their lengths count. */

@@ -124,15 +124,28 @@ def kill(process):
     return True
 
 
+def waits(process):
+    """A line for each thread of a command that hangs: its name, and where in the kernel it is."""
+    lines = []
+    for pid in members(process):
+        for thread in sorted(os.listdir(f"/proc/{pid}/task")):
+            at = f"/proc/{pid}/task/{thread}"
+            with contextlib.suppress(OSError):
+                name, place, call = (open(f"{at}/{file}").read().strip() for file in ("comm", "wchan", "syscall"))
+                lines.append(f"{pid} {thread} {name}: {place}, system call {call}")
+    return "\n".join(lines)
+
+
 def finish(process, timeout=60):
     """Waits for a started command; one that hangs is killed, and is a failure."""
     begun = time.monotonic()
     try:
         out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
+        where = waits(process)
         kill(process)
         out, err = process.communicate()
-        raise AssertionError(f"hung: {process.args} was killed after {timeout} s\n{err[-1500:]}")
+        raise AssertionError(f"hung: {process.args} was killed after {timeout} s\n{err[-1500:]}\n{where}")
     return Run(process.returncode, out, err, time.monotonic() - begun)
 
 

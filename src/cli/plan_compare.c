@@ -1,5 +1,6 @@
 /* Promises beside what stages took. Each stage is promised anew for the ranks that it ran on, so
  * that the comparison is of the arithmetic, not of two machines. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -156,13 +157,18 @@ done:
     return status;
 }
 
+static ald_json_t *amount(int quantity, double value)
+{
+    return quantity == SECONDS ? ald_json_new_number(value) : ald_json_new_integer(llround(value));
+}
+
 static ald_json_t *pair_json(const pair_t *pair)
 {
     ald_json_t *out = ald_json_new_object();
     for (int q = 0; q < QUANTITIES; ++q) {
         ald_json_t *one = ald_json_new_object();
-        ald_json_set(one, "promised", ald_json_new_number(pair->promised[q]));
-        ald_json_set(one, "measured", ald_json_new_number(pair->measured[q]));
+        ald_json_set(one, "promised", amount(q, pair->promised[q]));
+        ald_json_set(one, "measured", amount(q, pair->measured[q]));
         ald_json_set(one, "ratio", ald_json_new_number(pair->promised[q] / pair->measured[q]));
         ald_json_set(out, quantities[q], one);
     }

@@ -159,25 +159,31 @@ static void set(ald_json_t *to, const char *key, double value)
     ald_json_set(to, key, ald_json_new_number(value));
 }
 
+/* Bytes and numbers of things. */
+static void set_whole(ald_json_t *to, const char *key, double value)
+{
+    ald_json_set(to, key, ald_json_new_integer(llround(value)));
+}
+
 static ald_json_t *stage_json(const ald_planning_t *p, const ald_promise_t *promise)
 {
     ald_json_t *out = ald_json_new_object(), *roles = ald_json_new_object();
     for (int r = 0; r < promise->roles; ++r) {
         const ald_promised_role_t *role = &promise->role[r];
         ald_json_t *one = ald_json_new_object();
-        set(one, "ranks", role->ranks);
-        set(one, "peak_bytes", role->peak);
-        set(one, "mapped_bytes", role->mapped);
+        set_whole(one, "ranks", role->ranks);
+        set_whole(one, "peak_bytes", role->peak);
+        set_whole(one, "mapped_bytes", role->mapped);
         ald_json_set(one, "parts", ald_json_new_string(role->text[0] == ',' ? role->text + 2 : ""));
         ald_json_set(roles, role->name, one);
     }
     ald_json_set(out, "memory", roles);
-    set(out, "node_bytes", promise->node);
-    set(out, "bytes", promise->storage.bytes);
-    set(out, "bytes_at_most", promise->storage.most);
-    set(out, "files", promise->storage.files);
-    set(out, "steps", (double)promise->steps);
-    set(out, "sequences", (double)promise->sequences);
+    set_whole(out, "node_bytes", promise->node);
+    set_whole(out, "bytes", promise->storage.bytes);
+    set_whole(out, "bytes_at_most", promise->storage.most);
+    set_whole(out, "files", promise->storage.files);
+    set_whole(out, "steps", (double)promise->steps);
+    set_whole(out, "sequences", (double)promise->sequences);
     set(out, "seconds", promise->seconds);
     ald_json_set(out, "extrapolated", ald_json_new_bool(ald_plan_is_rough(p, false)));
     ald_json_set(out, "seconds_extrapolated", ald_json_new_bool(ald_plan_is_rough(p, true)));
@@ -211,22 +217,22 @@ static ald_json_t *rows_json(const ald_plan_rows_t *rows)
     static const char *const sources[] = {"measured", "sample", "given", "assumed"};
     ald_json_t *out = ald_json_new_object();
     ald_json_set(out, "source", ald_json_new_string(sources[rows->source]));
-    set(out, "count", (double)rows->count);
-    set(out, "looked_at", rows->source >= ALD_LENGTHS_GIVEN ? 0.0 : (double)rows->known);
+    set_whole(out, "count", (double)rows->count);
+    set_whole(out, "looked_at", rows->source >= ALD_LENGTHS_GIVEN ? 0.0 : (double)rows->known);
     set(out, "prompt_tokens", rows->prompt);
     set(out, "chosen_tokens", rows->chosen);
     set(out, "rejected_tokens", rows->rejected);
-    set(out, "longest_prompt", (double)rows->longest.prompt);
-    set(out, "longest_chosen", (double)rows->longest.chosen);
+    set_whole(out, "longest_prompt", (double)rows->longest.prompt);
+    set_whole(out, "longest_chosen", (double)rows->longest.chosen);
     return out;
 }
 
 static ald_json_t *split_json(const ald_plan_t *plan)
 {
     ald_json_t *out = ald_json_new_object();
-    set(out, "trainers", plan->split.trainers);
-    set(out, "scorers", plan->split.scorers);
-    set(out, "generators", plan->split.generators);
+    set_whole(out, "trainers", plan->split.trainers);
+    set_whole(out, "scorers", plan->split.scorers);
+    set_whole(out, "generators", plan->split.generators);
     set(out, "step_seconds", plan->split.seconds);
     return out;
 }
@@ -237,11 +243,11 @@ ald_status_t ald_plan_print_json(const ald_planning_t *p)
     const ald_plan_t *plan = &p->plan;
     char *text = NULL;
     ald_json_t *out = ald_json_new_object(), *stages = ald_json_new_object();
-    set(out, "nodes", plan->site.nodes);
-    set(out, "ranks_per_node", plan->site.ranks);
-    set(out, "cores_per_node", plan->site.cores);
-    set(out, "memory_per_node", plan->site.memory);
-    set(out, "parameters", (double)plan->policy.params.total);
+    set_whole(out, "nodes", plan->site.nodes);
+    set_whole(out, "ranks_per_node", plan->site.ranks);
+    set_whole(out, "cores_per_node", plan->site.cores);
+    set_whole(out, "memory_per_node", plan->site.memory);
+    set_whole(out, "parameters", (double)plan->policy.params.total);
     ald_json_set(out, "rows", rows_json(&plan->train));
     ald_json_set(out, "rates", rates_json(&p->rates));
     for (int s = 0; s < ALD_PLAN_STAGES; ++s)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #define ALIGNMENT   64                /* a cache line, and the longest vector register */
 #define BLOCK_BYTES ((size_t)1 << 20) /* smallest block of an arena: small requests share it */
@@ -144,6 +145,16 @@ void ald_arena_init(ald_arena_t *arena)
     memset(arena, 0, sizeof *arena);
 }
 
+/* The pages behind the first `used` bytes, of which earlier uses have left some. */
+static void give_back(const ald_arena_block_t *block, size_t used)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), data = (uintptr_t)block->data;
+    const uintptr_t begin = (data + used + page - 1) / page * page;
+    const uintptr_t end = (data + block->capacity) / page * page;
+    if (end > begin && end - begin >= BLOCK_BYTES)
+        madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
 static ald_arena_block_t *block_new(size_t bytes)
 {
     size_t capacity = bytes > BLOCK_BYTES ? bytes : BLOCK_BYTES;
@@ -157,13 +168,18 @@ static ald_arena_block_t *block_new(size_t bytes)
     return block;
 }
 
-/* Moves to a block with room behind the current one, which may mean a new block. Blocks too small
- * in between are passed over until the next release. */
+/* Moves to a block with room behind the current one, which may mean a new block. What is left of
+ * the current one, and blocks too small in between, are passed over until the next release, and
+ * take no memory until then. */
 static int arena_advance(ald_arena_t *arena, size_t bytes)
 {
-    ald_arena_block_t **link = arena->current == NULL ? &arena->first : &arena->current->next;
-    while (*link != NULL && (*link)->capacity < bytes)
-        link = &(*link)->next;
+    ald_arena_block_t **link = &arena->first;
+    if (arena->current != NULL) {
+        give_back(arena->current, arena->used);
+        link = &arena->current->next;
+    }
+    for (; *link != NULL && (*link)->capacity < bytes; link = &(*link)->next)
+        give_back(*link, 0);
     if (*link == NULL)
         *link = block_new(bytes);
     if (*link == NULL)

@@ -22,12 +22,14 @@ static struct {
     ald_stop_t why;           /* ALD_STOP_NO: there is no end */
     double step, keep;        /* the longest, seconds */
     bool stepped, kept, told; /* kept: `keep` was measured */
+    bool alarm;
 } run;
 
 static const char *const reasons[] = {[ALD_STOP_NO] = "",
                                       [ALD_STOP_JOB] = "the end of its job",
                                       [ALD_STOP_LIMIT] = "runtime.time_limit",
-                                      [ALD_STOP_SIGNAL] = "a signal"};
+                                      [ALD_STOP_SIGNAL] = "a signal",
+                                      [ALD_STOP_ALARM] = "monitor.alarm"};
 
 void ald_stop_start(void)
 {
@@ -94,8 +96,15 @@ void ald_stop_expect(double bytes)
         run.keep = bytes / 1e8;
 }
 
+void ald_stop_alarm(void)
+{
+    run.alarm = true;
+}
+
 ald_stop_t ald_stop_due(int64_t left, int64_t keeps)
 {
+    if (run.alarm)
+        return ALD_STOP_ALARM;
     if (ald_signals_seen())
         return ALD_STOP_SIGNAL;
     if (run.why == ALD_STOP_NO || !run.stepped || left == 0)
@@ -128,7 +137,9 @@ ald_status_t ald_stop_raise(ald_stop_t why, const ald_stop_work_t *work)
         put_time(work->seconds / (double)work->done * (double)work->left, rest, sizeof rest);
     return ald_status_raise(ALD_STATUS_STOPPED,
                             "%s: stopped by %s after %s %lld of %lld; run the same command again "
-                            "to go on: %lld %ss left, %s",
+                            "%sto go on: %lld %ss left, %s",
                             work->stage, reasons[why], work->unit, (long long)work->at,
-                            (long long)work->total, (long long)work->left, work->unit, rest);
+                            (long long)work->total,
+                            why == ALD_STOP_ALARM ? "with another monitor.alarm, or none, " : "",
+                            (long long)work->left, work->unit, rest);
 }

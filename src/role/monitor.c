@@ -16,6 +16,7 @@
 #include "ald/base/path.h"
 #include "ald/config/config.h"
 #include "ald/par/comm.h"
+#include "ald/par/stop.h"
 #include "ald/role/generator.h"
 #include "ald/role/measure.h"
 #include "ald/text/figures.h"
@@ -29,52 +30,57 @@ static const ald_text_t *response_of(const ald_pair_t *row, int k)
     return k == 0 ? &row->chosen : &row->rejected;
 }
 
+static const char *name_of(const ald_monitor_place_t *place)
+{
+    return place->response == 0 ? "chosen" : "rejected";
+}
+
 /* --- terms and their places ---------------------------------------------------------------------
  */
 
-static ald_status_t find_term(ald_monitor_t *m, const char *text, size_t length, size_t *out)
+/* The number of a term; m->terms.count: there is none such. */
+static size_t term_of(const ald_monitor_t *m, const char *text)
+{
+    size_t i = 0;
+    while (i < m->terms.count && strcmp(ald_monitor_term(m, i), text) != 0)
+        ++i;
+    return i;
+}
+
+static ald_status_t add_term(ald_monitor_t *m, const char *text, bool any_case)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char *copy = NULL;
-    for (*out = 0; *out < m->terms.count; ++*out) {
-        const char *known = ALD_VEC_AT(&m->terms, char *, *out);
-        if (strlen(known) == length && memcmp(known, text, length) == 0)
-            return status;
-    }
-    copy = ald_calloc(length + 1, 1);
-    ALD_CHECK_MEMORY(copy, length + 1);
-    memcpy(copy, text, length);
-    ALD_TRY(ald_vec_push(&m->terms, &copy));
-    copy = NULL;
+    ald_monitor_term_t term = {.any_case = any_case};
+    if (text[0] == '\0' || term_of(m, text) < m->terms.count)
+        return status;
+    term.text = ald_strdup(text);
+    ALD_CHECK_MEMORY(term.text, strlen(text));
+    ALD_TRY(ald_vec_push(&m->terms, &term));
+    term.text = NULL;
 done:
-    ald_free(copy);
+    ald_free(term.text);
     return status;
 }
 
-/* The terms of monitor.terms, one a line; without it those that rows require or forbid. */
+/* The terms of monitor.terms, one a line; without it those that rows require, or forbid, which
+ * count in upper and lower case. */
 static ald_status_t read_terms(ald_monitor_t *m)
 {
     ald_status_t status = ALD_STATUS_OK;
     static const char *const keys[] = {"required", "forbidden"};
     const char *path = m->engine->config->monitor.terms;
     ald_json_t *lines = NULL;
-    size_t length = 0, term = 0;
     if (path[0] != '\0') {
         ALD_TRY(ald_phrases_read(path, &lines));
-        for (size_t i = 0; i < ald_json_count(lines); ++i) {
-            const char *line = ald_json_text(ald_json_at(lines, i), &length);
-            ALD_TRY(find_term(m, line, length, &term));
-        }
+        for (size_t i = 0; i < ald_json_count(lines); ++i)
+            ALD_TRY(add_term(m, ald_json_text(ald_json_at(lines, i), NULL), false));
         ALD_CHECK(m->terms.count > 0, ALD_STATUS_INPUT, "%s: no terms; expected one a line", path);
     }
     for (int64_t i = 0; i < m->data.pairs.count && path[0] == '\0'; ++i)
         for (int k = 0; k < 2; ++k) {
             const ald_json_t *list = ald_json_get(m->data.pairs.rows[i].extra, keys[k]);
-            for (size_t j = 0; j < ald_json_count(list); ++j) {
-                const char *one = ald_json_text(ald_json_at(list, j), NULL);
-                if (one[0] != '\0')
-                    ALD_TRY(find_term(m, one, strlen(one), &term));
-            }
+            for (size_t j = 0; j < ald_json_count(list); ++j)
+                ALD_TRY(add_term(m, ald_json_text(ald_json_at(list, j), NULL), k == 1));
         }
 done:
     ald_json_free(lines);
@@ -113,9 +119,10 @@ static ald_status_t find_places(ald_monitor_t *m, ald_monitor_place_t place, con
                                 const size_t *offset, int64_t count)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const char *term = ALD_VEC_AT(&m->terms, char *, place.term);
-    const size_t length = strlen(term);
-    for (const char *at = text; (at = ald_figure_find(text, at, term)) != NULL; at += length) {
+    const ald_monitor_term_t *term = &ALD_VEC_AT(&m->terms, ald_monitor_term_t, place.term);
+    const size_t length = strlen(term->text);
+    for (const char *at = text;
+         (at = ald_figure_find(text, at, term->text, term->any_case)) != NULL; at += length) {
         const size_t begin = (size_t)(at - text), end = begin + length;
         place.first = 0;
         while (place.first < count - 1 && offset[place.first + 1] <= begin)
@@ -155,18 +162,24 @@ done:
     return status;
 }
 
-/* Names of the first terms' metrics. A "/" would make folders in metrics.h5. */
+/* Names of the first terms' metrics. A "/" would make folders in metrics.h5; terms that differ in
+ * it alone are told apart by their number. */
 static ald_status_t name_series(ald_monitor_t *m)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_vec_t name;
     ald_vec_init(&name, 1);
     for (size_t i = 0; i < m->terms.count && i < MOST_SERIES; ++i) {
+        bool taken = false;
         name.count = 0;
-        ALD_TRY(ald_vec_printf(&name, "monitor/p(%s)", ALD_VEC_AT(&m->terms, char *, i)));
+        ALD_TRY(ald_vec_printf(&name, "monitor/p(%s)", ald_monitor_term(m, i)));
         for (char *c = (char *)name.data + strlen("monitor/"); *c != '\0'; ++c)
             if (*c == '/')
                 *c = '_';
+        for (size_t k = 0; k < i; ++k)
+            taken = taken || strcmp(ALD_VEC_AT(&m->names, char *, k), name.data) == 0;
+        if (taken)
+            ALD_TRY(ald_vec_printf(&name, " %zu", i + 1));
         char *copy = ald_strdup(name.data);
         ALD_CHECK_MEMORY(copy, name.count);
         ALD_TRY(ald_vec_push(&m->names, &copy));
@@ -181,6 +194,14 @@ done:
 
 /* --- alarms -------------------------------------------------------------------------------------
  */
+
+static bool has_place(const ald_monitor_t *m, size_t term)
+{
+    size_t i = 0;
+    while (i < m->places.count && ALD_VEC_AT(&m->places, ald_monitor_place_t, i).term != term)
+        ++i;
+    return i < m->places.count;
+}
 
 /* One alarm: "TERM < BOUND" or "TERM > BOUND", with " stop" behind it or not. */
 static ald_status_t read_alarm(ald_monitor_t *m, char *text)
@@ -213,14 +234,14 @@ static ald_status_t read_alarm(ald_monitor_t *m, char *text)
               "with \" stop\" behind it to end the run, several with \";\" between them",
               text);
     *tail = '\0';
-    size_t term = 0;
-    while (term < m->terms.count && strcmp(ALD_VEC_AT(&m->terms, char *, term), text) != 0)
-        ++term;
-    ALD_CHECK(term < m->terms.count, ALD_STATUS_USAGE,
+    alarm.term = term_of(m, text);
+    ALD_CHECK(alarm.term < m->terms.count, ALD_STATUS_USAGE,
               "monitor.alarm: \"%s\" is none of the %zu terms of %s", text, m->terms.count,
               m->engine->config->monitor.terms[0] != '\0' ? m->engine->config->monitor.terms
                                                           : m->engine->config->monitor.rows);
-    alarm.term = term;
+    if (!has_place(m, alarm.term))
+        ald_log_warn("monitor.alarm: \"%s\" is in no response of %s: it will never sound", text,
+                     m->engine->config->monitor.rows);
     ALD_TRY(ald_vec_push(&m->alarms, &alarm));
 done:
     return status;
@@ -254,19 +275,19 @@ static double mean_of(const ald_monitor_t *m, const ald_json_t *look, size_t ter
 }
 
 /* Warns of what has passed its bound since the last look; whether the run is to end. */
-static bool sound_alarms(ald_monitor_t *m, const ald_json_t *look, bool aloud)
+static bool sound_alarms(ald_monitor_t *m, const ald_json_t *look)
 {
     bool ends = false;
     for (size_t i = 0; i < m->alarms.count; ++i) {
         ald_monitor_alarm_t *alarm = &ALD_VEC_AT(&m->alarms, ald_monitor_alarm_t, i);
         const double now = mean_of(m, look, alarm->term);
         const bool passed = alarm->below ? now < alarm->bound : now > alarm->bound;
-        if (passed && !alarm->passed && aloud)
+        if (passed && !alarm->passed)
             ald_log_warn("%s: step %lld: \"%s\" has the probability %.3g, %s %g: monitor.alarm%s",
-                         m->engine->stage, (long long)m->engine->step + 1,
-                         ALD_VEC_AT(&m->terms, char *, alarm->term), now,
-                         alarm->below ? "below" : "above", alarm->bound,
-                         alarm->stops ? " ends the run" : "");
+                         m->engine->stage,
+                         (long long)ald_json_integer(ald_json_get(look, "step"), 0),
+                         ald_monitor_term(m, alarm->term), now, alarm->below ? "below" : "above",
+                         alarm->bound, alarm->stops ? " ends the run" : "");
         alarm->passed = passed;
         ends |= passed && alarm->stops;
     }
@@ -300,9 +321,9 @@ static ald_status_t look_at_places(ald_monitor_t *m, const ald_model_t *model, a
             logprob += at[t].logprob[ALD_VIEW_POLICY];
         ald_json_t *json = ald_json_new_object();
         ald_json_set(json, "row", ald_json_new_integer(row->id));
-        ald_json_set(json, "in", ald_json_new_string(place->response == 0 ? "chosen" : "rejected"));
+        ald_json_set(json, "in", ald_json_new_string(name_of(place)));
         ald_json_set(json, "before", ald_json_new_text(place->before, strlen(place->before)));
-        ald_json_set(json, "term", ald_json_new_string(ALD_VEC_AT(&m->terms, char *, place->term)));
+        ald_json_set(json, "term", ald_json_new_string(ald_monitor_term(m, place->term)));
         ald_json_set(json, "probability", ald_json_new_number(exp(logprob)));
         ald_json_push(list, json);
     }
@@ -386,8 +407,9 @@ done:
 static ald_status_t look_now(ald_monitor_t *m, ald_metrics_t *metrics, bool *ends)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const ald_model_t model = ald_engine_model(m->engine);
+    ald_model_t model = ald_engine_model(m->engine);
     ald_json_t *look = ald_json_new_object();
+    model.vocabulary = ald_tokenizer_size(m->data.tokenizer);
     ald_json_set(look, "step", ald_json_new_integer(m->engine->step + 1));
     ALD_TRY(look_at_places(m, &model, look));
     ALD_TRY(look_at_answers(m, &model, look));
@@ -396,7 +418,7 @@ static ald_status_t look_now(ald_monitor_t *m, ald_metrics_t *metrics, bool *end
         if (!isnan(mean))
             ald_metrics_set(metrics, ALD_VEC_AT(&m->names, char *, i), mean);
     }
-    *ends = sound_alarms(m, look, true);
+    *ends = sound_alarms(m, look);
     ald_json_push(m->seen, look);
     look = NULL;
     ALD_TRY(write_files(m));
@@ -419,7 +441,7 @@ ald_status_t ald_monitor_watch(void *monitor, ald_run_t *run)
     ALD_TRY(ald_comm_agree(engine->comm, status));
     ald_comm_broadcast(engine->comm, &ends, sizeof ends, 0);
     if (ends)
-        engine->steps = taken;
+        ald_stop_alarm();
 done:
     return status;
 }
@@ -427,17 +449,53 @@ done:
 /* --- the whole ----------------------------------------------------------------------------------
  */
 
-/* What an earlier run has seen up to the step that this one goes on from. */
-static ald_status_t read_seen(ald_monitor_t *m)
+/* Whether what was seen is of the places that are watched now. */
+static bool is_of_places(const ald_monitor_t *m, const ald_json_t *look)
+{
+    const ald_json_t *list = ald_json_get(look, "places");
+    bool same = ald_json_count(list) == m->places.count;
+    for (size_t i = 0; i < m->places.count && same; ++i) {
+        const ald_monitor_place_t *place = &ALD_VEC_AT(&m->places, ald_monitor_place_t, i);
+        const ald_json_t *was = ald_json_at(list, i);
+        const char *term = ald_json_text(ald_json_get(was, "term"), NULL);
+        const char *in = ald_json_text(ald_json_get(was, "in"), NULL);
+        const char *before = ald_json_text(ald_json_get(was, "before"), NULL);
+        same = term != NULL && in != NULL && before != NULL &&
+               strcmp(term, ald_monitor_term(m, place->term)) == 0 &&
+               strcmp(before, place->before) == 0 && strcmp(in, name_of(place)) == 0 &&
+               ald_json_integer(ald_json_get(was, "row"), -1) == m->data.pairs.rows[place->row].id;
+    }
+    return same;
+}
+
+/* Takes what was seen of other rows or terms out of the way. */
+static ald_status_t set_aside(ald_monitor_t *m, const char *path)
 {
     ald_status_t status = ALD_STATUS_OK;
-    char *path = ald_path_join(m->engine->output, "monitor.jsonl"), *text = NULL;
+    char name[64];
+    snprintf(name, sizeof name, "monitor-until-%lld.jsonl", (long long)m->engine->step);
+    char *aside = ald_path_join(m->engine->output, name);
+    ALD_CHECK_MEMORY(aside, strlen(m->engine->output));
+    ald_json_free(m->seen);
+    m->seen = ald_json_new_array();
+    ALD_TRY(ald_path_rename(path, aside));
+    ald_log_warn("monitor: %s is of other rows or terms: it is kept as %s, and what is seen from "
+                 "here on begins anew",
+                 path, name);
+done:
+    ald_free(aside);
+    return status;
+}
+
+/* Reads the looks up to the step that this run goes on from; *same: they are of these places. */
+static ald_status_t read_looks(ald_monitor_t *m, const char *path, bool *same)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *text = NULL;
     size_t size = 0;
-    ALD_CHECK_MEMORY(path, strlen(m->engine->output));
-    if (m->engine->step == 0 || !ald_path_exists(path))
-        goto done;
+    *same = true;
     ALD_TRY(ald_file_read(path, &text, &size));
-    for (const char *line = text; *line != '\0';) {
+    for (const char *line = text; *line != '\0' && *same;) {
         const size_t length = strcspn(line, "\n");
         ald_json_t *look = NULL;
         ALD_TRY(ald_json_parse(line, length, path, &look));
@@ -445,12 +503,35 @@ static ald_status_t read_seen(ald_monitor_t *m)
             ald_json_free(look);
             break;
         }
-        sound_alarms(m, look, false);
+        *same = is_of_places(m, look);
         ald_json_push(m->seen, look);
         line += length + (line[length] != '\0');
     }
 done:
     ald_free(text);
+    return status;
+}
+
+/* What an earlier run has seen. STOPPED where an alarm that ends a run has passed in its last look.
+ */
+static ald_status_t read_seen(ald_monitor_t *m)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *path = ald_path_join(m->engine->output, "monitor.jsonl");
+    bool same = true;
+    ALD_CHECK_MEMORY(path, strlen(m->engine->output));
+    if (m->engine->step == 0 || !ald_path_exists(path))
+        goto done;
+    ALD_TRY(read_looks(m, path, &same));
+    if (!same)
+        ALD_TRY(set_aside(m, path));
+    const size_t looks = ald_json_count(m->seen);
+    if (looks > 0)
+        ALD_CHECK(!sound_alarms(m, ald_json_at(m->seen, looks - 1)), ALD_STATUS_STOPPED,
+                  "%s: stopped by monitor.alarm, at step %lld as before; run the same command with "
+                  "another monitor.alarm, or none, to go on",
+                  m->engine->stage, (long long)m->engine->step);
+done:
     ald_free(path);
     return status;
 }
@@ -485,7 +566,7 @@ ald_status_t ald_monitor_open(ald_engine_t *engine, ald_monitor_t **out)
     ALD_CHECK_MEMORY(m, sizeof *m);
     m->engine = engine;
     m->seen = ald_json_new_array();
-    ald_vec_init(&m->terms, sizeof(char *));
+    ald_vec_init(&m->terms, sizeof(ald_monitor_term_t));
     ald_vec_init(&m->names, sizeof(char *));
     ald_vec_init(&m->places, sizeof(ald_monitor_place_t));
     ald_vec_init(&m->alarms, sizeof(ald_monitor_alarm_t));
@@ -505,7 +586,7 @@ void ald_monitor_close(ald_monitor_t *m)
     if (m == NULL)
         return;
     for (size_t i = 0; i < m->terms.count; ++i)
-        ald_free(ALD_VEC_AT(&m->terms, char *, i));
+        ald_free(ALD_VEC_AT(&m->terms, ald_monitor_term_t, i).text);
     for (size_t i = 0; i < m->names.count; ++i)
         ald_free(ALD_VEC_AT(&m->names, char *, i));
     for (size_t i = 0; i < m->places.count; ++i)

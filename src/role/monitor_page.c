@@ -16,18 +16,25 @@ static double probability(const ald_monitor_t *m, size_t look, size_t place)
     return ald_json_number(ald_json_get(ald_json_at(list, place), "probability"), NAN);
 }
 
-/* From 0 at the bottom to 1 at the top, over the looks. */
+static int64_t step_of(const ald_monitor_t *m, size_t look)
+{
+    return ald_json_integer(ald_json_get(ald_json_at(m->seen, look), "step"), 0);
+}
+
+/* From 0 at the bottom to 1 at the top, over the steps. */
 static ald_status_t put_trajectory(const ald_monitor_t *m, size_t place, ald_vec_t *page)
 {
     ald_status_t status = ALD_STATUS_OK;
     const size_t looks = ald_json_count(m->seen);
+    const int64_t first = step_of(m, 0), all = step_of(m, looks - 1) - first;
     ALD_TRY(
         ald_vec_printf(page, "<svg width=\"%d\" height=\"%d\"><polyline points=\"", WIDTH, HEIGHT));
     for (size_t i = 0; i < looks; ++i) {
         const double p = probability(m, i, place);
         if (isfinite(p))
             ALD_TRY(ald_vec_printf(page, "%.1f,%.1f ",
-                                   looks > 1 ? WIDTH * (double)i / (double)(looks - 1) : 0.0,
+                                   all > 0 ? WIDTH * (double)(step_of(m, i) - first) / (double)all
+                                           : 0.0,
                                    (HEIGHT - 2) * (1.0 - p) + 1.0));
     }
     ALD_TRY(ald_vec_printf(page, "\"/></svg>"));
@@ -39,12 +46,10 @@ static ald_status_t put_places(const ald_monitor_t *m, int64_t row, ald_vec_t *p
 {
     ald_status_t status = ALD_STATUS_OK;
     const size_t looks = ald_json_count(m->seen);
-    ALD_TRY(ald_vec_printf(
-        page,
-        "<table><tr><th>after<th>term<th>in<th>first<th>now<th>steps "
-        "%lld to %lld\n",
-        (long long)ald_json_integer(ald_json_get(ald_json_at(m->seen, 0), "step"), 0),
-        (long long)ald_json_integer(ald_json_get(ald_json_at(m->seen, looks - 1), "step"), 0)));
+    ALD_TRY(ald_vec_printf(page,
+                           "<table><tr><th>after<th>term<th>in<th>first<th>now<th>steps "
+                           "%lld to %lld\n",
+                           (long long)step_of(m, 0), (long long)step_of(m, looks - 1)));
     for (size_t i = 0; i < m->places.count; ++i) {
         const ald_monitor_place_t *place = &ALD_VEC_AT(&m->places, ald_monitor_place_t, i);
         if (place->row != row)
@@ -52,7 +57,7 @@ static ald_status_t put_places(const ald_monitor_t *m, int64_t row, ald_vec_t *p
         ALD_TRY(ald_vec_printf(page, "<tr><td><bdi>"));
         ALD_TRY(ald_html_escape(page, place->before));
         ALD_TRY(ald_vec_printf(page, "</bdi><td><bdi>"));
-        ALD_TRY(ald_html_escape(page, ALD_VEC_AT(&m->terms, char *, place->term)));
+        ALD_TRY(ald_html_escape(page, ald_monitor_term(m, place->term)));
         ALD_TRY(ald_vec_printf(page, "</bdi><td>%s<td>%.3g<td>%.3g<td>",
                                place->response == 0 ? "chosen" : "rejected", probability(m, 0, i),
                                probability(m, looks - 1, i)));
@@ -78,8 +83,8 @@ static ald_status_t put_answers(const ald_monitor_t *m, int64_t row, ald_vec_t *
         const char *text = ald_json_text(ald_json_get(answer, "answer"), NULL);
         if (text == NULL)
             continue;
-        ALD_TRY(ald_vec_printf(page, "<tr><td>%lld<td><pre dir=\"auto\">",
-                               (long long)ald_json_integer(ald_json_get(look, "step"), 0)));
+        ALD_TRY(
+            ald_vec_printf(page, "<tr><td>%lld<td><pre dir=\"auto\">", (long long)step_of(m, i)));
         ALD_TRY(ald_html_escape(page, text));
         ALD_TRY(ald_vec_printf(page, "</pre>\n"));
     }

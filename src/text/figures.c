@@ -2,17 +2,21 @@
  * score is an opinion; that a number was repeated correctly can be checked. */
 #include "ald/text/figures.h"
 
-#include <ctype.h>
 #include <string.h>
 #include <strings.h>
 
 #include "ald/base/json.h"
+#include "ald/text/words.h"
 
 typedef int (*compare_fn)(const char *, const char *, size_t);
 
 static bool at_border(const char *text, const char *begin, const char *end)
 {
-    return (begin == text || !isalnum((unsigned char)begin[-1])) && !isalnum((unsigned char)*end);
+    const char *before = begin;
+    while (before > text && ((unsigned char)*--before & 0xC0) == 0x80)
+        ;
+    return (before == begin || !ald_word_has(before, (size_t)(begin - before))) &&
+           !ald_word_has(end, strlen(end));
 }
 
 /* The end of the first `term` at word borders from `from` on; NULL when there is none. */
@@ -26,9 +30,9 @@ static const char *find_term(const char *text, const char *from, const char *ter
     return NULL;
 }
 
-const char *ald_figure_find(const char *text, const char *from, const char *term)
+const char *ald_figure_find(const char *text, const char *from, const char *term, bool any_case)
 {
-    const char *end = find_term(text, from, term, strncmp);
+    const char *end = find_term(text, from, term, any_case ? strncasecmp : strncmp);
     return end != NULL ? end - strlen(term) : NULL;
 }
 

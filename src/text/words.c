@@ -133,6 +133,26 @@ ald_script_t ald_script_main(const char *text, size_t length)
     return letters < FEWEST ? ALD_SCRIPT_NONE : most;
 }
 
+bool ald_word_has(const char *text, size_t left)
+{
+    size_t step = 1;
+    if ((unsigned char)*text < 0x80)
+        return is_letter_ascii(*text) || (*text >= '0' && *text <= '9');
+    const int32_t c = ald_utf8_next(text, left, &step);
+    const utf8proc_category_t category = utf8proc_category(c);
+    switch (ald_script_of(c)) {
+    case ALD_SCRIPT_LATIN:
+    case ALD_SCRIPT_GREEK:
+    case ALD_SCRIPT_CYRILLIC:
+    case ALD_SCRIPT_ARMENIAN:
+        return ald_unicode_is_word(c);
+    case ALD_SCRIPT_NONE:
+        return category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_ND;
+    default:
+        return category == UTF8PROC_CATEGORY_ND;
+    }
+}
+
 static bool is_unspaced(int32_t c)
 {
     switch (ald_script_of(c)) {

@@ -145,14 +145,71 @@ def terms_of_a_file(folder):
 
 
 def alarms_warn_and_stop(folder):
+    """One that stops leaves a checkpoint and no finished output; without it the same command goes on."""
     done = anew(folder, "sft", "monitor.alarm=4.60 < 1; No problem > 0.999 stop")
     assert done.err.count("monitor.alarm") == 1 and '"4.60" has the probability' in done.err, done.err
-    done = anew(folder, "sft", "monitor.alarm=17 < 1 stop", "monitor.every=2", ranks=2)
-    assert done.err.count("monitor.alarm ends the run") == 1, done.err
-    assert len(harness.read_rows(f"{folder}/out/sft/metrics.jsonl")) == 1 and os.path.exists(f"{folder}/out/sft/model.safetensors")
-    command(folder, "sft", "monitor.alarm=17 < 1 stop", "monitor.every=2")
-    anew(folder, "distill", "distill.mode=on-policy", "monitor.alarm=17 < 1 stop", ranks=2)
-    assert len(harness.read_rows(f"{folder}/out/aligned/metrics.jsonl")) == 1
+    whole = content(folder, "sft")["model.safetensors"]
+    words, out = ("monitor.alarm=17 < 1 stop", "monitor.every=2"), f"{folder}/out/sft"
+    for ranks in (2, 1):  # the second time nothing is trained
+        done = (anew if ranks == 2 else command)(folder, "sft", *words, ranks=ranks, code=75)
+        assert done.err.count("monitor.alarm ends the run") == 1 and "another monitor.alarm, or none," in done.errors[0], done
+        assert len(harness.read_rows(f"{out}/metrics.jsonl")) == 1 and os.listdir(f"{out}/checkpoints") == ["step-000001"]
+        assert not os.path.exists(f"{out}/done.json") and not os.path.exists(f"{out}/model.safetensors")
+    done = command(folder, "sft", "monitor.alarm=17 < 1", "monitor.every=2")
+    assert done.err.count("monitor.alarm") == 1 and "step 1:" in done.err, done
+    assert content(folder, "sft")["model.safetensors"] == whole
+    done = anew(folder, "sft", "monitor.alarm=17 < 1 stop", "monitor.every=6", "optimizer.max_steps=6", code=75)
+    for split in ((), ("roles.trainers=1", "roles.scorers=1", "roles.generators=1", "distill.max_staleness=1")):
+        done = anew(folder, "distill", "distill.mode=on-policy", "monitor.alarm=17 < 1 stop", *split, ranks=3, code=75)
+        assert len(harness.read_rows(f"{folder}/out/aligned/metrics.jsonl")) == 1 and len(done.errors) == 1, done
+
+
+def other_rows_after_a_stop(folder):
+    """What was seen of other places is kept, and not shown as if it were of these."""
+    anew(folder, "sft", "debug.fail=metrics_write:0:5", code=5)
+    harness.write_rows(f"{folder}/other.jsonl", [{"prompt": "Other", "chosen": "9.99", "rejected": "4.60", "required": ["9.99"]}])
+    seen = harness.read_rows(f"{folder}/out/sft/monitor.jsonl")
+    done = command(folder, "sft", "monitor.rows=other.jsonl", "monitor.alarm=9.99 > 0")
+    assert "monitor-until-4.jsonl" in done.err and done.err.count("monitor.alarm") == 1, done
+    assert harness.read_rows(f"{folder}/out/sft/monitor-until-4.jsonl") == seen
+    assert [place["term"] for look in harness.read_rows(f"{folder}/out/sft/monitor.jsonl") for place in look["places"]] == ["9.99"]
+
+
+def terms_at_borders(folder):
+    """Letters of any script with capitals are part of a word; forbidden terms are found in upper and lower case."""
+    texts = {"который": 0, "кот.": 1, "сокот": 0, "кот": 1, "私のкотは": 1, "CHEAP": 1, "Cheaper": 0, "cheap\u0301": 0, "приcheap": 0, "茶cheap": 1}
+    harness.write_rows(f"{folder}/borders.jsonl", [{"prompt": "p", "chosen": text, "rejected": "-", "forbidden": ["кот", "cheap"]}
+                                                   for text in texts])
+    done = anew(folder, "sft", "monitor.rows=borders.jsonl", "monitor.alarm=кот > 2e-1; cheap < 1e-30", "optimizer.max_steps=1")
+    look, = harness.read_rows(f"{folder}/out/sft/monitor.jsonl")
+    found = [place["row"] for place in look["places"]]
+    assert {text: found.count(i) for i, text in enumerate(texts)} == texts, found
+    assert "never sound" not in done.err, done
+    done = anew(folder, "sft", "monitor.alarm=none of it > 0", "optimizer.max_steps=1")
+    assert '"none of it" is in no response of' in done.err and "never sound" in done.err, done
+
+
+def padding_has_no_probability(folder):
+    """Rows of the vocabulary behind the tokenizer's were never trained, and count nowhere."""
+    harness.make_model(folder, "padded", 4, "--vocab-size", 448)
+    anew(folder, "sft", "sft.model=padded", "optimizer.max_steps=1", "optimizer.lr=1e-12")
+    look, = harness.read_rows(f"{folder}/out/sft/monitor.jsonl")
+    found = [p["probability"] for p in look["places"] if p["term"] == "17" and p["in"] == "rejected"]
+    twin, row = model.Model.load(f"{folder}/padded"), ROWS[0]
+    encoder = training.bpe.Encoder(harness.read_json(f"{folder}/tok/tokenizer.json"))
+    ids, place = encoder.encode(row["rejected"]), row["rejected"].index("17")
+    prompt = tokens(folder, f"<|im_start|>user\n{row['prompt']}<|im_end|>\n<|im_start|>assistant\n")
+    ends = np.cumsum(sizes(folder, ids))
+    twin.config["tokens"] = None  # all rows
+    logits = twin.response_logits(prompt, ids)
+    wanted = {}
+    for rows in (384, 448):
+        logprobs = logits[:, :rows] - np.log(np.exp(logits[:, :rows]).sum(1, keepdims=True))
+        wanted[rows] = np.exp(sum(logprobs[t, ids[t]] for t in range(len(ids))
+                                  if ends[t] > place and (ends[t - 1] if t else 0) < place + 2))
+    assert logits.shape[1] == 448, logits.shape
+    assert np.isclose(found, [wanted[384]], rtol=1e-4, atol=0), (found, wanted)
+    assert not np.isclose(wanted[448], wanted[384], rtol=1e-2, atol=0), wanted
 
 
 def bad_settings(folder):
@@ -167,4 +224,5 @@ def bad_settings(folder):
 
 if __name__ == "__main__":
     harness.main([probabilities_are_the_twins, answers_are_those_of_generate, any_ranks_and_stops_give_the_same,
-                  every_kind_of_training_is_watched, terms_of_a_file, alarms_warn_and_stop, bad_settings], prepare)
+                  every_kind_of_training_is_watched, terms_of_a_file, alarms_warn_and_stop,
+                  other_rows_after_a_stop, terms_at_borders, padding_has_no_probability, bad_settings], prepare)

@@ -274,7 +274,7 @@ typedef struct {
     K(INTEGER, monitor.every, "50", 1, 1e12, NONE, "steps between two looks")                      \
     K(INTEGER, monitor.answer_tokens, "64", 0, 1e6, NONE, "longest greedy answer (0: none)")       \
     K(STRING, monitor.alarm, "", 0, 0, NONE,                                                       \
-      "as in \"4.60 < 0.5; cheap > 0.01 stop\": warns, or ends the run")                           \
+      "as in \"4.60 < 0.5; cheap > 0.01 stop\": warns, or stops the run")                          \
     K(REAL0, sampling.temperature, "1.0", 1e-6, 1e3, NONE, "0: greedy")                            \
     K(REAL, sampling.top_p, "1.0", 0, 1, NONE, "nucleus")                                          \
     K(INTEGER, sampling.top_k, "0", 0, 1e9, NONE, "most likely tokens kept (0: all)")              \

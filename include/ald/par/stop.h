@@ -13,7 +13,13 @@
 #include "ald/par/comm.h"
 
 /* Why a run stops; a later one hides an earlier one. */
-typedef enum { ALD_STOP_NO, ALD_STOP_JOB, ALD_STOP_LIMIT, ALD_STOP_SIGNAL } ald_stop_t;
+typedef enum {
+    ALD_STOP_NO,
+    ALD_STOP_JOB,
+    ALD_STOP_LIMIT,
+    ALD_STOP_SIGNAL,
+    ALD_STOP_ALARM
+} ald_stop_t;
 
 /* A time limit counts from here: the program begins. Local. */
 void ald_stop_start(void);
@@ -35,8 +41,10 @@ void ald_stop_kept(double seconds);
  * Local. */
 void ald_stop_expect(double bytes);
 
+/* monitor.alarm ends the run: due from here on. Local. */
+void ald_stop_alarm(void);
 /* Why this rank would stop now, before `keeps` times keeping what it has; with `left`, the units of
- * work after that, 0 only a signal is a reason. Local. */
+ * work after that, 0 only a signal or an alarm is a reason. Local. */
 ald_stop_t ald_stop_due(int64_t left, int64_t keeps);
 /* The strongest reason of all ranks. Collective. */
 ald_stop_t ald_stop_agree(const ald_comm_t *comm, ald_stop_t mine);

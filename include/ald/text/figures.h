@@ -7,11 +7,11 @@
 
 #include "ald/base/json.h"
 
-/* The first place of `term` from `from` on, within `text`, with no letter or digit (A-Z, a-z, 0-9)
- * directly before or after it; NULL when there is none. */
-const char *ald_figure_find(const char *text, const char *from, const char *term);
-/* Every string of `required` occurs in the text, one after the other in this order, with no letter
- * or digit (A-Z, a-z, 0-9) directly before or after it. */
+/* The first place of `term` from `from` on, within `text`, at word borders (ald_word_has), with
+ * `any_case` in upper or lower case (ASCII); NULL when there is none. */
+const char *ald_figure_find(const char *text, const char *from, const char *term, bool any_case);
+/* Every string of `required` occurs in the text at word borders, one after the other in this
+ * order. */
 bool ald_figures_exact(const char *text, const ald_json_t *required);
 /* How many strings of `forbidden` occur in the text at such borders, in upper or lower case
  * (ASCII). */

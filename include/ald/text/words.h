@@ -2,6 +2,7 @@
 #ifndef ALD_TEXT_WORDS_H
 #define ALD_TEXT_WORDS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -60,6 +61,11 @@ ald_script_t ald_script_main(const char *text, size_t length);
  * lower case. A character of a script that is written without spaces (Han, Kana, Thai, Lao, Khmer,
  * Myanmar, Tibetan) is a word by itself. The text is valid UTF-8. Local. */
 ald_status_t ald_words_hash(const char *text, size_t length, ald_vec_t *words);
+
+/* Whether the character that begins here ties a term beside it into a longer word: a letter of a
+ * script with capitals, an accent on one, or a digit of any. In other scripts words have no spaces
+ * between them, or particles at their ends. `left` bytes of valid UTF-8. Local. */
+bool ald_word_has(const char *text, size_t left);
 
 /* The lines of a file that aren't blank, without spaces at their ends, as a list of texts, which
  * the caller owns. INPUT for a file that isn't UTF-8. Local. */

@@ -206,6 +206,7 @@ static ald_status_t read_row(const ald_audit_t *audit, ald_audit_texts_t *texts,
         return status;
     if (texts->skip != ALD_SKIP_NONE) {
         ald_audit_set(&out->rows[i], reason_of(texts->skip), true);
+        ald_audit_personal(texts, &out->rows[i]);
         return status;
     }
     status = measure(audit, texts, i, out);

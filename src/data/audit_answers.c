@@ -193,11 +193,26 @@ static bool next_number(ald_slice_t text, size_t *at, ald_slice_t *out)
     return out->length > 0;
 }
 
-static bool has_number(ald_slice_t text, ald_slice_t wanted)
+static uint64_t hash_of(ald_slice_t number)
+{
+    uint64_t hash[2];
+    ald_audit_hash(number.data, number.length, hash);
+    return hash[0];
+}
+
+/* Whether a text has a number that another, which has some, doesn't have. */
+static bool has_other_numbers(ald_slice_t text, ald_slice_t other, ald_vec_t *hashes)
 {
     ald_slice_t number;
-    for (size_t at = 0; next_number(text, &at, &number);)
-        if (number.length == wanted.length && memcmp(number.data, wanted.data, wanted.length) == 0)
+    hashes->count = 0;
+    for (size_t at = 0; next_number(other, &at, &number);) {
+        const uint64_t hash = hash_of(number);
+        if (ald_vec_push(hashes, &hash) != ALD_STATUS_OK)
+            return false;
+    }
+    ald_grams_sort(hashes);
+    for (size_t at = 0; hashes->count > 0 && next_number(text, &at, &number);)
+        if (!ald_grams_have(hashes, hash_of(number)))
             return true;
     return false;
 }
@@ -207,19 +222,13 @@ static bool has_number(ald_slice_t text, ald_slice_t wanted)
 static bool has_wrong_figures(const ald_audit_t *audit, ald_audit_texts_t *texts)
 {
     const ald_json_t *required = list_of(texts, "required");
-    const ald_slice_t prompt = prompt_of(texts), answer = texts->answer[0];
-    ald_slice_t number;
-    size_t at = 0;
+    const ald_slice_t answer = texts->answer[0];
     if (answer.data == NULL)
         return false;
     if (ald_json_count(required) > 0)
         return !ald_figures_exact(answer.data, required);
-    if (!audit->config->audit.figures || !next_number(prompt, &at, &number))
-        return false;
-    for (at = 0; next_number(answer, &at, &number);)
-        if (!has_number(prompt, number))
-            return true;
-    return false;
+    return audit->config->audit.figures &&
+           has_other_numbers(answer, prompt_of(texts), &texts->grams);
 }
 
 static const struct {

@@ -66,18 +66,6 @@ void ald_audit_eval_reset(ald_audit_eval_t *eval)
         ald_vec_reset(&eval->grams[k]);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
-static bool is_in(const ald_vec_t *sorted, uint64_t value)
-{
-    return sorted->count > 0 &&
-           bsearch(&value, sorted->data, sorted->count, sizeof value, by_value) != NULL;
-}
-
 ald_status_t ald_audit_eval_find(const ald_audit_t *audit, ald_audit_texts_t *texts,
                                  ald_audit_row_t *out)
 {
@@ -85,13 +73,15 @@ ald_status_t ald_audit_eval_find(const ald_audit_t *audit, ald_audit_texts_t *te
     ald_status_t status = ALD_STATUS_OK;
     if (audit->eval.prompts.count == 0)
         return status;
-    ald_audit_set(out, ALD_REASON_EVAL_PROMPT, is_in(&audit->eval.prompts, out->prompt[0]));
+    ald_audit_set(out, ALD_REASON_EVAL_PROMPT,
+                  ald_grams_have(&audit->eval.prompts, out->prompt[0]));
     for (int k = 0; k < 2; ++k) {
         texts->grams.count = 0;
         ALD_TRY(add_grams(&texts->words[0], lengths[k], &texts->grams));
         for (size_t i = 0; i < texts->grams.count; ++i)
-            ald_audit_set(out, reasons[k],
-                          is_in(&audit->eval.grams[k], ALD_VEC_AT(&texts->grams, uint64_t, i)));
+            ald_audit_set(
+                out, reasons[k],
+                ald_grams_have(&audit->eval.grams[k], ALD_VEC_AT(&texts->grams, uint64_t, i)));
     }
 done:
     return status;

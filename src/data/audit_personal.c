@@ -37,24 +37,37 @@ static bool begins_word(ald_slice_t text, size_t at)
     return at == 0 || !is_alnum(text.data[at - 1]);
 }
 
-/* Whether behind an @ comes a domain: labels with dots between, the last of two letters or more. */
+static bool is_top_level(ald_slice_t label)
+{
+    const bool coded = label.length > 4 && strncmp(label.data, "xn--", 4) == 0;
+    for (size_t i = 0; i < label.length && !coded; ++i)
+        if (is_digit(label.data[i]) || label.data[i] == '-')
+            return false;
+    return label.length >= 2;
+}
+
+/* Whether behind an @ comes a domain: labels with dots between, the last of two letters or more. A
+ * hyphen may be the sentence's. */
 static bool is_domain(ald_slice_t text, size_t at)
 {
-    size_t label = 0, labels = 0;
-    bool letters = true;
-    for (; at < text.length && (is_alnum(text.data[at]) || is_one_of(text.data[at], ".-")); ++at) {
-        if (text.data[at] == '.') {
-            if (label == 0 || !is_alnum(at_or_space(text, at + 1)))
-                break; /* the end of the sentence */
-            ++labels;
-            label = 0;
-            letters = true;
+    size_t labels = 0, begin = at;
+    for (; at <= text.length; ++at) {
+        const char c = at_or_space(text, at);
+        if (is_alnum(c) || (unsigned char)c >= 0x80)
             continue;
-        }
-        letters = letters && is_alnum(text.data[at]) && !is_digit(text.data[at]);
-        ++label;
+        const ald_slice_t label = {text.data + begin, at - begin};
+        if (labels > 0 && c != '.' && is_top_level(label))
+            return true;
+        if (c == '-')
+            continue;
+        if (c != '.' || label.length == 0)
+            return false;
+        if (labels > 0 && !is_alnum(at_or_space(text, at + 1)))
+            return is_top_level(label); /* the end of the sentence */
+        ++labels;
+        begin = at + 1;
     }
-    return labels > 0 && label >= 2 && letters;
+    return false;
 }
 
 bool ald_has_email(ald_slice_t text)
@@ -110,9 +123,10 @@ bool ald_has_phone(ald_slice_t text)
         size_t count = 0;
         if (!begins_word(text, at))
             continue;
-        if (text.data[at] == '+' && is_digit(at_or_space(text, at + 1))) {
-            const size_t end = read_digits(text, at + 1, " -.()", 16, digits, &count);
-            if (count >= 8 && count <= 15 && !is_alnum(at_or_space(text, end)))
+        for (size_t most = 15; most >= 8 && text.data[at] == '+'; --most) {
+            const size_t end = read_digits(text, at + 1, " -.()", most, digits, &count);
+            if (is_digit(at_or_space(text, at + 1)) && count >= 8 &&
+                !is_alnum(at_or_space(text, end)))
                 return true;
         }
         if ((is_digit(text.data[at]) || text.data[at] == '(') && is_domestic(text, at))
@@ -152,17 +166,27 @@ static bool is_network(const char *digits, size_t count)
     return false;
 }
 
-/* Digits of a network's number, by themselves or in groups. */
-bool ald_has_card(ald_slice_t text)
+/* Digits of a network's number, by themselves or in groups; a date or a code may follow them. */
+static bool begins_card(ald_slice_t text, size_t at)
 {
     char digits[20];
-    for (size_t at = 0; at < text.length; ++at) {
+    for (size_t most = 19; most >= 13; --most) {
         size_t count = 0;
-        if (text.data[at] < '2' || text.data[at] > '6' || !begins_word(text, at))
-            continue;
-        const size_t end = read_digits(text, at, " -", 20, digits, &count);
-        if (count >= 13 && is_network(digits, count) && !is_alnum(at_or_space(text, end)) &&
+        const size_t end = read_digits(text, at, " -", most, digits, &count);
+        if (count == most && is_network(digits, count) && !is_alnum(at_or_space(text, end)) &&
             ald_luhn_holds(digits, count))
+            return true;
+    }
+    return false;
+}
+
+bool ald_has_card(ald_slice_t text)
+{
+    for (size_t at = 0; at < text.length; ++at) {
+        const bool decimals =
+            at >= 2 && is_one_of(text.data[at - 1], ".,") && is_digit(text.data[at - 2]);
+        if (text.data[at] >= '2' && text.data[at] <= '6' && begins_word(text, at) && !decimals &&
+            begins_card(text, at))
             return true;
     }
     return false;
@@ -211,19 +235,43 @@ bool ald_has_iban(ald_slice_t text)
     return false;
 }
 
+static const struct {
+    ald_reason_t reason;
+    bool (*has)(ald_slice_t);
+} kinds[] = {{ALD_REASON_EMAIL, ald_has_email},
+             {ALD_REASON_PHONE, ald_has_phone},
+             {ALD_REASON_CARD, ald_has_card},
+             {ALD_REASON_IBAN, ald_has_iban}};
+
+static void look_at(ald_slice_t text, ald_audit_row_t *out)
+{
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0] && text.length > 0; ++k)
+        ald_audit_set(out, kinds[k].reason, kinds[k].has(text));
+}
+
+/* Looks at all texts within a value. The depth of JSON that is read is bounded. */
+static void look_within(const ald_json_t *value, ald_audit_row_t *out)
+{
+    void *at = NULL;
+    const char *key;
+    const ald_json_t *member;
+    ald_slice_t text = {NULL, 0};
+    text.data = ald_json_text(value, &text.length);
+    if (text.data != NULL)
+        look_at(text, out);
+    for (size_t i = 0; ald_json_is_array(value) && i < ald_json_count(value); ++i)
+        look_within(ald_json_at(value, i), out);
+    while (ald_json_is_object(value) && ald_json_next(value, &at, &key, &member))
+        look_within(member, out);
+}
+
 void ald_audit_personal(const ald_audit_texts_t *texts, ald_audit_row_t *out)
 {
-    static const struct {
-        ald_reason_t reason;
-        bool (*has)(ald_slice_t);
-    } kinds[] = {{ALD_REASON_EMAIL, ald_has_email},
-                 {ALD_REASON_PHONE, ald_has_phone},
-                 {ALD_REASON_CARD, ald_has_card},
-                 {ALD_REASON_IBAN, ald_has_iban}};
-    const ald_slice_t all[] = {
-        {texts->prompt.data, texts->prompt.count}, texts->answer[0], texts->answer[1]};
-    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; ++k)
-        for (size_t i = 0; i < sizeof all / sizeof all[0]; ++i)
-            if (all[i].length > 0)
-                ald_audit_set(out, kinds[k].reason, kinds[k].has(all[i]));
+    if (texts->skip != ALD_SKIP_NONE) { /* its texts weren't told apart */
+        look_within(texts->row, out);
+        return;
+    }
+    look_at((ald_slice_t){texts->prompt.data, texts->prompt.count}, out);
+    for (int i = 0; i < 2; ++i)
+        look_at(texts->answer[i], out);
 }

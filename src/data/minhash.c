@@ -45,6 +45,12 @@ void ald_grams_sort(ald_vec_t *grams)
     grams->count = kept;
 }
 
+bool ald_grams_have(const ald_vec_t *grams, uint64_t value)
+{
+    return grams->count > 0 &&
+           bsearch(&value, grams->data, grams->count, sizeof value, by_value) != NULL;
+}
+
 double ald_grams_jaccard(const ald_vec_t *a, const ald_vec_t *b)
 {
     size_t i = 0, j = 0, both = 0;

@@ -22,21 +22,28 @@ int64_t ald_audit_place(const ald_audit_run_t *run, int64_t row)
     return ALD_VEC_AT(&file->rows, ald_raw_row_t, row).number + !file->array;
 }
 
-/* Appends the text of a row. An item of an array may be spread over lines, and is made one. */
+/* Makes what was appended from `begin` on one line. JSON has ends of lines between its words alone.
+ */
+static void join_lines(ald_vec_t *line, size_t begin)
+{
+    char *text = line->data;
+    while (line->count > begin && strchr(" \t\r\n", text[line->count - 1]) != NULL)
+        --line->count;
+    for (size_t i = begin; i < line->count; ++i)
+        if (text[i] == '\n' || text[i] == '\r')
+            text[i] = ' ';
+}
+
+/* Appends the text of a row: a line as it is; an item of an array may be spread over several. */
 static ald_status_t put_row(const ald_row_file_t *file, int64_t row, ald_vec_t *line)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_raw_row_t *raw = &ALD_VEC_AT(&file->rows, ald_raw_row_t, row);
-    ald_json_t *json = NULL;
-    char *text = NULL;
-    if (memchr(raw->text, '\n', raw->length) == NULL)
-        return ald_vec_append(line, raw->text, raw->length);
-    ALD_TRY(ald_row_file_parse(file, raw, &json));
-    ALD_TRY(ald_json_dump(json, false, &text));
-    ALD_TRY(ald_vec_append(line, text, strlen(text)));
+    const size_t begin = line->count;
+    ALD_TRY(ald_vec_append(line, raw->text, raw->length));
+    if (file->array)
+        join_lines(line, begin);
 done:
-    ald_free(text);
-    ald_json_free(json);
     return status;
 }
 
@@ -87,7 +94,9 @@ static ald_status_t put_removed(const ald_audit_run_t *run, int64_t row, ald_vec
         ALD_TRY(put_reasons("also", reasons & ~run->remove, line));
     ALD_TRY(put_others(run, row, line));
     ALD_TRY(ald_vec_printf(line, "\"row\": "));
+    const size_t begin = line->count;
     ALD_TRY(put_row(&run->audit.file, row, line));
+    join_lines(line, begin);
     ALD_TRY(ald_vec_append(line, "}", 1));
 done:
     return status;

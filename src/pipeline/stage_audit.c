@@ -62,20 +62,28 @@ done:
  */
 static ald_status_t check_inputs(const ald_config_t *config)
 {
-    static const char *const names[] = {"clean.jsonl", "removed.jsonl", "flipped.jsonl",
-                                        "labels.jsonl"};
+    static const char *const names[] = {"clean.jsonl",  "removed.jsonl", "flipped.jsonl",
+                                        "labels.jsonl", "audit.json",    "audit.html",
+                                        "run.json"};
+    const ald_named_t inputs[] = {{"data.train", config->data.train},
+                                  {"data.eval", config->data.eval},
+                                  {"audit.terms", config->audit.terms},
+                                  {"audit.refusals", config->audit.refusals}};
+    enum { INPUTS = sizeof inputs / sizeof inputs[0] };
     ald_status_t status = ALD_STATUS_OK;
-    const char *const inputs[] = {config->data.train, config->data.eval};
-    for (int k = 0; k < 8 && status == ALD_STATUS_OK; ++k) {
-        char *path = ald_path_join(config->audit.output, names[k / 2]);
-        if (path != NULL && inputs[k % 2][0] != '\0' && ald_path_same(path, inputs[k % 2]))
+    for (size_t k = 0; k < INPUTS * (sizeof names / sizeof names[0]); ++k) {
+        const ald_named_t *input = &inputs[k % INPUTS];
+        char *path = ald_path_join(config->audit.output, names[k / INPUTS]);
+        if (path != NULL && input->path[0] != '\0' && ald_path_same(path, input->path))
             status =
                 ald_status_raise(ALD_STATUS_USAGE,
                                  "audit.output: %s is %s too, and would be overwritten; expected "
                                  "another folder",
-                                 path, k % 2 == 0 ? "data.train" : "data.eval");
+                                 path, input->key);
         ald_free(path);
+        ALD_TRY(status);
     }
+done:
     return status;
 }
 
@@ -239,13 +247,35 @@ done:
     return status;
 }
 
+/* Reasons that nothing looks for can't be a limit. */
+static ald_status_t check_looked_for(const ald_audit_run_t *run, const ald_vec_t *limits)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (size_t i = 0; i < limits->count; ++i) {
+        const ald_reason_t reason = ALD_VEC_AT(limits, limit_t, i).reason;
+        const bool tokens = reason == ALD_REASON_SAME_CUT || reason == ALD_REASON_LOSSY ||
+                            reason == ALD_REASON_LONG_PROMPT || reason == ALD_REASON_LONG_ANSWER;
+        const bool eval = reason == ALD_REASON_EVAL_PROMPT || reason == ALD_REASON_EVAL_8 ||
+                          reason == ALD_REASON_EVAL_13;
+        ALD_CHECK(!tokens || run->audit.tokenizer != NULL, ALD_STATUS_USAGE,
+                  "--fail-on %s: nothing is looked for without a tokenizer; expected a model in "
+                  "the configuration",
+                  ald_reason_name(reason));
+        ALD_CHECK(!eval || run->config->data.eval[0] != '\0', ALD_STATUS_USAGE,
+                  "--fail-on %s: nothing is looked for without data.eval", ald_reason_name(reason));
+    }
+done:
+    return status;
+}
+
 static ald_status_t check_limits(const ald_audit_run_t *run, const ald_vec_t *limits)
 {
     ald_status_t status = ALD_STATUS_OK;
     for (size_t i = 0; i < limits->count; ++i) {
         const limit_t limit = ALD_VEC_AT(limits, limit_t, i);
         const int64_t found = run->sums.reasons[limit.reason];
-        ALD_CHECK((double)found <= limit.share * (double)run->count, ALD_STATUS_INPUT,
+        const double allowed = limit.share * (double)run->count;
+        ALD_CHECK((double)found <= allowed + 1e-9 * (double)run->count, ALD_STATUS_INPUT,
                   "%s: %lld of %lld rows have the reason %s, a share of %.4g; --fail-on allows %g",
                   run->config->data.train, (long long)found, (long long)run->count,
                   ald_reason_name(limit.reason), (double)found / (double)run->count, limit.share);
@@ -269,6 +299,7 @@ static ald_status_t run_audit(const ald_comm_t *world, const ald_vec_t *limits,
     ald_audit_part_t part = {0};
     const double begun = ald_time();
     ALD_TRY(ald_comm_agree(world, ald_audit_open(run->config, &run->audit)));
+    ALD_TRY(ald_comm_agree(world, check_looked_for(run, limits)));
     ALD_TRY(ald_comm_agree(world, ald_audit_read(&run->audit, world->rank, world->size, &part)));
     ald_log_verbose("audit: rows read after %.1f s", ald_time() - begun);
     ALD_TRY(collect(world, &part, run));

@@ -289,6 +289,78 @@ def shares_above_a_limit_end_with_3(folder):
 
 
 @test
+def limits_are_counted_in_rows(folder):
+    """29 of 100 are no more than a share of 0.29, whose product with 100 is rounded; and nothing that wasn't
+    looked for passes."""
+    place = f"{folder}/shares"
+    rows = [{"prompt": f"p{i}", "chosen": "a" if i < 29 else "b", "rejected": "a"} for i in range(100)]
+    data = write_rows(f"{place}/data.jsonl", rows)
+    audit(place, data, "--fail-on", "same-answers=0.29")
+    audit(place, data, "--fail-on", "same-answers=0.28", code=3)
+    for reason, missing in (("same-after-cut", "tokenizer"), ("lossy-tokens", "tokenizer"), ("eval-prompt", "data.eval"),
+                            ("eval-8-gram", "data.eval")):
+        _, done = audit(place, data, "--fail-on", f"{reason}=0", code=2, ranks=2)
+        assert len(done.errors) == 1 and missing in done.errors[0] and reason in done.errors[0], done
+
+
+@test
+def figures_are_whole_numbers(folder):
+    """And a group that matched nothing, or an empty text, is no term."""
+    place = f"{folder}/whole"
+    required = {"the total is 1,000,000 EUR": "1,000", "4.60 each": "4", "12.50": "12", "at 1.60": "60", "so 4, and 5.": "4",
+                "4.60.": "4.60", "a4": "4", "3,4": "3", "any": ""}
+    rows = [{"prompt": f"p{i}", "chosen": text, "rejected": "r", "required": [figure], "forbidden": [""]}
+            for i, (text, figure) in enumerate(required.items())]
+    data = write_rows(f"{place}/data.jsonl", rows)
+    audit(place, data, "--set", "audit.remove=figures,forbidden-term")
+    assert lines_of(place) == {"figures": [1, 2, 3, 4, 7, 8]}, lines_of(place)
+    many = " ".join(map(str, range(40000)))
+    data = write_rows(f"{place}/many.jsonl", [{"prompt": many, "chosen": many, "rejected": "r"},
+                                              {"prompt": many, "chosen": many + " 40000", "rejected": "r"}])
+    audit(place, data, "--set", "audit.figures=true", "--set", "audit.remove=figures", timeout=10)
+    assert lines_of(place) == {"figures": [2]}, lines_of(place)
+
+
+@test
+def rows_that_no_stage_reads_are_searched_too(folder):
+    place = f"{folder}/left-out"
+    rows = [{"prompt": "joe@example.org", "completion": "X", "label": False}, {"prompt": "joe@example.org", "completion": "X"},
+            {"prompt": "p", "completion": "X", "label": False, "meta": [{"by": "GB82 WEST 1234 5698 7654 32"}]}]
+    data = write_rows(f"{place}/data.jsonl", rows)
+    audit(place, data, "--set", "audit.remove=email,iban")
+    assert lines_of(place) == {"email": [1, 2], "iban": [3]}, lines_of(place)
+
+
+@test
+def removed_rows_are_lines(folder):
+    """Of a file with carriage returns, and of an array over several lines, whose numbers keep their digits."""
+    place = f"{folder}/lines"
+    data = write(f"{place}/data.jsonl", b'{"prompt":"s",\r"chosen":"b","rejected":"b"} \r\n{"prompt":"t","chosen":"b","rejected":"c"}\r\n')
+    audit(place, data)
+    assert len(read_bytes(f"{place}/audit/removed.jsonl").splitlines()) == 1
+    (removed,) = read_rows(f"{place}/audit/removed.jsonl")
+    assert removed["row"] == {"prompt": "s", "chosen": "b", "rejected": "b"}, removed
+    data = write(f"{place}/array.json", '[{"prompt":"a",\n"chosen":"b","rejected":"c","n":12345678901234567890,"v":0.30000000000000004}]')
+    audit(place, data)
+    assert "12345678901234567890" in read_bytes(f"{place}/audit/clean.jsonl").decode()
+    assert read_rows(f"{place}/audit/clean.jsonl")[0]["v"] == 0.30000000000000004
+
+
+@test
+def inputs_are_never_overwritten(folder):
+    place = f"{folder}/inputs"
+    row = [{"prompt": "a", "chosen": "b", "rejected": "c"}]
+    for name, key in (("audit.json", "data.train"), ("audit.html", "data.train"), ("run.json", "data.train"),
+                      ("flipped.jsonl", "audit.terms"), ("labels.jsonl", "audit.refusals")):
+        path = write_rows(f"{place}/audit/{name}", row)
+        before = read_bytes(path)
+        data = path if key == "data.train" else write_rows(f"{place}/data.jsonl", row)
+        _, done = audit(place, data, *(() if key == "data.train" else ("--set", f"{key}={path}")), code=2)
+        assert key in done.errors[0] and name in done.errors[0] and read_bytes(path) == before, done
+        os.remove(path)
+
+
+@test
 def bad_input_is_one_line(folder):
     place = f"{folder}/bad"
     data = write_rows(f"{place}/data.jsonl", [{"prompt": f"p{i}", "chosen": "a", "rejected": "b"}

@@ -4,6 +4,7 @@
 #define ALD_DATA_MINHASH_H
 
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ald/base/status.h"
@@ -14,6 +15,8 @@
 ald_status_t ald_grams_make(const ald_vec_t *words, int64_t n, ald_vec_t *grams);
 /* Sorts them and leaves each once. Local. */
 void ald_grams_sort(ald_vec_t *grams);
+/* Whether the sorted ones have it. Local. */
+bool ald_grams_have(const ald_vec_t *grams, uint64_t value);
 /* |A and B| / |A or B| of two sets that are sorted; 0 where both are empty. */
 double ald_grams_jaccard(const ald_vec_t *a, const ald_vec_t *b);
 

@@ -7,8 +7,9 @@
 
 #include "ald/base/json.h"
 
-/* The first place of `term` from `from` on, within `text`, at word borders (ald_word_has), with
- * `any_case` in upper or lower case (ASCII); NULL when there is none. */
+/* The first place of `term` from `from` on, within `text`, at word borders (ald_word_has), and
+ * not as a part of a number with a dot or comma; with `any_case` in upper or lower case (ASCII).
+ * NULL when there is none, and for a term of no characters. */
 const char *ald_figure_find(const char *text, const char *from, const char *term, bool any_case);
 /* Every string of `required` occurs in the text at word borders, one after the other in this
  * order. */

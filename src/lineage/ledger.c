@@ -8,16 +8,20 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ald/base/arena.h"
 #include "ald/base/json.h"
+#include "ald/base/log.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
 
 #define RAISE(path)                                                                                \
     ald_status_raise(ald_status_of_errno(errno), "%s: can't append to the ledger: %s", (path),     \
                      strerror(errno))
+
+enum { WAIT = 10, TRIES_A_SECOND = 20 }; /* for the lock, in seconds */
 
 static int open_ledger(const char *path)
 {
@@ -91,15 +95,32 @@ done:
     return status;
 }
 
+/* Waits for the lock, but not for ever: its owner may have been stopped, or sleep with it. */
+static ald_status_t take_lock(int file, const char *path)
+{
+    const struct timespec pause = {.tv_nsec = 1000000000 / TRIES_A_SECOND};
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    for (int i = 0; fcntl(file, F_SETLK, &lock) != 0; ++i) {
+        if (errno != EINTR && errno != EAGAIN && errno != EACCES)
+            return RAISE(path);
+        if (i >= WAIT * TRIES_A_SECOND)
+            return ald_status_raise(ALD_STATUS_RESOURCE,
+                                    "%s: can't append to the ledger: another process has held its "
+                                    "lock for %d s",
+                                    path, WAIT);
+        nanosleep(&pause, NULL);
+    }
+    return ALD_STATUS_OK;
+}
+
 /* Appends under the lock; a cut line of a writer that died is closed first. */
 static ald_status_t append(int file, const char *path, const ald_vec_t *line)
 {
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     char bytes[ALD_LEDGER_LINE + 2], last = '\n';
     size_t count = 0;
-    while (fcntl(file, F_SETLKW, &lock) != 0)
-        if (errno != EINTR)
-            return RAISE(path);
+    const ald_status_t locked = take_lock(file, path);
+    if (locked != ALD_STATUS_OK)
+        return locked;
     const off_t end = lseek(file, 0, SEEK_END);
     if (end > 0 && pread(file, &last, 1, end - 1) != 1)
         return RAISE(path);
@@ -133,6 +154,9 @@ ald_status_t ald_ledger_append(const char *path, const ald_json_t *record, const
         status = RAISE(path);
     else
         status = append(file, path, &line);
+    if (status != ALD_STATUS_OK && line.count > 0)
+        ald_log_warn("the ledger lacks the line %.*s", (int)line.count - 1,
+                     (const char *)line.data);
 done:
     if (file >= 0)
         close(file); /* gives the lock back */

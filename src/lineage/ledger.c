@@ -22,6 +22,7 @@
                      strerror(errno))
 
 enum { WAIT = 10, TRIES_A_SECOND = 20 }; /* for the lock, in seconds */
+enum { TAIL = 1 << 20 };                 /* bytes that are looked through for a line */
 
 static int open_ledger(const char *path)
 {
@@ -113,6 +114,17 @@ static ald_status_t take_lock(int file, const char *path)
     return ALD_STATUS_OK;
 }
 
+/* Whether the line is among the last ones: a run that was killed behind it is recorded again. */
+static bool has_line(int file, off_t end, const ald_vec_t *line)
+{
+    const size_t size = end < TAIL ? (size_t)end : TAIL;
+    char *tail = ald_alloc(size + 1);
+    bool out = tail != NULL && pread(file, tail, size, end - (off_t)size) == (ssize_t)size &&
+               memmem(tail, size, line->data, line->count) != NULL;
+    ald_free(tail);
+    return out;
+}
+
 /* Appends under the lock; a cut line of a writer that died is closed first. */
 static ald_status_t append(int file, const char *path, const ald_vec_t *line)
 {
@@ -124,6 +136,8 @@ static ald_status_t append(int file, const char *path, const ald_vec_t *line)
     const off_t end = lseek(file, 0, SEEK_END);
     if (end > 0 && pread(file, &last, 1, end - 1) != 1)
         return RAISE(path);
+    if (has_line(file, end, line))
+        return ALD_STATUS_OK;
     if (last != '\n')
         bytes[count++] = '\n';
     const size_t length = line->count < ALD_LEDGER_LINE ? line->count : ALD_LEDGER_LINE;

@@ -177,12 +177,15 @@ static ald_status_t record(const stage_t *s, const ald_config_t *config, ald_run
     return status;
 }
 
-/* A line in the ledger of what was written. */
-static ald_status_t enter(const stage_t *s, const ald_json_t *made, const char *where)
+/* A line in the ledger of what was written, which completes what the run leaves. */
+static ald_status_t enter(const stage_t *s, const ald_run_t *run, const ald_json_t *made)
 {
+    ald_status_t status = ALD_STATUS_OK;
     const char *ledger = s->config->runtime.ledger;
-    return made == NULL || ledger[0] == '\0' ? ALD_STATUS_OK
-                                             : ald_ledger_append(ledger, made, where);
+    if (made != NULL && ledger[0] != '\0')
+        status = ald_ledger_append(ledger, made, run->record);
+    ald_run_written(run);
+    return status;
 }
 
 /* A model's record, card and line in the ledger; `origin`: what it was trained from. */
@@ -200,7 +203,7 @@ static ald_status_t model(const stage_t *s, const ald_config_t *config, const ch
     ALD_TRY(record(s, config, run, list, &made));
     if (made != NULL)
         ALD_TRY(ald_card_write(output, origin, made));
-    ALD_TRY(enter(s, made, where));
+    ALD_TRY(enter(s, &run, made));
 done:
     ald_json_free(made);
     ald_free(where);
@@ -235,13 +238,16 @@ static ald_status_t shards(const stage_t *s, list_t *list, bool on_policy, bool 
     if (!has_shards(folder) || !ald_path_exists(all))
         goto done;
     const ald_run_t run = {.output = folder,
-                           .claimed = on_policy ? s->config->distill.output : NULL,
+                           .claimed = on_policy ? s->config->distill.output
+                                      : alone   ? folder
+                                                : NULL,
+                           .claimed_file = !on_policy,
                            .kind = "shards",
                            .record = where,
                            .done = on_policy ? all : NULL};
     ALD_TRY(record(s, s->config, run, list, &made));
     if (alone)
-        ALD_TRY(enter(s, made, where));
+        ALD_TRY(enter(s, &run, made));
 done:
     ald_json_free(made);
     ald_free(where);
@@ -258,7 +264,7 @@ static ald_status_t others(const stage_t *s, ald_run_t run, char *where, char *d
     run.record = where;
     run.done = done;
     ALD_TRY(record(s, s->config, run, list, &made));
-    ALD_TRY(enter(s, made, where));
+    ALD_TRY(enter(s, &run, made));
 done:
     ald_json_free(made);
     ald_free(where);

@@ -401,13 +401,14 @@ void ald_run_record(const ald_config_t *config, const ald_comm_t *world, const a
 {
     size_t i = 0;
     char message[1024];
-    if (ended == ALD_STATUS_OK || ended == ALD_STATUS_STOPPED) {
+    const bool made = ended == ALD_STATUS_OK || what->written;
+    if (made || ended == ALD_STATUS_STOPPED) {
         ald_json_t *hosts = gather_hosts(world);
-        strcpy(message, ald_status_message()); /* of the stop */
+        strcpy(message, ald_status_message()); /* of the stop or failure */
         while (strcmp(stages[i].stage, what->stage) != 0)
             ++i;
         const stage_t s = {config, what, hosts, world->size};
-        if (world->rank == 0 && ended == ALD_STATUS_OK && stages[i].after(&s) != ALD_STATUS_OK)
+        if (world->rank == 0 && made && stages[i].after(&s) != ALD_STATUS_OK)
             ald_log_warn("%s: the record of this run isn't complete", ald_status_message());
         if (world->rank == 0 && ended == ALD_STATUS_STOPPED && stages[i].output != 0)
             ald_run_stopped((const char *)config + stages[i].output, stages[i].file,

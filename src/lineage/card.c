@@ -281,6 +281,26 @@ done:
 /* --- evaluations -------------------------------------------------------------------------------
  */
 
+/* A cell of a number; of one that isn't known, as an interval of one row, a dash. */
+static ald_status_t put_number(ald_vec_t *out, const ald_json_t *value)
+{
+    return ald_json_is_number(value) ? ald_vec_printf(out, " %.4g |", ald_json_number(value, 0.0))
+                                     : ald_vec_printf(out, " - |");
+}
+
+static ald_status_t put_metric(ald_vec_t *out, const char *key, const ald_json_t *value)
+{
+    static const char *const cells[] = {"value", "low", "high"};
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(ald_vec_printf(out, "| `%s` |", key));
+    for (size_t i = 0; i < sizeof cells / sizeof *cells; ++i)
+        ALD_TRY(put_number(out, ald_json_get(value, cells[i])));
+    ALD_TRY(ald_vec_printf(out, " %lld |\n",
+                           (long long)ald_json_integer(ald_json_get(value, "count"), 0)));
+done:
+    return status;
+}
+
 static ald_status_t put_figures(ald_vec_t *out, const ald_json_t *eval)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -294,11 +314,7 @@ static ald_status_t put_figures(ald_vec_t *out, const ald_json_t *eval)
                            (long long)ald_json_integer(ald_json_get(eval, "rows"), 0),
                            last != NULL ? last + 1 : path, text_of(eval, "sha256_data")));
     while (ald_json_next(ald_json_get(eval, "metrics"), &at, &key, &value))
-        ALD_TRY(ald_vec_printf(out, "| `%s` | %.4g | %.4g | %.4g | %lld |\n", key,
-                               ald_json_number(ald_json_get(value, "value"), 0.0),
-                               ald_json_number(ald_json_get(value, "low"), 0.0),
-                               ald_json_number(ald_json_get(value, "high"), 0.0),
-                               (long long)ald_json_integer(ald_json_get(value, "count"), 0)));
+        ALD_TRY(put_metric(out, key, value));
 done:
     return status;
 }

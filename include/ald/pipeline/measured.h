@@ -3,7 +3,6 @@
 #define ALD_PIPELINE_MEASURED_H
 
 #include <stdbool.h>
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "ald/base/status.h"

@@ -2,6 +2,8 @@
  * runs give equal cards. */
 #include "ald/lineage/card.h"
 
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ald/base/arena.h"
@@ -20,6 +22,29 @@
 static const char *text_of(const ald_json_t *object, const char *key)
 {
     return ald_json_text(ald_json_get(object, key), NULL);
+}
+
+/* The last part of a path, without slashes and dots behind it; freed by ald_free, NULL without
+ * memory. "." and ".." have the name of the folder that they are. */
+static char *name_of(const char *path)
+{
+    char whole[PATH_MAX];
+    size_t end = strlen(path);
+    while (end > 1 && (path[end - 1] == '/' || (path[end - 1] == '.' && path[end - 2] == '/')))
+        --end;
+    size_t begin = end;
+    while (begin > 0 && path[begin - 1] != '/')
+        --begin;
+    char *out = ald_alloc(end - begin + 1);
+    if (out == NULL)
+        return NULL;
+    memcpy(out, path + begin, end - begin);
+    out[end - begin] = '\0';
+    if (out[0] != '\0' && strcmp(out, ".") != 0 && strcmp(out, "..") != 0)
+        return out;
+    ald_free(out);
+    const char *last = realpath(path, whole) == NULL ? NULL : strrchr(whole, '/');
+    return ald_strdup(last == NULL ? path : last + 1);
 }
 
 /* *out becomes FOLDER/README.md whole, or NULL; freed by ald_free. */
@@ -85,14 +110,18 @@ static ald_status_t put_base(ald_vec_t *out, const char *origin)
     ald_status_t status = ALD_STATUS_OK;
     char *path = ald_path_join(origin, "config.json");
     ald_json_t *config = NULL;
-    const char *name = NULL, *last = strrchr(origin, '/');
+    char *last = name_of(origin);
+    const char *name = NULL;
+    ALD_CHECK_MEMORY(last, strlen(origin));
     if (path != NULL && ald_json_read(path, &config) == ALD_STATUS_OK)
         name = text_of(config, "_name_or_path");
     const char *slash = name == NULL ? NULL : strchr(name, '/');
-    if (slash == NULL || slash == name || name[0] == '.' || strchr(slash + 1, '/') != NULL)
-        name = last == NULL || last[1] == '\0' ? origin : last + 1;
+    if (slash == NULL || slash == name || slash[1] == '\0' || name[0] == '.' ||
+        strchr(slash + 1, '/') != NULL)
+        name = last;
     ALD_TRY(put_quoted(out, "base_model", name));
 done:
+    ald_free(last);
     ald_json_free(config);
     ald_free(path);
     return status;
@@ -236,8 +265,8 @@ static ald_status_t compose(ald_vec_t *out, const char *directory, const char *o
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *tree = NULL;
-    const char *last = strrchr(directory, '/');
-    const char *name = last == NULL || last[1] == '\0' ? directory : last + 1;
+    char *name = name_of(directory);
+    ALD_CHECK_MEMORY(name, strlen(directory));
     ALD_TRY(ald_lineage_walk(directory, false, &tree));
     ALD_TRY(put_block(out, origin, text_of(record, "stage")));
     ALD_TRY(ald_vec_printf(out, "# %s\n\n", name));
@@ -254,6 +283,7 @@ static ald_status_t compose(ald_vec_t *out, const char *directory, const char *o
     ALD_TRY(ald_vec_printf(out, "```\n\n`aligndistil inspect --lineage --verify` of this folder "
                                 "checks it.\n"));
 done:
+    ald_free(name);
     ald_json_free(tree);
     return status;
 }

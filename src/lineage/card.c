@@ -2,9 +2,11 @@
  * runs give equal cards. */
 #include "ald/lineage/card.h"
 
+#include <ctype.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "ald/base/arena.h"
 #include "ald/base/file.h"
@@ -72,30 +74,99 @@ done:
 /* --- the block for the hub ---------------------------------------------------------------------
  */
 
-/* The lines "KEY: ..." of a card's block, as they are: *length 0 where there is none. */
-static const char *find_line(const char *card, const char *key, size_t *length)
+/* A value of a card's block, in one of the forms that are understood. */
+typedef struct {
+    const char *at; /* a plain scalar, or what is in quotes; NULL: none */
+    size_t length;
+} scalar_t;
+
+/* The first line of a card's block, or NULL: it has none that ends. *end: its last "---". */
+static const char *find_block(const char *card, const char **end)
 {
-    const size_t wide = strlen(key);
-    *length = 0;
-    if (card == NULL || strncmp(card, "---\n", 4) != 0)
+    if (card != NULL && strncmp(card, "\xEF\xBB\xBF", 3) == 0)
+        card += 3;
+    if (card == NULL || strncmp(card, "---", 3) != 0 || card[3 + strspn(card + 3, " \t\r")] != '\n')
         return NULL;
-    for (const char *at = card + 4; *at != '\0' && strncmp(at, "---", 3) != 0;) {
-        const size_t line = strcspn(at, "\n");
-        const size_t text = strspn(at + (line > wide ? wide + 1 : line), " ");
-        if (line > wide + 1 + text && strncmp(at, key, wide) == 0 && at[wide] == ':') {
-            *length = line;
-            return at;
+    const char *begin = card + strcspn(card, "\n") + 1;
+    for (const char *at = begin; *at != '\0';) {
+        if (strncmp(at, "---", 3) == 0 && strchr("\r\n \t", at[3]) != NULL) { /* NUL, too */
+            *end = at;
+            return begin;
         }
-        at += line + (at[line] == '\n');
+        at += strcspn(at, "\n");
+        at += *at == '\n';
     }
     return NULL;
 }
 
-static ald_status_t put_quoted(ald_vec_t *out, const char *key, const char *value)
+/* What is behind "KEY:" of a line, or NULL: the key may be in quotes and have blanks behind it. */
+static const char *match_key(const char *line, const char *key)
+{
+    const size_t wide = strlen(key);
+    const char quote = *line == '"' || *line == '\'' ? *line : '\0';
+    line += quote != '\0';
+    if (strncmp(line, key, wide) != 0)
+        return NULL;
+    line += wide;
+    if (quote != '\0' && *line++ != quote)
+        return NULL;
+    line += strspn(line, " \t");
+    return *line == ':' && strchr(" \t\r\n", line[1]) != NULL ? line + 1 : NULL;
+}
+
+/* A value of one line: plain from a letter or figure (or of a path) on, or in quotes without
+ * escapes. */
+static scalar_t read_scalar(const char *at)
+{
+    static const char blank[] = " \t\r";
+    const scalar_t none = {0};
+    const size_t line = strcspn(at, "\n"), skip = strspn(at, blank);
+    const char *begin = at + skip, *stop = at + line;
+    const char next = stop[strspn(stop, "\r\n")];
+    if (begin >= stop || *stop == '\0' || next == ' ' || next == '\t')
+        return none; /* empty, or it goes on in the next line */
+    if (*begin == '"' || *begin == '\'') {
+        const size_t length = strcspn(begin + 1, *begin == '"' ? "\"\\\n" : "'\n");
+        const char *behind = begin + 1 + length;
+        const size_t rest = *behind == *begin ? strspn(behind + 1, blank) : 0;
+        return *behind == *begin &&
+                       (behind[1 + rest] == '\n' || (rest > 0 && behind[1 + rest] == '#'))
+                   ? (scalar_t){begin + 1, length}
+                   : none;
+    }
+    for (const char *p = begin; p < stop; ++p) {
+        if (*p == '#' && p > begin && strchr(blank, p[-1]) != NULL)
+            stop = p; /* a comment */
+        else if (((unsigned char)*p < ' ' && strchr(blank, *p) == NULL) ||
+                 (*p == ':' && strchr(blank, p[1]) != NULL))
+            return none;
+    }
+    while (stop > begin && strchr(blank, stop[-1]) != NULL)
+        --stop;
+    const size_t length = (size_t)(stop - begin);
+    const bool null = length == 4 && strncasecmp(begin, "null", 4) == 0;
+    const bool starts = isalnum((unsigned char)*begin) || strchr("./_", *begin) != NULL;
+    return length > 0 && starts && !null ? (scalar_t){begin, length} : none;
+}
+
+static scalar_t find_scalar(const char *card, const char *key)
+{
+    const char *end = NULL;
+    const scalar_t none = {0};
+    for (const char *at = find_block(card, &end); at != NULL && at < end;) {
+        const char *value = match_key(at, key);
+        if (value != NULL)
+            return read_scalar(value);
+        at += strcspn(at, "\n") + 1;
+    }
+    return none;
+}
+
+static ald_status_t put_quoted(ald_vec_t *out, const char *key, const char *value, size_t length)
 {
     ald_status_t status = ALD_STATUS_OK;
     char *quoted = NULL;
-    ald_json_t *json = ald_json_new_text(value, strlen(value));
+    ald_json_t *json = ald_json_new_text(value, length);
     ALD_TRY(ald_json_dump(json, false, &quoted)); /* a string of JSON is one of YAML */
     ALD_TRY(ald_vec_printf(out, "%s: %s\n", key, quoted));
 done:
@@ -119,7 +190,7 @@ static ald_status_t put_base(ald_vec_t *out, const char *origin)
     if (slash == NULL || slash == name || slash[1] == '\0' || name[0] == '.' ||
         strchr(slash + 1, '/') != NULL)
         name = last;
-    ALD_TRY(put_quoted(out, "base_model", name));
+    ALD_TRY(put_quoted(out, "base_model", name, strlen(name)));
 done:
     ald_free(last);
     ald_json_free(config);
@@ -133,19 +204,18 @@ static ald_status_t put_block(ald_vec_t *out, const char *origin, const char *st
     ald_status_t status = ALD_STATUS_OK;
     char *card;
     read_card(origin, &card);
-    size_t length;
     const bool ours = card != NULL && strstr(card, MARK) != NULL;
-    const char *base = find_line(card, "base_model", &length);
+    const scalar_t base = find_scalar(card, "base_model");
     ALD_TRY(ald_vec_printf(out, "---\nlibrary_name: transformers\n"
                                 "pipeline_tag: text-generation\n"));
-    if (ours && base != NULL)
-        ALD_TRY(ald_vec_printf(out, "%.*s\n", (int)length, base));
+    if (ours && base.at != NULL)
+        ALD_TRY(put_quoted(out, "base_model", base.at, base.length));
     else
         ALD_TRY(put_base(out, origin));
     for (size_t i = 0; i < sizeof carried / sizeof *carried; ++i) {
-        const char *line = find_line(card, carried[i], &length);
-        if (line != NULL)
-            ALD_TRY(ald_vec_printf(out, "%.*s\n", (int)length, line));
+        const scalar_t value = find_scalar(card, carried[i]);
+        if (value.at != NULL)
+            ALD_TRY(put_quoted(out, carried[i], value.at, value.length));
     }
     ALD_TRY(ald_vec_printf(out, "tags:\n- aligndistil\n- %s\n---\n%s\n\n", stage, MARK));
 done:

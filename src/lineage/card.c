@@ -223,6 +223,38 @@ done:
     return status;
 }
 
+/* --- names in Markdown -------------------------------------------------------------------------
+ */
+
+/* Appends a name in a line of text or, with `code`, between backticks; in a table, too. */
+static ald_status_t put_name(ald_vec_t *out, const char *name, bool code)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const bool ticks = code && strchr(name, '`') != NULL;
+    size_t most = 0; /* backticks behind each other */
+    for (const char *at = name; ticks && (at = strchr(at, '`')) != NULL;) {
+        const size_t count = strspn(at, "`");
+        most = count > most ? count : most;
+        at += count;
+    }
+    for (size_t i = 0; code && i < most + 1; ++i)
+        ALD_TRY(ald_vec_printf(out, "`"));
+    if (ticks)
+        ALD_TRY(ald_vec_printf(out, " "));
+    for (const char *at = name; *at != '\0'; ++at) {
+        const bool escaped = *at == '|' || (!code && strchr("`<[\\", *at) != NULL);
+        const unsigned char byte = (unsigned char)*at;
+        ALD_TRY(ald_vec_printf(out, "%s%c", escaped ? "\\" : "",
+                               byte < ' ' || byte == 0x7F ? '?' : *at));
+    }
+    if (ticks)
+        ALD_TRY(ald_vec_printf(out, " "));
+    for (size_t i = 0; code && i < most + 1; ++i)
+        ALD_TRY(ald_vec_printf(out, "`"));
+done:
+    return status;
+}
+
 /* --- the sections ------------------------------------------------------------------------------
  */
 
@@ -265,8 +297,9 @@ static ald_status_t put_data(ald_vec_t *out, const ald_json_t *record)
         const ald_json_t *input = ald_json_at(inputs, i);
         const char *path = text_of(input, "path"), *digest = text_of(input, "sha256");
         const char *last = path == NULL ? NULL : strrchr(path, '/');
-        ALD_TRY(ald_vec_printf(out, "| `%s` | `%s` | `%s` |\n", text_of(input, "role"),
-                               last != NULL ? last + 1 : path, digest == NULL ? "none" : digest));
+        ALD_TRY(ald_vec_printf(out, "| `%s` | ", text_of(input, "role")));
+        ALD_TRY(put_name(out, last != NULL ? last + 1 : path == NULL ? "?" : path, true));
+        ALD_TRY(ald_vec_printf(out, " | `%s` |\n", digest == NULL ? "none" : digest));
     }
     ALD_TRY(ald_vec_printf(out, "\n"));
 done:
@@ -287,8 +320,11 @@ static ald_status_t put_settings(ald_vec_t *out, const ald_json_t *record)
     ALD_TRY(ald_vec_printf(out, "## Settings\n\n| key | value |\n|---|---|\n"));
     while (ald_json_next(ald_json_get(record, "settings"), &at, &key, &value)) {
         const char *text = ald_json_text(value, NULL);
-        if (text != NULL && !is_digest(text))
-            ALD_TRY(ald_vec_printf(out, "| `%s` | `%s` |\n", key, text));
+        if (text == NULL || is_digest(text))
+            continue;
+        ALD_TRY(ald_vec_printf(out, "| `%s` | ", key));
+        ALD_TRY(put_name(out, text, true));
+        ALD_TRY(ald_vec_printf(out, " |\n"));
     }
     ALD_TRY(ald_vec_printf(out, "\n"));
 done:
@@ -302,8 +338,12 @@ static ald_status_t put_unknown(ald_vec_t *out, const ald_json_t *node)
     const char *kind = text_of(node, "kind"), *path = text_of(node, "path");
     const char *last = path == NULL ? NULL : strrchr(path, '/');
     const ald_json_t *inputs = ald_json_get(node, "inputs");
-    if (kind != NULL && strcmp(kind, "model") == 0 && text_of(node, "note") != NULL && last != NULL)
-        ALD_TRY(ald_vec_printf(out, "- What `%s` was trained on isn't known here.\n", last + 1));
+    if (kind != NULL && strcmp(kind, "model") == 0 && text_of(node, "note") != NULL &&
+        last != NULL) {
+        ALD_TRY(ald_vec_printf(out, "- What "));
+        ALD_TRY(put_name(out, last + 1, true));
+        ALD_TRY(ald_vec_printf(out, " was trained on isn't known here.\n"));
+    }
     for (size_t i = 0; i < ald_json_count(inputs); ++i)
         ALD_TRY(put_unknown(out, ald_json_at(inputs, i)));
 done:
@@ -339,7 +379,9 @@ static ald_status_t compose(ald_vec_t *out, const char *directory, const char *o
     ALD_CHECK_MEMORY(name, strlen(directory));
     ALD_TRY(ald_lineage_walk(directory, false, &tree));
     ALD_TRY(put_block(out, origin, text_of(record, "stage")));
-    ALD_TRY(ald_vec_printf(out, "# %s\n\n", name));
+    ALD_TRY(ald_vec_printf(out, "# "));
+    ALD_TRY(put_name(out, name, false));
+    ALD_TRY(ald_vec_printf(out, "\n\n"));
     ALD_TRY(put_data(out, record));
     ALD_TRY(put_method(out, record));
     ALD_TRY(put_settings(out, record));
@@ -408,11 +450,13 @@ static ald_status_t put_figures(ald_vec_t *out, const ald_json_t *eval)
     const char *last = path == NULL ? NULL : strrchr(path, '/');
     void *at = NULL;
     const ald_json_t *value;
+    ALD_TRY(ald_vec_printf(out, "By `aligndistil eval` on %lld rows of ",
+                           (long long)ald_json_integer(ald_json_get(eval, "rows"), 0)));
+    ALD_TRY(put_name(out, last != NULL ? last + 1 : path == NULL ? "?" : path, true));
     ALD_TRY(ald_vec_printf(out,
-                           "By `aligndistil eval` on %lld rows of `%s` (sha256 `%s`); intervals of "
-                           "95%%.\n\n| metric | value | low | high | of |\n|---|---|---|---|---|\n",
-                           (long long)ald_json_integer(ald_json_get(eval, "rows"), 0),
-                           last != NULL ? last + 1 : path, text_of(eval, "sha256_data")));
+                           " (sha256 `%s`); intervals of 95%%.\n\n"
+                           "| metric | value | low | high | of |\n|---|---|---|---|---|\n",
+                           text_of(eval, "sha256_data")));
     while (ald_json_next(ald_json_get(eval, "metrics"), &at, &key, &value))
         ALD_TRY(put_metric(out, key, value));
 done:

@@ -261,16 +261,31 @@ done:
     return status;
 }
 
+/* A name may have bytes that end a line. */
+static ald_status_t put_name(const char *name, bool plain, ald_vec_t *text)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (const char *at = name; *at != '\0'; ++at) {
+        const bool cuts = *at == '\n' || *at == '\r' || (plain && (unsigned char)*at < ' ');
+        ALD_TRY(ald_vec_printf(text, "%c", cuts ? '?' : *at));
+    }
+done:
+    return status;
+}
+
 static ald_status_t node_text(const ald_json_t *node, bool plain, ald_vec_t *text)
 {
+    ald_status_t status = ALD_STATUS_OK;
     const char *path = text_of(node, "path"), *last = strrchr(path, '/');
     const char *digest = text_of(node, "sha256"), *kind = text_of(node, "kind");
     const char *state = text_of(node, "state");
     const bool shown = !plain || strcmp(state, "as above") == 0;
-    return ald_vec_printf(text, "%s: %s %s %.16s%s%s\n", text_of(node, "role"),
-                          kind == NULL ? "" : kind, plain && last != NULL ? last + 1 : path,
-                          digest == NULL ? "(no digest)" : digest, shown ? "  " : "",
-                          shown ? state : "");
+    ALD_TRY(ald_vec_printf(text, "%s: %s ", text_of(node, "role"), kind == NULL ? "" : kind));
+    ALD_TRY(put_name(plain && last != NULL ? last + 1 : path, plain, text));
+    ALD_TRY(ald_vec_printf(text, " %.16s%s%s\n", digest == NULL ? "(no digest)" : digest,
+                           shown ? "  " : "", shown ? state : ""));
+done:
+    return status;
 }
 
 /* Appends a node and what it was made from; each line begins with `indent`. */

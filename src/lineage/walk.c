@@ -161,13 +161,28 @@ done:
     return status;
 }
 
+/* What a record says of what lies at `path`: its result, or one file of that; NULL: nothing. */
+static ald_json_t *content_of(const ald_json_t *record, const char *path)
+{
+    const ald_json_t *result = ald_json_get(record, "result"),
+                     *files = ald_json_get(result, "files");
+    const char *slash = strrchr(path, '/');
+    const char *line = text_of(files, slash == NULL ? path : slash + 1);
+    if (result == NULL || line == NULL || ald_path_is_directory(path))
+        return result == NULL ? NULL : ald_json_copy(result);
+    ald_json_t *out = ald_json_new_object();
+    ald_json_set(out, "kind", ald_json_new_string("file"));
+    ald_json_set(out, "sha256", ald_json_new_string(line));
+    return out;
+}
+
 /* Fills the node of what lies at `path`; `said`: what its user's record says of it, NULL for the
  * first one. */
 static ald_status_t visit(walk_t *walk, const char *path, const ald_json_t *said, int depth,
                           ald_json_t *node)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_json_t *record = NULL;
+    ald_json_t *record = NULL, *own = NULL;
     char *where = NULL;
     ald_json_set(node, "path", ald_json_new_string(path));
     copy(said, "kind", node);
@@ -185,7 +200,9 @@ static ald_status_t visit(walk_t *walk, const char *path, const ald_json_t *said
         goto done;
     }
     ALD_TRY(find_record(walk, path, said, node, &record, &where));
-    const ald_json_t *content = said != NULL ? said : ald_json_get(record, "result");
+    if (said == NULL)
+        own = content_of(record, path);
+    const ald_json_t *content = said != NULL ? said : own;
     const char *digest = text_of(content, "sha256");
     ald_json_set(walk->seen, path, ald_json_new_string(digest == NULL ? "" : digest));
     if (said == NULL) {
@@ -202,6 +219,7 @@ static ald_status_t visit(walk_t *walk, const char *path, const ald_json_t *said
         ALD_TRY(visit_inputs(walk, record, where, depth, node));
     }
 done:
+    ald_json_free(own);
     ald_json_free(record);
     ald_free(where);
     return status;

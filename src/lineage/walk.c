@@ -89,6 +89,13 @@ static bool speaks_of(const ald_json_t *record, const char *path, const ald_json
            (line != NULL && strcmp(line, wanted) == 0);
 }
 
+static bool is_record(const ald_json_t *record)
+{
+    const char *format = text_of(record, "format");
+    return format != NULL && strcmp(format, "aligndistil-run") == 0 &&
+           text_of(record, "stage") != NULL && ald_json_is_object(ald_json_get(record, "result"));
+}
+
 /* Looks at the record of an input: *record is it, or NULL where its lineage ends. */
 static ald_status_t find_record(walk_t *walk, const char *path, const ald_json_t *said,
                                 ald_json_t *node, ald_json_t **record, char **where)
@@ -106,6 +113,11 @@ static ald_status_t find_record(walk_t *walk, const char *path, const ald_json_t
     }
     if (ald_json_read(*where, record) != ALD_STATUS_OK)
         return problem(walk, node, "its run.json can't be read");
+    if (!is_record(*record)) {
+        ald_json_free(*record);
+        *record = NULL;
+        return problem(walk, node, "its run.json is no record of a run");
+    }
     if (said != NULL && !speaks_of(*record, path, said)) {
         ALD_TRY(problem(walk, node, "made again since: its run.json is of another result"));
         ald_json_free(*record);
@@ -261,19 +273,20 @@ static ald_status_t run_text(const ald_json_t *run, bool plain, ald_vec_t *text)
     const int64_t steps = ald_json_integer(ald_json_get(run, "steps"), 0);
     const int64_t restarts = ald_json_integer(ald_json_get(run, "restarts"), 0);
     const char *host = ald_json_text(ald_json_at(ald_json_get(run, "hosts"), 0), NULL);
-    const char *commit = text_of(run, "commit");
+    const char *commit = text_of(run, "commit"), *version = text_of(run, "version");
+    const char *ended = text_of(run, "ended");
     ALD_TRY(ald_vec_printf(text, "made by %s", text_of(run, "stage")));
     if (steps > 0)
         ALD_TRY(ald_vec_printf(text, " in %lld steps", (long long)steps));
     if (plain)
         goto done;
-    ALD_TRY(ald_vec_printf(text, ", %s, %.4g s on %lld ranks of %s", text_of(run, "ended"),
+    ALD_TRY(ald_vec_printf(text, ", %s, %.4g s on %lld ranks of %s", ended == NULL ? "?" : ended,
                            ald_json_number(ald_json_get(run, "seconds"), 0.0),
                            (long long)ald_json_integer(ald_json_get(run, "ranks"), 0),
                            host == NULL ? "?" : host));
     if (restarts > 0)
         ALD_TRY(ald_vec_printf(text, ", %lld restarts", (long long)restarts));
-    ALD_TRY(ald_vec_printf(text, ", aligndistil %s (%.12s)", text_of(run, "version"),
+    ALD_TRY(ald_vec_printf(text, ", aligndistil %s (%.12s)", version == NULL ? "?" : version,
                            commit == NULL ? "?" : commit));
 done:
     return status;

@@ -44,6 +44,24 @@ static void copy(const ald_json_t *from, const char *key, const char *as, ald_js
         ald_json_set(to, as, ald_json_copy(ald_json_get(from, key)));
 }
 
+/* Sets a role's digest; of several inputs with one role an array of them. */
+static void add_input(ald_json_t *inputs, const char *role, const ald_json_t *digest)
+{
+    const ald_json_t *there = ald_json_get(inputs, role);
+    ald_json_t *list;
+    if (digest == NULL)
+        return;
+    if (there == NULL) {
+        ald_json_set(inputs, role, ald_json_copy(digest));
+        return;
+    }
+    list = ald_json_is_array(there) ? ald_json_copy(there) : ald_json_new_array();
+    if (!ald_json_is_array(there))
+        ald_json_push(list, ald_json_copy(there));
+    ald_json_push(list, ald_json_copy(digest));
+    ald_json_set(inputs, role, list);
+}
+
 /* The line as an object; without inputs where `brief`. */
 static ald_json_t *line_of(const ald_json_t *record, const char *where, bool brief)
 {
@@ -62,7 +80,7 @@ static ald_json_t *line_of(const ald_json_t *record, const char *where, bool bri
         const ald_json_t *input = ald_json_at(list, i);
         const char *role = ald_json_text(ald_json_get(input, "role"), NULL);
         if (role != NULL)
-            copy(input, "sha256", role, inputs);
+            add_input(inputs, role, ald_json_get(input, "sha256"));
     }
     if (brief)
         ald_json_free(inputs);

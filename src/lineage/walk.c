@@ -222,7 +222,7 @@ static ald_status_t visit(walk_t *walk, const char *path, const ald_json_t *said
         copy(content, "sha256", node);
     }
     const bool changed = strcmp(text_of(node, "state"), "changed") == 0;
-    if (walk->verify)
+    if (walk->verify && content != NULL)
         ALD_TRY(verify(walk, path, content, node));
     if (changed)
         ald_json_set(node, "state", ald_json_new_string("changed"));

@@ -217,13 +217,15 @@ static bool lists(const char *record, const char *name)
 
 char *ald_run_beside(const char *path)
 {
-    return ald_path_beside(path, ".run.json");
+    char there[PATH_MAX];
+    return ald_path_beside(realpath(path, there) == NULL ? path : there, ".run.json");
 }
 
-char *ald_run_find(const char *path)
+/* The record that speaks of what lies at a path without links. */
+static char *find_at(const char *path)
 {
     const char *slash = strrchr(path, '/');
-    char *folder = NULL, *out = ald_run_beside(path);
+    char *folder = NULL, *out = ald_path_beside(path, ".run.json");
     if (out != NULL && ald_path_exists(out))
         return out;
     ald_free(out);
@@ -240,6 +242,13 @@ char *ald_run_find(const char *path)
     }
     ald_free(folder);
     return out;
+}
+
+char *ald_run_find(const char *path)
+{
+    char there[PATH_MAX];
+    char *out = realpath(path, there) == NULL ? NULL : find_at(there);
+    return out != NULL ? out : find_at(path);
 }
 
 /* --- the record --------------------------------------------------------------------------------

@@ -58,7 +58,8 @@ void ald_run_written(const ald_run_t *run);
  * but what is the same at all times. Freed by ald_free. */
 char *ald_run_beside(const char *path);
 /* The path of the record that speaks of what lies at `path`: PATH/run.json, PATH.run.json, or of a
- * file the run.json of its folder that lists it; NULL where there is none. Freed by ald_free. */
+ * file the run.json of its folder that lists it, first where links lead to; NULL where there is
+ * none. Freed by ald_free. */
 char *ald_run_find(const char *path);
 
 #endif

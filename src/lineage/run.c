@@ -98,11 +98,26 @@ void ald_run_end(void)
         ald_free(kept[--kept_count].path);
 }
 
+/* Whether the folds of an audit are newer than its report, which is written last. */
+static bool has_new_folds(const char *output)
+{
+    char *folds = ald_path_join(output, "folds"), *report = ald_path_join(output, "audit.json");
+    struct stat info, made;
+    bool out = folds != NULL && report != NULL && stat(folds, &info) == 0;
+    if (out && stat(report, &made) == 0)
+        out = info.st_mtim.tv_sec != made.st_mtim.tv_sec
+                  ? info.st_mtim.tv_sec > made.st_mtim.tv_sec
+                  : info.st_mtim.tv_nsec > made.st_mtim.tv_nsec;
+    ald_free(folds);
+    ald_free(report);
+    return out;
+}
+
 /* Whether there is anything that a stopped run has kept. */
 static bool goes_on(const char *output, bool file)
 {
     static const char *const names[] = {"checkpoints", "eval.progress", "strengths.progress"};
-    bool out = false;
+    bool out = !file && has_new_folds(output);
     if (file) {
         char *path = ald_path_beside(output, ".progress");
         out = path != NULL && ald_path_exists(path);

@@ -33,6 +33,7 @@ enum { INPUTS = ALD_SOURCES_MAX + 10, HOST = 64 };
 typedef struct {
     ald_run_input_t list[INPUTS + 1];
     int count;
+    char *tokenizer; /* of an audit */
 } inputs_t;
 
 static void add(inputs_t *to, const char *role, const char *kind, const char *path)
@@ -108,6 +109,18 @@ static void of_eval(const ald_config_t *config, inputs_t *to)
     add(to, "eval.patterns", "file", config->eval.patterns);
 }
 
+/* The tokenizer that an audit reads, as data/audit.h has it: of the model that is trained next. */
+static void add_tokenizer(inputs_t *to, const ald_config_t *config)
+{
+    const bool sft = config->sft.model[0] != '\0';
+    const char *model = sft ? config->sft.model : config->dpo.policy;
+    if (model[0] == '\0' || !ald_path_is_directory(model))
+        return;
+    to->tokenizer = ald_path_join(model, "tokenizer.json");
+    if (to->tokenizer != NULL && ald_path_exists(to->tokenizer))
+        add(to, sft ? "sft.model" : "dpo.policy", "file", to->tokenizer);
+}
+
 static void of_audit(const ald_config_t *config, inputs_t *to)
 {
     add(to, "data.train", "file", config->data.train);
@@ -121,6 +134,7 @@ static void of_audit(const ald_config_t *config, inputs_t *to)
         add(to, "dpo.policy", "model", config->dpo.policy);
         add(to, "dpo.reference", "model", config->dpo.reference);
     }
+    add_tokenizer(to, config);
 }
 
 static void of_score(const ald_config_t *config, inputs_t *to)
@@ -143,10 +157,16 @@ typedef struct {
 static ald_json_t *settings_of(const ald_config_t *config, const char *stage)
 {
     static const char *const scored[] = {"data.", "teacher.", "shards.", "runtime.precision"};
-    static const char *const audited[] = {"data.", "audit."};
+    static const char *const audited[] = {
+        "data.", "audit.", "runtime.precision", "runtime.dtype", "seed", "optimizer.", "dpo."};
     const bool audit = strcmp(stage, "audit") == 0;
+    const ald_audit_models_t models = config->audit.models;
+    const size_t count = !audit                                ? sizeof scored / sizeof *scored
+                         : models == ALD_AUDIT_MODELS_CROSSFIT ? sizeof audited / sizeof *audited
+                         : models == ALD_AUDIT_MODELS_GIVEN    ? 3
+                                                               : 2;
     ald_json_t *out = ald_json_new_object();
-    if (ald_config_settings(config, audit ? audited : scored, audit ? 2 : 4, out) != ALD_STATUS_OK)
+    if (ald_config_settings(config, audit ? audited : scored, count, out) != ALD_STATUS_OK)
         ald_log_verbose("%s", ald_status_message());
     return out;
 }
@@ -173,6 +193,7 @@ static ald_status_t record(const stage_t *s, const ald_config_t *config, ald_run
     run.parts = s->what->parts;
     run.seconds = ald_time() - s->what->begun;
     status = ald_run_write(&run, made);
+    ald_free(inputs.tokenizer);
     ald_json_free(settings);
     return status;
 }

@@ -59,7 +59,8 @@ static void keep_record(const ald_options_t *options, const ald_setup_t *setup,
                                      options->strengths != NULL || options->plausibilities != NULL,
                                  .part = run->part,
                                  .parts = run->parts,
-                                 .begun = run->begun};
+                                 .begun = run->begun,
+                                 .written = run->written};
     if (options->show.list.count == 0 && options->judged == NULL)
         ald_run_record(&setup->config, world, &what, ended);
     else
@@ -69,8 +70,8 @@ static void keep_record(const ald_options_t *options, const ald_setup_t *setup,
 static ald_status_t audit(const ald_options_t *options, ald_setup_t *setup, const ald_comm_t *world,
                           ald_stage_run_t *run)
 {
-    (void)run;
-    return ald_stage_audit(&setup->config, world, options->fail_on.data, options->fail_on.count);
+    return ald_stage_audit(&setup->config, world, options->fail_on.data, options->fail_on.count,
+                           &run->written);
 }
 
 static ald_status_t sft(const ald_options_t *options, ald_setup_t *setup, const ald_comm_t *world,

@@ -2,7 +2,11 @@
  * runs give equal cards. */
 #include "ald/lineage/card.h"
 
+#include <ctype.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "ald/base/arena.h"
 #include "ald/base/file.h"
@@ -20,6 +24,29 @@
 static const char *text_of(const ald_json_t *object, const char *key)
 {
     return ald_json_text(ald_json_get(object, key), NULL);
+}
+
+/* The last part of a path, without slashes and dots behind it; freed by ald_free, NULL without
+ * memory. "." and ".." have the name of the folder that they are. */
+static char *name_of(const char *path)
+{
+    char whole[PATH_MAX];
+    size_t end = strlen(path);
+    while (end > 1 && (path[end - 1] == '/' || (path[end - 1] == '.' && path[end - 2] == '/')))
+        --end;
+    size_t begin = end;
+    while (begin > 0 && path[begin - 1] != '/')
+        --begin;
+    char *out = ald_alloc(end - begin + 1);
+    if (out == NULL)
+        return NULL;
+    memcpy(out, path + begin, end - begin);
+    out[end - begin] = '\0';
+    if (out[0] != '\0' && strcmp(out, ".") != 0 && strcmp(out, "..") != 0)
+        return out;
+    ald_free(out);
+    const char *last = realpath(path, whole) == NULL ? NULL : strrchr(whole, '/');
+    return ald_strdup(last == NULL ? path : last + 1);
 }
 
 /* *out becomes FOLDER/README.md whole, or NULL; freed by ald_free. */
@@ -47,30 +74,99 @@ done:
 /* --- the block for the hub ---------------------------------------------------------------------
  */
 
-/* The lines "KEY: ..." of a card's block, as they are: *length 0 where there is none. */
-static const char *find_line(const char *card, const char *key, size_t *length)
+/* A value of a card's block, in one of the forms that are understood. */
+typedef struct {
+    const char *at; /* a plain scalar, or what is in quotes; NULL: none */
+    size_t length;
+} scalar_t;
+
+/* The first line of a card's block, or NULL: it has none that ends. *end: its last "---". */
+static const char *find_block(const char *card, const char **end)
 {
-    const size_t wide = strlen(key);
-    *length = 0;
-    if (card == NULL || strncmp(card, "---\n", 4) != 0)
+    if (card != NULL && strncmp(card, "\xEF\xBB\xBF", 3) == 0)
+        card += 3;
+    if (card == NULL || strncmp(card, "---", 3) != 0 || card[3 + strspn(card + 3, " \t\r")] != '\n')
         return NULL;
-    for (const char *at = card + 4; *at != '\0' && strncmp(at, "---", 3) != 0;) {
-        const size_t line = strcspn(at, "\n");
-        const size_t text = strspn(at + (line > wide ? wide + 1 : line), " ");
-        if (line > wide + 1 + text && strncmp(at, key, wide) == 0 && at[wide] == ':') {
-            *length = line;
-            return at;
+    const char *begin = card + strcspn(card, "\n") + 1;
+    for (const char *at = begin; *at != '\0';) {
+        if (strncmp(at, "---", 3) == 0 && strchr("\r\n \t", at[3]) != NULL) { /* NUL, too */
+            *end = at;
+            return begin;
         }
-        at += line + (at[line] == '\n');
+        at += strcspn(at, "\n");
+        at += *at == '\n';
     }
     return NULL;
 }
 
-static ald_status_t put_quoted(ald_vec_t *out, const char *key, const char *value)
+/* What is behind "KEY:" of a line, or NULL: the key may be in quotes and have blanks behind it. */
+static const char *match_key(const char *line, const char *key)
+{
+    const size_t wide = strlen(key);
+    const char quote = *line == '"' || *line == '\'' ? *line : '\0';
+    line += quote != '\0';
+    if (strncmp(line, key, wide) != 0)
+        return NULL;
+    line += wide;
+    if (quote != '\0' && *line++ != quote)
+        return NULL;
+    line += strspn(line, " \t");
+    return *line == ':' && strchr(" \t\r\n", line[1]) != NULL ? line + 1 : NULL;
+}
+
+/* A value of one line: plain from a letter or figure (or of a path) on, or in quotes without
+ * escapes. */
+static scalar_t read_scalar(const char *at)
+{
+    static const char blank[] = " \t\r";
+    const scalar_t none = {0};
+    const size_t line = strcspn(at, "\n"), skip = strspn(at, blank);
+    const char *begin = at + skip, *stop = at + line;
+    const char next = stop[strspn(stop, "\r\n")];
+    if (begin >= stop || *stop == '\0' || next == ' ' || next == '\t')
+        return none; /* empty, or it goes on in the next line */
+    if (*begin == '"' || *begin == '\'') {
+        const size_t length = strcspn(begin + 1, *begin == '"' ? "\"\\\n" : "'\n");
+        const char *behind = begin + 1 + length;
+        const size_t rest = *behind == *begin ? strspn(behind + 1, blank) : 0;
+        return *behind == *begin &&
+                       (behind[1 + rest] == '\n' || (rest > 0 && behind[1 + rest] == '#'))
+                   ? (scalar_t){begin + 1, length}
+                   : none;
+    }
+    for (const char *p = begin; p < stop; ++p) {
+        if (*p == '#' && p > begin && strchr(blank, p[-1]) != NULL)
+            stop = p; /* a comment */
+        else if (((unsigned char)*p < ' ' && strchr(blank, *p) == NULL) ||
+                 (*p == ':' && strchr(blank, p[1]) != NULL))
+            return none;
+    }
+    while (stop > begin && strchr(blank, stop[-1]) != NULL)
+        --stop;
+    const size_t length = (size_t)(stop - begin);
+    const bool null = length == 4 && strncasecmp(begin, "null", 4) == 0;
+    const bool starts = isalnum((unsigned char)*begin) || strchr("./_", *begin) != NULL;
+    return length > 0 && starts && !null ? (scalar_t){begin, length} : none;
+}
+
+static scalar_t find_scalar(const char *card, const char *key)
+{
+    const char *end = NULL;
+    const scalar_t none = {0};
+    for (const char *at = find_block(card, &end); at != NULL && at < end;) {
+        const char *value = match_key(at, key);
+        if (value != NULL)
+            return read_scalar(value);
+        at += strcspn(at, "\n") + 1;
+    }
+    return none;
+}
+
+static ald_status_t put_quoted(ald_vec_t *out, const char *key, const char *value, size_t length)
 {
     ald_status_t status = ALD_STATUS_OK;
     char *quoted = NULL;
-    ald_json_t *json = ald_json_new_text(value, strlen(value));
+    ald_json_t *json = ald_json_new_text(value, length);
     ALD_TRY(ald_json_dump(json, false, &quoted)); /* a string of JSON is one of YAML */
     ALD_TRY(ald_vec_printf(out, "%s: %s\n", key, quoted));
 done:
@@ -85,14 +181,18 @@ static ald_status_t put_base(ald_vec_t *out, const char *origin)
     ald_status_t status = ALD_STATUS_OK;
     char *path = ald_path_join(origin, "config.json");
     ald_json_t *config = NULL;
-    const char *name = NULL, *last = strrchr(origin, '/');
+    char *last = name_of(origin);
+    const char *name = NULL;
+    ALD_CHECK_MEMORY(last, strlen(origin));
     if (path != NULL && ald_json_read(path, &config) == ALD_STATUS_OK)
         name = text_of(config, "_name_or_path");
     const char *slash = name == NULL ? NULL : strchr(name, '/');
-    if (slash == NULL || slash == name || name[0] == '.' || strchr(slash + 1, '/') != NULL)
-        name = last == NULL || last[1] == '\0' ? origin : last + 1;
-    ALD_TRY(put_quoted(out, "base_model", name));
+    if (slash == NULL || slash == name || slash[1] == '\0' || name[0] == '.' ||
+        strchr(slash + 1, '/') != NULL)
+        name = last;
+    ALD_TRY(put_quoted(out, "base_model", name, strlen(name)));
 done:
+    ald_free(last);
     ald_json_free(config);
     ald_free(path);
     return status;
@@ -104,23 +204,54 @@ static ald_status_t put_block(ald_vec_t *out, const char *origin, const char *st
     ald_status_t status = ALD_STATUS_OK;
     char *card;
     read_card(origin, &card);
-    size_t length;
     const bool ours = card != NULL && strstr(card, MARK) != NULL;
-    const char *base = find_line(card, "base_model", &length);
+    const scalar_t base = find_scalar(card, "base_model");
     ALD_TRY(ald_vec_printf(out, "---\nlibrary_name: transformers\n"
                                 "pipeline_tag: text-generation\n"));
-    if (ours && base != NULL)
-        ALD_TRY(ald_vec_printf(out, "%.*s\n", (int)length, base));
+    if (ours && base.at != NULL)
+        ALD_TRY(put_quoted(out, "base_model", base.at, base.length));
     else
         ALD_TRY(put_base(out, origin));
     for (size_t i = 0; i < sizeof carried / sizeof *carried; ++i) {
-        const char *line = find_line(card, carried[i], &length);
-        if (line != NULL)
-            ALD_TRY(ald_vec_printf(out, "%.*s\n", (int)length, line));
+        const scalar_t value = find_scalar(card, carried[i]);
+        if (value.at != NULL)
+            ALD_TRY(put_quoted(out, carried[i], value.at, value.length));
     }
     ALD_TRY(ald_vec_printf(out, "tags:\n- aligndistil\n- %s\n---\n%s\n\n", stage, MARK));
 done:
     ald_free(card);
+    return status;
+}
+
+/* --- names in Markdown -------------------------------------------------------------------------
+ */
+
+/* Appends a name in a line of text or, with `code`, between backticks; in a table, too. */
+static ald_status_t put_name(ald_vec_t *out, const char *name, bool code)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const bool ticks = code && strchr(name, '`') != NULL;
+    size_t most = 0; /* backticks behind each other */
+    for (const char *at = name; ticks && (at = strchr(at, '`')) != NULL;) {
+        const size_t count = strspn(at, "`");
+        most = count > most ? count : most;
+        at += count;
+    }
+    for (size_t i = 0; code && i < most + 1; ++i)
+        ALD_TRY(ald_vec_printf(out, "`"));
+    if (ticks)
+        ALD_TRY(ald_vec_printf(out, " "));
+    for (const char *at = name; *at != '\0'; ++at) {
+        const bool escaped = *at == '|' || (!code && strchr("`<[\\", *at) != NULL);
+        const unsigned char byte = (unsigned char)*at;
+        ALD_TRY(ald_vec_printf(out, "%s%c", escaped ? "\\" : "",
+                               byte < ' ' || byte == 0x7F ? '?' : *at));
+    }
+    if (ticks)
+        ALD_TRY(ald_vec_printf(out, " "));
+    for (size_t i = 0; code && i < most + 1; ++i)
+        ALD_TRY(ald_vec_printf(out, "`"));
+done:
     return status;
 }
 
@@ -166,8 +297,9 @@ static ald_status_t put_data(ald_vec_t *out, const ald_json_t *record)
         const ald_json_t *input = ald_json_at(inputs, i);
         const char *path = text_of(input, "path"), *digest = text_of(input, "sha256");
         const char *last = path == NULL ? NULL : strrchr(path, '/');
-        ALD_TRY(ald_vec_printf(out, "| `%s` | `%s` | `%s` |\n", text_of(input, "role"),
-                               last != NULL ? last + 1 : path, digest == NULL ? "none" : digest));
+        ALD_TRY(ald_vec_printf(out, "| `%s` | ", text_of(input, "role")));
+        ALD_TRY(put_name(out, last != NULL ? last + 1 : path == NULL ? "?" : path, true));
+        ALD_TRY(ald_vec_printf(out, " | `%s` |\n", digest == NULL ? "none" : digest));
     }
     ALD_TRY(ald_vec_printf(out, "\n"));
 done:
@@ -188,8 +320,11 @@ static ald_status_t put_settings(ald_vec_t *out, const ald_json_t *record)
     ALD_TRY(ald_vec_printf(out, "## Settings\n\n| key | value |\n|---|---|\n"));
     while (ald_json_next(ald_json_get(record, "settings"), &at, &key, &value)) {
         const char *text = ald_json_text(value, NULL);
-        if (text != NULL && !is_digest(text))
-            ALD_TRY(ald_vec_printf(out, "| `%s` | `%s` |\n", key, text));
+        if (text == NULL || is_digest(text))
+            continue;
+        ALD_TRY(ald_vec_printf(out, "| `%s` | ", key));
+        ALD_TRY(put_name(out, text, true));
+        ALD_TRY(ald_vec_printf(out, " |\n"));
     }
     ALD_TRY(ald_vec_printf(out, "\n"));
 done:
@@ -203,8 +338,12 @@ static ald_status_t put_unknown(ald_vec_t *out, const ald_json_t *node)
     const char *kind = text_of(node, "kind"), *path = text_of(node, "path");
     const char *last = path == NULL ? NULL : strrchr(path, '/');
     const ald_json_t *inputs = ald_json_get(node, "inputs");
-    if (kind != NULL && strcmp(kind, "model") == 0 && text_of(node, "note") != NULL && last != NULL)
-        ALD_TRY(ald_vec_printf(out, "- What `%s` was trained on isn't known here.\n", last + 1));
+    if (kind != NULL && strcmp(kind, "model") == 0 && text_of(node, "note") != NULL &&
+        last != NULL) {
+        ALD_TRY(ald_vec_printf(out, "- What "));
+        ALD_TRY(put_name(out, last + 1, true));
+        ALD_TRY(ald_vec_printf(out, " was trained on isn't known here.\n"));
+    }
     for (size_t i = 0; i < ald_json_count(inputs); ++i)
         ALD_TRY(put_unknown(out, ald_json_at(inputs, i)));
 done:
@@ -236,11 +375,13 @@ static ald_status_t compose(ald_vec_t *out, const char *directory, const char *o
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *tree = NULL;
-    const char *last = strrchr(directory, '/');
-    const char *name = last == NULL || last[1] == '\0' ? directory : last + 1;
+    char *name = name_of(directory);
+    ALD_CHECK_MEMORY(name, strlen(directory));
     ALD_TRY(ald_lineage_walk(directory, false, &tree));
     ALD_TRY(put_block(out, origin, text_of(record, "stage")));
-    ALD_TRY(ald_vec_printf(out, "# %s\n\n", name));
+    ALD_TRY(ald_vec_printf(out, "# "));
+    ALD_TRY(put_name(out, name, false));
+    ALD_TRY(ald_vec_printf(out, "\n\n"));
     ALD_TRY(put_data(out, record));
     ALD_TRY(put_method(out, record));
     ALD_TRY(put_settings(out, record));
@@ -254,6 +395,7 @@ static ald_status_t compose(ald_vec_t *out, const char *directory, const char *o
     ALD_TRY(ald_vec_printf(out, "```\n\n`aligndistil inspect --lineage --verify` of this folder "
                                 "checks it.\n"));
 done:
+    ald_free(name);
     ald_json_free(tree);
     return status;
 }
@@ -281,6 +423,26 @@ done:
 /* --- evaluations -------------------------------------------------------------------------------
  */
 
+/* A cell of a number; of one that isn't known, as an interval of one row, a dash. */
+static ald_status_t put_number(ald_vec_t *out, const ald_json_t *value)
+{
+    return ald_json_is_number(value) ? ald_vec_printf(out, " %.4g |", ald_json_number(value, 0.0))
+                                     : ald_vec_printf(out, " - |");
+}
+
+static ald_status_t put_metric(ald_vec_t *out, const char *key, const ald_json_t *value)
+{
+    static const char *const cells[] = {"value", "low", "high"};
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(ald_vec_printf(out, "| `%s` |", key));
+    for (size_t i = 0; i < sizeof cells / sizeof *cells; ++i)
+        ALD_TRY(put_number(out, ald_json_get(value, cells[i])));
+    ALD_TRY(ald_vec_printf(out, " %lld |\n",
+                           (long long)ald_json_integer(ald_json_get(value, "count"), 0)));
+done:
+    return status;
+}
+
 static ald_status_t put_figures(ald_vec_t *out, const ald_json_t *eval)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -288,17 +450,15 @@ static ald_status_t put_figures(ald_vec_t *out, const ald_json_t *eval)
     const char *last = path == NULL ? NULL : strrchr(path, '/');
     void *at = NULL;
     const ald_json_t *value;
+    ALD_TRY(ald_vec_printf(out, "By `aligndistil eval` on %lld rows of ",
+                           (long long)ald_json_integer(ald_json_get(eval, "rows"), 0)));
+    ALD_TRY(put_name(out, last != NULL ? last + 1 : path == NULL ? "?" : path, true));
     ALD_TRY(ald_vec_printf(out,
-                           "By `aligndistil eval` on %lld rows of `%s` (sha256 `%s`); intervals of "
-                           "95%%.\n\n| metric | value | low | high | of |\n|---|---|---|---|---|\n",
-                           (long long)ald_json_integer(ald_json_get(eval, "rows"), 0),
-                           last != NULL ? last + 1 : path, text_of(eval, "sha256_data")));
+                           " (sha256 `%s`); intervals of 95%%.\n\n"
+                           "| metric | value | low | high | of |\n|---|---|---|---|---|\n",
+                           text_of(eval, "sha256_data")));
     while (ald_json_next(ald_json_get(eval, "metrics"), &at, &key, &value))
-        ALD_TRY(ald_vec_printf(out, "| `%s` | %.4g | %.4g | %.4g | %lld |\n", key,
-                               ald_json_number(ald_json_get(value, "value"), 0.0),
-                               ald_json_number(ald_json_get(value, "low"), 0.0),
-                               ald_json_number(ald_json_get(value, "high"), 0.0),
-                               (long long)ald_json_integer(ald_json_get(value, "count"), 0)));
+        ALD_TRY(put_metric(out, key, value));
 done:
     return status;
 }

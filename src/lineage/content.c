@@ -19,7 +19,8 @@
 static bool is_of_model(const char *name)
 {
     static const char *const ends[] = {".safetensors", ".json", ".jinja", ".model", ".txt"};
-    static const char *const beside[] = {"done.json", "state.json", "run.json", "eval.json"};
+    static const char *const beside[] = {"done.json", "state.json",     "run.json",
+                                         "eval.json", "strengths.json", "audit.json"};
     bool out = false;
     for (size_t i = 0; i < sizeof ends / sizeof *ends; ++i)
         out = out || ald_path_ends(name, ends[i]);
@@ -263,6 +264,29 @@ done:
     return status;
 }
 
+/* Pushes the names of a model's files that aren't among those said. */
+static ald_status_t find_added(const char *path, const ald_json_t *files, ald_json_t *changes)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char **names = NULL;
+    size_t count = 0;
+    ald_vec_t text;
+    ald_vec_init(&text, 1);
+    ALD_TRY(ald_dir_list(path, &names, &count));
+    for (size_t i = 0; i < count; ++i) {
+        if (!is_of_model(names[i]) || !is_there(path, names[i]) ||
+            ald_json_get(files, names[i]) != NULL)
+            continue;
+        text.count = 0;
+        ALD_TRY(ald_vec_printf(&text, "%s was added", names[i]));
+        ald_json_push(changes, ald_json_new_text(text.data, text.count));
+    }
+done:
+    ald_vec_reset(&text);
+    ald_names_free(names, count);
+    return status;
+}
+
 ald_status_t ald_content_verify(const char *path, const ald_json_t *said, ald_json_t *changes)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -278,6 +302,8 @@ ald_status_t ald_content_verify(const char *path, const ald_json_t *said, ald_js
     while (ald_json_next(files, &at, &name, &value))
         if (strchr(name, '/') == NULL)
             ALD_TRY(compare_in(path, name, ald_json_text(value, NULL), changes));
+    if (kind != NULL && strcmp(kind, "model") == 0 && ald_path_is_directory(path))
+        ALD_TRY(find_added(path, files, changes));
 done:
     return status;
 }

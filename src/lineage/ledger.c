@@ -8,16 +8,21 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ald/base/arena.h"
 #include "ald/base/json.h"
+#include "ald/base/log.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
 
 #define RAISE(path)                                                                                \
     ald_status_raise(ald_status_of_errno(errno), "%s: can't append to the ledger: %s", (path),     \
                      strerror(errno))
+
+enum { WAIT = 10, TRIES_A_SECOND = 20 }; /* for the lock, in seconds */
+enum { TAIL = 1 << 20 };                 /* bytes that are looked through for a line */
 
 static int open_ledger(const char *path)
 {
@@ -39,6 +44,24 @@ static void copy(const ald_json_t *from, const char *key, const char *as, ald_js
         ald_json_set(to, as, ald_json_copy(ald_json_get(from, key)));
 }
 
+/* Sets a role's digest; of several inputs with one role an array of them. */
+static void add_input(ald_json_t *inputs, const char *role, const ald_json_t *digest)
+{
+    const ald_json_t *there = ald_json_get(inputs, role);
+    ald_json_t *list;
+    if (digest == NULL)
+        return;
+    if (there == NULL) {
+        ald_json_set(inputs, role, ald_json_copy(digest));
+        return;
+    }
+    list = ald_json_is_array(there) ? ald_json_copy(there) : ald_json_new_array();
+    if (!ald_json_is_array(there))
+        ald_json_push(list, ald_json_copy(there));
+    ald_json_push(list, ald_json_copy(digest));
+    ald_json_set(inputs, role, list);
+}
+
 /* The line as an object; without inputs where `brief`. */
 static ald_json_t *line_of(const ald_json_t *record, const char *where, bool brief)
 {
@@ -57,7 +80,7 @@ static ald_json_t *line_of(const ald_json_t *record, const char *where, bool bri
         const ald_json_t *input = ald_json_at(list, i);
         const char *role = ald_json_text(ald_json_get(input, "role"), NULL);
         if (role != NULL)
-            copy(input, "sha256", role, inputs);
+            add_input(inputs, role, ald_json_get(input, "sha256"));
     }
     if (brief)
         ald_json_free(inputs);
@@ -91,18 +114,48 @@ done:
     return status;
 }
 
+/* Waits for the lock, but not for ever: its owner may have been stopped, or sleep with it. */
+static ald_status_t take_lock(int file, const char *path)
+{
+    const struct timespec pause = {.tv_nsec = 1000000000 / TRIES_A_SECOND};
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    for (int i = 0; fcntl(file, F_SETLK, &lock) != 0; ++i) {
+        if (errno != EINTR && errno != EAGAIN && errno != EACCES)
+            return RAISE(path);
+        if (i >= WAIT * TRIES_A_SECOND)
+            return ald_status_raise(ALD_STATUS_RESOURCE,
+                                    "%s: can't append to the ledger: another process has held its "
+                                    "lock for %d s",
+                                    path, WAIT);
+        nanosleep(&pause, NULL);
+    }
+    return ALD_STATUS_OK;
+}
+
+/* Whether the line is among the last ones: a run that was killed behind it is recorded again. */
+static bool has_line(int file, off_t end, const ald_vec_t *line)
+{
+    const size_t size = end < TAIL ? (size_t)end : TAIL;
+    char *tail = ald_alloc(size + 1);
+    bool out = tail != NULL && pread(file, tail, size, end - (off_t)size) == (ssize_t)size &&
+               memmem(tail, size, line->data, line->count) != NULL;
+    ald_free(tail);
+    return out;
+}
+
 /* Appends under the lock; a cut line of a writer that died is closed first. */
 static ald_status_t append(int file, const char *path, const ald_vec_t *line)
 {
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     char bytes[ALD_LEDGER_LINE + 2], last = '\n';
     size_t count = 0;
-    while (fcntl(file, F_SETLKW, &lock) != 0)
-        if (errno != EINTR)
-            return RAISE(path);
+    const ald_status_t locked = take_lock(file, path);
+    if (locked != ALD_STATUS_OK)
+        return locked;
     const off_t end = lseek(file, 0, SEEK_END);
     if (end > 0 && pread(file, &last, 1, end - 1) != 1)
         return RAISE(path);
+    if (has_line(file, end, line))
+        return ALD_STATUS_OK;
     if (last != '\n')
         bytes[count++] = '\n';
     const size_t length = line->count < ALD_LEDGER_LINE ? line->count : ALD_LEDGER_LINE;
@@ -133,6 +186,9 @@ ald_status_t ald_ledger_append(const char *path, const ald_json_t *record, const
         status = RAISE(path);
     else
         status = append(file, path, &line);
+    if (status != ALD_STATUS_OK && line.count > 0)
+        ald_log_warn("the ledger lacks the line %.*s", (int)line.count - 1,
+                     (const char *)line.data);
 done:
     if (file >= 0)
         close(file); /* gives the lock back */

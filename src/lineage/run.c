@@ -46,17 +46,21 @@ void ald_run_time(int64_t when, char out[24])
 /* The note of an unfinished run: FOLDER/.run.json, or beside a file .NAME.run.json. */
 static char *note_path(const char *output, bool file)
 {
-    char *folder, *out = NULL;
-    const char *slash = strrchr(output, '/'), *name = slash == NULL ? output : slash + 1;
+    char *bare, *folder = NULL, *out = NULL;
     ald_vec_t text;
     if (!file)
         return ald_path_join(output, ".run.json");
     ald_vec_init(&text, 1);
-    folder = ald_path_folder(output);
-    if (folder != NULL && ald_vec_printf(&text, ".%s.run.json", name) == ALD_STATUS_OK)
+    bare = ald_path_beside(output, "");
+    if (bare != NULL)
+        folder = ald_path_folder(bare);
+    const char *slash = bare == NULL ? NULL : strrchr(bare, '/');
+    if (folder != NULL &&
+        ald_vec_printf(&text, ".%s.run.json", slash == NULL ? bare : slash + 1) == ALD_STATUS_OK)
         out = ald_path_join(folder, text.data);
     ald_vec_reset(&text);
     ald_free(folder);
+    ald_free(bare);
     return out;
 }
 
@@ -94,11 +98,26 @@ void ald_run_end(void)
         ald_free(kept[--kept_count].path);
 }
 
+/* Whether the folds of an audit are newer than its report, which is written last. */
+static bool has_new_folds(const char *output)
+{
+    char *folds = ald_path_join(output, "folds"), *report = ald_path_join(output, "audit.json");
+    struct stat info, made;
+    bool out = folds != NULL && report != NULL && stat(folds, &info) == 0;
+    if (out && stat(report, &made) == 0)
+        out = info.st_mtim.tv_sec != made.st_mtim.tv_sec
+                  ? info.st_mtim.tv_sec > made.st_mtim.tv_sec
+                  : info.st_mtim.tv_nsec > made.st_mtim.tv_nsec;
+    ald_free(folds);
+    ald_free(report);
+    return out;
+}
+
 /* Whether there is anything that a stopped run has kept. */
 static bool goes_on(const char *output, bool file)
 {
     static const char *const names[] = {"checkpoints", "eval.progress", "strengths.progress"};
-    bool out = false;
+    bool out = !file && has_new_folds(output);
     if (file) {
         char *path = ald_path_beside(output, ".progress");
         out = path != NULL && ald_path_exists(path);
@@ -213,13 +232,15 @@ static bool lists(const char *record, const char *name)
 
 char *ald_run_beside(const char *path)
 {
-    return ald_path_beside(path, ".run.json");
+    char there[PATH_MAX];
+    return ald_path_beside(realpath(path, there) == NULL ? path : there, ".run.json");
 }
 
-char *ald_run_find(const char *path)
+/* The record that speaks of what lies at a path without links. */
+static char *find_at(const char *path)
 {
     const char *slash = strrchr(path, '/');
-    char *folder = NULL, *out = ald_run_beside(path);
+    char *folder = NULL, *out = ald_path_beside(path, ".run.json");
     if (out != NULL && ald_path_exists(out))
         return out;
     ald_free(out);
@@ -236,6 +257,13 @@ char *ald_run_find(const char *path)
     }
     ald_free(folder);
     return out;
+}
+
+char *ald_run_find(const char *path)
+{
+    char there[PATH_MAX];
+    char *out = realpath(path, there) == NULL ? NULL : find_at(there);
+    return out != NULL ? out : find_at(path);
 }
 
 /* --- the record --------------------------------------------------------------------------------
@@ -356,32 +384,55 @@ static bool is_current(const ald_run_t *run)
                : record.st_mtim.tv_nsec >= done.st_mtim.tv_nsec;
 }
 
+/* The note of the run's claimed output, which is removed once its result is recorded; NULL: it
+ * isn't the result's. Shards of an on-policy run are recorded before its model is. */
+static char *own_note(const ald_run_t *run)
+{
+    const bool own = run->claimed != NULL &&
+                     (strcmp(run->kind, "shards") != 0 || strcmp(run->claimed, run->output) == 0);
+    return own ? note_path(run->claimed, run->claimed_file) : NULL;
+}
+
 ald_status_t ald_run_write(const ald_run_t *run, ald_json_t **out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const bool shards = strcmp(run->kind, "shards") == 0, same = is_as_before(run->done);
-    char *unfinished = run->claimed == NULL ? NULL : note_path(run->claimed, run->claimed_file);
+    const bool same = is_as_before(run->done) || strcmp(run->kind, "shards") == 0;
+    char *unfinished = own_note(run);
+    const bool noted = unfinished != NULL && ald_path_exists(unfinished);
     ald_json_t *made = ald_json_new_object();
     *out = NULL;
-    if (is_current(run) || (same && !ald_path_exists(run->record) &&
-                            (unfinished == NULL || !ald_path_exists(unfinished))))
-        goto done; /* nothing was made; in the second case by a version without records */
+    if (is_current(run)) {
+        if (noted) /* a run that was killed behind its record */
+            status = ald_json_read(run->record, out);
+        goto done;
+    }
     ald_json_set(made, "format", ald_json_new_string("aligndistil-run"));
     ald_json_set(made, "format_version", ald_json_new_integer(1));
     ald_json_set(made, "stage", ald_json_new_string(run->stage));
     ALD_TRY(set_content(run, made));
-    if ((same || shards) && is_recorded(run, made))
+    if (same && is_recorded(run, made)) {
+        if (noted)
+            status = ald_json_read(run->record, out);
         goto done;
+    }
     ald_json_set(made, "program", ald_program_describe());
     set_times(run, made);
     set_place(run, made);
+    if (unfinished != NULL && !noted)
+        note(unfinished, 1, run->seconds); /* until card and ledger are written, too */
     ALD_TRY(ald_json_write(made, run->record));
     *out = made;
     made = NULL;
 done:
-    if (unfinished != NULL && !shards && status == ALD_STATUS_OK)
-        unlink(unfinished);
     ald_free(unfinished);
     ald_json_free(made);
     return status;
+}
+
+void ald_run_written(const ald_run_t *run)
+{
+    char *unfinished = own_note(run);
+    if (unfinished != NULL)
+        unlink(unfinished);
+    ald_free(unfinished);
 }

@@ -89,6 +89,13 @@ static bool speaks_of(const ald_json_t *record, const char *path, const ald_json
            (line != NULL && strcmp(line, wanted) == 0);
 }
 
+static bool is_record(const ald_json_t *record)
+{
+    const char *format = text_of(record, "format");
+    return format != NULL && strcmp(format, "aligndistil-run") == 0 &&
+           text_of(record, "stage") != NULL && ald_json_is_object(ald_json_get(record, "result"));
+}
+
 /* Looks at the record of an input: *record is it, or NULL where its lineage ends. */
 static ald_status_t find_record(walk_t *walk, const char *path, const ald_json_t *said,
                                 ald_json_t *node, ald_json_t **record, char **where)
@@ -106,6 +113,11 @@ static ald_status_t find_record(walk_t *walk, const char *path, const ald_json_t
     }
     if (ald_json_read(*where, record) != ALD_STATUS_OK)
         return problem(walk, node, "its run.json can't be read");
+    if (!is_record(*record)) {
+        ald_json_free(*record);
+        *record = NULL;
+        return problem(walk, node, "its run.json is no record of a run");
+    }
     if (said != NULL && !speaks_of(*record, path, said)) {
         ALD_TRY(problem(walk, node, "made again since: its run.json is of another result"));
         ald_json_free(*record);
@@ -161,13 +173,28 @@ done:
     return status;
 }
 
+/* What a record says of what lies at `path`: its result, or one file of that; NULL: nothing. */
+static ald_json_t *content_of(const ald_json_t *record, const char *path)
+{
+    const ald_json_t *result = ald_json_get(record, "result"),
+                     *files = ald_json_get(result, "files");
+    const char *slash = strrchr(path, '/');
+    const char *line = text_of(files, slash == NULL ? path : slash + 1);
+    if (result == NULL || line == NULL || ald_path_is_directory(path))
+        return result == NULL ? NULL : ald_json_copy(result);
+    ald_json_t *out = ald_json_new_object();
+    ald_json_set(out, "kind", ald_json_new_string("file"));
+    ald_json_set(out, "sha256", ald_json_new_string(line));
+    return out;
+}
+
 /* Fills the node of what lies at `path`; `said`: what its user's record says of it, NULL for the
  * first one. */
 static ald_status_t visit(walk_t *walk, const char *path, const ald_json_t *said, int depth,
                           ald_json_t *node)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_json_t *record = NULL;
+    ald_json_t *record = NULL, *own = NULL;
     char *where = NULL;
     ald_json_set(node, "path", ald_json_new_string(path));
     copy(said, "kind", node);
@@ -185,7 +212,9 @@ static ald_status_t visit(walk_t *walk, const char *path, const ald_json_t *said
         goto done;
     }
     ALD_TRY(find_record(walk, path, said, node, &record, &where));
-    const ald_json_t *content = said != NULL ? said : ald_json_get(record, "result");
+    if (said == NULL)
+        own = content_of(record, path);
+    const ald_json_t *content = said != NULL ? said : own;
     const char *digest = text_of(content, "sha256");
     ald_json_set(walk->seen, path, ald_json_new_string(digest == NULL ? "" : digest));
     if (said == NULL) {
@@ -193,7 +222,7 @@ static ald_status_t visit(walk_t *walk, const char *path, const ald_json_t *said
         copy(content, "sha256", node);
     }
     const bool changed = strcmp(text_of(node, "state"), "changed") == 0;
-    if (walk->verify)
+    if (walk->verify && content != NULL)
         ALD_TRY(verify(walk, path, content, node));
     if (changed)
         ald_json_set(node, "state", ald_json_new_string("changed"));
@@ -202,6 +231,7 @@ static ald_status_t visit(walk_t *walk, const char *path, const ald_json_t *said
         ALD_TRY(visit_inputs(walk, record, where, depth, node));
     }
 done:
+    ald_json_free(own);
     ald_json_free(record);
     ald_free(where);
     return status;
@@ -243,34 +273,50 @@ static ald_status_t run_text(const ald_json_t *run, bool plain, ald_vec_t *text)
     const int64_t steps = ald_json_integer(ald_json_get(run, "steps"), 0);
     const int64_t restarts = ald_json_integer(ald_json_get(run, "restarts"), 0);
     const char *host = ald_json_text(ald_json_at(ald_json_get(run, "hosts"), 0), NULL);
-    const char *commit = text_of(run, "commit");
+    const char *commit = text_of(run, "commit"), *version = text_of(run, "version");
+    const char *ended = text_of(run, "ended");
     ALD_TRY(ald_vec_printf(text, "made by %s", text_of(run, "stage")));
     if (steps > 0)
         ALD_TRY(ald_vec_printf(text, " in %lld steps", (long long)steps));
     if (plain)
         goto done;
-    ALD_TRY(ald_vec_printf(text, ", %s, %.4g s on %lld ranks of %s", text_of(run, "ended"),
+    ALD_TRY(ald_vec_printf(text, ", %s, %.4g s on %lld ranks of %s", ended == NULL ? "?" : ended,
                            ald_json_number(ald_json_get(run, "seconds"), 0.0),
                            (long long)ald_json_integer(ald_json_get(run, "ranks"), 0),
                            host == NULL ? "?" : host));
     if (restarts > 0)
         ALD_TRY(ald_vec_printf(text, ", %lld restarts", (long long)restarts));
-    ALD_TRY(ald_vec_printf(text, ", aligndistil %s (%.12s)", text_of(run, "version"),
+    ALD_TRY(ald_vec_printf(text, ", aligndistil %s (%.12s)", version == NULL ? "?" : version,
                            commit == NULL ? "?" : commit));
+done:
+    return status;
+}
+
+/* A name may have bytes that end a line. */
+static ald_status_t put_name(const char *name, bool plain, ald_vec_t *text)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (const char *at = name; *at != '\0'; ++at) {
+        const bool cuts = *at == '\n' || *at == '\r' || (plain && (unsigned char)*at < ' ');
+        ALD_TRY(ald_vec_printf(text, "%c", cuts ? '?' : *at));
+    }
 done:
     return status;
 }
 
 static ald_status_t node_text(const ald_json_t *node, bool plain, ald_vec_t *text)
 {
+    ald_status_t status = ALD_STATUS_OK;
     const char *path = text_of(node, "path"), *last = strrchr(path, '/');
     const char *digest = text_of(node, "sha256"), *kind = text_of(node, "kind");
     const char *state = text_of(node, "state");
     const bool shown = !plain || strcmp(state, "as above") == 0;
-    return ald_vec_printf(text, "%s: %s %s %.16s%s%s\n", text_of(node, "role"),
-                          kind == NULL ? "" : kind, plain && last != NULL ? last + 1 : path,
-                          digest == NULL ? "(no digest)" : digest, shown ? "  " : "",
-                          shown ? state : "");
+    ALD_TRY(ald_vec_printf(text, "%s: %s ", text_of(node, "role"), kind == NULL ? "" : kind));
+    ALD_TRY(put_name(plain && last != NULL ? last + 1 : path, plain, text));
+    ALD_TRY(ald_vec_printf(text, " %.16s%s%s\n", digest == NULL ? "(no digest)" : digest,
+                           shown ? "  " : "", shown ? state : ""));
+done:
+    return status;
 }
 
 /* Appends a node and what it was made from; each line begins with `indent`. */

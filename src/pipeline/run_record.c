@@ -33,6 +33,7 @@ enum { INPUTS = ALD_SOURCES_MAX + 10, HOST = 64 };
 typedef struct {
     ald_run_input_t list[INPUTS + 1];
     int count;
+    char *tokenizer; /* of an audit */
 } inputs_t;
 
 static void add(inputs_t *to, const char *role, const char *kind, const char *path)
@@ -108,6 +109,18 @@ static void of_eval(const ald_config_t *config, inputs_t *to)
     add(to, "eval.patterns", "file", config->eval.patterns);
 }
 
+/* The tokenizer that an audit reads, as data/audit.h has it: of the model that is trained next. */
+static void add_tokenizer(inputs_t *to, const ald_config_t *config)
+{
+    const bool sft = config->sft.model[0] != '\0';
+    const char *model = sft ? config->sft.model : config->dpo.policy;
+    if (model[0] == '\0' || !ald_path_is_directory(model))
+        return;
+    to->tokenizer = ald_path_join(model, "tokenizer.json");
+    if (to->tokenizer != NULL && ald_path_exists(to->tokenizer))
+        add(to, sft ? "sft.model" : "dpo.policy", "file", to->tokenizer);
+}
+
 static void of_audit(const ald_config_t *config, inputs_t *to)
 {
     add(to, "data.train", "file", config->data.train);
@@ -121,6 +134,7 @@ static void of_audit(const ald_config_t *config, inputs_t *to)
         add(to, "dpo.policy", "model", config->dpo.policy);
         add(to, "dpo.reference", "model", config->dpo.reference);
     }
+    add_tokenizer(to, config);
 }
 
 static void of_score(const ald_config_t *config, inputs_t *to)
@@ -143,10 +157,16 @@ typedef struct {
 static ald_json_t *settings_of(const ald_config_t *config, const char *stage)
 {
     static const char *const scored[] = {"data.", "teacher.", "shards.", "runtime.precision"};
-    static const char *const audited[] = {"data.", "audit."};
+    static const char *const audited[] = {
+        "data.", "audit.", "runtime.precision", "runtime.dtype", "seed", "optimizer.", "dpo."};
     const bool audit = strcmp(stage, "audit") == 0;
+    const ald_audit_models_t models = config->audit.models;
+    const size_t count = !audit                                ? sizeof scored / sizeof *scored
+                         : models == ALD_AUDIT_MODELS_CROSSFIT ? sizeof audited / sizeof *audited
+                         : models == ALD_AUDIT_MODELS_GIVEN    ? 3
+                                                               : 2;
     ald_json_t *out = ald_json_new_object();
-    if (ald_config_settings(config, audit ? audited : scored, audit ? 2 : 4, out) != ALD_STATUS_OK)
+    if (ald_config_settings(config, audit ? audited : scored, count, out) != ALD_STATUS_OK)
         ald_log_verbose("%s", ald_status_message());
     return out;
 }
@@ -173,16 +193,20 @@ static ald_status_t record(const stage_t *s, const ald_config_t *config, ald_run
     run.parts = s->what->parts;
     run.seconds = ald_time() - s->what->begun;
     status = ald_run_write(&run, made);
+    ald_free(inputs.tokenizer);
     ald_json_free(settings);
     return status;
 }
 
-/* A line in the ledger of what was written. */
-static ald_status_t enter(const stage_t *s, const ald_json_t *made, const char *where)
+/* A line in the ledger of what was written, which completes what the run leaves. */
+static ald_status_t enter(const stage_t *s, const ald_run_t *run, const ald_json_t *made)
 {
+    ald_status_t status = ALD_STATUS_OK;
     const char *ledger = s->config->runtime.ledger;
-    return made == NULL || ledger[0] == '\0' ? ALD_STATUS_OK
-                                             : ald_ledger_append(ledger, made, where);
+    if (made != NULL && ledger[0] != '\0')
+        status = ald_ledger_append(ledger, made, run->record);
+    ald_run_written(run);
+    return status;
 }
 
 /* A model's record, card and line in the ledger; `origin`: what it was trained from. */
@@ -200,7 +224,7 @@ static ald_status_t model(const stage_t *s, const ald_config_t *config, const ch
     ALD_TRY(record(s, config, run, list, &made));
     if (made != NULL)
         ALD_TRY(ald_card_write(output, origin, made));
-    ALD_TRY(enter(s, made, where));
+    ALD_TRY(enter(s, &run, made));
 done:
     ald_json_free(made);
     ald_free(where);
@@ -235,13 +259,16 @@ static ald_status_t shards(const stage_t *s, list_t *list, bool on_policy, bool 
     if (!has_shards(folder) || !ald_path_exists(all))
         goto done;
     const ald_run_t run = {.output = folder,
-                           .claimed = on_policy ? s->config->distill.output : NULL,
+                           .claimed = on_policy ? s->config->distill.output
+                                      : alone   ? folder
+                                                : NULL,
+                           .claimed_file = !on_policy,
                            .kind = "shards",
                            .record = where,
                            .done = on_policy ? all : NULL};
     ALD_TRY(record(s, s->config, run, list, &made));
     if (alone)
-        ALD_TRY(enter(s, made, where));
+        ALD_TRY(enter(s, &run, made));
 done:
     ald_json_free(made);
     ald_free(where);
@@ -258,7 +285,7 @@ static ald_status_t others(const stage_t *s, ald_run_t run, char *where, char *d
     run.record = where;
     run.done = done;
     ALD_TRY(record(s, s->config, run, list, &made));
-    ALD_TRY(enter(s, made, where));
+    ALD_TRY(enter(s, &run, made));
 done:
     ald_json_free(made);
     ald_free(where);
@@ -395,13 +422,14 @@ void ald_run_record(const ald_config_t *config, const ald_comm_t *world, const a
 {
     size_t i = 0;
     char message[1024];
-    if (ended == ALD_STATUS_OK || ended == ALD_STATUS_STOPPED) {
+    const bool made = ended == ALD_STATUS_OK || what->written;
+    if (made || ended == ALD_STATUS_STOPPED) {
         ald_json_t *hosts = gather_hosts(world);
-        strcpy(message, ald_status_message()); /* of the stop */
+        strcpy(message, ald_status_message()); /* of the stop or failure */
         while (strcmp(stages[i].stage, what->stage) != 0)
             ++i;
         const stage_t s = {config, what, hosts, world->size};
-        if (world->rank == 0 && ended == ALD_STATUS_OK && stages[i].after(&s) != ALD_STATUS_OK)
+        if (world->rank == 0 && made && stages[i].after(&s) != ALD_STATUS_OK)
             ald_log_warn("%s: the record of this run isn't complete", ald_status_message());
         if (world->rank == 0 && ended == ALD_STATUS_STOPPED && stages[i].output != 0)
             ald_run_stopped((const char *)config + stages[i].output, stages[i].file,

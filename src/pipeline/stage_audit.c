@@ -293,7 +293,7 @@ static bool is_limited(const ald_vec_t *limits, ald_reason_t reason)
 }
 
 static ald_status_t run_audit(const ald_comm_t *world, const ald_vec_t *limits,
-                              ald_audit_run_t *run)
+                              ald_audit_run_t *run, bool *written)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_audit_part_t part = {0};
@@ -310,7 +310,9 @@ static ald_status_t run_audit(const ald_comm_t *world, const ald_vec_t *limits,
     ALD_TRY(ald_audit_labels(world, run));
     if (world->rank == 0)
         status = write_all(run);
-    if (world->rank == 0 && status == ALD_STATUS_OK)
+    ALD_TRY(ald_comm_agree(world, status));
+    *written = true;
+    if (world->rank == 0)
         status = check_limits(run, limits);
     ALD_TRY(ald_comm_agree(world, status));
 done:
@@ -319,19 +321,20 @@ done:
 }
 
 ald_status_t ald_stage_audit(const ald_config_t *config, const ald_comm_t *world,
-                             const char *const *limits, size_t count)
+                             const char *const *limits, size_t count, bool *written)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_audit_run_t run = {.config = config};
     ald_vec_t parsed;
     ald_vec_init(&parsed, sizeof(limit_t));
+    *written = false;
     ALD_TRY(ald_comm_agree(world, parse_limits(limits, count, &parsed)));
     ALD_TRY(ald_comm_agree(world,
                            ald_reasons_parse(config->audit.remove, "audit.remove", &run.remove)));
     ALD_TRY(ald_comm_agree(world, ald_audit_labels_check(config, run.remove,
                                                          is_limited(&parsed, ALD_REASON_FLIPPED))));
     ALD_TRY(begin(config, world));
-    ALD_TRY(run_audit(world, &parsed, &run));
+    ALD_TRY(run_audit(world, &parsed, &run, written));
 done:
     ald_audit_close(&run.audit);
     for (int r = 0; r < ALD_REASON_OTHERS; ++r)

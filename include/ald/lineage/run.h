@@ -47,15 +47,19 @@ typedef struct {
     double seconds;      /* of this process's run */
 } ald_run_t;
 
-/* Writes the record, unless this process had nothing to do, as its result was there already; *out
- * is what was written (the caller's), or NULL. INPUT for content that can't be read. */
+/* Writes the record, unless that of the result is there already; *out is what was written (the
+ * caller's), or what a run wrote that was killed before ald_run_written, or NULL. INPUT for content
+ * that can't be read. */
 ald_status_t ald_run_write(const ald_run_t *run, ald_json_t **out);
+/* Notes that what goes with the record, a card and a line of the ledger, is written. */
+void ald_run_written(const ald_run_t *run);
 
 /* PATH.run.json: the path of the record of a file, or of a folder of shards, which holds nothing
  * but what is the same at all times. Freed by ald_free. */
 char *ald_run_beside(const char *path);
 /* The path of the record that speaks of what lies at `path`: PATH/run.json, PATH.run.json, or of a
- * file the run.json of its folder that lists it; NULL where there is none. Freed by ald_free. */
+ * file the run.json of its folder that lists it, first where links lead to; NULL where there is
+ * none. Freed by ald_free. */
 char *ald_run_find(const char *path);
 
 #endif

@@ -2,6 +2,7 @@
 #ifndef ALD_PIPELINE_MEASURED_H
 #define ALD_PIPELINE_MEASURED_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ald/base/status.h"
@@ -18,6 +19,7 @@ typedef struct {
     int64_t part, parts;    /* of score; parts 0: another stage */
     unsigned roles;         /* this rank's, 1 << ald_role_t each */
     double begun;           /* ald_time */
+    bool written;           /* the result, though the stage has failed: audit --fail-on */
 } ald_stage_run_t;
 
 /* Writes config->output/measured/NAME.json for a stage that has ended (`ended` OK or STOPPED; the

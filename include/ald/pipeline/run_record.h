@@ -17,12 +17,13 @@ typedef struct {
     bool points;              /* of eval: with --strengths */
     int64_t part, parts;      /* of score; parts 0: another stage */
     double begun;             /* ald_time */
+    bool written;             /* the result, though the stage has failed: audit --fail-on */
 } ald_recorded_t;
 
-/* Writes run.json beside each result of a stage that has ended (`ended` OK or STOPPED; the same on
- * all ranks), README.md of a model, the figures of an evaluation into its model's card, and appends
- * to runtime.ledger. Nothing where the stage had nothing to do. What can't be written is warned of:
- * results don't depend on it. Collective. */
+/* Writes run.json beside each result of a stage that has ended (`ended` OK or STOPPED, or
+ * with its result written; the same on all ranks), README.md of a model, the figures of an
+ * evaluation into its model's card, and appends to runtime.ledger. Nothing where the stage had
+ * nothing to do. What can't be written is warned of: results don't depend on it. Collective. */
 void ald_run_record(const ald_config_t *config, const ald_comm_t *world, const ald_recorded_t *what,
                     ald_status_t ended);
 

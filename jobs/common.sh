@@ -32,13 +32,16 @@ read_configuration()
     for setting in $DISTILL_ROLES; do
         set -- "$@" --set "$setting"
     done
-    keys=output,distill.mode,shards.sources,sft.model,sft.output,dpo.output,shards.directory,distill.output
+    keys=output,distill.mode,shards.sources,sft.model,dpo.policy,distill.policy
+    keys=$keys,sft.output,dpo.output,shards.directory,distill.output
     values=$($CONTAINER "$ALIGNDISTIL" inspect "$ALD_CONFIG" "$@" --key $keys) || exit 2
     {
         IFS= read -r ALD_OUTPUT
         IFS= read -r mode
         IFS= read -r sources
         IFS= read -r sft_model
+        IFS= read -r dpo_policy
+        IFS= read -r distill_policy
         IFS= read -r folder_sft
         IFS= read -r folder_dpo
         IFS= read -r folder_score
@@ -48,10 +51,16 @@ $values
 END
     folder_reverse=$ALD_OUTPUT/reverse folder_eval=$ALD_OUTPUT/eval
     state=$ALD_OUTPUT/jobs logs=$ALD_OUTPUT/logs
-    stages="dpo reverse"
-    [ -z "$sft_model" ] || stages="sft $stages"
-    [ "$mode" != off-policy ] || [ "$sources" != "( )" ] || stages="$stages score"
-    stages="$stages distill eval"
+    # What a stage begins with isn't set: it is none of this configuration's.
+    stages=
+    [ -z "$sft_model" ] || stages="sft"
+    [ -z "$dpo_policy" ] || stages="$stages dpo reverse"
+    [ -z "$distill_policy" ] || [ "$mode" != off-policy ] || [ "$sources" != "( )" ] || stages="$stages score"
+    [ -z "$distill_policy" ] || stages="$stages distill eval"
+    [ -n "$stages" ] || {
+        echo "$ALD_CONFIG: none of sft.model, dpo.policy and distill.policy is set: no stages" >&2
+        exit 2
+    }
 }
 
 folder_of()

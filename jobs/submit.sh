@@ -31,10 +31,17 @@ usage()
     sed -n 's/^# \{0,1\}//; 2,16p' "$0"
 }
 
+# Chooses what is done; two of them are none.
+act()
+{
+    [ "$action" = submit ] || die 2 "--$action and --$1 exclude each other"
+    action=$1
+}
+
 action=submit from= only= ALD_CONFIG= ALD_SIZES=${ALD_SIZES-} plan= array=
 while [ $# -gt 0 ]; do
     case $1 in
-    --from | --only | --sizes | --array) [ $# -gt 1 ] || die 2 "$1: expected a value" ;;
+    --from | --only | --sizes | --array) [ -n "${2-}" ] || die 2 "$1: expected a value" ;;
     esac
     case $1 in
     --from) from=$2 && shift ;;
@@ -42,16 +49,18 @@ while [ $# -gt 0 ]; do
     --sizes) ALD_SIZES=$(realpath -m "$2") && shift ;;
     --plan) plan=yes ;;
     --array) array=$2 && shift ;;
-    --array=*) array=${1#*=} ;;
-    --dry-run | --status | --cancel) action=${1#--} ;;
+    --dry-run | --status | --cancel) act "${1#--}" ;;
+    '' | --array=) die 2 "'$1': expected a value" ;;
     --help | -h) usage && exit 0 ;;
+    --array=*) array=${1#*=} ;;
     -*) die 2 "$1: unknown option; see $0 --help" ;;
     *) [ -z "$ALD_CONFIG" ] || die 2 "$1: one configuration is all" && ALD_CONFIG=$1 ;;
     esac
     shift
 done
 
-ALD_ROOT=$(cd "$(dirname "$0")/.." && pwd)
+[ -z "$from" ] || [ -z "$only" ] || die 2 "--from and --only exclude each other"
+ALD_ROOT=$(cd "$(dirname "$(realpath "$0")")/.." && pwd)
 ALD_CONFIG=$(realpath -m "${ALD_CONFIG:-$ALD_ROOT/jobs/align.cfg}")
 [ -f "$ALD_CONFIG" ] || die 2 "$ALD_CONFIG: no such file"
 [ -z "$ALD_SIZES" ] || [ -f "$ALD_SIZES" ] || die 2 "$ALD_SIZES: no such file"
@@ -69,6 +78,7 @@ read_configuration
 select_stages()
 {
     chosen= seen=
+    case $from in *[[:space:],]*) die 2 "--from $from: expected one stage of: $stages" ;; esac
     for stage in $from $only; do
         case " $stages " in *" $stage "*) ;; *) die 2 "$stage: no stage of this chain, which has: $stages" ;; esac
     done
@@ -104,8 +114,8 @@ size_of()
 # call STAGE DEPENDENCY: calls sbatch, or prints what would be called; the job's number.
 call()
 {
-    log="$logs/$1-%j.log"
-    [ "$1" != score ] || log="$logs/$1-%A_%a.log"
+    log=$(echo "$logs" | sed 's/%/%%/g')/$1-%j.log # sbatch's own signs
+    [ "$1" != score ] || log=${log%j.log}A_%a.log
     requeue=--requeue
     [ "$REQUEUE" = yes ] || requeue=--no-requeue
     common="--job-name=ald-$1 --open-mode=append $requeue --signal=B:$SIGNAL@$SIGNAL_SECONDS"
@@ -190,13 +200,24 @@ check_chosen()
     done
 }
 
+# Of a finished stage that what it was made from is made anew, if it is.
+made_before()
+{
+    for need in $(needs_of "$1"); do
+        case "$(eval "echo \"\${ids_$need-}\"")/ $old " in
+        /*" $need "* | [!/]*) echo "; but it was made from an older $need: remove $(dirname "$(mark_of "$1")") to make it anew" && return ;;
+        esac
+    done
+}
+
 submit_chain()
 {
-    list= submitted= mine=
+    list= submitted= mine= old=
     for stage in $chosen; do
         if is_finished "$stage"; then
             list="$list
-$stage: finished $(date -r "$(mark_of "$stage")" '+%Y-%m-%d %H:%M') ($(mark_of "$stage")), left out"
+$stage: finished $(date -r "$(mark_of "$stage")" '+%Y-%m-%d %H:%M') ($(mark_of "$stage")), left out$(made_before "$stage")"
+            [ -z "$(made_before "$stage")" ] || old="$old $stage"
             continue
         fi
         [ "$action" = dry-run ] || { clear_locks "$stage" && rm -f "$state/$stage."[afr]* "$state/$stage"-*; }
@@ -273,8 +294,6 @@ cancel)
     fi
     SCORE_ARRAY=${array:-${SCORE_ARRAY-}}
     if [ -n "$plan" ]; then
-        # Behind what the site has the roles be, such as on-policy.
-        proposed=$(echo "$proposed" | sed 's/^DISTILL_ROLES="/DISTILL_ROLES="${DISTILL_ROLES-} /')
         eval "$proposed"
         [ "$action" = dry-run ] || { echo "$proposed" >"$state/sizes.sh" && ALD_SIZES=$state/sizes.sh && export ALD_SIZES; }
     fi

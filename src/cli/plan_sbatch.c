@@ -53,6 +53,20 @@ done:
     return status;
 }
 
+/* What a stage would take on one node, on which its job is. */
+static ald_status_t on_one_node(ald_planning_t *p, ald_plan_stage_t s, ald_promise_t *out)
+{
+    ald_plan_t *plan = &p->plan;
+    const ald_plan_site_t site = plan->site;
+    const ald_promise_t whole = plan->promise[s];
+    plan->site.nodes = 1;
+    const ald_status_t status = ald_plan_promise(plan, &p->rates, s);
+    *out = plan->promise[s];
+    plan->promise[s] = whole;
+    plan->site = site;
+    return status;
+}
+
 /* RESOURCE unless the stage's nodes have the memory. */
 static ald_status_t check(ald_planning_t *p, int s)
 {
@@ -80,16 +94,16 @@ done:
 }
 
 /* Tasks of the score array, of which each takes about p->task_hours; *seconds: one of them. */
-static ald_status_t choose_tasks(ald_planning_t *p, int *tasks, double *seconds)
+static ald_status_t choose_tasks(ald_planning_t *p, const ald_promise_t *score, int *tasks,
+                                 double *seconds)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_plan_t *plan = &p->plan;
-    const ald_promise_t *score = &plan->promise[ALD_PLAN_SCORE];
     const double start = p->rates.start, hours = p->task_hours * 3600.0;
     const int64_t per_shard = plan->config->shards.sequences_per_shard;
     const double shards = ceil((double)score->sequences / (double)per_shard);
     ald_scored_tasks_t measured;
-    double all = score->seconds * plan->site.nodes; /* of one node */
+    double all = score->seconds;
     ALD_TRY(ald_plan_scored_tasks(plan->config->output, &measured));
     if (measured.sequences > 0.0)
         all = measured.seconds / measured.sequences * (double)score->sequences;
@@ -102,14 +116,16 @@ done:
     return status;
 }
 
+/* Behind what the site has the roles be, such as on-policy. */
 static void print_roles(const ald_plan_t *plan)
 {
     const ald_split_t *split = &plan->split;
     if (split->seconds == 0.0 || split->trainers == 0 || plan->split_is_set)
-        puts("DISTILL_ROLES=\"\"");
+        puts("DISTILL_ROLES=\"${DISTILL_ROLES-}\"");
     else
         printf("# a role of 0 ranks shares those that no other role has\n"
-               "DISTILL_ROLES=\"roles.trainers=%d roles.scorers=%d roles.generators=%d\"\n",
+               "DISTILL_ROLES=\"${DISTILL_ROLES-} roles.trainers=%d roles.scorers=%d "
+               "roles.generators=%d\"\n",
                split->trainers, split->scorers, split->generators);
 }
 
@@ -119,6 +135,7 @@ ald_status_t ald_plan_sbatch(ald_planning_t *p)
     const ald_plan_t *plan = &p->plan;
     const ald_promise_t *promise = plan->promise;
     const ald_plan_site_t *site = &plan->site;
+    ald_promise_t alone;
     for (int s = 0; s < ALD_PLAN_STAGES; ++s)
         ALD_TRY(check(p, s));
     printf("# aligndistil plan --sbatch: memory x %g, time x %g and %d minutes at least%s\n",
@@ -134,8 +151,9 @@ ald_status_t ald_plan_sbatch(ald_planning_t *p)
     if (promise[ALD_PLAN_SCORE].stage != NULL) {
         int tasks;
         double seconds;
-        ALD_TRY(choose_tasks(p, &tasks, &seconds));
-        print_size("SCORE_SIZE", site, 1, promise[ALD_PLAN_SCORE].node, seconds);
+        ALD_TRY(on_one_node(p, ALD_PLAN_SCORE, &alone));
+        ALD_TRY(choose_tasks(p, &alone, &tasks, &seconds));
+        print_size("SCORE_SIZE", site, 1, alone.node, seconds);
         printf("SCORE_TASKS=%d\n", tasks);
     }
     if (promise[ALD_PLAN_DISTILL].stage != NULL) {
@@ -146,8 +164,8 @@ ald_status_t ald_plan_sbatch(ald_planning_t *p)
     if (promise[ALD_PLAN_EVAL].stage != NULL) {
         printf("# EVAL_SIZE: its job evaluates %d models one after the other, on one node\n",
                EVALUATIONS);
-        print_size("EVAL_SIZE", site, 1, promise[ALD_PLAN_EVAL].node,
-                   EVALUATIONS * promise[ALD_PLAN_EVAL].seconds * site->nodes);
+        ALD_TRY(on_one_node(p, ALD_PLAN_EVAL, &alone));
+        print_size("EVAL_SIZE", site, 1, alone.node, EVALUATIONS * alone.seconds);
     }
 done:
     return status;

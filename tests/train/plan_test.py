@@ -164,7 +164,7 @@ def sizes_of_jobs(folder):
     assert int(values[3]) >= 1 and values[4].startswith("--nodes=4 ") and "--nodes=1 " in values[2], values
     roles = plan(folder, *words, "--memory", "256GB", "--sbatch", "--set", "distill.mode=on-policy", "--set",
                  "distill.max_staleness=1", config="empty.cfg").out
-    assert re.search(r'^DISTILL_ROLES="(roles.trainers=\d roles.scorers=\d roles.generators=\d)?"$', roles, re.M), roles
+    assert re.search(r'^DISTILL_ROLES="\$\{DISTILL_ROLES-\}( roles.trainers=\d roles.scorers=\d roles.generators=\d)?"$', roles, re.M), roles
     done = plan(folder, *words, "--memory", "16GB", "--sbatch", config="empty.cfg", code=4)
     assert len(done.errors) == 1 and "sft takes" in done.errors[0] and "16.0 GB" in done.errors[0], done
     assert re.search(r"nodes of [\d.]+ GB would do$", done.errors[0]) and done.out == "", done

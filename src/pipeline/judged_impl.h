@@ -25,7 +25,7 @@ typedef struct {
 typedef struct {
     ald_vec_t models;  /* ald_judged_t, in order of first use */
     ald_vec_t lengths; /* ald_judged_row_t, of AlpacaEval */
-    int64_t left_out;  /* rows that the judge failed at */
+    int64_t left_out;  /* rows, or games of Arena-Hard 0.1, that the judge failed at */
     char *baseline;    /* owned; NULL: none */
 } ald_judgements_t;
 

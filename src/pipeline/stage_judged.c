@@ -113,51 +113,88 @@ done:
     return status;
 }
 
-/* What a verdict is worth for A, and how many times it counts; 0 times where it is none. */
-static double worth(const char *verdict, int *times)
-{
-    static const struct {
-        const char *verdict;
-        double worth;
-        int times;
-    } known[] = {{"A>>B", 1.0, 3}, {"A>B", 1.0, 1},  {"A=B", 0.5, 1}, {"B>A", 0.0, 1},
-                 {"B>>A", 0.0, 3}, {"A<<B", 0.0, 3}, {"A<B", 0.0, 1}, {"B=A", 0.5, 1},
-                 {"B<A", 1.0, 1},  {"B<<A", 1.0, 3}};
-    *times = 0;
-    for (size_t i = 0; verdict != NULL && i < sizeof known / sizeof known[0]; ++i)
-        if (strcmp(known[i].verdict, verdict) == 0) {
-            *times = known[i].times;
-            return known[i].worth;
-        }
-    return 0.0;
-}
+/* The verdicts of the program of version 0.1, then those that version 2.0 knows besides. */
+enum { VERDICTS_OF_01 = 5 };
+static const struct {
+    const char *verdict;
+    double worth; /* for A */
+    int times;    /* that it counts */
+} verdicts[] = {{"A>>B", 1.0, 3}, {"A>B", 1.0, 1},  {"A=B", 0.5, 1}, {"B>A", 0.0, 1},
+                {"B>>A", 0.0, 3}, {"A<<B", 0.0, 3}, {"A<B", 0.0, 1}, {"B=A", 0.5, 1},
+                {"B<A", 1.0, 1},  {"B<<A", 1.0, 3}};
+enum { VERDICTS_OF_20 = sizeof verdicts / sizeof verdicts[0] };
 
-/* Two games: the baseline as A, then the model as A. A row without both verdicts isn't counted. */
-static ald_status_t read_arena(const ald_json_t *row, ald_judgements_t *all)
+typedef struct {
+    const char *verdict; /* NULL: none */
+    double worth;        /* for the model: the baseline is A in the first game, B in the second */
+    int times;           /* 0: none of the verdicts that are known */
+} game_t;
+
+static ald_status_t games_of(const ald_json_t *row, int known, ald_judgements_t *all, game_t *out,
+                             ald_judged_t **judged)
 {
     ald_status_t status = ALD_STATUS_OK;
     const char *model = NULL;
-    ald_judged_t *judged = NULL;
     const ald_json_t *games = ald_json_get(row, "games");
-    int times[2];
-    double worths[2];
     ALD_CHECK(ald_json_is_array(games) && ald_json_count(games) == 2, ALD_STATUS_INPUT,
               "\"games\": expected a list of two, found %s of %zu", ald_json_type_name(games),
               ald_json_count(games));
     ALD_TRY(text_of(row, "model", &model));
-    ALD_TRY(find_model(all, model, &judged));
+    ALD_TRY(find_model(all, model, judged));
     for (int g = 0; g < 2; ++g) {
-        const char *verdict =
-            ald_json_text(ald_json_get(ald_json_at(games, (size_t)g), "score"), NULL);
-        worths[g] = worth(verdict, &times[g]);
-        ALD_CHECK(verdict == NULL || times[g] > 0, ALD_STATUS_INPUT,
-                  "\"games\"[%d].score: \"%s\"; expected A>>B, A>B, A=B, B>A or B>>A", g, verdict);
+        const ald_json_t *score = ald_json_get(ald_json_at(games, (size_t)g), "score");
+        out[g] = (game_t){.verdict = ald_json_text(score, NULL)};
+        for (int i = 0; i < known && out[g].verdict != NULL; ++i)
+            if (strcmp(verdicts[i].verdict, out[g].verdict) == 0) {
+                out[g].worth = g == 0 ? 1.0 - verdicts[i].worth : verdicts[i].worth;
+                out[g].times = verdicts[i].times;
+            }
     }
-    worths[0] = 1.0 - worths[0];
-    all->left_out += times[0] == 0 || times[1] == 0;
-    for (int g = 0; g < 2 && times[0] > 0 && times[1] > 0; ++g)
-        for (int i = 0; i < times[g]; ++i)
-            ALD_TRY(ald_vec_push(&judged->scores[0], &worths[g]));
+done:
+    return status;
+}
+
+static ald_status_t count_game(const game_t *game, ald_judged_t *judged)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (int i = 0; i < game->times; ++i)
+        ALD_TRY(ald_vec_push(&judged->scores[0], &game->worth));
+done:
+    return status;
+}
+
+/* Version 0.1: each game counts for itself, and one with another verdict, or none, 0 times. */
+static ald_status_t read_arena_01(const ald_json_t *row, ald_judgements_t *all)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_judged_t *judged = NULL;
+    game_t games[2];
+    ALD_TRY(games_of(row, VERDICTS_OF_01, all, games, &judged));
+    for (int g = 0; g < 2; ++g) {
+        all->left_out += games[g].times == 0;
+        ALD_TRY(count_game(&games[g], judged));
+    }
+done:
+    return status;
+}
+
+/* Version 2.0: a row without both verdicts isn't counted, and its program fails at another one. */
+static ald_status_t read_arena_20(const ald_json_t *row, ald_judgements_t *all)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_judged_t *judged = NULL;
+    game_t games[2];
+    ALD_TRY(games_of(row, VERDICTS_OF_20, all, games, &judged));
+    for (int g = 0; g < 2; ++g)
+        ALD_CHECK(games[g].verdict == NULL || games[g].times > 0, ALD_STATUS_INPUT,
+                  "\"games\"[%d].score: \"%s\"; expected A>>B, A>B, A=B, B>A or B>>A", g,
+                  games[g].verdict);
+    if (games[0].verdict == NULL || games[1].verdict == NULL) {
+        ++all->left_out;
+        goto done;
+    }
+    for (int g = 0; g < 2; ++g)
+        ALD_TRY(count_game(&games[g], judged));
 done:
     return status;
 }
@@ -315,18 +352,36 @@ static ald_status_t count_pair(const ald_config_t *config, ald_judgements_t *all
  */
 
 typedef struct {
-    const char *name, *member; /* that its rows have, and those of none before it */
+    const char *name;
+    const char *members[2]; /* that its rows have, and those of none before it; NULL: one will do */
+    const char *unit;       /* of what the judge failed at */
     ald_status_t (*read)(const ald_json_t *row, ald_judgements_t *all);
     ald_status_t (*count)(const ald_config_t *config, ald_judgements_t *all, ald_judged_t *judged);
 } ald_benchmark_t;
 
+/* Version 2.0 of Arena-Hard calls a question's id "uid" and has categories, also with the questions
+ * of version 0.1; a row with neither name is held to the stricter of the two. */
 static const ald_benchmark_t benchmarks[] = {
-    {"AlpacaEval 2.0", "preference", read_alpaca, count_alpaca},
-    {"Arena-Hard", "games", read_arena, count_arena},
-    {"MT-Bench, pairs", "g1_winner", read_pair, count_pair},
-    {"MT-Bench, single answers", "score", read_single, count_single},
+    {"AlpacaEval 2.0", {"preference"}, "rows", read_alpaca, count_alpaca},
+    {"Arena-Hard 2.0", {"games", "uid"}, "rows", read_arena_20, count_arena},
+    {"Arena-Hard 2.0", {"games", "category"}, "rows", read_arena_20, count_arena},
+    {"Arena-Hard 0.1", {"games", "question_id"}, "games", read_arena_01, count_arena},
+    {"Arena-Hard 2.0", {"games"}, "rows", read_arena_20, count_arena},
+    {"MT-Bench, pairs", {"g1_winner"}, "rows", read_pair, count_pair},
+    {"MT-Bench, single answers", {"score"}, "rows", read_single, count_single},
 };
 enum { BENCHMARKS = sizeof benchmarks / sizeof benchmarks[0] };
+
+static const ald_benchmark_t *benchmark_of(const ald_json_t *row)
+{
+    for (int b = 0; b < BENCHMARKS; ++b) {
+        const char *const *members = benchmarks[b].members;
+        if (ald_json_get(row, members[0]) != NULL &&
+            (members[1] == NULL || ald_json_get(row, members[1]) != NULL))
+            return &benchmarks[b];
+    }
+    return NULL;
+}
 
 static ald_status_t read_rows(const ald_row_file_t *file, const ald_benchmark_t **found,
                               ald_judgements_t *all)
@@ -338,9 +393,7 @@ static ald_status_t read_rows(const ald_row_file_t *file, const ald_benchmark_t 
         ald_json_free(row);
         row = NULL;
         status = ald_row_file_parse(file, raw, &row);
-        for (int b = 0; b < BENCHMARKS && *found == NULL; ++b)
-            if (ald_json_get(row, benchmarks[b].member) != NULL)
-                *found = &benchmarks[b];
+        *found = *found != NULL ? *found : benchmark_of(row);
         if (status == ALD_STATUS_OK && *found == NULL)
             status = ald_status_raise(
                 ALD_STATUS_INPUT, "expected a row of the judge of AlpacaEval (\"preference\"), "
@@ -357,6 +410,7 @@ static ald_status_t read_rows(const ald_row_file_t *file, const ald_benchmark_t 
 static ald_json_t *json_of(const ald_benchmark_t *benchmark, const ald_row_file_t *file,
                            const ald_judgements_t *all)
 {
+    char left_out[32];
     ald_json_t *json = ald_json_new_object(), *models = ald_json_new_object();
     ald_json_set(json, "format", ald_json_new_string("aligndistil-judged"));
     ald_json_set(json, "tool_version", ald_json_new_string(ALD_VERSION));
@@ -366,7 +420,8 @@ static ald_json_t *json_of(const ald_benchmark_t *benchmark, const ald_row_file_
     if (all->baseline != NULL)
         ald_json_set(json, "baseline", ald_json_new_string(all->baseline));
     ald_json_set(json, "rows", ald_json_new_integer((int64_t)file->rows.count));
-    ald_json_set(json, "rows_without_judgement", ald_json_new_integer(all->left_out));
+    snprintf(left_out, sizeof left_out, "%s_without_judgement", benchmark->unit);
+    ald_json_set(json, left_out, ald_json_new_integer(all->left_out));
     for (size_t i = 0; i < all->models.count; ++i) {
         const ald_judged_t *judged = &ALD_VEC_AT(&all->models, ald_judged_t, i);
         ald_json_t *values = ald_json_new_object();
@@ -381,9 +436,9 @@ static ald_json_t *json_of(const ald_benchmark_t *benchmark, const ald_row_file_
 
 static void print(const ald_benchmark_t *benchmark, const ald_judgements_t *all)
 {
-    ald_print("%s%s%s, %lld rows without a judgement\n", benchmark->name,
+    ald_print("%s%s%s, %lld %s without a judgement\n", benchmark->name,
               all->baseline != NULL ? " against " : "", all->baseline != NULL ? all->baseline : "",
-              (long long)all->left_out);
+              (long long)all->left_out, benchmark->unit);
     for (size_t i = 0; i < all->models.count; ++i) {
         const ald_judged_t *judged = &ALD_VEC_AT(&all->models, ald_judged_t, i);
         ald_print_word(judged->model);

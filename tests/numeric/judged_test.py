@@ -145,6 +145,35 @@ def arena_hard(folder):
         assert found[name]["battles"] == len(scores)
 
 
+def arena_hard_of_the_first_version(folder):
+    """Each game counts for itself; what isn't one of five verdicts has no weight."""
+    worth = {"A>>B": (1, 3), "A>B": (1, 1), "A=B": (0.5, 1), "B>A": (0, 1), "B>>A": (0, 3)}
+    rng = random.Random(6)
+    verdicts = [*worth, None, "A<B", "what"]
+    many = [(rng.choice(verdicts), rng.choice(verdicts)) for _ in range(ROWS)]
+    for pairs, expected in (([("A>B", "B>A"), (None, "A>B"), ("B>A", None)], (50, 4)), (many, None)):
+        rows = [{"question_id": str(i), "model": "x", "games": [{"score": a}, {"score": b}]} for i, (a, b) in enumerate(pairs)]
+        found = judged(folder, rows)["x"]
+        scores = []
+        for pair in pairs:
+            for game, verdict in enumerate(pair):
+                value, times = worth.get(verdict, (0, 0))
+                scores += [value if game else 1 - value] * times
+        assert expected in (None, (np.mean(scores) * 100, len(scores))), scores
+        close(found["score"], 100 * np.mean(scores))
+        assert found["battles"] == len(scores)
+        page = harness.read_json(os.path.join(folder, "eval", "judged.json"))
+        assert page["benchmark"] == "Arena-Hard 0.1", page
+        assert page["games_without_judgement"] == sum(verdict not in worth for pair in pairs for verdict in pair)
+        rows = [{**row, "category": "hard_prompt"} for row in rows if row["games"][0]["score"] != "what" != row["games"][1]["score"]]
+        found = judged(folder, rows)["x"]
+        page = harness.read_json(os.path.join(folder, "eval", "judged.json"))
+        left_out = sum(None in (row["games"][0]["score"], row["games"][1]["score"]) for row in rows)
+        assert (page["benchmark"], page["rows_without_judgement"]) == ("Arena-Hard 2.0", left_out), page
+        kept = [tuple(game["score"] for game in row["games"]) for row in rows]
+        assert found["battles"] == sum(worth.get(v, (0, 1))[1] for pair in kept if None not in pair for v in pair)
+
+
 def mt_bench(folder):
     rng = random.Random(4)
     rows = [{"question_id": i, "model": m, "score": rng.choice([-1, 1, 4, 7.5, 10]), "turn": t}
@@ -186,4 +215,4 @@ def what_is_no_judgement(folder):
 
 
 if __name__ == "__main__":
-    harness.main([alpaca_eval, length_controlled, arena_hard, mt_bench, what_is_no_judgement])
+    harness.main([alpaca_eval, length_controlled, arena_hard, arena_hard_of_the_first_version, mt_bench, what_is_no_judgement])

@@ -251,17 +251,22 @@ done:
 /* --- the benchmarks' figures --------------------------------------------------------------------
  */
 
+/* NaN without a score, and of numbers below what can't be told without one. */
 static double mean_of(const ald_vec_t *scores)
 {
+    if (scores->count == 0)
+        return NAN;
     double sum = 0.0;
     for (size_t i = 0; i < scores->count; ++i)
         sum += ALD_VEC_AT(scores, double, i);
     return sum / (double)scores->count;
 }
 
-/* Standard error of the mean. */
+/* Standard error of the mean; one score alone has none. */
 static double error_of(const ald_vec_t *scores)
 {
+    if (scores->count < 2)
+        return NAN;
     const double mean = mean_of(scores), n = (double)scores->count;
     double sum = 0.0;
     for (size_t i = 0; i < scores->count; ++i)
@@ -407,6 +412,22 @@ static ald_status_t read_rows(const ald_row_file_t *file, const ald_benchmark_t 
     return status;
 }
 
+static ald_status_t check_usable(const ald_row_file_t *file, const ald_judgements_t *all)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    size_t usable = 0;
+    for (size_t i = 0; i < all->models.count; ++i) {
+        const ald_judged_t *judged = &ALD_VEC_AT(&all->models, ald_judged_t, i);
+        usable += judged->scores[0].count + judged->scores[1].count;
+        usable += (size_t)(judged->wins + judged->losses + judged->ties);
+    }
+    ALD_CHECK(usable > 0, ALD_STATUS_INPUT,
+              "%s: no verdict in it can be used; the judge failed at every row", file->path);
+
+done:
+    return status;
+}
+
 static ald_json_t *json_of(const ald_benchmark_t *benchmark, const ald_row_file_t *file,
                            const ald_judgements_t *all)
 {
@@ -434,6 +455,17 @@ static ald_json_t *json_of(const ald_benchmark_t *benchmark, const ald_row_file_
     return json;
 }
 
+static void print_values(const ald_judged_t *judged)
+{
+    for (int k = 0; k < judged->count; ++k) {
+        printf("  %-26s ", judged->values[k].name);
+        if (isnan(judged->values[k].value))
+            puts("-");
+        else
+            printf("%.6g\n", judged->values[k].value);
+    }
+}
+
 static void print(const ald_benchmark_t *benchmark, const ald_judgements_t *all)
 {
     ald_print("%s%s%s, %lld %s without a judgement\n", benchmark->name,
@@ -443,8 +475,7 @@ static void print(const ald_benchmark_t *benchmark, const ald_judgements_t *all)
         const ald_judged_t *judged = &ALD_VEC_AT(&all->models, ald_judged_t, i);
         ald_print_word(judged->model);
         putchar('\n');
-        for (int k = 0; k < judged->count; ++k)
-            printf("  %-26s %.6g\n", judged->values[k].name, judged->values[k].value);
+        print_values(judged);
     }
 }
 
@@ -473,6 +504,7 @@ static ald_status_t report(const ald_config_t *config, const char *path)
     ald_vec_init(&all.lengths, sizeof(ald_judged_row_t));
     ALD_TRY(ald_row_file_open(path, &file));
     ALD_TRY(read_rows(&file, &benchmark, &all));
+    ALD_TRY(check_usable(&file, &all));
     for (size_t i = 0; i < all.models.count; ++i)
         ALD_TRY(benchmark->count(config, &all, &ALD_VEC_AT(&all.models, ald_judged_t, i)));
     json = json_of(benchmark, &file, &all);

@@ -201,6 +201,29 @@ def mt_bench(folder):
         close(found[name]["win_rate_adjusted"], (win + tie / 2) / (win + loss + tie))
 
 
+def files_without_a_verdict(folder):
+    """One line and exit code 3, in each form; numbers of one verdict alone have no error that is no number."""
+    annotation = annotations(random.Random(7))[0]
+    empty = {"score": None}
+    pair = {"question_id": 1, "model_1": "x", "model_2": "y", "g1_winner": "error", "g2_winner": "tie"}
+    for rows in ([{**annotation, "preference": None}] * 2, [{"uid": "1", "model": "x", "games": [empty, {"score": "A>B"}]}],
+                 [{"question_id": 1, "model": "x", "games": [empty, None]}],
+                 [{"question_id": 1, "model": "x", "score": -1, "turn": 1 + i % 2} for i in range(3)], [pair] * 2):
+        said = [line for line in judged(folder, rows, code=3).splitlines() if "error:" in line]
+        expected = f"{folder}/judged.input: no verdict in it can be used; the judge failed at every row"
+        assert len(said) == 1 and said[0].endswith(expected), said
+    for rows, name, nothing in (([{**annotation, "preference": 1.25}], "mine", ["standard_error"]),
+                                ([{"question_id": 1, "model": "x", "score": 7, "turn": 1}], "x", ["second_turn", "standard_error"]),
+                                ([{"question_id": 1, "model": "x", "games": [empty, {"score": "A>B"}]}], "x", ["standard_error", "lower", "upper"])):
+        found = judged(folder, rows)[name]
+        assert [key for key, value in found.items() if value is None] == nothing, found
+        out = harness.run("eval", "-c", f"{folder}/judged.cfg", "--judged", f"{folder}/judged.input").out
+        assert "nan" not in out and all(f"{key:26} -\n" in out for key in nothing), out
+    # Of two models, one without a verdict: it has no numbers.
+    found = judged(folder, [{"question_id": 1, "model": m, "score": s, "turn": 1} for m, s in (("x", -1), ("y", 4))])
+    assert (found["x"]["average"], found["x"]["grades"], found["y"]["average"]) == (None, 0, 4), found
+
+
 def what_is_no_judgement(folder):
     row = annotations(random.Random(5))[0]
     for rows, line in (([{"a": 1}], "judged.input:1: expected a row of the judge of AlpacaEval"),
@@ -215,4 +238,4 @@ def what_is_no_judgement(folder):
 
 
 if __name__ == "__main__":
-    harness.main([alpaca_eval, length_controlled, arena_hard, arena_hard_of_the_first_version, mt_bench, what_is_no_judgement])
+    harness.main([alpaca_eval, length_controlled, arena_hard, arena_hard_of_the_first_version, mt_bench, files_without_a_verdict, what_is_no_judgement])

@@ -37,6 +37,10 @@ typedef struct {
 
 void ald_judged_put(ald_judged_t *judged, const char *name, double value);
 
+/* The percentiles 100 `tail` and 100 (1 - `tail`) of the mean of 1,000 samples of the scores
+ * (double) with replacement; NaN without scores. */
+void ald_judged_interval(const ald_vec_t *scores, int64_t seed, double tail, double out[2]);
+
 /* The length-controlled win rate in percent (Dubois et al. 2024, eq. 2, as alpaca_eval 0.6 fits
  * it), with AlpacaEval's file of gamed baselines. INPUT for that file. Local. */
 ald_status_t ald_judged_length_controlled(const char *gamed, const ald_judged_row_t *rows,

@@ -302,18 +302,30 @@ done:
     return status;
 }
 
-static ald_status_t count_arena(const ald_config_t *config, ald_judgements_t *all,
-                                ald_judged_t *judged)
+static void put_arena(const ald_config_t *config, double tail, ald_judged_t *judged)
 {
-    (void)config;
-    (void)all;
-    const double mean = mean_of(&judged->scores[0]), error = error_of(&judged->scores[0]);
-    static const double z = 1.6448536269514722; /* between the 5th and the 95th percentile */
-    ald_judged_put(judged, "score", 100.0 * mean);
-    ald_judged_put(judged, "standard_error", 100.0 * error);
-    ald_judged_put(judged, "lower", 100.0 * (mean - z * error));
-    ald_judged_put(judged, "upper", 100.0 * (mean + z * error));
+    double interval[2];
+    ald_judged_interval(&judged->scores[0], config->seed, tail, interval);
+    ald_judged_put(judged, "score", 100.0 * mean_of(&judged->scores[0]));
+    ald_judged_put(judged, "standard_error", 100.0 * error_of(&judged->scores[0]));
+    ald_judged_put(judged, "lower", 100.0 * interval[0]);
+    ald_judged_put(judged, "upper", 100.0 * interval[1]);
     ald_judged_put(judged, "battles", (double)judged->scores[0].count);
+}
+
+static ald_status_t count_arena_01(const ald_config_t *config, ald_judgements_t *all,
+                                   ald_judged_t *judged)
+{
+    (void)all;
+    put_arena(config, 0.025, judged);
+    return ALD_STATUS_OK;
+}
+
+static ald_status_t count_arena_20(const ald_config_t *config, ald_judgements_t *all,
+                                   ald_judged_t *judged)
+{
+    (void)all;
+    put_arena(config, 0.05, judged);
     return ALD_STATUS_OK;
 }
 
@@ -368,10 +380,10 @@ typedef struct {
  * of version 0.1; a row with neither name is held to the stricter of the two. */
 static const ald_benchmark_t benchmarks[] = {
     {"AlpacaEval 2.0", {"preference"}, "rows", read_alpaca, count_alpaca},
-    {"Arena-Hard 2.0", {"games", "uid"}, "rows", read_arena_20, count_arena},
-    {"Arena-Hard 2.0", {"games", "category"}, "rows", read_arena_20, count_arena},
-    {"Arena-Hard 0.1", {"games", "question_id"}, "games", read_arena_01, count_arena},
-    {"Arena-Hard 2.0", {"games"}, "rows", read_arena_20, count_arena},
+    {"Arena-Hard 2.0", {"games", "uid"}, "rows", read_arena_20, count_arena_20},
+    {"Arena-Hard 2.0", {"games", "category"}, "rows", read_arena_20, count_arena_20},
+    {"Arena-Hard 0.1", {"games", "question_id"}, "games", read_arena_01, count_arena_01},
+    {"Arena-Hard 2.0", {"games"}, "rows", read_arena_20, count_arena_20},
     {"MT-Bench, pairs", {"g1_winner"}, "rows", read_pair, count_pair},
     {"MT-Bench, single answers", {"score"}, "rows", read_single, count_single},
 };

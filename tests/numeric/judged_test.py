@@ -15,12 +15,12 @@ import harness  # noqa: E402
 ROWS = 120
 
 
-def judged(folder, rows, *more, code=0, array=False):
+def judged(folder, rows, *more, code=0, array=False, ranks=1):
     path = os.path.join(folder, "judged.input")
     with open(path, "w", encoding="utf-8") as file:
         file.write(json.dumps(rows) if array else "".join(json.dumps(row) + "\n" for row in rows))
     config = harness.write(os.path.join(folder, "judged.cfg"), 'output = ".";\n')
-    done = harness.run("eval", "-c", config, "--judged", path, *more, code=code)
+    done = harness.run("eval", "-c", config, "--judged", path, *more, code=code, ranks=ranks)
     return harness.read_json(os.path.join(folder, "eval", "judged.json"))["models"] if code == 0 else done.err
 
 
@@ -124,6 +124,40 @@ def length_controlled(folder):
     assert f'{path}:1: no column "std_delta_len"' in judged(folder, rows, "--set", f"eval.gamed={path}", code=3)
 
 
+def interval_is_near(found, scores, tail):
+    """Percentiles of a bootstrap with other draws, and many more of them."""
+    rounds = 100 * np.random.default_rng(1).choice(np.array(scores, float), (20000, len(scores))).mean(1)
+    for key, at in (("lower", tail), ("upper", 100 - tail)):
+        expected, spread = np.percentile(rounds, at), rounds.std()
+        assert abs(found[key] - expected) <= 0.2 * spread, (found, key, expected)
+        assert rounds.min() - 1e-6 <= found[key] <= rounds.max() + 1e-6
+
+
+def intervals_stay_between_none_and_all(folder):
+    """Few battles, nearly all won: percentiles of what samples can have. The same on two ranks, another by another seed."""
+    for mark, tail in (({"uid": "1"}, 5), ({"question_id": "1"}, 2.5)):
+        for losses in (0, 1, 3):
+            pairs = [("B>A", "A>B")] * 10 + [("A>B", "A>B")] * losses
+            rows = [{**mark, "model": "x", "games": [{"score": a}, {"score": b}]} for a, b in pairs]
+            found = judged(folder, rows)["x"]
+            scores = [1] * 10 + [0] * losses + [1] * len(pairs)
+            close(found["score"], 100 * np.mean(scores))
+            assert 0 <= found["lower"] <= found["score"] <= found["upper"] <= 100, found
+            # What a share of so many battles can be, or a place between two of them.
+            if losses == 0:
+                assert found["lower"] == found["upper"] == 100, found
+            else:
+                rounds = np.random.default_rng(2).choice(scores, (20000, len(scores))).mean(1) * 100
+                for key, at in (("lower", tail), ("upper", 100 - tail)):
+                    assert abs(found[key] - np.percentile(rounds, at)) < 1.01 * 100 / len(scores), (found, key)
+    rng = random.Random(8)
+    rows = [{"uid": str(i), "model": "x", "games": [{"score": rng.choice(["A>B", "A=B", "B>>A"])} for _ in range(2)]} for i in range(300)]
+    one = judged(folder, rows)
+    assert judged(folder, rows, ranks=2) == one
+    other = judged(folder, rows, "--set", "seed=2")
+    assert other["x"]["score"] == one["x"]["score"] and other != one
+
+
 def arena_hard(folder):
     rng = random.Random(3)
     worth = {"A>>B": (1, 3), "A>B": (1, 1), "A=B": (0.5, 1), "B>A": (0, 1), "B>>A": (0, 3)}
@@ -138,10 +172,7 @@ def arena_hard(folder):
                 scores += [1 - worth[first][0]] * worth[first][1] + [worth[second][0]] * worth[second][1]
         close(found[name]["score"], 100 * np.mean(scores))
         close(found[name]["standard_error"], 100 * np.std(scores, ddof=1) / len(scores) ** 0.5)
-        # The benchmark's program draws 100 samples of the battles; 4,000 are near the normal interval.
-        rounds = np.random.default_rng(1).choice(scores, (4000, len(scores))).mean(1)
-        for key, at in (("lower", 5), ("upper", 95)):
-            assert abs(found[name][key] - 100 * np.percentile(rounds, at)) < 1, (found[name], key)
+        interval_is_near(found[name], scores, 5)
         assert found[name]["battles"] == len(scores)
 
 
@@ -162,6 +193,8 @@ def arena_hard_of_the_first_version(folder):
         assert expected in (None, (np.mean(scores) * 100, len(scores))), scores
         close(found["score"], 100 * np.mean(scores))
         assert found["battles"] == len(scores)
+        if expected is None:
+            interval_is_near(found, scores, 2.5)
         page = harness.read_json(os.path.join(folder, "eval", "judged.json"))
         assert page["benchmark"] == "Arena-Hard 0.1", page
         assert page["games_without_judgement"] == sum(verdict not in worth for pair in pairs for verdict in pair)
@@ -214,7 +247,7 @@ def files_without_a_verdict(folder):
         assert len(said) == 1 and said[0].endswith(expected), said
     for rows, name, nothing in (([{**annotation, "preference": 1.25}], "mine", ["standard_error"]),
                                 ([{"question_id": 1, "model": "x", "score": 7, "turn": 1}], "x", ["second_turn", "standard_error"]),
-                                ([{"question_id": 1, "model": "x", "games": [empty, {"score": "A>B"}]}], "x", ["standard_error", "lower", "upper"])):
+                                ([{"question_id": 1, "model": "x", "games": [empty, {"score": "A>B"}]}], "x", ["standard_error"])):
         found = judged(folder, rows)[name]
         assert [key for key, value in found.items() if value is None] == nothing, found
         out = harness.run("eval", "-c", f"{folder}/judged.cfg", "--judged", f"{folder}/judged.input").out
@@ -238,4 +271,4 @@ def what_is_no_judgement(folder):
 
 
 if __name__ == "__main__":
-    harness.main([alpaca_eval, length_controlled, arena_hard, arena_hard_of_the_first_version, mt_bench, files_without_a_verdict, what_is_no_judgement])
+    harness.main([alpaca_eval, length_controlled, arena_hard, intervals_stay_between_none_and_all, arena_hard_of_the_first_version, mt_bench, files_without_a_verdict, what_is_no_judgement])

@@ -10,10 +10,12 @@
 
 enum { ALD_JUDGED_VALUES = 10 };
 
-/* A model's figures, by the names that the benchmark's own program gives them. */
+/* A model's figures, or those of one of its categories, by the names that the benchmark's own
+ * program gives them. */
 typedef struct {
-    char *model;         /* owned */
-    ald_vec_t scores[2]; /* double: of games, or of the first and the second turn */
+    char *name;           /* owned */
+    ald_vec_t scores[2];  /* double: of games, or of the first and the second turn */
+    ald_vec_t categories; /* ald_judged_t, in order of first use; of Arena-Hard 2.0 */
     int64_t wins, losses, ties;
     struct {
         const char *name;

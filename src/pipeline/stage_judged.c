@@ -23,23 +23,25 @@ void ald_judged_put(ald_judged_t *judged, const char *name, double value)
     judged->values[judged->count++].value = value;
 }
 
-static ald_status_t find_model(ald_judgements_t *all, const char *name, ald_judged_t **out)
+/* Finds a model, or a model's category, by its name, or adds it. */
+static ald_status_t find(ald_vec_t *list, const char *name, ald_judged_t **out)
 {
     ald_status_t status = ALD_STATUS_OK;
-    for (size_t i = 0; i < all->models.count; ++i) {
-        *out = &ALD_VEC_AT(&all->models, ald_judged_t, i);
-        if (strcmp((*out)->model, name) == 0)
+    for (size_t i = 0; i < list->count; ++i) {
+        *out = &ALD_VEC_AT(list, ald_judged_t, i);
+        if (strcmp((*out)->name, name) == 0)
             return status;
     }
-    ald_judged_t fresh = {.model = ald_strdup(name)};
-    ALD_CHECK_MEMORY(fresh.model, strlen(name) + 1);
+    ald_judged_t fresh = {.name = ald_strdup(name)};
+    ALD_CHECK_MEMORY(fresh.name, strlen(name) + 1);
     for (int i = 0; i < 2; ++i)
         ald_vec_init(&fresh.scores[i], sizeof(double));
-    if (ald_vec_push(&all->models, &fresh) != ALD_STATUS_OK) {
-        ald_free(fresh.model);
+    ald_vec_init(&fresh.categories, sizeof(ald_judged_t));
+    if (ald_vec_push(list, &fresh) != ALD_STATUS_OK) {
+        ald_free(fresh.name);
         return ALD_STATUS_RESOURCE;
     }
-    *out = &ALD_VEC_AT(&all->models, ald_judged_t, all->models.count - 1);
+    *out = &ALD_VEC_AT(list, ald_judged_t, list->count - 1);
 done:
     return status;
 }
@@ -88,7 +90,7 @@ static ald_status_t read_alpaca(const ald_json_t *row, ald_judgements_t *all)
     value = value == 0.0 ? 1.5 : value;
     ALD_TRY(text_of(row, "generator_1", &baseline));
     ALD_TRY(text_of(row, "generator_2", &model));
-    ALD_TRY(find_model(all, model, &judged));
+    ALD_TRY(find(&all->models, model, &judged));
     ALD_CHECK(all->models.count == 1 &&
                   (all->baseline == NULL || strcmp(all->baseline, baseline) == 0),
               ALD_STATUS_INPUT,
@@ -140,7 +142,7 @@ static ald_status_t games_of(const ald_json_t *row, int known, ald_judgements_t 
               "\"games\": expected a list of two, found %s of %zu", ald_json_type_name(games),
               ald_json_count(games));
     ALD_TRY(text_of(row, "model", &model));
-    ALD_TRY(find_model(all, model, judged));
+    ALD_TRY(find(&all->models, model, judged));
     for (int g = 0; g < 2; ++g) {
         const ald_json_t *score = ald_json_get(ald_json_at(games, (size_t)g), "score");
         out[g] = (game_t){.verdict = ald_json_text(score, NULL)};
@@ -178,23 +180,32 @@ done:
     return status;
 }
 
-/* Version 2.0: a row without both verdicts isn't counted, and its program fails at another one. */
+/* Version 2.0: a row without both verdicts isn't counted, and its program fails at another one.
+ * What counts, counts for its category, too. */
 static ald_status_t read_arena_20(const ald_json_t *row, ald_judgements_t *all)
 {
     ald_status_t status = ALD_STATUS_OK;
-    ald_judged_t *judged = NULL;
+    ald_judged_t *judged = NULL, *part = NULL;
+    const char *category = NULL;
     game_t games[2];
     ALD_TRY(games_of(row, VERDICTS_OF_20, all, games, &judged));
     for (int g = 0; g < 2; ++g)
         ALD_CHECK(games[g].verdict == NULL || games[g].times > 0, ALD_STATUS_INPUT,
                   "\"games\"[%d].score: \"%s\"; expected A>>B, A>B, A=B, B>A or B>>A", g,
                   games[g].verdict);
+    if (!ald_json_is_null(ald_json_get(row, "category"))) {
+        ALD_TRY(text_of(row, "category", &category));
+        ALD_TRY(find(&judged->categories, category, &part));
+    }
     if (games[0].verdict == NULL || games[1].verdict == NULL) {
         ++all->left_out;
         goto done;
     }
-    for (int g = 0; g < 2; ++g)
+    for (int g = 0; g < 2; ++g) {
         ALD_TRY(count_game(&games[g], judged));
+        if (part != NULL)
+            ALD_TRY(count_game(&games[g], part));
+    }
 done:
     return status;
 }
@@ -212,7 +223,7 @@ static ald_status_t read_single(const ald_json_t *row, ald_judgements_t *all)
               ald_json_type_name(score));
     const double value = ald_json_number(score, 0.0);
     ALD_TRY(text_of(row, "model", &model));
-    ALD_TRY(find_model(all, model, &judged));
+    ALD_TRY(find(&all->models, model, &judged));
     if (value == -1.0)
         ++all->left_out;
     else
@@ -237,7 +248,7 @@ static ald_status_t read_pair(const ald_json_t *row, ald_judgements_t *all)
         ALD_TRY(text_of(row, members[i], &model[i]));
     for (int i = 0; i < 2; ++i) {
         ald_judged_t *judged = NULL;
-        ALD_TRY(find_model(all, model[i], &judged));
+        ALD_TRY(find(&all->models, model[i], &judged));
         const bool decided = strcmp(winner[0], "tie") != 0 && strcmp(winner[0], winner[1]) == 0;
         const bool won = strcmp(winner[0], members[i]) == 0;
         judged->wins += decided && won;
@@ -282,7 +293,7 @@ static ald_status_t count_alpaca(const ald_config_t *config, ald_judgements_t *a
     double controlled = NAN, length = 0.0;
     for (size_t i = 0; i < all->lengths.count; ++i)
         length += ALD_VEC_AT(&all->lengths, ald_judged_row_t, i).lengths[1];
-    if (config->eval.gamed[0] != '\0' && strcmp(judged->model, all->baseline) == 0)
+    if (config->eval.gamed[0] != '\0' && strcmp(judged->name, all->baseline) == 0)
         controlled = 50.0;
     else if (config->eval.gamed[0] != '\0')
         ALD_TRY(ald_judged_length_controlled(config->eval.gamed, all->lengths.data,
@@ -440,6 +451,20 @@ done:
     return status;
 }
 
+static ald_json_t *values_of(const ald_judged_t *judged)
+{
+    ald_json_t *values = ald_json_new_object(), *categories = NULL;
+    for (int k = 0; k < judged->count; ++k)
+        ald_json_set(values, judged->values[k].name, ald_json_new_number(judged->values[k].value));
+    if (judged->categories.count > 0)
+        ald_json_set(values, "categories", categories = ald_json_new_object());
+    for (size_t i = 0; i < judged->categories.count; ++i) {
+        const ald_judged_t *part = &ALD_VEC_AT(&judged->categories, ald_judged_t, i);
+        ald_json_set(categories, part->name, values_of(part));
+    }
+    return values;
+}
+
 static ald_json_t *json_of(const ald_benchmark_t *benchmark, const ald_row_file_t *file,
                            const ald_judgements_t *all)
 {
@@ -457,25 +482,26 @@ static ald_json_t *json_of(const ald_benchmark_t *benchmark, const ald_row_file_
     ald_json_set(json, left_out, ald_json_new_integer(all->left_out));
     for (size_t i = 0; i < all->models.count; ++i) {
         const ald_judged_t *judged = &ALD_VEC_AT(&all->models, ald_judged_t, i);
-        ald_json_t *values = ald_json_new_object();
-        for (int k = 0; k < judged->count; ++k)
-            ald_json_set(values, judged->values[k].name,
-                         ald_json_new_number(judged->values[k].value));
-        ald_json_set(models, judged->model, values);
+        ald_json_set(models, judged->name, values_of(judged));
     }
     ald_json_set(json, "models", models);
     return json;
 }
 
-static void print_values(const ald_judged_t *judged)
+static void print_values(const ald_judged_t *judged, int indent)
 {
+    printf("%*s", indent, "");
+    ald_print_word(judged->name);
+    putchar('\n');
     for (int k = 0; k < judged->count; ++k) {
-        printf("  %-26s ", judged->values[k].name);
+        printf("%*s%-26s ", indent + 2, "", judged->values[k].name);
         if (isnan(judged->values[k].value))
             puts("-");
         else
             printf("%.6g\n", judged->values[k].value);
     }
+    for (size_t i = 0; i < judged->categories.count; ++i)
+        print_values(&ALD_VEC_AT(&judged->categories, ald_judged_t, i), indent + 2);
 }
 
 static void print(const ald_benchmark_t *benchmark, const ald_judgements_t *all)
@@ -483,25 +509,40 @@ static void print(const ald_benchmark_t *benchmark, const ald_judgements_t *all)
     ald_print("%s%s%s, %lld %s without a judgement\n", benchmark->name,
               all->baseline != NULL ? " against " : "", all->baseline != NULL ? all->baseline : "",
               (long long)all->left_out, benchmark->unit);
-    for (size_t i = 0; i < all->models.count; ++i) {
-        const ald_judged_t *judged = &ALD_VEC_AT(&all->models, ald_judged_t, i);
-        ald_print_word(judged->model);
-        putchar('\n');
-        print_values(judged);
+    for (size_t i = 0; i < all->models.count; ++i)
+        print_values(&ALD_VEC_AT(&all->models, ald_judged_t, i), 0);
+}
+
+static void reset_list(ald_vec_t *list)
+{
+    for (size_t i = 0; i < list->count; ++i) {
+        ald_judged_t *judged = &ALD_VEC_AT(list, ald_judged_t, i);
+        ald_free(judged->name);
+        for (int k = 0; k < 2; ++k)
+            ald_vec_reset(&judged->scores[k]);
+        reset_list(&judged->categories);
     }
+    ald_vec_reset(list);
 }
 
 static void reset(ald_judgements_t *all)
 {
-    for (size_t i = 0; i < all->models.count; ++i) {
-        ald_judged_t *judged = &ALD_VEC_AT(&all->models, ald_judged_t, i);
-        ald_free(judged->model);
-        for (int k = 0; k < 2; ++k)
-            ald_vec_reset(&judged->scores[k]);
-    }
-    ald_vec_reset(&all->models);
+    reset_list(&all->models);
     ald_vec_reset(&all->lengths);
     ald_free(all->baseline);
+}
+
+static ald_status_t count_list(const ald_config_t *config, const ald_benchmark_t *benchmark,
+                               ald_judgements_t *all, ald_vec_t *list)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    for (size_t i = 0; i < list->count; ++i) {
+        ald_judged_t *judged = &ALD_VEC_AT(list, ald_judged_t, i);
+        ALD_TRY(benchmark->count(config, all, judged));
+        ALD_TRY(count_list(config, benchmark, all, &judged->categories));
+    }
+done:
+    return status;
 }
 
 static ald_status_t report(const ald_config_t *config, const char *path)
@@ -517,8 +558,7 @@ static ald_status_t report(const ald_config_t *config, const char *path)
     ALD_TRY(ald_row_file_open(path, &file));
     ALD_TRY(read_rows(&file, &benchmark, &all));
     ALD_TRY(check_usable(&file, &all));
-    for (size_t i = 0; i < all.models.count; ++i)
-        ALD_TRY(benchmark->count(config, &all, &ALD_VEC_AT(&all.models, ald_judged_t, i)));
+    ALD_TRY(count_list(config, benchmark, &all, &all.models));
     json = json_of(benchmark, &file, &all);
     out = ald_path_join(config->eval.output, "judged.json");
     ALD_CHECK_MEMORY(out, strlen(config->eval.output) + 13);

@@ -176,6 +176,34 @@ def arena_hard(folder):
         assert found[name]["battles"] == len(scores)
 
 
+def categories_of_arena_hard(folder):
+    """Each has its own score and interval; the model's pools them, and a row without a category."""
+    worth = {"A>>B": [1] * 3, "A>B": [1], "A=B": [0.5], "B>A": [0], "B>>A": [0] * 3, "A<<B": [0] * 3, "B<A": [1]}
+    rng = random.Random(9)
+    rows = [{"uid": str(i), "category": rng.choice(["hard_prompt", "creative_writing", None]), "model": rng.choice(["x", "y"]),
+             "games": [{"score": rng.choice([*worth, None])}, {"score": rng.choice(list(worth)[:3])}]} for i in range(3 * ROWS)]
+    found = judged(folder, rows)
+    out = harness.run("eval", "-c", f"{folder}/judged.cfg", "--judged", f"{folder}/judged.input").out
+    for name in ("x", "y"):
+        assert sorted(found[name]["categories"]) == ["creative_writing", "hard_prompt"], found
+        for category in ("hard_prompt", "creative_writing", "all"):
+            values = found[name] if category == "all" else found[name]["categories"][category]
+            scores = []
+            for row in rows:
+                first, second = (game["score"] for game in row["games"])
+                if row["model"] == name and category in ("all", row["category"]) and first:
+                    scores += [1 - value for value in worth[first]] + worth[second]
+            close(values["score"], 100 * np.mean(scores))
+            close(values["standard_error"], 100 * np.std(scores, ddof=1) / len(scores) ** 0.5)
+            interval_is_near(values, scores, 5)
+            assert values["battles"] == len(scores)
+            indent = 2 if category == "all" else 4
+            assert f"\n{' ' * indent}{'score':26} {100 * np.mean(scores):.6g}\n" in out, out
+    assert out.count("\n  hard_prompt\n    score ") == 2, out
+    assert '"category": expected a string, found' in judged(folder, [{**rows[0], "category": 1}], code=3)
+    assert "categories" not in judged(folder, [{**row, "category": None} for row in rows])["x"]
+
+
 def arena_hard_of_the_first_version(folder):
     """Each game counts for itself; what isn't one of five verdicts has no weight."""
     worth = {"A>>B": (1, 3), "A>B": (1, 1), "A=B": (0.5, 1), "B>A": (0, 1), "B>>A": (0, 3)}
@@ -271,4 +299,4 @@ def what_is_no_judgement(folder):
 
 
 if __name__ == "__main__":
-    harness.main([alpaca_eval, length_controlled, arena_hard, intervals_stay_between_none_and_all, arena_hard_of_the_first_version, mt_bench, files_without_a_verdict, what_is_no_judgement])
+    harness.main([alpaca_eval, length_controlled, arena_hard, categories_of_arena_hard, intervals_stay_between_none_and_all, arena_hard_of_the_first_version, mt_bench, files_without_a_verdict, what_is_no_judgement])

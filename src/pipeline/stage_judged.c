@@ -232,14 +232,29 @@ done:
     return status;
 }
 
+/* Who won a game, as FastChat writes it: a model by its member of the row, or none. */
+static ald_status_t winner_of(const ald_json_t *row, const char *key, const char **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    static const char *const words[] = {"model_1", "model_2", "tie", "error"};
+    bool known = false;
+    ALD_TRY(text_of(row, key, out));
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; ++i)
+        known |= strcmp(*out, words[i]) == 0;
+    ALD_CHECK(known, ALD_STATUS_INPUT,
+              "\"%s\": \"%s\"; expected \"model_1\", \"model_2\", \"tie\" or \"error\"", key, *out);
+done:
+    return status;
+}
+
 /* Two games with places exchanged: won by who wins both, else a tie. */
 static ald_status_t read_pair(const ald_json_t *row, ald_judgements_t *all)
 {
     ald_status_t status = ALD_STATUS_OK;
     static const char *const members[2] = {"model_1", "model_2"};
     const char *winner[2], *model[2];
-    ALD_TRY(text_of(row, "g1_winner", &winner[0]));
-    ALD_TRY(text_of(row, "g2_winner", &winner[1]));
+    ALD_TRY(winner_of(row, "g1_winner", &winner[0]));
+    ALD_TRY(winner_of(row, "g2_winner", &winner[1]));
     if (strcmp(winner[0], "error") == 0 || strcmp(winner[1], "error") == 0) {
         ++all->left_out;
         goto done;

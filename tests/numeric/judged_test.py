@@ -287,12 +287,17 @@ def files_without_a_verdict(folder):
 
 def what_is_no_judgement(folder):
     row = annotations(random.Random(5))[0]
+    pair = {"question_id": 1, "model_1": "x", "model_2": "y", "g1_winner": "tie", "g2_winner": "error"}
     for rows, line in (([{"a": 1}], "judged.input:1: expected a row of the judge of AlpacaEval"),
                        ([row, {**row, "generator_2": "b"}], 'judged.input:2: "generator_2" is "b" against "base"; expected one model'),
                        ([row, {**row, "output_2": 1}], 'judged.input:2: "output_2": expected a string, found'),
                        ([{**row, "preference": "2"}], 'judged.input:1: "preference": expected a number or null'),
                        ([{"model": "m", "games": [{"score": "A"}, {"score": "A>B"}]}], 'judged.input:1: "games"[0].score: "A"; expected'),
                        ([{"model": "m", "games": []}], 'judged.input:1: "games": expected a list of two'),
+                       ([pair, {**pair, "g1_winner": "foo", "g2_winner": "foo"}],
+                        'judged.input:2: "g1_winner": "foo"; expected "model_1", "model_2", "tie" or "error"'),
+                       ([{**pair, "g2_winner": "A"}], 'judged.input:1: "g2_winner": "A"; expected "model_1"'),
+                       ([{**pair, "g2_winner": None}], 'judged.input:1: "g2_winner": expected a string, found'),
                        ([{"model": "m", "score": 1, "turn": 3}], 'judged.input:1: "turn": expected 1 or 2')):
         assert line in judged(folder, rows, code=3), (line, judged(folder, rows, code=3))
     assert "no such file" in harness.run("eval", "-c", os.path.join(folder, "judged.cfg"), "--judged", f"{folder}/none", code=3).err.lower()

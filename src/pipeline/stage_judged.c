@@ -217,8 +217,8 @@ static ald_status_t read_single(const ald_json_t *row, ald_judgements_t *all)
     const char *model = NULL;
     ald_judged_t *judged = NULL;
     const ald_json_t *turn = ald_json_get(row, "turn"), *score = ald_json_get(row, "score");
-    const int64_t number = ald_json_integer(turn, 0);
-    ALD_CHECK(number == 1 || number == 2, ALD_STATUS_INPUT, "\"turn\": expected 1 or 2");
+    const double number = ald_json_number(turn, 0.0); /* 2.0 is a 2, too */
+    ALD_CHECK(number == 1.0 || number == 2.0, ALD_STATUS_INPUT, "\"turn\": expected 1 or 2");
     ALD_CHECK(ald_json_is_number(score), ALD_STATUS_INPUT, "\"score\": expected a number, found %s",
               ald_json_type_name(score));
     const double value = ald_json_number(score, 0.0);
@@ -227,7 +227,7 @@ static ald_status_t read_single(const ald_json_t *row, ald_judgements_t *all)
     if (value == -1.0)
         ++all->left_out;
     else
-        ALD_TRY(ald_vec_push(&judged->scores[number - 1], &value));
+        ALD_TRY(ald_vec_push(&judged->scores[number == 1.0 ? 0 : 1], &value));
 done:
     return status;
 }

@@ -237,7 +237,7 @@ def arena_hard_of_the_first_version(folder):
 
 def mt_bench(folder):
     rng = random.Random(4)
-    rows = [{"question_id": i, "model": m, "score": rng.choice([-1, 1, 4, 7.5, 10]), "turn": t}
+    rows = [{"question_id": i, "model": m, "score": rng.choice([-1, 1, 4, 7.5, 10]), "turn": rng.choice([int, float])(t)}
             for i in range(30) for m in ("x", "y") for t in (1, 2)]
     found = judged(folder, rows)
     for name in ("x", "y"):
@@ -298,7 +298,8 @@ def what_is_no_judgement(folder):
                         'judged.input:2: "g1_winner": "foo"; expected "model_1", "model_2", "tie" or "error"'),
                        ([{**pair, "g2_winner": "A"}], 'judged.input:1: "g2_winner": "A"; expected "model_1"'),
                        ([{**pair, "g2_winner": None}], 'judged.input:1: "g2_winner": expected a string, found'),
-                       ([{"model": "m", "score": 1, "turn": 3}], 'judged.input:1: "turn": expected 1 or 2')):
+                       ([{"model": "m", "score": 1, "turn": 3}], 'judged.input:1: "turn": expected 1 or 2'),
+                       ([{"model": "m", "score": 1, "turn": 1.5}], 'judged.input:1: "turn": expected 1 or 2')):
         assert line in judged(folder, rows, code=3), (line, judged(folder, rows, code=3))
     assert "no such file" in harness.run("eval", "-c", os.path.join(folder, "judged.cfg"), "--judged", f"{folder}/none", code=3).err.lower()
 

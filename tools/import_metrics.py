@@ -3,8 +3,9 @@
 
 Each folder with a metrics.jsonl is a run, named as the folder; the settings that its result depends on
 (done.json, or the newest checkpoint's state.json) are its configuration. Brought in again, a run
-of W&B goes on under the same id, one of MLflow is passed over at the steps that it has. --dry-run needs
-neither package, and prints what would be sent.
+of W&B goes on under the same id, one of MLflow gets the values and settings that it lacks; what it has stays,
+also where the folder has another value by now, which is said. --dry-run needs neither package, and prints
+what would be sent.
 """
 import argparse
 import glob
@@ -12,11 +13,14 @@ import hashlib
 import json
 import math
 import os
+import posixpath
+import re
 import sys
 
 import terminal
 
 BATCH = 500  # metrics a call of MLflow, which takes 1,000 at most
+LONGEST = 250  # characters of a name there
 
 
 class Bad(Exception):
@@ -72,41 +76,75 @@ def identity(folder):
 def to_wandb(options, name, folder, steps, settings):
     import wandb
     run = wandb.init(project=options.project, name=name, id=identity(folder), resume="allow", config=settings)
-    for step, values in steps:
-        run.log(values, step=step)
+    try:
+        for step, values in steps:
+            run.log(values, step=step)
+    except BaseException:
+        run.finish(exit_code=1)
+        raise
     run.finish()
+    return f"{len(steps)} steps sent; W&B passes over those that it has"
+
+
+def mlflow_name(name):
+    """A name in MLflow's characters, which are letters, digits and "/_.- :", and must be a path that can't be
+    written shorter. Others are spelled :28, by their bytes; so is the colon, so that no two names become one."""
+    def spelled(outside, text):
+        return re.sub(outside, lambda found: "".join(f":{byte:02x}" for byte in found[0].encode("utf-8", "surrogatepass")), text)
+    out = spelled("[^A-Za-z0-9_/. -]", name)
+    if posixpath.normpath(out) != out or out.startswith(("/", "..")) or out == ".":
+        out = spelled("[^A-Za-z0-9_ -]", name)
+    if len(out) > LONGEST:
+        out = out[:LONGEST - 65] + ":" + hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return out or ":"
+
+
+def complete_mlflow(client, run, metrics, settings):
+    """Sends a run what it lacks, value by value, as an import may have ended amid a step; what it did, in words."""
+    from mlflow.entities import Param
+    known = run.info.run_id
+    there = {(key, m.step): m.value for key in run.data.metrics for m in client.get_metric_history(known, key)}
+    params = [(key, value) for key, value in settings if key not in run.data.params]
+    for i in range(0, len(params), 100):
+        client.log_batch(known, params=[Param(*pair) for pair in params[i:i + 100]])
+    new = [m for m in metrics if (m.key, m.step) not in there]
+    for i in range(0, len(new), BATCH):
+        client.log_batch(known, metrics=new[i:i + BATCH])
+    client.set_terminated(known)
+    other = sum(there.get((m.key, m.step), m.value) != m.value for m in metrics)
+    other += sum(run.data.params.get(key, value) != value for key, value in settings)
+    return (f"values of {len({m.step for m in new})} steps sent ({len(new)}), {len(metrics) - len(new)} passed over as they are there" +
+            (f"; {other} values and settings are others by now, and weren't changed there: if the run was made anew, "
+             "remove it in MLflow, or import into another --project" if other else ""))
 
 
 def to_mlflow(options, name, folder, steps, settings):
     import mlflow
-    from mlflow.entities import Metric, Param
+    from mlflow.entities import Metric
     mlflow.set_experiment(options.project)
     client = mlflow.tracking.MlflowClient()
     experiment = client.get_experiment_by_name(options.project).experiment_id
-    tag = f"tags.`aligndistil.run` = '{identity(folder)}'"
-    found = client.search_runs([experiment], tag)
+    found = client.search_runs([experiment], f"tags.`aligndistil.run` = '{identity(folder)}'")
     run = found[0] if found else client.create_run(experiment, run_name=name, tags={"aligndistil.run": identity(folder)})
-    known = run.info.run_id
-    last = -1
-    if found:
-        last = max((m.step for key in run.data.metrics for m in client.get_metric_history(known, key)), default=-1)
-    else:
-        params = [Param(key, str(value)) for key, value in settings.items()]
-        for i in range(0, len(params), 100):
-            client.log_batch(known, params=params[i:i + 100])
     seconds, metrics = 0.0, []
     for step, values in steps:
         seconds += values.get("seconds", 0.0)
-        metrics += [Metric(key, value, int(1000 * seconds), step) for key, value in values.items() if step > last]
-    for i in range(0, len(metrics), BATCH):
-        client.log_batch(known, metrics=metrics[i:i + BATCH])
-    client.set_terminated(known)
+        metrics += [Metric(mlflow_name(key), value, int(1000 * seconds), step) for key, value in values.items()]
+    try:
+        return complete_mlflow(client, run, metrics, [(mlflow_name(key), str(value)) for key, value in settings.items()])
+    except BaseException:
+        try:
+            client.set_terminated(run.info.run_id, status="FAILED")
+        except Exception:  # what failed may be the way there; the first failure is told
+            pass
+        raise
 
 
 def to_screen(options, name, folder, steps, settings):
     print(json.dumps({"run": name, "id": identity(folder), "project": options.project, "config": settings}))
     for step, values in steps:
         print(json.dumps({"step": step, **values}))
+    return None
 
 
 def bring():
@@ -119,9 +157,17 @@ def bring():
     send = to_screen if options.dry_run else {"wandb": to_wandb, "mlflow": to_mlflow}[options.to]
     runs = [(os.path.basename(os.path.realpath(f)), f, read_steps(f), read_settings(f)) for f in options.folders]
     for run in runs:
-        send(options, *run)
-        if not options.dry_run:
-            print(f"{run[1]}: {len(run[2])} steps", file=sys.stderr)
+        try:
+            said = send(options, *run)
+        except (Bad, ImportError):
+            raise
+        except Exception as error:  # of the package, which has many kinds
+            if options.dry_run:
+                raise
+            text = (str(error).splitlines() or [""])[0] or type(error).__name__
+            raise Bad(f"{run[1]}: {options.to} failed: {text}; import again to send the rest") from None
+        if said:
+            print(f"{run[1]}: {said}", file=sys.stderr)
 
 
 def main():

@@ -10,10 +10,12 @@
 
 enum { ALD_JUDGED_VALUES = 10 };
 
-/* A model's figures, by the names that the benchmark's own program gives them. */
+/* A model's figures, or those of one of its categories, by the names that the benchmark's own
+ * program gives them. */
 typedef struct {
-    char *model;         /* owned */
-    ald_vec_t scores[2]; /* double: of games, or of the first and the second turn */
+    char *name;           /* owned */
+    ald_vec_t scores[2];  /* double: of games, or of the first and the second turn */
+    ald_vec_t categories; /* ald_judged_t, in order of first use; of Arena-Hard 2.0 */
     int64_t wins, losses, ties;
     struct {
         const char *name;
@@ -25,7 +27,7 @@ typedef struct {
 typedef struct {
     ald_vec_t models;  /* ald_judged_t, in order of first use */
     ald_vec_t lengths; /* ald_judged_row_t, of AlpacaEval */
-    int64_t left_out;  /* rows that the judge failed at */
+    int64_t left_out;  /* rows, or games of Arena-Hard 0.1, that the judge failed at */
     char *baseline;    /* owned; NULL: none */
 } ald_judgements_t;
 
@@ -36,6 +38,10 @@ typedef struct {
 } ald_judged_row_t;
 
 void ald_judged_put(ald_judged_t *judged, const char *name, double value);
+
+/* The percentiles 100 `tail` and 100 (1 - `tail`) of the mean of 1,000 samples of the scores
+ * (double) with replacement; NaN without scores. */
+void ald_judged_interval(const ald_vec_t *scores, int64_t seed, double tail, double out[2]);
 
 /* The length-controlled win rate in percent (Dubois et al. 2024, eq. 2, as alpaca_eval 0.6 fits
  * it), with AlpacaEval's file of gamed baselines. INPUT for that file. Local. */

@@ -15,12 +15,12 @@ import harness  # noqa: E402
 ROWS = 120
 
 
-def judged(folder, rows, *more, code=0, array=False):
+def judged(folder, rows, *more, code=0, array=False, ranks=1):
     path = os.path.join(folder, "judged.input")
     with open(path, "w", encoding="utf-8") as file:
         file.write(json.dumps(rows) if array else "".join(json.dumps(row) + "\n" for row in rows))
     config = harness.write(os.path.join(folder, "judged.cfg"), 'output = ".";\n')
-    done = harness.run("eval", "-c", config, "--judged", path, *more, code=code)
+    done = harness.run("eval", "-c", config, "--judged", path, *more, code=code, ranks=ranks)
     return harness.read_json(os.path.join(folder, "eval", "judged.json"))["models"] if code == 0 else done.err
 
 
@@ -124,6 +124,40 @@ def length_controlled(folder):
     assert f'{path}:1: no column "std_delta_len"' in judged(folder, rows, "--set", f"eval.gamed={path}", code=3)
 
 
+def interval_is_near(found, scores, tail):
+    """Percentiles of a bootstrap with other draws, and many more of them."""
+    rounds = 100 * np.random.default_rng(1).choice(np.array(scores, float), (20000, len(scores))).mean(1)
+    for key, at in (("lower", tail), ("upper", 100 - tail)):
+        expected, spread = np.percentile(rounds, at), rounds.std()
+        assert abs(found[key] - expected) <= 0.2 * spread, (found, key, expected)
+        assert rounds.min() - 1e-6 <= found[key] <= rounds.max() + 1e-6
+
+
+def intervals_stay_between_none_and_all(folder):
+    """Few battles, nearly all won: percentiles of what samples can have. The same on two ranks, another by another seed."""
+    for mark, tail in (({"uid": "1"}, 5), ({"question_id": "1"}, 2.5)):
+        for losses in (0, 1, 3):
+            pairs = [("B>A", "A>B")] * 10 + [("A>B", "A>B")] * losses
+            rows = [{**mark, "model": "x", "games": [{"score": a}, {"score": b}]} for a, b in pairs]
+            found = judged(folder, rows)["x"]
+            scores = [1] * 10 + [0] * losses + [1] * len(pairs)
+            close(found["score"], 100 * np.mean(scores))
+            assert 0 <= found["lower"] <= found["score"] <= found["upper"] <= 100, found
+            # What a share of so many battles can be, or a place between two of them.
+            if losses == 0:
+                assert found["lower"] == found["upper"] == 100, found
+            else:
+                rounds = np.random.default_rng(2).choice(scores, (20000, len(scores))).mean(1) * 100
+                for key, at in (("lower", tail), ("upper", 100 - tail)):
+                    assert abs(found[key] - np.percentile(rounds, at)) < 1.01 * 100 / len(scores), (found, key)
+    rng = random.Random(8)
+    rows = [{"uid": str(i), "model": "x", "games": [{"score": rng.choice(["A>B", "A=B", "B>>A"])} for _ in range(2)]} for i in range(300)]
+    one = judged(folder, rows)
+    assert judged(folder, rows, ranks=2) == one
+    other = judged(folder, rows, "--set", "seed=2")
+    assert other["x"]["score"] == one["x"]["score"] and other != one
+
+
 def arena_hard(folder):
     rng = random.Random(3)
     worth = {"A>>B": (1, 3), "A>B": (1, 1), "A=B": (0.5, 1), "B>A": (0, 1), "B>>A": (0, 3)}
@@ -138,16 +172,72 @@ def arena_hard(folder):
                 scores += [1 - worth[first][0]] * worth[first][1] + [worth[second][0]] * worth[second][1]
         close(found[name]["score"], 100 * np.mean(scores))
         close(found[name]["standard_error"], 100 * np.std(scores, ddof=1) / len(scores) ** 0.5)
-        # The benchmark's program draws 100 samples of the battles; 4,000 are near the normal interval.
-        rounds = np.random.default_rng(1).choice(scores, (4000, len(scores))).mean(1)
-        for key, at in (("lower", 5), ("upper", 95)):
-            assert abs(found[name][key] - 100 * np.percentile(rounds, at)) < 1, (found[name], key)
+        interval_is_near(found[name], scores, 5)
         assert found[name]["battles"] == len(scores)
+
+
+def categories_of_arena_hard(folder):
+    """Each has its own score and interval; the model's pools them, and a row without a category."""
+    worth = {"A>>B": [1] * 3, "A>B": [1], "A=B": [0.5], "B>A": [0], "B>>A": [0] * 3, "A<<B": [0] * 3, "B<A": [1]}
+    rng = random.Random(9)
+    rows = [{"uid": str(i), "category": rng.choice(["hard_prompt", "creative_writing", None]), "model": rng.choice(["x", "y"]),
+             "games": [{"score": rng.choice([*worth, None])}, {"score": rng.choice(list(worth)[:3])}]} for i in range(3 * ROWS)]
+    found = judged(folder, rows)
+    out = harness.run("eval", "-c", f"{folder}/judged.cfg", "--judged", f"{folder}/judged.input").out
+    for name in ("x", "y"):
+        assert sorted(found[name]["categories"]) == ["creative_writing", "hard_prompt"], found
+        for category in ("hard_prompt", "creative_writing", "all"):
+            values = found[name] if category == "all" else found[name]["categories"][category]
+            scores = []
+            for row in rows:
+                first, second = (game["score"] for game in row["games"])
+                if row["model"] == name and category in ("all", row["category"]) and first:
+                    scores += [1 - value for value in worth[first]] + worth[second]
+            close(values["score"], 100 * np.mean(scores))
+            close(values["standard_error"], 100 * np.std(scores, ddof=1) / len(scores) ** 0.5)
+            interval_is_near(values, scores, 5)
+            assert values["battles"] == len(scores)
+            indent = 2 if category == "all" else 4
+            assert f"\n{' ' * indent}{'score':26} {100 * np.mean(scores):.6g}\n" in out, out
+    assert out.count("\n  hard_prompt\n    score ") == 2, out
+    assert '"category": expected a string, found' in judged(folder, [{**rows[0], "category": 1}], code=3)
+    assert "categories" not in judged(folder, [{**row, "category": None} for row in rows])["x"]
+
+
+def arena_hard_of_the_first_version(folder):
+    """Each game counts for itself; what isn't one of five verdicts has no weight."""
+    worth = {"A>>B": (1, 3), "A>B": (1, 1), "A=B": (0.5, 1), "B>A": (0, 1), "B>>A": (0, 3)}
+    rng = random.Random(6)
+    verdicts = [*worth, None, "A<B", "what"]
+    many = [(rng.choice(verdicts), rng.choice(verdicts)) for _ in range(ROWS)]
+    for pairs, expected in (([("A>B", "B>A"), (None, "A>B"), ("B>A", None)], (50, 4)), (many, None)):
+        rows = [{"question_id": str(i), "model": "x", "games": [{"score": a}, {"score": b}]} for i, (a, b) in enumerate(pairs)]
+        found = judged(folder, rows)["x"]
+        scores = []
+        for pair in pairs:
+            for game, verdict in enumerate(pair):
+                value, times = worth.get(verdict, (0, 0))
+                scores += [value if game else 1 - value] * times
+        assert expected in (None, (np.mean(scores) * 100, len(scores))), scores
+        close(found["score"], 100 * np.mean(scores))
+        assert found["battles"] == len(scores)
+        if expected is None:
+            interval_is_near(found, scores, 2.5)
+        page = harness.read_json(os.path.join(folder, "eval", "judged.json"))
+        assert page["benchmark"] == "Arena-Hard 0.1", page
+        assert page["games_without_judgement"] == sum(verdict not in worth for pair in pairs for verdict in pair)
+        rows = [{**row, "category": "hard_prompt"} for row in rows if row["games"][0]["score"] != "what" != row["games"][1]["score"]]
+        found = judged(folder, rows)["x"]
+        page = harness.read_json(os.path.join(folder, "eval", "judged.json"))
+        left_out = sum(None in (row["games"][0]["score"], row["games"][1]["score"]) for row in rows)
+        assert (page["benchmark"], page["rows_without_judgement"]) == ("Arena-Hard 2.0", left_out), page
+        kept = [tuple(game["score"] for game in row["games"]) for row in rows]
+        assert found["battles"] == sum(worth.get(v, (0, 1))[1] for pair in kept if None not in pair for v in pair)
 
 
 def mt_bench(folder):
     rng = random.Random(4)
-    rows = [{"question_id": i, "model": m, "score": rng.choice([-1, 1, 4, 7.5, 10]), "turn": t}
+    rows = [{"question_id": i, "model": m, "score": rng.choice([-1, 1, 4, 7.5, 10]), "turn": rng.choice([int, float])(t)}
             for i in range(30) for m in ("x", "y") for t in (1, 2)]
     found = judged(folder, rows)
     for name in ("x", "y"):
@@ -172,18 +262,47 @@ def mt_bench(folder):
         close(found[name]["win_rate_adjusted"], (win + tie / 2) / (win + loss + tie))
 
 
+def files_without_a_verdict(folder):
+    """One line and exit code 3, in each form; numbers of one verdict alone have no error that is no number."""
+    annotation = annotations(random.Random(7))[0]
+    empty = {"score": None}
+    pair = {"question_id": 1, "model_1": "x", "model_2": "y", "g1_winner": "error", "g2_winner": "tie"}
+    for rows in ([{**annotation, "preference": None}] * 2, [{"uid": "1", "model": "x", "games": [empty, {"score": "A>B"}]}],
+                 [{"question_id": 1, "model": "x", "games": [empty, None]}],
+                 [{"question_id": 1, "model": "x", "score": -1, "turn": 1 + i % 2} for i in range(3)], [pair] * 2):
+        said = [line for line in judged(folder, rows, code=3).splitlines() if "error:" in line]
+        expected = f"{folder}/judged.input: no verdict in it can be used; the judge failed at every row"
+        assert len(said) == 1 and said[0].endswith(expected), said
+    for rows, name, nothing in (([{**annotation, "preference": 1.25}], "mine", ["standard_error"]),
+                                ([{"question_id": 1, "model": "x", "score": 7, "turn": 1}], "x", ["second_turn", "standard_error"]),
+                                ([{"question_id": 1, "model": "x", "games": [empty, {"score": "A>B"}]}], "x", ["standard_error"])):
+        found = judged(folder, rows)[name]
+        assert [key for key, value in found.items() if value is None] == nothing, found
+        out = harness.run("eval", "-c", f"{folder}/judged.cfg", "--judged", f"{folder}/judged.input").out
+        assert "nan" not in out and all(f"{key:26} -\n" in out for key in nothing), out
+    # Of two models, one without a verdict: it has no numbers.
+    found = judged(folder, [{"question_id": 1, "model": m, "score": s, "turn": 1} for m, s in (("x", -1), ("y", 4))])
+    assert (found["x"]["average"], found["x"]["grades"], found["y"]["average"]) == (None, 0, 4), found
+
+
 def what_is_no_judgement(folder):
     row = annotations(random.Random(5))[0]
+    pair = {"question_id": 1, "model_1": "x", "model_2": "y", "g1_winner": "tie", "g2_winner": "error"}
     for rows, line in (([{"a": 1}], "judged.input:1: expected a row of the judge of AlpacaEval"),
                        ([row, {**row, "generator_2": "b"}], 'judged.input:2: "generator_2" is "b" against "base"; expected one model'),
                        ([row, {**row, "output_2": 1}], 'judged.input:2: "output_2": expected a string, found'),
                        ([{**row, "preference": "2"}], 'judged.input:1: "preference": expected a number or null'),
                        ([{"model": "m", "games": [{"score": "A"}, {"score": "A>B"}]}], 'judged.input:1: "games"[0].score: "A"; expected'),
                        ([{"model": "m", "games": []}], 'judged.input:1: "games": expected a list of two'),
-                       ([{"model": "m", "score": 1, "turn": 3}], 'judged.input:1: "turn": expected 1 or 2')):
+                       ([pair, {**pair, "g1_winner": "foo", "g2_winner": "foo"}],
+                        'judged.input:2: "g1_winner": "foo"; expected "model_1", "model_2", "tie" or "error"'),
+                       ([{**pair, "g2_winner": "A"}], 'judged.input:1: "g2_winner": "A"; expected "model_1"'),
+                       ([{**pair, "g2_winner": None}], 'judged.input:1: "g2_winner": expected a string, found'),
+                       ([{"model": "m", "score": 1, "turn": 3}], 'judged.input:1: "turn": expected 1 or 2'),
+                       ([{"model": "m", "score": 1, "turn": 1.5}], 'judged.input:1: "turn": expected 1 or 2')):
         assert line in judged(folder, rows, code=3), (line, judged(folder, rows, code=3))
     assert "no such file" in harness.run("eval", "-c", os.path.join(folder, "judged.cfg"), "--judged", f"{folder}/none", code=3).err.lower()
 
 
 if __name__ == "__main__":
-    harness.main([alpaca_eval, length_controlled, arena_hard, mt_bench, what_is_no_judgement])
+    harness.main([alpaca_eval, length_controlled, arena_hard, categories_of_arena_hard, intervals_stay_between_none_and_all, arena_hard_of_the_first_version, mt_bench, files_without_a_verdict, what_is_no_judgement])

@@ -214,6 +214,126 @@ def what_is_imported_elsewhere(folder):
     assert "metrics.jsonl: No such file" in import_of("--to", "wandb", "--dry-run", f"{folder}/none", code=1)
 
 
+MLFLOW = '''"""The calls of MLflow that are used, with its rules of names and sizes; a store in one file."""
+import json, os, posixpath, re, sys, types
+STORE, CALLS = os.environ["STORE"], [int(os.environ.get("CALLS", "1000"))]
+
+
+class Thing(types.SimpleNamespace):
+    pass
+
+
+class MlflowException(Exception):
+    pass
+
+
+class MlflowClient:
+    def __init__(self):
+        self.runs = json.load(open(STORE)) if os.path.exists(STORE) else []
+
+    def save(self):
+        json.dump(self.runs, open(STORE, "w"))
+
+    def view(self, number):
+        run = self.runs[number]
+        metrics = {key: value for key, value, _, _ in run["metrics"]}
+        return Thing(info=Thing(run_id=number), data=Thing(metrics=metrics, params=dict(run["params"])))
+
+    def get_experiment_by_name(self, name):
+        return Thing(experiment_id=name)
+
+    def search_runs(self, experiments, text):
+        return [self.view(i) for i, run in enumerate(self.runs) if run["experiment"] in experiments and repr(run["tag"]) in text]
+
+    def create_run(self, experiment, run_name, tags):
+        self.runs.append({"experiment": experiment, "name": run_name, "tag": tags["aligndistil.run"], "status": "RUNNING",
+                          "metrics": [], "params": []})
+        self.save()
+        return self.view(len(self.runs) - 1)
+
+    def get_metric_history(self, number, name):
+        return [Thing(step=step, value=value) for key, value, _, step in self.runs[number]["metrics"] if key == name]
+
+    def log_batch(self, number, metrics=(), params=()):
+        for key in [m.key for m in metrics] + [p.key for p in params]:
+            if not re.match(r"^[/\\w.\\- :]*$", key) or posixpath.normpath(key) != key or len(key) > 250:
+                raise MlflowException(f"INVALID_PARAMETER_VALUE: {key}\\nmore")
+        if len(metrics) > 1000 or len(params) > 100 or any(p.key in dict(self.runs[number]["params"]) for p in params):
+            raise MlflowException("too many, or there")
+        CALLS[0] -= 1
+        if CALLS[0] < 0:
+            raise MlflowException("connection lost\\nat a line of its own")
+        self.runs[number]["metrics"] += [(m.key, m.value, m.timestamp, m.step) for m in metrics]
+        self.runs[number]["params"] += [(p.key, p.value) for p in params]
+        self.save()
+
+    def set_terminated(self, number, status="FINISHED"):
+        self.runs[number]["status"] = status
+        self.save()
+
+
+def thing(*names):
+    return lambda *values: Thing(**dict(zip(names, values)))
+
+
+def set_experiment(name):
+    pass
+
+
+tracking = Thing(MlflowClient=MlflowClient)
+entities = sys.modules["mlflow.entities"] = types.ModuleType("mlflow.entities")
+entities.Metric, entities.Param = thing("key", "value", "timestamp", "step"), thing("key", "value")
+'''
+ODD = ["", "loss", "a(b)", "a)b(", "a:28b:29", "a_b_", "/root", "root", "a//b", "a/b", "..", "é", "x%", "n" * 300, "n" * 301]
+
+
+def names_spelled(names):
+    """Those that import_metrics.py gives to MLflow."""
+    spec = importlib.util.spec_from_file_location("import_metrics", f"{harness.ROOT}/tools/import_metrics.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return [module.mlflow_name(name) for name in names]
+
+
+def imports_into_mlflow_are_whole(folder):
+    """Against a stand-in: names within its rule and none twice, nothing lost where an import ends amid a step,
+    and said what was sent."""
+    spelled = names_spelled(ODD)
+    assert len(set(spelled)) == len(ODD) and spelled[:2] == [":", "loss"] and spelled[2] == "a:28b:29", spelled
+    assert not [name for name in names_spelled(["loss", "work/scorer", "tokens_per_second", "kl-mean.95"]) if ":" in name]
+    run, store = f"{folder}/mlflow-run", f"{folder}/store.json"
+    harness.write(f"{folder}/modules/mlflow.py", MLFLOW)
+    harness.write(f"{run}/done.json", json.dumps({"recipe": {f"key.{i}": str(i) for i in range(130)}}))
+
+    def metrics(shift):
+        rows = [{"step": s, **{name: s + i + shift for i, name in enumerate(ODD)}} for s in range(1, 101)]
+        harness.write(f"{run}/metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        return {(name, row["step"]): row[odd] for row in rows for name, odd in zip(spelled, ODD)}
+
+    def imported(calls, code=0):
+        done = subprocess.run(["/usr/bin/python3", f"{harness.ROOT}/tools/import_metrics.py", "--to", "mlflow", run], text=True,
+                              env={**os.environ, "PYTHONPATH": f"{folder}/modules", "STORE": store, "CALLS": str(calls)}, capture_output=True)
+        assert done.returncode == code and len(done.stderr.splitlines()) == 1, done.stderr
+        runs = harness.read_json(store)
+        assert len(runs) == 1 and runs[0]["status"] == ("FAILED" if code else "FINISHED"), runs
+        return done.stderr, {(key, step): value for key, value, _, step in runs[0]["metrics"]}, runs[0]
+
+    wanted = metrics(0.5)
+    said, _, kept = imported(1, 1)  # amid the settings
+    assert "mlflow-run: mlflow failed: connection lost; import again" in said and len(kept["params"]) == 100, said
+    _, found, kept = imported(2, 1)  # amid a step: 500 values are no whole number of 15
+    assert len(found) == 500 and len(kept["params"]) == 130, len(found)
+    said, found, kept = imported(1000)
+    assert found == wanted and len(kept["metrics"]) == len(wanted), (len(found), len(wanted))
+    assert "values of 67 steps sent (1000), 500 passed over as they are there\n" in said, said
+    said, found, _ = imported(1000)
+    assert "values of 0 steps sent (0), 1500 passed over" in said and "others by now" not in said, said
+    metrics(0.75)  # made anew
+    said, found, _ = imported(1000)
+    assert "values of 0 steps sent (0), 1500 passed over" in said and "1500 values and settings are others by now" in said, said
+    assert found == wanted
+
+
 if __name__ == "__main__":
     harness.main([numbers_are_those_of_the_metrics, histograms_are_of_all_positions,
-                  a_run_that_goes_on_has_each_step_once, what_is_imported_elsewhere, tensorboards_own_reader], prepare)
+                  a_run_that_goes_on_has_each_step_once, what_is_imported_elsewhere, imports_into_mlflow_are_whole, tensorboards_own_reader], prepare)

@@ -228,6 +228,15 @@ def rows_that_are_not_there(folder):
         assert len(done.errors) == 1 and done.out == "", done
 
 
+def one_shard_at_a_time(folder):
+    """Rows of several shards would be two documents in one output."""
+    paths = [f"{folder}/{encoding}/shard-000000.h5" for encoding in ("full", "topk")]
+    for words in ((), ("--json",), ("--format", "html"), ("--format", "jsonl", "--out", f"{folder}/two.jsonl")):
+        done = harness.run("inspect", *paths, "--row", 0, *words, code=2)
+        assert len(done.errors) == 1 and "one PATH" in done.errors[0] and done.out == "", done
+    assert not os.path.exists(f"{folder}/two.jsonl")
+
+
 if __name__ == "__main__":
     harness.main([columns_are_the_twins, what_is_not_set_is_not_there, forms_say_the_same, shards_say_what_they_hold,
-                  rows_that_are_not_there], prepare)
+                  rows_that_are_not_there, one_shard_at_a_time], prepare)

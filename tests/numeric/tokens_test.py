@@ -228,6 +228,32 @@ def rows_that_are_not_there(folder):
         assert len(done.errors) == 1 and done.out == "", done
 
 
+def an_input_is_no_output(folder):
+    """By whatever path: the file itself, a link to it, a hard link, one in a model's folder."""
+    shard, config = f"{folder}/full/shard-000000.h5", harness.write(f"{folder}/show.cfg", "")
+    weights = f"{Setting.models['dpo']}/model.safetensors"
+    os.symlink(shard, f"{folder}/soft.html")
+    os.link(weights, f"{folder}/hard.html")
+    eval_words = ("eval", "-c", config, *training.settings(
+        {"output": folder, "data__eval": Setting.data, "eval__dpo": Setting.models["dpo"],
+         "eval__contrast": Setting.models["contrast"]}), "--show", "0")
+    inspect_words = ("inspect", shard, "--row", "0", "--tokenizer", f"{folder}/tok")
+    before = {path: open(path, "rb").read() for path in (shard, config, weights, Setting.data, f"{folder}/tok/tokenizer.json")}
+    for words, out, named in ((inspect_words, f"{folder}/full/../full/shard-000000.h5", "the shard"),
+                              (inspect_words, f"{folder}/soft.html", "the shard"),
+                              (inspect_words, f"{folder}/tok/tokenizer.json", "--tokenizer"),
+                              (eval_words, Setting.data, "data.eval"), (eval_words, config, "-c"),
+                              (eval_words, weights, "eval.dpo"), (eval_words, f"{folder}/hard.html", "eval.dpo"),
+                              (eval_words, shard, "shards.directory")):
+        options = ("--set", f'shards.directory="{folder}/full"') if named == "shards.directory" else ()
+        done = harness.run(*words, *options, "--out", out, code=2)
+        assert len(done.errors) == 1 and out in done.errors[0] and named in done.errors[0], done
+    assert before == {path: open(path, "rb").read() for path in before}
+    os.remove(f"{folder}/hard.html")
+    for _ in range(2):  # an output that is there from before is no input
+        harness.run(*inspect_words, "--out", f"{folder}/full/page.html")
+
+
 def one_shard_at_a_time(folder):
     """Rows of several shards would be two documents in one output."""
     paths = [f"{folder}/{encoding}/shard-000000.h5" for encoding in ("full", "topk")]
@@ -239,4 +265,4 @@ def one_shard_at_a_time(folder):
 
 if __name__ == "__main__":
     harness.main([columns_are_the_twins, what_is_not_set_is_not_there, forms_say_the_same, shards_say_what_they_hold,
-                  rows_that_are_not_there, one_shard_at_a_time], prepare)
+                  rows_that_are_not_there, an_input_is_no_output, one_shard_at_a_time], prepare)

@@ -254,8 +254,8 @@ def best(logprob, ids=None):
 def shares(teacher, position):
     """(id, log share) of the tokens that were drawn at a position, the likeliest first."""
     ids, weights = teacher.ids[position], np.exp(teacher.logprob[position])
-    found = {int(i): np.log(weights[ids == i].sum()) for i in np.unique(ids)}
-    return sorted(found.items(), key=lambda pair: (-round(pair[1], 4), pair[0]))[:ALTERNATIVES]
+    found = {int(i): np.float32(np.log(weights[ids == i].sum())) for i in np.unique(ids)}
+    return sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))[:ALTERNATIVES]
 
 
 def add_teacher(shard, row, heads, out, said):

@@ -36,10 +36,12 @@ def prepare(folder):
         score(folder, encoding)
 
 
-def score(folder, encoding):
-    training.stage("score", folder, data__train=Setting.data, teacher__dpo=Setting.models["dpo"],
-                   teacher__reverse=Setting.models["contrast"], data__responses="both", shards__directory=encoding,
-                   shards__encoding=encoding, shards__top_k=40, teacher__temperature=1.3)
+def score(folder, encoding, directory=None, **options):
+    values = {"data__train": Setting.data, "teacher__dpo": Setting.models["dpo"],
+              "teacher__reverse": Setting.models["contrast"], "data__responses": "both",
+              "shards__directory": directory or encoding, "shards__encoding": encoding, "shards__top_k": 40,
+              "teacher__temperature": 1.3, **options}
+    training.stage("score", folder, **values)
 
 
 def shown(folder, rows, form, *words, **options):
@@ -215,6 +217,32 @@ def shards_say_what_they_hold(folder):
         if name in ("teacher", "entropy_teacher", "entropy_dpo")})
 
 
+def agree(folder, path, directory, rows):
+    """Both programs say the same of a shard's rows, of which the tokens are returned."""
+    words = ("--tokenizer", directory)
+    all_tokens = {}
+    for row in rows:
+        out = harness.run("inspect", path, "--row", row, "--format", "jsonl", *words).out
+        all_tokens[row] = tokens = [json.loads(line) for line in out.splitlines()]
+        others = [json.loads(line) for line in tool(path, "--row", row, "--json", *words).splitlines()]
+        assert len(others) == len(tokens) > 0
+        for token, other in zip(tokens, others):
+            same(token, other, (path, row))
+    return all_tokens
+
+
+def draws_weigh_as_training_takes_them(folder):
+    """They were made at each token's own distance; alpha of the response changes what they weigh."""
+    for granularity in ("response", "auto"):
+        score(folder, "sampled", granularity, distill__granularity=granularity, teacher__temperature=1.0)
+        found = agree(folder, f"{folder}/{granularity}/shard-000000.h5", f"{folder}/tok", (0, 1))
+        odd = [one["logprob"] for tokens in found.values() for token in tokens
+               for one in token["alternatives"]["teacher"]]
+        shares = 40 * np.exp(odd)
+        if granularity == "response":
+            assert np.abs(shares - np.round(shares)).max() > 0.01, shares
+
+
 def rows_that_are_not_there(folder):
     for rows, word in (("9", "rows 0 to 2"), ("1:9", "rows 0 to 2")):
         done = harness.run("eval", "-c", f"{folder}/empty.cfg", *training.settings(
@@ -265,4 +293,5 @@ def one_shard_at_a_time(folder):
 
 if __name__ == "__main__":
     harness.main([columns_are_the_twins, what_is_not_set_is_not_there, forms_say_the_same, shards_say_what_they_hold,
+                  draws_weigh_as_training_takes_them,
                   rows_that_are_not_there, an_input_is_no_output, one_shard_at_a_time], prepare)

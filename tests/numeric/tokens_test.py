@@ -243,6 +243,55 @@ def draws_weigh_as_training_takes_them(folder):
             assert np.abs(shares - np.round(shares)).max() > 0.01, shares
 
 
+META = "\u2581"
+
+
+def make_sentencepiece(folder):
+    """A tokenizer with the decoder of Llama 2 and Mistral, and models of it."""
+    harness.make_tokenizer(f"{folder}/sp")
+    special = ["<unk>", "<s>", "</s>"]
+    names = [*special, *(f"<0x{b:02X}>" for b in range(256)), META, *map(chr, range(33, 127)), META + "t", "ea",
+             META + "tea", "é", "茶"]
+    said = {
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": [{"id": i, "content": name, "single_word": False, "lstrip": False, "rstrip": False,
+                          "normalized": name == "</s>", "special": True} for i, name in enumerate(special)],
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": META},
+            {"type": "Replace", "pattern": {"String": " "}, "content": META}]},
+        "pre_tokenizer": None, "post_processor": None,
+        "decoder": {"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": META}, "content": " "}, {"type": "ByteFallback"},
+            {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+        "model": {"type": "BPE", "dropout": None, "unk_token": "<unk>", "continuing_subword_prefix": None,
+                  "end_of_word_suffix": None, "fuse_unk": True, "byte_fallback": True, "ignore_merges": False,
+                  "vocab": {name: i for i, name in enumerate(names)}, "merges": [META + " t", "e a", META + "t ea"]}}
+    harness.write(f"{folder}/sp/tokenizer.json", json.dumps(said))
+    harness.write(f"{folder}/sp/tokenizer_config.json", json.dumps(
+        {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "tokenizer_class": "LlamaTokenizer"}))
+    return [harness.make_model(folder, f"sp-{name}", seed, "--type", "llama", "--untied", tokenizer="sp")
+            for seed, name in enumerate(NAMES[1:3], 1)]
+
+
+def a_token_keeps_its_space(folder):
+    """A Strip of the decoder is of a text's beginning, not of each token's."""
+    dpo, contrast = make_sentencepiece(folder)
+    rows = [{"prompt": "Say", "chosen": "a 😀😀 tea now", "rejected": "no tea 茶 é\t😀"}]
+    data = harness.write_rows(f"{folder}/sp.jsonl", rows)
+    models = {"teacher__dpo": dpo, "teacher__reverse": contrast}
+    training.stage("score", folder, data__train=data, data__responses="both", data__chat_format="none",
+                   shards__directory="sp-shards", shards__encoding="topk", shards__top_k=8, **models)
+    path = f"{folder}/sp-shards/shard-000000.h5"
+    found = agree(folder, path, f"{folder}/sp", (0, 1))
+    for tokens, wanted in zip(found.values(), (rows[0]["chosen"], rows[0]["rejected"])):
+        whole = b"".join(bytes.fromhex(t["bytes"]) if "bytes" in t else t["token"].encode() for t in tokens).decode()
+        assert whole.lstrip(" ").removesuffix("</s>").rstrip(" ") == wanted, (whole, wanted)
+        assert " tea" in [t["token"] for t in tokens] and any("bytes" in t for t in tokens), tokens
+    page = shown(folder, "0", "html", data__eval=data, data__chat_format="none", eval__model="", eval__reference="",
+                 eval__dpo=dpo, eval__contrast=contrast)
+    assert " tea" in page_table(page)[0]["texts"].values()
+
+
 def rows_that_are_not_there(folder):
     for rows, word in (("9", "rows 0 to 2"), ("1:9", "rows 0 to 2")):
         done = harness.run("eval", "-c", f"{folder}/empty.cfg", *training.settings(
@@ -293,5 +342,5 @@ def one_shard_at_a_time(folder):
 
 if __name__ == "__main__":
     harness.main([columns_are_the_twins, what_is_not_set_is_not_there, forms_say_the_same, shards_say_what_they_hold,
-                  draws_weigh_as_training_takes_them,
+                  draws_weigh_as_training_takes_them, a_token_keeps_its_space,
                   rows_that_are_not_there, an_input_is_no_output, one_shard_at_a_time], prepare)

@@ -8,6 +8,7 @@ beta are the configuration's unless given. Token texts
 need --tokenizer. Columns have the names that `aligndistil inspect --row` and `eval --show` give them.
 """
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -158,13 +159,18 @@ def replaced(step, text):
 
 class Vocabulary:
     """Bytes of token ids as they stand within a text, by the decoder of tokenizer.json; `directory` None:
-    the bare ids."""
+    the bare ids. `sha256`: the digest that the file must have, "" for any."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, path="", sha256=""):
         self.texts = None
         if directory:
-            with open(os.path.join(directory, "tokenizer.json"), encoding="utf-8") as file:
-                tokenizer = json.load(file)
+            with open(os.path.join(directory, "tokenizer.json"), "rb") as file:
+                data = file.read()
+            here = hashlib.sha256(data).hexdigest()
+            if sha256 not in ("", here):
+                raise Unusable(f"{path} was made with another tokenizer (sha256 {sha256[:12]}...) than that of "
+                               f"{directory} ({here[:12]}...)")
+            tokenizer = json.loads(data)
             self.bytes = self.byte_table()
             self.steps = steps_of(tokenizer.get("decoder"), "decoders")
             self.texts = {i: self.decode(t) for t, i in tokenizer["model"]["vocab"].items()}
@@ -458,7 +464,7 @@ def show(options):
     shard = Shard(options.file, options)
     if options.row is not None and not 0 <= options.row < shard.count:
         raise Unusable(f"{options.file}: row {options.row}: expected 0 to {shard.count - 1}")
-    vocabulary = Vocabulary(options.tokenizer)
+    vocabulary = Vocabulary(options.tokenizer, options.file, text_of(shard.attributes.get("sha256_tokenizer", "")))
     heads = options.heads and aligndistil_shards.Heads(
         options.heads[0], **{text_of(shard.attributes["contrast"]): options.heads[1]})
     if options.plot:

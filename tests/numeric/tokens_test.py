@@ -292,6 +292,19 @@ def a_token_keeps_its_space(folder):
     assert " tea" in page_table(page)[0]["texts"].values()
 
 
+def a_tokenizer_must_be_the_shards(folder):
+    path, other = f"{folder}/full/shard-000000.h5", f"{folder}/other"
+    harness.copy(f"{folder}/tok", other)
+    with open(f"{other}/tokenizer.json", "a", encoding="utf-8") as file:
+        file.write("\n")
+    done = harness.run("inspect", path, "--row", 0, "--tokenizer", other, code=3)
+    assert len(done.errors) == 1 and path in done.errors[0] and other in done.errors[0] and done.out == "", done
+    done = subprocess.run([harness.PYTHON, f"{harness.TOOLS}/inspect_shard.py", path, "--row", "0", "--tokenizer",
+                           other], capture_output=True, text=True)
+    assert done.returncode == 3 and path in done.stderr and other in done.stderr and done.stdout == "", done
+    assert done.stderr.count("\n") == 1 and "sha256" in done.stderr, done
+
+
 def rows_that_are_not_there(folder):
     for rows, word in (("9", "rows 0 to 2"), ("1:9", "rows 0 to 2")):
         done = harness.run("eval", "-c", f"{folder}/empty.cfg", *training.settings(
@@ -342,5 +355,5 @@ def one_shard_at_a_time(folder):
 
 if __name__ == "__main__":
     harness.main([columns_are_the_twins, what_is_not_set_is_not_there, forms_say_the_same, shards_say_what_they_hold,
-                  draws_weigh_as_training_takes_them, a_token_keeps_its_space,
+                  draws_weigh_as_training_takes_them, a_token_keeps_its_space, a_tokenizer_must_be_the_shards,
                   rows_that_are_not_there, an_input_is_no_output, one_shard_at_a_time], prepare)

@@ -169,6 +169,10 @@ def an_input_is_no_output(folder):
             done = harness.run(*command(folder, name, f'{key}="{folder}/./{words[0]}"'), ranks=ranks, code=2)
             assert len(done.errors) == 1 and key in done.errors[0] and words[1] in done.errors[0], done
     assert before == {path: open(path, "rb").read() for path in before}
+    answers = harness.write(path_of(folder, "eval", "answers.jsonl"), before[f"{folder}/desk/train.jsonl"])
+    done = harness.run(*command(folder, "eval", f'data.eval="{answers}"'), code=2)
+    assert len(done.errors) == 1 and "eval.output" in done.errors[0] and "data.eval" in done.errors[0], done
+    shutil.rmtree(path_of(folder, "eval"))
 
 
 def stopped_at(folder, name, *settings, step=3, ranks=1):

@@ -249,7 +249,9 @@ class Sequence:
         dpo, ratio = (self.encoded(n).astype(np.float64) for n in ("logprob_dpo", "log_ratio"))
         a, tau = (self.encoded("proposal_" + n).astype(np.float64)[:, None]
                   for n in ("factor", "temperature"))
-        weights = (dpo + factor[:, None] * ratio) / temperature - (dpo + a * ratio) / tau
+        # The strengths as the program has them, float32: at those of the scoring all weights are 0.
+        factor = factor.astype(np.float32).astype(np.float64)[:, None]
+        weights = (dpo + factor * ratio) / temperature - (dpo + a * ratio) / tau
         return Teacher(alpha, log_softmax(weights), self.encoded("token_id"), None)
 
     def error(self, strength=20.0, epsilon=1e-3, extrapolation="adaptive", granularity="token",

@@ -8,6 +8,7 @@ beta are the configuration's unless given. Token texts
 need --tokenizer. Columns have the names that `aligndistil inspect --row` and `eval --show` give them.
 """
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -139,17 +140,41 @@ class Shard:
         return slice(self.response_start[row], self.response_start[row + 1])
 
 
-class Vocabulary:
-    """Texts of token ids, from a byte-level tokenizer.json; `directory` None: the bare ids."""
+def steps_of(json_step, key):
+    """A component of tokenizer.json as the list of its steps."""
+    if not json_step:
+        return []
+    if json_step["type"] == "Sequence":
+        return [one for step in json_step[key] for one in steps_of(step, key)]
+    return [json_step]
 
-    def __init__(self, directory):
+
+def replaced(step, text):
+    """A step Replace; its pattern is a string, or an expression."""
+    pattern = step["pattern"]
+    if "String" in pattern:
+        return text.replace(pattern["String"], step["content"])
+    return re.sub(pattern["Regex"], lambda _: step["content"], text)
+
+
+class Vocabulary:
+    """Bytes of token ids as they stand within a text, by the decoder of tokenizer.json; `directory` None:
+    the bare ids. `sha256`: the digest that the file must have, "" for any."""
+
+    def __init__(self, directory, path="", sha256=""):
         self.texts = None
         if directory:
-            with open(os.path.join(directory, "tokenizer.json"), encoding="utf-8") as file:
-                tokenizer = json.load(file)
+            with open(os.path.join(directory, "tokenizer.json"), "rb") as file:
+                data = file.read()
+            here = hashlib.sha256(data).hexdigest()
+            if sha256 not in ("", here):
+                raise Unusable(f"{path} was made with another tokenizer (sha256 {sha256[:12]}...) than that of "
+                               f"{directory} ({here[:12]}...)")
+            tokenizer = json.loads(data)
             self.bytes = self.byte_table()
+            self.steps = steps_of(tokenizer.get("decoder"), "decoders")
             self.texts = {i: self.decode(t) for t, i in tokenizer["model"]["vocab"].items()}
-            self.texts.update({t["id"]: t["content"].encode() for t in tokenizer.get("added_tokens", [])})
+            self.texts.update({t["id"]: self.added(t, tokenizer) for t in tokenizer.get("added_tokens") or []})
 
     @staticmethod
     def byte_table():
@@ -158,10 +183,46 @@ class Vocabulary:
         moved = [b for b in range(256) if b not in kept]
         return {**{chr(b): b for b in kept}, **{chr(256 + i): b for i, b in enumerate(moved)}}
 
+    def added(self, token, tokenizer):
+        """An added token is looked for in normalised text where it says so, and then written so."""
+        text = token["content"]
+        for step in steps_of(tokenizer.get("normalizer"), "normalizers") if token.get("normalized") else ():
+            if step["type"] == "Prepend" and text:
+                text = step["prepend"] + text
+            elif step["type"] == "Replace":
+                text = replaced(step, text)
+        plain = [step["type"] for step in self.steps] == ["ByteLevel"]
+        return text.encode() if plain else self.decode(text)
+
     def decode(self, token):
-        if not all(c in self.bytes for c in token):
-            return token.encode()
-        return bytes(self.bytes[c] for c in token)
+        """A Strip behind a step that makes one token of all is left out: it is of the whole text's ends.
+        Without a decoder a space parts the tokens of a text."""
+        if not self.steps:
+            return b" " + token.encode()
+        text, fused = token.encode(), False
+        for step in self.steps:
+            if not (step["type"] == "Strip" and fused):
+                text = self.run_step(step, text)
+            fused = fused or step["type"] in ("Fuse", "ByteLevel")
+        return text
+
+    def run_step(self, step, text):
+        kind, word = step["type"], text.decode("utf-8", "replace")
+        if kind == "ByteLevel" and all(c in self.bytes for c in word):
+            return bytes(self.bytes[c] for c in word)
+        if kind == "ByteFallback" and re.fullmatch("<0x[0-9A-Fa-f]{2}>", word):
+            return bytes([int(word[3:5], 16)])
+        if kind == "Replace" and word.encode() == text:
+            return replaced(step, word).encode()
+        if kind == "Metaspace":
+            return word.replace(step.get("replacement", "\u2581"), " ").encode()
+        if kind == "Strip":
+            sign = step["content"].encode()
+            for _ in range(step["start"]):
+                text = text.removeprefix(sign)
+            for _ in range(step["stop"]):
+                text = text.removesuffix(sign)
+        return text
 
     def text(self, number):
         if self.texts is None:
@@ -254,8 +315,8 @@ def best(logprob, ids=None):
 def shares(teacher, position):
     """(id, log share) of the tokens that were drawn at a position, the likeliest first."""
     ids, weights = teacher.ids[position], np.exp(teacher.logprob[position])
-    found = {int(i): np.log(weights[ids == i].sum()) for i in np.unique(ids)}
-    return sorted(found.items(), key=lambda pair: (-round(pair[1], 4), pair[0]))[:ALTERNATIVES]
+    found = {int(i): np.float32(np.log(weights[ids == i].sum())) for i in np.unique(ids)}
+    return sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))[:ALTERNATIVES]
 
 
 def add_teacher(shard, row, heads, out, said):
@@ -403,7 +464,7 @@ def show(options):
     shard = Shard(options.file, options)
     if options.row is not None and not 0 <= options.row < shard.count:
         raise Unusable(f"{options.file}: row {options.row}: expected 0 to {shard.count - 1}")
-    vocabulary = Vocabulary(options.tokenizer)
+    vocabulary = Vocabulary(options.tokenizer, options.file, text_of(shard.attributes.get("sha256_tokenizer", "")))
     heads = options.heads and aligndistil_shards.Heads(
         options.heads[0], **{text_of(shard.attributes["contrast"]): options.heads[1]})
     if options.plot:
@@ -422,7 +483,7 @@ def main(argv):
         show(options)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (Unusable, OSError, KeyError, ValueError) as error:
+    except (Unusable, OSError, KeyError, ValueError, re.error) as error:
         line = str(error) if isinstance(error, Unusable) else f"{options.file}: {error}"
         print(f"inspect_shard: {terminal.line(line)}", file=sys.stderr)
         return 3

@@ -128,6 +128,42 @@ done:
     return status;
 }
 
+/* Whether a file in a model directory or a folder of shards is one that is read. */
+static bool is_read(const char *name)
+{
+    static const char *const ends[] = {".safetensors", ".json", ".jinja", ".h5"};
+    bool found = false;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; ++i)
+        found = found || ald_path_ends(name, ends[i]);
+    return found;
+}
+
+ald_status_t ald_path_apart(const char *output_key, const char *output, const char *input_key,
+                            const char *input)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char **names = NULL, *child = NULL;
+    size_t count = 0;
+    ALD_CHECK(!ald_path_same(input, output), ALD_STATUS_USAGE,
+              "%s: %s is %s (%s) too, and would be overwritten; expected another", output_key,
+              output, input_key, input);
+    if (!ald_path_is_directory(input) || !ald_path_exists(output) || ald_path_is_directory(output))
+        return status;
+    ALD_TRY(ald_dir_list(input, &names, &count));
+    for (size_t i = 0; i < count; ++i) {
+        ald_free(child);
+        child = ald_path_join(input, names[i]);
+        ALD_CHECK_MEMORY(child, strlen(input));
+        ALD_CHECK(!is_read(names[i]) || !ald_path_same(child, output), ALD_STATUS_USAGE,
+                  "%s: %s is a file of %s (%s) too, and would be overwritten; expected another",
+                  output_key, output, input_key, child);
+    }
+done:
+    ald_free(child);
+    ald_names_free(names, count);
+    return status;
+}
+
 ald_status_t ald_dir_remove(const char *path)
 {
     ald_status_t status = ALD_STATUS_OK;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ald/base/arena.h"
+#include "ald/base/folder.h"
 #include "ald/base/json.h"
 #include "ald/base/path.h"
 #include "ald/base/show.h"
@@ -103,8 +104,7 @@ done:
     return status;
 }
 
-/* Sequences of shards, token by token: one table for each PATH, or with --json a report for each.
- */
+/* Sequences of one shard, token by token: a table, or with --json a report for each. */
 static ald_status_t tokens(const ald_options_t *options)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -112,15 +112,15 @@ static ald_status_t tokens(const ald_options_t *options)
     const ald_inspect_rows_t rows = {&options->row.list, options->tokenizer, options->format,
                                      options->out};
     ald_json_t *reports = NULL;
-    ALD_CHECK(options->out == NULL || options->paths.count == 1, ALD_STATUS_USAGE,
-              "inspect: --out: expected one PATH");
-    for (size_t i = 0; i < options->paths.count; ++i) {
-        ALD_TRY(ald_inspect_tokens(paths[i], &rows, options->json ? &reports : NULL));
-        for (size_t r = 0; r < ald_json_count(reports); ++r)
-            ALD_TRY(print_report(ald_json_at(reports, r), false, true));
-        ald_json_free(reports);
-        reports = NULL;
-    }
+    ALD_CHECK(options->paths.count == 1, ALD_STATUS_USAGE,
+              "inspect --row: expected one PATH, found %zu", options->paths.count);
+    if (options->out != NULL)
+        ALD_TRY(ald_path_apart("--out", options->out, "the shard", paths[0]));
+    if (options->out != NULL && options->tokenizer != NULL)
+        ALD_TRY(ald_path_apart("--out", options->out, "--tokenizer", options->tokenizer));
+    ALD_TRY(ald_inspect_tokens(paths[0], &rows, options->json ? &reports : NULL));
+    for (size_t r = 0; r < ald_json_count(reports); ++r)
+        ALD_TRY(print_report(ald_json_at(reports, r), false, true));
 done:
     ald_json_free(reports);
     return status;

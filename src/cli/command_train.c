@@ -4,11 +4,13 @@
 #include <string.h>
 
 #include "ald/base/arena.h"
+#include "ald/base/folder.h"
 #include "ald/base/log.h"
 #include "ald/base/status.h"
 #include "ald/base/vec.h"
 #include "ald/config/choices.h"
 #include "ald/config/config.h"
+#include "ald/config/inputs.h"
 #include "ald/lineage/ledger.h"
 #include "ald/lineage/run.h"
 #include "ald/par/comm.h"
@@ -179,12 +181,40 @@ static stage_fn find_stage(const char *command)
     return stages[i].run;
 }
 
+/* Files that are written beside the stage's own output are none that a command reads; nor is that
+ * of `generate`, the one that is a file, the configuration. */
+static ald_status_t check_outputs(const ald_options_t *options, const ald_setup_t *setup)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *const generated =
+        find_stage(options->command) == generate ? setup->config.generate.output : NULL;
+    const char *const outputs[][2] = {{"--out", options->out},
+                                      {"runtime.ledger", setup->config.runtime.ledger},
+                                      {"generate.output", generated}};
+    const char *const inputs[][2] = {
+        {"-c", options->config}, {"--sweep", options->sweep}, {"--judged", options->judged}};
+    for (int i = 0; i < 3; ++i) {
+        const char *path = outputs[i][1];
+        if (path == NULL || path[0] == '\0')
+            continue;
+        for (int k = 0; k < 3; ++k)
+            if (inputs[k][1] != NULL)
+                ALD_TRY(ald_path_apart(outputs[i][0], path, inputs[k][0], inputs[k][1]));
+        if (path != generated)
+            ALD_TRY(ald_config_apart(&setup->config, outputs[i][0], path));
+    }
+done:
+    return status;
+}
+
 static ald_status_t run(const ald_options_t *options, const ald_comm_t *world)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_setup_t setup = {0};
     ald_stage_run_t stage = {.stage = options->command, .begun = ald_time()};
     ALD_TRY(ald_setup_load(options, world, &setup));
+    ALD_TRY(
+        ald_comm_agree(world, world->rank == 0 ? check_outputs(options, &setup) : ALD_STATUS_OK));
     ald_run_setup(setup.config.checkpoint.resume);
     if (setup.config.runtime.ledger[0] != '\0')
         ALD_TRY(ald_comm_agree(world, world->rank == 0

@@ -434,6 +434,21 @@ done:
     return status;
 }
 
+/* Opens the tokenizer that the tokens' texts are asked of, which must be the shard's. */
+static ald_status_t open_tokenizer(const char *path, const ald_shard_t *shard,
+                                   const char *directory, ald_tokenizer_t **out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const char *made = ald_shard_header(shard)->sha256_tokenizer, *here;
+    ALD_TRY(ald_tokenizer_open(directory, out));
+    here = ald_tokenizer_sha256(*out);
+    ALD_CHECK(made[0] == '\0' || strcmp(made, here) == 0, ALD_STATUS_INPUT,
+              "%s was made with another tokenizer (sha256 %.12s...) than that of %s (%.12s...)",
+              path, made, directory, here);
+done:
+    return status;
+}
+
 ald_status_t ald_inspect_tokens(const char *path, const ald_inspect_rows_t *rows,
                                 ald_json_t **reports)
 {
@@ -445,7 +460,7 @@ ald_status_t ald_inspect_tokens(const char *path, const ald_inspect_rows_t *rows
     settings_t settings;
     ALD_TRY(ald_shard_open(path, &shard));
     if (rows->tokenizer != NULL)
-        ALD_TRY(ald_tokenizer_open(rows->tokenizer, &words));
+        ALD_TRY(open_tokenizer(path, shard, rows->tokenizer, &words));
     ALD_TRY(read_settings(path, shard, &settings));
     ald_tokens_init(words, path, settings.rule.text, &tokens);
     ALD_TRY(add_rows(path, shard, &settings, rows, &tokens, list));

@@ -70,7 +70,7 @@ const ald_option_t ald_option_table[] = {
      TARGET(fail_on)},
     /* inspect */
     {"PATH", NULL, "file or folder", ALD_FOR_INSPECT, TARGET(paths), .required = true},
-    {"--row", "ROWS", "sequences (from 0) of a shard, as in 3 or 0,4,8:11, token by token",
+    {"--row", "ROWS", "sequences (from 0) of one shard, as in 3 or 0,4,8:11, token by token",
      ALD_FOR_INSPECT, TARGET(row), .excludes = VIEWS},
     {"--tokenizer", "DIR", "also the tokens' texts", ALD_FOR_INSPECT, TARGET(tokenizer),
      .needs = "--row"},

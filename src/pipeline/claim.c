@@ -2,8 +2,8 @@
  * and no other run's, since the last writer would win. */
 #include "pipeline/claim_impl.h"
 
+#include "ald/base/folder.h"
 #include "ald/base/lock.h"
-#include "ald/base/path.h"
 #include "ald/base/status.h"
 #include "ald/lineage/run.h"
 #include "ald/par/comm.h"
@@ -13,9 +13,7 @@ static ald_status_t claim(const char *stage, ald_named_t output, bool file,
 {
     ald_status_t status = ALD_STATUS_OK;
     for (; inputs->key != NULL; ++inputs)
-        ALD_CHECK(inputs->path[0] == '\0' || !ald_path_same(inputs->path, output.path),
-                  ALD_STATUS_USAGE, "%s: %s is %s too, and would be overwritten; expected another",
-                  output.key, output.path, inputs->key);
+        ALD_TRY(ald_path_apart(output.key, output.path, inputs->key, inputs->path));
     ALD_TRY(ald_lock_take(output.path, file, stage));
     ald_run_begin(output.path, file);
 done:

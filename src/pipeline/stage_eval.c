@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ald/base/arena.h"
+#include "ald/base/folder.h"
 #include "ald/base/interval.h"
 #include "ald/base/json.h"
 #include "ald/base/path.h"
@@ -567,6 +568,29 @@ done:
     return status;
 }
 
+/* The answers of an earlier evaluation are evaluated into another folder. Local. */
+static ald_status_t check_inputs(const ald_config_t *config)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    char *answers = ald_path_join(config->eval.output, "answers.jsonl");
+    ALD_CHECK(answers != NULL, ALD_STATUS_RESOURCE, "out of memory");
+    ALD_TRY(ald_path_apart("eval.output", answers, "data.eval", config->data.eval));
+done:
+    ald_free(answers);
+    return status;
+}
+
+/* Claims the output before anything is read. Collective. */
+static ald_status_t begin(const ald_config_t *config, const ald_comm_t *world)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ALD_TRY(ald_comm_agree(world, world->rank == 0 ? check_inputs(config) : ALD_STATUS_OK));
+    ALD_TRY(ald_claim(world, "eval", (ald_named_t){"eval.output", config->eval.output}, false,
+                      &(ald_named_t){NULL, NULL}));
+done:
+    return status;
+}
+
 ald_status_t ald_stage_eval(const ald_config_t *config, const ald_comm_t *world,
                             const ald_eval_show_t *show, const ald_eval_point_t *points,
                             int64_t count)
@@ -579,8 +603,7 @@ ald_status_t ald_stage_eval(const ald_config_t *config, const ald_comm_t *world,
     ALD_CHECK(show->count == 0 || (config->eval.dpo[0] != '\0' && config->eval.contrast[0] != '\0'),
               ALD_STATUS_USAGE, "--show: needs eval.dpo and eval.contrast");
     if (show->count == 0)
-        ALD_TRY(ald_claim(world, "eval", (ald_named_t){"eval.output", config->eval.output}, false,
-                          &(ald_named_t){NULL, NULL}));
+        ALD_TRY(begin(config, world));
     if (config->eval.patterns[0] != '\0')
         ALD_TRY(ald_comm_agree(world, ald_patterns_load(config->eval.patterns, &e.patterns)));
     ALD_TRY(load_models(&e));

@@ -242,7 +242,14 @@ ald_status_t ald_stage_generate(const ald_config_t *config, const ald_comm_t *wo
     ald_status_t status = ALD_STATUS_OK;
     generate_t g = {0};
     bool finished = false;
-    const ald_named_t inputs[] = {{"data.train", config->data.train}, {NULL, NULL}};
+    const bool teacher = config->generate.teacher;
+    const ald_contrast_t contrast = config->teacher.contrast;
+    const ald_named_t inputs[] = {
+        {"data.train", config->data.train},
+        {teacher ? "teacher.dpo" : "generate.model",
+         teacher ? config->teacher.dpo : config->generate.model},
+        {ald_contrast_key(contrast), teacher ? ald_contrast_directory(config, contrast) : ""},
+        {NULL, NULL}};
     ALD_TRY(ald_claim(world, "generate", (ald_named_t){"generate.output", config->generate.output},
                       true, inputs));
     ALD_TRY(load(config, world, &g));

@@ -76,22 +76,41 @@ static double weight_of(const ald_draws_t *draws, int64_t k, double a, double ta
     return logit_of(draws, k, a, tau) - logit_of(draws, k, draws->factor, draws->temperature);
 }
 
-ald_position_t ald_distill_sampled_row(const ald_teacher_t *teacher, double factor, double scale,
-                                       int64_t V, const ald_draws_t *draws, float *z)
+/* The largest log w and the sum of w / that over the draws of tokens below V, whose number is
+ * returned. */
+static int64_t weigh(const ald_draws_t *draws, double a, double tau, int64_t V, double *top,
+                     double *total)
 {
-    const double tau = teacher->temperature, lse = (double)ald_logsumexp(V, z);
-    double top = -INFINITY, total = 0.0;
     int64_t used = 0;
-    ald_position_t out = {0};
+    *top = -INFINITY;
+    *total = 0.0;
     for (int64_t k = 0; k < draws->count; ++k) {
         if (draws->id[k] >= V)
             continue;
-        top = fmax(top, weight_of(draws, k, factor, tau));
+        *top = fmax(*top, weight_of(draws, k, a, tau));
         ++used;
     }
     for (int64_t k = 0; k < draws->count; ++k)
         if (draws->id[k] < V)
-            total += exp(weight_of(draws, k, factor, tau) - top);
+            *total += exp(weight_of(draws, k, a, tau) - *top);
+    return used;
+}
+
+void ald_draws_shares(const ald_draws_t *draws, double factor, double tau, int64_t V, double *share)
+{
+    double top, total;
+    weigh(draws, factor, tau, V, &top, &total);
+    for (int64_t k = 0; k < draws->count; ++k)
+        share[k] = draws->id[k] < V ? exp(weight_of(draws, k, factor, tau) - top) / total : 0.0;
+}
+
+ald_position_t ald_distill_sampled_row(const ald_teacher_t *teacher, double factor, double scale,
+                                       int64_t V, const ald_draws_t *draws, float *z)
+{
+    const double tau = teacher->temperature, lse = (double)ald_logsumexp(V, z);
+    double top, total;
+    ald_position_t out = {0};
+    const int64_t used = weigh(draws, factor, tau, V, &top, &total);
     const double logz = draws->logz + top + (used > 0 ? log(total / (double)draws->count) : 0.0);
     for (int64_t k = 0; k < draws->count; ++k) {
         if (draws->id[k] >= V)

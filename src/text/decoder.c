@@ -143,6 +143,7 @@ void ald_decoded_init(ald_decoded_t *tokens)
 {
     ald_vec_init(&tokens->text, 1);
     ald_vec_init(&tokens->ends, sizeof(size_t));
+    tokens->within = false;
 }
 
 void ald_decoded_reset(ald_decoded_t *tokens)
@@ -261,7 +262,7 @@ static ald_status_t run_step(const ald_decoder_t *decoder, const ald_decode_step
             step->kind == ALD_DECODE_BYTE_FALLBACK && fallback_byte(token, end - start) >= 0;
         if (to->ends.count > 0 && (fuses || (byte && bytes)))
             to->ends.count--;
-        ALD_TRY(put_token(decoder, step, token, end - start, i == 0, to));
+        ALD_TRY(put_token(decoder, step, token, end - start, i == 0 && !from->within, to));
         ALD_TRY(ald_vec_push(&to->ends, &to->text.count));
         bytes = byte;
         start = end;
@@ -270,13 +271,24 @@ done:
     return status;
 }
 
+/* Whether a step strips the ends of the whole text, as Strip does behind a step that makes one
+ * token of all. */
+static bool strips_text(const ald_decoder_t *decoder, int step)
+{
+    bool fused = false;
+    for (int i = 0; i < step; ++i)
+        fused = fused || decoder->steps[i].kind == ALD_DECODE_FUSE ||
+                decoder->steps[i].kind == ALD_DECODE_BYTE_LEVEL;
+    return fused && decoder->steps[step].kind == ALD_DECODE_STRIP;
+}
+
 static ald_status_t join(const ald_decoded_t *tokens, bool spaced, ald_vec_t *text)
 {
     ald_status_t status = ALD_STATUS_OK;
     size_t start = 0;
     for (size_t i = 0; i < tokens->ends.count; ++i) {
         size_t end = ALD_VEC_AT(&tokens->ends, size_t, i);
-        if (spaced && i > 0)
+        if (spaced && (i > 0 || tokens->within))
             ALD_TRY(ald_vec_append(text, " ", 1));
         if (end > start)
             ALD_TRY(ald_vec_append(text, (const char *)tokens->text.data + start, end - start));
@@ -292,7 +304,10 @@ ald_status_t ald_decoder_run(const ald_decoder_t *decoder, ald_decoded_t *tokens
     ald_decoded_t other;
     ald_decoded_init(&other);
     other.most = tokens->most = ald_regex_most(tokens->text.count);
+    other.within = tokens->within;
     for (int i = 0; i < decoder->count; ++i) {
+        if (tokens->within && strips_text(decoder, i))
+            continue;
         ALD_TRY(run_step(decoder, &decoder->steps[i], tokens, &other));
         const ald_decoded_t done = other;
         other = *tokens;

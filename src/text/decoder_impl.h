@@ -43,6 +43,7 @@ typedef struct {
 typedef struct {
     ald_vec_t text, ends; /* bytes, size_t */
     size_t most;          /* bytes that the text may become */
+    bool within;          /* they stand within a text, whose ends aren't theirs */
 } ald_decoded_t;
 
 /* INPUT naming what isn't supported, without the file; what was loaded until then is kept. */

@@ -488,6 +488,25 @@ done:
     return status;
 }
 
+ald_status_t ald_tokenizer_token(const ald_tokenizer_t *tokenizer, int32_t id, ald_vec_t *text)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_decoded_t tokens;
+    const char *token = NULL;
+    size_t length = 0;
+    bool added = false;
+    if (ald_decoder_is_plain(&tokenizer->decoder))
+        return decode_plain(tokenizer, &id, 1, false, text);
+    ald_decoded_init(&tokens);
+    tokens.within = true;
+    if (token_of(tokenizer, id, false, &token, &length, &added))
+        ALD_TRY(ald_decoded_push(&tokens, token, length));
+    ALD_TRY(ald_decoder_run(&tokenizer->decoder, &tokens, text));
+done:
+    ald_decoded_reset(&tokens);
+    return status;
+}
+
 int32_t ald_tokenizer_find(const ald_tokenizer_t *tokenizer, const char *token)
 {
     for (size_t i = 0; i < tokenizer->added.count; ++i)

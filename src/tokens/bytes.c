@@ -11,7 +11,7 @@ ald_status_t ald_token_bytes(const ald_tokens_t *tokens, int32_t id, ald_vec_t *
     text->count = 0;
     if (tokens->tokenizer == NULL)
         return ald_vec_append(text, "", 0);
-    return ald_tokenizer_decode(tokens->tokenizer, &id, 1, false, text);
+    return ald_tokenizer_token(tokens->tokenizer, id, text);
 }
 
 ald_status_t ald_token_hex(const ald_vec_t *bytes, ald_vec_t *out)

@@ -10,6 +10,7 @@
 #include "ald/num/dtype.h"
 #include "ald/num/ops.h"
 #include "ald/shard/format.h"
+#include "ald/teacher/sampled.h"
 #include "ald/teacher/teacher.h"
 #include "ald/tokens/rows.h"
 #include "ald/tokens/table.h"
@@ -103,32 +104,52 @@ done:
     return status;
 }
 
-/* The draws are of the teacher of the shard's own settings, so that each counts as much. They are
- * in the order of their ids. */
+/* Position t of `sampled`: the draws' shares as training takes them. Each draw was made at its
+ * token's own distance, so that they weigh the same unless alpha is of the whole response. They are
+ * in the order of their ids. dpo, ratio and share are [K]. */
+static void measure_draws(const scored_t *s, int64_t t, float *dpo, float *ratio, double *share)
+{
+    const int64_t K = s->header->top_k;
+    const double alpha = s->list->value[ALD_COLUMN_ALPHA][t];
+    const ald_draws_t draws = {K,
+                               s->sequence->topk_id + t * K,
+                               dpo,
+                               ratio,
+                               (double)s->sequence->proposal_factor[t],
+                               (double)s->sequence->proposal_temperature[t],
+                               (double)s->sequence->proposal_logz[t]};
+    int32_t id[K];
+    float logprob[K];
+    int64_t some = 0;
+    double sum = 0.0;
+    ald_dtype_row_to_f32(ALD_DTYPE_F16, s->sequence->topk_logprob + t * K, K, dpo);
+    ald_dtype_row_to_f32(ALD_DTYPE_F16, s->contrast->topk_log_ratio + t * K, K, ratio);
+    ald_draws_shares(&draws, (double)(float)ald_teacher_factor(s->teacher, alpha),
+                     s->teacher->temperature, s->header->vocab_size, share);
+    for (int64_t k = 0; k < K; ++k) {
+        sum += share[k];
+        if (k + 1 < K && draws.id[k + 1] == draws.id[k])
+            continue;
+        id[some] = draws.id[k];
+        logprob[some++] = (float)log(sum);
+        sum = 0.0;
+    }
+    ald_alternatives_pick(some, id, logprob,
+                          s->list->alternative[ALD_VOICE_TEACHER] + t * ALD_ALTERNATIVES);
+}
+
 static ald_status_t put_draws(const scored_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;
-    const int64_t K = s->header->top_k;
-    int32_t *id = ald_alloc(sizeof *id * (size_t)K);
-    float *share = ald_alloc(sizeof *share * (size_t)K);
-    ALD_CHECK(id != NULL && share != NULL, ALD_STATUS_RESOURCE, "out of memory: %lld draws",
-              (long long)K);
+    const size_t K = (size_t)s->header->top_k;
+    float *rows = ald_alloc(sizeof *rows * 2 * K);
+    double *share = ald_alloc(sizeof *share * K);
+    ALD_CHECK(rows != NULL && share != NULL, ALD_STATUS_RESOURCE, "out of memory: %zu draws", K);
     ALD_TRY(ald_tokens_voice(s->tokens, s->list, ALD_VOICE_TEACHER));
-    for (int64_t t = 0; t < s->list->count; ++t) {
-        const int32_t *drawn = s->sequence->topk_id + t * K;
-        int64_t some = 0;
-        for (int64_t k = 0, from = 0; k < K; ++k) {
-            if (k + 1 < K && drawn[k + 1] == drawn[k])
-                continue;
-            id[some] = drawn[k];
-            share[some++] = logf((float)(k + 1 - from) / (float)K);
-            from = k + 1;
-        }
-        ald_alternatives_pick(some, id, share,
-                              s->list->alternative[ALD_VOICE_TEACHER] + t * ALD_ALTERNATIVES);
-    }
+    for (int64_t t = 0; t < s->list->count; ++t)
+        measure_draws(s, t, rows, rows + K, share);
 done:
-    ald_free(id);
+    ald_free(rows);
     ald_free(share);
     return status;
 }

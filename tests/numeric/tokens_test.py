@@ -36,10 +36,12 @@ def prepare(folder):
         score(folder, encoding)
 
 
-def score(folder, encoding):
-    training.stage("score", folder, data__train=Setting.data, teacher__dpo=Setting.models["dpo"],
-                   teacher__reverse=Setting.models["contrast"], data__responses="both", shards__directory=encoding,
-                   shards__encoding=encoding, shards__top_k=40, teacher__temperature=1.3)
+def score(folder, encoding, directory=None, **options):
+    values = {"data__train": Setting.data, "teacher__dpo": Setting.models["dpo"],
+              "teacher__reverse": Setting.models["contrast"], "data__responses": "both",
+              "shards__directory": directory or encoding, "shards__encoding": encoding, "shards__top_k": 40,
+              "teacher__temperature": 1.3, **options}
+    training.stage("score", folder, **values)
 
 
 def shown(folder, rows, form, *words, **options):
@@ -215,6 +217,94 @@ def shards_say_what_they_hold(folder):
         if name in ("teacher", "entropy_teacher", "entropy_dpo")})
 
 
+def agree(folder, path, directory, rows):
+    """Both programs say the same of a shard's rows, of which the tokens are returned."""
+    words = ("--tokenizer", directory)
+    all_tokens = {}
+    for row in rows:
+        out = harness.run("inspect", path, "--row", row, "--format", "jsonl", *words).out
+        all_tokens[row] = tokens = [json.loads(line) for line in out.splitlines()]
+        others = [json.loads(line) for line in tool(path, "--row", row, "--json", *words).splitlines()]
+        assert len(others) == len(tokens) > 0
+        for token, other in zip(tokens, others):
+            same(token, other, (path, row))
+    return all_tokens
+
+
+def draws_weigh_as_training_takes_them(folder):
+    """They were made at each token's own distance; alpha of the response changes what they weigh."""
+    for granularity in ("response", "auto"):
+        score(folder, "sampled", granularity, distill__granularity=granularity, teacher__temperature=1.0)
+        found = agree(folder, f"{folder}/{granularity}/shard-000000.h5", f"{folder}/tok", (0, 1))
+        odd = [one["logprob"] for tokens in found.values() for token in tokens
+               for one in token["alternatives"]["teacher"]]
+        shares = 40 * np.exp(odd)
+        if granularity == "response":
+            assert np.abs(shares - np.round(shares)).max() > 0.01, shares
+
+
+META = "\u2581"
+
+
+def make_sentencepiece(folder):
+    """A tokenizer with the decoder of Llama 2 and Mistral, and models of it."""
+    harness.make_tokenizer(f"{folder}/sp")
+    special = ["<unk>", "<s>", "</s>"]
+    names = [*special, *(f"<0x{b:02X}>" for b in range(256)), META, *map(chr, range(33, 127)), META + "t", "ea",
+             META + "tea", "é", "茶"]
+    said = {
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": [{"id": i, "content": name, "single_word": False, "lstrip": False, "rstrip": False,
+                          "normalized": name == "</s>", "special": True} for i, name in enumerate(special)],
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": META},
+            {"type": "Replace", "pattern": {"String": " "}, "content": META}]},
+        "pre_tokenizer": None, "post_processor": None,
+        "decoder": {"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": META}, "content": " "}, {"type": "ByteFallback"},
+            {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+        "model": {"type": "BPE", "dropout": None, "unk_token": "<unk>", "continuing_subword_prefix": None,
+                  "end_of_word_suffix": None, "fuse_unk": True, "byte_fallback": True, "ignore_merges": False,
+                  "vocab": {name: i for i, name in enumerate(names)}, "merges": [META + " t", "e a", META + "t ea"]}}
+    harness.write(f"{folder}/sp/tokenizer.json", json.dumps(said))
+    harness.write(f"{folder}/sp/tokenizer_config.json", json.dumps(
+        {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "tokenizer_class": "LlamaTokenizer"}))
+    return [harness.make_model(folder, f"sp-{name}", seed, "--type", "llama", "--untied", tokenizer="sp")
+            for seed, name in enumerate(NAMES[1:3], 1)]
+
+
+def a_token_keeps_its_space(folder):
+    """A Strip of the decoder is of a text's beginning, not of each token's."""
+    dpo, contrast = make_sentencepiece(folder)
+    rows = [{"prompt": "Say", "chosen": "a 😀😀 tea now", "rejected": "no tea 茶 é\t😀"}]
+    data = harness.write_rows(f"{folder}/sp.jsonl", rows)
+    models = {"teacher__dpo": dpo, "teacher__reverse": contrast}
+    training.stage("score", folder, data__train=data, data__responses="both", data__chat_format="none",
+                   shards__directory="sp-shards", shards__encoding="topk", shards__top_k=8, **models)
+    path = f"{folder}/sp-shards/shard-000000.h5"
+    found = agree(folder, path, f"{folder}/sp", (0, 1))
+    for tokens, wanted in zip(found.values(), (rows[0]["chosen"], rows[0]["rejected"])):
+        whole = b"".join(bytes.fromhex(t["bytes"]) if "bytes" in t else t["token"].encode() for t in tokens).decode()
+        assert whole.lstrip(" ").removesuffix("</s>").rstrip(" ") == wanted, (whole, wanted)
+        assert " tea" in [t["token"] for t in tokens] and any("bytes" in t for t in tokens), tokens
+    page = shown(folder, "0", "html", data__eval=data, data__chat_format="none", eval__model="", eval__reference="",
+                 eval__dpo=dpo, eval__contrast=contrast)
+    assert " tea" in page_table(page)[0]["texts"].values()
+
+
+def a_tokenizer_must_be_the_shards(folder):
+    path, other = f"{folder}/full/shard-000000.h5", f"{folder}/other"
+    harness.copy(f"{folder}/tok", other)
+    with open(f"{other}/tokenizer.json", "a", encoding="utf-8") as file:
+        file.write("\n")
+    done = harness.run("inspect", path, "--row", 0, "--tokenizer", other, code=3)
+    assert len(done.errors) == 1 and path in done.errors[0] and other in done.errors[0] and done.out == "", done
+    done = subprocess.run([harness.PYTHON, f"{harness.TOOLS}/inspect_shard.py", path, "--row", "0", "--tokenizer",
+                           other], capture_output=True, text=True)
+    assert done.returncode == 3 and path in done.stderr and other in done.stderr and done.stdout == "", done
+    assert done.stderr.count("\n") == 1 and "sha256" in done.stderr, done
+
+
 def rows_that_are_not_there(folder):
     for rows, word in (("9", "rows 0 to 2"), ("1:9", "rows 0 to 2")):
         done = harness.run("eval", "-c", f"{folder}/empty.cfg", *training.settings(
@@ -228,6 +318,42 @@ def rows_that_are_not_there(folder):
         assert len(done.errors) == 1 and done.out == "", done
 
 
+def an_input_is_no_output(folder):
+    """By whatever path: the file itself, a link to it, a hard link, one in a model's folder."""
+    shard, config = f"{folder}/full/shard-000000.h5", harness.write(f"{folder}/show.cfg", "")
+    weights = f"{Setting.models['dpo']}/model.safetensors"
+    os.symlink(shard, f"{folder}/soft.html")
+    os.link(weights, f"{folder}/hard.html")
+    eval_words = ("eval", "-c", config, *training.settings(
+        {"output": folder, "data__eval": Setting.data, "eval__dpo": Setting.models["dpo"],
+         "eval__contrast": Setting.models["contrast"]}), "--show", "0")
+    inspect_words = ("inspect", shard, "--row", "0", "--tokenizer", f"{folder}/tok")
+    before = {path: open(path, "rb").read() for path in (shard, config, weights, Setting.data, f"{folder}/tok/tokenizer.json")}
+    for words, out, named in ((inspect_words, f"{folder}/full/../full/shard-000000.h5", "the shard"),
+                              (inspect_words, f"{folder}/soft.html", "the shard"),
+                              (inspect_words, f"{folder}/tok/tokenizer.json", "--tokenizer"),
+                              (eval_words, Setting.data, "data.eval"), (eval_words, config, "-c"),
+                              (eval_words, weights, "eval.dpo"), (eval_words, f"{folder}/hard.html", "eval.dpo"),
+                              (eval_words, shard, "shards.directory")):
+        options = ("--set", f'shards.directory="{folder}/full"') if named == "shards.directory" else ()
+        done = harness.run(*words, *options, "--out", out, code=2)
+        assert len(done.errors) == 1 and out in done.errors[0] and named in done.errors[0], done
+    assert before == {path: open(path, "rb").read() for path in before}
+    os.remove(f"{folder}/hard.html")
+    for _ in range(2):  # an output that is there from before is no input
+        harness.run(*inspect_words, "--out", f"{folder}/full/page.html")
+
+
+def one_shard_at_a_time(folder):
+    """Rows of several shards would be two documents in one output."""
+    paths = [f"{folder}/{encoding}/shard-000000.h5" for encoding in ("full", "topk")]
+    for words in ((), ("--json",), ("--format", "html"), ("--format", "jsonl", "--out", f"{folder}/two.jsonl")):
+        done = harness.run("inspect", *paths, "--row", 0, *words, code=2)
+        assert len(done.errors) == 1 and "one PATH" in done.errors[0] and done.out == "", done
+    assert not os.path.exists(f"{folder}/two.jsonl")
+
+
 if __name__ == "__main__":
     harness.main([columns_are_the_twins, what_is_not_set_is_not_there, forms_say_the_same, shards_say_what_they_hold,
-                  rows_that_are_not_there], prepare)
+                  draws_weigh_as_training_takes_them, a_token_keeps_its_space, a_tokenizer_must_be_the_shards,
+                  rows_that_are_not_there, an_input_is_no_output, one_shard_at_a_time], prepare)

@@ -153,16 +153,26 @@ def scoring_is_shared_but_not_with_a_run_that_makes_shards(folder):
 def an_input_is_no_output(folder):
     before = {path: open(path, "rb").read() for name in ("policy", "dpo", "rev", "desk")
               for path in files(f"{folder}/{name}")}
+    before[f"{folder}/run.cfg"] = open(f"{folder}/run.cfg", "rb").read()
     for ranks in (1, 2):
         for name, key, words in (("sft", "sft.output", ("policy", "sft.model")),
                                  ("dpo", "dpo.output", ("policy", "dpo.policy")),
                                  ("dpo", "dpo.output", ("dpo", "dpo.reference")),
                                  ("distill", "distill.output", ("policy", "distill.policy")),
                                  ("distill", "distill.output", ("rev", "teacher.reverse")),
-                                 ("generate", "generate.output", ("desk/train.jsonl", "data.train"))):
+                                 ("generate", "generate.output", ("desk/train.jsonl", "data.train")),
+                                 ("generate", "generate.output", ("policy/model.safetensors", "generate.model")),
+                                 ("generate", "generate.output", ("run.cfg", "-c")),
+                                 ("sft", "runtime.ledger", ("desk/train.jsonl", "data.train")),
+                                 ("sft", "runtime.ledger", ("policy/config.json", "sft.model")),
+                                 ("dpo", "runtime.ledger", ("run.cfg", "-c"))):
             done = harness.run(*command(folder, name, f'{key}="{folder}/./{words[0]}"'), ranks=ranks, code=2)
             assert len(done.errors) == 1 and key in done.errors[0] and words[1] in done.errors[0], done
     assert before == {path: open(path, "rb").read() for path in before}
+    answers = harness.write(path_of(folder, "eval", "answers.jsonl"), before[f"{folder}/desk/train.jsonl"])
+    done = harness.run(*command(folder, "eval", f'data.eval="{answers}"'), code=2)
+    assert len(done.errors) == 1 and "eval.output" in done.errors[0] and "data.eval" in done.errors[0], done
+    shutil.rmtree(path_of(folder, "eval"))
 
 
 def stopped_at(folder, name, *settings, step=3, ranks=1):

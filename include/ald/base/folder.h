@@ -15,6 +15,10 @@ ald_status_t ald_dir_sweep(const char *folder);
 /* When a file was last written, or the newest of a folder's files whose names end with `end`: in
  * seconds since 1970; 0 when there is none. */
 ald_status_t ald_path_modified(const char *path, const char *end, int64_t *out);
+/* USAGE, naming both, where an output is that input by whatever path, or a file of an input folder
+ * that is read: weights, JSON and template of a model, or a shard. "" is no input. */
+ald_status_t ald_path_apart(const char *output_key, const char *output, const char *input_key,
+                            const char *input);
 /* Makes the folder and its parents. */
 ald_status_t ald_dir_make(const char *path);
 /* Names in a folder, sorted, without "." and "..": an array of *count strings, each and the array

@@ -41,6 +41,11 @@ typedef struct {
     double factor, temperature, logz;
 } ald_draws_t;
 
+/* The share [K] that each draw has of the teacher's estimate at a factor and a temperature, which
+ * is what the divergence below takes; 0 of tokens from V on. Local. */
+void ald_draws_shares(const ald_draws_t *draws, double factor, double tau, int64_t V,
+                      double *share);
+
 /* One position of the forward divergence; draws of tokens from V on are left out (a teacher
  * restricted to V tokens), and no draw at all gives no gradient. z becomes scale * (p - q^). All
  * that is returned is an estimate too: the divergence is that at the draws, the others are means of

@@ -26,6 +26,11 @@ ald_status_t ald_tokenizer_encode(const ald_tokenizer_t *tokenizer, const char *
  * Special tokens are written out, or left out with skip_special. */
 ald_status_t ald_tokenizer_decode(const ald_tokenizer_t *tokenizer, const int32_t *ids,
                                   size_t count, bool skip_special, ald_vec_t *text);
+/* Appends the bytes of one token as it stands within a text: with its space, which decode leaves
+ * out at the beginning. Those of all tokens of a text are the text, with a space before it where
+ * the tokenizer puts one; a token may be a part of a character. Nothing for an id without a token.
+ */
+ald_status_t ald_tokenizer_token(const ald_tokenizer_t *tokenizer, int32_t id, ald_vec_t *text);
 /* The id of a token spelled exactly so (an added token, or a vocabulary entry); -1 for none. */
 int32_t ald_tokenizer_find(const ald_tokenizer_t *tokenizer, const char *token);
 /* Whether an id is of an added token that is marked as special. */

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """Where a model came from: records, lineages and their check, model cards, the ledger."""
+import fcntl
 import hashlib
 import json
 import os
@@ -248,6 +249,134 @@ def cards_say_what_records_say(folder):
     assert yaml.safe_load(open(f"{place}/licensed/README.md").read().split("---\n", 2)[1])["license"] == "apache-2.0"
 
 
+def a_locked_ledger_holds_nothing_up(folder):
+    place = copy_of(folder, "locked")
+    with open(f"{place}/held.jsonl", "w", encoding="utf-8") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        done = command(place, "sft", "sft.output=lk", "optimizer.max_steps=1", options=("--ledger", f"{place}/held.jsonl"))
+    assert "held its lock" in done.err and '"stage": "sft"' in done.err, done.err
+    assert os.path.getsize(f"{place}/held.jsonl") == 0 and os.path.exists(f"{place}/lk/README.md")
+
+
+def what_a_kill_has_left_out_is_written(folder):
+    place = copy_of(folder, "killed")
+    ledger = f"{place}/killed.jsonl"
+    for name, stage, record in (("sft", "sft", "sft/run.json"), ("eval", "eval", "eval/run.json"), ("shards", "score", "shards.run.json"),
+                                ("generations.jsonl", "generate", "generations.jsonl.run.json")):
+        os.remove(f"{place}/{record}")
+        if stage == "sft":
+            os.remove(f"{place}/sft/README.md")
+        for _ in range(2):
+            command(place, stage, options=("--ledger", ledger))
+        assert harness.read_json(f"{place}/{record}")["stage"] == stage
+        assert [row["stage"] for row in harness.read_rows(ledger)].count(stage) == 1, name
+    assert "base_model" in open(f"{place}/sft/README.md").read()
+    # killed behind the record, before card and ledger; then behind the line of the ledger
+    harness.write(f"{place}/sft/.run.json", '{"runs": 1, "seconds": 1}')
+    os.remove(f"{place}/sft/README.md")
+    command(place, "sft", options=("--ledger", f"{place}/other.jsonl"))
+    assert len(harness.read_rows(f"{place}/other.jsonl")) == 1 and os.path.exists(f"{place}/sft/README.md")
+    assert not os.path.exists(f"{place}/sft/.run.json")
+    harness.write(f"{place}/sft/.run.json", '{"runs": 1, "seconds": 1}')
+    command(place, "sft", options=("--ledger", f"{place}/other.jsonl"))
+    assert len(harness.read_rows(f"{place}/other.jsonl")) == 1
+
+
+def an_audit_that_fails_is_recorded(folder):
+    place = copy_of(folder, "limits")
+    row = open(f"{place}/desk/train.jsonl").readline()
+    with open(f"{place}/desk/train.jsonl", "a", encoding="utf-8") as file:
+        file.write(row)
+    command(place, "audit", options=("--ledger", f"{place}/l.jsonl", "--fail-on", "duplicate-pair=0"), code=3)
+    run = harness.read_json(f"{place}/audit/run.json")
+    assert run["result"]["files"]["clean.jsonl"] == sha256(f"{place}/audit/clean.jsonl")
+    assert [line["stage"] for line in harness.read_rows(f"{place}/l.jsonl")] == ["audit"]
+    assert any(one["role"] == "sft.model" and one["sha256"] == sha256(f"{place}/policy/tokenizer.json") for one in run["inputs"]), run["inputs"]
+    assert "verified" in lineage(f"{place}/audit", "--verify")
+    command(place, "audit", "audit.models=crossfit", "audit.folds=2", "audit.output=cross", "runtime.time_limit=0.01", code=75)
+    command(place, "audit", "audit.models=crossfit", "audit.folds=2", "audit.output=cross")
+    run = harness.read_json(f"{place}/cross/run.json")
+    assert run["restarts"] == 1 and not os.path.exists(f"{place}/cross/.run.json"), run
+    assert {"seed", "dpo.beta", "optimizer.lr", "runtime.precision"} <= run["settings"].keys(), run["settings"]
+
+
+def one_file_is_verified_alone(folder):
+    place = copy_of(folder, "alone")
+    for name in ("aligned/model.safetensors", "eval/eval.json", "generations.jsonl"):
+        text = lineage(f"{place}/{name}", "--verify")
+        assert text.splitlines()[0].endswith("verified"), text
+    with open(f"{place}/aligned/config.json", "a", encoding="utf-8") as file:
+        file.write(" ")
+    lineage(f"{place}/aligned/model.safetensors", "--verify")
+    assert "config.json changed" in lineage(f"{place}/aligned/config.json", "--verify", code=3)
+    harness.write(f"{place}/sft/chat_template.jinja", "{{ messages }}")
+    assert "chat_template.jinja was added" in lineage(f"{place}/sft", "--verify", code=3)
+    for text in ("{}", "[]", '{"format": "aligndistil-run"}'):
+        harness.write(f"{place}/sft/run.json", text)
+        told = lineage(f"{place}/sft", code=3)
+        assert "no record" in told and "(null)" not in told, told
+
+
+def links_lead_to_records(folder):
+    place = copy_of(folder, "links")
+    command(place, "audit", "audit.output=audit")
+    os.rename(f"{place}/shards", f"{place}/real")
+    os.rename(f"{place}/shards.run.json", f"{place}/real.run.json")
+    os.symlink("real", f"{place}/shards")
+    os.symlink("../audit/clean.jsonl", f"{place}/desk/rows.jsonl")
+    os.symlink("generations.jsonl", f"{place}/answers")
+    for name in ("shards", "answers"):
+        assert "verified" in lineage(f"{place}/{name}", "--verify")
+    command(place, "sft", "data.train=desk/rows.jsonl", "sft.output=linked", "optimizer.max_steps=1")
+    command(place, "distill", "distill.output=by-link", "optimizer.max_steps=1")
+    for name, record in (("linked", "audit/run.json"), ("by-link", "real.run.json")):
+        inputs = harness.read_json(f"{place}/{name}/run.json")["inputs"]
+        assert sha256(f"{place}/{record}") in [one.get("sha256_run") for one in inputs], inputs
+        lineage(f"{place}/{name}", "--verify")
+    harness.copy(f"{place}/real", f"{place}/twin")
+    command(place, "distill", "distill.output=two", "shards.sources=real:1,twin:1", options=("--ledger", f"{place}/l.jsonl"))
+    assert len(harness.read_rows(f"{place}/l.jsonl")[0]["inputs"]["shards.sources"]) == 2
+
+
+def block_of(card):
+    return yaml.safe_load(open(card, encoding="utf-8").read().split("---\n", 2)[1])
+
+
+def cards_hold_whatever_names_and_origins_have(folder):
+    place = copy_of(folder, "origins")
+    values = (("license: mit", "mit"), ("license: mit  # as said", "mit"), ('"license": mit', "mit"), ("license : 'mit'", "mit"),
+              ('license: "apache-2.0"', "apache-2.0"), ("license:\n- mit", None), ("license: |\n  mit", None),
+              ("license: [mit,\n  apache]", None), ("license: mit\n  more", None), ("license: a: b", None), ("license: 'a", None),
+              ("license: &x mit", None), ('license: "a\\x41"', None), ("license: null", None))
+    for i, (text, licence) in enumerate(values):
+        form = ("{}", "\ufeff{}", "crlf")[i % 3]
+        card = f"---\nlanguage: en\n{text}\ntags:\n- x\n---\nbase\n"
+        card = card.replace("\n", "\r\n") if form == "crlf" else form.format(card)
+        harness.write(f"{place}/policy/README.md", card.encode())
+        command(place, "sft", "sft.output=licensed", "optimizer.max_steps=1", options=("--force",))
+        assert block_of(f"{place}/licensed/README.md").get("license") == licence, (text, form)
+    cards = []
+    for path in ("policy", "policy/", "./policy//", "policy/."):
+        command(place, "sft", f"sft.model={path}", "sft.output=named", "optimizer.max_steps=1", options=("--force",))
+        cards.append(open(f"{place}/named/README.md", encoding="utf-8").read())
+        assert block_of(f"{place}/named/README.md")["base_model"] == "policy"
+    assert len(set(cards)) == 1
+    odd = "a`b|c\nd.jsonl"
+    shutil.copy(f"{place}/desk/train.jsonl", f"{place}/desk/{odd}")
+    command(place, "sft", f"data.train=desk/{odd}", "sft.output=odd", "optimizer.max_steps=1")
+    text = open(f"{place}/odd/README.md", encoding="utf-8").read()
+    assert "| `` a`b\\|c?d.jsonl `` |" in text and "a`b|c?d.jsonl" in text.split("## Lineage")[1], text
+    command(place, "eval", "eval.output=one", "eval.max_rows=1")
+    metrics = harness.read_json(f"{place}/one/eval.json")["metrics"]
+    text = open(f"{place}/aligned/README.md", encoding="utf-8").read()
+    assert any(value["low"] is None for value in metrics.values())
+    for name, value in metrics.items():
+        if value["low"] is None:
+            assert re.search(rf"\| `{re.escape(name)}` \| [^|]+ \| - \| - \| ", text), (name, text)
+
+
 if __name__ == "__main__":
     harness.main([records_say_what_was_made_from_what, a_lineage_is_verified, each_broken_link_is_named, a_moved_folder_keeps_its_lineage,
-                  restarts_are_counted, the_ledger_has_a_line_for_each, an_audit_is_a_link, shards_of_an_on_policy_run, cards_say_what_records_say], prepare)
+                  restarts_are_counted, the_ledger_has_a_line_for_each, an_audit_is_a_link, shards_of_an_on_policy_run, cards_say_what_records_say,
+                  a_locked_ledger_holds_nothing_up, what_a_kill_has_left_out_is_written, an_audit_that_fails_is_recorded, one_file_is_verified_alone,
+                  links_lead_to_records, cards_hold_whatever_names_and_origins_have], prepare)

@@ -8,6 +8,7 @@
 #include "ald/base/json.h"
 #include "ald/num/gemm.h"
 #include "ald/num/kernel.h"
+#include "program_build.h"
 
 static const struct {
     const char *name, *version;

@@ -106,10 +106,11 @@ done:
 
 /* Position t of `sampled`: the draws' shares as training takes them. Each draw was made at its
  * token's own distance, so that they weigh the same unless alpha is of the whole response. They are
- * in the order of their ids. dpo, ratio and share are [K]. */
-static void measure_draws(const scored_t *s, int64_t t, float *dpo, float *ratio, double *share)
+ * in the order of their ids. rows is [3, K], id and share are [K], for the work. */
+static void measure_draws(const scored_t *s, int64_t t, float *rows, int32_t *id, double *share)
 {
     const int64_t K = s->header->top_k;
+    float *dpo = rows, *ratio = rows + K, *logprob = rows + 2 * K;
     const double alpha = s->list->value[ALD_COLUMN_ALPHA][t];
     const ald_draws_t draws = {K,
                                s->sequence->topk_id + t * K,
@@ -118,8 +119,6 @@ static void measure_draws(const scored_t *s, int64_t t, float *dpo, float *ratio
                                (double)s->sequence->proposal_factor[t],
                                (double)s->sequence->proposal_temperature[t],
                                (double)s->sequence->proposal_logz[t]};
-    int32_t id[K];
-    float logprob[K];
     int64_t some = 0;
     double sum = 0.0;
     ald_dtype_row_to_f32(ALD_DTYPE_F16, s->sequence->topk_logprob + t * K, K, dpo);
@@ -142,14 +141,17 @@ static ald_status_t put_draws(const scored_t *s)
 {
     ald_status_t status = ALD_STATUS_OK;
     const size_t K = (size_t)s->header->top_k;
-    float *rows = ald_alloc(sizeof *rows * 2 * K);
+    float *rows = ald_alloc(sizeof *rows * 3 * K);
+    int32_t *id = ald_alloc(sizeof *id * K);
     double *share = ald_alloc(sizeof *share * K);
-    ALD_CHECK(rows != NULL && share != NULL, ALD_STATUS_RESOURCE, "out of memory: %zu draws", K);
+    ALD_CHECK(rows != NULL && id != NULL && share != NULL, ALD_STATUS_RESOURCE,
+              "out of memory: %zu draws", K);
     ALD_TRY(ald_tokens_voice(s->tokens, s->list, ALD_VOICE_TEACHER));
     for (int64_t t = 0; t < s->list->count; ++t)
-        measure_draws(s, t, rows, rows + K, share);
+        measure_draws(s, t, rows, id, share);
 done:
     ald_free(rows);
+    ald_free(id);
     ald_free(share);
     return status;
 }

@@ -41,6 +41,7 @@ typedef struct {
     int tasks;
     double seconds, sequences, bytes, files, peak;
     int ranks, nodes, threads; /* of a task */
+    bool stopped;              /* one of them isn't finished */
 } ald_scored_tasks_t;
 ald_status_t ald_plan_scored_tasks(const char *run, ald_scored_tasks_t *out);
 

@@ -112,9 +112,13 @@ static void print_notes(const ald_planning_t *p)
 {
     const ald_plan_t *plan = &p->plan;
     const bool means = plan->train.source >= ALD_LENGTHS_GIVEN;
-    if (!ald_plan_is_rough(p, true))
+    const bool compressed = plan->config->shards.compression != ALD_COMPRESSION_NONE;
+    if (!ald_plan_is_rough(p, true) && !compressed)
         return;
     puts("");
+    if (compressed)
+        puts("~ shards are promised as if they weren't compressed: with shards.compression they "
+             "take less");
     if (plan->train.source == ALD_LENGTHS_SAMPLED)
         printf("~ lengths are those of %lld rows, taken at random\n", (long long)plan->train.known);
     if (means)
@@ -165,6 +169,14 @@ static void set_whole(ald_json_t *to, const char *key, double value)
     ald_json_set(to, key, ald_json_new_integer(llround(value)));
 }
 
+/* Whether a stage's shards are promised as if they weren't compressed. */
+static bool is_compressed(const ald_plan_t *plan, const ald_promise_t *promise)
+{
+    const bool scores = promise == &plan->promise[ALD_PLAN_SCORE] ||
+                        (promise == &plan->promise[ALD_PLAN_DISTILL] && plan->split.seconds > 0.0);
+    return scores && plan->config->shards.compression != ALD_COMPRESSION_NONE;
+}
+
 static ald_json_t *stage_json(const ald_planning_t *p, const ald_promise_t *promise)
 {
     ald_json_t *out = ald_json_new_object(), *roles = ald_json_new_object();
@@ -185,7 +197,9 @@ static ald_json_t *stage_json(const ald_planning_t *p, const ald_promise_t *prom
     set_whole(out, "steps", (double)promise->steps);
     set_whole(out, "sequences", (double)promise->sequences);
     set(out, "seconds", promise->seconds);
-    ald_json_set(out, "extrapolated", ald_json_new_bool(ald_plan_is_rough(p, false)));
+    ald_json_set(
+        out, "extrapolated",
+        ald_json_new_bool(ald_plan_is_rough(p, false) || is_compressed(&p->plan, promise)));
     ald_json_set(out, "seconds_extrapolated", ald_json_new_bool(ald_plan_is_rough(p, true)));
     return out;
 }

@@ -8,6 +8,7 @@
 #include "ald/data/audit.h"
 #include "ald/data/minhash.h"
 #include "ald/data/row_file.h"
+#include "ald/text/words.h"
 #include "data/audit_impl.h"
 #include "data/pairs_impl.h"
 
@@ -17,6 +18,28 @@ static const int64_t lengths[2] = {8, 13};
 static ald_status_t add_grams(const ald_vec_t *words, int64_t n, ald_vec_t *grams)
 {
     return words->count < (size_t)n ? ALD_STATUS_OK : ald_grams_make(words, n, grams);
+}
+
+/* The user's later turns, which a row of MT-Bench has beside its first: a prompt each. */
+static ald_status_t add_turns(ald_audit_texts_t *texts, ald_audit_eval_t *out)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    const ald_json_t *turns = ald_json_get(texts->row, "turns");
+    for (size_t i = 1; i < ald_json_count(turns); ++i) {
+        size_t length = 0;
+        uint64_t hash[2];
+        const char *text = ald_json_text(ald_json_at(turns, i), &length);
+        if (text == NULL)
+            continue;
+        ald_audit_hash(text, length, hash);
+        ALD_TRY(ald_vec_push(&out->prompts, &hash[0]));
+        texts->words[0].count = 0;
+        ALD_TRY(ald_words_hash(text, length, &texts->words[0]));
+        for (int k = 0; k < 2; ++k)
+            ALD_TRY(add_grams(&texts->words[0], lengths[k], &out->grams[k]));
+    }
+done:
+    return status;
 }
 
 static ald_status_t add_row(ald_audit_texts_t *texts, ald_audit_eval_t *out)
@@ -29,6 +52,7 @@ static ald_status_t add_row(ald_audit_texts_t *texts, ald_audit_eval_t *out)
     ALD_TRY(ald_vec_push(&out->prompts, &hash[0]));
     for (int k = 0; k < 2; ++k)
         ALD_TRY(add_grams(&texts->words[0], lengths[k], &out->grams[k]));
+    ALD_TRY(add_turns(texts, out));
 done:
     return status;
 }

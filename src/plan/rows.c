@@ -25,26 +25,24 @@ static double bytes_of(double rows, double tokens, double text)
     return rows * ROW + 4.0 * tokens + text;
 }
 
-static int64_t most_of(int64_t limit, int64_t mean)
-{
-    return limit > mean ? limit : mean;
-}
-
-/* Every row has the means, but for the first, which is as long as the configuration allows. */
+/* Every row has the means, cut as stages cut, but for the first, which is as long as the
+ * configuration allows. */
 static ald_status_t take_means(const ald_config_t *config, int64_t vocab_size,
                                const ald_rows_given_t *given, ald_plan_rows_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
     const bool said = given->rows > 0 || given->prompt > 0 || given->response > 0;
-    const int64_t P = given->prompt > 0 ? given->prompt : PROMPT;
-    const int64_t R = given->response > 0 ? given->response : RESPONSE;
+    const ald_lengths_t most = {config->data.max_prompt_tokens, config->data.max_response_tokens,
+                                config->data.max_response_tokens};
+    const int64_t prompt = given->prompt > 0 ? given->prompt : PROMPT;
+    const int64_t response = given->response > 0 ? given->response : RESPONSE;
+    const int64_t P = prompt < most.prompt ? prompt : most.prompt;
+    const int64_t R = response < most.chosen ? response : most.chosen;
     out->source = said ? ALD_LENGTHS_GIVEN : ALD_LENGTHS_ASSUMED;
     out->count = given->rows > 0 ? given->rows : ROWS;
     if (config->data.max_rows > 0 && config->data.max_rows < out->count)
         out->count = config->data.max_rows;
-    out->longest = (ald_lengths_t){most_of(config->data.max_prompt_tokens, P),
-                                   most_of(config->data.max_response_tokens, R),
-                                   most_of(config->data.max_response_tokens, R)};
+    out->longest = most;
     out->known = 2;
     out->row = ald_calloc(2, sizeof *out->row);
     ALD_CHECK_MEMORY(out->row, 2 * sizeof *out->row);

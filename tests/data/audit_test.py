@@ -135,6 +135,18 @@ def prompts_of_the_evaluation_are_found(folder):
 
 
 @test
+def every_turn_of_an_evaluation_is_a_prompt(folder):
+    place = f"{folder}/turns"
+    second = "Now rewrite your whole answer so that every sentence of it begins with the letter A"
+    turns = write_rows(f"{place}/questions.jsonl", [{"question_id": 81, "category": "writing",
+                                                     "turns": ["Compose a travel post about a trip.", second]}])
+    data = write_rows(f"{place}/data.jsonl", [{"prompt": p, "chosen": "a", "rejected": "b"} for p in
+                                              (second, "other", f"Well: {second}, please", "Compose a travel post about a trip.")])
+    audit(place, data, "--set", f"data.eval={turns}", "--set", "audit.remove=eval-prompt,eval-8-gram")
+    assert lines_of(place) == {"eval-prompt": [1, 4], "eval-8-gram": [1, 3]}, lines_of(place)
+
+
+@test
 def lists_of_terms_and_refusals_are_the_users(folder):
     place = f"{folder}/lists"
     rows = [{"prompt": "Is 12 more than 4,5?", "chosen": c, "rejected": "No"}

@@ -122,6 +122,10 @@ def a_stop_adds_up(folder):
     harness.run(*words, "--deadline", 0.1, code=75, timeout=60)
     first = harness.read_json(path)
     assert not first["finished"] and 0 < first["steps"] < 20 and first["runs"] == 1, first
+    compare = ("--compare", os.path.join(folder, "out"), "--set", "sft.output=parts", "--set", "optimizer.batch_size=8")
+    found = json.loads(plan(folder, *compare, "--json").out)
+    assert found["sft"]["finished"] is False and found["dpo"]["finished"] is True, found
+    assert re.search(r"^sft +isn't finished", plan(folder, *compare).out, re.M)
     harness.run(*words, timeout=60)
     both = harness.read_json(path)
     assert both["finished"] and both["steps"] == 20 and both["sequences"] == 160 and both["runs"] == 2, both
@@ -152,6 +156,19 @@ def without_weights_and_data(folder):
     assert "~ time is assumed" in text and "~ lengths are the given means" in text and "~199 GB" in text, text
 
 
+def lengths_and_compression(folder):
+    """Means above the limits are cut as the stages cut; compressed shards are promised as if they weren't, and say so."""
+    words = ["--model-config", os.path.join(folder, "1.5B.json"), "--rows", 1000]
+    longer = read(folder, *words, "--prompt-tokens", 5000, "--response-tokens", 5000, config="empty.cfg")
+    most = read(folder, *words, "--prompt-tokens", 1024, "--response-tokens", 1024, config="empty.cfg")
+    assert longer["rows"] == most["rows"] and longer["stages"]["score"]["bytes"] == most["stages"]["score"]["bytes"], longer
+    assert longer["rows"]["longest_chosen"] == 1024 and isinstance(longer["rows"]["count"], int), longer["rows"]
+    stages = read(folder, "--set", "shards.compression=gzip")["stages"]
+    assert stages["score"]["extrapolated"] and not stages["sft"]["extrapolated"], stages
+    assert "~ shards are promised as if they weren't compressed" in plan(folder, "--set", "shards.compression=gzip").out
+    assert not read(folder)["stages"]["score"]["extrapolated"]
+
+
 def sizes_of_jobs(folder):
     words = ["--model-config", os.path.join(folder, "1.5B.json"), *ROWS, "--nodes", 4, "--cores", 32]
     text = plan(folder, *words, "--memory", "256GB", "--sbatch", config="empty.cfg").out
@@ -162,6 +179,10 @@ def sizes_of_jobs(folder):
     for name, value in zip(NAMES, values):
         assert name in ("SCORE_TASKS", "DISTILL_ROLES") or re.fullmatch(SIZE, value), (name, value)
     assert int(values[3]) >= 1 and values[4].startswith("--nodes=4 ") and "--nodes=1 " in values[2], values
+    alone = [line for line in lines if line.startswith(("EVAL_SIZE", "SCORE_"))]
+    for nodes in (1, 1000):  # jobs on one node don't depend on the others
+        other = plan(folder, *words[:-4], "--nodes", nodes, "--cores", 32, "--memory", "256GB", "--sbatch", config="empty.cfg").out
+        assert all(line in other for line in alone), (alone, other)
     roles = plan(folder, *words, "--memory", "256GB", "--sbatch", "--set", "distill.mode=on-policy", "--set",
                  "distill.max_staleness=1", config="empty.cfg").out
     assert re.search(r'^DISTILL_ROLES="\$\{DISTILL_ROLES-\}( roles.trainers=\d roles.scorers=\d roles.generators=\d)?"$', roles, re.M), roles
@@ -227,4 +248,4 @@ def bad_input(folder):
 
 if __name__ == "__main__":
     harness.main([the_route_keeps_what_was_promised, ranks_and_roles, a_stop_adds_up, without_weights_and_data,
-                  sizes_of_jobs, tasks_of_the_array, a_calibration, bad_input], prepare)
+                  lengths_and_compression, sizes_of_jobs, tasks_of_the_array, a_calibration, bad_input], prepare)

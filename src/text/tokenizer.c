@@ -467,9 +467,9 @@ done:
 }
 
 /* Ids without a token are left out, as by Hugging Face's tokenizers: output matrices are often
- * padded beyond the vocabulary. */
-ald_status_t ald_tokenizer_decode(const ald_tokenizer_t *tokenizer, const int32_t *ids,
-                                  size_t count, bool skip_special, ald_vec_t *text)
+ * padded beyond the vocabulary. `within`: the tokens are from within a text. */
+static ald_status_t decode(const ald_tokenizer_t *tokenizer, const int32_t *ids, size_t count,
+                           bool skip_special, bool within, ald_vec_t *text)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_decoded_t tokens;
@@ -479,6 +479,7 @@ ald_status_t ald_tokenizer_decode(const ald_tokenizer_t *tokenizer, const int32_
     if (ald_decoder_is_plain(&tokenizer->decoder))
         return decode_plain(tokenizer, ids, count, skip_special, text);
     ald_decoded_init(&tokens);
+    tokens.within = within;
     for (size_t i = 0; i < count; ++i)
         if (token_of(tokenizer, ids[i], skip_special, &token, &length, &added))
             ALD_TRY(ald_decoded_push(&tokens, token, length));
@@ -488,23 +489,15 @@ done:
     return status;
 }
 
+ald_status_t ald_tokenizer_decode(const ald_tokenizer_t *tokenizer, const int32_t *ids,
+                                  size_t count, bool skip_special, ald_vec_t *text)
+{
+    return decode(tokenizer, ids, count, skip_special, false, text);
+}
+
 ald_status_t ald_tokenizer_token(const ald_tokenizer_t *tokenizer, int32_t id, ald_vec_t *text)
 {
-    ald_status_t status = ALD_STATUS_OK;
-    ald_decoded_t tokens;
-    const char *token = NULL;
-    size_t length = 0;
-    bool added = false;
-    if (ald_decoder_is_plain(&tokenizer->decoder))
-        return decode_plain(tokenizer, &id, 1, false, text);
-    ald_decoded_init(&tokens);
-    tokens.within = true;
-    if (token_of(tokenizer, id, false, &token, &length, &added))
-        ALD_TRY(ald_decoded_push(&tokens, token, length));
-    ALD_TRY(ald_decoder_run(&tokenizer->decoder, &tokens, text));
-done:
-    ald_decoded_reset(&tokens);
-    return status;
+    return decode(tokenizer, &id, 1, false, true, text);
 }
 
 int32_t ald_tokenizer_find(const ald_tokenizer_t *tokenizer, const char *token)

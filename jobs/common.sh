@@ -17,24 +17,38 @@ trap 'heed TERM' TERM
 
 . "${ALD_SITE:-$ALD_ROOT/jobs/site.sh}"
 [ -z "${ALD_SIZES-}" ] || . "$ALD_SIZES"
+# Built here, else installed beside these scripts, else that of PATH.
+for place in "$ALD_ROOT/build/release/aligndistil" "$ALD_ROOT/../../bin/aligndistil" aligndistil; do
+    [ -z "${ALIGNDISTIL-}" ] || break
+    ! command -v "$place" >/dev/null 2>&1 || ALIGNDISTIL=$place
+done
 # What a site may leave out.
-: "${CONTAINER=}" "${LAUNCH:=auto}" "${SBATCH_OPTIONS=}" "${DISTILL_ROLES=}" "${PLAN_NODE=}"
+: "${ALIGNDISTIL:=aligndistil}" "${CONTAINER=}" "${LAUNCH:=auto}" "${SBATCH_OPTIONS=}" "${DISTILL_ROLES=}" "${PLAN_NODE=}"
 : "${SFT_SIZE=}" "${DPO_SIZE=}" "${SCORE_SIZE=}" "${SCORE_TASKS:=1}" "${DISTILL_SIZE=}" "${EVAL_SIZE=}"
 : "${SIGNAL:=USR2}" "${SIGNAL_SECONDS:=180}" "${REQUEUE:=yes}" "${FOLLOW_UPS:=2}" "${MAX_RESTARTS:=20}"
 : "${SEEN_SECONDS:=35}"
 
 # --- stages -----------------------------------------------------------------------------------
 
+# ask OPTION VALUE [path=value]...: what `inspect` says of the configuration with these settings.
+ask()
+{
+    option=$1 value=$2
+    shift 2
+    count=$#
+    for setting in "$@"; do
+        set -- "$@" --set "$setting"
+    done
+    shift "$count"
+    $CONTAINER "$ALIGNDISTIL" inspect "$ALD_CONFIG" --quiet "$option" "$value" "$@"
+}
+
 # Sets ALD_OUTPUT, mode, and the folder of each stage, as the program reads the configuration.
 read_configuration()
 {
-    set -- --quiet
-    for setting in $DISTILL_ROLES; do
-        set -- "$@" --set "$setting"
-    done
     keys=output,distill.mode,shards.sources,sft.model,dpo.policy,distill.policy
     keys=$keys,sft.output,dpo.output,shards.directory,distill.output
-    values=$($CONTAINER "$ALIGNDISTIL" inspect "$ALD_CONFIG" "$@" --key $keys) || exit 2
+    values=$(ask --key $keys $DISTILL_ROLES) || exit 2
     {
         IFS= read -r ALD_OUTPUT
         IFS= read -r mode
@@ -66,6 +80,16 @@ END
 folder_of()
 {
     eval "echo \"\$folder_$1\""
+}
+
+# The command that a stage is, and settings of its own.
+command_of()
+{
+    case $1 in
+    reverse) echo "dpo dpo.reverse=true dpo.output=reverse" ;;
+    distill) echo "distill $DISTILL_ROLES" ;;
+    *) echo "$1" ;;
+    esac
 }
 
 # The file that says that a stage is finished: exit codes alone have been 0 for jobs that were killed.
@@ -249,12 +273,7 @@ evaluate()
 
 work()
 {
-    case $stage in
-    reverse) wait_for dpo dpo.reverse=true dpo.output=reverse ;;
-    distill) wait_for distill $DISTILL_ROLES ;;
-    eval) evaluate ;;
-    *) wait_for "$stage" ;;
-    esac
+    if [ "$stage" = eval ]; then evaluate; else wait_for $(command_of "$stage"); fi
 }
 
 # Ends the job when Slurm does. A shell that ends before, by itself or by the TERM that comes first, has

@@ -1,4 +1,4 @@
 #!/bin/sh
 # Direct preference optimisation.
-. "$ALD_ROOT/jobs/common.sh"
+. "${ALD_ROOT:?submit this by jobs/submit.sh CONFIG.cfg --only dpo}/jobs/common.sh"
 run dpo

@@ -1,4 +1,4 @@
 #!/bin/sh
 # Supervised fine-tuning.
-. "$ALD_ROOT/jobs/common.sh"
+. "${ALD_ROOT:?submit this by jobs/submit.sh CONFIG.cfg --only sft}/jobs/common.sh"
 run sft

@@ -1,11 +1,9 @@
 # What differs between clusters: edit this file, or a copy that ALD_SITE names. Every job reads it.
 # shellcheck shell=sh disable=SC2034
 
-# The program; it needs no Python and no network. Built here, else installed beside these scripts.
-for ALIGNDISTIL in "${ALIGNDISTIL-}" "$ALD_ROOT/build/release/aligndistil" \
-    "$ALD_ROOT/../../bin/aligndistil" aligndistil; do
-    command -v "$ALIGNDISTIL" >/dev/null 2>&1 && break
-done
+# The program, which needs no Python and no network: where it isn't named, the one that was built here,
+# or that was installed with these scripts.
+# ALIGNDISTIL="/opt/aligndistil/bin/aligndistil"
 # What comes before it on the nodes, for instance: CONTAINER="apptainer exec $HOME/aligndistil.sif"
 CONTAINER=""
 

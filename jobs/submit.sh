@@ -2,11 +2,13 @@
 # Submits the route of a configuration to Slurm, each stage behind those that it needs: sft, dpo and
 # its reverse side by side, score as an array, distill, eval. Finished stages are left out.
 #
-# usage: jobs/submit.sh [CONFIG.cfg] [--from STAGE] [--only STAGE,...] [--sizes FILE | --plan]
+# usage: jobs/submit.sh [CONFIG.cfg] [--from STAGE | --only STAGE,...] [--force] [--sizes FILE | --plan]
 #                       [--array FORM | --array=auto] [--dry-run]
 #        jobs/submit.sh [CONFIG.cfg] --status | --cancel
 #   CONFIG.cfg        jobs/align.cfg
 #   --from, --only    this stage and those after it; these stages
+#   --force           makes anew what is finished, but of another configuration or other inputs; the
+#                     old results stay beside the new ones, as FOLDER.replaced-TIME
 #   --sizes FILE      sizes of jobs, read after site.sh; --plan: those that `aligndistil plan` proposes
 #   --array FORM      of score, as in 0-99%10; auto: as many tasks as `aligndistil plan` proposes
 #   --dry-run         prints every call of sbatch and its script, submits nothing
@@ -28,7 +30,7 @@ die()
 
 usage()
 {
-    sed -n 's/^# \{0,1\}//; 2,16p' "$0"
+    sed -n 's/^# \{0,1\}//; 2,18p' "$0"
 }
 
 # Chooses what is done; two of them are none.
@@ -38,7 +40,7 @@ act()
     action=$1
 }
 
-action=submit from= only= ALD_CONFIG= ALD_SIZES=${ALD_SIZES-} plan= array=
+action=submit mine= interrupted= from= only= ALD_CONFIG= ALD_SIZES=${ALD_SIZES-} plan= array= force=
 while [ $# -gt 0 ]; do
     case $1 in
     --from | --only | --sizes | --array) [ -n "${2-}" ] || die 2 "$1: expected a value" ;;
@@ -48,6 +50,7 @@ while [ $# -gt 0 ]; do
     --only) only=$(echo "$2" | tr ',' ' ') && shift ;;
     --sizes) ALD_SIZES=$(realpath -m "$2") && shift ;;
     --plan) plan=yes ;;
+    --force) force=yes ;;
     --array) array=$2 && shift ;;
     --dry-run | --status | --cancel) act "${1#--}" ;;
     '' | --array=) die 2 "'$1': expected a value" ;;
@@ -148,31 +151,30 @@ behind()
     echo $ids | tr ' ' ':'
 }
 
-# sbatch has refused a job: what was submitted before it would wait for it, or do half of the work.
-give_up()
+# sbatch STAGE's job with this dependency; its number becomes one of $all and $mine at once.
+add()
 {
-    [ -z "$mine" ] || { scancel $mine && echo "submit: cancelled again: $mine" >&2; }
-    exit 5
+    next=$(trap '' INT TERM HUP && call "$1" "$2") || exit 5
+    next=${next:-"<$1$([ "$ALD_FOLLOW_UP" = 0 ] || echo "+$ALD_FOLLOW_UP")>"}
+    all="$all${all:+ }$next" mine="$mine $next"
+    [ "$action" = dry-run ] || echo "$all" >"$state/$1.id"
+    [ -z "$interrupted" ] || exit 130
 }
 
 # submit STAGE: its job, and the follow-ups that wait behind it; ids_STAGE becomes their numbers.
 submit()
 {
-    before=$(behind "$1") condition=afterok
+    before=$(behind "$1") condition=afterok all=
     [ "$FOLLOW_UPS" = 0 ] || [ "$REQUEUE" != yes ] || condition=afterany
     export ALD_FOLLOW_UP=0
-    all=$(call "$1" "${before:+$condition:$before}") || give_up
-    all=${all:-"<$1>"} mine="$mine $all"
-    failed="afternotok:$all"
+    add "$1" "${before:+$condition:$before}"
+    failed="afternotok:$next"
     while [ "$REQUEUE" = yes ] && [ "$ALD_FOLLOW_UP" -lt "$FOLLOW_UPS" ]; do
         ALD_FOLLOW_UP=$((ALD_FOLLOW_UP + 1))
-        next=$(call "$1" "$failed") || give_up
-        next=${next:-"<$1+$ALD_FOLLOW_UP>"}
-        all="$all $next" mine="$mine $next"
+        add "$1" "$failed"
         failed="$failed,afternotok:$next"
     done
     eval "ids_$1=\$all"
-    [ "$action" = dry-run ] || echo "$all" >"$state/$1.id"
 }
 
 # Locks of jobs that have ended without giving them back: Slurm knows that these are gone.
@@ -188,39 +190,88 @@ clear_locks()
     done
 }
 
-# What each stage needs is there, or is submitted before it.
-check_chosen()
+# What there is of a stage's result: "no", "yes", or "otherwise: " and what it was made from.
+made()
 {
+    if [ "$1" = eval ]; then
+        set -- eval eval.output=eval/aligned "eval.model=$folder_distill"
+    else
+        set -- $(command_of "$1")
+    fi
+    command=$1
+    shift
+    ask --made "$command" "$@"
+}
+
+# Sets made_STAGE of what was chosen. What each stage needs is there, or is submitted before it; what
+# is finished was made as it would be now, or is to be made anew.
+look_at_chosen()
+{
+    fresh= others=
     for stage in $chosen; do
-        is_finished "$stage" && continue
+        is=$(made "$stage") || exit $?
         for need in $(needs_of "$stage"); do
-            case " $chosen " in *" $need "*) continue ;; esac
-            is_finished "$need" || die 2 "$stage needs $need, which is neither finished ($(mark_of "$need")) nor submitted now"
+            case " $chosen " in *" $need "*) ;; *)
+                [ "$is" = yes ] || is_finished "$need" ||
+                    die 2 "$stage needs $need, which is neither finished ($(mark_of "$need")) nor submitted now"
+                before=$(made "$need") || exit $?
+                [ "$before" = "${before#otherwise: }" ] ||
+                    echo "submit: $stage takes $need as it is, of another configuration or other inputs: ${before#otherwise: }" >&2
+                ;;
+            esac
+            case "$is $fresh " in yes*" $need "*) is="otherwise: $need is made anew" ;; esac
         done
+        eval "made_$stage=\$is"
+        [ "$is" = yes ] || fresh="$fresh $stage"
+        [ "$is" = "${is#otherwise: }" ] || others="$others${others:+, }$stage (${is#otherwise: })"
+    done
+    [ -z "$others" ] || [ -n "$force" ] ||
+        die 2 "finished, but of another configuration or other inputs: $others; --force makes these anew, another output leaves them"
+}
+
+# Moves what a stage has made out of the way, if nobody works on it.
+set_aside()
+{
+    beside= # on-policy, its batches
+    [ "$1" != distill ] || [ "$mode" = off-policy ] || beside=$folder_score
+    for folder in "$(folder_of "$1")" ${beside:+"$beside"}; do
+        [ -d "$folder" ] || continue
+        if [ "$action" = dry-run ]; then
+            echo "would be moved: $folder to $folder.replaced-$now" >&2
+            continue
+        fi
+        for lock in "$folder/aligndistil.lock" "$folder"/*/aligndistil.lock; do
+            [ ! -f "$lock" ] || die 4 "$lock: another run writes there"
+        done
+        mv "$folder" "$folder.replaced-$now" || die 5 "$folder: can't be moved"
+        [ ! -f "$folder.run.json" ] || mv "$folder.run.json" "$folder.replaced-$now.run.json"
+        echo "moved: $folder to $folder.replaced-$now" >&2
     done
 }
 
-# Of a finished stage that what it was made from is made anew, if it is.
-made_before()
+# However it ends: jobs of a chain that isn't whole would wait for ever, or do half of the work.
+end()
 {
-    for need in $(needs_of "$1"); do
-        case "$(eval "echo \"\${ids_$need-}\"")/ $old " in
-        /*" $need "* | [!/]*) echo "; but it was made from an older $need: remove $(dirname "$(mark_of "$1")") to make it anew" && return ;;
-        esac
-    done
+    code=$?
+    trap '' INT TERM HUP
+    [ -z "$mine" ] || { scancel $mine && echo "submit: cancelled again:$mine" >&2; }
+    rmdir "$state/submitting"
+    exit "$code"
 }
 
 submit_chain()
 {
-    list= submitted= mine= old=
+    list= submitted= now=$(date +%Y%m%d-%H%M%S)
     for stage in $chosen; do
-        if is_finished "$stage"; then
+        eval "is=\$made_$stage"
+        if [ "$is" = yes ]; then
             list="$list
-$stage: finished $(date -r "$(mark_of "$stage")" '+%Y-%m-%d %H:%M') ($(mark_of "$stage")), left out$(made_before "$stage")"
-            [ -z "$(made_before "$stage")" ] || old="$old $stage"
+$stage: finished $(date -r "$(mark_of "$stage")" '+%Y-%m-%d %H:%M') ($(mark_of "$stage")), left out"
             continue
         fi
-        [ "$action" = dry-run ] || { clear_locks "$stage" && rm -f "$state/$stage."[afr]* "$state/$stage"-*; }
+        [ "$action" = dry-run ] || clear_locks "$stage"
+        [ "$is" = no ] || set_aside "$stage"
+        [ "$action" = dry-run ] || rm -f "$state/$stage."[afr]* "$state/$stage"-*
         submit "$stage"
         eval "ids=\$ids_$stage"
         submitted="$submitted${submitted:+, }$stage ${ids%% *}"
@@ -228,6 +279,7 @@ $stage: finished $(date -r "$(mark_of "$stage")" '+%Y-%m-%d %H:%M') ($(mark_of "
 $stage: job ${ids%% *}$([ "$ids" = "${ids%% *}" ] || echo ", follow-ups ${ids#* }")$(
             before=$(behind "$stage" | tr ':' ' ') && [ -z "$before" ] || echo ", behind: $before")"
     done
+    mine=
     verb=submitted
     [ "$action" != dry-run ] || verb="would be submitted"
     echo "$verb: ${submitted:-nothing, as all is finished}"
@@ -251,7 +303,9 @@ describe()
     step=$(step_of "$1") progress=$(progress_of "$1")
     failed=$(cat "$state/$1.failed" "$state/$1"-*.failed 2>/dev/null | head -n 1 | cut -d ' ' -f 4-)
     if is_finished "$1"; then
-        echo "done $(date -r "$mark" '+%Y-%m-%d %H:%M'): $mark"
+        is=$(made "$1" 2>/dev/null) || is=yes
+        [ "$is" = yes ] && is= || is=", but of another configuration or other inputs: ${is#otherwise: }"
+        echo "done $(date -r "$mark" '+%Y-%m-%d %H:%M'): $mark$is"
     elif [ -f "$lock" ] && [ -n "$(find "$lock" -mmin -5)" ]; then
         echo "running$(sed -n 's/.*"host": *"\([^"]*\)".*/ on \1/p; s/.*"job": *"\([^"]*\)".*/, job \1/p; s/.*"since": *"\([^"]*\)".*/, since \1/p' "$lock" | tr -d '\n')${step:+, step $step}${jobs:+ (queue: $jobs)}"
     elif [ -n "$failed" ]; then
@@ -279,7 +333,7 @@ cancel)
     ;;
 *)
     select_stages
-    check_chosen
+    look_at_chosen
     [ -z "$plan" ] || [ "$action" = dry-run ] || mkdir -p "$state"
     if [ -n "$plan" ] || [ "$array" = auto ]; then
         set --
@@ -300,8 +354,8 @@ cancel)
     if [ "$action" = submit ]; then
         mkdir -p "$state" "$logs"
         mkdir "$state/submitting" 2>/dev/null || die 4 "$state/submitting: another submit.sh is at it (or was killed: then remove this folder)"
-        trap 'rmdir "$state/submitting"' EXIT
-        trap 'exit 130' INT TERM HUP
+        trap end EXIT
+        trap 'interrupted=yes' INT TERM HUP
         busy=$(queued | tr '\n' ' ')
         [ -z "$busy" ] || die 4 "$ALD_OUTPUT: a chain is in the queue: jobs $busy(--status shows it, --cancel ends it)"
     fi

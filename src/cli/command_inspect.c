@@ -147,7 +147,7 @@ static ald_status_t inspect(const ald_options_t *options)
     ald_json_t *report = NULL;
     for (size_t i = 0; i < options->paths.count; ++i) {
         if (ald_path_ends(paths[i], ".cfg")) {
-            ALD_TRY(ald_inspect_config(paths[i], &options->settings, options->key));
+            ALD_TRY(ald_inspect_config(paths[i], &options->settings, options->key, options->made));
             continue;
         }
         if (i > 0 && !options->json)

@@ -1,5 +1,5 @@
-/* What `inspect` says of a configuration: every key with its value, or some values alone, for
- * scripts. */
+/* What `inspect` says of a configuration: every key with its value, or for scripts some
+ * values alone, or whether a stage's result is there. */
 #include <stdio.h>
 #include <string.h>
 
@@ -9,6 +9,7 @@
 #include "ald/base/vec.h"
 #include "ald/config/config.h"
 #include "ald/config/print.h"
+#include "ald/pipeline/made.h"
 #include "cli/inspect_impl.h"
 
 /* Prints the value of each key of "a,b,c" on a line of its own. */
@@ -29,13 +30,28 @@ done:
     return status;
 }
 
-ald_status_t ald_inspect_config(const char *path, const ald_vec_t *settings, const char *keys)
+static ald_status_t print_made(const ald_config_t *config, const char *stage)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_vec_t text;
+    ald_vec_init(&text, 1);
+    ALD_TRY(ald_stage_made(config, stage, &text));
+    ald_print("%s\n", (const char *)text.data);
+done:
+    ald_vec_reset(&text);
+    return status;
+}
+
+ald_status_t ald_inspect_config(const char *path, const ald_vec_t *settings, const char *keys,
+                                const char *made)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_config_t config = {0};
     char *text = NULL;
     ALD_TRY(ald_config_load(path, settings->data, (int)settings->count, &config));
-    if (keys != NULL)
+    if (made != NULL)
+        ALD_TRY(print_made(&config, made));
+    else if (keys != NULL)
         ALD_TRY(print_values(&config, keys));
     else
         ALD_TRY(ald_config_print(&config, &text));

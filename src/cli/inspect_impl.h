@@ -33,8 +33,9 @@ ald_status_t ald_inspect_index(const char *folder, ald_json_t **out);
 ald_status_t ald_inspect_metrics(const char *path, ald_json_t **out);
 
 /* Prints a configuration with these settings (of const char *), or the values of `keys` alone, as
- * in "output,dpo.output"; NULL: all. */
-ald_status_t ald_inspect_config(const char *path, const ald_vec_t *settings, const char *keys);
+ * in "output,dpo.output", or what there is of the result of the stage `made`; NULL: all. */
+ald_status_t ald_inspect_config(const char *path, const ald_vec_t *settings, const char *keys,
+                                const char *made);
 
 /* A JSONL file of generations, pairs, prompts or texts; *rows is false, and nothing made, when its
  * first line has a "step" and is therefore a metrics file. */

@@ -92,10 +92,15 @@ const ald_option_t ald_option_table[] = {
      ALD_FOR_INSPECT, TARGET(diff), .excludes = VIEWS},
     {"--key", "KEYS", "of a configuration the values of these keys alone, as in output,seed",
      ALD_FOR_INSPECT, TARGET(key), .excludes = VIEWS},
+    {"--made", "STAGE",
+     "of a configuration whether the result of sft, dpo, score, distill or eval is there: no, yes, "
+     "or "
+     "otherwise and what differs",
+     ALD_FOR_INSPECT, TARGET(made), .excludes = VIEWS "|--key"},
     {"--lineage", NULL,
      "what a result was made from, back to the data, as run.json says; with --verify all digests "
      "of what is there, exit code 3 where something changed",
-     ALD_FOR_INSPECT, TARGET(lineage), .excludes = "--row|--index|--diff|--key"},
+     ALD_FOR_INSPECT, TARGET(lineage), .excludes = "--row|--index|--diff|--key|--made"},
     /* tokenize */
     {"MODEL_DIR", NULL, "model directory with the tokenizer", ALD_FOR_TOKENIZE, TARGET(directory),
      .required = true},

@@ -60,7 +60,7 @@ typedef struct {
     /* inspect */
     ald_vec_t paths; /* const char * */
     ald_ranges_t row;
-    const char *tokenizer, *key;
+    const char *tokenizer, *key, *made;
     bool verify, lineage, index, diff;
     /* eval and inspect */
     ald_table_format_t format;

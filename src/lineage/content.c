@@ -4,6 +4,7 @@
 #include "ald/lineage/content.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 #include "ald/base/arena.h"
 #include "ald/base/folder.h"
@@ -200,6 +201,47 @@ ald_status_t ald_content_describe(const char *path, const char *kind, const char
     ald_json_set(out, "sha256", ald_json_new_string(hex));
 done:
     return status;
+}
+
+/* --- changes ---------------------------------------------------------------------------------- */
+
+/* The second at which a file was last written, moved or linked; -1: it can't be seen. */
+static int64_t changed_at(const char *path)
+{
+    struct stat info;
+    if (path == NULL || stat(path, &info) != 0)
+        return -1;
+    return info.st_ctim.tv_sec > info.st_mtim.tv_sec ? info.st_ctim.tv_sec : info.st_mtim.tv_sec;
+}
+
+/* Whether a description of this kind lists the file of a folder. */
+static bool is_listed(const char *kind, bool manifest, const char *name)
+{
+    if (strcmp(kind, "model") == 0)
+        return is_of_model(name);
+    return manifest ? strcmp(name, "manifest.json") == 0 : ald_shard_number(name) >= 0;
+}
+
+bool ald_content_is_newer(const char *path, const char *kind, int64_t since)
+{
+    char **names = NULL;
+    size_t count = 0;
+    if (!ald_path_is_directory(path)) {
+        const int64_t when = changed_at(path);
+        return when < 0 || when >= since;
+    }
+    if (ald_dir_list(path, &names, &count) != ALD_STATUS_OK)
+        return true;
+    bool out = false;
+    const bool manifest = is_there(path, "manifest.json");
+    for (size_t i = 0; i < count && !out; ++i) {
+        char *file = is_listed(kind, manifest, names[i]) ? ald_path_join(path, names[i]) : NULL;
+        const int64_t when = file == NULL ? 0 : changed_at(file);
+        out = when < 0 || when >= since;
+        ald_free(file);
+    }
+    ald_names_free(names, count);
+    return out;
 }
 
 /* --- verifying ------------------------------------------------------------------------------- */

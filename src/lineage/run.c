@@ -40,6 +40,17 @@ void ald_run_time(int64_t when, char out[24])
         strftime(out, 24, "%Y-%m-%dT%H:%M:%SZ", &parts);
 }
 
+int64_t ald_run_seconds(const char *text)
+{
+    struct tm parts = {0};
+    if (text == NULL || sscanf(text, "%d-%d-%dT%d:%d:%dZ", &parts.tm_year, &parts.tm_mon,
+                               &parts.tm_mday, &parts.tm_hour, &parts.tm_min, &parts.tm_sec) != 6)
+        return 0;
+    parts.tm_year -= 1900;
+    parts.tm_mon -= 1;
+    return (int64_t)timegm(&parts);
+}
+
 /* --- what has been when a stage began ----------------------------------------------------------
  */
 

@@ -33,7 +33,19 @@ static const row_t rows[] = {
     {"audit", {"seed", "data.", "optimizer.micro_batch_tokens", PRODUCTS}},
     {"eval",
      {"seed", "data.", "optimizer.micro_batch_tokens", PRODUCTS, "eval.", "sampling.", "teacher."}},
+    {"score", {"data.", "shards.", "teacher.contrast", PRODUCTS}},
 };
+
+ald_status_t ald_recipe_settings(const ald_config_t *config, const char *kind, ald_json_t *out)
+{
+    const row_t *row = rows;
+    size_t groups = 0;
+    while (strcmp(row->kind, kind) != 0)
+        ++row;
+    while (row->groups[groups] != NULL)
+        ++groups;
+    return ald_config_settings(config, row->groups, groups, out);
+}
 
 static ald_status_t make(const ald_config_t *config, const char *kind, const ald_named_t *models,
                          ald_json_t *out)
@@ -41,13 +53,7 @@ static ald_status_t make(const ald_config_t *config, const char *kind, const ald
     ald_status_t status = ALD_STATUS_OK;
     char hex[ALD_SHA256_HEX];
     ald_model_config_t shape;
-    const row_t *row = rows;
-    size_t groups = 0;
-    while (strcmp(row->kind, kind) != 0)
-        ++row;
-    while (row->groups[groups] != NULL)
-        ++groups;
-    ALD_TRY(ald_config_settings(config, row->groups, groups, out));
+    ALD_TRY(ald_recipe_settings(config, kind, out));
     for (; models->key != NULL; ++models) {
         if (models->path[0] == '\0')
             continue;

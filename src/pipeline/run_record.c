@@ -1,5 +1,5 @@
-/* What stages are made from and make, as their records say it: one table of keys, since a record
- * that left an input out would break the chain without a word. */
+/* What stages leave when they end: records, cards of models, and lines of the ledger, none of which
+ * a result depends on. */
 #include "ald/pipeline/run_record.h"
 
 #include <mpi.h>
@@ -23,124 +23,9 @@
 #include "ald/par/comm.h"
 #include "ald/shard/format.h"
 #include "ald/shard/set.h"
-#include "ald/teacher/teacher.h"
+#include "pipeline/run_inputs_impl.h"
 
-enum { INPUTS = ALD_SOURCES_MAX + 10, HOST = 64 };
-
-/* --- inputs ------------------------------------------------------------------------------------
- */
-
-typedef struct {
-    ald_run_input_t list[INPUTS + 1];
-    int count;
-    char *tokenizer; /* of an audit */
-} inputs_t;
-
-static void add(inputs_t *to, const char *role, const char *kind, const char *path)
-{
-    if (path[0] != '\0' && to->count < INPUTS)
-        to->list[to->count++] = (ald_run_input_t){role, kind, path};
-}
-
-static void add_teacher(inputs_t *to, const ald_config_t *config)
-{
-    const ald_contrast_t contrast = config->teacher.contrast;
-    add(to, "teacher.dpo", "model", config->teacher.dpo);
-    add(to, ald_contrast_key(contrast), "model", ald_contrast_directory(config, contrast));
-}
-
-static void add_scored(inputs_t *to, const ald_config_t *config)
-{
-    add_teacher(to, config);
-    if (config->shards.with_reference && config->teacher.contrast != ALD_CONTRAST_REFERENCE)
-        add(to, "teacher.reference", "model", config->teacher.reference);
-    add(to, "data.train", "file", config->data.train);
-}
-
-static void add_sources(inputs_t *to, const ald_config_t *config)
-{
-    const ald_sources_t *sources = &config->shards.sources;
-    for (int64_t i = 0; i < sources->count; ++i)
-        add(to, "shards.sources", "shards", sources->directory[i]);
-}
-
-static void of_sft(const ald_config_t *config, inputs_t *to)
-{
-    add(to, "sft.model", "model", config->sft.model);
-    add(to, "data.train", "file", config->data.train);
-}
-
-static void of_dpo(const ald_config_t *config, inputs_t *to)
-{
-    add(to, "dpo.policy", "model", config->dpo.policy);
-    add(to, "dpo.reference", "model", config->dpo.reference);
-    add(to, "data.train", "file", config->data.train);
-}
-
-static void of_distill(const ald_config_t *config, inputs_t *to)
-{
-    add(to, "distill.policy", "model", config->distill.policy);
-    if (config->distill.mode != ALD_MODE_OFF_POLICY)
-        add_scored(to, config);
-    else if (config->shards.sources.count == 0)
-        add(to, "shards.directory", "shards", config->shards.directory);
-    add_sources(to, config);
-}
-
-static void of_generate(const ald_config_t *config, inputs_t *to)
-{
-    if (config->generate.teacher)
-        add_teacher(to, config);
-    else
-        add(to, "generate.model", "model", config->generate.model);
-    add(to, "data.train", "file", config->data.train);
-}
-
-static void of_eval(const ald_config_t *config, inputs_t *to)
-{
-    if (config->eval.teacher)
-        add_teacher(to, config);
-    else
-        add(to, "eval.model", "model", config->eval.model);
-    add(to, "eval.dpo", "model", config->eval.dpo);
-    add(to, "eval.contrast", "model", config->eval.contrast);
-    add(to, "eval.reference", "model", config->eval.reference);
-    add(to, "data.eval", "file", config->data.eval);
-    add(to, "eval.patterns", "file", config->eval.patterns);
-}
-
-/* The tokenizer that an audit reads, as data/audit.h has it: of the model that is trained next. */
-static void add_tokenizer(inputs_t *to, const ald_config_t *config)
-{
-    const bool sft = config->sft.model[0] != '\0';
-    const char *model = sft ? config->sft.model : config->dpo.policy;
-    if (model[0] == '\0' || !ald_path_is_directory(model))
-        return;
-    to->tokenizer = ald_path_join(model, "tokenizer.json");
-    if (to->tokenizer != NULL && ald_path_exists(to->tokenizer))
-        add(to, sft ? "sft.model" : "dpo.policy", "file", to->tokenizer);
-}
-
-static void of_audit(const ald_config_t *config, inputs_t *to)
-{
-    add(to, "data.train", "file", config->data.train);
-    add(to, "data.eval", "file", config->data.eval);
-    add(to, "audit.refusals", "file", config->audit.refusals);
-    add(to, "audit.terms", "file", config->audit.terms);
-    if (config->audit.models == ALD_AUDIT_MODELS_GIVEN) {
-        add(to, "audit.policy", "model", config->audit.policy);
-        add(to, "audit.reference", "model", config->audit.reference);
-    } else if (config->audit.models == ALD_AUDIT_MODELS_CROSSFIT) {
-        add(to, "dpo.policy", "model", config->dpo.policy);
-        add(to, "dpo.reference", "model", config->dpo.reference);
-    }
-    add_tokenizer(to, config);
-}
-
-static void of_score(const ald_config_t *config, inputs_t *to)
-{
-    add_scored(to, config);
-}
+enum { HOST = 64 };
 
 /* --- one record --------------------------------------------------------------------------------
  */
@@ -171,17 +56,14 @@ static ald_json_t *settings_of(const ald_config_t *config, const char *stage)
     return out;
 }
 
-/* Appends the inputs of a stage. */
-typedef void list_t(const ald_config_t *config, inputs_t *to);
-
-/* Writes a record; *made is what was written, or NULL. */
+/* Writes a record, with the inputs of this stage; *made is what was written, or NULL. */
 static ald_status_t record(const stage_t *s, const ald_config_t *config, ald_run_t run,
-                           list_t *list, ald_json_t **made)
+                           const char *from, ald_json_t **made)
 {
     ald_status_t status = ALD_STATUS_OK;
-    inputs_t inputs = {0};
+    ald_run_inputs_t inputs;
     ald_json_t *settings = settings_of(config, s->what->stage);
-    list(config, &inputs);
+    ald_run_inputs(config, from, &inputs);
     run.stage = s->what->stage;
     run.root = config->output;
     run.inputs = inputs.list;
@@ -193,7 +75,7 @@ static ald_status_t record(const stage_t *s, const ald_config_t *config, ald_run
     run.parts = s->what->parts;
     run.seconds = ald_time() - s->what->begun;
     status = ald_run_write(&run, made);
-    ald_free(inputs.tokenizer);
+    ald_run_inputs_reset(&inputs);
     ald_json_free(settings);
     return status;
 }
@@ -211,7 +93,7 @@ static ald_status_t enter(const stage_t *s, const ald_run_t *run, const ald_json
 
 /* A model's record, card and line in the ledger; `origin`: what it was trained from. */
 static ald_status_t model(const stage_t *s, const ald_config_t *config, const char *output,
-                          const char *origin, list_t *list)
+                          const char *origin, const char *from)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *made = NULL;
@@ -221,7 +103,7 @@ static ald_status_t model(const stage_t *s, const ald_config_t *config, const ch
         goto done; /* of a sweep a run that wasn't trained */
     const ald_run_t run = {
         .output = output, .claimed = output, .kind = "model", .record = where, .done = done};
-    ALD_TRY(record(s, config, run, list, &made));
+    ALD_TRY(record(s, config, run, from, &made));
     if (made != NULL)
         ALD_TRY(ald_card_write(output, origin, made));
     ALD_TRY(enter(s, &run, made));
@@ -247,7 +129,7 @@ static bool has_shards(const char *folder)
 
 /* The record of a folder of shards, once it is complete: its manifest is there, or the on-policy
  * run that has made it is done. */
-static ald_status_t shards(const stage_t *s, list_t *list, bool on_policy, bool alone)
+static ald_status_t shards(const stage_t *s, const char *from, bool on_policy, bool alone)
 {
     ald_status_t status = ALD_STATUS_OK;
     const char *folder = s->config->shards.directory;
@@ -266,7 +148,7 @@ static ald_status_t shards(const stage_t *s, list_t *list, bool on_policy, bool 
                            .kind = "shards",
                            .record = where,
                            .done = on_policy ? all : NULL};
-    ALD_TRY(record(s, s->config, run, list, &made));
+    ALD_TRY(record(s, s->config, run, from, &made));
     if (alone)
         ALD_TRY(enter(s, &run, made));
 done:
@@ -277,14 +159,15 @@ done:
 }
 
 /* The record of reports or rows. `done` and `where`: the caller's, freed here. */
-static ald_status_t others(const stage_t *s, ald_run_t run, char *where, char *done, list_t *list)
+static ald_status_t others(const stage_t *s, ald_run_t run, char *where, char *done,
+                           const char *from)
 {
     ald_status_t status = ALD_STATUS_OK;
     ald_json_t *made = NULL;
     ALD_CHECK(where != NULL && run.output != NULL, ALD_STATUS_RESOURCE, "out of memory");
     run.record = where;
     run.done = done;
-    ALD_TRY(record(s, s->config, run, list, &made));
+    ALD_TRY(record(s, s->config, run, from, &made));
     ALD_TRY(enter(s, &run, made));
 done:
     ald_json_free(made);
@@ -298,12 +181,12 @@ done:
 
 static ald_status_t after_sft(const stage_t *s)
 {
-    return model(s, s->config, s->config->sft.output, s->config->sft.model, of_sft);
+    return model(s, s->config, s->config->sft.output, s->config->sft.model, "sft");
 }
 
 static ald_status_t after_dpo(const stage_t *s)
 {
-    return model(s, s->config, s->config->dpo.output, s->config->dpo.policy, of_dpo);
+    return model(s, s->config, s->config->dpo.output, s->config->dpo.policy, "dpo");
 }
 
 static ald_status_t after_distill(const stage_t *s)
@@ -314,12 +197,12 @@ static ald_status_t after_distill(const stage_t *s)
     const bool on_policy = config->distill.mode != ALD_MODE_OFF_POLICY;
     const bool scored = config->data.train[0] != '\0' && config->shards.sources.count == 0;
     if (sweep->count == 0 && (on_policy || scored))
-        ALD_TRY(shards(s, on_policy ? of_distill : of_score, on_policy, false));
+        ALD_TRY(shards(s, on_policy ? "distill" : "score", on_policy, false));
     if (sweep->count == 0)
-        return model(s, config, config->distill.output, config->distill.policy, of_distill);
+        return model(s, config, config->distill.output, config->distill.policy, "distill");
     for (int64_t i = 0; i < sweep->count; ++i) {
         const ald_config_t *run = &sweep->runs[i].config;
-        ALD_TRY(model(s, run, run->distill.output, run->distill.policy, of_distill));
+        ALD_TRY(model(s, run, run->distill.output, run->distill.policy, "distill"));
     }
 done:
     return status;
@@ -327,14 +210,14 @@ done:
 
 static ald_status_t after_score(const stage_t *s)
 {
-    return shards(s, of_score, false, true);
+    return shards(s, "score", false, true);
 }
 
 static ald_status_t after_generate(const stage_t *s)
 {
     const char *file = s->config->generate.output;
     const ald_run_t run = {.output = file, .claimed = file, .claimed_file = true, .kind = "file"};
-    return others(s, run, ald_run_beside(file), ald_path_beside(file, ".done.json"), of_generate);
+    return others(s, run, ald_run_beside(file), ald_path_beside(file, ".done.json"), "generate");
 }
 
 static ald_status_t after_eval(const stage_t *s)
@@ -348,7 +231,7 @@ static ald_status_t after_eval(const stage_t *s)
         run.output = table;
         run.kind = "file";
         status = others(s, run, ald_path_join(folder, "strengths.json.run.json"),
-                        ald_path_join(folder, "strengths.done.json"), of_eval);
+                        ald_path_join(folder, "strengths.done.json"), "eval");
         ald_free(table);
         return status;
     }
@@ -358,7 +241,7 @@ static ald_status_t after_eval(const stage_t *s)
     if (!made)
         return status;
     ALD_TRY(others(s, run, ald_path_join(folder, "run.json"), ald_path_join(folder, "done.json"),
-                   of_eval));
+                   "eval"));
     if (!s->config->eval.teacher && s->config->eval.model[0] != '\0')
         ALD_TRY(ald_card_evaluated(s->config->eval.model, folder));
 done:
@@ -372,7 +255,7 @@ static ald_status_t after_audit(const stage_t *s)
         NULL};
     const char *folder = s->config->audit.output;
     const ald_run_t run = {.output = folder, .claimed = folder, .kind = "folder", .names = names};
-    return others(s, run, ald_path_join(folder, "run.json"), NULL, of_audit);
+    return others(s, run, ald_path_join(folder, "run.json"), NULL, "audit");
 }
 
 /* `output`: what the stage claims, where a stopped run of it is noted; 0: it claims none. */

@@ -90,13 +90,13 @@ def files_are_where_they_belong(folder):
 
 
 def the_installed_jobs_find_the_program(folder):
-    """site.sh beside them names it, and so does a copy of it in a user's folder."""
+    """By the site.sh beside them, by a copy of it in a user's folder, and by one that is empty."""
     prefix = os.path.join(folder, "prefix")
     root = f"{prefix}/share/aligndistil"
     harness.write(f"{folder}/site/site.sh", read(root, "jobs/site.sh"))
-    for site in (f"{root}/jobs/site.sh", f"{folder}/site/site.sh"):
-        done = call("env", "-u", "ALIGNDISTIL", f"ALD_ROOT={root}", "PATH=/usr/bin:/bin", "sh", "-euc",
-                    f'. "{site}"; command -v "$ALIGNDISTIL"; "$ALIGNDISTIL" --version')
+    for site in (f"{root}/jobs/site.sh", f"{folder}/site/site.sh", harness.write(f"{folder}/site/empty.sh", "")):
+        done = call("env", "-u", "ALIGNDISTIL", f"ALD_ROOT={root}", f"ALD_SITE={site}", "ALD_CONFIG=none", "PATH=/usr/bin:/bin", "sh", "-euc",
+                    '. "$ALD_ROOT/jobs/common.sh"; command -v "$ALIGNDISTIL"; "$ALIGNDISTIL" --version')
         path, said = done.stdout.splitlines()
         assert os.path.realpath(path) == f"{prefix}/bin/aligndistil" and said == f"aligndistil {version()}", done
     harness.write(f"{folder}/site/align.cfg", read(root, "jobs/align.cfg"))

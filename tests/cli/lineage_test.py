@@ -142,6 +142,42 @@ def a_moved_folder_keeps_its_lineage(folder):
         os.rename(f"{folder}/away", f"{folder}/first")
 
 
+def what_is_made_otherwise_is_named(folder):
+    """`inspect --made`: by settings and by content, wherever the folder and its inputs lie."""
+    place = copy_of(folder, "made")
+    def made(stage, *settings, config=f"{place}/run.cfg", **more):
+        return harness.run("inspect", config, "--made", stage, *(w for s in settings for w in ("--set", s)), **more).out.rstrip("\n")
+    stages = ("sft", "dpo", "score", "distill", "eval")
+    assert [made(stage) for stage in stages] == ["yes"] * 5
+    assert made("dpo", "dpo.reverse=true", "dpo.output=reverse") == "yes"
+    assert [made(stage, "output=none") for stage in ("sft", "score", "eval")] == ["no"] * 3
+    faster = "optimizer.lr=0.5"
+    assert [made(stage, faster).startswith("otherwise: optimizer.lr was ") for stage in stages] == [True, True, False, True, False]
+    assert made("score", "teacher.strength=3", "distill.divergence=forward", "shards.keep=3") == "yes"
+    assert made("distill", "teacher.strength=3").startswith("otherwise: teacher.strength was ")
+    assert made("score", "shards.encoding=full") == 'otherwise: shards.encoding was "hidden", is "full"'
+    assert made("sft", "sft.model=dpo") == f"otherwise: sft.model ({place}/dpo) is another"
+    assert made("dpo", "dpo.reverse=true").startswith("otherwise: dpo.reverse was false, is true")
+    # What was only touched or copied is what it was; what was changed isn't, though its time and size are the old ones.
+    for name in ("desk/train.jsonl", "sft/model.safetensors"):
+        os.utime(f"{place}/{name}")
+    harness.copy(f"{place}/desk", f"{place}/desk2")
+    assert made("sft", f"data.train={place}/desk2/train.jsonl") == "yes" and made("dpo") == "yes"
+    path = f"{place}/sft/tokenizer.json"
+    was = os.stat(path)
+    text = open(path, "rb").read()
+    with open(path, "wb") as file:
+        file.write(text[:-1] + b" ")
+    os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert made("dpo") == f"otherwise: dpo.policy ({place}/sft) is another; dpo.reference ({place}/sft) is another", made("dpo")
+    shutil.rmtree(f"{place}/sft")
+    assert made("dpo") == "yes"  # inputs that are gone are taken as they were
+    os.remove(f"{place}/shards/manifest.json")
+    assert made("score") == "no"
+    done = harness.run("inspect", f"{place}/run.cfg", "--made", "training", code=2)
+    assert len(done.errors) == 1 and done.errors[0].endswith("--made training: expected sft, dpo, score, distill or eval"), done
+
+
 def restarts_are_counted(folder):
     place = f"{folder}/stopped"
     os.mkdir(place)
@@ -377,6 +413,6 @@ def cards_hold_whatever_names_and_origins_have(folder):
 
 if __name__ == "__main__":
     harness.main([records_say_what_was_made_from_what, a_lineage_is_verified, each_broken_link_is_named, a_moved_folder_keeps_its_lineage,
-                  restarts_are_counted, the_ledger_has_a_line_for_each, an_audit_is_a_link, shards_of_an_on_policy_run, cards_say_what_records_say,
+                  restarts_are_counted, what_is_made_otherwise_is_named, the_ledger_has_a_line_for_each, an_audit_is_a_link, shards_of_an_on_policy_run, cards_say_what_records_say,
                   a_locked_ledger_holds_nothing_up, what_a_kill_has_left_out_is_written, an_audit_that_fails_is_recorded, one_file_is_verified_alone,
                   links_lead_to_records, cards_hold_whatever_names_and_origins_have], prepare)

@@ -4,6 +4,8 @@ stops, kills, arrays, failures, launchers, heterogeneous jobs, and what submit.s
 import glob
 import os
 import shutil
+import signal
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.abspath(__file__ + "/../../common"))
@@ -348,6 +350,84 @@ def a_dry_run_submits_nothing(folder):
         assert made.call("--dry-run", *words)[0].count(f" --array={form} ") == 2, (form, words)
 
 
+def edited(made, *changes):
+    """The chain's configuration, with texts replaced by others."""
+    text = open(made.config).read()
+    for was, now in changes:
+        assert was in text, was
+        text = text.replace(was, now)
+    return harness.write(f"{made.folder}/edited.cfg", text)
+
+
+def results_of_another_configuration_are_refused(folder):
+    """By their settings, their data, and what is made anew before them; with --force they are kept aside."""
+    made = new_chain(folder, trained=True, site={"SBATCH_OPTIONS": "--time=5 --hold"})
+    rows = open(f"{folder}/desk/train.jsonl").readlines()
+    begins = "submit: finished, but of another configuration or other inputs: "
+    ends = "; --force makes these anew, another output leaves them\n"
+    faster = edited(made, ("lr = 1e-3", "lr = 2e-3"))
+    _, err = made.call(code=2, config=faster)
+    why = "(optimizer.lr was 0.001, is 0.002)"
+    assert err == f"{begins}sft {why}, dpo {why}, reverse {why}{ends}", err
+    _, err = made.call("--dry-run", "--only", "score", config=faster)
+    assert err.startswith(f"submit: score takes dpo as it is, of another configuration or other inputs: {why[1:-1]}\n"), err
+    assert made.call("--status", config=faster)[0].count(f", but of another configuration or other inputs: {why[1:-1]}\n") == 3
+    harness.write(f"{made.folder}/fewer.jsonl", "".join(rows[:-1]))
+    _, err = made.call("--dry-run", config=edited(made, ("desk/train.jsonl", "fewer.jsonl")), code=2)
+    assert err.count(f"(data.train ({made.folder}/fewer.jsonl) is another)") == 3, err
+    harness.write(f"{made.folder}/fewer.jsonl", "".join(rows))  # the same rows elsewhere are no others
+    assert made.call("--dry-run", config=edited(made, ("desk/train.jsonl", "fewer.jsonl")))[0].count(", left out\n") == 3
+    os.rename(f"{made.out}/sft", f"{made.out}/away")
+    assert made.call("--dry-run", code=2)[1] == f"{begins}dpo (sft is made anew), reverse (sft is made anew){ends}"
+    os.rename(f"{made.out}/away", f"{made.out}/sft")
+    assert sandbox().queue() == ""
+    kept = open(f"{made.out}/dpo/model.safetensors", "rb").read()
+    said, err = made.call("--force", config=edited(made, ("lr = 1e-3", "lr = 2e-3")))
+    assert said.startswith("submitted: sft ") and err.count("moved: ") == 3, (said, err)
+    assert not os.path.exists(f"{made.out}/dpo"), os.listdir(made.out)
+    old = glob.glob(f"{made.out}/dpo.replaced-*")
+    assert len(old) == 1 and open(f"{old[0]}/model.safetensors", "rb").read() == kept, old
+    made.call("--cancel")
+    sandbox().empty()
+
+
+def stages_that_are_not_configured_are_left_out(folder):
+    made = new_chain(folder)
+    sft, dpo = 'sft: { model = "fresh"; };\n', 'dpo: { policy = "out/sft"; reference = "out/sft"; };\n'
+    distill = 'policy = "out/dpo"; mode'
+    for changes, expected in (
+            (((sft, ""),), "dpo reverse score distill eval"),
+            (((sft, ""), (dpo, "")), "score distill eval"),
+            (((sft, ""), (dpo, ""), ("shards: {", 'shards: { sources = ({ directory = "made"; weight = 1.0; });')), "distill eval"),
+            ((("off-policy", "on-policy"), ("shards: {", 'shards: { directory = "rounds";')), "sft dpo reverse distill eval"),
+            (((distill, "mode"),), "sft dpo reverse")):
+        said, _ = made.call("--dry-run", config=edited(made, *changes))
+        first = next(line for line in said.splitlines() if line.startswith("would be submitted: "))
+        assert first == "would be submitted: " + ", ".join(f"{stage} <{stage}>" for stage in expected.split()), (changes, first)
+    _, err = made.call(code=2, config=edited(made, (sft, ""), (dpo, ""), (distill, "mode")))
+    assert err.endswith("edited.cfg: none of sft.model, dpo.policy and distill.policy is set: no stages\n"), err
+    said, _ = made.call("--dry-run", config=edited(made, ('"out"', '"o%j"')))
+    assert f"--output={made.folder}/o%%j/logs/sft-%j.log " in said, said
+    os.symlink(chain.SUBMIT, f"{folder}/submit-here")
+    linked = subprocess.run([f"{folder}/submit-here", made.config, "--dry-run"], capture_output=True, text=True,
+                            env={**sandbox().env, "ALD_SITE": made.site})
+    assert linked.returncode == 0 and f"{harness.ROOT}/jobs/eval.sh" in linked.stdout, linked
+
+
+def an_interrupted_submission_leaves_nothing(folder):
+    made = new_chain(folder, site={"SBATCH_OPTIONS": "--time=5 --hold"})
+    for sent in (signal.SIGINT, signal.SIGTERM):
+        going = subprocess.Popen([chain.SUBMIT, made.config], env={**sandbox().env, "ALD_SITE": made.site}, text=True,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        chain.until(lambda: os.path.exists(f"{made.out}/jobs/sft.id"), "no job is submitted")
+        going.send_signal(sent)
+        said, err = going.communicate(timeout=60)
+        assert going.returncode == 130 and said == "" and "submit: cancelled again: " in err, (going.returncode, said, err)
+        sandbox().empty()
+        assert not os.path.exists(f"{made.out}/jobs/submitting")
+        shutil.rmtree(made.out)
+
+
 def words_that_are_wrong(folder):
     made = new_chain(folder)
     for words, code, text in (
@@ -356,6 +436,10 @@ def words_that_are_wrong(folder):
             (("--only",), 2, "--only: expected a value"),
             (("--array",), 2, "--array: expected a value"),
             (("--fast",), 2, "--fast: unknown option"),
+            (("--from", "sft dpo"), 2, "--from sft dpo: expected one stage of: "),
+            (("--from", "sft", "--only", "dpo"), 2, "--from and --only exclude each other"),
+            (("--dry-run", "--cancel"), 2, "--dry-run and --cancel exclude each other"),
+            (("--array=",), 2, "'--array=': expected a value"),
             (("--sizes", "none.sh"), 2, "none.sh: no such file"),
             (("--only", "distill"), 2, "distill needs dpo, which is neither finished"),
             (("--from", "score"), 2, "score needs dpo, which is neither finished"),
@@ -366,6 +450,9 @@ def words_that_are_wrong(folder):
         assert text in made.call(config=config, code=2)[1]
     bad = harness.write(f"{folder}/bad.cfg", 'output = "out"; sed = 1;')
     assert "bad.cfg:1: " in made.call(config=bad, code=2)[1]
+    assert "/none/aligndistil: no program" in new_chain(folder, site={"ALIGNDISTIL": "/none/aligndistil"}).call(code=2)[1]
+    alone = subprocess.run(["sh", f"{harness.ROOT}/jobs/dpo.sh"], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True)
+    assert alone.returncode == 2 and alone.stderr.endswith("submit this by jobs/submit.sh CONFIG.cfg --only dpo\n"), alone
     made = new_chain(folder, site={"SFT_SIZE": "--nodes=2", "DPO_SIZE": "--mem=99G"})
     _, err = made.call(code=5)
     assert "sbatch failed: " in err and "cancelled again: " in err, err
@@ -413,5 +500,7 @@ if __name__ == "__main__":
                   a_killed_task_is_made_good, a_failed_stage_ends_the_chain,
                   follow_ups_go_on_where_the_job_cannot,
                   launchers_that_do_not_fit_are_refused, mpirun_where_the_site_says_so, roles_on_unlike_nodes,
+                  results_of_another_configuration_are_refused, stages_that_are_not_configured_are_left_out,
+                  an_interrupted_submission_leaves_nothing,
                   two_chains_on_one_output, a_dry_run_submits_nothing, words_that_are_wrong,
                   runs_that_do_not_get_on_end_with_a_line, the_time_that_is_left_of_a_task], prepare)

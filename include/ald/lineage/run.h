@@ -12,6 +12,8 @@
 
 /* Seconds since 1970 as "2026-01-31T23:59:59Z"; "" for 0. */
 void ald_run_time(int64_t when, char out[24]);
+/* The seconds of such a text; 0 for another one, and for NULL. */
+int64_t ald_run_seconds(const char *text);
 
 /* Notes that this process's stage begins, and whether it goes on from what is there. */
 void ald_run_setup(bool resume);

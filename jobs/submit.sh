@@ -103,6 +103,12 @@ queued()
 
 # --- submitting -------------------------------------------------------------------------------
 
+# How many tasks an array has of a form as "0-9:3%2,12".
+tasks_of()
+{
+    echo "${1%%%*}" | tr ',' '\n' | awk -F '[-:]' '{ count += NF == 1 ? 1 : int(($2 - $1) / (NF > 2 ? $3 : 1)) + 1 } END { print count + 0 }'
+}
+
 size_of()
 {
     case $1 in
@@ -337,6 +343,7 @@ cancel)
     [ -z "$plan" ] || [ "$action" = dry-run ] || mkdir -p "$state"
     if [ -n "$plan" ] || [ "$array" = auto ]; then
         set --
+        [ "$array" = auto ] || [ -z "${array:-${SCORE_ARRAY-}}" ] || set -- --tasks "$(tasks_of "${array:-$SCORE_ARRAY}")"
         for setting in $DISTILL_ROLES; do
             set -- "$@" --set "$setting"
         done

@@ -75,6 +75,7 @@ static ald_status_t make(const ald_options_t *options, ald_planning_t *p, int th
                                     options->response_tokens};
     ald_plan_t *plan = &p->plan;
     ALD_TRY(read_hours(options->task_hours, &p->task_hours));
+    p->tasks = options->tasks;
     ALD_TRY(ald_plan_open(plan, &given));
     const double tokens = plan->train.prompt + plan->train.chosen;
     ald_rates_assume(&plan->policy.params, plan->train.chosen / (tokens > 0.0 ? tokens : 1.0),

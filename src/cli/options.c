@@ -174,7 +174,9 @@ const ald_option_t ald_option_table[] = {
     {"--sbatch", NULL, "sizes of the jobs as shell assignments, to be read after jobs/site.sh",
      ALD_FOR_PLAN, TARGET(sbatch), .excludes = "--json|--compare"},
     {"--task-hours", "H", "hours of a task of the score array (1)", ALD_FOR_PLAN,
-     TARGET(task_hours)},
+     TARGET(task_hours), .needs = "--sbatch"},
+    {"--tasks", "N", "so many tasks of the score array, whatever each takes", ALD_FOR_PLAN,
+     TARGET(tasks), .low = 1, .high = 1 << 24, .needs = "--sbatch", .excludes = "--task-hours"},
     {"--compare", "RUN", "what the stages of an output folder have taken, beside what is promised",
      ALD_FOR_PLAN, TARGET(compare)},
     /* several commands */
@@ -186,8 +188,8 @@ const ald_option_t ald_option_table[] = {
      .constant = ALD_LOG_VERBOSE, .excludes = "--quiet"},
 };
 const size_t ald_option_count = sizeof ald_option_table / sizeof *ald_option_table;
-_Static_assert(sizeof ald_option_table / sizeof *ald_option_table <= 64,
-               "the parser keeps those that were given in 64 bits");
+_Static_assert(sizeof ald_option_table / sizeof *ald_option_table <= ALD_OPTIONS_MOST,
+               "the parser keeps so many of them apart");
 
 const ald_options_t ald_options_standard = {
     .level = ALD_LOG_NORMAL,

@@ -79,7 +79,7 @@ typedef struct {
     /* plan; 0 and NULL: as it is here, or measured */
     int64_t nodes, ranks, cores;
     const char *memory, *shape, *compare, *task_hours;
-    int64_t rows, prompt_tokens, response_tokens;
+    int64_t rows, prompt_tokens, response_tokens, tasks;
     bool calibrate, sbatch;
 } ald_options_t;
 
@@ -117,8 +117,8 @@ typedef struct {
 
 /* In the order in which help lists them. */
 extern const ald_option_t ald_option_table[];
-extern const size_t
-    ald_option_count; /* at most 64, as ald_parse notes the given ones as bits of one number */
+enum { ALD_OPTIONS_MOST = 128 };
+extern const size_t ald_option_count;
 
 bool ald_option_is_positional(const ald_option_t *option);
 /* Whether a list of names (or NULL) has this name. */

@@ -16,13 +16,13 @@
 typedef struct {
     const ald_command_t *command;
     ald_options_t *out;
-    uint64_t given; /* a bit for each row of the table */
+    bool given[ALD_OPTIONS_MOST]; /* of each row of the table */
     int64_t positional;
 } parse_t;
 
 static bool is_given(const parse_t *parse, size_t row)
 {
-    return (parse->given >> row & 1) != 0;
+    return parse->given[row];
 }
 
 bool ald_parse_integer(const char *text, int64_t low, int64_t high, int64_t *out)
@@ -116,7 +116,7 @@ static ald_status_t note(parse_t *parse, const ald_option_t *option)
         ALD_CHECK(!is_given(parse, i) || !ald_option_exclude(&ald_option_table[i], option),
                   ALD_STATUS_USAGE, "%s: %s and %s exclude each other; expected one of them",
                   parse->command->name, ald_option_table[i].name, option->name);
-    parse->given |= UINT64_C(1) << (option - ald_option_table);
+    parse->given[option - ald_option_table] = true;
 done:
     return status;
 }

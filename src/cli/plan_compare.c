@@ -11,8 +11,10 @@
 #include "ald/base/path.h"
 #include "ald/base/show.h"
 #include "ald/base/status.h"
+#include "ald/config/config.h"
 #include "ald/plan/stages.h"
 #include "ald/record/measured.h"
+#include "ald/role/placement.h"
 #include "cli/plan_impl.h"
 
 enum { MEMORY, STORAGE, FILES, SECONDS, QUANTITIES };
@@ -38,6 +40,11 @@ static double peak_of(const ald_json_t *json)
     while (roles != NULL && ald_json_next(roles, &at, &name, &role))
         peak = number(role, "peak_bytes") > peak ? number(role, "peak_bytes") : peak;
     return peak;
+}
+
+static int ranks_of(const ald_json_t *json, const char *role)
+{
+    return (int)number(ald_json_get(ald_json_get(json, "roles"), role), "ranks");
 }
 
 ald_status_t ald_plan_scored_tasks(const char *run, ald_scored_tasks_t *out)
@@ -79,10 +86,31 @@ done:
     return status;
 }
 
-/* The ranks that a stage ran on, and each one's threads. */
+/* The ranks that a stage ran on, how many had each role (none is known of: 0), and each one's
+ * threads. */
 typedef struct {
     int nodes, ranks, threads;
+    int trainers, scorers, generators;
 } run_t;
+
+/* Sets roles.* so that they give the run's ranks their roles, which a calibration may have chosen.
+ */
+static void take_roles(const run_t *run, ald_config_t *config)
+{
+    const int trainers = run->trainers, scorers = run->scorers, generators = run->generators;
+    ald_placement_t place;
+    for (int mask = 0; mask < 8 && trainers > 0; ++mask) {
+        config->roles.trainers = mask & 1 ? trainers : 0;
+        config->roles.scorers = mask & 2 ? scorers : 0;
+        config->roles.generators = mask & 4 ? generators : 0;
+        if (config->roles.trainers + config->roles.scorers + config->roles.generators <=
+                run->ranks &&
+            ald_placement_make(config, run->ranks, &place) == ALD_STATUS_OK &&
+            place.trainers.count == trainers && place.scorers.count == scorers &&
+            place.generators.count == generators)
+            return;
+    }
+}
 
 /* Promises the stage for such a run. */
 static ald_status_t promise(ald_planning_t *p, int s, const run_t *run, pair_t *out)
@@ -91,12 +119,17 @@ static ald_status_t promise(ald_planning_t *p, int s, const run_t *run, pair_t *
     ald_plan_t *plan = &p->plan;
     ald_promise_t *made = &plan->promise[s];
     const ald_plan_site_t site = plan->site;
+    const ald_config_t *config = plan->config;
+    ald_config_t as_run = *config; /* its texts stay the caller's */
+    take_roles(run, &as_run);
     ALD_CHECK(run->nodes > 0 && run->ranks >= run->nodes && run->threads > 0, ALD_STATUS_INPUT,
               "measured/%s: %d ranks on %d nodes: expected what a stage writes", made->stage,
               run->ranks, run->nodes);
     plan->site.nodes = run->nodes;
     plan->site.ranks = run->ranks / run->nodes;
     plan->site.cores = run->threads * plan->site.ranks;
+    plan->config = &as_run;
+    plan->as_run = true;
     ALD_TRY(ald_plan_promise(plan, &p->rates, (ald_plan_stage_t)s));
     for (int r = 0; r < made->roles; ++r)
         out->promised[MEMORY] =
@@ -106,6 +139,8 @@ static ald_status_t promise(ald_planning_t *p, int s, const run_t *run, pair_t *
     out->promised[SECONDS] = made->seconds;
 done:
     plan->site = site;
+    plan->config = config;
+    plan->as_run = false;
     return status;
 }
 
@@ -119,7 +154,9 @@ static ald_status_t compare_score(ald_planning_t *p, const char *run, pair_t *ou
     if (!*there)
         goto done;
     const double all = (double)p->plan.promise[ALD_PLAN_SCORE].sequences;
-    ALD_TRY(promise(p, ALD_PLAN_SCORE, &(run_t){tasks.nodes, tasks.ranks, tasks.threads}, out));
+    ALD_TRY(promise(p, ALD_PLAN_SCORE,
+                    &(run_t){.nodes = tasks.nodes, .ranks = tasks.ranks, .threads = tasks.threads},
+                    out));
     for (int q = STORAGE; q < QUANTITIES && tasks.sequences < all; ++q)
         out->promised[q] *= tasks.sequences / all;
     out->stopped = tasks.stopped;
@@ -153,8 +190,12 @@ static ald_status_t compare_stage(ald_planning_t *p, const char *run, int s, pai
     if (!*there)
         goto done;
     ALD_TRY(ald_json_read(path, &json));
-    const run_t ran = {(int)number(json, "nodes"), (int)number(json, "ranks"),
-                       (int)number(json, "threads")};
+    const run_t ran = {.nodes = (int)number(json, "nodes"),
+                       .ranks = (int)number(json, "ranks"),
+                       .threads = (int)number(json, "threads"),
+                       .trainers = ranks_of(json, "trainer"),
+                       .scorers = ranks_of(json, "scorer"),
+                       .generators = ranks_of(json, "generator")};
     out->stopped = !ald_json_bool(ald_json_get(json, "finished"), true);
     out->measured[MEMORY] = peak_of(json);
     out->measured[STORAGE] = number(json, "bytes");

@@ -12,7 +12,8 @@
 typedef struct {
     ald_plan_t plan;
     ald_rates_t rates;
-    double task_hours;
+    double task_hours; /* of a task of the score array */
+    int64_t tasks;     /* of that array; 0: as many as take so long */
 } ald_planning_t;
 
 /* Whether lengths, and with `time` rates, are others than those of all rows, measured at the whole

@@ -93,7 +93,8 @@ done:
     return status;
 }
 
-/* Tasks of the score array, of which each takes about p->task_hours; *seconds: one of them. */
+/* Tasks of the score array: those that were asked for, else as many as take about p->task_hours;
+ * *seconds: one of them. */
 static ald_status_t choose_tasks(ald_planning_t *p, const ald_promise_t *score, int *tasks,
                                  double *seconds)
 {
@@ -107,10 +108,13 @@ static ald_status_t choose_tasks(ald_planning_t *p, const ald_promise_t *score, 
     ALD_TRY(ald_plan_scored_tasks(plan->config->output, &measured));
     if (measured.sequences > 0.0)
         all = measured.seconds / measured.sequences * (double)score->sequences;
-    printf("# %s\n", measured.sequences > 0.0
-                         ? "SCORE_TASKS: by the seconds of measured/score-*.json"
-                         : "SCORE_TASKS: by the rates of this plan");
-    *tasks = (int)fmin(fmax(ceil(all / hours), 1.0), shards);
+    printf("# %s: by %s\n", p->tasks > 0 ? "SCORE_SIZE" : "SCORE_TASKS",
+           measured.sequences > 0.0 ? "the seconds of measured/score-*.json"
+                                    : "the rates of this plan");
+    if ((double)p->tasks > shards)
+        printf("# SCORE_TASKS: %lld tasks find nothing to do, as there are %.0f shards\n",
+               (long long)((double)p->tasks - shards), shards);
+    *tasks = p->tasks > 0 ? (int)p->tasks : (int)fmin(fmax(ceil(all / hours), 1.0), shards);
     *seconds = start + all * ceil(shards / *tasks) / shards;
 done:
     return status;

@@ -52,8 +52,9 @@ void ald_memory_on_policy(ald_memory_plan_t *plan, const ald_on_policy_plan_t *r
     const ald_placement_t *place = run->place;
     const int64_t most = run->training->config->optimizer.batch_size;
     const int64_t batch = most < run->rows ? most : run->rows;
+    const int64_t shards = ald_placement_shards(run->training->config, place, batch);
     ald_lessons_plan_t lessons = run->lessons;
-    lessons.open = ald_memory_open_shards(lessons.header, place->scorers.count);
+    lessons.open = ald_memory_open_shards(lessons.header, shards);
     lessons.ahead =
         ald_memory_ahead(lessons.header, part_of(batch, place->trainers.count), run->longest);
     if (run->trains)
@@ -61,7 +62,7 @@ void ald_memory_on_policy(ald_memory_plan_t *plan, const ald_on_policy_plan_t *r
     else
         ald_memory_add_products(plan, run->training->shape);
     if (run->scores)
-        add_scoring(plan, run, part_of(batch, place->scorers.count));
+        add_scoring(plan, run, part_of(batch, shards));
     if (run->generates)
         ald_memory_add_generator(plan, run->training->shape, run->prompt, run->sampled,
                                  part_of(batch, place->generators.count),

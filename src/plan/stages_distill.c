@@ -99,7 +99,8 @@ static ald_status_t choose_split(ald_plan_t *plan, const ald_rates_t *rates,
     ald_status_t status = ALD_STATUS_OK;
     ald_config_t config = *plan->config; /* its texts stay the caller's */
     const int ranks = ald_plan_ranks(plan);
-    plan->split_is_set = config.roles.trainers + config.roles.scorers + config.roles.generators > 0;
+    plan->split_is_set =
+        plan->as_run || config.roles.trainers + config.roles.scorers + config.roles.generators > 0;
     plan->split = ald_plan_split(rates, step, ranks, config.distill.max_staleness);
     if (!plan->split_is_set) {
         config.roles.trainers = plan->split.trainers;
@@ -167,21 +168,30 @@ static void add_ranks(ald_plan_t *plan, ald_on_policy_plan_t *run)
     }
 }
 
-/* The shards that stay, of the steps that `keep` names and those since the last checkpoint. */
-static void add_kept(ald_plan_t *plan, const ald_shard_header_t *header,
-                     const ald_step_work_t *step, int64_t steps, int scorers)
+/* Shards with so many of a step's items each. */
+static void add_shards(ald_plan_t *plan, const ald_shard_header_t *header,
+                       const ald_step_work_t *step, int64_t items, int64_t count)
 {
-    ald_promise_t *promise = &plan->promise[ALD_PLAN_DISTILL];
-    const int64_t keep = plan->config->shards.keep, kept = keep < steps ? keep : steps;
-    const int64_t in_shard = (step->items + scorers - 1) / scorers;
-    promise->storage.bytes += RUN; /* the recipe beside them */
-    promise->storage.files += 1;
-    const double n = (double)in_shard;
-    const ald_shard_content_t content = {.sequences = in_shard,
+    const double n = (double)items;
+    const ald_shard_content_t content = {.sequences = items,
                                          .tokens = (int64_t)(n * (step->prompt + step->response)),
                                          .positions = (int64_t)(n * step->response),
                                          .text_bytes = (int64_t)(n * 0.67 * plan->train.text)};
-    ald_storage_shards(header, &content, kept * scorers, &promise->storage);
+    ald_storage_shards(header, &content, count, &plan->promise[ALD_PLAN_DISTILL].storage);
+}
+
+/* The shards that stay, of the steps that `keep` names and those since the last checkpoint. */
+static void add_kept(ald_plan_t *plan, const ald_shard_header_t *header,
+                     const ald_step_work_t *step, int64_t steps, const ald_placement_t *place)
+{
+    ald_storage_t *storage = &plan->promise[ALD_PLAN_DISTILL].storage;
+    const int64_t keep = plan->config->shards.keep, kept = keep < steps ? keep : steps;
+    const int64_t shards = ald_placement_shards(plan->config, place, step->items);
+    const int64_t each = step->items / shards, more = step->items % shards;
+    storage->bytes += RUN; /* the recipe beside them */
+    storage->files += 1;
+    add_shards(plan, header, step, each + 1, kept * more);
+    add_shards(plan, header, step, each, kept * (shards - more));
 }
 
 static ald_status_t on_policy(ald_plan_t *plan, const ald_rates_t *rates,
@@ -210,7 +220,7 @@ static ald_status_t on_policy(ald_plan_t *plan, const ald_rates_t *rates,
     add_ranks(plan, &run);
     ALD_TRY(ald_storage_training(plan->config, &plan->policy, training.steps, place.trainers.count,
                                  ROLES_METRICS, &promise->storage));
-    add_kept(plan, header, &step, training.steps, place.scorers.count);
+    add_kept(plan, header, &step, training.steps, &place);
     ald_plan_promise_steps(plan, rates, &training, step.micros,
                            step_seconds(plan, rates, &step, &place), promise);
 done:

@@ -12,6 +12,13 @@ int64_t ald_placement_block(const ald_config_t *config)
     return items < LEAST ? LEAST : items;
 }
 
+int64_t ald_placement_shards(const ald_config_t *config, const ald_placement_t *place,
+                             int64_t items)
+{
+    const int64_t block = ald_placement_block(config), blocks = (items + block - 1) / block;
+    return blocks < place->scorers.count ? blocks : place->scorers.count;
+}
+
 bool ald_ranks_have(const ald_ranks_t *ranks, int rank)
 {
     return rank >= ranks->first && rank < ranks->first + ranks->count;

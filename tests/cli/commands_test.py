@@ -566,7 +566,7 @@ def dependent_options(folder):
                               expected=[f"{command}: {name}: only with {'|'.join(needs)}"])
                 seen.append(name)
     assert sorted(seen) == ["--add-generation-prompt", "--chat-format", *2 * ["--format"], "--layers", "--layout",
-                            "--megabytes", *2 * ["--out"], "--rejected", "--text", "--tokenizer"], seen
+                            "--megabytes", *2 * ["--out"], "--rejected", "--task-hours", "--tasks", "--text", "--tokenizer"], seen
     model = f"{folder}/policy"
     refused_words("tokenize", model, "--decode", "--chat-format", "auto", expected=["--jsonl|--render|--mask"])
     refused_words("bench", "--model", model, "--megabytes", 300, expected=["--megabytes", "--store"])

@@ -108,10 +108,27 @@ def ranks_and_roles(folder):
     run(folder, "distill", *words, ranks=3)
     found = json.loads(plan(folder, "--compare", out, "--json", *words).out)
     near(found, "distill", "memory", MEMORY)
+    near(found, "distill", "files", 0)
     roles = read(folder, *words)["stages"]["distill"]["memory"]
     assert sorted(roles) == ["generator", "scorer", "trainer"], roles
     measured = harness.read_json(os.path.join(out, "measured", "sampled.json"))["roles"]
     assert measured["trainer"]["peak_bytes"] > measured["scorer"]["peak_bytes"], measured
+
+
+def more_ranks_than_work(folder):
+    """Steps of one block of items: one scorer writes, and all ranks have all roles, as the run had them, not as the
+    plan would split them."""
+    words = [word for setting in ("distill.policy=base", "teacher.dpo=base", "teacher.reverse=base",
+                                  "distill.mode=on-policy", "distill.output=few", "shards.directory=few-rounds",
+                                  "optimizer.max_steps=3", "optimizer.batch_size=4") for word in ("--set", setting)]
+    run(folder, "distill", *words, ranks=5)
+    found = json.loads(plan(folder, "--compare", os.path.join(folder, "out"), "--json", *words).out)
+    near(found, "distill", "files", 0)
+    near(found, "distill", "storage", STORAGE)
+    near(found, "distill", "memory", MEMORY)
+    assert len([name for name in os.listdir(os.path.join(folder, "out", "few-rounds")) if name.endswith(".h5")]) == 3
+    stage = read(folder, *words, "--nodes", 10000)["stages"]["distill"]
+    assert stage["files"] < 100, stage
 
 
 def a_stop_adds_up(folder):
@@ -211,6 +228,21 @@ def tasks_of_the_array(folder):
     assert tasks("--task-hours", 0.01) == (40, True)  # no more than there are shards
 
 
+def forced_tasks(folder):
+    """An array that the user has chosen: the time is that of one of its tasks."""
+    def of(*words):
+        text = plan(folder, "--model-config", os.path.join(folder, "1.5B.json"), *ROWS, "--nodes", 4, "--cores", 32, "--memory", "256GB",
+                    "--sbatch", *words, config="empty.cfg").out
+        hours, minutes = map(int, re.search(r"^SCORE_SIZE=.*--time=(\d+):(\d\d):00", text, re.M).groups())
+        return int(re.search(r"^SCORE_TASKS=(\d+)$", text, re.M).group(1)), 60 * hours + minutes, text
+    one, four = of("--tasks", 1), of("--tasks", 4)
+    assert (one[0], four[0]) == (1, 4) and abs(one[1] / four[1] - 4) < 0.05, (one, four)
+    assert "nothing to do" not in four[2]
+    many = of("--tasks", 1000)
+    assert many[0] == 1000 and "# SCORE_TASKS: 761 tasks find nothing to do, as there are 239 shards" in many[2], many
+    assert len(plan(folder, "--tasks", 3, code=2).errors) == 1
+
+
 def a_calibration(folder):
     """It is short, and its rates are finite and in order."""
     done = plan(folder, "--json", "--calibrate", "--cores", 1)
@@ -238,7 +270,7 @@ def bad_input(folder):
             ((), 3, "--model-config"), (("--model-config", "none.json"), 3, "none.json"),
             (("--model-config", os.path.join(folder, "odd.json")), 3, "mystery_scaling"),
             (("--nodes", 0), 2, "--nodes 0"), (("--cores", "x"), 2, "--cores x"), (("--rows", 0), 2, "--rows 0"),
-            (("--memory", "lots"), 2, "--memory lots"), (("--task-hours", "soon"), 2, "--task-hours soon"),
+            (("--memory", "lots"), 2, "--memory lots"), (("--sbatch", "--task-hours", "soon"), 2, "--task-hours soon"),
             (("--cores", 2, "--ranks", 3), 2, "--ranks 3"), (("--sbatch", "--json"), 2, "exclude"),
             (("--set", "sft.modle=x"), 2, "sft.model"),
             (("--model-config", os.path.join(folder, "1.5B.json"), "--compare", folder), 3, "measured")):
@@ -247,5 +279,5 @@ def bad_input(folder):
 
 
 if __name__ == "__main__":
-    harness.main([the_route_keeps_what_was_promised, ranks_and_roles, a_stop_adds_up, without_weights_and_data,
-                  lengths_and_compression, sizes_of_jobs, tasks_of_the_array, a_calibration, bad_input], prepare)
+    harness.main([the_route_keeps_what_was_promised, ranks_and_roles, more_ranks_than_work, a_stop_adds_up, without_weights_and_data,
+                  lengths_and_compression, sizes_of_jobs, tasks_of_the_array, forced_tasks, a_calibration, bad_input], prepare)

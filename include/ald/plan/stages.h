@@ -58,9 +58,10 @@ typedef struct {
     const char *model_config;         /* a config.json for models that aren't there; or NULL */
     ald_plan_model_t policy, teacher; /* of distillation, or of whichever stage has one */
     ald_plan_rows_t train, eval;
-    double base;                            /* bytes of a process that has done nothing */
-    ald_split_t split;                      /* of roles; all 0 off-policy */
-    bool split_is_set;                      /* by the configuration */
+    double base;       /* bytes of a process that has done nothing */
+    ald_split_t split; /* of roles; all 0 off-policy */
+    bool split_is_set; /* by the configuration */
+    bool as_run; /* set by the caller: the split is roles.* as they are, though they be unset */
     ald_promise_t promise[ALD_PLAN_STAGES]; /* stage NULL: the configuration has no such stage */
 } ald_plan_t;
 

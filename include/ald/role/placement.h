@@ -27,6 +27,10 @@ ald_status_t ald_placement_make(const ald_config_t *config, int size, ald_placem
  * that scoring begins while others are still sampled, large enough that products have rows to work
  * on, and the same on any number of ranks. Local. */
 int64_t ald_placement_block(const ald_config_t *config);
+/* How many scorers have a block of a step of so many items: each of them writes a shard of the
+ * step, the others nothing. Local. */
+int64_t ald_placement_shards(const ald_config_t *config, const ald_placement_t *place,
+                             int64_t items);
 bool ald_ranks_have(const ald_ranks_t *ranks, int rank);
 
 #endif

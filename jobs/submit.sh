@@ -123,7 +123,7 @@ size_of()
 # call STAGE DEPENDENCY: calls sbatch, or prints what would be called; the job's number.
 call()
 {
-    log=$(echo "$logs" | sed 's/%/%%/g')/$1-%j.log # sbatch's own signs
+    log=$log_folder/$1-%j.log
     [ "$1" != score ] || log=${log%j.log}A_%a.log
     requeue=--requeue
     [ "$REQUEUE" = yes ] || requeue=--no-requeue
@@ -268,6 +268,7 @@ end()
 submit_chain()
 {
     list= submitted= now=$(date +%Y%m%d-%H%M%S)
+    log_folder=$(echo "$logs" | sed 's/%/%%/g') # sbatch has a meaning for %
     for stage in $chosen; do
         eval "is=\$made_$stage"
         if [ "$is" = yes ]; then

@@ -346,6 +346,7 @@ def a_dry_run_submits_nothing(folder):
         assert f"    run {stage}" in said.splitlines(), said
     assert "--array=0-2" in calls[6] and "--dependency=afternotok:<score>" in calls[7], calls
     assert "would be submitted: sft <sft>, dpo <dpo>, " in said, said
+    made = new_chain(folder, site={"FOLLOW_UPS": "1", "PLAN_NODE": "--nodes 1 --cores 1 --memory 2GB"})
     for form, words in (("0-9:3%2", ("--array", "0-9:3%2")), ("0-0", ("--array=auto",)), ("4", ("--plan", "--array", "4"))):
         assert made.call("--dry-run", *words)[0].count(f" --array={form} ") == 2, (form, words)
 
@@ -392,7 +393,7 @@ def results_of_another_configuration_are_refused(folder):
 
 
 def stages_that_are_not_configured_are_left_out(folder):
-    made = new_chain(folder)
+    made = new_chain(folder, site={"FOLLOW_UPS": "0"})
     sft, dpo = 'sft: { model = "fresh"; };\n', 'dpo: { policy = "out/sft"; reference = "out/sft"; };\n'
     distill = 'policy = "out/dpo"; mode'
     for changes, expected in (
@@ -406,12 +407,12 @@ def stages_that_are_not_configured_are_left_out(folder):
         assert first == "would be submitted: " + ", ".join(f"{stage} <{stage}>" for stage in expected.split()), (changes, first)
     _, err = made.call(code=2, config=edited(made, (sft, ""), (dpo, ""), (distill, "mode")))
     assert err.endswith("edited.cfg: none of sft.model, dpo.policy and distill.policy is set: no stages\n"), err
-    said, _ = made.call("--dry-run", config=edited(made, ('"out"', '"o%j"')))
+    said, _ = made.call("--dry-run", "--only", "sft", config=edited(made, ('"out"', '"o%j"')))
     assert f"--output={made.folder}/o%%j/logs/sft-%j.log " in said, said
     os.symlink(chain.SUBMIT, f"{folder}/submit-here")
-    linked = subprocess.run([f"{folder}/submit-here", made.config, "--dry-run"], capture_output=True, text=True,
+    linked = subprocess.run([f"{folder}/submit-here", made.config, "--dry-run", "--only", "sft"], capture_output=True, text=True,
                             env={**sandbox().env, "ALD_SITE": made.site})
-    assert linked.returncode == 0 and f"{harness.ROOT}/jobs/eval.sh" in linked.stdout, linked
+    assert linked.returncode == 0 and f"{harness.ROOT}/jobs/sft.sh" in linked.stdout, linked
 
 
 def an_interrupted_submission_leaves_nothing(folder):

@@ -15,7 +15,8 @@
 #   --status          what is done, what runs, what has failed
 #   --cancel          takes the chain's jobs out of the queue
 # ALD_SITE names the site file (else site.sh beside this script).
-# Exit codes: 0 done; 2 usage or configuration; 4 a chain for this output is in the queue; 5 Slurm failed
+# Exit codes: 0 done; 2 usage or configuration; 3 an input isn't there; 4 a chain for this output is in the
+# queue; 5 Slurm failed
 # shellcheck disable=SC1007,SC2013,SC2015,SC2016,SC2046,SC2086,SC2153
 set -eu
 exec 3>&1 # what --dry-run prints, from within substitutions
@@ -30,7 +31,7 @@ die()
 
 usage()
 {
-    sed -n 's/^# \{0,1\}//; 2,18p' "$0"
+    sed -n 's/^# \{0,1\}//; 2,19p' "$0"
 }
 
 # Chooses what is done; two of them are none.
@@ -213,7 +214,7 @@ made()
 # is finished was made as it would be now, or is to be made anew.
 look_at_chosen()
 {
-    fresh= others=
+    fresh= others= missing=
     for stage in $chosen; do
         is=$(made "$stage") || exit $?
         for need in $(needs_of "$stage"); do
@@ -227,10 +228,14 @@ look_at_chosen()
             esac
             case "$is $fresh " in yes*" $need "*) is="otherwise: $need is made anew" ;; esac
         done
+        case $is in "no: "*) missing="$missing${missing:+, }$stage (${is#no: })" is=no ;; esac
         eval "made_$stage=\$is"
         [ "$is" = yes ] || fresh="$fresh $stage"
         [ "$is" = "${is#otherwise: }" ] || others="$others${others:+, }$stage (${is#otherwise: })"
     done
+    # What ALD_BEFORE copies to the nodes needn't be here.
+    [ -z "$missing" ] || [ "$action" = dry-run ] || [ -n "${ALD_BEFORE-}" ] || die 3 "needs what isn't there: $missing"
+    [ -z "$missing" ] || echo "submit: needs what isn't there, as seen from here: $missing" >&2
     [ -z "$others" ] || [ -n "$force" ] ||
         die 2 "finished, but of another configuration or other inputs: $others; --force makes these anew, another output leaves them"
 }

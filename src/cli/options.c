@@ -93,9 +93,8 @@ const ald_option_t ald_option_table[] = {
     {"--key", "KEYS", "of a configuration the values of these keys alone, as in output,seed",
      ALD_FOR_INSPECT, TARGET(key), .excludes = VIEWS},
     {"--made", "STAGE",
-     "of a configuration whether the result of sft, dpo, score, distill or eval is there: no, yes, "
-     "or "
-     "otherwise and what differs",
+     "of a configuration whether the result of sft, dpo, score, distill or eval is there: no and "
+     "inputs that aren't, yes, or otherwise and what differs",
      ALD_FOR_INSPECT, TARGET(made), .excludes = VIEWS "|--key"},
     {"--lineage", NULL,
      "what a result was made from, back to the data, as run.json says; with --verify all digests "

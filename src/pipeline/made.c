@@ -3,6 +3,7 @@
 #include "ald/pipeline/made.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -189,6 +190,56 @@ done:
     return status;
 }
 
+/* A path without links and "..", as far as what it leads to is there; as it is where it is too
+ * long. */
+static void settle(const char *path, char out[PATH_MAX])
+{
+    char folder[PATH_MAX];
+    size_t length = strlen(path);
+    snprintf(out, PATH_MAX, "%s", path);
+    if (length >= PATH_MAX)
+        return;
+    while (length > 0) {
+        memcpy(folder, path, length);
+        folder[length] = '\0';
+        if (realpath(folder, out) != NULL) {
+            const size_t begun = strlen(out);
+            snprintf(out + begun, PATH_MAX - begun, "%s", path + length);
+            return;
+        }
+        while (length > 0 && path[--length] != '/')
+            continue;
+    }
+    snprintf(out, PATH_MAX, "%s", path);
+}
+
+/* Whether a path leads, or would lead, below a folder. */
+static bool is_below(const char *path, const char *folder)
+{
+    char below[PATH_MAX], above[PATH_MAX];
+    settle(path, below);
+    settle(folder, above);
+    const size_t length = strlen(above);
+    return strncmp(below, above, length) == 0 && below[length] == '/';
+}
+
+/* Names the inputs that aren't there; those below `output` are other stages' to make. */
+static ald_status_t name_missing(const ald_config_t *config, const char *stage, ald_vec_t *text)
+{
+    ald_status_t status = ALD_STATUS_OK;
+    ald_run_inputs_t inputs;
+    ald_run_inputs(config, stage, &inputs);
+    for (int i = 0; i < inputs.count; ++i) {
+        const ald_run_input_t *input = &inputs.list[i];
+        if (!ald_path_exists(input->path) && !is_below(input->path, config->output))
+            ALD_TRY(ald_vec_printf(text, "%s%s (%s) isn't there", text->count > 0 ? "; " : "",
+                                   input->role, input->path));
+    }
+done:
+    ald_run_inputs_reset(&inputs);
+    return status;
+}
+
 ald_status_t ald_stage_made(const ald_config_t *config, const char *stage, ald_vec_t *out)
 {
     ald_status_t status = ALD_STATUS_OK;
@@ -197,10 +248,9 @@ ald_status_t ald_stage_made(const ald_config_t *config, const char *stage, ald_v
     ald_vec_init(&text, 1);
     ALD_TRY(find(config, stage, &made));
     const bool there = ald_path_exists(made.done);
-    if (there)
-        ALD_TRY(compare(config, stage, &made, &text));
+    ALD_TRY(there ? compare(config, stage, &made, &text) : name_missing(config, stage, &text));
     if (text.count > 0)
-        ALD_TRY(ald_vec_printf(out, "otherwise: %s", (const char *)text.data));
+        ALD_TRY(ald_vec_printf(out, "%s: %s", there ? "otherwise" : "no", (const char *)text.data));
     else
         ALD_TRY(ald_vec_printf(out, "%s", there ? "yes" : "no"));
 done:

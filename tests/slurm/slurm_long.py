@@ -159,7 +159,8 @@ def clients(scene):
     """A failed stage where jobs can't cancel others: those behind it see that what they need isn't there."""
     lines = chain.without_clients(scene.folder, "scontrol", "scancel", "squeue", "sbatch")
     made = scene.chain("clients", {"lines": lines})
-    harness.write(made.config, open(made.config).read().replace('model = "fresh"', 'model = "none"'))
+    harness.write(f"{made.folder}/broken/config.json", "{}")
+    harness.write(made.config, open(made.config).read().replace('model = "fresh"', 'model = "broken"'))
     made.submit()
     scene.sandbox.empty(60)
     assert "failed with 3; its own line is above" in made.log("sft"), made.log("sft")

@@ -452,6 +452,11 @@ def words_that_are_wrong(folder):
     bad = harness.write(f"{folder}/bad.cfg", 'output = "out"; sed = 1;')
     assert "bad.cfg:1: " in made.call(config=bad, code=2)[1]
     assert "/none/aligndistil: no program" in new_chain(folder, site={"ALIGNDISTIL": "/none/aligndistil"}).call(code=2)[1]
+    made = new_chain(folder)
+    gone = edited(made, ('model = "fresh"', 'model = "none"'), ("desk/train", "desk/none"))
+    wanted = f"sft (sft.model ({made.folder}/none) isn't there; data.train ({made.folder}/desk/none.jsonl) isn't there), dpo (data.train "
+    assert made.call(config=gone, code=3)[1].startswith(f"submit: needs what isn't there: {wanted}")
+    assert made.call("--dry-run", config=gone)[1].startswith(f"submit: needs what isn't there, as seen from here: {wanted}")
     alone = subprocess.run(["sh", f"{harness.ROOT}/jobs/dpo.sh"], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True)
     assert alone.returncode == 2 and alone.stderr.endswith("submit this by jobs/submit.sh CONFIG.cfg --only dpo\n"), alone
     made = new_chain(folder, site={"SFT_SIZE": "--nodes=2", "DPO_SIZE": "--mem=99G"})

@@ -260,13 +260,24 @@ set_aside()
     done
 }
 
+# One submission at a time; what a killed one of this machine has left is no hindrance.
+take_turn()
+{
+    turn=$state/submitting
+    if [ -d "$turn" ] && read -r host process 2>/dev/null <"$turn/by" && [ "$host" = "$(hostname)" ] && ! kill -0 "$process" 2>/dev/null; then
+        rm -rf "$turn"
+    fi
+    mkdir "$turn" 2>/dev/null || die 4 "$turn: another submit.sh is at it (or was killed: then remove this folder)"
+    echo "$(hostname) $$" >"$turn/by"
+}
+
 # However it ends: jobs of a chain that isn't whole would wait for ever, or do half of the work.
 end()
 {
     code=$?
     trap '' INT TERM HUP
     [ -z "$mine" ] || { scancel $mine && echo "submit: cancelled again:$mine" >&2; }
-    rmdir "$state/submitting"
+    rm -rf "$state/submitting"
     exit "$code"
 }
 
@@ -366,9 +377,10 @@ cancel)
     fi
     if [ "$action" = submit ]; then
         mkdir -p "$state" "$logs"
-        mkdir "$state/submitting" 2>/dev/null || die 4 "$state/submitting: another submit.sh is at it (or was killed: then remove this folder)"
+        take_turn
         trap end EXIT
         trap 'interrupted=yes' INT TERM HUP
+        trap 'exit 141' PIPE
         busy=$(queued | tr '\n' ' ')
         [ -z "$busy" ] || die 4 "$ALD_OUTPUT: a chain is in the queue: jobs $busy(--status shows it, --cancel ends it)"
     fi

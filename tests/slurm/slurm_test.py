@@ -332,7 +332,16 @@ def two_chains_on_one_output(folder):
     sandbox().empty()
     os.mkdir(f"{made.out}/jobs/submitting")
     assert "another submit.sh is at it" in made.call(code=4)[1]
-    os.rmdir(f"{made.out}/jobs/submitting")
+    harness.write(f"{made.out}/jobs/submitting/by", f"elsewhere {2**22 + 1}\n")
+    assert "another submit.sh is at it" in made.call(code=4)[1]
+    harness.write(f"{made.out}/jobs/submitting/by", f"{os.uname().nodename} {2**22 + 1}\n")  # no such process
+    broken = subprocess.Popen([chain.SUBMIT, made.config, "--only", "sft"], stdout=subprocess.PIPE,
+                              env={**sandbox().env, "ALD_SITE": made.site})
+    broken.stdout.close()  # as by `| head`
+    broken.wait(timeout=60)
+    assert not os.path.exists(f"{made.out}/jobs/submitting") and len(sandbox().queue().splitlines()) == 2
+    made.call("--cancel")
+    sandbox().empty()
 
 
 def a_dry_run_submits_nothing(folder):

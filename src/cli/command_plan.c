@@ -74,14 +74,19 @@ static ald_status_t make(const ald_options_t *options, ald_planning_t *p, int th
     const ald_rows_given_t given = {options->rows, options->prompt_tokens,
                                     options->response_tokens};
     ald_plan_t *plan = &p->plan;
+    ald_trial_answers_t *answers = &p->answers;
     ALD_TRY(read_hours(options->task_hours, &p->task_hours));
     p->tasks = options->tasks;
     ALD_TRY(ald_plan_open(plan, &given));
     const double tokens = plan->train.prompt + plan->train.chosen;
     ald_rates_assume(&plan->policy.params, plan->train.chosen / (tokens > 0.0 ? tokens : 1.0),
                      plan->site.cores / plan->site.ranks, &p->rates);
-    if (options->calibrate)
+    if (options->calibrate) {
         ALD_TRY(calibrate(p, threads));
+        ALD_TRY(ald_trial_answers(plan->config, answers));
+        plan->train.answer = plan->eval.answer = answers->tokens;
+        plan->train.answer_text = plan->eval.answer_text = answers->text;
+    }
     for (int s = 0; s < ALD_PLAN_STAGES; ++s)
         ALD_TRY(ald_plan_promise(plan, &p->rates, (ald_plan_stage_t)s));
     if (options->compare != NULL)

@@ -6,14 +6,16 @@
 
 #include "ald/base/json.h"
 #include "ald/base/status.h"
+#include "ald/pipeline/trial_answers.h"
 #include "ald/plan/cost.h"
 #include "ald/plan/stages.h"
 
 typedef struct {
     ald_plan_t plan;
     ald_rates_t rates;
-    double task_hours; /* of a task of the score array */
-    int64_t tasks;     /* of that array; 0: as many as take so long */
+    double task_hours;           /* of a task of the score array */
+    int64_t tasks;               /* of that array; 0: as many as take so long */
+    ald_trial_answers_t answers; /* of a calibration; model NULL: there are none */
 } ald_planning_t;
 
 /* Whether lengths, and with `time` rates, are others than those of all rows, measured at the whole

@@ -45,10 +45,25 @@ const char *ald_plan_time(double seconds, char *room)
     return room;
 }
 
+/* Whether what a stage takes depends on how long samples are. */
+static bool samples(const ald_plan_t *plan, const ald_promise_t *promise)
+{
+    return promise->stage != NULL &&
+           (promise == &plan->promise[ALD_PLAN_EVAL] ||
+            (promise == &plan->promise[ALD_PLAN_DISTILL] && plan->split.seconds > 0.0));
+}
+
+/* Whether it does, and they are taken to be as long as the data's responses. */
+static bool guesses(const ald_planning_t *p, const ald_promise_t *promise)
+{
+    return samples(&p->plan, promise) && p->answers.model == NULL;
+}
+
 static void print_stage(const ald_planning_t *p, const ald_promise_t *promise)
 {
     const char *rough = ald_plan_is_rough(p, false) ? "~" : "";
-    const char *slow = ald_plan_is_rough(p, true) ? "~" : "";
+    const char *slow = ald_plan_is_rough(p, true) || guesses(p, promise) ? "~" : "";
+    const char *about = ald_plan_is_rough(p, false) || guesses(p, promise) ? "~" : "";
     char a[32], b[32], c[32], d[32];
     for (int r = 0; r < promise->roles; ++r) {
         const ald_promised_role_t *role = &promise->role[r];
@@ -56,7 +71,7 @@ static void print_stage(const ald_planning_t *p, const ald_promise_t *promise)
                rough, ald_plan_bytes(role->peak, a));
         if (r == 0)
             printf(" %s%-10s %s%-10s %s%-10s %6.0f  %s%s", rough, ald_plan_bytes(promise->node, b),
-                   rough, ald_plan_bytes(promise->storage.bytes, c), rough,
+                   about, ald_plan_bytes(promise->storage.bytes, c), about,
                    ald_plan_bytes(promise->storage.most, a), promise->storage.files, slow,
                    ald_plan_time(promise->seconds, d));
         putchar('\n');
@@ -108,6 +123,22 @@ void ald_plan_print_idle(const ald_plan_t *plan, char mark)
     }
 }
 
+/* What is known of the lengths of samples, where a stage depends on them. */
+static void print_answers(const ald_planning_t *p)
+{
+    const ald_promise_t *promise = p->plan.promise;
+    const ald_trial_answers_t *answers = &p->answers;
+    if (!samples(&p->plan, &promise[ALD_PLAN_EVAL]) &&
+        !samples(&p->plan, &promise[ALD_PLAN_DISTILL]))
+        return;
+    if (answers->model == NULL)
+        puts("\n~ samples are assumed to be as long as the data's responses, in time and on the "
+             "disk");
+    else
+        ald_print("\nsamples have %.1f tokens on average, as the first %lld answers of %s, %s\n",
+                  answers->tokens, (long long)answers->count, answers->key, answers->model);
+}
+
 static void print_notes(const ald_planning_t *p)
 {
     const ald_plan_t *plan = &p->plan;
@@ -138,9 +169,6 @@ static void print_notes(const ald_planning_t *p)
     if (p->rates.source == ALD_RATES_EXTRAPOLATED)
         puts(
             "~ time is extrapolated from fewer layers, tokens, vocabulary or cores, measured here");
-    if (plan->promise[ALD_PLAN_EVAL].stage != NULL || plan->split.seconds > 0.0)
-        puts(
-            "~ samples are assumed to be as long as the data's responses, in time and on the disk");
 }
 
 void ald_plan_print(const ald_planning_t *p)
@@ -153,6 +181,7 @@ void ald_plan_print(const ald_planning_t *p)
             print_stage(p, &p->plan.promise[s]);
     print_split(p);
     ald_plan_print_idle(&p->plan, '!');
+    print_answers(p);
     print_notes(p);
 }
 
@@ -173,7 +202,7 @@ static void set_whole(ald_json_t *to, const char *key, double value)
 static bool is_compressed(const ald_plan_t *plan, const ald_promise_t *promise)
 {
     const bool scores = promise == &plan->promise[ALD_PLAN_SCORE] ||
-                        (promise == &plan->promise[ALD_PLAN_DISTILL] && plan->split.seconds > 0.0);
+                        (promise == &plan->promise[ALD_PLAN_DISTILL] && samples(plan, promise));
     return scores && plan->config->shards.compression != ALD_COMPRESSION_NONE;
 }
 
@@ -197,10 +226,11 @@ static ald_json_t *stage_json(const ald_planning_t *p, const ald_promise_t *prom
     set_whole(out, "steps", (double)promise->steps);
     set_whole(out, "sequences", (double)promise->sequences);
     set(out, "seconds", promise->seconds);
-    ald_json_set(
-        out, "extrapolated",
-        ald_json_new_bool(ald_plan_is_rough(p, false) || is_compressed(&p->plan, promise)));
-    ald_json_set(out, "seconds_extrapolated", ald_json_new_bool(ald_plan_is_rough(p, true)));
+    ald_json_set(out, "extrapolated",
+                 ald_json_new_bool(ald_plan_is_rough(p, false) || guesses(p, promise) ||
+                                   is_compressed(&p->plan, promise)));
+    ald_json_set(out, "seconds_extrapolated",
+                 ald_json_new_bool(ald_plan_is_rough(p, true) || guesses(p, promise)));
     return out;
 }
 
@@ -241,6 +271,16 @@ static ald_json_t *rows_json(const ald_plan_rows_t *rows)
     return out;
 }
 
+static ald_json_t *answers_json(const ald_trial_answers_t *answers)
+{
+    ald_json_t *out = ald_json_new_object();
+    ald_json_set(out, "model", ald_json_new_string(answers->model));
+    set_whole(out, "count", (double)answers->count);
+    set(out, "tokens", answers->tokens);
+    set(out, "bytes", answers->text);
+    return out;
+}
+
 static ald_json_t *split_json(const ald_plan_t *plan)
 {
     ald_json_t *out = ald_json_new_object();
@@ -264,6 +304,8 @@ ald_status_t ald_plan_print_json(const ald_planning_t *p)
     set_whole(out, "parameters", (double)plan->policy.params.total);
     ald_json_set(out, "rows", rows_json(&plan->train));
     ald_json_set(out, "rates", rates_json(&p->rates));
+    if (p->answers.model != NULL)
+        ald_json_set(out, "answers", answers_json(&p->answers));
     for (int s = 0; s < ALD_PLAN_STAGES; ++s)
         if (plan->promise[s].stage != NULL)
             ald_json_set(stages, plan->promise[s].stage, stage_json(p, &plan->promise[s]));

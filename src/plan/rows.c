@@ -177,6 +177,8 @@ ald_lengths_t ald_plan_row(const ald_plan_rows_t *rows, int64_t i)
 double ald_plan_sample(const ald_config_t *config, const ald_plan_rows_t *rows)
 {
     const double most = (double)config->sampling.max_new_tokens;
+    if (rows->answer > 0.0)
+        return rows->answer;
     return fmin(rows->chosen > 0.0 ? rows->chosen : most, most);
 }
 

@@ -286,6 +286,15 @@ static double look_at_rows(const ald_plan_t *plan, int64_t longest, double sampl
     return pairs + (double)samples * (rows->prompt + sampled - 1.0);
 }
 
+/* Bytes of the texts beside an answer, and of its own: those of the prompt, of the chosen response
+ * where there is one, and the answer's, which is as the chosen one where nothing is known of it. */
+static double answer_text(const ald_plan_rows_t *rows)
+{
+    const double letters = rows->text / (rows->prompt + rows->chosen + rows->rejected);
+    return letters * (rows->prompt + rows->chosen) +
+           (rows->answer > 0.0 ? rows->answer_text : letters * rows->chosen);
+}
+
 void ald_plan_promise_eval(ald_plan_t *plan, const ald_rates_t *rates)
 {
     const ald_config_t *config = plan->config;
@@ -297,7 +306,7 @@ void ald_plan_promise_eval(ald_plan_t *plan, const ald_rates_t *rates)
                                         .samples = rows->count * config->eval.generate,
                                         .prompt = rows->longest.prompt};
     const int ranks = ald_plan_ranks(plan);
-    const double sampled = ald_plan_sample(plan->config, &plan->train);
+    const double sampled = ald_plan_sample(plan->config, rows);
     if (config->eval.model[0] == '\0' && config->eval.dpo[0] == '\0')
         return;
     count_models(plan, &evaluation);
@@ -309,7 +318,8 @@ void ald_plan_promise_eval(ald_plan_t *plan, const ald_rates_t *rates)
     ald_plan_begin(plan, "eval", rows->held, &memory);
     ald_memory_eval(&memory, &evaluation);
     ald_plan_add_role(promise, "any", ranks, &memory);
-    ald_storage_eval(evaluation.samples, rows->text * 0.67, &promise->storage);
+    ald_storage_eval(evaluation.samples, sampled, answer_text(rows), evaluation.shape->vocab_size,
+                     &promise->storage);
     const ald_step_work_t all = {
         .items = evaluation.samples, .prompt = rows->prompt, .response = sampled};
     promise->seconds = rates->start +

@@ -2,6 +2,7 @@
  * of it in any run that is worth planning, by what such files have been seen to take. */
 #include "ald/plan/storage.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -26,8 +27,8 @@ enum {
     SERIES = 2400, /* a series of metrics.h5, and what a step adds to it */
     SERIES_STEP = 22,
     REFERENCE = 8800,   /* reference.h5 without its numbers */
-    REPORT = 13000,     /* eval.json, eval.html, done.json */
-    ANSWER = 460,       /* what answers.jsonl has of an answer besides texts */
+    REPORT = 14600,     /* eval.json, eval.html, done.json */
+    ANSWER = 215,       /* what answers.jsonl has of an answer besides texts and ids */
     CARRIED = 11 << 20, /* tokenizer and other files of a directory that isn't there */
     CARRIED_FILES = 4,
 };
@@ -119,8 +120,11 @@ void ald_storage_shards(const ald_shard_header_t *header, const ald_shard_conten
     storage->most = storage->most > storage->bytes ? storage->most : storage->bytes;
 }
 
-void ald_storage_eval(int64_t answers, double text, ald_storage_t *out)
+void ald_storage_eval(int64_t answers, double tokens, double text, int64_t vocab_size,
+                      ald_storage_t *out)
 {
-    *out = (ald_storage_t){.bytes = REPORT + (double)answers * (ANSWER + text), .files = 4};
+    const double id = log10((double)vocab_size) + 2.0; /* its digits, a comma, a space */
+    *out = (ald_storage_t){.bytes = REPORT + (double)answers * (ANSWER + tokens * id + text),
+                           .files = 4};
     out->most = out->bytes;
 }

@@ -263,6 +263,24 @@ def a_calibration(folder):
     assert large["rates"]["train_token_seconds"] > 100 * rates["train_token_seconds"], large["rates"]
 
 
+def answers_of_a_model_that_is_there(folder):
+    """A calibration samples some, so that what an evaluation writes is known before."""
+    found = read(folder)
+    assert "answers" not in found and found["stages"]["eval"]["extrapolated"] and not found["stages"]["sft"]["extrapolated"], found
+    rows = [json.loads(line) for line in open(os.path.join(folder, "out", "eval", "answers.jsonl"))]
+    found = read(folder, "--calibrate", "--cores", 1)
+    answers = found["answers"]
+    assert answers["model"].endswith("out/aligned") and answers["count"] == len(rows) == 30, answers
+    assert abs(answers["tokens"] - sum(row["tokens"] for row in rows) / 30) < 1e-6, answers  # the rows and numbers are eval's
+    assert abs(answers["bytes"] - sum(len(row["response"].encode()) for row in rows) / 30) < 1e-6, answers
+    promised = found["stages"]["eval"]["bytes"]
+    measured = harness.read_json(os.path.join(folder, "out", "measured", "eval.json"))["bytes"]
+    assert abs(promised / measured - 1) <= STORAGE, (promised, measured)
+    text = plan(folder, "--calibrate", "--cores", 1, "--set", "eval.model=out/none", "--set", "distill.policy=base").out
+    assert re.search(r"^samples have \d+\.\d tokens on average, as the first 30 answers of distill.policy, .*base$", text, re.M), text
+    assert "~ samples are assumed" in plan(folder).out
+
+
 def bad_input(folder):
     shape = {**SHAPES["1.5B"], "mystery_scaling": 3}
     harness.write(os.path.join(folder, "odd.json"), json.dumps(shape))
@@ -280,4 +298,4 @@ def bad_input(folder):
 
 if __name__ == "__main__":
     harness.main([the_route_keeps_what_was_promised, ranks_and_roles, more_ranks_than_work, a_stop_adds_up, without_weights_and_data,
-                  lengths_and_compression, sizes_of_jobs, tasks_of_the_array, forced_tasks, a_calibration, bad_input], prepare)
+                  lengths_and_compression, sizes_of_jobs, tasks_of_the_array, forced_tasks, a_calibration, answers_of_a_model_that_is_there, bad_input], prepare)

@@ -27,8 +27,9 @@ typedef struct {
     ald_lengths_t longest;
     double prompt, chosen, rejected; /* means */
     double text;                     /* bytes of a row's texts, on average */
-    int64_t vocabulary;              /* ids of the tokenizer; 0: there is none */
-    double held;                     /* bytes that a process holds for all rows and the tokenizer */
+    double answer, answer_text; /* tokens and bytes of a sample, set by the caller; 0: as data's */
+    int64_t vocabulary;         /* ids of the tokenizer; 0: there is none */
+    double held;                /* bytes that a process holds for all rows and the tokenizer */
 } ald_plan_rows_t;
 
 enum { ALD_ROWS_SAMPLE = 4000 }; /* rows that are looked at, at most */
@@ -44,8 +45,8 @@ typedef struct {
 ald_status_t ald_plan_rows(const ald_config_t *config, const char *path, const char *model,
                            int64_t vocab_size, const ald_rows_given_t *given, ald_plan_rows_t *out);
 void ald_plan_rows_reset(ald_plan_rows_t *rows); /* takes a zeroed one */
-/* A step of on-policy distillation on these rows: items of mean length. How long samples will be
- * nobody knows before: as the data's responses, where it has some, else as long as they may be. */
+/* A step of on-policy distillation on these rows: items of mean length. Samples are as long as
+ * `answer` says; else as the data's responses, where it has some, or as long as they may be. */
 void ald_plan_sampled_step(const ald_config_t *config, const ald_plan_rows_t *rows,
                            int64_t parameters, ald_step_work_t *out);
 /* Mean tokens of such a sample. */

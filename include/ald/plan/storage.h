@@ -26,7 +26,9 @@ void ald_storage_reference(int64_t pairs, ald_storage_t *storage);
  * be weighed. */
 void ald_storage_shards(const ald_shard_header_t *header, const ald_shard_content_t *content,
                         int64_t times, ald_storage_t *storage);
-/* An evaluation's reports with so many answers of so many bytes, prompts included. */
-void ald_storage_eval(int64_t answers, double text, ald_storage_t *out);
+/* An evaluation's reports with so many answers of so many tokens; `text`: bytes of an answer's text
+ * and of those written beside it, its prompt's and the chosen response's. */
+void ald_storage_eval(int64_t answers, double tokens, double text, int64_t vocab_size,
+                      ald_storage_t *out);
 
 #endif

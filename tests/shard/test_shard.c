@@ -74,6 +74,14 @@ static void expect_sequence(const ald_scored_t *found, const ald_scored_t *expec
                         : found->logprob_policy[t] == expected->logprob_policy[t]);
 }
 
+/* With the sanitizers every third sequence is read: they take what is done to memory apart, which is the
+ * same for each, and the values are compared without them. */
+#ifdef __SANITIZE_ADDRESS__
+enum { READ_EVERY = 3 };
+#else
+enum { READ_EVERY = 1 };
+#endif
+
 static void every_encoding_comes_back(void **state)
 {
     static sample_memory_t memory;
@@ -94,7 +102,7 @@ static void every_encoding_comes_back(void **state)
         assert_true(ald_shard_header(shard)->certified == header.certified);
         assert_true(ald_shard_header(shard)->full16 == header.full16);
         assert_int_equal(ald_shard_count(shard), 400);
-        for (int64_t i = 399; i >= 0; --i) {
+        for (int64_t i = 399; i >= 0; i -= READ_EVERY) {
             ald_scored_t expected = sample_sequence(i, encoding, &memory), found;
             expect_ok(ald_shard_read(shard, i, true, &arena, &found));
             expect_sequence(&found, &expected);

@@ -59,27 +59,32 @@ def recomputed(folder):
     assert len(models) == 1, f"{len(models)} models"
 
 
+# 25 pairs have more tokens than a micro-batch takes.
+PAIRS = ["--set", "optimizer.batch_size=25", "--set", "data.max_rows=50"]
+
+
 def dpo(folder):
-    check(folder, "dpo")
-    check(folder, "dpo", ranks=2)
+    check(folder, "dpo", *PAIRS)
+    check(folder, "dpo", *PAIRS, ranks=2)
 
 
 def dpo_beside_its_reference(folder):
     """The reference's own rows come with each micro-batch."""
-    check(folder, "dpo", "--set", "dpo.loss=tdpo2", "--set", "dpo.output=tdpo2")
-    check(folder, "dpo", "--set", "dpo.loss=simpo", "--set", "dpo.output=simpo")
+    check(folder, "dpo", *PAIRS, "--set", "dpo.loss=tdpo2", "--set", "dpo.output=tdpo2")
+    check(folder, "dpo", *PAIRS, "--set", "dpo.loss=simpo", "--set", "dpo.output=simpo")
 
 
 def score(folder):
+    """Shards that `distill` finds."""
     for encoding in ("full", "hidden", "topk"):
         check(folder, "score", "--set", f"shards.encoding={encoding}", "--set",
-              f"shards.directory={encoding}")
+              f"shards.directory={encoding}", "--set", "data.max_rows=50")
 
 
 def distill(folder):
     for encoding in ("hidden", "topk"):
         check(folder, "distill", "--set", f"shards.encoding={encoding}", "--set",
-              f"shards.directory={encoding}", "--set", "checkpoint.resume=false")
+              f"shards.directory={encoding}", "--set", "data.max_rows=50", "--set", "checkpoint.resume=false")
 
 
 def on_policy(folder):

@@ -173,7 +173,7 @@ def gradients_of_any_size_are_summed_exactly(folder):
     rows, expected = distilled(folder, "plain", 1, "teacher.beta=1", "optimizer.epsilon=1e-20")
     for beta in (1e-3, 1e-9, 1e-11):
         found, tuned = {}, [f"teacher.beta={beta}", "optimizer.epsilon=1e-20"]
-        for ranks in (1, 2, 3):
+        for ranks in (1, 2, 3) if beta == 1e-11 or ALL_TRIALS else (1, 3):
             found[ranks] = distilled(folder, f"beta{beta}-{ranks}", ranks, *tuned)
         lines, values = found[1]
         ratio = lines[0]["grad_norm"] / rows[0]["grad_norm"] / beta
@@ -181,7 +181,7 @@ def gradients_of_any_size_are_summed_exactly(folder):
         for name, after in expected.items():
             gap = np.abs(values[name] - after).max()
             assert gap < 2e-4, f"beta {beta}: {name} is off by {gap:.2g}"
-        for ranks in (2, 3):
+        for ranks in found:
             assert [r["grad_norm"] for r in found[ranks][0]] == [r["grad_norm"] for r in lines], f"{ranks} ranks"
             assert all(np.array_equal(v, values[k]) for k, v in found[ranks][1].items()), f"{ranks} ranks"
 
@@ -216,7 +216,9 @@ def positions_beyond_the_model_are_told_of(folder):
              ("eval", ["eval.model=short", "data.eval=desk/eval.jsonl"]),
              ("distill", ["distill.policy=short"]), ("distill", ["distill.policy=short", "distill.mode=on-policy",
                                                                  "optimizer.max_steps=1"])]
-    for (name, settings), ranks in itertools.product(cases, (1, 2)):
+    for i, ((name, settings), ranks) in enumerate(itertools.product(cases, (1, 2))):
+        if i // 2 % 2 == i % 2 and not ALL_TRIALS:  # each case on one of them, in turn
+            continue
         shutil.rmtree(f"{folder}/out", ignore_errors=True)
         done = command(folder, name, *settings, ranks=ranks)
         said = [line for line in done.err.splitlines() if "max_position_embeddings is 40" in line]

@@ -37,14 +37,6 @@ MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
        # mpirun doesn't sleep two seconds when a rank has ended with a code, though nobody is left to be ended.
        "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader", "OMPI_MCA_odls_base_sigkill_timeout": "0",
        "PMIX_MCA_gds": "hash", "HWLOC_PLUGINS_PATH": "/nonexistent", "HWLOC_COMPONENTS": "-pci,-linuxio,-x86"}
-# Of each part of Open MPI the kinds that it chooses here anyway: mpirun and each rank load some sixty
-# libraries less. Not under Slurm, where it chooses others.
-LIGHT = {f"OMPI_MCA_{part}": kinds for part, kinds in {
-    "coll": "basic,inter,libnbc,self,tuned", "osc": "rdma", "schizo": "ompi,orte", "pmix": "ext3x",
-    "state": "hnp,app,orted,tool", "plm": "isolated", "ras": "^slurm,gridengine,simulator",
-    "rmaps": "round_robin", "odls": "default", "ess": "hnp,pmi,singleton",
-    "errmgr": "default_hnp,default_app,default_orted", "shmem": "mmap", "reachable": "weighted",
-    "mpool": "^hugepage"}.items()}
 
 
 # Names of the numbers of a step that are times, or follow from them: no two runs have the same.
@@ -73,8 +65,7 @@ def command_line(arguments, ranks=1, program=None):
 
 def environment(extra=None):
     kept = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_")}
-    light = {} if "SLURM_CONF" in (extra or {}) else LIGHT
-    return {**kept, **MPI, **light, **(extra or {})}
+    return {**kept, **MPI, **(extra or {})}
 
 
 def start(arguments, ranks=1, env=None, cwd=None, program=None):

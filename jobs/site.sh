@@ -16,7 +16,8 @@ SBATCH_OPTIONS="--time=24:00:00"
 # SBATCH_OPTIONS="--time=24:00:00 --account=NAME --partition=NAME"
 
 # Size of each job: nodes, ranks a node, cores a rank; options of its own, as --time or --mem.
-# `aligndistil plan --sbatch` proposes them: jobs/submit.sh --plan, with the nodes that it may use.
+# `aligndistil plan --sbatch` proposes them: jobs/submit.sh --plan, with the nodes that it may use. Where
+# the login node is of their kind, a --calibrate behind them measures for half a minute.
 PLAN_NODE="--nodes 4 --cores 16 --memory 64GB"
 SFT_SIZE="--nodes=2 --ntasks-per-node=1 --cpus-per-task=16"
 DPO_SIZE="--nodes=2 --ntasks-per-node=1 --cpus-per-task=16"

@@ -16,6 +16,8 @@
 #include "cli/plan_impl.h"
 #include "cli/setup_impl.h"
 
+#define SAMPLED 3e7 /* parameters of a model that answers in seconds */
+
 /* The nodes that the options describe; what they leave out is as it is here. */
 static ald_status_t read_site(const ald_options_t *options, int cores, ald_plan_site_t *out)
 {
@@ -68,25 +70,32 @@ done:
     return status;
 }
 
+/* Samples answers; where that fails, nothing is known of their lengths. */
+static void sample_answers(ald_planning_t *p)
+{
+    ald_trial_answers_t *answers = &p->answers;
+    if (ald_trial_answers(p->plan.config, answers) != ALD_STATUS_OK)
+        ald_log_warn("%s: no answers are sampled", ald_status_message());
+    p->plan.train.answer = p->plan.eval.answer = answers->tokens;
+    p->plan.train.answer_text = p->plan.eval.answer_text = answers->text;
+}
+
 static ald_status_t make(const ald_options_t *options, ald_planning_t *p, int threads)
 {
     ald_status_t status = ALD_STATUS_OK;
     const ald_rows_given_t given = {options->rows, options->prompt_tokens,
                                     options->response_tokens};
     ald_plan_t *plan = &p->plan;
-    ald_trial_answers_t *answers = &p->answers;
     ALD_TRY(read_hours(options->task_hours, &p->task_hours));
     p->tasks = options->tasks;
     ALD_TRY(ald_plan_open(plan, &given));
     const double tokens = plan->train.prompt + plan->train.chosen;
     ald_rates_assume(&plan->policy.params, plan->train.chosen / (tokens > 0.0 ? tokens : 1.0),
                      plan->site.cores / plan->site.ranks, &p->rates);
-    if (options->calibrate) {
+    if (options->calibrate)
         ALD_TRY(calibrate(p, threads));
-        ALD_TRY(ald_trial_answers(plan->config, answers));
-        plan->train.answer = plan->eval.answer = answers->tokens;
-        plan->train.answer_text = plan->eval.answer_text = answers->text;
-    }
+    if (options->calibrate && (double)plan->policy.params.total <= SAMPLED)
+        sample_answers(p);
     for (int s = 0; s < ALD_PLAN_STAGES; ++s)
         ALD_TRY(ald_plan_promise(plan, &p->rates, (ald_plan_stage_t)s));
     if (options->compare != NULL)

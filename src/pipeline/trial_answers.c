@@ -18,8 +18,7 @@
 #include "ald/role/frozen.h"
 #include "ald/role/generator.h"
 
-enum { ANSWERS = 32 };
-#define LARGEST 3e7 /* parameters of a model that answers in seconds */
+enum { ANSWERS = 64 };
 
 /* Sets the model that answers. */
 static void choose(const ald_config_t *config, ald_trial_answers_t *out)
@@ -101,11 +100,9 @@ ald_status_t ald_trial_answers(const ald_config_t *config, ald_trial_answers_t *
     if (out->model == NULL || !ald_path_exists(path))
         goto done;
     ALD_TRY(ald_frozen_load(&alone, out->model, out->key, &frozen));
-    if ((double)frozen.params.total <= LARGEST) {
-        ALD_TRY(ald_dataset_open(&some, out->model, frozen.params.config.vocab_size, path,
-                                 eval ? "data.eval" : "data.train", ALD_PAIRS_PROMPT, 0, 1, &data));
-        ALD_TRY(sample(&some, &frozen.model, &data, out));
-    }
+    ALD_TRY(ald_dataset_open(&some, out->model, frozen.params.config.vocab_size, path,
+                             eval ? "data.eval" : "data.train", ALD_PAIRS_PROMPT, 0, 1, &data));
+    ALD_TRY(sample(&some, &frozen.model, &data, out));
 done:
     if (out->count == 0)
         *out = (ald_trial_answers_t){.model = NULL};

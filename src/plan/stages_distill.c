@@ -168,15 +168,24 @@ static void add_ranks(ald_plan_t *plan, ald_on_policy_plan_t *run)
     }
 }
 
+/* Bytes of text of a token of the data. */
+static double letters(const ald_plan_rows_t *rows)
+{
+    return rows->text / (rows->prompt + rows->chosen + rows->rejected);
+}
+
 /* Shards with so many of a step's items each. */
 static void add_shards(ald_plan_t *plan, const ald_shard_header_t *header,
                        const ald_step_work_t *step, int64_t items, int64_t count)
 {
-    const double n = (double)items;
-    const ald_shard_content_t content = {.sequences = items,
-                                         .tokens = (int64_t)(n * (step->prompt + step->response)),
-                                         .positions = (int64_t)(n * step->response),
-                                         .text_bytes = (int64_t)(n * 0.67 * plan->train.text)};
+    const ald_plan_rows_t *rows = &plan->train;
+    const double n = (double)items,
+                 sampled = rows->answer > 0.0 ? rows->answer_text : letters(rows) * step->response;
+    const ald_shard_content_t content = {
+        .sequences = items,
+        .tokens = (int64_t)(n * (step->prompt + step->response)),
+        .positions = (int64_t)(n * step->response),
+        .text_bytes = (int64_t)(n * (letters(rows) * rows->prompt + sampled))};
     ald_storage_shards(header, &content, count, &plan->promise[ALD_PLAN_DISTILL].storage);
 }
 
@@ -286,13 +295,12 @@ static double look_at_rows(const ald_plan_t *plan, int64_t longest, double sampl
     return pairs + (double)samples * (rows->prompt + sampled - 1.0);
 }
 
-/* Bytes of the texts beside an answer, and of its own: those of the prompt, of the chosen response
- * where there is one, and the answer's, which is as the chosen one where nothing is known of it. */
-static double answer_text(const ald_plan_rows_t *rows)
+/* Bytes of the texts of an evaluated row: of its prompt, of the chosen response, where there is
+ * one, and of the answer, which is as the chosen one where nothing is known of it. */
+static double evaluated_text(const ald_plan_rows_t *rows)
 {
-    const double letters = rows->text / (rows->prompt + rows->chosen + rows->rejected);
-    return letters * (rows->prompt + rows->chosen) +
-           (rows->answer > 0.0 ? rows->answer_text : letters * rows->chosen);
+    return letters(rows) * (rows->prompt + rows->chosen) +
+           (rows->answer > 0.0 ? rows->answer_text : letters(rows) * rows->chosen);
 }
 
 void ald_plan_promise_eval(ald_plan_t *plan, const ald_rates_t *rates)
@@ -318,8 +326,8 @@ void ald_plan_promise_eval(ald_plan_t *plan, const ald_rates_t *rates)
     ald_plan_begin(plan, "eval", rows->held, &memory);
     ald_memory_eval(&memory, &evaluation);
     ald_plan_add_role(promise, "any", ranks, &memory);
-    ald_storage_eval(evaluation.samples, sampled, answer_text(rows), evaluation.shape->vocab_size,
-                     &promise->storage);
+    ald_storage_eval(evaluation.samples, sampled, evaluated_text(rows),
+                     evaluation.shape->vocab_size, &promise->storage);
     const ald_step_work_t all = {
         .items = evaluation.samples, .prompt = rows->prompt, .response = sampled};
     promise->seconds = rates->start +

@@ -18,6 +18,8 @@ PROGRAMS = ["slurmctld", "slurmd", "munged", "sbatch", "unshare"]
 SCRIPT = os.path.abspath(__file__ + "/../slurm_sandbox.sh")
 SUBMIT = os.path.join(harness.ROOT, "jobs", "submit.sh")
 STAGES = ["sft", "dpo", "reverse", "score", "distill", "eval"]
+ROUTE = (("sft",), ("dpo",), ("dpo", "dpo.reverse=true", "dpo.output=reverse"), ("score",), ("distill",),
+         *(("eval", f"eval.model=out/{m}", f"eval.output=eval/{m}") for m in ("sft", "dpo", "aligned")))
 MARKS = {**{stage: f"{stage}/done.json" for stage in ("sft", "dpo", "reverse")}, "score": "shards/manifest.json",
          "distill": "aligned/done.json", "eval": "eval/aligned/done.json"}
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED")

@@ -13,8 +13,6 @@ import harness  # noqa: E402
 import chain  # noqa: E402
 
 LONG = {"rows": 300, "steps": 250, "held_out": 100, "every": 1000}
-ROUTE = (("sft",), ("dpo",), ("dpo", "dpo.reverse=true", "dpo.output=reverse"), ("score",), ("distill",),
-         *(("eval", f"eval.model=out/{m}", f"eval.output=eval/{m}") for m in ("sft", "dpo", "aligned")))
 state = {}
 
 
@@ -34,7 +32,7 @@ def new_chain(folder, trained=False, name=None, **options):
     place = chain.place_of(folder, name) if name else folder
     made = chain.Chain(sandbox(), place, **options)
     if trained and not os.path.exists(f"{folder}/trained"):
-        by_hand(made, ROUTE[:3])
+        by_hand(made, chain.ROUTE[:3])
         os.rename(made.out, f"{folder}/trained")
     shutil.rmtree(made.out, ignore_errors=True)
     if trained:
@@ -76,7 +74,7 @@ def the_whole_route(folder):
 def by_hand_again(made):
     """What the route makes without Slurm; the chain's output is in its place again afterwards."""
     os.rename(made.out, made.out + "-kept")
-    found = by_hand(made, ROUTE)
+    found = by_hand(made, chain.ROUTE)
     shutil.rmtree(made.out)
     os.rename(made.out + "-kept", made.out)
     return found
@@ -117,7 +115,7 @@ def check_shards(made, count):
 def stops_in_every_stage_change_nothing(folder):
     """A stop signal to the job's shell in the middle of each stage's work: requeued, gone on, same bytes."""
     made = new_chain(folder, size=LONG, site={"SCORE_TASKS": "2", "DISTILL_SIZE": chain.SITE["SFT_SIZE"]})
-    whole = by_hand(made, ROUTE)
+    whole = by_hand(made, chain.ROUTE)
     shutil.rmtree(made.out)
     made.submit()
     for stage in ("sft", "dpo", "score", "distill", "eval"):
@@ -344,55 +342,14 @@ def two_chains_on_one_output(folder):
     sandbox().empty()
 
 
-def a_dry_run_submits_nothing(folder):
-    made = new_chain(folder)
-    said, _ = made.call("--dry-run")
-    assert sandbox().queue() == "" and not os.path.exists(made.out), said
-    calls = [line for line in said.splitlines() if line.startswith("sbatch ")]
-    assert len(calls) == 2 * len(chain.STAGES), said
-    for stage in chain.STAGES:
-        assert sum(call.endswith(f"jobs/{stage}.sh") for call in calls) == 2, said
-        assert f"    run {stage}" in said.splitlines(), said
-    assert "--array=0-2" in calls[6] and "--dependency=afternotok:<score>" in calls[7], calls
-    assert "would be submitted: sft <sft>, dpo <dpo>, " in said, said
-    made = new_chain(folder, site={"FOLLOW_UPS": "1", "PLAN_NODE": "--nodes 1 --cores 1 --memory 2GB"})
-    for form, words in (("0-9:3%2", ("--array", "0-9:3%2")), ("0-0", ("--array=auto",)), ("4", ("--plan", "--array", "4"))):
-        assert made.call("--dry-run", *words)[0].count(f" --array={form} ") == 2, (form, words)
-
-
-def edited(made, *changes):
-    """The chain's configuration, with texts replaced by others."""
-    text = open(made.config).read()
-    for was, now in changes:
-        assert was in text, was
-        text = text.replace(was, now)
-    return harness.write(f"{made.folder}/edited.cfg", text)
-
-
-def results_of_another_configuration_are_refused(folder):
-    """By their settings, their data, and what is made anew before them; with --force they are kept aside."""
+def results_that_are_made_anew_are_kept_aside(folder):
     made = new_chain(folder, trained=True, site={"SBATCH_OPTIONS": "--time=5 --hold"})
-    rows = open(f"{folder}/desk/train.jsonl").readlines()
-    begins = "submit: finished, but of another configuration or other inputs: "
-    ends = "; --force makes these anew, another output leaves them\n"
-    faster = edited(made, ("lr = 1e-3", "lr = 2e-3"))
-    _, err = made.call(code=2, config=faster)
-    why = "(optimizer.lr was 0.001, is 0.002)"
-    assert err == f"{begins}sft {why}, dpo {why}, reverse {why}{ends}", err
-    _, err = made.call("--dry-run", "--only", "score", config=faster)
-    assert err.startswith(f"submit: score takes dpo as it is, of another configuration or other inputs: {why[1:-1]}\n"), err
-    assert made.call("--status", config=faster)[0].count(f", but of another configuration or other inputs: {why[1:-1]}\n") == 3
-    harness.write(f"{made.folder}/fewer.jsonl", "".join(rows[:-1]))
-    _, err = made.call("--dry-run", config=edited(made, ("desk/train.jsonl", "fewer.jsonl")), code=2)
-    assert err.count(f"(data.train ({made.folder}/fewer.jsonl) is another)") == 3, err
-    harness.write(f"{made.folder}/fewer.jsonl", "".join(rows))  # the same rows elsewhere are no others
-    assert made.call("--dry-run", config=edited(made, ("desk/train.jsonl", "fewer.jsonl")))[0].count(", left out\n") == 3
-    os.rename(f"{made.out}/sft", f"{made.out}/away")
-    assert made.call("--dry-run", code=2)[1] == f"{begins}dpo (sft is made anew), reverse (sft is made anew){ends}"
-    os.rename(f"{made.out}/away", f"{made.out}/sft")
-    assert sandbox().queue() == ""
     kept = open(f"{made.out}/dpo/model.safetensors", "rb").read()
-    said, err = made.call("--force", config=edited(made, ("lr = 1e-3", "lr = 2e-3")))
+    faster = harness.write(f"{folder}/faster.cfg", open(made.config).read().replace("lr = 1e-3", "lr = 2e-3"))
+    assert "dpo (optimizer.lr was 0.001, is 0.002)" in made.call(code=2, config=faster)[1]
+    made.call("--dry-run", "--force", config=faster)
+    assert sandbox().queue() == "" and os.path.isdir(f"{made.out}/dpo")
+    said, err = made.call("--force", config=faster)
     assert said.startswith("submitted: sft ") and err.count("moved: ") == 3, (said, err)
     assert not os.path.exists(f"{made.out}/dpo"), os.listdir(made.out)
     old = glob.glob(f"{made.out}/dpo.replaced-*")
@@ -401,27 +358,11 @@ def results_of_another_configuration_are_refused(folder):
     sandbox().empty()
 
 
-def stages_that_are_not_configured_are_left_out(folder):
-    made = new_chain(folder, site={"FOLLOW_UPS": "0"})
-    sft, dpo = 'sft: { model = "fresh"; };\n', 'dpo: { policy = "out/sft"; reference = "out/sft"; };\n'
-    distill = 'policy = "out/dpo"; mode'
-    for changes, expected in (
-            (((sft, ""),), "dpo reverse score distill eval"),
-            (((sft, ""), (dpo, "")), "score distill eval"),
-            (((sft, ""), (dpo, ""), ("shards: {", 'shards: { sources = ({ directory = "made"; weight = 1.0; });')), "distill eval"),
-            ((("off-policy", "on-policy"), ("shards: {", 'shards: { directory = "rounds";')), "sft dpo reverse distill eval"),
-            (((distill, "mode"),), "sft dpo reverse")):
-        said, _ = made.call("--dry-run", config=edited(made, *changes))
-        first = next(line for line in said.splitlines() if line.startswith("would be submitted: "))
-        assert first == "would be submitted: " + ", ".join(f"{stage} <{stage}>" for stage in expected.split()), (changes, first)
-    _, err = made.call(code=2, config=edited(made, (sft, ""), (dpo, ""), (distill, "mode")))
-    assert err.endswith("edited.cfg: none of sft.model, dpo.policy and distill.policy is set: no stages\n"), err
-    said, _ = made.call("--dry-run", "--only", "sft", config=edited(made, ('"out"', '"o%j"')))
-    assert f"--output={made.folder}/o%%j/logs/sft-%j.log " in said, said
-    os.symlink(chain.SUBMIT, f"{folder}/submit-here")
-    linked = subprocess.run([f"{folder}/submit-here", made.config, "--dry-run", "--only", "sft"], capture_output=True, text=True,
-                            env={**sandbox().env, "ALD_SITE": made.site})
-    assert linked.returncode == 0 and f"{harness.ROOT}/jobs/sft.sh" in linked.stdout, linked
+def what_sbatch_refuses_half_way_is_taken_back(folder):
+    made = new_chain(folder, site={"SFT_SIZE": "--nodes=2", "DPO_SIZE": "--mem=99G"})
+    _, err = made.call(code=5)
+    assert "sbatch failed: " in err and "cancelled again: " in err, err
+    sandbox().empty()
 
 
 def an_interrupted_submission_leaves_nothing(folder):
@@ -436,42 +377,6 @@ def an_interrupted_submission_leaves_nothing(folder):
         sandbox().empty()
         assert not os.path.exists(f"{made.out}/jobs/submitting")
         shutil.rmtree(made.out)
-
-
-def words_that_are_wrong(folder):
-    made = new_chain(folder)
-    for words, code, text in (
-            (("--from", "training"), 2, "training: no stage of this chain, which has: sft dpo reverse score distill eval"),
-            (("--only", "sft,scores"), 2, "scores: no stage of this chain"),
-            (("--only",), 2, "--only: expected a value"),
-            (("--array",), 2, "--array: expected a value"),
-            (("--fast",), 2, "--fast: unknown option"),
-            (("--from", "sft dpo"), 2, "--from sft dpo: expected one stage of: "),
-            (("--from", "sft", "--only", "dpo"), 2, "--from and --only exclude each other"),
-            (("--dry-run", "--cancel"), 2, "--dry-run and --cancel exclude each other"),
-            (("--array=",), 2, "'--array=': expected a value"),
-            (("--sizes", "none.sh"), 2, "none.sh: no such file"),
-            (("--only", "distill"), 2, "distill needs dpo, which is neither finished"),
-            (("--from", "score"), 2, "score needs dpo, which is neither finished"),
-            ((f"{folder}/two.cfg",), 2, "one configuration is all")):
-        out, err = made.call(*words, code=code)
-        assert err.startswith("submit: ") and text in err and err.count("\n") == 1, (words, out, err)
-    for config, text in ((f"{folder}/none.cfg", "none.cfg: no such file"), ("bad.cfg", "no such file")):
-        assert text in made.call(config=config, code=2)[1]
-    bad = harness.write(f"{folder}/bad.cfg", 'output = "out"; sed = 1;')
-    assert "bad.cfg:1: " in made.call(config=bad, code=2)[1]
-    assert "/none/aligndistil: no program" in new_chain(folder, site={"ALIGNDISTIL": "/none/aligndistil"}).call(code=2)[1]
-    made = new_chain(folder)
-    gone = edited(made, ('model = "fresh"', 'model = "none"'), ("desk/train", "desk/none"))
-    wanted = f"sft (sft.model ({made.folder}/none) isn't there; data.train ({made.folder}/desk/none.jsonl) isn't there), dpo (data.train "
-    assert made.call(config=gone, code=3)[1].startswith(f"submit: needs what isn't there: {wanted}")
-    assert made.call("--dry-run", config=gone)[1].startswith(f"submit: needs what isn't there, as seen from here: {wanted}")
-    alone = subprocess.run(["sh", f"{harness.ROOT}/jobs/dpo.sh"], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True)
-    assert alone.returncode == 2 and alone.stderr.endswith("submit this by jobs/submit.sh CONFIG.cfg --only dpo\n"), alone
-    made = new_chain(folder, site={"SFT_SIZE": "--nodes=2", "DPO_SIZE": "--mem=99G"})
-    _, err = made.call(code=5)
-    assert "sbatch failed: " in err and "cancelled again: " in err, err
-    sandbox().empty()
 
 
 def runs_that_do_not_get_on_end_with_a_line(folder):
@@ -515,7 +420,6 @@ if __name__ == "__main__":
                   a_killed_task_is_made_good, a_failed_stage_ends_the_chain,
                   follow_ups_go_on_where_the_job_cannot,
                   launchers_that_do_not_fit_are_refused, mpirun_where_the_site_says_so, roles_on_unlike_nodes,
-                  results_of_another_configuration_are_refused, stages_that_are_not_configured_are_left_out,
-                  an_interrupted_submission_leaves_nothing,
-                  two_chains_on_one_output, a_dry_run_submits_nothing, words_that_are_wrong,
+                  results_that_are_made_anew_are_kept_aside, what_sbatch_refuses_half_way_is_taken_back,
+                  an_interrupted_submission_leaves_nothing, two_chains_on_one_output,
                   runs_that_do_not_get_on_end_with_a_line, the_time_that_is_left_of_a_task], prepare)

@@ -8,15 +8,15 @@
 #include "ald/config/config.h"
 
 typedef struct {
-    const char *key, *model; /* the setting and its directory, the configuration's; NULL: there is
-                                no model that can be sampled from in seconds */
+    const char *key, *model; /* the setting and its directory, the configuration's; NULL: there are
+                                no answers */
     int64_t count;
     double tokens, text; /* means: tokens, the one that ends an answer included; bytes of UTF-8 */
 } ald_trial_answers_t;
 
 /* Answers to the first rows of data.eval, else of data.train, by sampling.*, as `eval` samples
  * them. The model is the first of eval.model, distill.policy, dpo.policy and sft.model that is
- * there, if it has at most 30 M parameters. INPUT for a model or rows that can't be read. Local. */
+ * there. INPUT for a model or rows that can't be read. Local. */
 ald_status_t ald_trial_answers(const ald_config_t *config, ald_trial_answers_t *out);
 
 #endif

@@ -1,6 +1,7 @@
 """What the test programs share: running the binary on ranks, small models and data, a closing line.
 
 ALD_BUILD names the build folder (REPO/build/release without it)."""
+import concurrent.futures
 import contextlib
 import json
 import multiprocessing
@@ -349,10 +350,31 @@ class Skip(Exception):
     """Raised by a test that this machine can't run; the text says why."""
 
 
-def main(tests, prepare=None):
+def run_case(test, folder):
+    """Runs a test, and prints what went wrong; "passed", "failed" or "skipped"."""
+    name = getattr(test, "label", test.__name__)
+    begun = time.monotonic()
+    how = "failed"
+    try:
+        test(folder)
+        how = "passed"
+    except Skip as why:
+        print(f"{name}: skipped: {why}")
+        how = "skipped"
+    except AssertionError as error:
+        print(f"{name}: FAILED: {str(error) or traceback.format_exc()}")
+    except Exception:
+        print(f"{name}: FAILED: {traceback.format_exc()}")
+    if "ALD_TIMES" in os.environ:
+        print(f"{name}: {time.monotonic() - begun:.1f} s")
+    return how
+
+
+def main(tests, prepare=None, beside=()):
     """Runs tests(folder, ...) in order: prints failures, then the closing line. With arguments only
-    the tests whose names contain one of them; with ALD_TIMES set also each one's seconds."""
-    passed = failed = skipped = 0
+    the tests whose names contain one of them; with ALD_TIMES set also each one's seconds. `beside`:
+    tests that run at the same time as those, in order too, in a thread and a folder of their own that
+    `prepare` has prepared."""
     if not os.path.exists(BINARY):
         print(f"{BINARY} is missing: build first")
         sys.exit(1)
@@ -360,26 +382,22 @@ def main(tests, prepare=None):
             tempfile.TemporaryDirectory(prefix="ald-mpi-") as session:
         # What a killed job leaves stops a later process of the same number.
         MPI["OMPI_MCA_orte_tmpdir_base"] = session
-        if prepare is not None:
-            prepare(folder)
-        for test in tests:
-            name = getattr(test, "label", test.__name__)
-            if sys.argv[1:] and not any(word in name for word in sys.argv[1:]):
-                continue
-            begun = time.monotonic()
-            try:
-                test(folder)
-                passed += 1
-            except Skip as why:
-                print(f"{name}: skipped: {why}")
-                skipped += 1
-            except AssertionError as error:
-                print(f"{name}: FAILED: {str(error) or traceback.format_exc()}")
-                failed += 1
-            except Exception:
-                print(f"{name}: FAILED: {traceback.format_exc()}")
-                failed += 1
-            if "ALD_TIMES" in os.environ:
-                print(f"{name}: {time.monotonic() - begun:.1f} s")
+
+        def run_all(some, place):
+            return [run_case(test, place) for test in some]
+
+        tests, beside = ([test for test in some if not sys.argv[1:] or
+                          any(word in getattr(test, "label", test.__name__) for word in sys.argv[1:])]
+                         for some in (tests, beside))
+        second = f"{folder}/beside"
+        if beside:
+            os.mkdir(second)
+        for some, place in ((tests, folder), (beside, second)):
+            if some and prepare is not None:
+                prepare(place)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            others = pool.submit(run_all, beside, second)
+            ends = run_all(tests, folder) + others.result()
+    passed, failed, skipped = map(ends.count, ("passed", "failed", "skipped"))
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
     sys.exit(1 if failed else 0)

@@ -1,6 +1,7 @@
 """What the tests on a real Slurm share: the sandbox, and chains of jobs that submit.sh makes in it."""
 import atexit
 import contextlib
+import copy
 import glob
 import os
 import random
@@ -53,6 +54,8 @@ SHORT = {"rows": 20, "steps": 3, "held_out": 6, "every": 50}
 
 class Sandbox:
     """A Slurm of its own until `close`."""
+
+    account = ()
 
     def __init__(self, nodes):
         missing = [p for p in PROGRAMS if shutil.which(p) is None]
@@ -112,8 +115,15 @@ class Sandbox:
         if "BeginTime" in self.output("squeue", "-h", "-j", str(job), "-o", "%T %r", code=0):
             self.output("scontrol", "update", f"jobid={job}", "starttime=now")
 
+    def of_account(self, account):
+        """The same Slurm for one thread: jobs are of this account, and `queue` and `empty` are of its jobs."""
+        view = copy.copy(self)
+        view.account = ("--account", account)
+        view.env = {**self.env, "SBATCH_ACCOUNT": account}
+        return view
+
     def queue(self):
-        return self.output("squeue", "-h", "-o", "%i %j %T %r")
+        return self.output("squeue", "-h", *self.account, "-o", "%i %j %T %r")
 
     def empty(self, timeout=20):
         """Waits until no job is left."""

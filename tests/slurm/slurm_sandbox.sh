@@ -47,7 +47,7 @@ KillWait=1
 SlurmdTimeout=20
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-NodeName=node[1-$number] NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=[$((port + 1))-$((port + number))] CPUs=4 RealMemory=4000 State=UNKNOWN
+NodeName=node[1-$number] NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=[$((port + 1))-$((port + number))] CPUs=8 RealMemory=4000 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=10 State=UP PriorityTier=1
 PartitionName=urgent Nodes=ALL MaxTime=INFINITE DefaultTime=10 State=UP PriorityTier=10
 EOF

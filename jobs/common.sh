@@ -307,7 +307,8 @@ go_on()
     if [ "${2-}" = lost ] && [ -n "$after" ] && [ -z "${SLURM_ARRAY_JOB_ID-}" ]; then
         why="this job's own start may be what fails"
     else
-        ! command -v scontrol >/dev/null 2>&1 || ! scontrol requeue "$self" || end_with_slurm 75
+        # The TERM of a requeue that was granted comes to its own scontrol, too, maybe before the answer does.
+        ! command -v scontrol >/dev/null 2>&1 || ! (trap '' TERM && exec scontrol requeue "$self") || end_with_slurm 75
     fi
     [ -n "$after" ] || fail 75 "$why, and no follow-up is left: submit again to go on"
     say "$stage: $why: the follow-up job behind this one goes on"

@@ -1,5 +1,5 @@
-/* Distillation and evaluation: the stages that learn from shards, or sample. Their samples are of
- * the mean length of the data's responses. */
+/* Distillation and evaluation: the stages that learn from shards, or sample. Samples are of
+ * one mean length: of answers that were sampled, else of the data's responses. */
 #include <math.h>
 #include <string.h>
 

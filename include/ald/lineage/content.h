@@ -2,8 +2,8 @@
  * A description is an object {"kind", "sha256", "files": {NAME: sha256}} of a kind:
  *   "file"    sha256 of its bytes; no "files"
  *   "model"   sha256 as ald_hf_sha256 has it; the files are weights, configuration, tokenizer and
- *             templates (.safetensors, .json, .jinja, .model, .txt), without what a run wrote
- * beside "shards"  sha256 of the lines "HEX  shard-NNNNNN.h5\n" of manifest.json, which `sha256sum
+ *             templates (.safetensors, .json, .jinja, .model, .txt), not what a run wrote beside
+ *   "shards"  sha256 of the lines "HEX  shard-NNNNNN.h5\n" of manifest.json, which `sha256sum
  *             shard-*.h5 | sha256sum` gives; no "files". Without a manifest, as on-policy runs
  *             leave them, computed from the shards, which are the files
  *   "folder"  of reports: "files" are given names, and sha256 is the first one's
